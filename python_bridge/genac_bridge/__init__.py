@@ -1,0 +1,3 @@
+"""GenAC's worker: it holds models and knows tokens, losses and weights. The algorithm lives in the controller."""
+
+__version__ = "0.1.0"
