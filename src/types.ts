@@ -1,0 +1,106 @@
+/** The words of the project (one name per thing). Plain data; no behaviour. */
+import type { Prompt } from './bridge/operations.ts';
+
+export type { Prompt };
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** One problem of a task: what the actor is asked, and what the reward function needs to judge the response. */
+export interface Problem {
+  /** Unique within the task and split; the same problem always has the same id. */
+  readonly id: string;
+  readonly prompt: Prompt;
+  /** Reference columns: given to the reward function, never shown to the critic. */
+  readonly columns: Readonly<Record<string, Json>>;
+}
+
+/** What In-Context Conditioning (ICC) tells the critic of the actor. */
+export interface ActorProfile {
+  readonly name: string;
+  /** Number of parameters. */
+  readonly parameters: number;
+  /** Smoothed success rate in [0, 1]; null: not known yet. */
+  readonly successRate: number | null;
+}
+
+/** One response of the actor to a problem. Arrays have one entry for each token of the response, end-of-sequence token included. */
+export interface Trajectory {
+  readonly problem: Problem;
+  /** Index of its group (the trajectories of one problem in one iteration). */
+  readonly group: number;
+  readonly promptIds: Int32Array;
+  readonly completionIds: Int32Array;
+  /** Log-probabilities of the tokens when they were sampled. */
+  readonly logprobs: Float32Array;
+  /** UTF-16 units of `text` that are complete after each token. */
+  readonly textEnds: Int32Array;
+  /** 1 where the actor wrote the token, 0 for tool or environment tokens; null: the actor wrote all. */
+  readonly actorMask: Uint8Array | null;
+  readonly text: string;
+  readonly finishReason: 'stop_token' | 'stop_string' | 'length';
+  /** Version of the weights that served it. */
+  readonly version: number;
+}
+
+/** A trajectory with its reward in [0, 1]. */
+export interface RewardedTrajectory extends Trajectory {
+  readonly reward: number;
+}
+
+/** A stretch [start, end) of a response's tokens: the unit of credit. */
+export interface Segment {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** State s_k: the prompt and the response before segment k. s_0 has an empty response. */
+export interface State {
+  /** Unique within an iteration; s_0 is one state for its whole group. */
+  readonly id: string;
+  readonly problem: Problem;
+  /** The response so far. */
+  readonly response: string;
+  /** k. */
+  readonly index: number;
+  readonly group: number;
+  readonly actor: ActorProfile;
+}
+
+/** One completion of a generative critic, as sampled. */
+export interface CriticCompletion {
+  readonly promptIds: Int32Array;
+  readonly completionIds: Int32Array;
+  readonly text: string;
+  /** Integer 0..10, or null: malformed. */
+  readonly score: number | null;
+}
+
+/** A critic's answer for one state. */
+export interface Valuation {
+  /** In [0, 1]. */
+  readonly value: number;
+  /** What the critic wrote before the score; empty where it writes nothing. */
+  readonly rationale: string;
+  /** `malformed`: no completion had a valid score, and a stand-in is used as the value. */
+  readonly parsed: 'ok' | 'malformed';
+  /** Empty where the critic is not generative. */
+  readonly completions: readonly CriticCompletion[];
+}
+
+/** A valued state and the rewards of all trajectories that went through it: what a critic learns from. */
+export interface Outcome {
+  readonly state: State;
+  readonly valuation: Valuation;
+  /** At least one, each in [0, 1]. */
+  readonly rewards: readonly number[];
+}
+
+/** Per-token credit of one trajectory. */
+export interface Credit {
+  readonly segments: readonly Segment[];
+  /** V(s_k) for each segment, as used. */
+  readonly values: Float64Array;
+  /** A_k for each segment, before normalisation. */
+  readonly segmentAdvantages: Float64Array;
+  /** One for each token of the response; 0 where the actor did not write the token. */
+  readonly advantages: Float32Array;
+}
