@@ -69,7 +69,12 @@ const ready = z.strictObject({
   type: z.literal('ready'),
   versions: z.record(z.string(), z.string()),
   devices: z.array(
-    z.strictObject({ name: z.string(), description: z.string(), memory_bytes: count.nullable(), bfloat16: z.boolean() }),
+    z.strictObject({
+      name: z.string(),
+      description: z.string(),
+      memory_bytes: count.nullable(),
+      bfloat16: z.boolean(),
+    }),
   ),
 });
 
@@ -144,8 +149,24 @@ const drain = z.strictObject({ type: z.literal('drain') });
 /** End now: cancel what runs, `bye`, exit. */
 const shutdown = z.strictObject({ type: z.literal('shutdown'), reason: z.string() });
 
-export const fromWorker = z.discriminatedUnion('type', [hello, ready, heartbeat, partial, result, error, bye]);
-export const fromController = z.discriminatedUnion('type', [welcome, reject, request, cancel, pulse, drain, shutdown]);
+export const fromWorker = z.discriminatedUnion('type', [
+  hello,
+  ready,
+  heartbeat,
+  partial,
+  result,
+  error,
+  bye,
+]);
+export const fromController = z.discriminatedUnion('type', [
+  welcome,
+  reject,
+  request,
+  cancel,
+  pulse,
+  drain,
+  shutdown,
+]);
 export const anyMessage = z.discriminatedUnion('type', [...fromWorker.options, ...fromController.options]);
 
 export type FromWorker = z.infer<typeof fromWorker>;

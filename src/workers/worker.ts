@@ -1,6 +1,6 @@
+import type { MessageOf } from '../bridge/messages.ts';
 import type { Arguments, OperationName, Result } from '../bridge/operations.ts';
 import type { Tensors } from '../bridge/tensor.ts';
-import type { MessageOf } from '../bridge/messages.ts';
 
 export interface RequestOptions {
   readonly tensors?: Tensors;

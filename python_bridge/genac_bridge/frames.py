@@ -1,0 +1,100 @@
+"""Messages to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`, with the checks of `src/bridge/frames.ts`."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from .context import Tensors
+from .messages import AnyMessage, Partial, Request, Result, TensorHeader
+
+if sys.byteorder != "little":
+    raise RuntimeError("the bridge sends little-endian arrays as they lie in memory; this machine is big-endian")
+
+Buffer = bytes | bytearray | memoryview
+
+_encoder = msgspec.msgpack.Encoder()
+_DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "uint32")}
+
+
+class FrameError(Exception):
+    """Frames that are not exactly one valid message, or something that can't be made into one."""
+
+
+def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
+    """Frames of a message; sets its `tensors`. Contiguous arrays are not copied: they must not be written afterwards."""
+    if not tensors:
+        return [_pack(message)]
+    if not isinstance(message, Request | Result | Partial):
+        raise FrameError(f"{type(message).__name__} carries no tensors")
+    headers, frames = [], []
+    for name, array in tensors.items():
+        contiguous = np.ascontiguousarray(array)
+        dtype = contiguous.dtype.name
+        if dtype not in _DTYPES or not contiguous.dtype.isnative:
+            raise FrameError(f"tensor {name} is {contiguous.dtype}, which can't travel ({', '.join(_DTYPES)} can)")
+        # (`ascontiguousarray` makes a scalar one-dimensional, hence the shape of the original.)
+        headers.append(TensorHeader(name, dtype, list(np.shape(array))))  # type: ignore[arg-type]  # checked just above
+        frames.append(contiguous.reshape(-1).data.cast("B") if contiguous.size else b"")
+    message.tensors = headers
+    return [_pack(message), *frames]
+
+
+def _pack(message: AnyMessage) -> bytes:
+    try:
+        return _encoder.encode(message)
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise FrameError(f"this can't travel as msgpack: {error}") from error
+
+
+class Decoder:
+    """Decodes messages of the union `kind`; `max_message_bytes` holds for all frames of one together."""
+
+    def __init__(self, kind: Any, max_message_bytes: int = 2**30) -> None:
+        self.max_message_bytes = max_message_bytes
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def decode(self, frames: Sequence[Buffer]) -> tuple[Any, Tensors]:
+        """The message and its tensors (views of the frames' memory, read-only). Raises FrameError."""
+        size = sum(len(frame) for frame in frames)
+        if size > self.max_message_bytes:
+            raise FrameError(f"a message of {size} bytes exceeds the limit of {self.max_message_bytes}")
+        if not frames:
+            raise FrameError("a message without a header")
+        try:
+            message = self._decoder.decode(frames[0])
+        except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is one of them
+            raise FrameError(f"not a valid message: {error}") from error
+        return message, _tensors(getattr(message, "tensors", []), frames)
+
+
+def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
+    if len(frames) != len(headers) + 1:
+        raise FrameError(f"the header describes {len(headers)} tensors, but {len(frames) - 1} frames follow it")
+    tensors: Tensors = {}
+    for header, frame in zip(headers, frames[1:], strict=True):
+        dtype = _DTYPES[header.dtype]
+        expected = math.prod(header.shape) * dtype.itemsize
+        if len(frame) != expected:
+            raise FrameError(
+                f"tensor {header.name} is {header.dtype} {header.shape}, {expected} bytes, but its frame has {len(frame)}"
+            )
+        if header.name in tensors:
+            raise FrameError(f"two tensors are named {header.name}")
+        array = np.frombuffer(frame, dtype).reshape(header.shape)
+        tensors[header.name] = array if array.flags.aligned else array.copy()
+    return tensors
+
+
+def readable_id(frames: Sequence[Buffer]) -> str | None:
+    """The request that an unreadable message speaks of, if that much can be read."""
+    try:
+        found = msgspec.msgpack.decode(frames[0])["id"]
+    except Exception:
+        return None
+    return found if isinstance(found, str) and 1 <= len(found) <= 64 else None

@@ -1,0 +1,272 @@
+"""The worker's end of the bridge. The thread that runs `Link.run` owns the socket, so that heartbeats and `cancel` are answered while another computes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from .answers import Answers
+from .compute import Compute, Job, OperationsLike
+from .frames import Buffer, Decoder, FrameError, encode, readable_id
+from .messages import (
+    PROTOCOL_VERSION,
+    AnyMessage,
+    Bye,
+    Cancel,
+    Drain,
+    Error,
+    FromController,
+    Heartbeat,
+    Hello,
+    Reject,
+    Request,
+    Shutdown,
+    Welcome,
+    schema_hash,
+)
+
+# Until `welcome` says otherwise.
+DEFAULT_CONTROLLER_TIMEOUT = 60.0
+# `bye` and answers on their way are given so long to leave, in milliseconds.
+LINGER = 500
+# Frames larger than this are handed to ZeroMQ without a copy.
+COPY_THRESHOLD = 65536
+
+
+class Link:
+    """Connects to the controller, serves its requests, and returns from `run` when the worker should end.
+
+    `curve`: the worker's public and secret key and the controller's public key (Z85), for protected endpoints.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        name: str,
+        make_operations: Callable[[], OperationsLike],
+        curve: tuple[str, str, str] | None = None,
+        start_id: str | None = None,
+    ) -> None:
+        self._name = name
+        self._start_id = start_id or uuid.uuid4().hex
+        self._compute = Compute(make_operations, self._say, self._fail)
+        self._decoder = Decoder(FromController)
+        self._answers = Answers()
+        self._jobs: dict[str, Job] = {}  # queued and running
+        self._outbox: deque[tuple[list[Buffer], str | None]] = deque()
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self._welcomed = False
+        self._draining = False
+        self._end: tuple[int, str] | None = None
+        self._heartbeat = 1.0
+        self._controller_timeout = DEFAULT_CONTROLLER_TIMEOUT
+        self._sequence = 0
+        self._context = zmq.Context()
+        self._socket = self._connect(endpoint, curve)
+        self._monitor: zmq.Socket[Any] = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+
+    def _connect(self, endpoint: str, curve: tuple[str, str, str] | None) -> zmq.Socket[Any]:
+        dealer: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
+        dealer.setsockopt(zmq.LINGER, LINGER)
+        dealer.setsockopt(zmq.SNDHWM, 0)
+        dealer.setsockopt(zmq.RCVHWM, 0)
+        dealer.setsockopt(zmq.ROUTING_ID, self._start_id.encode())
+        dealer.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
+        dealer.setsockopt(zmq.RECONNECT_IVL, 100)
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        dealer.copy_threshold = COPY_THRESHOLD
+        if curve is not None:
+            dealer.curve_publickey, dealer.curve_secretkey, dealer.curve_serverkey = (key.encode() for key in curve)
+        dealer.connect(endpoint)
+        return dealer
+
+    # Called by other threads and by signal handlers
+
+    def end(self, code: int, reason: str) -> None:
+        """Makes `run` return soon; the first reason given counts."""
+        self._end = self._end or (code, reason)
+        self._wake()
+
+    def _fail(self, reason: str) -> None:
+        print(reason, file=sys.stderr, flush=True)
+        self.end(1, reason)
+
+    def _say(self, frames: list[Buffer], answers: str | None) -> None:
+        self._outbox.append((frames, answers))
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # The buffer is full of wake-ups: it will wake.
+            self._wake_sender.send(b"\0")
+
+    # The thread that owns the socket
+
+    def run(self) -> int:
+        """Serves until told to end; the process's exit code."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        poller.register(self._wake_receiver, zmq.POLLIN)
+        self._last_heard = next_beat = time.monotonic()
+        while self._end is None:
+            # `poll` gives file descriptors back as numbers.
+            wait = max(0.0, next_beat - time.monotonic())
+            ready = dict(poller.poll(math.ceil(wait * 1000)))
+            if self._wake_receiver.fileno() in ready:
+                self._wake_receiver.recv(4096)
+            self._flush()
+            if self._monitor in ready:
+                self._connected()
+            if self._socket in ready:
+                self._read()
+            now = time.monotonic()
+            if now >= next_beat:
+                self._beat(now, late=now - next_beat)
+                next_beat = now + self._heartbeat
+        return self._leave()
+
+    def _leave(self) -> int:
+        code, reason = self._end or (0, "")
+        self._flush()
+        self._send(Bye(reason))
+        self._socket.disable_monitor()
+        self._context.destroy(LINGER)  # The monitor's socket too, on which `term` would wait for ever.
+        return code
+
+    def _connected(self) -> None:
+        """Every new connection begins with `hello`; after a reconnect it makes the controller repeat what it has no answer to."""
+        recv_monitor_message(self._monitor)
+        self._send(
+            Hello(
+                name=self._name,
+                start_id=self._start_id,
+                protocol_min=PROTOCOL_VERSION,
+                protocol_max=PROTOCOL_VERSION,
+                schema_hash=schema_hash(),
+                pid=os.getpid(),
+                host=socket.gethostname(),
+            )
+        )
+
+    def _read(self) -> None:
+        while self._end is None:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._last_heard = time.monotonic()
+            buffers = [frame.buffer for frame in frames]
+            try:
+                message, tensors = self._decoder.decode(buffers)
+            except FrameError as error:
+                print(f"a message was refused: {error}", file=sys.stderr, flush=True)
+                self._send(Error(readable_id(buffers), "bad_message", str(error), None))
+                continue
+            self._handle(message, tensors)
+
+    def _handle(self, message: Any, tensors: dict[str, Any]) -> None:
+        match message:
+            case Request():
+                self._accept(message, tensors)
+            case Cancel():
+                self._cancel(message.id)
+            case Welcome():
+                self._welcome(message)
+            case Reject():
+                self._rejected(message)
+            case Drain():
+                self._draining = True
+                self._end_if_drained()
+            case Shutdown():
+                for job in self._jobs.values():
+                    job.cancel()
+                self.end(0, f"shutdown: {message.reason}")
+
+    def _welcome(self, welcome: Welcome) -> None:
+        self._heartbeat = welcome.heartbeat_ms / 1000
+        self._controller_timeout = welcome.controller_timeout_ms / 1000
+        self._decoder.max_message_bytes = welcome.max_message_bytes
+        if not self._welcomed:
+            self._welcomed = True
+            self._compute.start(welcome.max_message_bytes)
+
+    def _rejected(self, reject: Reject) -> None:
+        text = f"the controller refused ({reject.code}): {reject.message}"
+        print(text, file=sys.stderr, flush=True)
+        if not self._welcomed or reject.code != "bad_message":
+            self.end(3, text)
+
+    def _accept(self, request: Request, tensors: dict[str, Any]) -> None:
+        if request.id in self._jobs:
+            return  # Sent again while the first is on its way.
+        if request.id in self._answers:
+            frames = self._answers.get(request.id)
+            gone = Error(
+                request.id, "internal", "this request was served before, and its answer is no longer kept", None
+            )
+            self._send_frames(frames if frames is not None else encode(gone))
+        elif self._draining:
+            self._send(Error(request.id, "bad_state", "the worker is ending and takes no more requests", None))
+        else:
+            job = Job(request, tensors, self._say)
+            self._jobs[request.id] = job
+            self._compute.submit(job)
+
+    def _cancel(self, request_id: str) -> None:
+        job = self._jobs.get(request_id)
+        if job is None:
+            return
+        job.cancel()
+        if job.claim():  # It has not begun.
+            del self._jobs[request_id]
+            frames = encode(Error(request_id, "cancelled", "cancelled before it began", None))
+            self._answers.add(request_id, frames)
+            self._send_frames(frames)
+            self._end_if_drained()
+
+    def _flush(self) -> None:
+        while self._outbox:
+            frames, answers = self._outbox.popleft()
+            if answers is not None:
+                self._answers.add(answers, frames)
+                del self._jobs[answers]
+            self._send_frames(frames)
+        self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        if self._draining and not self._jobs and not self._outbox:
+            self.end(0, "drained")
+
+    def _beat(self, now: float, late: float) -> None:
+        # When this process was held up (stopped, swapped out), so was the reading of what the controller said.
+        self._last_heard += max(0.0, late)
+        silence = now - self._last_heard
+        if silence > self._controller_timeout:
+            print(f"no word from the controller for {silence:.0f} s: ending", file=sys.stderr, flush=True)
+            self.end(4, "no controller")
+        elif self._welcomed:
+            running = self._compute.running
+            queued = max(0, len(self._jobs) - (running is not None))
+            self._send(Heartbeat(self._sequence, running.running() if running else None, queued))
+            self._sequence += 1
+
+    def _send(self, message: AnyMessage) -> None:
+        self._send_frames(encode(message))
+
+    def _send_frames(self, frames: list[Buffer]) -> None:
+        with contextlib.suppress(zmq.Again):  # Not connected: after the reconnect the controller asks again.
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)

@@ -1,0 +1,52 @@
+"""Starts a worker: `python -m genac_bridge --connect ENDPOINT --name NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+
+from .compute import OperationsLike
+from .link import Link
+from .orphan import die_with_parent, watch_stdin
+
+
+def make_operations(target: str) -> OperationsLike:
+    """An instance of `module:Class`. The import may take seconds: it is for the computing thread."""
+    module, _, name = target.partition(":")
+    operations: OperationsLike = getattr(importlib.import_module(module), name)()
+    return operations
+
+
+def _curve() -> tuple[str, str, str] | None:
+    """Keys come by the environment, where other users of the machine can't read them as they can the command line."""
+    names = ("GENAC_CURVE_PUBLIC_KEY", "GENAC_CURVE_SECRET_KEY", "GENAC_CURVE_SERVER_KEY")
+    keys = [os.environ.get(name, "") for name in names]
+    if not any(keys):
+        return None
+    if not all(keys):
+        raise SystemExit(f"{', '.join(names)}: give all three or none")
+    return keys[0], keys[1], keys[2]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="genac_bridge", description="A GenAC worker.")
+    parser.add_argument("--connect", required=True, metavar="ENDPOINT", help="where the controller listens")
+    parser.add_argument("--name", required=True, help="the name under which the controller expects this worker")
+    parser.add_argument("--operations", default="genac_bridge.operations:Operations", metavar="MODULE:CLASS")
+    parser.add_argument("--parent", type=int, metavar="PID", help="end with this process, and when stdin ends")
+    options = parser.parse_args(arguments)
+
+    die_with_parent(options.parent)
+    link = Link(options.connect, options.name, lambda: make_operations(options.operations), _curve())
+    signal.signal(signal.SIGTERM, lambda *_: link.end(143, "SIGTERM"))
+    signal.signal(signal.SIGINT, lambda *_: link.end(130, "interrupted"))
+    if options.parent is not None:
+        watch_stdin(lambda: link.end(5, "the controller is gone"))
+    code = link.run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The computing thread may be in the middle of something long; nothing is owed to it.
+    os._exit(code)

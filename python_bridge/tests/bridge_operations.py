@@ -1,0 +1,84 @@
+"""Operations without a model, so that tests of the bridge start in a moment. Reached by the real operation `call` with the names below."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from genac_bridge.context import BadState, Context, Tensors
+
+
+class EchoOperations:
+    """`call` with `test:NAME` runs the method NAME with the keywords; every other operation is refused."""
+
+    def __init__(self) -> None:
+        self.counter = 0
+
+    def ready(self) -> dict[str, Any]:
+        device = {"name": "cpu", "description": "none", "memory_bytes": None, "bfloat16": False}
+        return {"versions": {"python": sys.version.split()[0]}, "devices": [device]}
+
+    def run(
+        self, operation: str, arguments: dict[str, Any], tensors: Tensors, context: Context
+    ) -> tuple[dict[str, Any], Tensors]:
+        if operation != "call":
+            raise BadState(f"{operation} is not offered here")
+        name = arguments["function"].removeprefix("test:")
+        value, out = getattr(self, name)(tensors, context, **arguments["keywords"])
+        return {"value": value}, out
+
+    def echo(self, tensors: Tensors, context: Context, **keywords: Any) -> tuple[Any, Tensors]:
+        return keywords, tensors
+
+    def take(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
+        """Receives tensors and gives their number back, for one-way throughput."""
+        return len(tensors), {}
+
+    def sleep(self, tensors: Tensors, context: Context, seconds: float, cooperative: bool) -> tuple[Any, Tensors]:
+        """Waits; a cooperative operation looks at its context every 10 ms."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(0.01, left) if cooperative else left)
+            if cooperative:
+                context.check()
+                context.progress(1 - left / seconds)
+        return "slept", {}
+
+    def count(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
+        """How often this was called, this call included."""
+        self.counter += 1
+        return self.counter, {}
+
+    def parts(self, tensors: Tensors, context: Context, number: int) -> tuple[Any, Tensors]:
+        for index in range(number):
+            context.partial({"index": index}, {"squares": np.array([index * index], np.int32)})
+        return number, {}
+
+    def large(self, tensors: Tensors, context: Context, size: int) -> tuple[Any, Tensors]:
+        return size, {"zeros": np.zeros(size, np.uint8)}
+
+    def not_finite(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
+        return float("nan"), {}
+
+    def fail(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
+        raise ZeroDivisionError("on purpose")
+
+    def die(self, tensors: Tensors, context: Context, text: str) -> tuple[Any, Tensors]:
+        print(text, flush=True)
+        os._exit(9)
+
+    def spawn(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
+        """A child of this process, which must not outlive it; its process id."""
+        return subprocess.Popen(["sleep", "600"]).pid, {}
+
+
+class BrokenOperations:
+    """Dies while it starts."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("there is no such model")

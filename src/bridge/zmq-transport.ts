@@ -1,0 +1,143 @@
+/**
+ * The transport over ZeroMQ: one ROUTER that binds, one reader loop, one queue of sends. Never use it in a worker_thread: zeromq's native sockets
+ * crash there.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Router } from 'zeromq';
+import { type CurveServer, guardWithCurve } from './curve.ts';
+import { BridgeError, reasonOf } from './errors.ts';
+import type { Transport, TransportHandlers } from './transport.ts';
+
+export interface ZmqOptions {
+  /** TCP endpoint beside the local `ipc://` one, such as `tcp://127.0.0.1:5555` (`:*`: any free port). */
+  readonly tcp?: string | undefined;
+  /** Keys and the list of allowed workers. Needed for TCP beyond loopback; it then holds for every connection. */
+  readonly curve?: CurveServer | undefined;
+  /** Bytes of one frame; a peer that sends more is disconnected. */
+  readonly maxMessageBytes: number;
+}
+
+/** Socket paths are limited to about 107 bytes by the operating system. */
+const LONGEST_SOCKET_PATH = 100;
+/** ZMTP heartbeats, for peers whose machine or network vanished without a word. */
+const PING_MS = 2_000;
+const PING_TIMEOUT_MS = 10_000;
+
+/**
+ * Binds `ipc://` in a folder of mode 0700 that is removed on close, and `tcp` if it is given. Throws `BridgeError` (`refused`) for TCP beyond loopback
+ * without CURVE keys, and for an address that can't be bound.
+ */
+export async function bindZmq(options: ZmqOptions): Promise<Transport> {
+  if (options.tcp !== undefined) refuseUnprotected(options.tcp, options.curve);
+  const folder = await mkdtemp(join(shortTemporaryFolder(), 'genac-'));
+  const router = new Router({
+    mandatory: true,
+    handover: true,
+    sendTimeout: 0,
+    linger: 0,
+    // No limit: requests are bounded by their senders, and a full queue would drop messages.
+    sendHighWaterMark: 0,
+    receiveHighWaterMark: 0,
+    maxMessageSize: options.maxMessageBytes,
+    heartbeatInterval: PING_MS,
+    heartbeatTimeout: PING_TIMEOUT_MS,
+    heartbeatTimeToLive: PING_TIMEOUT_MS,
+  });
+  const stopGuard = options.curve === undefined ? null : await guardWithCurve(router, options.curve);
+  const release = async () => {
+    router.close();
+    await stopGuard?.();
+    await rm(folder, { recursive: true, force: true });
+  };
+  const endpoints: string[] = [];
+  try {
+    for (const endpoint of [
+      `ipc://${join(folder, 'socket')}`,
+      ...(options.tcp === undefined ? [] : [options.tcp]),
+    ]) {
+      await router.bind(endpoint);
+      endpoints.push(router.lastEndpoint ?? endpoint);
+    }
+  } catch (error) {
+    await release();
+    throw new BridgeError('refused', `can't listen on ${options.tcp ?? folder}: ${reasonOf(error)}`);
+  }
+  return new ZmqTransport(router, endpoints, release);
+}
+
+class ZmqTransport implements Transport {
+  readonly endpoints: readonly string[];
+  readonly #router: Router;
+  readonly #release: () => Promise<void>;
+  #sends: Promise<void> = Promise.resolve();
+  #closed: Promise<void> | null = null;
+
+  constructor(router: Router, endpoints: readonly string[], release: () => Promise<void>) {
+    this.#router = router;
+    this.endpoints = endpoints;
+    this.#release = release;
+  }
+
+  start(handlers: TransportHandlers): void {
+    const { events } = this.#router;
+    events.on('accept', ({ address }) => handlers.connection({ kind: 'connected', detail: address }));
+    events.on('disconnect', ({ address }) => handlers.connection({ kind: 'disconnected', detail: address }));
+    for (const kind of [
+      'handshake:error:protocol',
+      'handshake:error:auth',
+      'handshake:error:other',
+    ] as const) {
+      events.on(kind, ({ address }) =>
+        handlers.connection({ kind: 'refused', detail: `${address} (${kind})` }),
+      );
+    }
+    void this.#read(handlers);
+  }
+
+  async #read(handlers: TransportHandlers): Promise<void> {
+    for await (const [identity, ...frames] of this.#router) {
+      if (this.#closed !== null) return;
+      handlers.message(identity!.toString('latin1'), frames);
+    }
+  }
+
+  send(identity: string, frames: readonly Buffer[]): Promise<void> {
+    if (this.#closed !== null) return Promise.reject(new BridgeError('closed', 'the transport is closed'));
+    const sent = this.#sends.then(() => this.#sendNow(identity, frames));
+    this.#sends = sent.catch(() => {});
+    return sent;
+  }
+
+  async #sendNow(identity: string, frames: readonly Buffer[]): Promise<void> {
+    try {
+      await this.#router.send([Buffer.from(identity, 'latin1'), ...frames]);
+    } catch (error) {
+      throw new BridgeError('unreachable', `no peer ${identity} is connected (${reasonOf(error)})`);
+    }
+  }
+
+  close(): Promise<void> {
+    // What was handed over before is given to the socket first.
+    this.#closed ??= this.#sends.then(() => this.#release());
+    return this.#closed;
+  }
+}
+
+function shortTemporaryFolder(): string {
+  const folder = tmpdir();
+  return folder.length + '/genac-xxxxxx/socket'.length <= LONGEST_SOCKET_PATH ? folder : '/tmp';
+}
+
+function refuseUnprotected(endpoint: string, curve: CurveServer | undefined): void {
+  const host = /^tcp:\/\/(.+):(\d+|\*)$/.exec(endpoint)?.[1];
+  if (host === undefined) throw new BridgeError('refused', `${endpoint} is not of the form tcp://HOST:PORT`);
+  const loopback = host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
+  if (!loopback && curve === undefined) {
+    throw new BridgeError(
+      'refused',
+      `${endpoint} can be reached from other machines, and whoever reaches it can pose as a worker: give CURVE keys, or listen on 127.0.0.1 and use an SSH tunnel`,
+    );
+  }
+}

@@ -1,0 +1,169 @@
+/** Starts workers on this machine, or expects ones that were started by hand, and ends them together. */
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { CurveServer } from '../bridge/curve.ts';
+import { BridgeError } from '../bridge/errors.ts';
+import { DEFAULT_MAX_MESSAGE_BYTES, Link, type LinkOptions } from '../bridge/link.ts';
+import { bindZmq } from '../bridge/zmq-transport.ts';
+import { Child } from './child.ts';
+import { tailOf } from './log-file.ts';
+import { findPython } from './python.ts';
+import type { Worker } from './worker.ts';
+
+export interface WorkerSpec {
+  /** Unique in the group. */
+  readonly name: string;
+  /** Sets `CUDA_VISIBLE_DEVICES`, such as `0` or `0,1`. Default: all devices are seen. */
+  readonly device?: string;
+  /** Threads of the worker's mathematics (`OMP_NUM_THREADS`). Default: the libraries' own choice. */
+  readonly threads?: number;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Python class that serves, `module:Class`. Default: the real operations. */
+  readonly operations?: string;
+  /** true: nothing is started; somebody starts it by the command that `onCommand` is told. */
+  readonly byHand?: boolean;
+}
+
+export interface StartOptions extends Omit<LinkOptions, 'transport'> {
+  readonly workers: readonly WorkerSpec[];
+  /** Default: `GENAC_PYTHON`, else the checkout's `.venv`. */
+  readonly python?: string;
+  /** One `NAME.log` each. Default: a new folder in the system's temporary folder. */
+  readonly logDirectory?: string;
+  /** Until all are ready. Default 300 000: importing PyTorch takes a while on a cold disk. */
+  readonly startTimeoutMs?: number;
+  /** TCP endpoint for workers by hand, such as `tcp://127.0.0.1:5555`. Default: loopback, any free port, if there are any. */
+  readonly tcp?: string;
+  /** Keys, needed for TCP beyond loopback. */
+  readonly curve?: CurveServer;
+  /** Told the command for each worker by hand. Default: printed to stderr. */
+  readonly onCommand?: (command: string) => void;
+}
+
+export interface WorkerGroup {
+  readonly all: readonly Worker[];
+  /** Where workers connect to. */
+  readonly endpoints: readonly string[];
+  readonly logDirectory: string;
+  /** Throws for a name that the group doesn't have. */
+  get(name: string): Worker;
+  /** Process id of a worker that was started here. */
+  pid(name: string): number | undefined;
+  /** Called once for each worker that dies, falls silent or leaves before `close`, after its requests were rejected. Returns what ends that. */
+  onLost(listener: (error: BridgeError) => void): () => void;
+  /**
+   * Lets workers finish what they have in hand (`drainMs`, default 5000), then ends them, with their process groups. Bounded by `drainMs` + 12 s;
+   * may be called twice; never rejects.
+   */
+  close(drainMs?: number): Promise<void>;
+}
+
+/** Starts all workers at once and resolves when every one is ready; if one fails, all are ended and the error shows the end of its log. */
+export async function startWorkers(options: StartOptions): Promise<WorkerGroup> {
+  refuseBadNames(options.workers);
+  const logDirectory = options.logDirectory ?? mkdtempSync(join(tmpdir(), 'genac-logs-'));
+  mkdirSync(logDirectory, { recursive: true });
+  const byHand = options.workers.some((spec) => spec.byHand);
+  const transport = await bindZmq({
+    tcp: options.tcp ?? (byHand ? 'tcp://127.0.0.1:*' : undefined),
+    curve: options.curve,
+    maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES,
+  });
+  const link = new Link({ ...options, transport });
+  const children = new Map<string, Child>();
+  const close = async (drainMs?: number) => {
+    await link.close(drainMs);
+    await Promise.all([...children.values()].map((child) => child.end(3_000)));
+  };
+  // A process that is declared dead by its silence may still be there, stopped or stuck.
+  link.onLost(({ worker }) => children.get(worker ?? '')?.killGroup('SIGKILL'));
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const [local, tcp] = transport.endpoints;
+    const starting = options.workers.map((spec) => {
+      const logPath = join(logDirectory, `${spec.name}.log`);
+      const ready = link.expect(spec.name, spec.byHand ? undefined : () => tailOf(logPath));
+      if (spec.byHand) announce(options, tcp!, spec);
+      else children.set(spec.name, startChild(options, spec, local!, logPath, link));
+      return ready;
+    });
+    const startTimeoutMs = options.startTimeoutMs ?? 300_000;
+    timer = setTimeout(() => {
+      for (const { name } of options.workers) {
+        if (!link.isReady(name)) link.lose(name, `was not ready within ${startTimeoutMs / 1000} s`);
+      }
+    }, startTimeoutMs);
+    const workers = new Map((await Promise.all(starting)).map((worker) => [worker.name, worker]));
+    return {
+      all: [...workers.values()],
+      endpoints: transport.endpoints,
+      logDirectory,
+      get(name) {
+        const worker = workers.get(name);
+        if (worker !== undefined) return worker;
+        throw new BridgeError(
+          'refused',
+          `there is no worker named ${name} (there are ${[...workers.keys()].join(', ')})`,
+        );
+      },
+      pid: (name) => children.get(name)?.pid,
+      onLost: (listener) => link.onLost(listener),
+      close,
+    };
+  } catch (error) {
+    for (const child of children.values()) child.killGroup('SIGKILL');
+    await close(0);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function startChild(
+  options: StartOptions,
+  spec: WorkerSpec,
+  endpoint: string,
+  logPath: string,
+  link: Link,
+): Child {
+  writeFileSync(logPath, '', { flag: 'a' });
+  const child = new Child({
+    name: spec.name,
+    endpoint,
+    python: options.python ?? findPython(),
+    logPath,
+    operations: spec.operations ?? null,
+    env: {
+      ...(spec.device === undefined ? {} : { CUDA_VISIBLE_DEVICES: spec.device }),
+      ...(spec.threads === undefined ? {} : { OMP_NUM_THREADS: String(spec.threads) }),
+      ...spec.env,
+    },
+  });
+  void child.ended.then((how) => link.lose(spec.name, how));
+  return child;
+}
+
+function announce(options: StartOptions, endpoint: string, { name, operations }: WorkerSpec): void {
+  const command = `${options.python ?? findPython()} -m genac_bridge --connect ${endpoint} --name ${name}${operations === undefined ? '' : ` --operations ${operations}`}`;
+  if (options.onCommand === undefined) console.error(`Start worker ${name} with: ${command}`);
+  else options.onCommand(command);
+}
+
+/** Names become file names and arguments. */
+function refuseBadNames(workers: readonly WorkerSpec[]): void {
+  for (const { name } of workers) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) {
+      throw new BridgeError(
+        'refused',
+        `${JSON.stringify(name)} can't name a worker: letters, digits, dots, dashes and underscores, a letter or digit first`,
+      );
+    }
+  }
+  if (new Set(workers.map(({ name }) => name)).size < workers.length) {
+    throw new BridgeError(
+      'refused',
+      `worker names must differ: ${workers.map(({ name }) => name).join(', ')}`,
+    );
+  }
+}
