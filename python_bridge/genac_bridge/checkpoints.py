@@ -1,0 +1,160 @@
+"""Folders in Hugging Face format, with `genac_state.safetensors` beside the weights: optimizer state, step, and what the folder must hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.save_and_load import load_peft_weights
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .context import BadArguments, OperationError
+from .models import VALUE_HEAD, LoadedModel, from_pretrained
+
+STATE = "genac_state.safetensors"
+FORMAT = "1"
+#: Weights beyond this many are sampled by a stride for the digest, so that publishing stays cheap.
+DIGEST_ALL = 50_000_000
+
+
+def digest(named: list[tuple[str, nn.Parameter]]) -> str:
+    """16 hex digits of blake2b over names and float32 weights; over every k-th weight of each parameter where there are more than 50 million in all."""
+    stride = max(1, -(-sum(p.numel() for _, p in named) // DIGEST_ALL))
+    hasher = hashlib.blake2b(digest_size=8)
+    for name, parameter in named:
+        hasher.update(name.encode())
+        flat = parameter.detach().reshape(-1)
+        hasher.update(flat[::stride].float().cpu().contiguous().numpy().data)
+    return hasher.hexdigest()
+
+
+def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
+    """Writes the folder; its size in bytes. `genac_state.safetensors` comes last: a folder without it was cut off."""
+    state_path = os.path.join(path, STATE)
+    try:
+        os.makedirs(path, exist_ok=True)
+        if os.path.exists(state_path):
+            os.remove(state_path)
+        network: Any = model.network
+        network.save_pretrained(path)
+        model.tokenizer.save_pretrained(path)
+        if model.value_head is not None:
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in model.value_head.state_dict().items()},
+                os.path.join(path, VALUE_HEAD),
+            )
+        if with_optimizer:
+            tensors = model.optimizer.state() if model.optimizer is not None else {}
+            files = {
+                name: os.path.getsize(os.path.join(path, name))
+                for name in sorted(os.listdir(path))
+                if name.endswith(".safetensors")
+            }
+            metadata = {
+                "format": FORMAT,
+                "kind": model.kind,
+                "step": str(model.step),
+                "version": str(model.published),
+                "digest": digest(model.named_parameters()),
+                "files": json.dumps(files),
+            }
+            save_file(tensors, state_path, metadata=metadata)
+    except OSError as error:
+        raise OperationError(
+            "internal", f"save_model: {path!r} could not be written: {error.strerror or error}"
+        ) from error
+    return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))
+
+
+def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and optimizer state of a folder, after a check that every file that `save` wrote is there and whole."""
+    state_path = os.path.join(path, STATE)
+    if not os.path.isdir(path):
+        raise BadArguments(f"restore_model: there is no folder {path!r}")
+    if not os.path.isfile(state_path):
+        raise BadArguments(
+            f"restore_model: {path!r} has no {STATE}: it was saved without the optimizer, or the save was cut off"
+        )
+    try:
+        with safe_open(state_path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        files = json.loads(metadata["files"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise BadArguments(f"restore_model: {state_path!r} is damaged or cut off ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise BadArguments(
+            f"restore_model: {state_path!r} has format {metadata.get('format')!r}; this version reads {FORMAT!r}"
+        )
+    for name, size in files.items():
+        file_path = os.path.join(path, name)
+        if not os.path.isfile(file_path):
+            raise BadArguments(f"restore_model: {path!r} lacks {name}, which was saved with it")
+        if os.path.getsize(file_path) != size:
+            raise BadArguments(
+                f"restore_model: {file_path!r} has {os.path.getsize(file_path)} bytes instead of {size}: it is cut off or was changed"
+            )
+    return metadata, tensors
+
+
+def differing(have: dict[str, Tensor], want: dict[str, Tensor]) -> str | None:
+    """The first name or shape in which two state dicts differ."""
+    for name in sorted(have.keys() ^ want.keys()):
+        return f"{name} is in {'the folder' if name in have else 'the model'} only"
+    for name, tensor in have.items():
+        if tensor.shape != want[name].shape:
+            return f"{name} is {list(tensor.shape)} in the folder, {list(want[name].shape)} in the model"
+    return None
+
+
+def restore(model: LoadedModel, path: str) -> None:
+    """Weights, optimizer state and step of a folder into the loaded model. All is read and checked first: a refusal leaves the model as it was."""
+    metadata, state = read_state(path)
+    if metadata.get("kind") != model.kind:
+        raise BadArguments(
+            f"restore_model: {path!r} holds a {metadata.get('kind')} model, {model.name!r} is a {model.kind} model"
+        )
+    adapter = isinstance(model.network, PeftModel)
+    if os.path.isfile(os.path.join(path, "adapter_config.json")) != adapter:
+        raise BadArguments(
+            f"restore_model: {path!r} and model {model.name!r} differ in having LoRA; load the model as it was when saved"
+        )
+    if model.optimizer is not None:
+        wrong = model.optimizer.check(state)
+        if not state and metadata["step"] != "0":
+            wrong = "it was saved from a frozen model, without optimizer state"
+        if wrong is not None:
+            raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")
+    head = load_file(os.path.join(path, VALUE_HEAD)) if model.value_head is not None else {}
+    if adapter:
+        fresh = load_peft_weights(path, device="cpu")
+        wrong = differing(fresh, get_peft_model_state_dict(model.network))
+    else:
+        network = from_pretrained(path, model.kind)
+        fresh = network.state_dict()
+        wrong = differing(fresh, model.network.state_dict())
+        named = [*network.named_parameters(), *((f"value_head.{k}", nn.Parameter(v)) for k, v in head.items())]
+        if wrong is None and digest(named) != metadata["digest"]:
+            wrong = "its weights are not those that were saved (the digest differs)"
+    if wrong is not None:
+        raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")
+    with torch.no_grad():
+        if adapter:
+            set_peft_model_state_dict(model.network, fresh)
+        else:
+            # Copied in place: the optimizer and tied weights go on pointing at the same memory.
+            for name, tensor in model.network.state_dict().items():
+                tensor.copy_(fresh[name])
+        if model.value_head is not None:
+            model.value_head.load_state_dict(head)
+    if model.optimizer is not None:
+        model.optimizer.restore(state)
+    model.accumulations = 0
+    model.step = int(metadata["step"])
+    model.published = int(metadata["version"])

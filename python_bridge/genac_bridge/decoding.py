@@ -1,0 +1,265 @@
+"""The sampling loop: batches of left-padded prompts, a cache that grows, rows dropped as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .cache import make_cache
+from .context import Context
+from .models import LoadedModel, accepts
+from .ragged import pad
+from .random import uniforms
+from .sampling import pick
+from .tokens import StopStrings
+
+#: Rows are dropped from the batch once this part of it has finished: dropping copies the cache, keeping computes for nothing.
+DROP_AT = 0.125
+#: Uniform draws are made for so many positions at once.
+DRAWS = 64
+
+LENGTH, STOP_TOKEN, STOP_STRING = 0, 1, 2
+REASONS = ("length", "stop_token", "stop_string")
+
+
+@dataclass
+class Options:
+    max_new_tokens: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    #: bool [V]: tokens that end a completion.
+    stop_tokens: Tensor
+    stop_strings: StopStrings | None
+
+
+@dataclass
+class Completion:
+    ids: np.ndarray
+    logprobs: np.ndarray
+    reason: str
+
+
+@dataclass
+class Progress:
+    """What the caller is told between batches and steps."""
+
+    context: Context
+    total: int
+    finished: int = 0
+    padding: int = 0
+    on_finished: Callable[[list[int], list[Completion]], None] | None = None
+    completions: dict[int, Completion] = field(default_factory=dict)
+
+
+def choose_batch_size(model: LoadedModel, width: int) -> int:
+    """Rows at once: as many as keep the cache within a part of the memory, and no more than still gain speed."""
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    row = 2 * config.num_hidden_layers * heads * head_width * width * (2 if model.dtype == torch.bfloat16 else 4)
+    if model.device.type == "cuda":
+        return int(min(1024, max(1, torch.cuda.mem_get_info(model.device)[0] // 3 // row)))
+    return int(min(512, max(8, 2**30 // row)))
+
+
+class Batch:
+    """One batch of sequences, decoded until all of them have finished.
+
+    `prompts` are distinct; `rows[i]` says which of them sequence `numbers[i]` continues. Each prompt is read once and its cache copied.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        options: Options,
+        progress: Progress,
+        prompts: list[np.ndarray],
+        rows: np.ndarray,
+        numbers: np.ndarray,
+        seeds: np.ndarray,
+    ) -> None:
+        self.model, self.options, self.progress = model, options, progress
+        self.numbers, self.seeds = numbers, seeds
+        self.network = model.network
+        self.cache, self.plain = make_cache(model.config)
+        self.takes_positions = accepts(model.base, "position_ids")
+        self.extra: dict[str, Any] = {"logits_to_keep": 1} if accepts(model.base, "logits_to_keep") else {}
+        # A mask of our own saves building one at every token; other kinds of layers and kernels get the plain one and build theirs.
+        self.plain = self.plain and self.takes_positions and model.config._attn_implementation == "sdpa"
+        self.lengths = np.array([len(p) for p in prompts])
+        self.width = int(self.lengths.max())
+        self.padded = bool((self.lengths != self.width).any())
+        starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        self.prompt_ids = torch.from_numpy(pad(np.concatenate(prompts), starts, self.lengths, left=True)).to(
+            model.device
+        )
+        # Keys [rows, capacity] that are not padding.
+        columns = torch.arange(self.width + options.max_new_tokens, device=model.device)
+        self.valid = columns[None] >= (self.width - torch.from_numpy(self.lengths).to(model.device))[:, None]
+        self.rows = torch.from_numpy(rows).to(model.device)
+
+    def read_prompts(self) -> Tensor:
+        """Logits [prompts, V] after each prompt; fills the cache."""
+        prompts, width = self.prompt_ids.shape
+        lengths = torch.from_numpy(self.lengths).to(self.model.device)
+        arguments: dict[str, Any] = {**self.extra}
+        if self.takes_positions:
+            positions = torch.arange(width, device=self.model.device)[None] - (width - lengths)[:, None]
+            arguments["position_ids"] = positions.clamp_min(0)
+        if self.padded:
+            seen = self.valid[:, :width]
+            if self.plain:
+                causal = torch.ones(width, width, dtype=torch.bool, device=self.model.device).tril()
+                # Padding attends to itself: a row that attends to nothing would be nan, and nan times weight 0 is nan.
+                itself = torch.eye(width, dtype=torch.bool, device=self.model.device)
+                arguments["attention_mask"] = ((causal & seen[:, None]) | itself)[:, None]
+            else:
+                arguments["attention_mask"] = seen.long()
+        self.progress.padding += int(prompts * width - self.lengths.sum())
+        return self.network(input_ids=self.prompt_ids, past_key_values=self.cache, use_cache=True, **arguments).logits[
+            :, -1
+        ]
+
+    def read_token(self, tokens: Tensor, positions: Tensor, valid: Tensor, seen: int) -> Tensor:
+        """Logits [rows, V] after one more token a row; `seen`: columns of the cache with it."""
+        arguments: dict[str, Any] = {}
+        if self.takes_positions:
+            arguments["position_ids"] = positions[:, None]
+        if self.plain:
+            # Given even where all is valid: with it, grouped heads share their keys without a copy.
+            arguments["attention_mask"] = valid[:, None, None, :seen]
+        elif self.padded:
+            arguments["attention_mask"] = valid[:, :seen].long()
+        return self.network(input_ids=tokens[:, None], past_key_values=self.cache, use_cache=True, **arguments).logits[
+            :, -1
+        ]
+
+    def run(self) -> None:
+        options, device = self.options, self.model.device
+        logits = self.read_prompts()
+        count = len(self.rows)
+        positions = torch.from_numpy(self.lengths).to(device).index_select(0, self.rows)
+        valid = self.valid
+        if len(self.lengths) != count or bool((self.rows[1:] <= self.rows[:-1]).any()):
+            self.cache.batch_select_indices(self.rows)
+            logits, valid = logits.index_select(0, self.rows), valid.index_select(0, self.rows)
+        all_tokens = torch.zeros(count, options.max_new_tokens, dtype=torch.int64, device=device)
+        all_logprobs = torch.zeros(count, options.max_new_tokens, device=device)
+        lengths = np.zeros(count, np.int64)
+        reasons = np.zeros(count, np.int64)
+        alive = np.arange(count)  # which sequence of the batch each row of the cache is
+        alive_rows = torch.arange(count, device=device)
+        finished = np.zeros(count, bool)
+        draws: Tensor | None = None
+        for step in range(options.max_new_tokens):
+            self.progress.context.check()
+            if options.temperature > 0:
+                if step % DRAWS == 0:
+                    draws = torch.from_numpy(
+                        uniforms(self.seeds[alive], step, min(DRAWS, options.max_new_tokens - step)).T.copy()
+                    ).to(device)
+                assert draws is not None
+            uniform = draws[step % DRAWS] if draws is not None else None
+            tokens, logprobs = pick(logits, uniform, options.temperature, options.top_k, options.top_p)
+            if len(alive) == count:
+                all_tokens[:, step], all_logprobs[:, step] = tokens, logprobs
+            else:
+                all_tokens[alive_rows, step], all_logprobs[alive_rows, step] = tokens, logprobs
+            by_token = options.stop_tokens[tokens].cpu().numpy() & ~finished
+            newly = by_token
+            if options.stop_strings is not None:
+                newly = by_token | self._stopped(
+                    options.stop_strings, tokens, all_tokens, alive, finished | by_token, step
+                )
+            if step == options.max_new_tokens - 1:
+                newly = ~finished
+            if newly.any():
+                ended = alive[newly]
+                lengths[ended] = step + 1
+                reasons[alive[by_token]] = STOP_TOKEN
+                if options.stop_strings is not None:
+                    by_string = newly & ~by_token
+                    reasons[
+                        [i for i in alive[by_string] if options.stop_strings.ended(all_tokens[i, : step + 1].tolist())]
+                    ] = STOP_STRING
+                finished = finished | newly
+                self.progress.finished += len(ended)
+                self._hand_over(ended, all_tokens, all_logprobs, lengths, reasons)
+                remaining = int((~finished).sum())
+                if remaining == 0:
+                    break
+                if len(alive) - remaining >= max(1, DROP_AT * len(alive)):
+                    keep = torch.from_numpy(np.flatnonzero(~finished)).to(device)
+                    self.cache.batch_select_indices(keep)
+                    tokens, positions, valid = tokens[keep], positions[keep], valid[keep]
+                    alive_rows = alive_rows[keep]
+                    draws = draws[:, keep] if draws is not None else None
+                    alive, finished = alive[~finished], np.zeros(remaining, bool)
+            self.progress.padding += int(finished.sum())
+            logits = self.read_token(tokens, positions, valid, self.width + step + 1)
+            positions = positions + 1
+            self.progress.context.progress(
+                min(
+                    1.0,
+                    (self.progress.finished + (len(alive) - finished.sum()) * (step + 1) / options.max_new_tokens)
+                    / self.progress.total,
+                )
+            )
+
+    def _stopped(
+        self, stop: StopStrings, tokens: Tensor, all_tokens: Tensor, alive: np.ndarray, skip: np.ndarray, step: int
+    ) -> np.ndarray:
+        """bool [rows]: the rows whose text holds a stop string now."""
+        found = np.zeros(len(alive), bool)
+        for row in np.flatnonzero(stop.may_end[tokens.cpu().numpy()] & ~skip):
+            found[row] = stop.ended(all_tokens[alive[row], : step + 1].tolist())
+        return found
+
+    def _hand_over(
+        self, ended: np.ndarray, tokens: Tensor, logprobs: Tensor, lengths: np.ndarray, reasons: np.ndarray
+    ) -> None:
+        rows = torch.from_numpy(ended).to(tokens.device)
+        longest = int(lengths[ended].max())
+        ids = tokens[rows, :longest].to(torch.int32).cpu().numpy()
+        logs = logprobs[rows, :longest].cpu().numpy()
+        done = [
+            Completion(ids[k, : lengths[i]], logs[k, : lengths[i]], REASONS[reasons[i]]) for k, i in enumerate(ended)
+        ]
+        numbers = [int(n) for n in self.numbers[ended]]
+        self.progress.completions.update(zip(numbers, done, strict=True))
+        if self.progress.on_finished is not None:
+            self.progress.on_finished(numbers, done)
+
+
+@torch.inference_mode()
+def generate(
+    model: LoadedModel,
+    prompts: list[np.ndarray],
+    per_prompt: int,
+    seeds: np.ndarray,
+    options: Options,
+    batch_size: int | None,
+    progress: Progress,
+) -> list[Completion]:
+    """Completions of every prompt (ids int32), sequence i of prompt i // per_prompt, with `seeds` uint64 [N]."""
+    lengths = np.array([len(p) for p in prompts], dtype=np.int64)
+    # Prompts of like length go together, so that little is padding.
+    order = np.repeat(np.argsort(lengths, kind="stable"), per_prompt) * per_prompt + np.tile(
+        np.arange(per_prompt), len(prompts)
+    )
+    if len(order) == 0:
+        return []
+    size = batch_size or choose_batch_size(model, int(lengths.max()) + options.max_new_tokens)
+    for start in range(0, len(order), size):
+        numbers = order[start : start + size]
+        owners = numbers // per_prompt
+        distinct, rows = np.unique(owners, return_inverse=True)
+        with model.autocast():
+            Batch(model, options, progress, [prompts[p] for p in distinct], rows, numbers, seeds[numbers]).run()
+    return [progress.completions[i] for i in range(len(order))]
