@@ -8,10 +8,9 @@
 import { type AdvantageScale, advantageDivisors, segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
 import { explainedVariance, groupBy, mean } from './math/statistics.ts';
 import { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
-import type { ActorProfile, Credit, Outcome, RewardedTrajectory, Segment, State, Trajectory, Valuation } from './types.ts';
+import type { ActorProfile, Credit, Outcome, Problem, RewardedTrajectory, Segment, State, Trajectory, Valuation } from './types.ts';
 
 export interface CreditOptions {
-  readonly segmentation: Segmentation;
   readonly gamma: number;
   readonly lambda: number;
   readonly scale: AdvantageScale;
@@ -37,23 +36,27 @@ export interface CreditAssignment {
   readonly fellBack: boolean;
 }
 
-/** States s_0 .. s_{n-1} of a trajectory. s_0 has the same id in the whole group, so that it is valued once. */
+/** States s_0 .. s_{n-1} of a trajectory. With `shareFirst`, s_0 is one state for the whole group, valued once. */
 export function segmentTrajectory<T extends Trajectory>(
   trajectory: T,
   index: number,
   segmentation: Segmentation,
   actor: ActorProfile,
+  shareFirst = true,
 ): SegmentedTrajectory<T> {
   const segments = segmentResponse(trajectory, segmentation);
-  const states = segments.map((segment, k) => ({
-    id: k === 0 ? `g${trajectory.group}` : `t${index}.${k}`,
-    problem: trajectory.problem,
-    response: textBefore(trajectory, segment),
-    index: k,
-    group: trajectory.group,
-    actor,
-  }));
+  const states = segments.map((segment, k): State => {
+    if (k === 0 && shareFirst) return firstState(trajectory.problem, trajectory.group, actor);
+    const response = textBefore(trajectory, segment);
+    const { problem, group } = trajectory;
+    return { id: `t${index}.${k}`, problem, response, index: k, group, trajectory: index, actor };
+  });
   return { trajectory, segments, states };
+}
+
+/** s_0 of a group: known before any response is. */
+export function firstState(problem: Problem, group: number, actor: ActorProfile): State {
+  return { id: `g${group}`, problem, response: '', index: 0, group, trajectory: null, actor };
 }
 
 /**

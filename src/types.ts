@@ -54,7 +54,7 @@ export interface Segment {
 
 /** State s_k: the prompt and the response before segment k. s_0 has an empty response. */
 export interface State {
-  /** Unique within an iteration; s_0 is one state for its whole group. */
+  /** Unique within an iteration. */
   readonly id: string;
   readonly problem: Problem;
   /** The response so far. */
@@ -62,6 +62,8 @@ export interface State {
   /** k. */
   readonly index: number;
   readonly group: number;
+  /** Index of the trajectory that it belongs to; null: shared by its group. */
+  readonly trajectory: number | null;
   readonly actor: ActorProfile;
 }
 

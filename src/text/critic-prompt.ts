@@ -9,6 +9,8 @@ export interface CriticFormat {
   /** The prompt for a state. `profile` null: ICC is off. `thinking` false: the critic answers with the score alone. */
   prompt(state: State, profile: ActorProfile | null, thinking: boolean): Prompt;
   readonly score: ScoreFormat;
+  /** Does an end-of-sequence token follow the score? False where the score's own `close` ends the sequence. */
+  readonly appendEos: boolean;
 }
 
 /** Tags that enclose what others wrote. A response that contains them can't close its own part: their `<` is replaced by `‹`. */
@@ -75,7 +77,14 @@ export function buildCriticPrompt(state: State, profile: ActorProfile | null, th
 export const paperFormat: CriticFormat = {
   prompt: (state, profile, thinking) => [{ role: 'user', content: buildCriticPrompt(state, profile, thinking) }],
   score: tagFormat,
+  appendEos: true,
 };
+
+/** A critic's completion as it should be: what stage 1 imitates. `parseScore` reads it back. */
+export function writeTrace(rationale: string, score: number, { score: { open, close } }: CriticFormat): string {
+  const tag = open.startsWith('<') ? `${open}${score}${close}` : `${open} ${score} ${close}`;
+  return rationale === '' ? tag : `${rationale}${open.startsWith('<') ? '\n' : ' '}${tag}`;
+}
 
 export function readScore(completion: string, format: CriticFormat): ParsedScore | null {
   return parseScore(completion, format.score);

@@ -1,0 +1,156 @@
+/**
+ * The paper's critic (GenAC, arXiv 2604.10701): a language model that reads the problem and the partial response, reasons in words, and ends with an integer
+ * score 0..10. It learns by imitation of an oracle, then by REINFORCE with reward 1 - (r - v)^2.
+ */
+import { z } from 'zod';
+import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
+import { type Critic, type CriticEnvironment, defineCritic } from '../../src/critic.ts';
+import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
+import { deriveSeed } from '../../src/math/random.ts';
+import { mean } from '../../src/math/statistics.ts';
+import type { OracleTrace } from '../../src/task.ts';
+import { readScore, writeTrace } from '../../src/text/critic-prompt.ts';
+import type { Outcome, State, Valuation } from '../../src/types.ts';
+import type { Sampled, Sequence } from '../../src/workers/model.ts';
+
+const options = z
+  .strictObject({
+    /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
+    model: z.string().min(1),
+    worker: z.string().default('critic'),
+    dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+    lora: loraSchema.nullable().default(null),
+    optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
+    /** In-Context Conditioning: tell the critic of the actor. */
+    icc: z.boolean().default(true),
+    /** Reason in words before the score. */
+    thinking: z.boolean().default(true),
+    completions_per_state: z.int().positive().default(1),
+    temperature: z.number().positive().default(1),
+    max_new_tokens: z.int().positive().default(1024),
+    /** REINFORCE's baseline; `none` is the paper's. */
+    baseline: z.enum(criticBaselines).default('none'),
+    /** What stands in for the value where no completion of a state has a valid score: a number, or the actor's smoothed success rate (0.5 until it is known). */
+    malformed_value: z.union([z.literal('success-rate'), z.number().min(0).max(1)]).default('success-rate'),
+  })
+  .refine((o) => o.baseline !== 'leave-one-out' || o.completions_per_state > 1, {
+    path: ['completions_per_state'],
+    message: 'the baseline "leave-one-out" needs at least 2 completions per state',
+  });
+
+type Options = z.infer<typeof options>;
+
+export default defineCritic({ name: 'generative', options, create });
+
+async function create(o: Options, { seed, format, loadModel }: CriticEnvironment): Promise<Critic> {
+  const { worker, dtype, lora, optimizer } = o;
+  let model = await loadModel({ model: o.model, worker, dtype, lora, optimizer });
+  const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
+  const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
+
+  const tokenizeTraces = (traces: readonly OracleTrace[]) =>
+    model.tokenize(
+      traces.map(({ state }) => promptOf(state)),
+      traces.map((trace) => writeTrace(o.thinking ? trace.rationale : '', trace.score, format)),
+      format.appendEos,
+    );
+
+  return {
+    name: 'generative',
+    needs: 'states',
+    sharesFirstState: true,
+
+    async value(states, { purpose, iteration, greedy }) {
+      const perState = greedy ? 1 : o.completions_per_state;
+      const sampled = await model.sample({
+        ...sampling,
+        prompts: states.map(promptOf),
+        completionsPerPrompt: perState,
+        temperature: greedy ? 0 : o.temperature,
+        seed: (i) => deriveSeed(seed, `critic/${purpose}/${states[Math.floor(i / perState)]!.id}`, iteration, i % perState),
+      });
+      return states.map((state, i) => valuation(state, sampled.slice(i * perState, (i + 1) * perState)));
+    },
+
+    async learn(outcomes, update) {
+      const rewards = outcomes.map(({ valuation, rewards }) =>
+        valuation.completions.map(({ score }) => criticReward(score === null ? null : score / 10, rewards)),
+      );
+      const weights = criticWeights(rewards, o.baseline).flat();
+      const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
+      const statistics = await descend(completions, weights, o.temperature, update);
+      return { ...statistics, reward: mean(rewards.flat()), ...calibration(outcomes) };
+    },
+
+    async imitate(traces, update) {
+      const sequences = await tokenizeTraces(traces);
+      return descend(
+        sequences,
+        sequences.map(() => 1),
+        1,
+        update,
+      );
+    },
+
+    async rationaleLoss(traces) {
+      const sequences = await model.tokenize(
+        traces.map(({ state }) => promptOf(state)),
+        traces.map(({ rationale }) => rationale),
+      );
+      return -mean((await model.logprobs(sequences)).flatMap((perToken) => Array.from(perToken)));
+    },
+
+    save: (folder, optimizer) => model.save(folder, optimizer),
+    async load(folder) {
+      model = await loadModel({ model: folder, worker, dtype, lora, optimizer });
+    },
+  };
+
+  function valuation(state: State, sampled: readonly Sampled[]): Valuation {
+    const parsed = sampled.map(({ text }) => readScore(text, format));
+    const values = parsed.flatMap((p) => (p === null ? [] : [p.value]));
+    const standIn = o.malformed_value === 'success-rate' ? (state.actor.successRate ?? 0.5) : o.malformed_value;
+    const first = parsed.find((p) => p !== null);
+    return {
+      value: values.length > 0 ? mean(values) : standIn,
+      rationale: first?.rationale ?? sampled[0]!.text,
+      parsed: values.length > 0 ? 'ok' : 'malformed',
+      completions: sampled.map(({ promptIds, completionIds, text }, i) => ({
+        promptIds,
+        completionIds,
+        text,
+        score: parsed[i]?.score ?? null,
+      })),
+    };
+  }
+
+  /** One step on sum(weight x -log p) / tokens, then serves the new weights. */
+  async function descend(
+    sequences: readonly Sequence[],
+    weights: readonly number[],
+    temperature: number,
+    update: { learningRate: number; maxGradNorm: number | null },
+  ) {
+    const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
+    const stream = { stream: { kind: 'ce', coefficient: 1 } as const, tensors: { weights } };
+    const statistics = await model.accumulate(sequences, null, [stream], tokens, temperature);
+    const step = await model.optimize(update.learningRate, update.maxGradNorm);
+    await model.publish();
+    return {
+      loss: statistics.loss ?? Number.NaN,
+      tokens,
+      grad_norm: step.grad_norm,
+      update_norm: step.update_norm,
+      learning_rate: update.learningRate,
+    };
+  }
+}
+
+/** Completion by completion: share with a valid score, mean length. */
+function calibration(outcomes: readonly Outcome[]): Record<string, number> {
+  const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
+  return {
+    parse_rate: mean(completions.map(({ score }) => (score === null ? 0 : 1))),
+    mean_length: mean(completions.map(({ completionIds }) => completionIds.length)),
+  };
+}

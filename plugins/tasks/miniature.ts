@@ -1,0 +1,87 @@
+/**
+ * The embedded default: register chains (see `miniature/chains.ts`), small enough that the whole method runs on two CPU cores in minutes, with exact values
+ * of every prefix.
+ */
+import { z } from 'zod';
+import { deriveSeed, Random } from '../../src/math/random.ts';
+import { defineTask, type Task } from '../../src/task.ts';
+import { promptText } from '../../src/text/critic-prompt.ts';
+import type { ActorProfile, State } from '../../src/types.ts';
+import { exactValue } from './miniature/actors.ts';
+import { makeModel } from './miniature/base-actor.ts';
+import { chainOf, chainProblem, chainReward, drawChain, parseClaims } from './miniature/chains.ts';
+import { measureTable } from './miniature/measure.ts';
+import { oracleTrace } from './miniature/oracle.ts';
+import { makePopulation, syntheticRollout } from './miniature/population.ts';
+
+const options = z.strictObject({
+  /** Labelled steps K of a chain. */
+  steps: z.int().min(2).max(12).default(8),
+  /** Synthetic actors of stages 1 and 2. */
+  actors: z.int().min(2).default(192),
+  /** `noisy`: the oracle is not calibrated to the actor. `exact`: it knows the value, an upper bound for stage 1. */
+  oracle: z.enum(['noisy', 'exact']).default('noisy'),
+});
+
+export default defineTask({
+  name: 'miniature',
+  options,
+  create({ steps, actors, oracle }): Task {
+    const populations = new Map<string, ReturnType<typeof makePopulation>>();
+    const population = (split: 'train' | 'heldout', seed: number) => {
+      const key = `${split} ${seed}`;
+      const known = populations.get(key) ?? makePopulation(seed, split, split === 'train' ? actors : 32, steps);
+      populations.set(key, known);
+      return known;
+    };
+    return {
+      name: 'miniature',
+      problems: (split, seed, from, count) =>
+        Array.from({ length: count }, (_, i) => {
+          const random = new Random(deriveSeed(seed, `miniature/problems/${split}`, from + i));
+          return chainProblem(drawChain(random, steps, 1), `${split}-${from + i}`);
+        }),
+      reward: ({ text, problem }) => chainReward(text, chainOf(problem)),
+      segmentation: { by: 'pattern', pattern: '[a-l] \\d', at_most: steps, minimum_tokens: 1 },
+      criticFormat: {
+        prompt: (state, profile) => `${header(profile)}${promptText(state.problem.prompt)} ${plain(state.response)}?`,
+        score: { open: '#', close: '.' },
+        appendEos: false,
+      },
+      oracleTraces: (seed, from, count) =>
+        Array.from({ length: count }, (_, i) => oracleTrace(population('train', seed), seed, from + i, steps, oracle)),
+      frozenRollouts: (split, seed, from, count) =>
+        Array.from({ length: count }, (_, i) =>
+          syntheticRollout(population(split, seed), seed, `rollouts/${split}`, from + i, steps, 0),
+        ),
+      referenceStates: (seed, count) =>
+        Array.from({ length: count }, (_, i) => {
+          const rollout = syntheticRollout(population('heldout', seed), seed, 'reference', i, steps, 0);
+          const index = i % steps;
+          const response = rollout.prefixes[index]!;
+          const state = { id: `reference-${i}`, problem: rollout.problem, response, index, group: i, trajectory: null, actor: rollout.actor };
+          return { state, value: exactValue(rollout.table, rollout.chain, rollout.claims.slice(0, index)) };
+        }),
+      async exactValues(probe, seed) {
+        const table = await measureTable(probe, seed, steps, 4);
+        return (state: State) => exactValue(table, chainOf(state.problem), parseClaims(state.response));
+      },
+      makeModel: (name, folder, tools) => makeModel(name, folder, tools, steps),
+    };
+  },
+});
+
+/** `size 1 rate 1 8 | `: the size's class (tenths of a million parameters, at least 1) and the success rate in two digits. */
+function header(profile: ActorProfile | null): string {
+  if (profile === null) return '';
+  const size = Math.min(9, Math.max(1, Math.round(profile.parameters / 1e5)));
+  if (profile.successRate === null) return `size ${size} rate | `;
+  const percent = Math.min(99, Math.round(100 * profile.successRate));
+  return `size ${size} rate ${Math.floor(percent / 10)} ${percent % 10} | `;
+}
+
+/** The critic's marks can't be forged from inside a response: any word that an honest response does not have is shown as `.`. */
+function plain(response: string): string {
+  const words = response.split(/\s+/u).filter((word) => word !== '');
+  return words.map((word) => `${/^(?:[a-l]|\d|10)$/.test(word) ? word : '.'} `).join('');
+}

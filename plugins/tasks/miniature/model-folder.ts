@@ -1,0 +1,69 @@
+/** Writes the miniature's model folder in Hugging Face format: a small Llama's config and a word-level tokenizer. Weights come from `load_model`. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LABELS, OPERATIONS } from './chains.ts';
+
+export interface ModelSize {
+  readonly width: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** One key-value head generates faster and learns as well at this size. */
+  readonly keyValueHeads: number;
+  readonly mlp: number;
+}
+
+export const miniatureSize: ModelSize = { width: 64, layers: 2, heads: 4, keyValueHeads: 1, mlp: 160 };
+
+/** 8 labels make 47 words; each further label adds one. */
+export function vocabulary(labels: number): string[] {
+  const digits = Array.from({ length: 11 }, (_, i) => String(i));
+  const marks = ['|', '>', '.', '?', '#', 'Y', 'N', 'left', 'size', 'rate'];
+  return ['<pad>', ...marks, ...digits, ...LABELS.slice(0, labels), ...OPERATIONS];
+}
+
+/** `.` ends a sequence, and stays in the text (it is not declared special): it closes the critic's score. */
+export async function writeModelFolder(folder: string, size: ModelSize, labels: number): Promise<void> {
+  const words = vocabulary(labels);
+  const id = (word: string) => words.indexOf(word);
+  const config = {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    vocab_size: words.length,
+    hidden_size: size.width,
+    intermediate_size: size.mlp,
+    num_hidden_layers: size.layers,
+    num_attention_heads: size.heads,
+    num_key_value_heads: size.keyValueHeads,
+    head_dim: size.width / size.heads,
+    max_position_embeddings: 256,
+    tie_word_embeddings: true,
+    pad_token_id: id('<pad>'),
+    eos_token_id: id('.'),
+    bos_token_id: null,
+    torch_dtype: 'float32',
+  };
+  const tokenizer = {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: [
+      { id: 0, content: '<pad>', single_word: false, lstrip: false, rstrip: false, normalized: false, special: true },
+    ],
+    normalizer: null,
+    pre_tokenizer: { type: 'WhitespaceSplit' },
+    post_processor: null,
+    decoder: null,
+    model: { type: 'WordLevel', vocab: Object.fromEntries(words.map((word, i) => [word, i])), unk_token: '<pad>' },
+  };
+  const tokenizerConfig = {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    pad_token: '<pad>',
+    clean_up_tokenization_spaces: false,
+    model_max_length: 256,
+  };
+  await mkdir(folder, { recursive: true });
+  const write = (name: string, content: unknown) => writeFile(join(folder, name), `${JSON.stringify(content, null, 2)}\n`);
+  await write('config.json', config);
+  await write('tokenizer.json', tokenizer);
+  await write('tokenizer_config.json', tokenizerConfig);
+}

@@ -1,0 +1,61 @@
+/**
+ * The miniature's rule-based oracle: it replays the chain, judges every claim, and gives a score. It reasons rightly, but unless asked for exact scores it is
+ * not calibrated to the actor, as the big API models are not that the paper uses.
+ */
+import { deriveSeed, Random } from '../../../src/math/random.ts';
+import type { OracleTrace } from '../../../src/task.ts';
+import { exactValue } from './actors.ts';
+import { apply, type Chain, claimsText, LABELS, registers } from './chains.ts';
+import { type SyntheticActor, syntheticRollout } from './population.ts';
+
+/** Per step so far: label, operations, true result, the actor's claim, verdict; then the steps left: `a -2 2 2 Y b -3 6 4 N left 6`. */
+export function rationaleOf(chain: Chain, claims: readonly number[]): string {
+  let register = chain.start;
+  const steps = claims.map((claim, k) => {
+    const operations = chain.steps[k]!;
+    register = operations.reduce(apply, register);
+    return `${LABELS[k]} ${operations.join(' ')} ${register} ${claim} ${claim === register ? 'Y' : 'N'}`;
+  });
+  return [...steps, `left ${chain.steps.length - claims.length}`].join(' ');
+}
+
+/**
+ * Uncalibrated: from half of the true error rate per step where the last state is right, .2 where it is wrong, plus noise of -2..2.
+ * @returns integer 0..10
+ */
+function guess(success: number, chain: Chain, claims: readonly number[], random: Random): number {
+  const steps = chain.steps.length;
+  const right = claims.length === 0 || claims.at(-1) === registers(chain)[claims.length - 1];
+  const error = 1 - success ** (1 / steps);
+  const value = right ? (1 - error / 2) ** (steps - claims.length) : 0.2;
+  return Math.min(10, Math.max(0, Math.round(10 * value) + random.integer(5) - 2));
+}
+
+export function oracleTrace(
+  actors: readonly SyntheticActor[],
+  seed: number,
+  index: number,
+  steps: number,
+  scores: 'noisy' | 'exact',
+): OracleTrace {
+  const rollout = syntheticRollout(actors, seed, 'oracle', index, steps, 0.5);
+  const random = new Random(deriveSeed(seed, 'miniature/oracle-score', index));
+  // From its own first step on, or from inside the perturbed stretch: then the outcome still belongs to the edited response, as the oracle sees it.
+  const k = random.integer(steps);
+  const claims = rollout.claims.slice(0, k);
+  const value = exactValue(rollout.table, rollout.chain, claims);
+  return {
+    state: {
+      id: `oracle-${index}`,
+      problem: rollout.problem,
+      response: claimsText(claims),
+      index: k,
+      group: index,
+      trajectory: null,
+      actor: rollout.actor,
+    },
+    rationale: rationaleOf(rollout.chain, claims),
+    score: scores === 'exact' ? Math.round(10 * value) : guess(rollout.actor.successRate!, rollout.chain, claims, random),
+    observed: rollout.reward,
+  };
+}

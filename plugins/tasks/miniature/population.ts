@@ -1,0 +1,82 @@
+/**
+ * A population of synthetic actors, spread over the whole range of success: whose rollouts ground the critic in stage 2, and on whose states the oracle
+ * writes its traces in stage 1. Many actors, so that the critic can't memorise them, and a header rate that is measured with noise.
+ */
+import { deriveSeed, Random } from '../../../src/math/random.ts';
+import type { LoggedRollout } from '../../../src/task.ts';
+import type { ActorProfile } from '../../../src/types.ts';
+import { type ActorTable, continueChain, successRate, tableForSuccess } from './actors.ts';
+import { type Chain, chainProblem, chainReward, claimsText, drawChain, MODULUS } from './chains.ts';
+
+export interface SyntheticActor {
+  readonly name: string;
+  readonly table: ActorTable;
+  /** Mean exact success. */
+  readonly success: number;
+}
+
+export function makePopulation(seed: number, split: 'train' | 'heldout', count: number, steps: number): SyntheticActor[] {
+  return Array.from({ length: count }, (_, i) => {
+    const random = new Random(deriveSeed(seed, `miniature/actors/${split}`, i));
+    const target = 0.05 + (0.93 * (i + random.uniform())) / count;
+    const table = tableForSuccess(random, target, steps);
+    const chains = Array.from({ length: 200 }, () => drawChain(random, steps, 1));
+    return { name: `synthetic-${split}-${i}`, table, success: successRate(table, chains) };
+  });
+}
+
+export const PARAMETERS = 85_000;
+
+/** What ICC says of a synthetic actor: its success with a measuring error of 0.02. */
+export function profileOf(actor: SyntheticActor, random: Random): ActorProfile {
+  const measured = actor.success + 0.02 * random.normal();
+  return { name: actor.name, parameters: PARAMETERS, successRate: Math.min(1, Math.max(0, measured)) };
+}
+
+export interface SyntheticRollout extends LoggedRollout {
+  readonly chain: Chain;
+  readonly claims: readonly number[];
+  readonly table: ActorTable;
+}
+
+/**
+ * A rollout of a synthetic actor. `perturb`: up to a random step each claim is a random register with probability 1/2, and the actor goes on from there;
+ * else a critic learns to copy claims instead of judging them.
+ */
+export function syntheticRollout(
+  actors: readonly SyntheticActor[],
+  seed: number,
+  purpose: string,
+  index: number,
+  steps: number,
+  perturb: number,
+): SyntheticRollout {
+  const random = new Random(deriveSeed(seed, `miniature/${purpose}`, index));
+  const actor = actors[random.integer(actors.length)]!;
+  const chain = drawChain(random, steps, 1);
+  const actorProfile = profileOf(actor, random);
+  let claims: number[] = [];
+  if (random.uniform() < perturb) {
+    const until = random.integer(steps + 1);
+    for (let k = 0; k < until; k++) {
+      claims =
+        random.uniform() < 0.5
+          ? [...claims, random.integer(MODULUS)]
+          : continueChain(actor.table, { ...chain, steps: chain.steps.slice(0, k + 1) }, claims, random);
+    }
+  }
+  const perturbed = claims.length;
+  claims = continueChain(actor.table, chain, claims, random);
+  const response = `${claimsText(claims)} .`;
+  return {
+    problem: chainProblem(chain, `${purpose}-${index}`),
+    actor: actorProfile,
+    prefixes: Array.from({ length: steps }, (_, k) => claimsText(claims.slice(0, k))),
+    response,
+    reward: chainReward(response, chain),
+    firstOwn: perturbed,
+    chain,
+    claims,
+    table: actor.table,
+  };
+}

@@ -1,0 +1,79 @@
+/** One error for a bad config: path, value, what is allowed, and the nearest name for a misspelt key. */
+import type { z } from 'zod';
+
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[], source?: string) {
+    super(`${source ? `${source}: ` : ''}the config is not valid\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+/** Zod's issues in words: `actor.learning_rate: "fast": expected number`. */
+export function issuesOf(error: z.ZodError, schema: z.ZodType, input: unknown, prefix = ''): string[] {
+  return error.issues.map((issue) => {
+    const path = [...(prefix ? [prefix] : []), ...issue.path].join('.');
+    if (issue.code === 'unrecognized_keys') {
+      const allowed = keysAt(schema, issue.path);
+      return issue.keys
+        .map((key) => {
+          const close = nearest(key, allowed);
+          const hint = close ? `did you mean "${close}"?` : `allowed: ${allowed.join(', ')}`;
+          return `${[path, key].filter(Boolean).join('.')}: no such option; ${hint}`;
+        })
+        .join('\n  ');
+    }
+    const value = valueAt(input, issue.path);
+    const given = value === undefined ? 'missing' : JSON.stringify(value);
+    const options = issue.code === 'invalid_value' ? issue.values.map(String) : [];
+    const close = typeof value === 'string' ? nearest(value, options) : null;
+    return `${path || 'config'}: ${given}: ${issue.message}${close ? `; did you mean "${close}"?` : ''}`;
+  });
+}
+
+function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], input);
+}
+
+/** Names of an object schema's keys at a path, through defaults and nullables. */
+function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let current: unknown = unwrap(schema);
+  for (const key of path) {
+    const shape = (current as { shape?: Record<PropertyKey, z.ZodType> }).shape;
+    const valueType = (current as { valueType?: z.ZodType }).valueType;
+    const next = shape?.[key] ?? valueType;
+    if (!next) return [];
+    current = unwrap(next);
+  }
+  return Object.keys((current as { shape?: object }).shape ?? {});
+}
+
+function unwrap(schema: unknown): unknown {
+  let current = schema as { def?: { innerType?: unknown; in?: unknown } };
+  while (current?.def?.innerType ?? current?.def?.in) current = (current.def!.innerType ?? current.def!.in) as typeof current;
+  return current;
+}
+
+/** The allowed name within an edit distance of a third of its length (at least 2); null: none. */
+export function nearest(name: string, allowed: readonly string[]): string | null {
+  const ranked = allowed
+    .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
+  const best = ranked[0];
+  return best && best.distance <= Math.max(2, Math.floor(best.candidate.length / 3)) ? best.candidate : null;
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

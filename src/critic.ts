@@ -1,0 +1,96 @@
+/**
+ * The critic: whatever turns states into valuations, and may learn from outcomes. A critic is one file: a built-in one in `plugins/critics/`, or a user's
+ * own, named in the config. Critics see states, never sockets.
+ */
+import type { z } from 'zod';
+import type { CriticFormat } from './text/critic-prompt.ts';
+import type { OptimizerOptions, LoraOptions } from './bridge/operations.ts';
+import type { Outcome, State, Valuation } from './types.ts';
+import type { Model } from './workers/model.ts';
+import type { OracleTrace } from './task.ts';
+
+/** Where a request stands in the run: what its random draws depend on. */
+export interface CriticContext {
+  /** Names what the values are for, e.g. `joint`; values for another purpose have other draws. */
+  readonly purpose: string;
+  readonly iteration: number;
+  /** The critic's best single answer, without random draws where it can: for evaluation. */
+  readonly greedy?: boolean;
+  /** Rewards of all trajectories, by index, for critics that need outcomes. */
+  readonly rewards?: readonly { readonly group: number; readonly reward: number }[];
+}
+
+export interface UpdateOptions {
+  readonly learningRate: number;
+  readonly maxGradNorm: number | null;
+}
+
+/** Numbers of one update, named as in `metrics.jsonl` without the `critic/` before them. */
+export type UpdateMetrics = Readonly<Record<string, number>>;
+
+export interface Critic {
+  readonly name: string;
+  /**
+   * `states`: a value depends on its state alone, and may be asked for while the actor still samples. `outcomes`: it depends on the rewards of the group
+   * (`context.rewards`).
+   */
+  readonly needs: 'states' | 'outcomes';
+  /** Is s_0 one state for its whole group (valued once), or one for each trajectory? */
+  readonly sharesFirstState: boolean;
+  /** One valuation for each state, in order. Its value is in [0, 1]. */
+  value(states: readonly State[], context: CriticContext): Promise<Valuation[]>;
+  /** One update from outcomes (REINFORCE, regression, ...). Absent: the critic does not learn. */
+  learn?(outcomes: readonly Outcome[], update: UpdateOptions): Promise<UpdateMetrics>;
+  /** Stage 1, for critics that can imitate an oracle. Gradient of one batch and one step. */
+  imitate?(traces: readonly OracleTrace[], update: UpdateOptions): Promise<UpdateMetrics>;
+  /** Mean negative log-likelihood in nats of the tokens of these traces' rationales. */
+  rationaleLoss?(traces: readonly OracleTrace[]): Promise<number>;
+  /** Writes weights, and with `optimizer` all that exact continuation needs, to a folder. Absent: there is nothing to save. */
+  save?(folder: string, optimizer: boolean): Promise<void>;
+  /** Replaces the weights by a folder that `save` wrote; the optimizer starts afresh. */
+  load?(folder: string): Promise<void>;
+  close?(): Promise<void>;
+}
+
+/** What a critic is made with. */
+export interface CriticEnvironment {
+  readonly seed: number;
+  readonly format: CriticFormat;
+  /** Loads a model for the critic into its worker. */
+  loadModel(options: CriticModelOptions): Promise<Model>;
+}
+
+export interface CriticModelOptions {
+  readonly model: string;
+  readonly worker: string;
+  readonly dtype: 'auto' | 'float32' | 'bfloat16';
+  readonly lora: LoraOptions | null;
+  readonly optimizer: OptimizerOptions | null;
+}
+
+export interface CriticPlugin<Options = unknown> {
+  readonly name: string;
+  /** Checks the options that the config gives. */
+  readonly options: z.ZodType<Options>;
+  create(options: Options, environment: CriticEnvironment): Critic | Promise<Critic>;
+}
+
+/** For a file of one's own: `export default defineCritic({ name, options, create })`. */
+export function defineCritic<Options>(plugin: CriticPlugin<Options>): CriticPlugin<Options> {
+  return plugin;
+}
+
+/** Valuations of a critic, held to its contract: one for each state, each value in [0, 1]. */
+export async function valuesOf(critic: Critic, states: readonly State[], context: CriticContext): Promise<Valuation[]> {
+  if (states.length === 0) return [];
+  const valuations = await critic.value(states, context);
+  if (valuations.length !== states.length) {
+    throw new Error(`critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`);
+  }
+  valuations.forEach(({ value }, i) => {
+    if (value >= 0 && value <= 1) return;
+    throw new Error(`critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value is a number in [0, 1]`);
+  });
+  return valuations;
+}
+

@@ -1,0 +1,92 @@
+/** How far a critic's values are from the true ones, on held-out states. */
+import { type Critic, valuesOf } from '../critic.ts';
+import { mean, meanSquaredError, variance } from '../math/statistics.ts';
+import { actorRollouts } from '../rollouts.ts';
+import type { LoggedRollout, ReferenceState } from '../task.ts';
+import type { Training } from '../training.ts';
+import { deriveSeed, Random } from '../math/random.ts';
+
+export interface CriticError {
+  /** Mean squared error against the reference values. */
+  readonly mse: number;
+  /** The same of the best constant: the values' variance. */
+  readonly mse_of_mean: number;
+  /** Share of states with a valid score. */
+  readonly parse_rate: number;
+  /** Mean of value - reference. */
+  readonly bias: number;
+}
+
+/** With the critic's single best answer (greedy), or sampled as in training. */
+export async function criticError(
+  critic: Critic,
+  references: readonly ReferenceState[],
+  purpose: string,
+  iteration: number,
+  greedy = true,
+): Promise<CriticError> {
+  const states = references.map(({ state }) => state);
+  const valuations = await valuesOf(critic, states, { purpose, iteration, greedy });
+  const values = valuations.map(({ value }) => value);
+  const truth = references.map(({ value }) => value);
+  return {
+    mse: meanSquaredError(values, truth),
+    mse_of_mean: variance(truth),
+    parse_rate: mean(valuations.map(({ parsed }) => (parsed === 'ok' ? 1 : 0))),
+    bias: mean(values) - mean(truth),
+  };
+}
+
+/** One state of each rollout, its prefix drawn at random; the reward is the reference. An unbiased but noisy one, where a task knows no exact values. */
+export function statesOfRollouts(
+  rollouts: readonly LoggedRollout[],
+  seed: number,
+  purpose: string,
+  from: number,
+): ReferenceState[] {
+  return rollouts.map((rollout, i) => {
+    const choices = rollout.prefixes.length - rollout.firstOwn;
+    const random = new Random(deriveSeed(seed, `state/${purpose}`, from + i));
+    const index = rollout.firstOwn + random.integer(Math.max(1, choices));
+    const { problem, actor, prefixes } = rollout;
+    const state = { id: `${purpose}-${from + i}`, problem, response: prefixes[index] ?? '', index, group: i, trajectory: null, actor };
+    return { state, value: rollout.reward };
+  });
+}
+
+/** Held-out states of many actors, for stages 1 and 2: with known values where the task has them, else with outcomes. */
+export async function heldOutStates(training: Training): Promise<readonly ReferenceState[]> {
+  const { task, config } = training;
+  const count = config.evaluation.states;
+  const known = task.referenceStates?.(config.seed, count);
+  if (known) return known;
+  const rollouts =
+    task.frozenRollouts?.('heldout', config.seed, 0, count) ??
+    (await actorRollouts(training, 'heldout', 0, count, 1, 'heldout', null));
+  return statesOfRollouts(rollouts, config.seed, 'heldout', 0);
+}
+
+/**
+ * Held-out states of the actor as it is now: what the critic must be good at in joint training. With exact values where the task can know them,
+ * else with outcomes.
+ */
+export async function currentStates(
+  training: Training,
+  successRate: number | null,
+  iteration: number,
+): Promise<{ references: readonly ReferenceState[]; rewards: readonly number[] }> {
+  const { task, config, actor } = training;
+  const { problems, responses, states } = config.evaluation;
+  const rollouts = await actorRollouts(training, 'heldout', 0, problems, responses, `evaluation/${iteration}`, successRate);
+  const rewards = rollouts.map(({ reward }) => reward);
+  const repeated = Array.from({ length: states }, (_, i) => rollouts[i % rollouts.length]!);
+  const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);
+  if (!task.exactValues) return { references, rewards };
+  const exact = await task.exactValues(
+    {
+      logprobs: async (prompts, completions) => actor.logprobs(await actor.tokenize(prompts, completions)),
+    },
+    config.seed,
+  );
+  return { references: references.map(({ state }) => ({ state, value: exact(state) })), rewards };
+}

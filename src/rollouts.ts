@@ -1,0 +1,81 @@
+/** Trajectories of the live actor: sampling, the served version's check, rewards. */
+import { deriveSeed } from './math/random.ts';
+import { judge, type LoggedRollout, type Split } from './task.ts';
+import { segmentResponse, textBefore } from './text/segment.ts';
+import type { Segmentation } from './text/segment.ts';
+import { type Training, profileOf } from './training.ts';
+import type { Problem, RewardedTrajectory, Trajectory } from './types.ts';
+import type { Sampled } from './workers/model.ts';
+
+export interface RolloutRequest {
+  readonly problems: readonly Problem[];
+  readonly responses: number;
+  /** What the draws depend on. */
+  readonly purpose: string;
+  readonly iteration: number;
+  /** Called as each response finishes, in any order. */
+  readonly onFinished?: (index: number, trajectory: Trajectory) => void;
+}
+
+export function segmentationOf({ config, task }: Training): Segmentation {
+  return config.credit.segmentation ?? task.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
+}
+
+/** Trajectories in order: response j of problem i is number i * responses + j; the group is i. */
+export async function sampleTrajectories(training: Training, request: RolloutRequest): Promise<Trajectory[]> {
+  const { actor, config } = training;
+  const { problems, responses, purpose, iteration, onFinished } = request;
+  const { max_new_tokens, temperature, top_p, top_k, stop_strings } = config.sampling;
+  const trajectoryOf = (index: number, sampled: Omit<Sampled, 'promptIds' | 'version'>, rest: Pick<Sampled, 'promptIds' | 'version'>) => {
+    const group = Math.floor(index / responses);
+    return { ...sampled, ...rest, problem: problems[group]!, group, actorMask: null };
+  };
+  const sampled = await actor.sample({
+    prompts: problems.map(({ prompt }) => prompt),
+    completionsPerPrompt: responses,
+    max_new_tokens,
+    temperature,
+    top_p,
+    top_k,
+    stop_strings,
+    seed: (i) => deriveSeed(config.seed, `actor/${purpose}`, iteration, i),
+    ...(onFinished && {
+      onFinished: (index, part) =>
+        onFinished(index, trajectoryOf(index, part, { promptIds: new Int32Array(), version: actor.step })),
+    }),
+  });
+  const stale = sampled.find(({ version }) => version !== actor.step);
+  if (stale) throw new Error(`the actor served version ${stale.version}, but version ${actor.step} was trained`);
+  return sampled.map((s, i) => trajectoryOf(i, s, s));
+}
+
+export async function rewarded(training: Training, trajectory: Trajectory): Promise<RewardedTrajectory> {
+  return { ...trajectory, reward: await judge(training.task, trajectory) };
+}
+
+/** Rollouts of the actor as it is, on problems `from`.. of a split. */
+export async function actorRollouts(
+  training: Training,
+  split: Split,
+  from: number,
+  count: number,
+  responses: number,
+  purpose: string,
+  successRate: number | null,
+): Promise<LoggedRollout[]> {
+  const { task, config } = training;
+  const problems = await task.problems(split, config.seed, from, count);
+  const trajectories = await sampleTrajectories(training, { problems, responses, purpose, iteration: from });
+  const actor = profileOf(training, successRate);
+  const segmentation = segmentationOf(training);
+  return Promise.all(
+    trajectories.map(async (trajectory) => ({
+      problem: trajectory.problem,
+      actor,
+      prefixes: segmentResponse(trajectory, segmentation).map((segment) => textBefore(trajectory, segment)),
+      response: trajectory.text,
+      reward: await judge(task, trajectory),
+      firstOwn: 0,
+    })),
+  );
+}

@@ -1,0 +1,73 @@
+/** What is kept of a joint iteration: its metrics, and a few trajectories with every valuation. */
+import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
+import { mean, meanSquaredError } from '../math/statistics.ts';
+import type { Training } from '../training.ts';
+import type { RewardedTrajectory } from '../types.ts';
+import type { Metrics } from './events.ts';
+
+type Segmented = readonly SegmentedTrajectory<RewardedTrajectory>[];
+
+/** Under TRL's names where TRL has one. */
+export function rolloutMetrics(segmented: Segmented, assignment: CreditAssignment, successRate: number): Metrics {
+  const trajectories = segmented.map((s) => s.trajectory);
+  const lengths = trajectories.map((t) => t.completionIds.length);
+  const { outcomes } = assignment;
+  const malformed = outcomes.filter(({ valuation }) => valuation.parsed === 'malformed').length;
+  return {
+    reward: mean(trajectories.map((t) => t.reward)),
+    num_tokens: lengths.reduce((sum, n) => sum + n, 0),
+    'completions/mean_length': mean(lengths),
+    'completions/clipped_ratio': mean(trajectories.map((t) => (t.finishReason === 'length' ? 1 : 0))),
+    success_rate: successRate,
+    'critic/mse_to_outcomes': meanSquaredError(
+      outcomes.map((o) => o.valuation.value),
+      outcomes.map((o) => mean(o.rewards)),
+    ),
+    'critic/states': outcomes.length,
+    'critic/malformed_states': malformed,
+    ...(assignment.explainedVariance !== null && { 'critic/explained_variance': assignment.explainedVariance }),
+    'gate/fell_back_to_group_mean': assignment.fellBack ? 1 : 0,
+    ...valueMetrics(segmented, assignment),
+  };
+}
+
+/** Value at the first and last state, for right (r >= 0.5) and wrong responses. Absent where an iteration has none. */
+function valueMetrics(segmented: Segmented, { credits }: CreditAssignment): Metrics {
+  const metrics: Record<string, number> = {};
+  for (const [name, wanted] of [['right', true], ['wrong', false]] as const) {
+    const values = credits.filter((_, i) => segmented[i]!.trajectory.reward >= 0.5 === wanted).map((c) => c.values);
+    if (values.length === 0) continue;
+    metrics[`value/first_${name}`] = mean(values.map((v) => v[0]!));
+    metrics[`value/last_${name}`] = mean(values.map((v) => v.at(-1)!));
+  }
+  return metrics;
+}
+
+export function recordTrajectories(training: Training, segmented: Segmented, assignment: CreditAssignment, iteration: number): void {
+  const valuations = new Map(assignment.outcomes.map((o) => [o.state.id, o.valuation]));
+  segmented.slice(0, training.config.sampling.record).forEach(({ trajectory, segments, states }, i) => {
+    const credit = assignment.credits[i]!;
+    training.folder.recordTrajectory({
+      iteration,
+      problem: trajectory.problem.id,
+      prompt: trajectory.problem.prompt as string,
+      response: trajectory.text,
+      reward: trajectory.reward,
+      finish_reason: trajectory.finishReason,
+      segments: segments.map((segment, k) => {
+        const valuation = valuations.get(states[k]!.id)!;
+        const from = states[k]!.response.length;
+        return {
+          text: trajectory.text.slice(from, states[k + 1]?.response.length ?? trajectory.text.length),
+          tokens: segment.end - segment.start,
+          value: valuation.value,
+          used_value: credit.values[k]!,
+          advantage: credit.segmentAdvantages[k]!,
+          parsed: valuation.parsed,
+          rationale: valuation.rationale,
+          completions: valuation.completions.map(({ text, score }) => ({ text, score })),
+        };
+      }),
+    });
+  });
+}

@@ -1,0 +1,130 @@
+/**
+ * What runs next. There is one loop (`train.ts`); schedules differ in how the work of one iteration overlaps, and in nothing else: on the same seeds both give
+ * the same numbers, because every draw depends on what it is for and not on when it happens.
+ *
+ * `synchronous` (the paper's): sample all, reward all, value all; update the actor, then the critic.
+ * `pipelined`: s_0 is valued while the actor begins to sample; each response is rewarded and valued as soon as it finishes; both models are updated at once.
+ * Nothing is stale: both wait for each other at the end of the iteration.
+ */
+import { firstState, segmentTrajectory, type SegmentedTrajectory } from './credit.ts';
+import { type CriticContext, valuesOf } from './critic.ts';
+import { rewarded, segmentationOf, sampleTrajectories } from './rollouts.ts';
+import { phase, profileOf, type Training } from './training.ts';
+import type { Problem, RewardedTrajectory, State, Trajectory, Valuation } from './types.ts';
+
+export interface Collected {
+  readonly segmented: readonly SegmentedTrajectory<RewardedTrajectory>[];
+  /** By the state's id. */
+  readonly valuations: ReadonlyMap<string, Valuation>;
+}
+
+export interface Schedule {
+  /** sample -> reward -> value */
+  collect(training: Training, problems: readonly Problem[], iteration: number, successRate: number | null): Promise<Collected>;
+  /** update actor, update critic */
+  update<A, C>(actor: () => Promise<A>, critic: () => Promise<C>): Promise<[A, C]>;
+}
+
+const synchronous: Schedule = {
+  async collect(training, problems, iteration, successRate) {
+    phase(training, 'joint', iteration, 'sample');
+    const { responses } = training.config.sampling;
+    const trajectories = await sampleTrajectories(training, { problems, responses, purpose: 'joint', iteration });
+    phase(training, 'joint', iteration, 'reward');
+    const judged = await Promise.all(trajectories.map((trajectory) => rewarded(training, trajectory)));
+    phase(training, 'joint', iteration, 'value');
+    return valueAll(training, segment(training, judged, successRate), iteration, new Map());
+  },
+  async update(actor, critic) {
+    return [await actor(), await critic()];
+  },
+};
+
+const pipelined: Schedule = {
+  async collect(training, problems, iteration, successRate) {
+    const { critic, config } = training;
+    if (critic.needs === 'outcomes') return synchronous.collect(training, problems, iteration, successRate);
+    const profile = profileOf(training, successRate);
+    const valuer = new Valuer(training, iteration);
+    if (critic.sharesFirstState) valuer.request(problems.map((problem, group) => firstState(problem, group, profile)));
+    phase(training, 'joint', iteration, 'sample, reward, value');
+    const { responses } = config.sampling;
+    const rewards = new Map<number, Promise<RewardedTrajectory>>();
+    const onFinished = (index: number, trajectory: Trajectory) => {
+      rewards.set(index, rewarded(training, trajectory));
+      rewards.get(index)!.catch(() => {}); // awaited below; it may fail before that
+      const { states } = segmentTrajectory(trajectory, index, segmentationOf(training), profile, critic.sharesFirstState);
+      valuer.request(states.filter(({ trajectory: own }) => own !== null));
+    };
+    const trajectories = await sampleTrajectories(training, { problems, responses, purpose: 'joint', iteration, onFinished });
+    const judged = await Promise.all(
+      trajectories.map(async (trajectory, i) => ({ ...trajectory, reward: (await rewards.get(i)!).reward })),
+    );
+    return valueAll(training, segment(training, judged, successRate), iteration, await valuer.finish());
+  },
+  update: (actor, critic) => Promise.all([actor(), critic()]),
+};
+
+export const schedules: Readonly<Record<Training['config']['joint']['schedule'], Schedule>> = { synchronous, pipelined };
+
+function segment(training: Training, trajectories: readonly RewardedTrajectory[], successRate: number | null) {
+  const profile = profileOf(training, successRate);
+  const segmentation = segmentationOf(training);
+  return trajectories.map((trajectory, i) =>
+    segmentTrajectory(trajectory, i, segmentation, profile, training.critic.sharesFirstState),
+  );
+}
+
+/** Values of all states, each once, beside those that are `known`. */
+async function valueAll(
+  { critic }: Training,
+  segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],
+  iteration: number,
+  known: ReadonlyMap<string, Valuation>,
+): Promise<Collected> {
+  const states = new Map(segmented.flatMap((s) => s.states).map((state) => [state.id, state]));
+  const missing = [...states.values()].filter((state) => !known.has(state.id));
+  const rewards = segmented.map(({ trajectory: { group, reward } }) => ({ group, reward }));
+  const values = await valuesOf(critic, missing, { ...contextOf(iteration), rewards });
+  const valuations = new Map([...known, ...missing.map((state, i) => [state.id, values[i]!] as const)]);
+  return { segmented, valuations };
+}
+
+const contextOf = (iteration: number): CriticContext => ({ purpose: 'joint', iteration });
+
+/** Asks the critic for what has gathered since its last answer, one request at a time. */
+class Valuer {
+  readonly #training: Training;
+  readonly #iteration: number;
+  readonly #valuations = new Map<string, Valuation>();
+  #waiting: State[] = [];
+  #running: Promise<void> | null = null;
+
+  constructor(training: Training, iteration: number) {
+    this.#training = training;
+    this.#iteration = iteration;
+  }
+
+  request(states: readonly State[]): void {
+    this.#waiting.push(...states);
+    this.#running ??= this.#run();
+    this.#running.catch(() => {}); // `finish` reports it
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const states = this.#waiting;
+      this.#waiting = [];
+      const values = await valuesOf(this.#training.critic, states, contextOf(this.#iteration));
+      states.forEach((state, i) => {
+        this.#valuations.set(state.id, values[i]!);
+      });
+    }
+    this.#running = null;
+  }
+
+  async finish(): Promise<ReadonlyMap<string, Valuation>> {
+    while (this.#running) await this.#running;
+    return this.#valuations;
+  }
+}

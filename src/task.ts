@@ -1,0 +1,108 @@
+/** Where problems and rewards come from. A task is one file: a built-in one in `plugins/tasks/`, or a user's own, named in the config. */
+import type { z } from 'zod';
+import type { CriticFormat } from './text/critic-prompt.ts';
+import type { Segmentation } from './text/segment.ts';
+import type { ActorProfile, Problem, Prompt, State } from './types.ts';
+import type { Worker } from './workers/worker.ts';
+
+export type Split = 'train' | 'heldout';
+
+/** A finished response as text, of whatever actor wrote it: what a critic can learn from without any actor at hand. */
+export interface LoggedRollout {
+  readonly problem: Problem;
+  readonly actor: ActorProfile;
+  /** The partial responses before each segment; prefixes[0] is empty. */
+  readonly prefixes: readonly string[];
+  readonly response: string;
+  /** In [0, 1]. */
+  readonly reward: number;
+  /** Prefixes before this index did not come from the actor alone (they were edited): their outcome tells nothing of its value. Usually 0. */
+  readonly firstOwn: number;
+}
+
+/** What an oracle wrote of one state, for stage 1. */
+export interface OracleTrace {
+  readonly state: State;
+  readonly rationale: string;
+  /** Integer 0..10; anything else is dropped and counted. */
+  readonly score: number;
+  /** Mean reward of the responses that went on from this state, in [0, 1]. */
+  readonly observed: number;
+}
+
+/** A state whose value is known exactly (or by many continuations): what critics are measured on. */
+export interface ReferenceState {
+  readonly state: State;
+  readonly value: number;
+}
+
+/** What a task may ask of a live actor in order to know exact values. */
+export interface ActorProbe {
+  /** Log-probability of every token of each completion, given its prompt. */
+  logprobs(prompts: readonly Prompt[], completions: readonly string[]): Promise<Float32Array[]>;
+}
+
+export interface Response {
+  readonly text: string;
+  readonly problem: Problem;
+  readonly finishReason: 'stop_token' | 'stop_string' | 'length';
+}
+
+export interface Task {
+  readonly name: string;
+  /** Problems number `from` .. `from + count - 1` of a split. The same arguments give the same problems, in the same order. */
+  problems(split: Split, seed: number, from: number, count: number): readonly Problem[] | Promise<readonly Problem[]>;
+  /** The reward of a response: a number in [0, 1]. */
+  reward(response: Response): number | Promise<number>;
+  /** How responses are cut, where the config says nothing. */
+  readonly segmentation?: Segmentation;
+  /** The critic's prompt and score format, where the paper's default does not fit. */
+  readonly criticFormat?: CriticFormat;
+  /** Stage 1: traces number `from` .. `from + count - 1` of a rule-based oracle. */
+  oracleTraces?(seed: number, from: number, count: number): readonly OracleTrace[];
+  /** Stages 1 and 2: rollouts of frozen actors that the task brings itself. Without it stage 2 samples from the actor. */
+  frozenRollouts?(split: Split, seed: number, from: number, count: number): readonly LoggedRollout[];
+  /** States of held-out actors with known values. */
+  referenceStates?(seed: number, count: number): readonly ReferenceState[];
+  /** The exact value of states under a live actor's current weights. */
+  exactValues?(actor: ActorProbe, seed: number): Promise<(state: State) => number>;
+  /** Makes a model that the task brings itself, `model: task:NAME` in a config, as a folder in Hugging Face format. */
+  makeModel?(name: string, folder: string, tools: ModelTools): Promise<void>;
+}
+
+export interface ModelTools {
+  readonly worker: Worker;
+  readonly seed: number;
+  /** Says how far it is: 0..1, and a few words. */
+  readonly progress: (fraction: number, words: string) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface TaskPlugin<Options = unknown> {
+  readonly name: string;
+  /** Checks the options that the config gives. */
+  readonly options: z.ZodType<Options>;
+  create(options: Options): Task | Promise<Task>;
+}
+
+/** For a file of one's own: `export default defineTask({ name, options, create })`. */
+export function defineTask<Options>(plugin: TaskPlugin<Options>): TaskPlugin<Options> {
+  return plugin;
+}
+
+/** The reward of a response, held to [0, 1]. Anything else is an error that names task, problem and value. */
+export async function judge(task: Task, response: Response): Promise<number> {
+  let reward: unknown;
+  try {
+    reward = await task.reward(response);
+  } catch (error) {
+    throw new Error(`the reward function of task "${task.name}" failed on problem ${response.problem.id}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  if (typeof reward === 'number' && reward >= 0 && reward <= 1) return reward;
+  throw new Error(
+    `the reward function of task "${task.name}" returned ${typeof reward === 'number' ? reward : `${JSON.stringify(reward)} (${typeof reward})`} for problem ${response.problem.id}: ` +
+      'a reward is a number in [0, 1]; rescale it in the function',
+  );
+}

@@ -1,0 +1,130 @@
+/** Stage 1's traces: from the task's oracle or a JSONL file, filtered, with a count of what was dropped and why. */
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { promptSchema } from './bridge/operations.ts';
+import type { Config } from './config.ts';
+import { deriveSeed, Random } from './math/random.ts';
+import type { OracleTrace, Task } from './task.ts';
+import { type CriticFormat, writeTrace } from './text/critic-prompt.ts';
+import { parseScore } from './text/score.ts';
+
+/** Why traces were dropped, and how many. */
+export type Dropped = Record<'unparsable' | 'disagrees', number>;
+
+export class TraceSource {
+  readonly dropped: Dropped = { unparsable: 0, disagrees: 0 };
+  #kept = 0;
+  #next = 0;
+  readonly #read: (from: number, count: number) => readonly OracleTrace[];
+  readonly #agreement: number;
+  readonly #format: CriticFormat;
+
+  constructor(read: (from: number, count: number) => readonly OracleTrace[], agreement: number, format: CriticFormat) {
+    this.#read = read;
+    this.#agreement = agreement;
+    this.#format = format;
+  }
+
+  get kept(): number {
+    return this.#kept;
+  }
+
+  /** The next `count` traces that pass the filter. Throws where hardly any does: then oracle and outcomes have nothing to do with each other. */
+  take(count: number): OracleTrace[] {
+    const taken: OracleTrace[] = [];
+    for (let looked = 0; taken.length < count; ) {
+      const batch = this.#read(this.#next, count);
+      this.#next += batch.length;
+      looked += batch.length;
+      for (const trace of batch) {
+        const cause = this.#fault(trace);
+        if (cause) this.dropped[cause]++;
+        else if (taken.length < count) taken.push(trace);
+      }
+      if (looked >= 50 * count) {
+        throw new Error(
+          `of ${looked} traces of the oracle only ${taken.length} pass the filter (${this.dropped.unparsable} unparsable, ` +
+            `${this.dropped.disagrees} further than ${this.#agreement} from the observed outcome): check the oracle, or raise critic_sft.agreement`,
+        );
+      }
+    }
+    this.#kept += taken.length;
+    return taken;
+  }
+
+  /** A trace is what the critic will be asked to write: it must parse to its own score, and agree with what was observed. */
+  #fault(trace: OracleTrace): keyof Dropped | null {
+    const parsed = parseScore(writeTrace(trace.rationale, trace.score, this.#format), this.#format.score);
+    if (parsed?.score !== trace.score) return 'unparsable';
+    return Math.abs(parsed.value - trace.observed) > this.#agreement + 1e-9 ? 'disagrees' : null;
+  }
+}
+
+const line = z.strictObject({
+  prompt: promptSchema,
+  partial_response: z.string(),
+  rationale: z.string(),
+  score: z.number(),
+  observed_outcome: z.number().min(0).max(1),
+  actor: z
+    .strictObject({ name: z.string(), parameters: z.number().nonnegative(), success_rate: z.number().min(0).max(1).nullable() })
+    .default({ name: 'unknown', parameters: 0, success_rate: null }),
+});
+
+/** Reads a JSONL file of traces: prompt, partial_response, rationale, score, observed_outcome, and the actor's profile if known. */
+export function readTraceFile(path: string): OracleTrace[] {
+  const lines = readFileSync(path, 'utf8').split('\n');
+  const traces: OracleTrace[] = [];
+  lines.forEach((text, i) => {
+    if (text.trim() === '') return;
+    const where = `${path}, line ${i + 1}`;
+    let json: unknown;
+    try {
+      json = JSON.parse(text);
+    } catch (error) {
+      throw new Error(`${where}: not JSON (${(error as Error).message})`);
+    }
+    const read = line.safeParse(json);
+    if (!read.success) throw new Error(`${where}: ${read.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
+    const { prompt, partial_response, rationale, score, observed_outcome, actor } = read.data;
+    const profile = { name: actor.name, parameters: actor.parameters, successRate: actor.success_rate };
+    traces.push({
+      state: {
+        id: `trace-${i}`,
+        problem: { id: `trace-${i}`, prompt, columns: {} },
+        response: partial_response,
+        index: partial_response === '' ? 0 : 1,
+        group: i,
+        trajectory: null,
+        actor: profile,
+      },
+      rationale,
+      score,
+      observed: observed_outcome,
+    });
+  });
+  if (traces.length === 0) throw new Error(`${path}: no traces in it`);
+  return traces;
+}
+
+/** Training traces and held-out ones: a twentieth (at least one) of a file, or an oracle's further ones. */
+export function traceSources(config: Config, task: Task, format: CriticFormat): { train: TraceSource; heldOut: OracleTrace[] } {
+  const { traces, agreement, batch } = config.critic_sft;
+  if (traces !== 'oracle') {
+    const all = new Random(deriveSeed(config.seed, 'traces')).shuffled(readTraceFile(traces));
+    const held = Math.max(1, Math.floor(all.length / 20));
+    const train = all.length > 1 ? all.slice(held) : all;
+    const read = (from: number, count: number) =>
+      Array.from({ length: count }, (_, i) => train[(from + i) % train.length]!);
+    return { train: new TraceSource(read, agreement, format), heldOut: all.slice(0, held) };
+  }
+  const oracle = task.oracleTraces?.bind(task);
+  if (!oracle) {
+    throw new Error(`critic_sft.traces: the task "${task.name}" has no oracle of its own; name a JSONL file of traces`);
+  }
+  const heldOutFrom = 1e9;
+  return {
+    train: new TraceSource((from, count) => oracle(config.seed, from, count), agreement, format),
+    heldOut: [...oracle(config.seed, heldOutFrom, 2 * batch)],
+  };
+}

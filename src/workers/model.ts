@@ -1,0 +1,288 @@
+/** A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back. */
+import type { Arguments, LossStream, Prompt, Result } from '../bridge/operations.ts';
+import { type Tensors, tensor } from '../bridge/tensor.ts';
+import { type Seed, sequenceSeeds } from '../math/random.ts';
+import type { RequestOptions, Worker } from './worker.ts';
+
+export interface Sampled {
+  readonly promptIds: Int32Array;
+  readonly completionIds: Int32Array;
+  readonly logprobs: Float32Array;
+  readonly textEnds: Int32Array;
+  readonly text: string;
+  readonly finishReason: 'stop_token' | 'stop_string' | 'length';
+  readonly version: number;
+}
+
+/** Token ids of a prompt and what follows it. */
+export interface Sequence {
+  readonly promptIds: Int32Array;
+  readonly completionIds: Int32Array;
+}
+
+export type SampleOptions = Pick<
+  Arguments<'sample'>,
+  'max_new_tokens' | 'temperature' | 'top_p' | 'top_k' | 'stop_strings'
+>;
+
+export interface SampleRequest extends SampleOptions {
+  readonly prompts: readonly Prompt[];
+  readonly completionsPerPrompt: number;
+  /** Of sequence i, which belongs to prompt floor(i / completionsPerPrompt). */
+  readonly seed: (sequence: number) => Seed;
+  /** Called as soon as a sequence is finished, in any order. */
+  readonly onFinished?: (sequence: number, sampled: Omit<Sampled, 'promptIds' | 'version'>) => void;
+}
+
+/** A loss term and, for each sequence, its values: one for each token of the completion, or one number for all of them. */
+export interface StreamValues {
+  readonly stream: LossStream;
+  readonly tensors: Readonly<Record<string, readonly (ArrayLike<number> | number)[]>>;
+}
+
+export type LoadOptions = Omit<Arguments<'load_model'>, 'model'>;
+
+export class Model {
+  readonly worker: Worker;
+  readonly name: string;
+  readonly loaded: Result<'load_model'>;
+  #step: number;
+  #accumulations = 0;
+
+  private constructor(worker: Worker, name: string, loaded: Result<'load_model'>) {
+    this.worker = worker;
+    this.name = name;
+    this.loaded = loaded;
+    this.#step = loaded.step;
+  }
+
+  static async load(worker: Worker, name: string, options: LoadOptions): Promise<Model> {
+    const { result } = await worker.request('load_model', { model: name, ...options });
+    return new Model(worker, name, result);
+  }
+
+  /** Optimizer steps taken. */
+  get step(): number {
+    return this.#step;
+  }
+
+  async sample(request: SampleRequest, options: RequestOptions = {}): Promise<Sampled[]> {
+    const { prompts, completionsPerPrompt, seed, onFinished, ...sampling } = request;
+    const sequences = prompts.length * completionsPerPrompt;
+    if (sequences === 0) return [];
+    const { result, tensors } = await this.worker.request(
+      'sample',
+      {
+        model: this.name,
+        prompts: [...prompts] as Arguments<'sample'>['prompts'],
+        completions_per_prompt: completionsPerPrompt,
+        ...sampling,
+        stop_token_ids: [],
+        batch_size: null,
+        stream: onFinished !== undefined,
+      },
+      {
+        ...options,
+        tensors: { seeds: tensor(sequenceSeeds(sequences, seed), [sequences, 2]) },
+        ...(onFinished && {
+          onPartial: ({ data, tensors: part }) => {
+            const { indices, texts, finish_reasons } = data as unknown as PartialSample;
+            const unpacked = unpack(part, texts, finish_reasons);
+            indices.forEach((sequence, i) => {
+              onFinished(sequence, unpacked[i]!);
+            });
+          },
+        }),
+      },
+    );
+    const promptIds = split(tensors, 'prompt_ids', 'prompt_cu_seqlens', Int32Array);
+    return unpack(tensors, result.texts, result.finish_reasons).map((sampled, i) => ({
+      ...sampled,
+      promptIds: promptIds[Math.floor(i / completionsPerPrompt)]!,
+      version: result.version,
+    }));
+  }
+
+  /** Token ids of texts that no model wrote. */
+  async tokenize(
+    prompts: readonly Prompt[],
+    completions: readonly string[],
+    appendEos = false,
+  ): Promise<Sequence[]> {
+    const { tensors } = await this.worker.request('tokenize', {
+      model: this.name,
+      prompts: [...prompts] as Arguments<'tokenize'>['prompts'],
+      completions: [...completions],
+      append_eos: appendEos,
+    });
+    const lengths = tensors.prompt_lengths!.data as Int32Array;
+    return split(tensors, 'ids', 'cu_seqlens', Int32Array).map((ids, i) => ({
+      promptIds: ids.subarray(0, lengths[i]!),
+      completionIds: ids.subarray(lengths[i]!),
+    }));
+  }
+
+  /** Log-probability of each token of each completion under the current weights. */
+  async logprobs(sequences: readonly Sequence[], temperature = 1): Promise<Float32Array[]> {
+    const { tensors } = await this.worker.request(
+      'score',
+      { model: this.name, temperature, entropy: false, micro_batch_tokens: null },
+      { tensors: pack(sequences) },
+    );
+    return split(
+      { ...tensors, cu_seqlens: pack(sequences).cu_seqlens! },
+      'logprobs',
+      'cu_seqlens',
+      Float32Array,
+    ).map((all, i) => all.subarray(sequences[i]!.promptIds.length));
+  }
+
+  /**
+   * Adds the streams' gradient.
+   * @param masks for each sequence which tokens of the completion count; null: all
+   * @param normalizer what the sum is divided by
+   * @returns the worker's statistics: sums over tokens
+   */
+  async accumulate(
+    sequences: readonly Sequence[],
+    masks: readonly (ArrayLike<number> | null)[] | null,
+    streams: readonly StreamValues[],
+    normalizer: number,
+    temperature = 1,
+  ): Promise<Record<string, number>> {
+    const mask = aligned(
+      sequences,
+      sequences.map((_, i) => masks?.[i] ?? 1),
+    );
+    const tensors: Record<string, ReturnType<typeof tensor>> = { ...pack(sequences), mask: tensor(mask) };
+    for (const { stream, tensors: values } of streams) {
+      for (const [name, perSequence] of Object.entries(values)) {
+        tensors[`${stream.kind}.${name}`] = tensor(aligned(sequences, perSequence));
+      }
+    }
+    const { result } = await this.worker.request(
+      'accumulate',
+      {
+        model: this.name,
+        streams: streams.map(({ stream }) => stream),
+        normalizer,
+        temperature,
+        micro_batch_tokens: null,
+      },
+      { tensors },
+    );
+    this.#accumulations = result.accumulations;
+    return result.statistics;
+  }
+
+  /** One optimizer step. Throws if the weights did not move although the gradient is not zero. */
+  async optimize(learningRate: number, maxGradNorm: number | null): Promise<Result<'step'>> {
+    const { result } = await this.worker.request('step', {
+      model: this.name,
+      expected_step: this.#step,
+      expected_accumulations: this.#accumulations,
+      learning_rate: learningRate,
+      max_grad_norm: maxGradNorm,
+    });
+    this.#step = result.step;
+    this.#accumulations = 0;
+    if (result.grad_norm > 0 && learningRate > 0 && !(result.update_norm > 0)) {
+      throw new Error(
+        `model "${this.name}": step ${result.step} had a gradient of norm ${result.grad_norm} and a learning rate of ${learningRate}, but no weight moved; ` +
+          'raise the learning rate, or check that the right weights are trainable',
+      );
+    }
+    return result;
+  }
+
+  /** Serves the current weights; throws if the served version is not the trained one. */
+  async publish(): Promise<Result<'publish'>> {
+    const { result } = await this.worker.request('publish', { model: this.name });
+    if (result.version !== this.#step) {
+      throw new Error(
+        `model "${this.name}": version ${result.version} is served, but ${this.#step} was trained`,
+      );
+    }
+    return result;
+  }
+
+  async save(path: string, optimizer: boolean): Promise<void> {
+    await this.worker.request('save_model', { model: this.name, path, optimizer });
+  }
+
+  async restore(path: string): Promise<void> {
+    const { result } = await this.worker.request('restore_model', { model: this.name, path });
+    this.#step = result.step;
+    this.#accumulations = 0;
+  }
+}
+
+interface PartialSample {
+  indices: number[];
+  texts: string[];
+  finish_reasons: Sampled['finishReason'][];
+}
+
+function unpack(tensors: Tensors, texts: readonly string[], reasons: readonly Sampled['finishReason'][]) {
+  const ids = split(tensors, 'completion_ids', 'completion_cu_seqlens', Int32Array);
+  const logprobs = split(tensors, 'logprobs', 'completion_cu_seqlens', Float32Array);
+  const ends = split(tensors, 'text_ends', 'completion_cu_seqlens', Int32Array);
+  return texts.map((text, i) => ({
+    completionIds: ids[i]!,
+    logprobs: logprobs[i]!,
+    textEnds: ends[i]!,
+    text,
+    finishReason: reasons[i]!,
+  }));
+}
+
+/** Ragged data back to one view for each sequence. */
+function split<A extends Int32Array | Float32Array>(
+  tensors: Tensors,
+  name: string,
+  offsets: string,
+  type: abstract new (...args: never[]) => A,
+): A[] {
+  const flat = tensors[name]?.data;
+  const cu = tensors[offsets]?.data;
+  if (!(flat instanceof type) || !(cu instanceof Int32Array) || cu.at(-1) !== flat.length) {
+    throw new Error(`the worker's answer has no tensor "${name}" that fits "${offsets}"`);
+  }
+  return Array.from({ length: cu.length - 1 }, (_, i) => flat.subarray(cu[i]!, cu[i + 1]!) as A);
+}
+
+function offsetsOf(sequences: readonly Sequence[]): Int32Array {
+  const cu = new Int32Array(sequences.length + 1);
+  sequences.forEach((s, i) => {
+    cu[i + 1] = cu[i]! + s.promptIds.length + s.completionIds.length;
+  });
+  return cu;
+}
+
+function pack(sequences: readonly Sequence[]): Tensors {
+  const cu = offsetsOf(sequences);
+  const ids = new Int32Array(cu.at(-1)!);
+  sequences.forEach((s, i) => {
+    ids.set(s.promptIds, cu[i]!);
+    ids.set(s.completionIds, cu[i]! + s.promptIds.length);
+  });
+  return { ids: tensor(ids), cu_seqlens: tensor(cu) };
+}
+
+/** Values of completion tokens at their places among all tokens; 0 at prompts. */
+function aligned(
+  sequences: readonly Sequence[],
+  values: readonly (ArrayLike<number> | number)[],
+): Float32Array {
+  const cu = offsetsOf(sequences);
+  const flat = new Float32Array(cu.at(-1)!);
+  sequences.forEach((s, i) => {
+    const value = values[i]!;
+    const start = cu[i]! + s.promptIds.length;
+    if (typeof value === 'number') flat.fill(value, start, cu[i + 1]!);
+    else if (value.length === s.completionIds.length) flat.set(value, start);
+    else
+      throw new RangeError(`sequence ${i} has ${s.completionIds.length} tokens but ${value.length} values`);
+  });
+  return flat;
+}
