@@ -27,7 +27,7 @@ def digest(named: list[tuple[str, nn.Parameter]]) -> str:
     """16 hex digits of blake2b over names and float32 weights; over every k-th weight of each parameter where there are more than 50 million in all."""
     stride = max(1, -(-sum(p.numel() for _, p in named) // DIGEST_ALL))
     hasher = hashlib.blake2b(digest_size=8)
-    for name, parameter in named:
+    for name, parameter in sorted(named, key=lambda item: item[0]):
         hasher.update(name.encode())
         flat = parameter.detach().reshape(-1)
         hasher.update(flat[::stride].float().cpu().contiguous().numpy().data)

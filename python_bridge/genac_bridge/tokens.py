@@ -112,7 +112,8 @@ class TextDecoder:
                 if whole is None:
                     return self._exact(ids, text)
                 if whole.endswith(INCOMPLETE) and k < len(ids) - 1:
-                    ends[k] = total
+                    # A token may end one character and begin the next.
+                    ends[k] = total + utf16_length(whole.rstrip(INCOMPLETE))
                     continue
                 added = whole
                 run = []

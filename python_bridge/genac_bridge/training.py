@@ -18,7 +18,7 @@ from .models import LoadedModel
 from .ragged import micro_batches, pad, refuse_others, take, take_sequences
 
 #: Numbers of activations that a micro-batch may hold, where the worker chooses.
-CPU_ACTIVATIONS = 2**25
+CPU_ACTIVATIONS = 2**22
 GPU_ACTIVATIONS = 2**30
 
 

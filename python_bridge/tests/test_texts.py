@@ -1,0 +1,117 @@
+"""Texts and token ends: UTF-16 units, characters of several tokens, special tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Client, byte_tokenizer, split, word_tokenizer
+from genac_bridge.tokens import TextDecoder, utf16_length
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
+BYTES = byte_tokenizer()
+BYTE_DECODER = TextDecoder(BYTES, len(BYTES))
+
+
+def ends_by_prefixes(tokenizer: Any, ids: list[int], text: str) -> list[int]:
+    """The definition: what each prefix of the tokens is sure of. A character is complete with its last byte."""
+    ends = []
+    for k in range(1, len(ids) + 1):
+        prefix = tokenizer.decode(ids[:k], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        while not text.startswith(prefix):
+            prefix = prefix[:-1]
+        ends.append(utf16_length(prefix))
+    return ends
+
+
+def test_utf16_length_counts_as_javascript_does() -> None:
+    assert [utf16_length(text) for text in ("", "abc", "é", "e\u0301", "漢字", "🙂", "👩‍👩‍👧")] == [0, 3, 1, 2, 2, 2, 8]
+
+
+def test_an_emoji_ends_with_its_last_byte() -> None:
+    ids = BYTES("a🙂b")["input_ids"]
+    # The alphabet of bytes has no merges for an emoji: a, four bytes, b.
+    assert len(ids) == 6
+    texts, ends = BYTE_DECODER.decode([np.array(ids)])
+    assert texts == ["a🙂b"]
+    assert ends[0].tolist() == [1, 1, 1, 1, 3, 4]
+
+
+def test_special_tokens_add_nothing_wherever_they_stand() -> None:
+    eos = BYTES.eos_token_id
+    a, b = BYTES("a")["input_ids"], BYTES("b")["input_ids"]
+    texts, ends = BYTE_DECODER.decode([np.array([eos, *a, eos, *b, eos]), np.array([eos]), np.zeros(0, np.int64)])
+    assert texts == ["ab", "", ""]
+    assert [part.tolist() for part in ends] == [[0, 1, 1, 2, 2], [0], []]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.sampled_from("athe cn🙂é漢\u0301👩\u200d\n"), min_size=1, max_size=20))
+def test_ends_of_real_texts(text: str) -> None:
+    ids = BYTES(text)["input_ids"]
+    texts, ends = BYTE_DECODER.decode([np.array(ids)])
+    assert texts == [text]
+    assert ends[0].tolist() == ends_by_prefixes(BYTES, ids, text)
+    assert ends[0][-1] == utf16_length(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(0, len(BYTES) - 1), min_size=1, max_size=20))
+def test_ends_of_arbitrary_tokens_are_sane(ids: list[int]) -> None:
+    """What an untrained model writes: broken bytes too. Ends never fall, and the last is the text's length."""
+    texts, ends = BYTE_DECODER.decode([np.array(ids)])
+    assert texts[0] == BYTES.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    assert ends[0][-1] == utf16_length(texts[0])
+    assert np.all(np.diff(ends[0]) >= 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 46), min_size=1, max_size=12))
+def test_ends_of_words_joined_by_blanks(ids: list[int]) -> None:
+    tokenizer = word_tokenizer()
+    texts, ends = TextDecoder(tokenizer, 47).decode([np.array(ids)])
+    assert ends[0].tolist() == ends_by_prefixes(tokenizer, ids, texts[0])
+
+
+def test_a_tokenizer_that_rewrites_what_stands_before_takes_the_exact_way() -> None:
+    words = ["<unk>", "do", "n't", "not", "x", "##y"]
+    backend = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    ids = [4, 5, 1, 2, 4]
+    texts, ends = TextDecoder(tokenizer, len(words)).decode([np.array(ids)])
+    assert texts == ["xy don't x"]
+    assert ends[0].tolist() == [1, 2, 5, 8, 10]
+
+
+def test_ids_beyond_the_tokenizer_add_no_text() -> None:
+    """Vocabularies are often padded to a round size; a random model samples the padding too."""
+    decoder = TextDecoder(BYTES, len(BYTES) + 5)
+    a = BYTES("a")["input_ids"]
+    texts, ends = decoder.decode([np.array([*a, len(BYTES) + 2, *a])])
+    assert texts == ["aa"]
+    assert ends[0].tolist() == [1, 1, 2]
+
+
+def test_tokenize_appends_completions_apart_from_prompts(client: Client, byte_folder: str) -> None:
+    client.load(byte_folder)
+    tokenizer = client.operations.models["m"].tokenizer
+    result, out = client.run("tokenize", model="m", prompts=["the c", ""], completions=["at", "the"], append_eos=True)
+    first = [tokenizer("the c")["input_ids"], tokenizer("at")["input_ids"], tokenizer("the")["input_ids"]]
+    eos = [tokenizer.eos_token_id]
+    assert [ids.tolist() for ids in split(out["ids"], out["cu_seqlens"])] == [first[0] + first[1] + eos, first[2] + eos]
+    assert out["prompt_lengths"].tolist() == [len(first[0]), 0]
+    assert result["tokens"] == len(out["ids"])
+    alone = client.run("tokenize", model="m", prompts=["the c"], completions=None, append_eos=False)[1]
+    assert alone["ids"].tolist() == first[0]
+    assert alone["prompt_lengths"].tolist() == [len(first[0])]
+
+
+@pytest.mark.parametrize("name", ["ids", "cu_seqlens", "prompt_lengths"])
+def test_tokenize_answers_in_int32(client: Client, folder: str, name: str) -> None:
+    client.load(folder)
+    assert client.run("tokenize", model="m", prompts=[], completions=None, append_eos=False)[1][name].dtype == np.int32
