@@ -2,7 +2,7 @@
 import type { Metrics } from './runs/events.ts';
 import { learningRate } from './math/learning-rate.ts';
 import { deriveSeed, Random } from './math/random.ts';
-import type { Training } from './training.ts';
+import { actorOf, type Training } from './training.ts';
 import type { Credit, Trajectory } from './types.ts';
 import type { StreamValues } from './workers/model.ts';
 
@@ -20,10 +20,11 @@ export async function updateActor(
   credited: readonly CreditedTrajectory[],
   iteration: number,
 ): Promise<Metrics> {
-  const { actor, config, reference } = training;
-  const { epochs, minibatches, kl, entropy, max_grad_norm } = config.actor;
+  const { config, reference } = training;
+  const { model: actor, options } = actorOf(training);
+  const { epochs, minibatches, kl, entropy, max_grad_norm } = options;
   const rate = learningRate(
-    { peak: config.actor.learning_rate, decay: config.actor.decay, warmup: config.actor.warmup, final: config.actor.final },
+    { ...options, peak: options.learning_rate },
     iteration,
     config.joint.iterations,
   );
@@ -55,11 +56,12 @@ export async function updateActor(
 }
 
 function accumulate(
-  { actor, config }: Training,
+  training: Training,
   members: readonly CreditedTrajectory[],
   referenceLogprobs: readonly (Float32Array | null)[],
 ): Promise<Record<string, number>> {
-  const { clip_low, clip_high, kl, entropy } = config.actor;
+  const { model, options } = actorOf(training);
+  const { clip_low, clip_high, kl, entropy } = options;
   const streams: StreamValues[] = [
     {
       stream: { kind: 'pg', coefficient: 1, clip_low, clip_high },
@@ -81,7 +83,8 @@ function accumulate(
     (sum, { trajectory: t }) => sum + (t.actorMask?.reduce((written, m) => written + m, 0) ?? t.completionIds.length),
     0,
   );
-  return actor.accumulate(members.map((c) => c.trajectory), masks, streams, tokens, config.sampling.temperature);
+  const { temperature } = training.config.sampling;
+  return model.accumulate(members.map((c) => c.trajectory), masks, streams, tokens, temperature);
 }
 
 /** Means over tokens and steps, under TRL's names where TRL has one. */

@@ -166,7 +166,8 @@ export const configSchema = z.strictObject({
   start_from: z.string().nullable().default(null),
   task: plugin,
   critic: plugin,
-  actor,
+  /** null: there is none; stages 1 and 2 can do without where the task brings its own rollouts. */
+  actor: actor.nullable(),
   workers: z.record(z.string(), worker).prefault({ actor: {}, critic: {} }),
   sampling: sampling.prefault({}),
   credit: credit.prefault({}),

@@ -67,7 +67,10 @@ function withoutEffect(config: Config, input: ConfigInput): string[] {
   if (config.credit.scale === 'group-std' && config.sampling.responses < 2) {
     problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
   }
-  const workers = [config.actor.worker, ...(typeof config.critic === 'string' ? [] : [config.critic.worker])];
+  if (config.actor === null && config.stages.includes('joint')) {
+    problems.push('actor: joint training needs one; name its model');
+  }
+  const workers = [config.actor?.worker, ...(typeof config.critic === 'string' ? [] : [config.critic.worker])];
   for (const worker of workers) {
     if (typeof worker === 'string' && !(worker in config.workers)) {
       problems.push(`workers: has no "${worker}" (it has ${Object.keys(config.workers).join(', ')})`);

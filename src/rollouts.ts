@@ -3,7 +3,7 @@ import { deriveSeed } from './math/random.ts';
 import { judge, type LoggedRollout, type Split } from './task.ts';
 import { segmentResponse, textBefore } from './text/segment.ts';
 import type { Segmentation } from './text/segment.ts';
-import { type Training, profileOf } from './training.ts';
+import { actorOf, profileOf, type Training } from './training.ts';
 import type { Problem, RewardedTrajectory, Trajectory } from './types.ts';
 import type { Sampled } from './workers/model.ts';
 
@@ -23,7 +23,8 @@ export function segmentationOf({ config, task }: Training): Segmentation {
 
 /** Trajectories in order: response j of problem i is number i * responses + j; the group is i. */
 export async function sampleTrajectories(training: Training, request: RolloutRequest): Promise<Trajectory[]> {
-  const { actor, config } = training;
+  const { config } = training;
+  const { model: actor } = actorOf(training);
   const { problems, responses, purpose, iteration, onFinished } = request;
   const { max_new_tokens, temperature, top_p, top_k, stop_strings } = config.sampling;
   const trajectoryOf = (index: number, sampled: Omit<Sampled, 'promptIds' | 'version'>, rest: Pick<Sampled, 'promptIds' | 'version'>) => {

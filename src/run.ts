@@ -11,7 +11,7 @@ import { RunFolder } from './runs/folder.ts';
 import type { Task } from './task.ts';
 import { paperFormat } from './text/critic-prompt.ts';
 import { pretrainCritic, superviseCritic, trainJointly } from './train.ts';
-import type { Standing, Training } from './training.ts';
+import type { Actor, Standing, Training } from './training.ts';
 import { startWorkers, type WorkerGroup } from './workers/local.ts';
 import { Model } from './workers/model.ts';
 
@@ -109,7 +109,7 @@ function start(config: Config, folder: RunFolder): Promise<WorkerGroup> {
 function workersOf({ actor, critic, workers }: Config): string[] {
   const named = typeof critic === 'string' ? undefined : critic.worker;
   const implied = typeof critic !== 'string' && 'critic' in workers && critic.use !== 'group-mean' ? 'critic' : undefined;
-  const wanted = new Set([actor.worker, named ?? implied]);
+  const wanted = new Set([actor?.worker, named ?? implied]);
   return Object.keys(workers).filter((name) => wanted.has(name));
 }
 
@@ -140,12 +140,19 @@ async function prepare(
     await task.makeModel(name, made, { worker: workers.get(worker), seed: config.seed, progress, signal: abort.signal });
     return made;
   };
-  const { actor: a } = config;
-  const source = from?.actor ?? (await sourceOf(a.model, a.worker));
-  const common = { kind: 'causal', initialization: 'pretrained', seed: config.seed, device: 'auto', dtype: a.dtype } as const;
-  const actor = await Model.load(workers.get(a.worker), 'actor', { ...common, source, lora: a.lora, optimizer: a.optimizer });
-  const reference =
-    a.kl > 0 ? await Model.load(workers.get(a.worker), 'reference', { ...common, source, lora: null, optimizer: null }) : null;
+  const common = { kind: 'causal', initialization: 'pretrained', seed: config.seed, device: 'auto' } as const;
+  let actor: Actor | null = null;
+  let reference: Model | null = null;
+  if (config.actor) {
+    const { model, worker: name, dtype, lora, optimizer, kl } = config.actor;
+    const worker = workers.get(name);
+    const source = from?.actor ?? (await sourceOf(model, name));
+    actor = {
+      model: await Model.load(worker, 'actor', { ...common, dtype, source, lora, optimizer }),
+      options: config.actor,
+    };
+    if (kl > 0) reference = await Model.load(worker, 'reference', { ...common, dtype, source, lora: null, optimizer: null });
+  }
   const critic = await plugin.create({
     seed: config.seed,
     format: task.criticFormat ?? paperFormat,

@@ -6,6 +6,7 @@
  * - Stage 2 ends with the critic of the least held-out error, not with the last one.
  * - Stage 3 begins only if the critic passes a gate on held-out states, and where the critic's values explain nothing of a batch the group mean stands in.
  */
+import { join } from 'node:path';
 import { updateActor } from './actor-update.ts';
 import { assignCredit } from './credit.ts';
 import { valuesOf } from './critic.ts';
@@ -134,7 +135,9 @@ export async function trainJointly(training: Training, start: Standing): Promise
 
 const isDue = (every: number, iteration: number) => (every > 0 ? iteration % every === 0 : iteration === 0);
 
+/** The stage's checkpoint. The next stage goes on from it, with fresh optimizers, as it would in a run of its own. */
 async function end(training: Training, standing: Standing): Promise<Standing> {
-  await checkpoint(training, standing, !training.stopping());
+  const path = await checkpoint(training, standing, !training.stopping());
+  if (training.critic.save) await training.critic.load?.(join(path, 'critic'));
   return standing;
 }

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Config, StageName } from './config.ts';
 import type { Critic } from './critic.ts';
-import type { LoggedRollout, Task } from './task.ts';
+import type { Task } from './task.ts';
 import type { ActorProfile } from './types.ts';
 import type { Metrics, RunEvent } from './runs/events.ts';
 import { pruneCheckpoints, writeCheckpoint } from './runs/checkpoint.ts';
@@ -18,11 +18,18 @@ export interface Standing {
   readonly successRate: number | null;
 }
 
+/** The actor, with its part of the config. */
+export interface Actor {
+  readonly model: Model;
+  readonly options: NonNullable<Config['actor']>;
+}
+
 export interface Training {
   readonly config: Config;
   readonly task: Task;
   readonly critic: Critic;
-  readonly actor: Model;
+  /** null: the run has no actor (`actor: null`). */
+  readonly actor: Actor | null;
   /** The initial actor, if the actor's KL to it counts. */
   readonly reference: Model | null;
   readonly folder: RunFolder;
@@ -31,8 +38,14 @@ export interface Training {
   stopping(): boolean;
 }
 
-export function profileOf({ config, actor }: Training, successRate: number | null): ActorProfile {
-  return { name: config.actor.name ?? config.actor.model, parameters: actor.loaded.parameters, successRate };
+export function actorOf({ actor }: Training): Actor {
+  if (actor) return actor;
+  throw new Error('this stage needs an actor: name its model in `actor` of the config');
+}
+
+export function profileOf(training: Training, successRate: number | null): ActorProfile {
+  const { model, options } = actorOf(training);
+  return { name: options.name ?? options.model, parameters: model.loaded.parameters, successRate };
 }
 
 export function phase(training: Training, stage: StageName, iteration: number, name: string): void {
@@ -53,16 +66,11 @@ export async function checkpoint(training: Training, standing: Standing, complet
     folder.checkpoints,
     name,
     { stage, iteration, complete, success_rate: successRate },
-    { actor, critic: critic.save ? { save: (to, optimizer) => critic.save!(to, optimizer) } : null },
+    { actor: actor?.model ?? null, critic: critic.save ? { save: (to, optimizer) => critic.save!(to, optimizer) } : null },
   );
   await pruneCheckpoints(folder.checkpoints, `${stage}-0`, config.checkpoints.keep);
   emit({ type: 'checkpoint', stage, iteration, path });
   return path;
-}
-
-/** Frozen rollouts number `from`.. of a split for stages 1 and 2: the task's own, which need no actor. */
-export function taskRollouts(task: Task, config: Config, from: number, count: number): readonly LoggedRollout[] | null {
-  return task.frozenRollouts?.('train', config.seed, from, count) ?? null;
 }
 
 export const bestCriticFolder = (folder: RunFolder) => join(folder.path, 'best-critic');

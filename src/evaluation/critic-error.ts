@@ -3,7 +3,7 @@ import { type Critic, valuesOf } from '../critic.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { actorRollouts } from '../rollouts.ts';
 import type { LoggedRollout, ReferenceState } from '../task.ts';
-import type { Training } from '../training.ts';
+import { actorOf, type Training } from '../training.ts';
 import { deriveSeed, Random } from '../math/random.ts';
 
 export interface CriticError {
@@ -75,7 +75,8 @@ export async function currentStates(
   successRate: number | null,
   iteration: number,
 ): Promise<{ references: readonly ReferenceState[]; rewards: readonly number[] }> {
-  const { task, config, actor } = training;
+  const { task, config } = training;
+  const { model: actor } = actorOf(training);
   const { problems, responses, states } = config.evaluation;
   const rollouts = await actorRollouts(training, 'heldout', 0, problems, responses, `evaluation/${iteration}`, successRate);
   const rewards = rollouts.map(({ reward }) => reward);

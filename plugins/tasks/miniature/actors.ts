@@ -12,6 +12,9 @@ export type ActorTable = Float64Array;
 
 export const cellOf = (operation: string, register: number) => operationIndex.get(operation)! * MODULUS + register;
 
+/** How often a misconceived cell gives its own wrong register: more often than the right one, yet not so often that the right one is never tried. */
+export const MISCONCEPTION = 0.6;
+
 export interface ErrorMix {
   /** Probability of a random wrong register, in every cell. */
   readonly slip: number;
@@ -43,7 +46,7 @@ export function syntheticTable(random: Random, mix: ErrorMix): ActorTable {
 export function tableForSuccess(random: Random, success: number, steps: number): ActorTable {
   const error = 1 - success ** (1 / steps);
   const slip = error * 0.6 * random.uniform();
-  const strength = 0.8;
+  const strength = MISCONCEPTION;
   return syntheticTable(random, {
     slip,
     strength,

@@ -7,7 +7,7 @@ import { learningRate } from '../../../src/math/learning-rate.ts';
 import { deriveSeed, Random } from '../../../src/math/random.ts';
 import type { ModelTools } from '../../../src/task.ts';
 import { Model } from '../../../src/workers/model.ts';
-import { continueChain, successRate, syntheticTable } from './actors.ts';
+import { continueChain, MISCONCEPTION, successRate, syntheticTable } from './actors.ts';
 import { chainPrompt, claimsText, drawChain } from './chains.ts';
 import { miniatureSize, writeModelFolder } from './model-folder.ts';
 
@@ -21,9 +21,9 @@ export function baseTable(seed: number, steps: number) {
   const chains = Array.from({ length: 300 }, () => drawChain(random, steps, 1));
   // Errors per step so that base success is alike on every seed: misconceptions are added until it falls to 0.17.
   for (let misconceptions = 1; ; misconceptions++) {
-    const mix = { slip: 0.03, strength: 0.8, misconceptions };
+    const mix = { slip: 0.03, strength: MISCONCEPTION, misconceptions };
     const table = syntheticTable(new Random(deriveSeed(seed, 'miniature/base-table')), mix);
-    if (misconceptions === 60 || successRate(table, chains) <= 0.17) return table;
+    if (misconceptions === 100 || successRate(table, chains) <= 0.17) return table;
   }
 }
 

@@ -1,0 +1,58 @@
+/** The command line: one file for each command. */
+import { Command } from 'commander';
+import packageJson from '../../package.json' with { type: 'json' };
+import { ConfigError } from '../config-error.ts';
+
+const program = new Command('genac')
+  .description('Generative Actor-Critic: reinforcement learning with a critic that reasons in words')
+  .version(packageJson.version)
+  .showHelpAfterError();
+
+program
+  .command('train')
+  .description('run a config: the stages that it names')
+  .argument('<config>', 'YAML file; see examples/miniature.yaml for every option')
+  .option('--folder <folder>', 'write the run here instead of where the config says')
+  .option('--seed <seed>', 'another seed', Number)
+  .action(async (path: string, options: { folder?: string; seed?: number }) => {
+    const { trainCommand } = await import('./train.ts');
+    await trainCommand(path, options);
+  });
+
+program
+  .command('demo')
+  .description('the whole method on the embedded default: base actor, three stages, and the group mean beside it')
+  .option('--folder <folder>', 'where to write', 'runs/demo')
+  .option('--seed <seed>', 'seed', Number, 0)
+  .action(async (options: { folder: string; seed: number }) => {
+    const { demoCommand } = await import('./demo.ts');
+    await demoCommand(options);
+  });
+
+program
+  .command('report')
+  .description('write the HTML page of a demo folder once more')
+  .argument('<folder>')
+  .action(async (folder: string) => {
+    const { reportCommand } = await import('./report.ts');
+    await reportCommand(folder);
+  });
+
+program
+  .command('doctor')
+  .description('what is installed, which devices can be used, whether a worker starts, and what to do about what is missing')
+  .action(async () => {
+    const { doctorCommand } = await import('./doctor.ts');
+    process.exitCode = await doctorCommand();
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // What the user can mend is one message; a fault of ours keeps its stack.
+  const expected = error instanceof ConfigError || (error as Error).constructor === Error || (error as Error).name === 'BridgeError';
+  console.error(expected ? `genac: ${(error as Error).message}` : error);
+  const traceback = (error as { traceback?: string | null }).traceback;
+  if (traceback) console.error(traceback);
+  process.exitCode = 1;
+}

@@ -1,0 +1,88 @@
+/** Live progress of a run: one line that renews itself on a terminal, plain lines elsewhere. */
+import type { RunEvent } from '../runs/events.ts';
+
+const stageTitles = { 'critic-sft': 'stage 1, critic imitates', 'critic-rl': 'stage 2, critic learns', joint: 'stage 3, joint' };
+
+interface Seen {
+  stage: keyof typeof stageTitles;
+  iterations: number;
+  iteration: number;
+  phase: string;
+  began: number;
+  tokens: number;
+  figures: Record<string, number>;
+}
+
+const shown: Readonly<Record<string, string>> = {
+  reward: 'reward',
+  'evaluation/success': 'success',
+  'critic/mse': 'critic mse',
+  'critic/rationale_loss': 'rationale loss',
+  'critic/loss': 'loss',
+  'critic/reward': 'critic reward',
+  'critic/parse_rate': 'parse rate',
+};
+
+/** Passes the events on, and shows them. `label` stands before each line. */
+export async function* showProgress(
+  events: AsyncIterable<RunEvent>,
+  label = '',
+  out: NodeJS.WriteStream = process.stderr,
+): AsyncGenerator<RunEvent> {
+  const live = out.isTTY && process.env.TERM !== 'dumb';
+  let seen = null as Seen | null;
+  let lastPlain = 0;
+  const prefix = label ? `${label}: ` : '';
+  const print = (line: string) => out.write(live ? `\r\u001b[2K${prefix}${line}\n` : `${prefix}${line}\n`);
+  const renew = () => {
+    if (live && seen) out.write(`\r\u001b[2K${prefix}${statusLine(seen, performance.now())}`.slice(0, 2 * (out.columns ?? 80)));
+  };
+  for await (const event of events) {
+    switch (event.type) {
+      case 'message':
+        print(event.text);
+        break;
+      case 'checkpoint':
+        print(`checkpoint: ${event.path}`);
+        break;
+      case 'stage':
+        seen = { stage: event.stage, iterations: event.iterations, iteration: event.from, phase: 'start', began: performance.now(), tokens: 0, figures: {} };
+        print(`${stageTitles[event.stage]}: up to ${event.iterations} iterations`);
+        break;
+      case 'phase':
+        if (seen) seen = { ...seen, phase: event.phase, iteration: event.iteration };
+        break;
+      case 'iteration':
+      case 'evaluation': {
+        if (!seen) break;
+        const tokens = event.type === 'iteration' ? (event.metrics.num_tokens ?? event.metrics['critic/tokens'] ?? 0) : 0;
+        seen = { ...seen, iteration: event.iteration + (event.type === 'iteration' ? 1 : 0), tokens: seen.tokens + tokens, figures: { ...seen.figures, ...event.metrics } };
+        const due = event.type === 'evaluation' || performance.now() - lastPlain > 10_000;
+        if (!live && due) {
+          lastPlain = performance.now();
+          print(statusLine(seen, lastPlain));
+        }
+        break;
+      }
+      case 'end':
+        if (live) out.write('\r\u001b[2K');
+        break;
+    }
+    renew();
+    yield event;
+  }
+}
+
+/** `stage 3, joint 12/80 [value] reward 0.31 success 0.28 critic mse 0.041 1.2 s/it, 3.4k tokens/s, 81 s left`. */
+export function statusLine(seen: Seen, now: number): string {
+  const seconds = (now - seen.began) / 1000;
+  const figures = Object.entries(shown).flatMap(([name, words]) =>
+    seen.figures[name] === undefined ? [] : [`${words} ${seen.figures[name].toFixed(3)}`],
+  );
+  const each = seen.iteration > 0 ? seconds / seen.iteration : 0;
+  const rates =
+    each > 0
+      ? `${each.toFixed(2)} s/it, ${(seen.tokens / seconds / 1000).toFixed(1)}k tokens/s, ${Math.ceil(each * (seen.iterations - seen.iteration))} s left at most`
+      : '';
+  return [`${stageTitles[seen.stage]} ${seen.iteration}/${seen.iterations}`, `[${seen.phase}]`, ...figures, rates].filter(Boolean).join('  ');
+}

@@ -1,0 +1,135 @@
+// All the set-up that a command needs: npm packages, and a virtual environment with the worker's package. Plain JavaScript with Node's own modules, for it runs
+// before anything is installed. Nothing is written outside the checkout but the package managers' own caches. The second time it costs a fraction of a second.
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const venv = join(root, '.venv');
+const venvPython = process.platform === 'win32' ? join(venv, 'Scripts', 'python.exe') : join(venv, 'bin', 'python');
+
+/** One clear sentence instead of a stack. */
+export class SetupError extends Error {}
+
+/** @param {string} version such as `20.19.1` @param {number[]} least */
+export function atLeast(version, least) {
+  const numbers = version.split('.').map(Number);
+  for (let i = 0; i < least.length; i++) {
+    if ((numbers[i] ?? 0) !== least[i]) return (numbers[i] ?? 0) > least[i];
+  }
+  return true;
+}
+
+/** @param {string} version */
+export function checkNode(version) {
+  if (atLeast(version, [20, 19])) return;
+  throw new SetupError(`GenAC needs Node 20.19 or newer, and this is Node ${version}: install a newer one from https://nodejs.org.`);
+}
+
+/** The first Python on the PATH that will do. GENAC_BASE_PYTHON names another. */
+export function findBasePython(candidates = [process.env.GENAC_BASE_PYTHON, 'python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10']) {
+  const seen = [];
+  for (const candidate of candidates) {
+    if (!candidate) continue;
+    let version;
+    try {
+      version = execFileSync(candidate, ['-c', 'import platform; print(platform.python_version())'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    } catch {
+      continue;
+    }
+    if (atLeast(version, [3, 10])) {
+      checkVenv(candidate, version);
+      return candidate;
+    }
+    seen.push(`${candidate} is ${version}`);
+  }
+  const found = seen.length > 0 ? ` (${seen.join(', ')})` : ', and none is on the PATH';
+  throw new SetupError(`GenAC needs Python 3.10 or newer${found}: install one, or name it in GENAC_BASE_PYTHON.`);
+}
+
+function checkVenv(python, version) {
+  try {
+    execFileSync(python, ['-c', 'import venv, ensurepip'], { stdio: 'ignore' });
+  } catch {
+    throw new SetupError(`${python} (${version}) can't make virtual environments: install its venv package (on Debian and Ubuntu: apt install python3-venv).`);
+  }
+}
+
+/** Fingerprint of the files that decide what is installed. */
+function fingerprint(...files) {
+  const hash = createHash('sha256');
+  for (const file of files) hash.update(readFileSync(join(root, file)));
+  return hash.digest('hex').slice(0, 16);
+}
+
+const stamp = (name) => join(root, '.cache', `${name}.stamp`);
+const isCurrent = (name, print) => existsSync(stamp(name)) && readFileSync(stamp(name), 'utf8') === print;
+function markCurrent(name, print) {
+  mkdirSync(join(root, '.cache'), { recursive: true });
+  writeFileSync(stamp(name), print);
+}
+
+/** Runs a command; its output goes to the terminal, with what it is for above it. */
+function step(title, command, args, options = {}) {
+  const began = Date.now();
+  console.error(`setup: ${title} ...`);
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 2, 2], shell: process.platform === 'win32', ...options });
+    child.on('error', (error) => reject(new SetupError(`${title} failed: ${error.message}`)));
+    child.on('exit', (code) => {
+      if (code === 0) {
+        console.error(`setup: ${title}: done in ${((Date.now() - began) / 1000).toFixed(0)} s`);
+        resolve();
+      } else reject(new SetupError(`${title} failed (exit code ${code}): \`${command} ${args.join(' ')}\` says why above. Mend that and run the same command again.`));
+    });
+  });
+}
+
+async function ensureNodePackages() {
+  const print = fingerprint('package-lock.json', 'package.json');
+  const resolves = () => {
+    try {
+      createRequire(join(root, 'package.json')).resolve('zeromq');
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  if (isCurrent('npm', print) && resolves()) return;
+  await step('npm packages', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  markCurrent('npm', print);
+}
+
+async function ensurePython() {
+  const print = fingerprint('python_bridge/constraints.txt', 'python_bridge/pyproject.toml');
+  if (isCurrent('python', print) && existsSync(venvPython)) return;
+  if (!existsSync(venvPython)) {
+    rmSync(venv, { recursive: true, force: true });
+    await step('virtual environment', findBasePython(), ['-m', 'venv', venv]);
+  }
+  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-warn-script-location'];
+  // PyTorch first and exactly: a range, or a dependency's range, may pull a build with gigabytes of GPU libraries.
+  const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(/^torch==\S+/m)[0];
+  await step(`PyTorch (${torch}), the largest part`, venvPython, [...pip, torch]);
+  await step('the worker and its packages', venvPython, [...pip, '-c', 'python_bridge/constraints.txt', '-e', 'python_bridge[test]']);
+  markCurrent('python', print);
+}
+
+export async function ensure() {
+  checkNode(process.versions.node);
+  await ensureNodePackages();
+  await ensurePython();
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  try {
+    await ensure();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`setup: ${error.message}`);
+    process.exit(1);
+  }
+}
