@@ -7,13 +7,13 @@ from collections import OrderedDict
 from .frames import Buffer
 
 MAX_ANSWERS = 64
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 64 * 2**20
 # Ids are remembered for longer than answers: a request that is repeated late is refused then, never done again.
 MAX_IDS = 100_000
 
 
 class Answers:
-    """The last answers (64, of 256 MiB together), and the ids of all that were given lately."""
+    """The last answers (64, of 64 MiB together), and the ids of all that were given lately."""
 
     def __init__(self, max_answers: int = MAX_ANSWERS, max_bytes: int = MAX_BYTES, max_ids: int = MAX_IDS) -> None:
         self._limits = max_answers, max_bytes

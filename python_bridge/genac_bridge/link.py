@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import queue
 import socket
 import sys
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +40,8 @@ from .messages import (
 DEFAULT_CONTROLLER_TIMEOUT = 60.0
 # `bye` and answers on their way are given so long to leave, in milliseconds.
 LINGER = 500
+# An answer that comes within so many seconds of its request is waited for: waking this thread from its poll takes longer than most small calls.
+QUICK = 0.001
 # Frames larger than this are handed to ZeroMQ without a copy.
 COPY_THRESHOLD = 65536
 
@@ -64,7 +66,8 @@ class Link:
         self._decoder = Decoder(FromController)
         self._answers = Answers()
         self._jobs: dict[str, Job] = {}  # queued and running
-        self._outbox: deque[tuple[list[Buffer], str | None]] = deque()
+        self._outbox: queue.SimpleQueue[tuple[list[Buffer], str | None]] = queue.SimpleQueue()
+        self._polling = False
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
@@ -106,8 +109,9 @@ class Link:
         self.end(1, reason)
 
     def _say(self, frames: list[Buffer], answers: str | None) -> None:
-        self._outbox.append((frames, answers))
-        self._wake()
+        self._outbox.put((frames, answers))
+        if self._polling:  # Set before the outbox is looked at for the last time, so that nothing is left lying.
+            self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # The buffer is full of wake-ups: it will wake.
@@ -123,16 +127,18 @@ class Link:
         poller.register(self._wake_receiver, zmq.POLLIN)
         self._last_heard = next_beat = time.monotonic()
         while self._end is None:
-            # `poll` gives file descriptors back as numbers.
-            wait = max(0.0, next_beat - time.monotonic())
+            self._polling = True
+            wait = max(0.0, next_beat - time.monotonic()) if self._outbox.empty() else 0.0
             ready = dict(poller.poll(math.ceil(wait * 1000)))
-            if self._wake_receiver.fileno() in ready:
+            self._polling = False
+            if self._wake_receiver.fileno() in ready:  # `poll` gives file descriptors back as numbers.
                 self._wake_receiver.recv(4096)
-            self._flush()
             if self._monitor in ready:
                 self._connected()
+            began_idle = not self._jobs
             if self._socket in ready:
                 self._read()
+            self._flush(QUICK if began_idle and self._jobs else 0.0)
             now = time.monotonic()
             if now >= next_beat:
                 self._beat(now, late=now - next_beat)
@@ -163,20 +169,16 @@ class Link:
         )
 
     def _read(self) -> None:
-        while self._end is None:
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            self._last_heard = time.monotonic()
-            buffers = [frame.buffer for frame in frames]
-            try:
-                message, tensors = self._decoder.decode(buffers)
-            except FrameError as error:
-                print(f"a message was refused: {error}", file=sys.stderr, flush=True)
-                self._send(Error(readable_id(buffers), "bad_message", str(error), None))
-                continue
-            self._handle(message, tensors)
+        frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        self._last_heard = time.monotonic()
+        buffers = [frame.buffer for frame in frames]
+        try:
+            message, tensors = self._decoder.decode(buffers)
+        except FrameError as error:
+            print(f"a message was refused: {error}", file=sys.stderr, flush=True)
+            self._send(Error(readable_id(buffers), "bad_message", str(error), None))
+            return
+        self._handle(message, tensors)
 
     def _handle(self, message: Any, tensors: dict[str, Any]) -> None:
         match message:
@@ -238,9 +240,14 @@ class Link:
             self._send_frames(frames)
             self._end_if_drained()
 
-    def _flush(self) -> None:
-        while self._outbox:
-            frames, answers = self._outbox.popleft()
+    def _flush(self, wait: float = 0.0) -> None:
+        """Sends what the computing thread said; waits `wait` seconds for a first word."""
+        while True:
+            try:
+                frames, answers = self._outbox.get(timeout=wait) if wait > 0 else self._outbox.get_nowait()
+            except queue.Empty:
+                break
+            wait = 0.0
             if answers is not None:
                 self._answers.add(answers, frames)
                 del self._jobs[answers]
@@ -248,7 +255,7 @@ class Link:
         self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        if self._draining and not self._jobs and not self._outbox:
+        if self._draining and not self._jobs and self._outbox.empty():
             self.end(0, "drained")
 
     def _beat(self, now: float, late: float) -> None:
