@@ -24,10 +24,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python_bridge"))
 
-from genac_bridge.context import NullContext
-from genac_bridge.operations import Operations
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from genac_bridge.context import NullContext
+from genac_bridge.operations import Operations
 
 
 @dataclass
@@ -52,7 +53,8 @@ def llama(vocabulary: int, width: int, layers: int, heads: int, kv: int, mlp: in
         max_position_embeddings=512,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=1,
+        # Stop tokens are named in each request, so that full lengths can be asked for too.
+        eos_token_id=None,
         pad_token_id=0,
         architectures=["LlamaForCausalLM"],
     )
@@ -65,10 +67,10 @@ CASES = [
 
 
 def make_folder(case: Case, folder: str) -> None:
-    vocabulary = {"<pad>": 0, "<eos>": 1} | {f"w{n}": n for n in range(2, case.config.vocab_size)}
+    vocabulary = {"<pad>": 0, "<stop>": 1} | {f"w{n}": n for n in range(2, case.config.vocab_size)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>").save_pretrained(folder)
     case.config.save_pretrained(folder)
 
 
@@ -84,13 +86,13 @@ def interleave(sides: list[Callable[[int], int]], rounds: int) -> list[float]:
     return [statistics.median(rate) for rate in rates]
 
 
-def sampling(case: Case, operations: Operations, rounds: int) -> list[float]:
+def sampling(case: Case, operations: Operations, rounds: int, stopping: bool) -> list[float]:
     random = np.random.default_rng(0)
     first = 2 + case.stops
     lengths = np.sort(random.integers(24, 49, case.prompts))
     prompts = [random.integers(first, case.config.vocab_size, n).astype(np.int32) for n in lengths]
     shuffled = [prompts[i] for i in random.permutation(case.prompts)]
-    stops = list(range(1, 1 + case.stops))
+    stops = list(range(1, 1 + case.stops)) if stopping else []
     tensors = {
         "prompt_ids": np.concatenate(shuffled),
         "prompt_cu_seqlens": np.concatenate([[0], np.cumsum([len(p) for p in shuffled])]).astype(np.int32),
@@ -133,7 +135,7 @@ def sampling(case: Case, operations: Operations, rounds: int) -> list[float]:
                 do_sample=True,
                 top_k=0,
                 max_new_tokens=case.new_tokens,
-                eos_token_id=stops,
+                eos_token_id=stops or None,
                 pad_token_id=0,
             )
         stopped = is_stop[out[:, width:]].int()
@@ -241,11 +243,10 @@ def main() -> None:
                 }
                 size = operations.run("load_model", arguments, {}, NullContext())[0]["parameters"]
             label = f"{case.name} ({size / 1e6:.2f} M)"
-            ours, bare = sampling(case, operations, options.rounds)
-            print(
-                f"| {label} | sample, {case.prompts} prompts | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |",
-                flush=True,
-            )
+            for stopping, title in ((True, "with stop tokens"), (False, "all to full length")):
+                ours, bare = sampling(case, operations, options.rounds, stopping)
+                title = f"sample, {case.prompts} prompts, {title}"
+                print(f"| {label} | {title} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |", flush=True)
             ours, *loops = training(case, operations, options.rounds)
             for title, bare in zip(("one batch", "8 batches by length"), loops, strict=True):
                 print(

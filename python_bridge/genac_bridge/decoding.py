@@ -57,15 +57,23 @@ class Progress:
     completions: dict[int, Completion] = field(default_factory=dict)
 
 
-def choose_batch_size(model: LoadedModel, width: int) -> int:
-    """Rows at once: as many as keep the cache within a part of the memory, and no more than still gain speed."""
+def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prompt: int) -> int:
+    """Rows at once: as many as keep the cache and the reading of the prompts within a part of the memory, and no more than still gain speed.
+
+    `prompt`: tokens of the longest prompt; each is read once for its `per_prompt` rows.
+    """
     config = model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    row = 2 * config.num_hidden_layers * heads * head_width * width * (2 if model.dtype == torch.bfloat16 else 4)
+    attention_heads = getattr(config, "num_attention_heads", 1)
+    heads = getattr(config, "num_key_value_heads", None) or attention_heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // attention_heads
+    size = 2 if model.dtype == torch.bfloat16 else 4
+    cached = 2 * config.num_hidden_layers * heads * head_width * (prompt + new_tokens) * size
+    # One layer's activations at a time: hidden states, queries and the like, and the MLP's three.
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    read = prompt * (6 * config.hidden_size + 3 * inner) * size // per_prompt
     if model.device.type == "cuda":
-        return int(min(1024, max(1, torch.cuda.mem_get_info(model.device)[0] // 3 // row)))
-    return int(min(512, max(8, 2**30 // row)))
+        return int(min(1024, max(1, torch.cuda.mem_get_info(model.device)[0] // 3 // (cached + read))))
+    return int(min(512, max(8, 2**31 // (cached + read))))
 
 
 class Batch:
@@ -255,7 +263,7 @@ def generate(
     )
     if len(order) == 0:
         return []
-    size = batch_size or choose_batch_size(model, int(lengths.max()) + options.max_new_tokens)
+    size = batch_size or choose_batch_size(model, int(lengths.max()), options.max_new_tokens, per_prompt)
     for start in range(0, len(order), size):
         numbers = order[start : start + size]
         owners = numbers // per_prompt

@@ -177,7 +177,7 @@ def draw_weights(network: nn.Module, seed: int) -> None:
 
 def from_pretrained(source: str, kind: str) -> nn.Module:
     """Float32 weights of a folder or Hub name; refuses one that lacks weights that this kind needs."""
-    auto = AutoModel if kind == "value" else AutoModelForCausalLM
+    auto: Any = AutoModel if kind == "value" else AutoModelForCausalLM
     try:
         network, report = auto.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
     except Exception as error:
@@ -191,9 +191,10 @@ def from_pretrained(source: str, kind: str) -> nn.Module:
 
 
 def add_lora(network: nn.Module, options: LoraOptions, kind: str, seed: int) -> nn.Module:
+    alpha: Any = options.alpha  # PEFT declares an int, but takes any number
     config = LoraConfig(
         r=options.rank,
-        lora_alpha=options.alpha,
+        lora_alpha=alpha,
         lora_dropout=options.dropout,
         target_modules=options.target_modules,
         task_type="FEATURE_EXTRACTION" if kind == "value" else "CAUSAL_LM",

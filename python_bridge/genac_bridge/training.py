@@ -160,7 +160,8 @@ def accumulate(model: LoadedModel, arguments: Accumulate, tensors: Tensors, cont
         lost = f"every gradient accumulated since step {model.step} was discarded"
         if isinstance(error, OperationError):
             raise OperationError(error.code, f"{error}; {lost}") from error
-        error.add_note(lost) if hasattr(error, "add_note") else None
+        # What `add_note` does, which Python 3.10 lacks; `run` puts notes into its message.
+        setattr(error, "__notes__", [*getattr(error, "__notes__", []), lost])  # noqa: B010  # mypy knows no such attribute
         raise
     finally:
         model.network.eval()

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from genac_bridge.context import NullContext
-from genac_bridge.operations import Operations
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from genac_bridge.context import NullContext
+from genac_bridge.operations import Operations
 
 torch.set_num_threads(1)
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from conftest import Client, ragged, word_tokenizer
 from genac_bridge.context import OperationError
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.3, "target_modules": ["q_proj", "v_proj"]}
 SETUPS: list[dict[str, Any]] = [{}, {"kind": "value"}, {"lora": LORA}, {"kind": "value", "lora": LORA}]

@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
 from genac_bridge import losses
 from genac_bridge.arguments import CrossEntropy, Entropy, Kl, PolicyGradient, ValueLoss
-from torch import Tensor
 
 
 def tensor(*numbers: float) -> Tensor:

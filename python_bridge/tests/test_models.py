@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaForCausalLM
+
 from conftest import Client, llama, prompts, ragged, word_tokenizer
 from genac_bridge.context import OperationError
 from genac_bridge.operations import Operations
-from transformers import LlamaForCausalLM
 
 
 def test_ready_reports_versions_and_devices() -> None:

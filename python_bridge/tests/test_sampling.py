@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from conftest import Client, prompts, ragged, split
 from genac_bridge.context import NullContext, OperationError
 from genac_bridge.random import join_seeds, uniforms
@@ -129,7 +130,7 @@ def test_pick_never_takes_a_token_of_probability_zero() -> None:
 
 def test_uniforms_are_uniform_and_independent_of_neighbours() -> None:
     draws = uniforms(np.arange(2000, dtype=np.uint64), 0, 50)
-    assert 0 < draws.min()
+    assert draws.min() > 0
     assert draws.max() <= 1
     counts = np.histogram(draws, bins=100, range=(0, 1))[0]
     # Chi-square with 99 degrees of freedom: beyond 148 in 1 of 1,000 cases.
@@ -315,8 +316,9 @@ def test_bfloat16_samples_near_its_own_scores(client: Client, folder: str) -> No
 
 
 def test_sliding_windows_and_learned_positions_take_the_general_way(client: Client, tmp_path: Any) -> None:
-    from conftest import word_tokenizer
     from transformers import GPT2Config, MistralConfig
+
+    from conftest import word_tokenizer
 
     shape = {"vocab_size": 47, "eos_token_id": 1, "bos_token_id": None, "pad_token_id": None}
     mistral = MistralConfig(

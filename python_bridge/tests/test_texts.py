@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Client, byte_tokenizer, split, word_tokenizer
-from genac_bridge.tokens import TextDecoder, utf16_length
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
+
+from conftest import Client, byte_tokenizer, split, word_tokenizer
+from genac_bridge.tokens import TextDecoder, utf16_length
 
 BYTES = byte_tokenizer()
 BYTE_DECODER = TextDecoder(BYTES, len(BYTES))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Client, ragged, split
-from genac_bridge.context import NullContext, OperationError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+
+from conftest import Client, ragged, split
+from genac_bridge.context import NullContext, OperationError
 
 PPO = {"kind": "pg", "coefficient": 1.0, "clip_low": 0.1, "clip_high": 0.15}
 ALL_STREAMS: list[dict[str, Any]] = [
@@ -303,7 +304,9 @@ def test_out_of_memory_has_its_own_code(client: Client, folder: str, monkeypatch
         torch.empty(2**50)
 
     monkeypatch.setattr("genac_bridge.losses.token_logprobs", fail)
-    with pytest.raises(OperationError, match="no memory left on the device; every gradient .* was discarded") as caught:
+    with pytest.raises(
+        OperationError, match=r"no memory left on the device; every gradient .* was discarded"
+    ) as caught:
         client.accumulate(batch_of(np.random.default_rng(13), [5]), ALL_STREAMS)
     assert caught.value.code == "out_of_memory"
 
@@ -395,8 +398,9 @@ def test_lora_dropout_drops_in_training_only(client: Client, folder: str) -> Non
 def test_architectures_that_cap_their_logits_fall_back_to_their_own_forward(
     client: Client, folder: str, tmp_path: Any
 ) -> None:
-    from conftest import word_tokenizer
     from transformers import Gemma2Config
+
+    from conftest import word_tokenizer
 
     config = Gemma2Config(
         vocab_size=47, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1, head_dim=8,
