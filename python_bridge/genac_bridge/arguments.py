@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -146,11 +147,24 @@ class Call(Struct):
     keywords: dict[str, Any]
 
 
+def refuse_not_finite(value: Any, where: str) -> None:
+    """msgpack can carry nan and infinity, and nan passes every bound; no operation has a use for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadArguments(f"{where} is {value}; numbers must be finite")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            refuse_not_finite(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            refuse_not_finite(item, f"{where}[{index}]")
+
+
 T = TypeVar("T", bound=Struct)
 
 
 def parse(operation: str, kind: type[T], arguments: dict[str, Any]) -> T:
     """`arguments` as a struct of type `kind`; raises `BadArguments` with the path of the first thing that is wrong."""
+    refuse_not_finite(arguments, operation)
     try:
         return msgspec.convert(arguments, kind)
     except msgspec.ValidationError as error:

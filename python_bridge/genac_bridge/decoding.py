@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .cache import make_cache
-from .context import Context
+from .context import Context, OperationError
 from .models import LoadedModel, accepts
 from .ragged import pad
 from .random import uniforms
@@ -236,6 +236,11 @@ class Batch:
         longest = int(lengths[ended].max())
         ids = tokens[rows, :longest].to(torch.int32).cpu().numpy()
         logs = logprobs[rows, :longest].cpu().numpy()
+        if not np.isfinite(logs).all():
+            raise OperationError(
+                "internal",
+                f"sample: model {self.model.name!r} gives probabilities that are not finite; its weights are broken",
+            )
         done = [
             Completion(ids[k, : lengths[i]], logs[k, : lengths[i]], REASONS[reasons[i]]) for k, i in enumerate(ended)
         ]

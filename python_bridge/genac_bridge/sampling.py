@@ -45,4 +45,6 @@ def pick(
         cdf = probabilities.double().cumsum(1)
         # The first token whose cdf reaches u x total, u > 0: its own probability is not zero.
         token = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None]).squeeze(1)
+        # Only nan goes beyond the end. On a GPU the index would end the process; the caller finds the nan in the log-probability.
+        token = token.clamp_max(logits.shape[1] - 1)
     return token, logprobs.gather(1, token[:, None]).squeeze(1)

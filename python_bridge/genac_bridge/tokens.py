@@ -52,12 +52,13 @@ class TextDecoder:
         if not hasattr(self.backend, "decode_batch"):
             self.backend = None
         self.lone = self.texts([[token] for token in range(vocabulary)])
-        anchor = next((i for i, text in enumerate(self.lone) if text.isascii() and text.isalnum()), None)
-        if anchor is None:
+        #: A plain token that pieces are read after.
+        self.anchor = next((i for i, text in enumerate(self.lone) if text.isascii() and text.isalnum()), None)
+        if self.anchor is None:
             self.pieces: list[str | None] = [None] * vocabulary
         else:
-            start = self.lone[anchor]
-            after = self.texts([[anchor, token] for token in range(vocabulary)])
+            start = self.lone[self.anchor]
+            after = self.texts([[self.anchor, token] for token in range(vocabulary)])
             self.pieces = [text[len(start) :] if text.startswith(start) else None for text in after]
         self.piece_units = np.array([utf16_length(piece or "") for piece in self.pieces], dtype=np.int64)
         #: A piece that is no whole character, or no plain addition to the text before it: its sequence needs the exact way.
@@ -84,6 +85,7 @@ class TextDecoder:
             units = self.piece_units[array]
             joined = self._joined(ids)
             if joined is not None and joined[0] == text:
+                units[: joined[1]] = 0
                 units[joined[1]] = utf16_length(self.lone[ids[joined[1]]])
                 return units.cumsum().astype(np.int32)
         return self._by_runs(ids, text)
@@ -128,11 +130,10 @@ class TextDecoder:
     def _run_text(self, run: list[int], at_start: bool) -> str | None:
         if at_start:
             return self.texts([run])[0]
-        anchor = next((i for i, t in enumerate(self.lone) if t.isascii() and t.isalnum()), None)
-        if anchor is None:
+        if self.anchor is None:
             return None
-        text = self.texts([[anchor, *run]])[0]
-        start = self.lone[anchor]
+        text = self.texts([[self.anchor, *run]])[0]
+        start = self.lone[self.anchor]
         return text[len(start) :] if text.startswith(start) else None
 
     def _exact(self, ids: list[int], text: str) -> np.ndarray:

@@ -128,6 +128,10 @@ def test_other_things_that_load_refuses(client: Client, folder: str) -> None:
         ({"kind": "reward"}, r"at `\$.kind`"),
         ({"seed": -1}, r"at `\$.seed`"),
         ({"lora": {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["nothing"]}}, "LoRA could not be added"),
+        (
+            {"optimizer": {"betas": [0.9, 0.9], "eps": math.nan, "weight_decay": 0.0}},
+            "load_model.optimizer.eps is nan; numbers must be finite",
+        ),
         ({"surprise": 1}, "unknown field `surprise`"),
         ({"optimizer": {"betas": [0.9, 1.0], "eps": 1e-8, "weight_decay": 0.0}}, r"\$.optimizer.betas"),
     ):

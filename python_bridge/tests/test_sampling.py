@@ -234,6 +234,15 @@ def test_prompts_as_text_and_chat(client: Client, folder: str) -> None:
     np.testing.assert_array_equal(by_ids["completion_ids"], out["completion_ids"])
 
 
+def test_weights_that_are_not_finite_are_an_error(client: Client, folder: str) -> None:
+    client.load(folder)
+    with torch.no_grad():
+        next(iter(client.operations.models["m"].network.parameters()))[:] = torch.nan
+    for temperature in (0.0, 1.0):
+        with pytest.raises(OperationError, match="probabilities that are not finite"):
+            client.sample(prompts(np.random.default_rng(8), LENGTHS), temperature=temperature)
+
+
 def test_no_prompts_give_an_empty_answer(client: Client, folder: str) -> None:
     client.load(folder)
     result, out = client.sample({"seeds": np.zeros((0, 2), np.uint32)}, prompts=[])

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from conftest import Client, byte_tokenizer, split, word_tokenizer
-from genac_bridge.tokens import TextDecoder, utf16_length
+from genac_bridge.tokens import StopStrings, TextDecoder, utf16_length
 
 BYTES = byte_tokenizer()
 BYTE_DECODER = TextDecoder(BYTES, len(BYTES))
@@ -76,6 +76,20 @@ def test_ends_of_words_joined_by_blanks(ids: list[int]) -> None:
     tokenizer = word_tokenizer()
     texts, ends = TextDecoder(tokenizer, 47).decode([np.array(ids)])
     assert ends[0].tolist() == ends_by_prefixes(tokenizer, ids, texts[0])
+
+
+def test_blanks_that_vanish_at_the_start_of_a_text() -> None:
+    """As sentencepiece tokenizers have it: a piece's blank shows only after another piece."""
+    words = ["<unk>", "▁the", "▁cat", "s", "▁"]
+    backend = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    backend.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    decoder = TextDecoder(tokenizer, len(words))
+    texts, ends = decoder.decode([np.array([1, 2, 3]), np.array([3, 1]), np.array([4, 3])])
+    assert texts == ["the cats", "s the", "s"]
+    assert [part.tolist() for part in ends] == [[3, 7, 8], [1, 5], [0, 1]]
+    assert StopStrings(decoder, ["e c"]).may_end[[1, 2, 3]].tolist() == [False, True, False]
+    assert StopStrings(decoder, [" "]).may_end[[1, 2, 3]].tolist() == [True, True, False]
 
 
 def test_a_tokenizer_that_rewrites_what_stands_before_takes_the_exact_way() -> None:
