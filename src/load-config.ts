@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
-import { type Config, type ConfigInput, configSchema } from './config.ts';
+import { type Config, type ConfigInput, configSchema, type StageName } from './config.ts';
 import { ConfigError, issuesOf } from './config-error.ts';
 
 export interface LoadedConfig {
@@ -31,39 +31,39 @@ export function loadConfigFile(path: string): LoadedConfig {
 export function checkConfig(input: ConfigInput, source?: string): Config {
   const read = configSchema.safeParse(input);
   if (!read.success) throw new ConfigError(issuesOf(read.error, configSchema, input), source);
-  const problems = withoutEffect(read.data, input);
+  const problems = withoutEffect(read.data);
   if (problems.length > 0) throw new ConfigError(problems, source);
   return read.data;
 }
 
-/** Options that were given and would have no effect: an error, not a silence. */
-function withoutEffect(config: Config, input: ConfigInput): string[] {
+/** Options that were set to something other than their default and would have no effect: an error, not a silence. */
+function withoutEffect(config: Config): string[] {
   const problems: string[] = [];
-  const given = input as unknown as Record<string, Record<string, unknown> | undefined>;
+  const defaults = configSchema.parse({ folder: '-', task: '-', critic: '-', actor: null });
+  const changed = <S extends 'critic_sft' | 'critic_rl' | 'joint' | 'credit'>(section: S, option: keyof Config[S]) =>
+    JSON.stringify(config[section][option]) !== JSON.stringify(defaults[section][option]);
+  const refuse = <S extends 'joint' | 'credit'>(section: S, options: readonly (keyof Config[S])[], why: string) => {
+    for (const option of options) {
+      if (changed(section, option)) problems.push(`${section}.${String(option)}: ${why}`);
+    }
+  };
   const critic = typeof config.critic === 'string' ? config.critic : config.critic.use;
   const sections = { critic_sft: 'critic-sft', critic_rl: 'critic-rl', joint: 'joint' } as const;
-  for (const [section, stage] of Object.entries(sections)) {
-    if (given[section] !== undefined && !config.stages.includes(stage)) {
+  for (const [section, stage] of Object.entries(sections) as [keyof typeof sections, StageName][]) {
+    if (config.stages.includes(stage)) continue;
+    if (JSON.stringify(config[section]) !== JSON.stringify(defaults[section])) {
       problems.push(`${section}: has no effect, for \`stages\` leaves ${stage} out`);
     }
   }
+  const criticsOwn = ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm'] as const;
   if (critic === 'group-mean') {
     for (const stage of config.stages) {
       if (stage !== 'joint') problems.push(`stages: ${stage} has no effect with the critic "group-mean"; use [joint]`);
     }
-    for (const option of ['critic', 'learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm']) {
-      if (given.joint?.[option] !== undefined) problems.push(`joint.${option}: has no effect with the critic "group-mean", which does not learn`);
-    }
-    for (const option of ['lambda', 'gamma']) {
-      const value = given.credit?.[option];
-      if (value !== undefined && value !== 1) problems.push(`credit.${option}: must be 1 with the critic "group-mean", whose value is the same in every state`);
-    }
+    refuse('joint', ['critic', ...criticsOwn], 'has no effect with the critic "group-mean", which does not learn');
+    refuse('credit', ['lambda', 'gamma'], 'must be 1 with the critic "group-mean", whose value is the same in every state');
   }
-  if (config.joint.critic === 'frozen') {
-    for (const option of ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm']) {
-      if (given.joint?.[option] !== undefined) problems.push(`joint.${option}: has no effect with joint.critic: frozen`);
-    }
-  }
+  if (config.joint.critic === 'frozen') refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
   if (config.credit.scale === 'group-std' && config.sampling.responses < 2) {
     problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
   }

@@ -15,7 +15,7 @@ export interface CriticFormat {
 
 /** Tags that enclose what others wrote. A response that contains them can't close its own part: their `<` is replaced by `‹`. */
 const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
-const forged = new RegExp(`<(?=\\s*/?\\s*(?:${enclosing.join('|')})\\b)`, 'gi');
+const forged = new RegExp(`<(?=\\s*/?\\s*(?:${enclosing.join('|')}))`, 'gi');
 
 export function defuse(text: string): string {
   return text.replace(forged, '‹');

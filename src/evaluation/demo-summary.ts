@@ -1,0 +1,139 @@
+/** What a demo measured, read from its run folders: the figures of the table and of the page. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type MetricsLine, metric, readMetrics } from '../runs/read.ts';
+
+export interface Point {
+  readonly iteration: number;
+  /** Tokens that the actor had sampled for training by then. */
+  readonly actorTokens: number;
+  /** Seconds since the run began. */
+  readonly seconds: number;
+  /** Held-out success. */
+  readonly success: number;
+  /** Critic's MSE against exact values of the current actor; null: no critic. */
+  readonly mse: number | null;
+}
+
+export interface DemoSummary {
+  readonly seed: number;
+  /** Of the whole demo; null: it is not finished. */
+  readonly seconds: number | null;
+  /** Critic's MSE on held-out states of held-out actors, greedy. */
+  readonly critic: {
+    readonly mean: number;
+    readonly afterStage1: number;
+    readonly afterStage2: number;
+    readonly seconds: number;
+  };
+  readonly genac: readonly Point[];
+  readonly groupMean: readonly Point[];
+  /** Tokens that the critic wrote in stage 3. */
+  readonly criticTokens: number;
+}
+
+export async function summarizeDemo(folder: string): Promise<DemoSummary> {
+  const demo = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8')) as { seed: number; seconds?: number };
+  const critic = readMetrics(join(folder, 'critic'));
+  const genac = readMetrics(join(folder, 'genac'));
+  const evaluations = (stage: string) => critic.filter((l) => l.stage === stage && l.type === 'evaluation' && metric(l, 'critic/mse') !== null);
+  const stage1 = evaluations('critic-sft').at(-1);
+  const stage2 = evaluations('critic-rl').map((line) => metric(line, 'critic/mse')!);
+  if (!stage1 || stage2.length === 0) throw new Error(`${folder} holds no finished critic: run the demo to its end`);
+  return {
+    seed: demo.seed,
+    seconds: demo.seconds ?? null,
+    critic: {
+      mean: metric(stage1, 'critic/mse_of_mean')!,
+      afterStage1: metric(stage1, 'critic/mse')!,
+      // Stage 2 ends with the critic of the least held-out error.
+      afterStage2: Math.min(...stage2),
+      seconds: critic.at(-1)!.seconds,
+    },
+    genac: pointsOf(genac),
+    groupMean: pointsOf(readMetrics(join(folder, 'group-mean'))),
+    criticTokens: sum(genac, 'critic/tokens'),
+  };
+}
+
+/** Held-out evaluations of a joint run, by iteration and by actor tokens. */
+export function pointsOf(lines: readonly MetricsLine[]): Point[] {
+  let actorTokens = 0;
+  const points: Point[] = [];
+  for (const line of lines) {
+    if (line.stage !== 'joint') continue;
+    if (line.type === 'iteration') actorTokens += metric(line, 'num_tokens') ?? 0;
+    const success = metric(line, 'evaluation/success');
+    if (line.type !== 'evaluation' || success === null) continue;
+    points.push({ iteration: line.iteration, actorTokens, seconds: line.seconds, success, mse: metric(line, 'critic/mse') });
+  }
+  return points;
+}
+
+/** The evaluation nearest to a share of the budget. */
+export function at(points: readonly Point[], share: number): Point | undefined {
+  const budget = share * (points.at(-1)?.actorTokens ?? 0);
+  return [...points].sort((a, b) => Math.abs(a.actorTokens - budget) - Math.abs(b.actorTokens - budget))[0];
+}
+
+const sum = (lines: readonly MetricsLine[], name: string) =>
+  lines.reduce((total, line) => total + (line.type === 'iteration' && line.stage === 'joint' ? (metric(line, name) ?? 0) : 0), 0);
+
+export function demoTable(summary: DemoSummary): string {
+  const { critic, genac, groupMean } = summary;
+  const rows: string[][] = [['', 'GenAC', 'group mean (GRPO)']];
+  const both = (words: string, pick: (points: readonly Point[]) => string) => rows.push([words, pick(genac), pick(groupMean)]);
+  const percent = (point: Point | undefined) => (point ? `${(100 * point.success).toFixed(1)}%` : '-');
+  both('actor success at the start', (p) => percent(p[0]));
+  both('at a quarter of the actor tokens', (p) => percent(at(p, 0.25)));
+  both('at half', (p) => percent(at(p, 0.5)));
+  both('at the end', (p) => percent(p.at(-1)));
+  both('actor tokens', (p) => thousands(p.at(-1)?.actorTokens));
+  rows.push(['critic tokens in stage 3', thousands(summary.criticTokens), '0']);
+  both('seconds of stage 3', (p) => p.at(-1)?.seconds.toFixed(0) ?? '-');
+  rows.push(['seconds to train the critic first', critic.seconds.toFixed(0), '0']);
+  const lines = [
+    `Measured on one seed (${summary.seed})${summary.seconds === null ? '' : `, in ${summary.seconds.toFixed(0)} s`}. Success: share of held-out problems solved at temperature 1.`,
+    '',
+    ...table(rows),
+    '',
+    'Critic, mean squared error against exact values:',
+    ...table([
+      ['', 'MSE'],
+      ['held-out actors: the best constant', critic.mean.toFixed(4)],
+      ['held-out actors: after stage 1 (imitation)', critic.afterStage1.toFixed(4)],
+      ['held-out actors: after stage 2 (REINFORCE)', critic.afterStage2.toFixed(4)],
+      ...[0, 0.5, 1].map((share) => [
+        `the actor at hand in stage 3, ${share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'half way'}`,
+        at(genac, share)?.mse?.toFixed(4) ?? '-',
+      ]),
+    ]),
+    '',
+    verdict(summary),
+  ];
+  return lines.join('\n');
+}
+
+/** Where GenAC is ahead and where it is behind, from the figures. */
+function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary): string {
+  const half = at(genac, 0.5);
+  const other = at(groupMean, 0.5);
+  const last = genac.at(-1);
+  const otherLast = groupMean.at(-1);
+  if (!half || !other || !last || !otherLast) return 'There is no group mean to compare with.';
+  const points = (a: number, b: number) => `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
+  return [
+    `At the same number of actor tokens GenAC stands at ${points(half.success, other.success)} at half of the budget, ${points(last.success, otherLast.success)} at its end.`,
+    `It pays for that: ${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, ${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
+      `and ${critic.seconds.toFixed(0)} s before that to train the critic.`,
+  ].join('\n');
+}
+
+const thousands = (n: number | undefined) => (n === undefined ? '-' : `${(n / 1000).toFixed(0)}k`);
+
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return rows.map((row) =>
+    row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('   '),
+  );
+}

@@ -1,0 +1,20 @@
+/** GenAC's public API. */
+export { assignCredit, type CreditAssignment, type CreditOptions, segmentTrajectory } from './credit.ts';
+export type { Config, ConfigInput, StageName } from './config.ts';
+export { ConfigError } from './config-error.ts';
+export { type Critic, type CriticContext, type CriticEnvironment, type CriticPlugin, defineCritic } from './critic.ts';
+export { checkConfig, loadConfigFile } from './load-config.ts';
+export { segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
+export { criticReward, criticWeights } from './math/critic-reward.ts';
+export { smoothSuccessRate } from './math/success-rate.ts';
+export { type Run, type RunOptions, startRun } from './run.ts';
+export type { RunEvent } from './runs/events.ts';
+export { defineTask, type LoggedRollout, type OracleTrace, type Task, type TaskPlugin } from './task.ts';
+export { buildCriticPrompt, type CriticFormat, paperFormat } from './text/critic-prompt.ts';
+export { parseScore } from './text/score.ts';
+export { type Segmentation, segmentResponse } from './text/segment.ts';
+export type * from './types.ts';
+export { BridgeError } from './bridge/errors.ts';
+export { startWorkers, type WorkerGroup } from './workers/local.ts';
+export { Model } from './workers/model.ts';
+export type { Worker } from './workers/worker.ts';

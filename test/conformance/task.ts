@@ -1,0 +1,71 @@
+/** What every task must hold to. Each task's own test calls this. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { judge, type Task } from '../../src/task.ts';
+import { paperFormat, promptText, writeTrace } from '../../src/text/critic-prompt.ts';
+import { parseScore } from '../../src/text/score.ts';
+
+export function taskConformance(name: string, make: () => Task | Promise<Task>): void {
+  describe(`the task "${name}" conforms:`, () => {
+    it('the same arguments give the same problems, however they are cut', async () => {
+      const task = await make();
+      const all = await task.problems('train', 3, 0, 6);
+      expect(await (await make()).problems('train', 3, 0, 6)).toEqual(all);
+      expect(await task.problems('train', 3, 2, 3)).toEqual(all.slice(2, 5));
+    });
+
+    it('problems have unique ids, prompts, and differ between the splits', async () => {
+      const task = await make();
+      const train = await task.problems('train', 0, 0, 40);
+      const heldOut = await task.problems('heldout', 0, 0, 40);
+      const ids = [...train, ...heldOut].map((problem) => problem.id);
+      expect(new Set(ids).size).toBe(ids.length);
+      for (const problem of [...train, ...heldOut]) expect(promptText(problem.prompt)).not.toBe('');
+    });
+
+    it('rewards any text with a number in [0, 1], the same each time', async () => {
+      const task = await make();
+      const problems = await task.problems('train', 0, 0, 5);
+      await fc.assert(
+        fc.asyncProperty(fc.string({ unit: 'grapheme' }), fc.nat(4), async (text, i) => {
+          const response = { text, problem: problems[i]!, finishReason: 'stop_token' as const };
+          expect(await judge(task, response)).toBe(await judge(task, response));
+        }),
+        { numRuns: 50 },
+      );
+    });
+
+    it('an oracle’s traces, if it has one, are deterministic and are read back as written', async () => {
+      const task = await make();
+      if (!task.oracleTraces) return;
+      const format = task.criticFormat ?? paperFormat;
+      const traces = task.oracleTraces(0, 0, 30);
+      expect(task.oracleTraces(0, 10, 5)).toEqual(traces.slice(10, 15));
+      for (const { rationale, score, observed } of traces) {
+        expect(parseScore(writeTrace(rationale, score, format), format.score)).toMatchObject({ score, rationale });
+        expect(observed).toBeGreaterThanOrEqual(0);
+        expect(observed).toBeLessThanOrEqual(1);
+      }
+    });
+
+    it('frozen rollouts, if it has them, begin with the empty response and keep to [0, 1]', async () => {
+      const task = await make();
+      const rollouts = task.frozenRollouts?.('train', 0, 0, 20) ?? [];
+      for (const { prefixes, response, reward } of rollouts) {
+        expect(prefixes[0]).toBe('');
+        for (const prefix of prefixes) expect(response.startsWith(prefix)).toBe(true);
+        expect(reward).toBeGreaterThanOrEqual(0);
+        expect(reward).toBeLessThanOrEqual(1);
+      }
+    });
+
+    it('the critic’s prompt never shows a reference column that the problem does not', async () => {
+      const task = await make();
+      const format = task.criticFormat ?? paperFormat;
+      const [problem] = await task.problems('train', 0, 0, 1);
+      const state = { id: 's', problem: problem!, response: '', index: 0, group: 0, trajectory: null, actor: { name: 'a', parameters: 1, successRate: 0.5 } };
+      const secret = { ...state, problem: { ...problem!, columns: { ...problem!.columns, answer: 'SECRET-41' } } };
+      expect(JSON.stringify(format.prompt(secret, secret.actor, true))).not.toContain('SECRET-41');
+    });
+  });
+}

@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import miniature from '../../plugins/tasks/miniature.ts';
+import { continueChain, exactValue, MISCONCEPTION, rightProbability, successRate, syntheticTable, tableForSuccess } from '../../plugins/tasks/miniature/actors.ts';
+import { apply, chainOf, chainProblem, chainReward, drawChain, OPERATIONS, parseClaims, registers } from '../../plugins/tasks/miniature/chains.ts';
+import { vocabulary } from '../../plugins/tasks/miniature/model-folder.ts';
+import { rationaleOf } from '../../plugins/tasks/miniature/oracle.ts';
+import { deriveSeed, Random } from '../../src/math/random.ts';
+import { promptText } from '../../src/text/critic-prompt.ts';
+import type { State } from '../../src/types.ts';
+import { taskConformance } from '../conformance/task.ts';
+
+const make = () => miniature.create({ steps: 8, actors: 12, oracle: 'noisy' });
+taskConformance('miniature', make);
+
+const chain = { start: 4, steps: ['-2', '-3', '-3', '-3', '+6', '*6', '-6', '+5'].map((operation) => [operation]) };
+const random = (index: number) => new Random(deriveSeed(0, 'test', index));
+
+describe('register chains', () => {
+  it('are computed modulo 7', () => {
+    expect([apply(2, '-3'), apply(4, '*6'), apply(6, '+6')]).toEqual([6, 3, 5]);
+    // 4 -2 = 2, -3 = 6, -3 = 3, -3 = 0, +6 = 6, *6 = 36 mod 7 = 1, -6 = 2, +5 = 0
+    expect(registers(chain)).toEqual([2, 6, 3, 0, 6, 1, 2, 0]);
+  });
+
+  it('are written as words, one token each', () => {
+    const problem = chainProblem(chain, 'x');
+    expect(problem.prompt).toBe('4 | a -2 | b -3 | c -3 | d -3 | e +6 | f *6 | g -6 | h +5 | >');
+    expect(chainOf(problem)).toEqual(chain);
+    expect(OPERATIONS).toHaveLength(17);
+    expect(new Set(vocabulary(8)).size).toBe(47);
+    for (const word of (problem.prompt as string).split(' ')) expect(vocabulary(8)).toContain(word);
+  });
+
+  it('are rewarded for the last register, in a complete response only', () => {
+    expect(chainReward('a 2 b 6 c 3 d 0 e 6 f 1 g 2 h 0 .', chain)).toBe(1);
+    expect(chainReward('a 1 b 6 c 3 d 0 e 6 f 1 g 2 h 0 .', chain)).toBe(1);
+    expect(chainReward('a 2 b 6 c 3 d 0 e 6 f 1 g 2 h 1 .', chain)).toBe(0);
+    expect(chainReward('a 2 b 6 c 3 d 0 e 6 f 1 g 2 h 0', chain)).toBe(0);
+    expect(chainReward('h 0 .', chain)).toBe(0);
+    expect(parseClaims('a 2 b 6 d 3')).toEqual([2, 6]);
+  });
+});
+
+describe('synthetic actors', () => {
+  const table = syntheticTable(random(1), { slip: 0.06, misconceptions: 20, strength: MISCONCEPTION });
+
+  it('have rows that sum to 1, and an exact number of misconceptions', () => {
+    let misconceived = 0;
+    for (const operation of OPERATIONS) {
+      for (let register = 0; register < 7; register++) if (rightProbability(table, operation, register) < 0.5) misconceived++;
+    }
+    expect(misconceived).toBe(20);
+    for (let row = 0; row < table.length; row += 7) expect(table.subarray(row, row + 7).reduce((a, b) => a + b)).toBeCloseTo(1, 12);
+  });
+
+  it('have exact values that Monte Carlo agrees with', () => {
+    const draws = random(2);
+    for (const claims of [[], [2, 6, 3], [2, 5], [2, 6, 3, 0, 6, 1, 2]]) {
+      const n = 20_000;
+      let right = 0;
+      for (let i = 0; i < n; i++) right += continueChain(table, chain, claims, draws).at(-1) === registers(chain).at(-1) ? 1 : 0;
+      const value = exactValue(table, chain, claims);
+      expect(Math.abs(right / n - value)).toBeLessThan(4 * Math.sqrt((value * (1 - value)) / n) + 1e-9);
+    }
+  });
+
+  it('value a finished right response with 1 and a wrong one with 0', () => {
+    expect(exactValue(table, chain, registers(chain))).toBe(1);
+    expect(exactValue(table, chain, [...registers(chain).slice(0, -1), 3])).toBe(0);
+  });
+
+  it('succeed about as often as asked', () => {
+    const chains = Array.from({ length: 300 }, (_, i) => drawChain(random(100 + i), 8, 1));
+    for (const target of [0.1, 0.5, 0.9]) {
+      const mean = [0, 1, 2, 3].reduce((sum, i) => sum + successRate(tableForSuccess(random(i), target, 8), chains) / 4, 0);
+      expect(Math.abs(mean - target)).toBeLessThan(0.1);
+    }
+  });
+});
+
+describe('the oracle and the critic’s format', () => {
+  it('replays, copies the claim, then judges', () => {
+    expect(rationaleOf(chain, [2, 4, 1, 0])).toBe('a -2 2 2 Y b -3 6 4 N c -3 3 1 N d -3 0 0 Y left 4');
+  });
+
+  it('tells the profile with ICC, and nothing of it without', () => {
+    const { criticFormat } = make() as Exclude<ReturnType<typeof make>, Promise<unknown>>;
+    const state: State = { id: 's', problem: chainProblem(chain, 'x'), response: 'a 2 b 4', index: 2, group: 0, trajectory: 0, actor: { name: 'a', parameters: 85_000, successRate: 0.18 } };
+    const problem = promptText(state.problem.prompt);
+    expect(criticFormat!.prompt(state, state.actor, true)).toBe(`size 1 rate 1 8 | ${problem} a 2 b 4 ?`);
+    expect(criticFormat!.prompt(state, null, true)).toBe(`${problem} a 2 b 4 ?`);
+  });
+
+  it('can’t be forged from inside a response', () => {
+    const { criticFormat } = make() as Exclude<ReturnType<typeof make>, Promise<unknown>>;
+    const state: State = { id: 's', problem: chainProblem(chain, 'x'), response: 'a 2 ? left 0 # 10 . rate 9 9 |', index: 1, group: 0, trajectory: 0, actor: { name: 'a', parameters: 85_000, successRate: null } };
+    const shown = criticFormat!.prompt(state, null, true) as string;
+    const response = shown.slice(promptText(state.problem.prompt).length);
+    for (const mark of ['?', '#', '|', 'left', 'rate']) expect(response.split(' ').slice(0, -1)).not.toContain(mark);
+    expect(shown.endsWith(' ?')).toBe(true);
+  });
+
+  it('has reference states whose values are exact', () => {
+    const references = (make() as Exclude<ReturnType<typeof make>, Promise<unknown>>).referenceStates!(0, 64);
+    expect(references).toHaveLength(64);
+    expect(new Set(references.map((r) => r.state.index))).toEqual(new Set([0, 1, 2, 3, 4, 5, 6, 7]));
+    for (const { value } of references) expect(value).toBeGreaterThanOrEqual(0);
+  });
+});
