@@ -1,0 +1,448 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { decode, encode, type Outgoing } from '../../src/bridge/frames.ts';
+import { Link, type LinkOptions } from '../../src/bridge/link.ts';
+import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
+import {
+  type FromController,
+  type FromWorker,
+  fromController,
+  type MessageOf,
+} from '../../src/bridge/messages.ts';
+import { schemaHash } from '../../src/bridge/schema.ts';
+import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
+
+/** A worker whose every word the test writes. */
+class ScriptedWorker {
+  readonly identity: string;
+  readonly received: FromController[] = [];
+  readonly #peer;
+  readonly #waiting: (() => void)[] = [];
+  #seen = 0;
+
+  constructor(transport: MemoryTransport, identity = 'start-1') {
+    this.identity = identity;
+    this.#peer = transport.connect(identity, (frames) => {
+      const { message } = decode(frames, fromController, { maxMessageBytes: 2 ** 30 });
+      this.received.push(message);
+      if (message.type === 'shutdown') this.say({ type: 'bye', reason: 'shutdown' });
+      for (const wake of this.#waiting.splice(0)) wake();
+    });
+  }
+
+  say(message: Outgoing<FromWorker>, tensors: Tensors = {}): void {
+    this.#peer.send(encode(message, tensors));
+  }
+
+  raw(frames: Buffer[]): void {
+    this.#peer.send(frames);
+  }
+
+  hello(changes: Partial<MessageOf<'hello'>> = {}): void {
+    this.say({
+      type: 'hello',
+      name: 'w',
+      start_id: this.identity,
+      protocol_min: 1,
+      protocol_max: 1,
+      schema_hash: schemaHash(),
+      pid: 7,
+      host: 'here',
+      ...changes,
+    });
+  }
+
+  ready(): void {
+    this.say({ type: 'ready', versions: { python: '3' }, devices: [] });
+  }
+
+  /** The next message of this type that was not waited for yet; others are passed over. */
+  async next<T extends FromController['type']>(type: T): Promise<Extract<FromController, { type: T }>> {
+    for (;;) {
+      const message = this.received[this.#seen];
+      if (message === undefined) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      else {
+        this.#seen += 1;
+        if (message.type === type) return message as Extract<FromController, { type: T }>;
+      }
+    }
+  }
+
+  answer(id: string, value: number, tensors: Tensors = {}): void {
+    this.say({ type: 'result', id, result: { value }, seconds: 0.25 }, tensors);
+  }
+
+  idle(sequence: number): void {
+    this.say({ type: 'heartbeat', sequence, running: null, queued: 0 });
+  }
+
+  drop(): void {
+    this.#peer.close();
+  }
+}
+
+const links: Link[] = [];
+afterEach(async () => {
+  for (const link of links.splice(0)) await link.close(0);
+});
+
+function open(options: Partial<LinkOptions> = {}) {
+  const transport = new MemoryTransport();
+  const logged: string[] = [];
+  const link = new Link({ transport, heartbeatMs: 20, log: (line) => logged.push(line), ...options });
+  links.push(link);
+  return { transport, link, logged };
+}
+
+async function connected(options: Partial<LinkOptions> = {}) {
+  const all = open(options);
+  const starting = all.link.expect('w', () => 'last words');
+  const peer = new ScriptedWorker(all.transport);
+  peer.hello();
+  await peer.next('welcome');
+  peer.ready();
+  return { ...all, peer, worker: await starting };
+}
+
+const call = { function: 'a:b', keywords: {} };
+
+describe('handshake', () => {
+  test('hello, welcome, ready; then a request and its answer', async () => {
+    const { peer, worker } = await connected({
+      heartbeatMs: 50,
+      controllerTimeoutMs: 700,
+      maxMessageBytes: 12345,
+    });
+    expect(peer.received[0]).toEqual({
+      type: 'welcome',
+      protocol: 1,
+      heartbeat_ms: 50,
+      controller_timeout_ms: 700,
+      max_message_bytes: 12345,
+    });
+    expect(worker.ready.versions).toEqual({ python: '3' });
+    const reply = worker.request('call', call, {
+      deadlineMs: 5000,
+      tensors: { x: tensor(new Int32Array([4])) },
+    });
+    const request = await peer.next('request');
+    expect(request).toMatchObject({ operation: 'call', arguments: call, deadline_ms: 5000 });
+    expect(request.tensors).toEqual([{ name: 'x', dtype: 'int32', shape: [1] }]);
+    peer.answer(request.id, 5, { y: tensor(new Float64Array([2.5])) });
+    expect(await reply).toEqual({
+      result: { value: 5 },
+      seconds: 0.25,
+      tensors: { y: { data: new Float64Array([2.5]), shape: [1] } },
+    });
+  });
+
+  test.each([
+    ['protocol', { protocol_min: 2, protocol_max: 3 }, /speaks protocol 2 to 3, the controller 1/],
+    ['schema', { schema_hash: 'abc' }, /have schema abc, the controller's [0-9a-f]{16}/],
+  ] as const)('a wrong %s is refused in words, and the start fails', async (code, changes, words) => {
+    const { transport, link } = open();
+    const starting = link.expect('w');
+    starting.catch(() => {});
+    const peer = new ScriptedWorker(transport);
+    peer.hello(changes);
+    expect(await peer.next('reject')).toMatchObject({ code, message: expect.stringMatching(words) });
+    await expect(starting).rejects.toMatchObject({ code: 'start_failed', worker: 'w' });
+  });
+
+  test('an unknown name is refused; whoever is expected may still come', async () => {
+    const { transport, link } = open();
+    const starting = link.expect('w');
+    const stranger = new ScriptedWorker(transport, 'other');
+    stranger.hello({ name: 'v' });
+    expect(await stranger.next('reject')).toMatchObject({
+      code: 'unknown_name',
+      message: 'no worker named v is expected (expected: w)',
+    });
+    const peer = new ScriptedWorker(transport);
+    peer.hello();
+    peer.ready();
+    expect((await starting).name).toBe('w');
+  });
+
+  test('a second worker of the same name is refused; the first serves on', async () => {
+    const { transport, peer, worker } = await connected();
+    const twin = new ScriptedWorker(transport, 'start-2');
+    twin.hello();
+    expect(await twin.next('reject')).toMatchObject({ code: 'duplicate_name' });
+    const reply = worker.request('call', call);
+    peer.answer((await peer.next('request')).id, 1);
+    expect((await reply).result.value).toBe(1);
+  });
+
+  test('a peer that does not say hello first is told so', async () => {
+    const { transport } = open();
+    const peer = new ScriptedWorker(transport);
+    peer.ready();
+    expect(await peer.next('reject')).toMatchObject({ code: 'bad_message', message: 'say hello first' });
+  });
+
+  test('two workers of one name are refused at once', () => {
+    const { link } = open();
+    link.expect('w').catch(() => {});
+    expect(() => link.expect('w')).toThrow('two workers are named w');
+  });
+});
+
+describe('requests', () => {
+  test('arguments that are wrong never leave', async () => {
+    const { peer, worker } = await connected();
+    const wrong = worker.request('publish', { model: '' });
+    await expect(wrong).rejects.toMatchObject({ code: 'bad_arguments', worker: 'w' });
+    expect(peer.received.filter(({ type }) => type === 'request')).toEqual([]);
+  });
+
+  test('a request over the limit never leaves', async () => {
+    const { worker } = await connected({ maxMessageBytes: 1000 });
+    const large = worker.request('call', call, { tensors: { x: tensor(new Uint8Array(1000)) } });
+    await expect(large).rejects.toMatchObject({
+      code: 'bad_arguments',
+      message: expect.stringContaining('the limit of 1000'),
+    });
+  });
+
+  test('an error carries its code, the operation, the worker and the traceback', async () => {
+    const { peer, worker } = await connected();
+    const reply = worker.request('publish', { model: 'm' });
+    reply.catch(() => {});
+    const { id } = await peer.next('request');
+    peer.say({ type: 'error', id, code: 'bad_state', message: 'no model m', traceback: 'line 1' });
+    await expect(reply).rejects.toMatchObject({
+      code: 'bad_state',
+      message: 'publish on worker w: no model m',
+      worker: 'w',
+      traceback: 'line 1',
+    });
+  });
+
+  test('partials come in order and once each', async () => {
+    const { peer, worker } = await connected();
+    const seen: unknown[] = [];
+    const reply = worker.request('call', call, {
+      onPartial: ({ data, tensors }) => seen.push([data, tensors.x!.data[0]]),
+    });
+    const { id } = await peer.next('request');
+    for (const sequence of [0, 1, 0, 1, 2]) {
+      peer.say(
+        { type: 'partial', id, sequence, data: { n: sequence } },
+        { x: tensor(new Int32Array([sequence])) },
+      );
+    }
+    peer.answer(id, 0);
+    await reply;
+    expect(seen).toEqual([0, 1, 2].map((n) => [{ n }, n]));
+  });
+
+  test('a listener that throws ends its request, and nothing else', async () => {
+    const { peer, worker } = await connected();
+    const reply = worker.request('call', call, {
+      onPartial: () => {
+        throw new Error('no room');
+      },
+    });
+    reply.catch(() => {});
+    const { id } = await peer.next('request');
+    peer.say({ type: 'partial', id, sequence: 0, data: {} });
+    await expect(reply).rejects.toMatchObject({ message: 'call on worker w: onPartial threw: no room' });
+    expect((await peer.next('cancel')).id).toBe(id);
+  });
+
+  test('cancel is sent, and the worker confirms', async () => {
+    const { peer, worker } = await connected();
+    const controller = new AbortController();
+    const reply = worker.request('call', call, { signal: controller.signal });
+    reply.catch(() => {});
+    const { id } = await peer.next('request');
+    controller.abort();
+    expect((await peer.next('cancel')).id).toBe(id);
+    peer.say({ type: 'error', id, code: 'cancelled', message: 'gradients discarded', traceback: null });
+    await expect(reply).rejects.toMatchObject({
+      code: 'cancelled',
+      message: 'call on worker w: gradients discarded',
+    });
+  });
+
+  test('a result that crosses a cancel does not pass for success; an aborted signal sends nothing', async () => {
+    const { peer, worker } = await connected();
+    const controller = new AbortController();
+    const reply = worker.request('call', call, { signal: controller.signal });
+    reply.catch(() => {});
+    const { id } = await peer.next('request');
+    controller.abort();
+    peer.answer(id, 1);
+    await expect(reply).rejects.toMatchObject({
+      code: 'cancelled',
+      message: expect.stringContaining('had finished'),
+    });
+    await expect(worker.request('call', call, { signal: controller.signal })).rejects.toMatchObject({
+      code: 'cancelled',
+    });
+    expect(peer.received.filter(({ type }) => type === 'request')).toHaveLength(1);
+  });
+
+  test('a deadline passes though the worker says nothing of it', async () => {
+    const { peer, worker } = await connected();
+    const reply = worker.request('call', call, { deadlineMs: 30 });
+    reply.catch(() => {});
+    const { id } = await peer.next('request');
+    await expect(reply).rejects.toMatchObject({
+      code: 'deadline',
+      message: 'call on worker w: no answer within 30 ms',
+    });
+    expect((await peer.next('cancel')).id).toBe(id);
+  });
+});
+
+describe('what gets lost', () => {
+  test('after a reconnect everything unanswered is sent again under its id', async () => {
+    const { transport, peer, worker } = await connected();
+    const replies = [worker.request('call', call), worker.request('call', call)];
+    const first = await peer.next('request');
+    const second = await peer.next('request');
+    peer.answer(first.id, 1);
+    await replies[0];
+    peer.drop();
+    const third = worker.request('call', call);
+    const again = new ScriptedWorker(transport, peer.identity);
+    again.hello();
+    await again.next('welcome');
+    expect((await again.next('request')).id).toBe(second.id);
+    const { id } = await again.next('request');
+    again.answer(second.id, 2);
+    again.answer(id, 3);
+    expect([(await replies[1]!).result.value, (await third).result.value]).toEqual([2, 3]);
+  });
+
+  test('a request of which an idle worker knows nothing is sent again, after two heartbeats', async () => {
+    const { peer, worker } = await connected();
+    const reply = worker.request('call', call);
+    const { id } = await peer.next('request');
+    peer.idle(0);
+    peer.idle(1);
+    expect((await peer.next('request')).id).toBe(id);
+    peer.answer(id, 1);
+    peer.answer(id, 1);
+    expect((await reply).result.value).toBe(1);
+  });
+
+  test('a worker that says nothing is lost: requests end, listeners hear it once, others go on', async () => {
+    const { link, transport, peer, worker } = await connected({ silenceMs: 120 });
+    const other = link.expect('v');
+    const talker = new ScriptedWorker(transport, 'start-v');
+    talker.hello({ name: 'v' });
+    talker.ready();
+    const alive = await other;
+    let sequence = 0;
+    const talking = setInterval(() => talker.idle(sequence++), 20);
+    const lost: string[] = [];
+    link.onLost((error) => lost.push(`${error.code} ${error.worker}`));
+    peer.say({
+      type: 'heartbeat',
+      sequence: 0,
+      running: { id: 'x', operation: 'sample', elapsed_ms: 40, progress: null },
+      queued: 1,
+    });
+    const reply = worker.request('call', call);
+    const error = await reply.then(
+      () => null,
+      (reason: Error) => reason,
+    );
+    expect(error).toMatchObject({ code: 'worker_lost', worker: 'w' });
+    expect(error!.message).toMatch(
+      /^call on worker w: no answer after 0\.\d s, for worker w has said nothing for 0\.\d s \(since .*Z; it was running sample for 40 ms\); the end of its log:\nlast words$/,
+    );
+    await expect(worker.request('call', call)).rejects.toMatchObject({ code: 'worker_lost' });
+    expect(lost).toEqual(['worker_lost w']);
+    const answer = alive.request('call', call);
+    talker.answer((await talker.next('request')).id, 9);
+    expect((await answer).result.value).toBe(9);
+    clearInterval(talking);
+  });
+
+  test('a worker that says goodbye on its own is lost', async () => {
+    const { peer, worker } = await connected();
+    const reply = worker.request('call', call);
+    reply.catch(() => {});
+    peer.say({ type: 'bye', reason: 'SIGTERM' });
+    await expect(reply).rejects.toMatchObject({
+      code: 'worker_lost',
+      message: expect.stringContaining('goodbye: SIGTERM'),
+    });
+  });
+});
+
+describe('garbage', () => {
+  test('is refused in one line, and the next message is served', async () => {
+    const { peer, worker, logged } = await connected();
+    peer.raw([Buffer.from('rubbish')]);
+    const reply = worker.request('call', call);
+    peer.answer((await peer.next('request')).id, 1);
+    expect((await reply).result.value).toBe(1);
+    expect(logged).toHaveLength(1);
+    expect(logged[0]).toMatch(/^a message of worker w was refused: /);
+  });
+
+  test('that belongs to a request ends this request', async () => {
+    const { peer, worker } = await connected();
+    const replies = ['short frame', 'wrong result', 'too large'].map(() =>
+      worker.request('publish', { model: 'm' }),
+    );
+    for (const reply of replies) reply.catch(() => {});
+    const ids = [await peer.next('request'), await peer.next('request'), await peer.next('request')].map(
+      ({ id }) => id,
+    );
+    const frames = encode(
+      { type: 'result', id: ids[0]!, result: {}, seconds: 0 },
+      { x: tensor(new Int32Array(2)) },
+    );
+    peer.raw([frames[0]!, frames[1]!.subarray(4)]);
+    peer.say({ type: 'result', id: ids[1]!, result: { version: -1, digest: 'd' }, seconds: 0 });
+    await expect(replies[0]).rejects.toMatchObject({
+      code: 'bad_message',
+      message: expect.stringContaining('its frame has 4'),
+    });
+    await expect(replies[1]).rejects.toMatchObject({
+      code: 'bad_message',
+      message: expect.stringContaining('version'),
+    });
+    peer.say({ type: 'result', id: ids[2]!, result: { version: 3, digest: 'd' }, seconds: 0 });
+    expect((await replies[2]!).result).toEqual({ version: 3, digest: 'd' });
+  });
+
+  test('over the limit ends its request', async () => {
+    const { peer, worker } = await connected({ maxMessageBytes: 1000 });
+    const reply = worker.request('call', call);
+    reply.catch(() => {});
+    peer.answer((await peer.next('request')).id, 1, { x: tensor(new Uint8Array(1000)) });
+    await expect(reply).rejects.toMatchObject({
+      code: 'bad_message',
+      message: expect.stringContaining('the limit of 1000'),
+    });
+  });
+
+  test('from nobody is answered, not believed', async () => {
+    const { transport, link } = open();
+    const starting = link.expect('w');
+    starting.catch(() => {});
+    const stranger = new ScriptedWorker(transport, 'x');
+    stranger.raw([Buffer.from([1, 2, 3])]);
+    expect(await stranger.next('reject')).toMatchObject({ code: 'bad_message' });
+  });
+});
+
+test('close drains, then shuts down, and takes no more requests', async () => {
+  const { link, peer, worker } = await connected();
+  const reply = worker.request('call', call);
+  const { id } = await peer.next('request');
+  const closing = link.close(5000);
+  await peer.next('drain');
+  await expect(worker.request('call', call)).rejects.toMatchObject({ code: 'closed' });
+  peer.answer(id, 4);
+  expect((await reply).result.value).toBe(4);
+  peer.say({ type: 'bye', reason: 'drained' });
+  await closing;
+  expect(peer.received.some(({ type }) => type === 'shutdown')).toBe(false);
+});

@@ -1,0 +1,121 @@
+import { existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { Dealer } from 'zeromq';
+import { curveKeys } from '../../src/bridge/curve.ts';
+import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
+import { bindZmq } from '../../src/bridge/zmq-transport.ts';
+import { type TestPeer, transportConformance } from './transport-conformance.ts';
+
+function dealer(endpoint: string, identity: string, options: object = {}): TestPeer {
+  const socket = new Dealer({ routingId: identity, linger: 0, ...options });
+  socket.connect(endpoint);
+  return {
+    send: (frames) => socket.send(frames),
+    receive: () => socket.receive(),
+    close: () => socket.close(),
+  };
+}
+
+transportConformance('memory', async () => {
+  const transport = new MemoryTransport();
+  return {
+    transport,
+    connect(identity) {
+      const received: Buffer[][] = [];
+      const waiting: (() => void)[] = [];
+      const peer = transport.connect(identity, (frames) => {
+        received.push(frames);
+        waiting.shift()?.();
+      });
+      return {
+        send: (frames) => peer.send(frames),
+        close: () => peer.close(),
+        receive: async () => {
+          while (received.length === 0) await new Promise<void>((resolve) => waiting.push(resolve));
+          return received.shift()!;
+        },
+      };
+    },
+  };
+});
+
+for (const [name, tcp, which] of [
+  ['ipc', undefined, 0],
+  ['tcp', 'tcp://127.0.0.1:*', 1],
+] as const) {
+  transportConformance(name, async () => {
+    const transport = await bindZmq({ tcp, maxMessageBytes: 2 ** 30 });
+    return { transport, connect: (identity) => dealer(transport.endpoints[which]!, identity) };
+  });
+}
+
+describe('endpoints', () => {
+  const maxMessageBytes = 2 ** 20;
+
+  test('the socket lies in a folder of its owner alone, which is gone after close', async () => {
+    const transport = await bindZmq({ maxMessageBytes });
+    const path = transport.endpoints[0]!.replace('ipc://', '');
+    expect(statSync(dirname(path)).mode & 0o777).toBe(0o700);
+    await transport.close();
+    expect(existsSync(dirname(path))).toBe(false);
+  });
+
+  test.each([
+    'tcp://0.0.0.0:*',
+    'tcp://*:5555',
+    'tcp://192.168.1.7:5555',
+    'tcp://127.0.0.1.example.org:1',
+    'udp://x',
+  ])('refuses %s without keys', async (tcp) => {
+    await expect(bindZmq({ tcp, maxMessageBytes })).rejects.toMatchObject({ code: 'refused' });
+  });
+
+  test('a port that is taken is refused in words', async () => {
+    const first = await bindZmq({ tcp: 'tcp://127.0.0.1:*', maxMessageBytes });
+    await expect(bindZmq({ tcp: first.endpoints[1]!, maxMessageBytes })).rejects.toThrow(
+      /can't listen on tcp:/,
+    );
+    await first.close();
+  });
+
+  test('with CURVE keys, a listed worker gets in; another key, and no key, do not', async () => {
+    const [server, friend, stranger] = [curveKeys(), curveKeys(), curveKeys()];
+    const curve = { ...server, allowedKeys: [friend.publicKey] };
+    const transport = await bindZmq({ tcp: 'tcp://0.0.0.0:*', curve, maxMessageBytes });
+    const endpoint = transport.endpoints[1]!.replace('0.0.0.0', '127.0.0.1');
+    const senders: string[] = [];
+    let arrived!: () => void;
+    let refused = 0;
+    const friendHeard = new Promise<void>((resolve) => {
+      arrived = resolve;
+    });
+    transport.start({
+      message: (identity) => {
+        senders.push(identity);
+        if (identity === 'friend') arrived();
+      },
+      connection: ({ kind }) => {
+        if (kind === 'refused') refused += 1;
+      },
+    });
+    const keys = (pair: { publicKey: string; secretKey: string }) => ({
+      curvePublicKey: pair.publicKey,
+      curveSecretKey: pair.secretKey,
+      curveServerKey: server.publicKey,
+    });
+    const peers = [
+      dealer(endpoint, 'stranger', keys(stranger)),
+      dealer(endpoint, 'keyless'),
+      dealer(endpoint, 'friend', keys(friend)),
+    ];
+    // Nobody waits for the two whose messages never leave.
+    for (const peer of peers) void Promise.resolve(peer.send([Buffer.from('hello')])).catch(() => {});
+    await friendHeard;
+    while (refused < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(senders).toEqual(['friend']);
+    await expect(bindZmq({ curve, maxMessageBytes })).rejects.toThrow(/CURVE endpoint already/);
+    for (const peer of peers) peer.close();
+    await transport.close();
+  });
+});

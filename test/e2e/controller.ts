@@ -1,0 +1,12 @@
+/** A controller for `bridge.test.ts` to kill: starts two workers, gives one of them work without end, and prints the process ids. */
+import { startWorkers } from '../../src/workers/local.ts';
+import { echoWorker } from './echo-worker.ts';
+
+const group = await startWorkers({ workers: [echoWorker('a'), echoWorker('b')] });
+const { result } = await group.get('b').request('call', { function: 'test:spawn', keywords: {} });
+group
+  .get('a')
+  .request('call', { function: 'test:sleep', keywords: { seconds: 600, cooperative: false } })
+  .catch(() => {});
+console.log(JSON.stringify({ pids: [group.pid('a'), group.pid('b')], grandchild: result.value }));
+if (process.argv[2] === 'throw') throw new Error('on purpose');
