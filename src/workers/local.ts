@@ -1,5 +1,5 @@
 /** Starts workers on this machine, or expects ones that were started by hand, and ends them together. */
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CurveServer } from '../bridge/curve.ts';
@@ -29,7 +29,7 @@ export interface StartOptions extends Omit<LinkOptions, 'transport'> {
   readonly workers: readonly WorkerSpec[];
   /** Default: `GENAC_PYTHON`, else the checkout's `.venv`. */
   readonly python?: string;
-  /** One `NAME.log` each. Default: a new folder in the system's temporary folder. */
+  /** One `NAME.log` each. Default: a new temporary folder, removed by `close` unless a worker failed or was lost. */
   readonly logDirectory?: string;
   /** Until all are ready. Default 300 000: importing PyTorch takes a while on a cold disk. */
   readonly startTimeoutMs?: number;
@@ -72,12 +72,17 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
   });
   const link = new Link({ ...options, transport });
   const children = new Map<string, Child>();
+  let failed = false;
   const close = async (drainMs?: number) => {
     await link.close(drainMs);
     await Promise.all([...children.values()].map((child) => child.end(3_000)));
+    if (options.logDirectory === undefined && !failed) rmSync(logDirectory, { recursive: true, force: true });
   };
   // A process that is declared dead by its silence may still be there, stopped or stuck.
-  link.onLost(({ worker }) => children.get(worker ?? '')?.killGroup('SIGKILL'));
+  link.onLost(({ worker }) => {
+    failed = true;
+    children.get(worker ?? '')?.killGroup('SIGKILL');
+  });
   let timer: NodeJS.Timeout | undefined;
   try {
     const [local, tcp] = transport.endpoints;
@@ -112,6 +117,7 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
       close,
     };
   } catch (error) {
+    failed = true;
     for (const child of children.values()) child.killGroup('SIGKILL');
     await close(0);
     throw error;
