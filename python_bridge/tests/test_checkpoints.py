@@ -194,6 +194,16 @@ def test_state_of_a_frozen_model_is_not_mistaken_for_training_state(
         restore(client, tmp_path)
 
 
+def test_restoring_the_start_forgets_the_moments(client: Client, folder: str, tmp_path: Path) -> None:
+    client.load(folder)
+    save(client, tmp_path)
+    train(client, 2)
+    once = client.weights()
+    assert restore(client, tmp_path) == {"step": 0, "version": 0}
+    train(client, 2)
+    assert all(torch.equal(once[name], weight) for name, weight in client.weights().items())
+
+
 def test_restore_clears_the_gradient(client: Client, folder: str, tmp_path: Path) -> None:
     client.load(folder)
     save(client, tmp_path)

@@ -73,6 +73,30 @@ def test_tokens_do_not_depend_on_the_batch(client: Client, folder: str) -> None:
     assert completions(client.sample(other, completions_per_prompt=2, max_new_tokens=30)[1]) != expected
 
 
+def test_every_position_has_its_own_draw_however_long(client: Client, folder: str) -> None:
+    """With zero weights all 47 tokens are equally likely, so token t is ceil(47 u_t) - 1: the draws can be read off."""
+    client.load(folder)
+    with torch.no_grad():
+        for parameter in client.operations.models["m"].network.parameters():
+            parameter.zero_()
+    tensors = prompts(np.random.default_rng(2), [4] * 30)
+    _, out = client.sample(tensors, max_new_tokens=200)
+    expected = np.ceil(uniforms(join_seeds(tensors["seeds"]), 0, 200) * 47).astype(int) - 1
+    found = completions(out)
+    for row, ids in zip(expected, found, strict=True):
+        assert ids == row[: len(ids)].tolist()
+    lengths = sorted(map(len, found))
+    assert lengths[0] < 64 < 130 < lengths[-1], "rows must leave before and after a new block of draws"
+
+
+def test_logprobs_stay_those_of_score_as_the_cache_grows(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(3), LENGTHS, 4)
+    _, out = client.sample(tensors, completions_per_prompt=4, max_new_tokens=200)
+    assert np.diff(out["completion_cu_seqlens"]).max() > 140
+    np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 4, 1.0), atol=5e-5)
+
+
 @pytest.mark.parametrize("lengths", [[4, 4, 4], LENGTHS])
 def test_greedy_is_generates_greedy(client: Client, folder: str, lengths: list[int]) -> None:
     client.load(folder)
