@@ -99,6 +99,8 @@ class Valuer {
   readonly #valuations = new Map<string, Valuation>();
   #waiting: State[] = [];
   #running: Promise<void> | null = null;
+  #failure: Promise<void> = Promise.resolve();
+  #error: { error: unknown } | null = null;
 
   constructor(training: Training, iteration: number) {
     this.#training = training;
@@ -106,9 +108,15 @@ class Valuer {
   }
 
   request(states: readonly State[]): void {
+    if (states.length === 0) return;
     this.#waiting.push(...states);
-    this.#running ??= this.#run();
-    this.#running.catch(() => {}); // `finish` reports it
+    if (this.#running) return;
+    this.#running = this.#run().finally(() => {
+      this.#running = null;
+    });
+    this.#failure = this.#running.catch((error: unknown) => {
+      this.#error ??= { error };
+    });
   }
 
   async #run(): Promise<void> {
@@ -120,11 +128,12 @@ class Valuer {
         this.#valuations.set(state.id, values[i]!);
       });
     }
-    this.#running = null;
   }
 
+  /** When all that was asked for is answered; throws what went wrong. */
   async finish(): Promise<ReadonlyMap<string, Valuation>> {
-    while (this.#running) await this.#running;
+    while (this.#running) await this.#failure;
+    if (this.#error) throw this.#error.error;
     return this.#valuations;
   }
 }
