@@ -16,7 +16,11 @@ export default defineTask({
         const start = n % 7;
         const step = 1 + (Math.floor(n / 7) % largest);
         // Columns go to the reward function, never to the critic.
-        return { id: `${split}-${from + i}`, prompt: `${start} | a +${step} | >`, columns: { answer: (start + step) % 7 } };
+        return {
+          id: `${split}-${from + i}`,
+          prompt: `${start} | a +${step} | >`,
+          columns: { answer: (start + step) % 7 },
+        };
       }),
     // May be async. Anything outside [0, 1] stops the run with the name of task and problem.
     reward: ({ text, problem }) => (text === `a ${problem.columns.answer} .` ? 1 : 0),

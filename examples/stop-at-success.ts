@@ -1,8 +1,11 @@
 // Steers a run from TypeScript: watches it, and stops it as soon as the actor is good enough.
 //   node --import tsx examples/stop-at-success.ts 0.5
-import { checkConfig, type ConfigInput, loadConfigFile, startRun } from '../src/index.ts';
+import { type ConfigInput, checkConfig, loadConfigFile, startRun } from '../src/index.ts';
 
-export async function stopAtSuccess(target: number, input: ConfigInput): Promise<{ reason: string; success: number }> {
+export async function stopAtSuccess(
+  target: number,
+  input: ConfigInput,
+): Promise<{ reason: string; success: number }> {
   const run = startRun(input);
   let success = 0;
   for await (const event of run) {
@@ -18,6 +21,9 @@ export async function stopAtSuccess(target: number, input: ConfigInput): Promise
 
 if (process.argv[1] === import.meta.filename) {
   const { config } = loadConfigFile('examples/miniature.yaml');
-  const result = await stopAtSuccess(Number(process.argv[2] ?? 0.5), checkConfig({ ...config, folder: 'runs/stop-at-success' }));
+  const result = await stopAtSuccess(
+    Number(process.argv[2] ?? 0.5),
+    checkConfig({ ...config, folder: 'runs/stop-at-success' }),
+  );
   console.log(`${result.reason} at ${result.success.toFixed(3)}`);
 }

@@ -1,7 +1,8 @@
 /** The actor's update: PPO's clipped surrogate with per-token credit (Schulman 2017, eq. 7), optional KL to the initial actor and entropy bonus. */
-import type { Metrics } from './runs/events.ts';
+
 import { learningRate } from './math/learning-rate.ts';
 import { deriveSeed, Random } from './math/random.ts';
+import type { Metrics } from './runs/events.ts';
 import { actorOf, type Training } from './training.ts';
 import type { Credit, Trajectory } from './types.ts';
 import type { StreamValues } from './workers/model.ts';
@@ -23,27 +24,33 @@ export async function updateActor(
   const { config, reference } = training;
   const { model: actor, options } = actorOf(training);
   const { epochs, minibatches, kl, entropy, max_grad_norm } = options;
-  const rate = learningRate(
-    { ...options, peak: options.learning_rate },
-    iteration,
-    config.joint.iterations,
-  );
+  const rate = learningRate({ ...options, peak: options.learning_rate }, iteration, config.joint.iterations);
   const referenceLogprobs = reference
-    ? await reference.logprobs(credited.map((c) => c.trajectory), config.sampling.temperature)
+    ? await reference.logprobs(
+        credited.map((c) => c.trajectory),
+        config.sampling.temperature,
+      )
     : null;
   const totals = new Map<string, number>();
   const add = (name: string, value: number) => totals.set(name, (totals.get(name) ?? 0) + value);
   for (let epoch = 0; epoch < epochs; epoch++) {
-    const order = new Random(deriveSeed(config.seed, 'actor/minibatches', iteration, epoch)).shuffled([...credited.keys()]);
+    const order = new Random(deriveSeed(config.seed, 'actor/minibatches', iteration, epoch)).shuffled([
+      ...credited.keys(),
+    ]);
     for (let m = 0; m < minibatches; m++) {
       const batch = order.filter((_, i) => i % minibatches === m);
       const members = batch.map((i) => credited[i]!);
-      const idle = members.every(({ credit }) => credit.advantages.every((a) => a === 0)) && kl === 0 && entropy === 0;
+      const idle =
+        members.every(({ credit }) => credit.advantages.every((a) => a === 0)) && kl === 0 && entropy === 0;
       if (batch.length === 0 || idle) {
         add('skipped_steps', 1);
         continue;
       }
-      const statistics = await accumulate(training, members, batch.map((i) => referenceLogprobs?.[i] ?? null));
+      const statistics = await accumulate(
+        training,
+        members,
+        batch.map((i) => referenceLogprobs?.[i] ?? null),
+      );
       for (const [name, value] of Object.entries(statistics)) add(name, value);
       const step = await actor.optimize(rate, max_grad_norm);
       add('steps', 1);
@@ -80,11 +87,18 @@ function accumulate(
   if (entropy > 0) streams.push({ stream: { kind: 'entropy', coefficient: entropy }, tensors: {} });
   const masks = members.map(({ trajectory }) => trajectory.actorMask);
   const tokens = members.reduce(
-    (sum, { trajectory: t }) => sum + (t.actorMask?.reduce((written, m) => written + m, 0) ?? t.completionIds.length),
+    (sum, { trajectory: t }) =>
+      sum + (t.actorMask?.reduce((written, m) => written + m, 0) ?? t.completionIds.length),
     0,
   );
   const { temperature } = training.config.sampling;
-  return model.accumulate(members.map((c) => c.trajectory), masks, streams, tokens, temperature);
+  return model.accumulate(
+    members.map((c) => c.trajectory),
+    masks,
+    streams,
+    tokens,
+    temperature,
+  );
 }
 
 /** Means over tokens and steps, under TRL's names where TRL has one. */

@@ -5,7 +5,9 @@ export class ConfigError extends Error {
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[], source?: string) {
-    super(`${source ? `${source}: ` : ''}the config is not valid\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    super(
+      `${source ? `${source}: ` : ''}the config is not valid\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
+    );
     this.name = 'ConfigError';
     this.problems = problems;
   }
@@ -34,7 +36,10 @@ export function issuesOf(error: z.ZodError, schema: z.ZodType, input: unknown, p
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], input);
+  return path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
+    input,
+  );
 }
 
 /** Names of an object schema's keys at a path, through defaults and nullables. */
@@ -52,7 +57,8 @@ function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
 
 function unwrap(schema: unknown): unknown {
   let current = schema as { def?: { innerType?: unknown; in?: unknown } };
-  while (current?.def?.innerType ?? current?.def?.in) current = (current.def!.innerType ?? current.def!.in) as typeof current;
+  while (current?.def?.innerType ?? current?.def?.in)
+    current = (current.def!.innerType ?? current.def!.in) as typeof current;
   return current;
 }
 

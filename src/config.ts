@@ -8,10 +8,7 @@ const count = z.int().nonnegative();
 const positive = z.int().positive();
 
 /** A plugin by name, a user's file (a path that begins with `.` or `/`), or either with options. */
-const plugin = z.union([
-  z.string().min(1),
-  z.looseObject({ use: z.string().min(1) }),
-]);
+const plugin = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
 
 const scheduleFields = {
   /** Peak learning rate. */
@@ -161,7 +158,10 @@ export const configSchema = z.strictObject({
   /** Where the run is written. */
   folder: z.string().min(1),
   seed: count.default(0),
-  stages: z.array(z.enum(['critic-sft', 'critic-rl', 'joint'])).min(1).default(['critic-sft', 'critic-rl', 'joint']),
+  stages: z
+    .array(z.enum(['critic-sft', 'critic-rl', 'joint']))
+    .min(1)
+    .default(['critic-sft', 'critic-rl', 'joint']),
   /** A checkpoint folder of another run whose models (and success rate) the first stage starts from. */
   start_from: z.string().nullable().default(null),
   task: plugin,

@@ -5,10 +5,25 @@
  * Where it departs from the paper: credit is per segment, not per token (the paper's segmentation is not public); s_0 is valued once for its whole
  * group; the group mean stands in for a critic whose explained variance on the batch is below zero (a gate that can be turned off).
  */
-import { type AdvantageScale, advantageDivisors, segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
+import {
+  type AdvantageScale,
+  advantageDivisors,
+  segmentAdvantages,
+  tokenAdvantages,
+} from './math/advantage.ts';
 import { explainedVariance, groupBy, mean } from './math/statistics.ts';
 import { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
-import type { ActorProfile, Credit, Outcome, Problem, RewardedTrajectory, Segment, State, Trajectory, Valuation } from './types.ts';
+import type {
+  ActorProfile,
+  Credit,
+  Outcome,
+  Problem,
+  RewardedTrajectory,
+  Segment,
+  State,
+  Trajectory,
+  Valuation,
+} from './types.ts';
 
 export interface CreditOptions {
   readonly gamma: number;

@@ -3,11 +3,11 @@
  * own, named in the config. Critics see states, never sockets.
  */
 import type { z } from 'zod';
+import type { LoraOptions, OptimizerOptions } from './bridge/operations.ts';
+import type { OracleTrace } from './task.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';
-import type { OptimizerOptions, LoraOptions } from './bridge/operations.ts';
 import type { Outcome, State, Valuation } from './types.ts';
 import type { Model } from './workers/model.ts';
-import type { OracleTrace } from './task.ts';
 
 /** Where a request stands in the run: what its random draws depend on. */
 export interface CriticContext {
@@ -81,16 +81,23 @@ export function defineCritic<Options>(plugin: CriticPlugin<Options>): CriticPlug
 }
 
 /** Valuations of a critic, held to its contract: one for each state, each value in [0, 1]. */
-export async function valuesOf(critic: Critic, states: readonly State[], context: CriticContext): Promise<Valuation[]> {
+export async function valuesOf(
+  critic: Critic,
+  states: readonly State[],
+  context: CriticContext,
+): Promise<Valuation[]> {
   if (states.length === 0) return [];
   const valuations = await critic.value(states, context);
   if (valuations.length !== states.length) {
-    throw new Error(`critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`);
+    throw new Error(
+      `critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`,
+    );
   }
   valuations.forEach(({ value }, i) => {
     if (value >= 0 && value <= 1) return;
-    throw new Error(`critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value is a number in [0, 1]`);
+    throw new Error(
+      `critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value is a number in [0, 1]`,
+    );
   });
   return valuations;
 }
-

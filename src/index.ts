@@ -1,8 +1,16 @@
 /** GenAC's public API. */
-export { assignCredit, type CreditAssignment, type CreditOptions, segmentTrajectory } from './credit.ts';
+
+export { BridgeError } from './bridge/errors.ts';
 export type { Config, ConfigInput, StageName } from './config.ts';
 export { ConfigError } from './config-error.ts';
-export { type Critic, type CriticContext, type CriticEnvironment, type CriticPlugin, defineCritic } from './critic.ts';
+export { assignCredit, type CreditAssignment, type CreditOptions, segmentTrajectory } from './credit.ts';
+export {
+  type Critic,
+  type CriticContext,
+  type CriticEnvironment,
+  type CriticPlugin,
+  defineCritic,
+} from './critic.ts';
 export { checkConfig, loadConfigFile } from './load-config.ts';
 export { segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
 export { criticReward, criticWeights } from './math/critic-reward.ts';
@@ -14,7 +22,6 @@ export { buildCriticPrompt, type CriticFormat, paperFormat } from './text/critic
 export { parseScore } from './text/score.ts';
 export { type Segmentation, segmentResponse } from './text/segment.ts';
 export type * from './types.ts';
-export { BridgeError } from './bridge/errors.ts';
 export { startWorkers, type WorkerGroup } from './workers/local.ts';
 export { Model } from './workers/model.ts';
 export type { Worker } from './workers/worker.ts';

@@ -40,9 +40,15 @@ export function checkConfig(input: ConfigInput, source?: string): Config {
 function withoutEffect(config: Config): string[] {
   const problems: string[] = [];
   const defaults = configSchema.parse({ folder: '-', task: '-', critic: '-', actor: null });
-  const changed = <S extends 'critic_sft' | 'critic_rl' | 'joint' | 'credit'>(section: S, option: keyof Config[S]) =>
-    JSON.stringify(config[section][option]) !== JSON.stringify(defaults[section][option]);
-  const refuse = <S extends 'joint' | 'credit'>(section: S, options: readonly (keyof Config[S])[], why: string) => {
+  const changed = <S extends 'critic_sft' | 'critic_rl' | 'joint' | 'credit'>(
+    section: S,
+    option: keyof Config[S],
+  ) => JSON.stringify(config[section][option]) !== JSON.stringify(defaults[section][option]);
+  const refuse = <S extends 'joint' | 'credit'>(
+    section: S,
+    options: readonly (keyof Config[S])[],
+    why: string,
+  ) => {
     for (const option of options) {
       if (changed(section, option)) problems.push(`${section}.${String(option)}: ${why}`);
     }
@@ -58,19 +64,32 @@ function withoutEffect(config: Config): string[] {
   const criticsOwn = ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm'] as const;
   if (critic === 'group-mean') {
     for (const stage of config.stages) {
-      if (stage !== 'joint') problems.push(`stages: ${stage} has no effect with the critic "group-mean"; use [joint]`);
+      if (stage !== 'joint')
+        problems.push(`stages: ${stage} has no effect with the critic "group-mean"; use [joint]`);
     }
-    refuse('joint', ['critic', ...criticsOwn], 'has no effect with the critic "group-mean", which does not learn');
-    refuse('credit', ['lambda', 'gamma'], 'must be 1 with the critic "group-mean", whose value is the same in every state');
+    refuse(
+      'joint',
+      ['critic', ...criticsOwn],
+      'has no effect with the critic "group-mean", which does not learn',
+    );
+    refuse(
+      'credit',
+      ['lambda', 'gamma'],
+      'must be 1 with the critic "group-mean", whose value is the same in every state',
+    );
   }
-  if (config.joint.critic === 'frozen') refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
+  if (config.joint.critic === 'frozen')
+    refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
   if (config.credit.scale === 'group-std' && config.sampling.responses < 2) {
     problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
   }
   if (config.actor === null && config.stages.includes('joint')) {
     problems.push('actor: joint training needs one; name its model');
   }
-  const workers = [config.actor?.worker, ...(typeof config.critic === 'string' ? [] : [config.critic.worker])];
+  const workers = [
+    config.actor?.worker,
+    ...(typeof config.critic === 'string' ? [] : [config.critic.worker]),
+  ];
   for (const worker of workers) {
     if (typeof worker === 'string' && !(worker in config.workers)) {
       problems.push(`workers: has no "${worker}" (it has ${Object.keys(config.workers).join(', ')})`);

@@ -26,7 +26,11 @@ export type PluginChoice = string | { readonly use: string; readonly [option: st
  * @param base folder that a user's path is relative to: that of the config file
  * @returns the plugin and its checked options
  */
-async function load(kind: 'task' | 'critic', choice: PluginChoice, base: string): Promise<{ plugin: Plugin; options: unknown }> {
+async function load(
+  kind: 'task' | 'critic',
+  choice: PluginChoice,
+  base: string,
+): Promise<{ plugin: Plugin; options: unknown }> {
   const { use, ...given } = typeof choice === 'string' ? { use: choice } : choice;
   const plugin = await importPlugin(kind, use, base);
   const read = plugin.options.safeParse(given);
@@ -61,9 +65,15 @@ async function importPlugin(kind: 'task' | 'critic', use: string, base: string):
   }
   const module = (await import(pathToFileURL(file).href)) as { default?: unknown };
   const plugin = module.default as Partial<Plugin> | undefined;
-  if (typeof plugin?.name !== 'string' || typeof plugin.create !== 'function' || typeof plugin.options?.safeParse !== 'function') {
+  if (
+    typeof plugin?.name !== 'string' ||
+    typeof plugin.create !== 'function' ||
+    typeof plugin.options?.safeParse !== 'function'
+  ) {
     const define = kind === 'task' ? 'defineTask' : 'defineCritic';
-    throw new ConfigError([`${kind}: ${file} has no default export made by ${define}({ name, options, create })`]);
+    throw new ConfigError([
+      `${kind}: ${file} has no default export made by ${define}({ name, options, create })`,
+    ]);
   }
   return plugin as Plugin;
 }

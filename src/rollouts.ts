@@ -1,8 +1,8 @@
 /** Trajectories of the live actor: sampling, the served version's check, rewards. */
 import { deriveSeed } from './math/random.ts';
 import { judge, type LoggedRollout, type Split } from './task.ts';
-import { segmentResponse, textBefore } from './text/segment.ts';
 import type { Segmentation } from './text/segment.ts';
+import { segmentResponse, textBefore } from './text/segment.ts';
 import { actorOf, profileOf, type Training } from './training.ts';
 import type { Problem, RewardedTrajectory, Trajectory } from './types.ts';
 import type { Sampled } from './workers/model.ts';
@@ -18,7 +18,9 @@ export interface RolloutRequest {
 }
 
 export function segmentationOf({ config, task }: Training): Segmentation {
-  return config.credit.segmentation ?? task.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
+  return (
+    config.credit.segmentation ?? task.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 }
+  );
 }
 
 /** Trajectories in order: response j of problem i is number i * responses + j; the group is i. */
@@ -27,7 +29,11 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
   const { model: actor } = actorOf(training);
   const { problems, responses, purpose, iteration, onFinished } = request;
   const { max_new_tokens, temperature, top_p, top_k, stop_strings } = config.sampling;
-  const trajectoryOf = (index: number, sampled: Omit<Sampled, 'promptIds' | 'version'>, rest: Pick<Sampled, 'promptIds' | 'version'>) => {
+  const trajectoryOf = (
+    index: number,
+    sampled: Omit<Sampled, 'promptIds' | 'version'>,
+    rest: Pick<Sampled, 'promptIds' | 'version'>,
+  ) => {
     const group = Math.floor(index / responses);
     return { ...sampled, ...rest, problem: problems[group]!, group, actorMask: null };
   };
@@ -46,7 +52,8 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
     }),
   });
   const stale = sampled.find(({ version }) => version !== actor.step);
-  if (stale) throw new Error(`the actor served version ${stale.version}, but version ${actor.step} was trained`);
+  if (stale)
+    throw new Error(`the actor served version ${stale.version}, but version ${actor.step} was trained`);
   return sampled.map((s, i) => trajectoryOf(i, s, s));
 }
 

@@ -1,7 +1,7 @@
 /** A run, from a config to its end: workers, models, stages, folder, events. */
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
-import { type Config, type ConfigInput, type StageName } from './config.ts';
+import type { Config, ConfigInput, StageName } from './config.ts';
 import type { Critic } from './critic.ts';
 import { checkConfig } from './load-config.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
@@ -108,7 +108,8 @@ function start(config: Config, folder: RunFolder): Promise<WorkerGroup> {
 /** Names of the workers that the actor and the critic ask for. */
 function workersOf({ actor, critic, workers }: Config): string[] {
   const named = typeof critic === 'string' ? undefined : critic.worker;
-  const implied = typeof critic !== 'string' && 'critic' in workers && critic.use !== 'group-mean' ? 'critic' : undefined;
+  const implied =
+    typeof critic !== 'string' && 'critic' in workers && critic.use !== 'group-mean' ? 'critic' : undefined;
   const wanted = new Set([actor?.worker, named ?? implied]);
   return Object.keys(workers).filter((name) => wanted.has(name));
 }
@@ -121,7 +122,11 @@ async function prepare(
   workers: WorkerGroup,
   emit: (event: RunEvent) => void,
   stopping: () => boolean,
-  plugin: { create(environment: Parameters<Awaited<ReturnType<typeof loadCritic>>['plugin']['create']>[1]): Critic | Promise<Critic> },
+  plugin: {
+    create(
+      environment: Parameters<Awaited<ReturnType<typeof loadCritic>>['plugin']['create']>[1],
+    ): Critic | Promise<Critic>;
+  },
 ): Promise<Training> {
   const from = config.start_from ? await readCheckpoint(resolve(base, config.start_from)) : null;
   const abort = new AbortController();
@@ -137,7 +142,12 @@ async function prepare(
     emit({ type: 'message', text: `making ${model}` });
     const progress = (share: number, words: string) =>
       emit({ type: 'message', text: `making ${model}: ${Math.round(100 * share)}%, ${words}` });
-    await task.makeModel(name, made, { worker: workers.get(worker), seed: config.seed, progress, signal: abort.signal });
+    await task.makeModel(name, made, {
+      worker: workers.get(worker),
+      seed: config.seed,
+      progress,
+      signal: abort.signal,
+    });
     return made;
   };
   const common = { kind: 'causal', initialization: 'pretrained', seed: config.seed, device: 'auto' } as const;
@@ -151,13 +161,24 @@ async function prepare(
       model: await Model.load(worker, 'actor', { ...common, dtype, source, lora, optimizer }),
       options: config.actor,
     };
-    if (kl > 0) reference = await Model.load(worker, 'reference', { ...common, dtype, source, lora: null, optimizer: null });
+    if (kl > 0)
+      reference = await Model.load(worker, 'reference', {
+        ...common,
+        dtype,
+        source,
+        lora: null,
+        optimizer: null,
+      });
   }
   const critic = await plugin.create({
     seed: config.seed,
     format: task.criticFormat ?? paperFormat,
     loadModel: async ({ model, worker, ...rest }) =>
-      Model.load(workers.get(worker), 'critic', { ...common, ...rest, source: await sourceOf(model, worker) }),
+      Model.load(workers.get(worker), 'critic', {
+        ...common,
+        ...rest,
+        source: await sourceOf(model, worker),
+      }),
   });
   if (from?.critic) await critic.load?.(from.critic);
   return { config, task, critic, actor, reference, folder, emit, stopping };

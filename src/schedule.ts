@@ -6,9 +6,9 @@
  * `pipelined`: s_0 is valued while the actor begins to sample; each response is rewarded and valued as soon as it finishes; both models are updated at once.
  * Nothing is stale: both wait for each other at the end of the iteration.
  */
-import { firstState, segmentTrajectory, type SegmentedTrajectory } from './credit.ts';
+import { firstState, type SegmentedTrajectory, segmentTrajectory } from './credit.ts';
 import { type CriticContext, valuesOf } from './critic.ts';
-import { rewarded, segmentationOf, sampleTrajectories } from './rollouts.ts';
+import { rewarded, sampleTrajectories, segmentationOf } from './rollouts.ts';
 import { phase, profileOf, type Training } from './training.ts';
 import type { Problem, RewardedTrajectory, State, Trajectory, Valuation } from './types.ts';
 
@@ -20,7 +20,12 @@ export interface Collected {
 
 export interface Schedule {
   /** sample -> reward -> value */
-  collect(training: Training, problems: readonly Problem[], iteration: number, successRate: number | null): Promise<Collected>;
+  collect(
+    training: Training,
+    problems: readonly Problem[],
+    iteration: number,
+    successRate: number | null,
+  ): Promise<Collected>;
   /** update actor, update critic */
   update<A, C>(actor: () => Promise<A>, critic: () => Promise<C>): Promise<[A, C]>;
 }
@@ -29,7 +34,12 @@ const synchronous: Schedule = {
   async collect(training, problems, iteration, successRate) {
     phase(training, 'joint', iteration, 'sample');
     const { responses } = training.config.sampling;
-    const trajectories = await sampleTrajectories(training, { problems, responses, purpose: 'joint', iteration });
+    const trajectories = await sampleTrajectories(training, {
+      problems,
+      responses,
+      purpose: 'joint',
+      iteration,
+    });
     phase(training, 'joint', iteration, 'reward');
     const judged = await Promise.all(trajectories.map((trajectory) => rewarded(training, trajectory)));
     phase(training, 'joint', iteration, 'value');
@@ -46,17 +56,30 @@ const pipelined: Schedule = {
     if (critic.needs === 'outcomes') return synchronous.collect(training, problems, iteration, successRate);
     const profile = profileOf(training, successRate);
     const valuer = new Valuer(training, iteration);
-    if (critic.sharesFirstState) valuer.request(problems.map((problem, group) => firstState(problem, group, profile)));
+    if (critic.sharesFirstState)
+      valuer.request(problems.map((problem, group) => firstState(problem, group, profile)));
     phase(training, 'joint', iteration, 'sample, reward, value');
     const { responses } = config.sampling;
     const rewards = new Map<number, Promise<RewardedTrajectory>>();
     const onFinished = (index: number, trajectory: Trajectory) => {
       rewards.set(index, rewarded(training, trajectory));
       rewards.get(index)!.catch(() => {}); // awaited below; it may fail before that
-      const { states } = segmentTrajectory(trajectory, index, segmentationOf(training), profile, critic.sharesFirstState);
+      const { states } = segmentTrajectory(
+        trajectory,
+        index,
+        segmentationOf(training),
+        profile,
+        critic.sharesFirstState,
+      );
       valuer.request(states.filter(({ trajectory: own }) => own !== null));
     };
-    const trajectories = await sampleTrajectories(training, { problems, responses, purpose: 'joint', iteration, onFinished });
+    const trajectories = await sampleTrajectories(training, {
+      problems,
+      responses,
+      purpose: 'joint',
+      iteration,
+      onFinished,
+    });
     const judged = await Promise.all(
       trajectories.map(async (trajectory, i) => ({ ...trajectory, reward: (await rewards.get(i)!).reward })),
     );
@@ -65,9 +88,16 @@ const pipelined: Schedule = {
   update: (actor, critic) => Promise.all([actor(), critic()]),
 };
 
-export const schedules: Readonly<Record<Training['config']['joint']['schedule'], Schedule>> = { synchronous, pipelined };
+export const schedules: Readonly<Record<Training['config']['joint']['schedule'], Schedule>> = {
+  synchronous,
+  pipelined,
+};
 
-function segment(training: Training, trajectories: readonly RewardedTrajectory[], successRate: number | null) {
+function segment(
+  training: Training,
+  trajectories: readonly RewardedTrajectory[],
+  successRate: number | null,
+) {
   const profile = profileOf(training, successRate);
   const segmentation = segmentationOf(training);
   return trajectories.map((trajectory, i) =>

@@ -51,7 +51,12 @@ export interface Response {
 export interface Task {
   readonly name: string;
   /** Problems number `from` .. `from + count - 1` of a split. The same arguments give the same problems, in the same order. */
-  problems(split: Split, seed: number, from: number, count: number): readonly Problem[] | Promise<readonly Problem[]>;
+  problems(
+    split: Split,
+    seed: number,
+    from: number,
+    count: number,
+  ): readonly Problem[] | Promise<readonly Problem[]>;
   /** The reward of a response: a number in [0, 1]. */
   reward(response: Response): number | Promise<number>;
   /** How responses are cut, where the config says nothing. */
@@ -96,9 +101,12 @@ export async function judge(task: Task, response: Response): Promise<number> {
   try {
     reward = await task.reward(response);
   } catch (error) {
-    throw new Error(`the reward function of task "${task.name}" failed on problem ${response.problem.id}: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new Error(
+      `the reward function of task "${task.name}" failed on problem ${response.problem.id}: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
   }
   if (typeof reward === 'number' && reward >= 0 && reward <= 1) return reward;
   throw new Error(

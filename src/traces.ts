@@ -19,7 +19,11 @@ export class TraceSource {
   readonly #agreement: number;
   readonly #format: CriticFormat;
 
-  constructor(read: (from: number, count: number) => readonly OracleTrace[], agreement: number, format: CriticFormat) {
+  constructor(
+    read: (from: number, count: number) => readonly OracleTrace[],
+    agreement: number,
+    format: CriticFormat,
+  ) {
     this.#read = read;
     this.#agreement = agreement;
     this.#format = format;
@@ -67,7 +71,11 @@ const line = z.strictObject({
   score: z.number(),
   observed_outcome: z.number().min(0).max(1),
   actor: z
-    .strictObject({ name: z.string(), parameters: z.number().nonnegative(), success_rate: z.number().min(0).max(1).nullable() })
+    .strictObject({
+      name: z.string(),
+      parameters: z.number().nonnegative(),
+      success_rate: z.number().min(0).max(1).nullable(),
+    })
     .default({ name: 'unknown', parameters: 0, success_rate: null }),
 });
 
@@ -85,7 +93,10 @@ export function readTraceFile(path: string): OracleTrace[] {
       throw new Error(`${where}: not JSON (${(error as Error).message})`);
     }
     const read = line.safeParse(json);
-    if (!read.success) throw new Error(`${where}: ${read.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
+    if (!read.success)
+      throw new Error(
+        `${where}: ${read.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`,
+      );
     const { prompt, partial_response, rationale, score, observed_outcome, actor } = read.data;
     const profile = { name: actor.name, parameters: actor.parameters, successRate: actor.success_rate };
     traces.push({
@@ -108,7 +119,11 @@ export function readTraceFile(path: string): OracleTrace[] {
 }
 
 /** Training traces and held-out ones: a twentieth (at least one) of a file, or an oracle's further ones. */
-export function traceSources(config: Config, task: Task, format: CriticFormat): { train: TraceSource; heldOut: OracleTrace[] } {
+export function traceSources(
+  config: Config,
+  task: Task,
+  format: CriticFormat,
+): { train: TraceSource; heldOut: OracleTrace[] } {
   const { traces, agreement, batch } = config.critic_sft;
   if (traces !== 'oracle') {
     const all = new Random(deriveSeed(config.seed, 'traces')).shuffled(readTraceFile(traces));
@@ -120,7 +135,9 @@ export function traceSources(config: Config, task: Task, format: CriticFormat): 
   }
   const oracle = task.oracleTraces?.bind(task);
   if (!oracle) {
-    throw new Error(`critic_sft.traces: the task "${task.name}" has no oracle of its own; name a JSONL file of traces`);
+    throw new Error(
+      `critic_sft.traces: the task "${task.name}" has no oracle of its own; name a JSONL file of traces`,
+    );
   }
   const heldOutFrom = 1e9;
   return {

@@ -14,8 +14,8 @@ import { statesOfRollouts } from './evaluation/critic-error.ts';
 import { evaluate, evaluateCritic, knownSuccessRate, passGate } from './evaluation/held-out.ts';
 import { learningRate } from './math/learning-rate.ts';
 import { smoothSuccessRate } from './math/success-rate.ts';
-import { rolloutMetrics, recordTrajectories } from './runs/iteration-record.ts';
 import { actorRollouts } from './rollouts.ts';
+import { recordTrajectories, rolloutMetrics } from './runs/iteration-record.ts';
 import { schedules } from './schedule.ts';
 import { paperFormat } from './text/critic-prompt.ts';
 import { traceSources } from './traces.ts';
@@ -25,7 +25,8 @@ import { bestCriticFolder, checkpoint, phase, prefixed, type Standing, type Trai
 export async function superviseCritic(training: Training, start: Standing): Promise<Standing> {
   const { config, critic, task, emit } = training;
   const o = config.critic_sft;
-  if (!critic.imitate) throw new Error(`critic "${critic.name}" can't imitate an oracle: leave the stage critic-sft out`);
+  if (!critic.imitate)
+    throw new Error(`critic "${critic.name}" can't imitate an oracle: leave the stage critic-sft out`);
   const { train, heldOut } = traceSources(config, task, task.criticFormat ?? paperFormat);
   const stage = 'critic-sft';
   emit({ type: 'stage', stage, iterations: o.steps + o.cooldown, from: 0 });
@@ -36,18 +37,32 @@ export async function superviseCritic(training: Training, start: Standing): Prom
   for (; step < coolFrom + o.cooldown && !training.stopping(); step++) {
     phase(training, stage, step, 'imitate');
     const now =
-      step < coolFrom ? learningRate(rate, step, o.steps) : learningRate(cooling, step - coolFrom, o.cooldown);
+      step < coolFrom
+        ? learningRate(rate, step, o.steps)
+        : learningRate(cooling, step - coolFrom, o.cooldown);
     const update = { learningRate: now, maxGradNorm: o.max_grad_norm };
     const metrics = await critic.imitate(train.take(o.batch), update);
-    emit({ type: 'iteration', stage, iteration: step, metrics: { ...prefixed('critic', metrics), ...prefixed('traces', { kept: train.kept, ...train.dropped }) } });
+    emit({
+      type: 'iteration',
+      stage,
+      iteration: step,
+      metrics: {
+        ...prefixed('critic', metrics),
+        ...prefixed('traces', { kept: train.kept, ...train.dropped }),
+      },
+    });
     if (critic.rationaleLoss && (step + 1) % o.evaluate_every === 0) {
       const loss = await critic.rationaleLoss(heldOut);
       emit({ type: 'evaluation', stage, iteration: step + 1, metrics: { 'critic/rationale_loss': loss } });
-      if (step < coolFrom && o.stop_at_rationale_loss !== null && loss <= o.stop_at_rationale_loss) coolFrom = step + 1;
+      if (step < coolFrom && o.stop_at_rationale_loss !== null && loss <= o.stop_at_rationale_loss)
+        coolFrom = step + 1;
     }
   }
   const { dropped } = train;
-  emit({ type: 'message', text: `stage 1: ${train.kept} traces kept, dropped ${dropped.disagrees} (disagree with the outcome) and ${dropped.unparsable} (unparsable)` });
+  emit({
+    type: 'message',
+    text: `stage 1: ${train.kept} traces kept, dropped ${dropped.disagrees} (disagree with the outcome) and ${dropped.unparsable} (unparsable)`,
+  });
   await evaluateCritic(training, stage, step);
   return end(training, { ...start, stage, iteration: step });
 }
@@ -76,16 +91,31 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
       task.frozenRollouts?.('train', config.seed, from, o.states) ??
       (await actorRollouts(training, 'train', from, o.states, 1, stage, successRate));
     const states = statesOfRollouts(rollouts, config.seed, stage, from);
-    const valuations = await valuesOf(critic, states.map(({ state }) => state), { purpose: stage, iteration });
+    const valuations = await valuesOf(
+      critic,
+      states.map(({ state }) => state),
+      { purpose: stage, iteration },
+    );
     phase(training, stage, iteration, 'update');
-    const outcomes = states.map(({ state, value }, i) => ({ state, valuation: valuations[i]!, rewards: [value] }));
-    const update = { learningRate: learningRate({ ...o, peak: o.learning_rate }, iteration, o.updates), maxGradNorm: o.max_grad_norm };
+    const outcomes = states.map(({ state, value }, i) => ({
+      state,
+      valuation: valuations[i]!,
+      rewards: [value],
+    }));
+    const update = {
+      learningRate: learningRate({ ...o, peak: o.learning_rate }, iteration, o.updates),
+      maxGradNorm: o.max_grad_norm,
+    };
     const metrics = await critic.learn(outcomes, update);
     emit({ type: 'iteration', stage, iteration, metrics: prefixed('critic', metrics) });
-    if ((iteration + 1) % o.evaluate_every === 0 || iteration + 1 === o.updates) await keepBest(iteration + 1);
+    if ((iteration + 1) % o.evaluate_every === 0 || iteration + 1 === o.updates)
+      await keepBest(iteration + 1);
   }
   await critic.load?.(bestCriticFolder(folder));
-  emit({ type: 'message', text: `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}` });
+  emit({
+    type: 'message',
+    text: `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`,
+  });
   return end(training, { stage, iteration, successRate });
 }
 
@@ -118,7 +148,11 @@ export async function trainJointly(training: Training, start: Standing): Promise
           ? critic.learn(assignment.outcomes, { learningRate: rate, maxGradNorm: o.max_grad_norm })
           : {},
     );
-    successRate = smoothSuccessRate(successRate, segmented.map((s) => s.trajectory.reward), config.icc.momentum);
+    successRate = smoothSuccessRate(
+      successRate,
+      segmented.map((s) => s.trajectory.reward),
+      config.icc.momentum,
+    );
     const metrics = {
       ...rolloutMetrics(segmented, assignment, successRate),
       ...actorMetrics,
@@ -127,7 +161,8 @@ export async function trainJointly(training: Training, start: Standing): Promise
     };
     emit({ type: 'iteration', stage, iteration, metrics });
     recordTrajectories(training, segmented, assignment, iteration);
-    if (isDue(config.checkpoints.every, iteration + 1)) await checkpoint(training, { stage, iteration: iteration + 1, successRate }, false);
+    if (isDue(config.checkpoints.every, iteration + 1))
+      await checkpoint(training, { stage, iteration: iteration + 1, successRate }, false);
   }
   await evaluate(training, iteration, successRate);
   return end(training, { stage, iteration, successRate });

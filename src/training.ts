@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import type { Config, StageName } from './config.ts';
 import type { Critic } from './critic.ts';
+import { pruneCheckpoints, writeCheckpoint } from './runs/checkpoint.ts';
+import type { Metrics, RunEvent } from './runs/events.ts';
+import type { RunFolder } from './runs/folder.ts';
 import type { Task } from './task.ts';
 import type { ActorProfile } from './types.ts';
-import type { Metrics, RunEvent } from './runs/events.ts';
-import { pruneCheckpoints, writeCheckpoint } from './runs/checkpoint.ts';
-import type { RunFolder } from './runs/folder.ts';
 import type { Model } from './workers/model.ts';
 
 /** Where a run stands between two iterations: all that a checkpoint holds beside the weights. */
@@ -66,7 +66,10 @@ export async function checkpoint(training: Training, standing: Standing, complet
     folder.checkpoints,
     name,
     { stage, iteration, complete, success_rate: successRate },
-    { actor: actor?.model ?? null, critic: critic.save ? { save: (to, optimizer) => critic.save!(to, optimizer) } : null },
+    {
+      actor: actor?.model ?? null,
+      critic: critic.save ? { save: (to, optimizer) => critic.save!(to, optimizer) } : null,
+    },
   );
   await pruneCheckpoints(folder.checkpoints, `${stage}-0`, config.checkpoints.keep);
   emit({ type: 'checkpoint', stage, iteration, path });

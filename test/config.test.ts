@@ -6,7 +6,12 @@ import { ConfigError, nearest } from '../src/config-error.ts';
 import { checkConfig, loadConfigFile } from '../src/load-config.ts';
 import { loadCritic, loadTask } from '../src/plugins.ts';
 
-const minimal = { folder: 'runs/x', task: 'miniature', critic: { use: 'generative', model: 'm' }, actor: { model: 'm' } };
+const minimal = {
+  folder: 'runs/x',
+  task: 'miniature',
+  critic: { use: 'generative', model: 'm' },
+  actor: { model: 'm' },
+};
 
 function problemsOf(changes: object): readonly string[] {
   try {
@@ -22,7 +27,12 @@ describe('a config', () => {
   it('takes its defaults, the paper’s where they are known', () => {
     const config = checkConfig(minimal);
     expect(config.sampling).toMatchObject({ problems: 128, responses: 8 });
-    expect(config.actor).toMatchObject({ learning_rate: 1e-6, clip_low: 0.2, clip_high: 0.2, optimizer: { weight_decay: 0.01 } });
+    expect(config.actor).toMatchObject({
+      learning_rate: 1e-6,
+      clip_low: 0.2,
+      clip_high: 0.2,
+      optimizer: { weight_decay: 0.01 },
+    });
     expect(config.credit).toMatchObject({ gamma: 1, lambda: 1 });
     expect(config.joint).toMatchObject({ schedule: 'synchronous', critic: 'learn' });
   });
@@ -35,7 +45,10 @@ describe('a config', () => {
   it.each([
     [{ actr: {} }, 'actr: no such option; did you mean "actor"?'],
     [{ joint: { iteratons: 3 } }, 'joint.iteratons: no such option; did you mean "iterations"?'],
-    [{ joint: { schedule: 'pipelind' } }, 'joint.schedule: "pipelind": Invalid option: expected one of "synchronous"|"pipelined"; did you mean "pipelined"?'],
+    [
+      { joint: { schedule: 'pipelind' } },
+      'joint.schedule: "pipelind": Invalid option: expected one of "synchronous"|"pipelined"; did you mean "pipelined"?',
+    ],
     [{ credit: { lambda: 1.5 } }, 'credit.lambda: 1.5: Too big: expected number to be <=1'],
     [{ seed: 'one' }, 'seed: "one": Invalid input: expected number, received string'],
     [{ folder: undefined }, 'folder: missing'],
@@ -44,10 +57,19 @@ describe('a config', () => {
   });
 
   it.each([
-    [{ stages: ['joint'], critic_rl: { updates: 3 } }, 'critic_rl: has no effect, for `stages` leaves critic-rl out'],
-    [{ stages: ['joint'], critic: 'group-mean', credit: { lambda: 0.5 } }, 'credit.lambda: must be 1 with the critic "group-mean"'],
+    [
+      { stages: ['joint'], critic_rl: { updates: 3 } },
+      'critic_rl: has no effect, for `stages` leaves critic-rl out',
+    ],
+    [
+      { stages: ['joint'], critic: 'group-mean', credit: { lambda: 0.5 } },
+      'credit.lambda: must be 1 with the critic "group-mean"',
+    ],
     [{ critic: 'group-mean' }, 'stages: critic-sft has no effect with the critic "group-mean"'],
-    [{ joint: { critic: 'frozen', learning_rate: 1 } }, 'joint.learning_rate: has no effect with joint.critic: frozen'],
+    [
+      { joint: { critic: 'frozen', learning_rate: 1 } },
+      'joint.learning_rate: has no effect with joint.critic: frozen',
+    ],
     [{ sampling: { responses: 1 }, credit: { scale: 'group-std' } }, '"group-std" needs at least 2'],
     [{ actor: null }, 'actor: joint training needs one'],
     [{ actor: { model: 'm', worker: 'gpu' } }, 'workers: has no "gpu" (it has actor, critic)'],
@@ -62,12 +84,20 @@ describe('a config', () => {
 
 describe('plugins', () => {
   it('are found by name or by path, and refused in words', async () => {
-    await expect(loadTask('minature', '.')).rejects.toThrow('task: "minature" is none of "miniature"; did you mean "miniature"?');
+    await expect(loadTask('minature', '.')).rejects.toThrow(
+      'task: "minature" is none of "miniature"; did you mean "miniature"?',
+    );
     await expect(loadTask('./nowhere.ts', '/tmp')).rejects.toThrow('task: there is no file /tmp/nowhere.ts');
-    await expect(loadTask({ use: 'miniature', step: 8 }, '.')).rejects.toThrow('task.step: no such option; did you mean "steps"?');
+    await expect(loadTask({ use: 'miniature', step: 8 }, '.')).rejects.toThrow(
+      'task.step: no such option; did you mean "steps"?',
+    );
     await expect(loadCritic('./my-task.ts', 'test/fixtures')).rejects.toThrow('there is no file');
-    await expect(loadCritic({ use: 'generative', model: 'm', baseline: 'leave-one-out' }, '.')).rejects.toThrow('needs at least 2 completions per state');
-    await expect(loadTask('./not-a-plugin.ts', 'test/fixtures')).rejects.toThrow('has no default export made by defineTask');
+    await expect(
+      loadCritic({ use: 'generative', model: 'm', baseline: 'leave-one-out' }, '.'),
+    ).rejects.toThrow('needs at least 2 completions per state');
+    await expect(loadTask('./not-a-plugin.ts', 'test/fixtures')).rejects.toThrow(
+      'has no default export made by defineTask',
+    );
   });
 });
 
@@ -85,12 +115,14 @@ describe('examples', () => {
     const text = readFileSync(join(folder, 'miniature.yaml'), 'utf8');
     const shape = (schema: unknown): [string, unknown][] => {
       let current = schema as { shape?: object; def?: { innerType?: unknown; in?: unknown } };
-      while (!current.shape && (current.def?.innerType ?? current.def?.in)) current = (current.def!.innerType ?? current.def!.in) as typeof current;
+      while (!current.shape && (current.def?.innerType ?? current.def?.in))
+        current = (current.def!.innerType ?? current.def!.in) as typeof current;
       return Object.entries(current.shape ?? {});
     };
     for (const [section, inner] of shape(configSchema)) {
       expect(text).toMatch(new RegExp(`^${section}:`, 'm'));
-      for (const [option] of shape(inner)) expect(text, `${section}.${option}`).toMatch(new RegExp(`\\b${option}:`));
+      for (const [option] of shape(inner))
+        expect(text, `${section}.${option}`).toMatch(new RegExp(`\\b${option}:`));
     }
   });
 });

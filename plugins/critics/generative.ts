@@ -67,7 +67,13 @@ async function create(o: Options, { seed, format, loadModel }: CriticEnvironment
         prompts: states.map(promptOf),
         completionsPerPrompt: perState,
         temperature: greedy ? 0 : o.temperature,
-        seed: (i) => deriveSeed(seed, `critic/${purpose}/${states[Math.floor(i / perState)]!.id}`, iteration, i % perState),
+        seed: (i) =>
+          deriveSeed(
+            seed,
+            `critic/${purpose}/${states[Math.floor(i / perState)]!.id}`,
+            iteration,
+            i % perState,
+          ),
       });
       return states.map((state, i) => valuation(state, sampled.slice(i * perState, (i + 1) * perState)));
     },
@@ -109,7 +115,8 @@ async function create(o: Options, { seed, format, loadModel }: CriticEnvironment
   function valuation(state: State, sampled: readonly Sampled[]): Valuation {
     const parsed = sampled.map(({ text }) => readScore(text, format));
     const values = parsed.flatMap((p) => (p === null ? [] : [p.value]));
-    const standIn = o.malformed_value === 'success-rate' ? (state.actor.successRate ?? 0.5) : o.malformed_value;
+    const standIn =
+      o.malformed_value === 'success-rate' ? (state.actor.successRate ?? 0.5) : o.malformed_value;
     const first = parsed.find((p) => p !== null);
     return {
       value: values.length > 0 ? mean(values) : standIn,

@@ -30,7 +30,8 @@ export default defineTask({
     const populations = new Map<string, ReturnType<typeof makePopulation>>();
     const population = (split: 'train' | 'heldout', seed: number) => {
       const key = `${split} ${seed}`;
-      const known = populations.get(key) ?? makePopulation(seed, split, split === 'train' ? actors : 32, steps);
+      const known =
+        populations.get(key) ?? makePopulation(seed, split, split === 'train' ? actors : 32, steps);
       populations.set(key, known);
       return known;
     };
@@ -44,12 +45,15 @@ export default defineTask({
       reward: ({ text, problem }) => chainReward(text, chainOf(problem)),
       segmentation: { by: 'pattern', pattern: '[a-l] \\d', at_most: steps, minimum_tokens: 1 },
       criticFormat: {
-        prompt: (state, profile) => `${header(profile)}${promptText(state.problem.prompt)} ${plain(state.response)}?`,
+        prompt: (state, profile) =>
+          `${header(profile)}${promptText(state.problem.prompt)} ${plain(state.response)}?`,
         score: { open: '#', close: '.' },
         appendEos: false,
       },
       oracleTraces: (seed, from, count) =>
-        Array.from({ length: count }, (_, i) => oracleTrace(population('train', seed), seed, from + i, steps, oracle)),
+        Array.from({ length: count }, (_, i) =>
+          oracleTrace(population('train', seed), seed, from + i, steps, oracle),
+        ),
       frozenRollouts: (split, seed, from, count) =>
         Array.from({ length: count }, (_, i) =>
           syntheticRollout(population(split, seed), seed, `rollouts/${split}`, from + i, steps, 0),
@@ -59,7 +63,15 @@ export default defineTask({
           const rollout = syntheticRollout(population('heldout', seed), seed, 'reference', i, steps, 0);
           const index = i % steps;
           const response = rollout.prefixes[index]!;
-          const state = { id: `reference-${i}`, problem: rollout.problem, response, index, group: i, trajectory: null, actor: rollout.actor };
+          const state = {
+            id: `reference-${i}`,
+            problem: rollout.problem,
+            response,
+            index,
+            group: i,
+            trajectory: null,
+            actor: rollout.actor,
+          };
           return { state, value: exactValue(rollout.table, rollout.chain, rollout.claims.slice(0, index)) };
         }),
       async exactValues(probe, seed) {

@@ -37,7 +37,12 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
 }
 
 /** @returns the folder; null: it was stopped */
-export async function runDemo({ folder: given, seed, changes = {}, withoutGroupMean = false }: DemoOptions): Promise<string | null> {
+export async function runDemo({
+  folder: given,
+  seed,
+  changes = {},
+  withoutGroupMean = false,
+}: DemoOptions): Promise<string | null> {
   const began = performance.now();
   const folder = resolve(given);
   await refuseForeign(folder);
@@ -46,13 +51,17 @@ export async function runDemo({ folder: given, seed, changes = {}, withoutGroupM
   await writeFile(join(folder, 'demo.json'), `${JSON.stringify({ seed })}\n`);
   const { config: base } = loadConfigFile(recipe);
   const config = { ...base, seed, ...changes } as ConfigInput;
-  const log = (text: string) => console.error(`${((performance.now() - began) / 1000).toFixed(0).padStart(4)} s  ${text}`);
+  const log = (text: string) =>
+    console.error(`${((performance.now() - began) / 1000).toFixed(0).padStart(4)} s  ${text}`);
 
   const running = new Set<Run>();
   let stopped = false;
-  const release = stopOnInterrupt([{ stop: async () => void (await Promise.all([...running].map((run) => run.stop()))) }], () => {
-    stopped = true;
-  });
+  const release = stopOnInterrupt(
+    [{ stop: async () => void (await Promise.all([...running].map((run) => run.stop()))) }],
+    () => {
+      stopped = true;
+    },
+  );
   const workers = await startWorkers({
     workers: [
       { name: 'actor', threads: 1 },
@@ -66,20 +75,33 @@ export async function runDemo({ folder: given, seed, changes = {}, withoutGroupM
     const run = startRun({ ...input, folder: join(folder, name) }, { workers });
     running.add(run);
     const events: AsyncIterable<RunEvent> = live ? showProgress(run, name) : run;
-    for await (const event of events) if (!live && event.type === 'evaluation') log(evaluationLine(name, event));
+    for await (const event of events)
+      if (!live && event.type === 'evaluation') log(evaluationLine(name, event));
     running.delete(run);
     return (await run.finished) === 'done';
   };
   try {
     const actorFolder = join(folder, 'base-actor');
     const actor = { ...config.actor!, model: actorFolder };
-    log('the critic: stage 1 (imitation of an oracle) and stage 2 (REINFORCE on frozen actors); meanwhile the base actor and the group mean');
+    log(
+      'the critic: stage 1 (imitation of an oracle) and stage 2 (REINFORCE on frozen actors); meanwhile the base actor and the group mean',
+    );
     const critic = go('critic', { ...config, stages: ['critic-sft', 'critic-rl'], actor: null }, true);
     const actorSide = (async () => {
       await makeBaseActor(config, actorFolder, workers.get('actor'), log);
       if (withoutGroupMean) return true;
       const credit = { ...config.credit, lambda: 1, gamma: 1, scale: 'group-std' as const };
-      return go('group-mean', { ...only(config, 'joint'), actor, credit, critic: 'group-mean', joint: { iterations: base.joint.iterations } }, false);
+      return go(
+        'group-mean',
+        {
+          ...only(config, 'joint'),
+          actor,
+          credit,
+          critic: 'group-mean',
+          joint: { iterations: base.joint.iterations },
+        },
+        false,
+      );
     })();
     const [first, second] = await Promise.all([critic, actorSide]);
     if (!first || !second) return null;
@@ -118,9 +140,17 @@ async function makeBaseActor(
   const progress = (share: number, words: string) => {
     if (Math.round(100 * share) % 20 === 0) log(`base actor: ${Math.round(100 * share)}%, ${words}`);
   };
-  await task.makeModel!('base-actor', folder, { worker, seed: config.seed ?? 0, progress, signal: new AbortController().signal });
+  await task.makeModel!('base-actor', folder, {
+    worker,
+    seed: config.seed ?? 0,
+    progress,
+    signal: new AbortController().signal,
+  });
 }
 
-function evaluationLine(name: string, { iteration, metrics }: Extract<RunEvent, { type: 'evaluation' }>): string {
+function evaluationLine(
+  name: string,
+  { iteration, metrics }: Extract<RunEvent, { type: 'evaluation' }>,
+): string {
   return `${name}: iteration ${iteration}, success ${metrics['evaluation/success']?.toFixed(3)}`;
 }

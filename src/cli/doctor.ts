@@ -18,21 +18,39 @@ export async function doctorCommand(print: (line: string) => void = console.log)
     print(`${finding.ok ? 'ok     ' : 'MISSING'}  ${finding.what}`);
     if (finding.remedy) print(`         -> ${finding.remedy}`);
   };
-  say(attempt('Node', () => {
-    checkNode(process.versions.node);
-    return `Node ${process.versions.node}`;
-  }, 'install Node 20.19 or newer'));
-  const zeromq = await import('zeromq').then((m) => m.version, (error: Error) => error);
+  say(
+    attempt(
+      'Node',
+      () => {
+        checkNode(process.versions.node);
+        return `Node ${process.versions.node}`;
+      },
+      'install Node 20.19 or newer',
+    ),
+  );
+  const zeromq = await import('zeromq').then(
+    (m) => m.version,
+    (error: Error) => error,
+  );
   say(
     zeromq instanceof Error
       ? { ok: false, what: `zeromq does not load: ${zeromq.message}`, remedy: 'run `npm ci` in the checkout' }
       : { ok: true, what: `ZeroMQ ${zeromq}` },
   );
   const python = findPython();
-  say(attempt('Python', () => {
-    const version = execFileSync(python, ['-c', 'import platform; print(platform.python_version())'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-    return `Python ${version.trim()} (${python})`;
-  }, 'run `npm run setup`, or name a Python in GENAC_PYTHON'));
+  say(
+    attempt(
+      'Python',
+      () => {
+        const version = execFileSync(python, ['-c', 'import platform; print(platform.python_version())'], {
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'pipe'],
+        });
+        return `Python ${version.trim()} (${python})`;
+      },
+      'run `npm run setup`, or name a Python in GENAC_PYTHON',
+    ),
+  );
   if (findings.every(({ ok }) => ok)) {
     for (const finding of await examineWorker()) say(finding);
   }
@@ -56,15 +74,28 @@ async function examineWorker(): Promise<Finding[]> {
     try {
       const worker = group.get('doctor');
       const ready = performance.now();
-      const { result } = await worker.request('call', { function: 'json:loads', keywords: { s: '{"answer": 42}' } }, { deadlineMs: 20_000 });
+      const { result } = await worker.request(
+        'call',
+        { function: 'json:loads', keywords: { s: '{"answer": 42}' } },
+        { deadlineMs: 20_000 },
+      );
       const answered = JSON.stringify(result.value) === '{"answer":42}';
       const { versions, devices } = worker.ready;
       return [
         { ok: true, what: `a worker starts in ${((ready - began) / 1000).toFixed(1)} s` },
         answered
           ? { ok: true, what: `and answers in ${(performance.now() - ready).toFixed(1)} ms` }
-          : { ok: false, what: `but answers wrongly: ${JSON.stringify(result.value)}`, remedy: 'run `npm run setup` again' },
-        { ok: true, what: `worker: ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ')}` },
+          : {
+              ok: false,
+              what: `but answers wrongly: ${JSON.stringify(result.value)}`,
+              remedy: 'run `npm run setup` again',
+            },
+        {
+          ok: true,
+          what: `worker: ${Object.entries(versions)
+            .map(([name, version]) => `${name} ${version}`)
+            .join(', ')}`,
+        },
         ...devices.map((device) => ({
           ok: true,
           what: `device ${device.name}: ${device.description}${device.memory_bytes ? `, ${(device.memory_bytes / 2 ** 30).toFixed(1)} GiB` : ''}${device.bfloat16 ? ', bfloat16' : ''}`,

@@ -6,7 +6,10 @@ import type { Run } from '../run.ts';
  *
  * @returns a function that takes the handlers away
  */
-export function stopOnInterrupt(runs: readonly Pick<Run, 'stop'>[], onStop: () => void = () => {}): () => void {
+export function stopOnInterrupt(
+  runs: readonly Pick<Run, 'stop'>[],
+  onStop: () => void = () => {},
+): () => void {
   let asked = false;
   const handle = () => {
     if (asked) process.exit(130); // workers end with the process: see src/workers

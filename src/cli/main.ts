@@ -21,7 +21,9 @@ program
 
 program
   .command('demo')
-  .description('the whole method on the embedded default: base actor, three stages, and the group mean beside it')
+  .description(
+    'the whole method on the embedded default: base actor, three stages, and the group mean beside it',
+  )
   .option('--folder <folder>', 'where to write', 'runs/demo')
   .option('--seed <seed>', 'seed', Number, 0)
   .action(async (options: { folder: string; seed: number }) => {
@@ -40,7 +42,9 @@ program
 
 program
   .command('doctor')
-  .description('what is installed, which devices can be used, whether a worker starts, and what to do about what is missing')
+  .description(
+    'what is installed, which devices can be used, whether a worker starts, and what to do about what is missing',
+  )
   .action(async () => {
     const { doctorCommand } = await import('./doctor.ts');
     process.exitCode = await doctorCommand();
@@ -50,7 +54,10 @@ try {
   await program.parseAsync();
 } catch (error) {
   // What the user can mend is one message; a fault of ours keeps its stack.
-  const expected = error instanceof ConfigError || (error as Error).constructor === Error || (error as Error).name === 'BridgeError';
+  const expected =
+    error instanceof ConfigError ||
+    (error as Error).constructor === Error ||
+    (error as Error).name === 'BridgeError';
   console.error(expected ? `genac: ${(error as Error).message}` : error);
   const traceback = (error as { traceback?: string | null }).traceback;
   if (traceback) console.error(traceback);

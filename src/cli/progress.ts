@@ -1,7 +1,11 @@
 /** Live progress of a run: one line that renews itself on a terminal, plain lines elsewhere. */
 import type { RunEvent } from '../runs/events.ts';
 
-const stageTitles = { 'critic-sft': 'stage 1, critic imitates', 'critic-rl': 'stage 2, critic learns', joint: 'stage 3, joint' };
+const stageTitles = {
+  'critic-sft': 'stage 1, critic imitates',
+  'critic-rl': 'stage 2, critic learns',
+  joint: 'stage 3, joint',
+};
 
 interface Seen {
   stage: keyof typeof stageTitles;
@@ -35,7 +39,10 @@ export async function* showProgress(
   const prefix = label ? `${label}: ` : '';
   const print = (line: string) => out.write(live ? `\r\u001b[2K${prefix}${line}\n` : `${prefix}${line}\n`);
   const renew = () => {
-    if (live && seen) out.write(`\r\u001b[2K${prefix}${statusLine(seen, performance.now())}`.slice(0, 2 * (out.columns ?? 80)));
+    if (live && seen)
+      out.write(
+        `\r\u001b[2K${prefix}${statusLine(seen, performance.now())}`.slice(0, 2 * (out.columns ?? 80)),
+      );
   };
   for await (const event of events) {
     switch (event.type) {
@@ -46,7 +53,15 @@ export async function* showProgress(
         print(`checkpoint: ${event.path}`);
         break;
       case 'stage':
-        seen = { stage: event.stage, iterations: event.iterations, iteration: event.from, phase: 'start', began: performance.now(), tokens: 0, figures: {} };
+        seen = {
+          stage: event.stage,
+          iterations: event.iterations,
+          iteration: event.from,
+          phase: 'start',
+          began: performance.now(),
+          tokens: 0,
+          figures: {},
+        };
         print(`${stageTitles[event.stage]}: up to ${event.iterations} iterations`);
         break;
       case 'phase':
@@ -55,8 +70,14 @@ export async function* showProgress(
       case 'iteration':
       case 'evaluation': {
         if (!seen) break;
-        const tokens = event.type === 'iteration' ? (event.metrics.num_tokens ?? event.metrics['critic/tokens'] ?? 0) : 0;
-        seen = { ...seen, iteration: event.iteration + (event.type === 'iteration' ? 1 : 0), tokens: seen.tokens + tokens, figures: { ...seen.figures, ...event.metrics } };
+        const tokens =
+          event.type === 'iteration' ? (event.metrics.num_tokens ?? event.metrics['critic/tokens'] ?? 0) : 0;
+        seen = {
+          ...seen,
+          iteration: event.iteration + (event.type === 'iteration' ? 1 : 0),
+          tokens: seen.tokens + tokens,
+          figures: { ...seen.figures, ...event.metrics },
+        };
         const due = event.type === 'evaluation' || performance.now() - lastPlain > 10_000;
         if (!live && due) {
           lastPlain = performance.now();
@@ -84,5 +105,12 @@ export function statusLine(seen: Seen, now: number): string {
     each > 0
       ? `${each.toFixed(2)} s/it, ${(seen.tokens / seconds / 1000).toFixed(1)}k tokens/s, ${Math.ceil(each * (seen.iterations - seen.iteration))} s left at most`
       : '';
-  return [`${stageTitles[seen.stage]} ${seen.iteration}/${seen.iterations}`, `[${seen.phase}]`, ...figures, rates].filter(Boolean).join('  ');
+  return [
+    `${stageTitles[seen.stage]} ${seen.iteration}/${seen.iterations}`,
+    `[${seen.phase}]`,
+    ...figures,
+    rates,
+  ]
+    .filter(Boolean)
+    .join('  ');
 }

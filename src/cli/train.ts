@@ -1,7 +1,7 @@
 import { loadConfigFile } from '../load-config.ts';
 import { startRun } from '../run.ts';
-import { showProgress } from './progress.ts';
 import { stopOnInterrupt } from './interrupt.ts';
+import { showProgress } from './progress.ts';
 
 export async function trainCommand(path: string, options: { folder?: string; seed?: number }): Promise<void> {
   const { config, base } = loadConfigFile(path);
@@ -10,7 +10,8 @@ export async function trainCommand(path: string, options: { folder?: string; see
   console.error(`run folder: ${run.folder}`);
   try {
     for await (const event of showProgress(run)) {
-      if (event.type === 'end' && event.reason === 'stopped') console.error('stopped; the last checkpoint is whole');
+      if (event.type === 'end' && event.reason === 'stopped')
+        console.error('stopped; the last checkpoint is whole');
     }
     await run.finished;
   } finally {

@@ -1,10 +1,10 @@
 /** How far a critic's values are from the true ones, on held-out states. */
 import { type Critic, valuesOf } from '../critic.ts';
+import { deriveSeed, Random } from '../math/random.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { actorRollouts } from '../rollouts.ts';
 import type { LoggedRollout, ReferenceState } from '../task.ts';
 import { actorOf, type Training } from '../training.ts';
-import { deriveSeed, Random } from '../math/random.ts';
 
 export interface CriticError {
   /** Mean squared error against the reference values. */
@@ -49,7 +49,15 @@ export function statesOfRollouts(
     const random = new Random(deriveSeed(seed, `state/${purpose}`, from + i));
     const index = rollout.firstOwn + random.integer(Math.max(1, choices));
     const { problem, actor, prefixes } = rollout;
-    const state = { id: `${purpose}-${from + i}`, problem, response: prefixes[index] ?? '', index, group: i, trajectory: null, actor };
+    const state = {
+      id: `${purpose}-${from + i}`,
+      problem,
+      response: prefixes[index] ?? '',
+      index,
+      group: i,
+      trajectory: null,
+      actor,
+    };
     return { state, value: rollout.reward };
   });
 }
@@ -78,7 +86,15 @@ export async function currentStates(
   const { task, config } = training;
   const { model: actor } = actorOf(training);
   const { problems, responses, states } = config.evaluation;
-  const rollouts = await actorRollouts(training, 'heldout', 0, problems, responses, `evaluation/${iteration}`, successRate);
+  const rollouts = await actorRollouts(
+    training,
+    'heldout',
+    0,
+    problems,
+    responses,
+    `evaluation/${iteration}`,
+    successRate,
+  );
   const rewards = rollouts.map(({ reward }) => reward);
   const repeated = Array.from({ length: states }, (_, i) => rollouts[i % rollouts.length]!);
   const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);

@@ -33,13 +33,18 @@ export interface DemoSummary {
 }
 
 export async function summarizeDemo(folder: string): Promise<DemoSummary> {
-  const demo = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8')) as { seed: number; seconds?: number };
+  const demo = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8')) as {
+    seed: number;
+    seconds?: number;
+  };
   const critic = readMetrics(join(folder, 'critic'));
   const genac = readMetrics(join(folder, 'genac'));
-  const evaluations = (stage: string) => critic.filter((l) => l.stage === stage && l.type === 'evaluation' && metric(l, 'critic/mse') !== null);
+  const evaluations = (stage: string) =>
+    critic.filter((l) => l.stage === stage && l.type === 'evaluation' && metric(l, 'critic/mse') !== null);
   const stage1 = evaluations('critic-sft').at(-1);
   const stage2 = evaluations('critic-rl').map((line) => metric(line, 'critic/mse')!);
-  if (!stage1 || stage2.length === 0) throw new Error(`${folder} holds no finished critic: run the demo to its end`);
+  if (!stage1 || stage2.length === 0)
+    throw new Error(`${folder} holds no finished critic: run the demo to its end`);
   return {
     seed: demo.seed,
     seconds: demo.seconds ?? null,
@@ -65,7 +70,13 @@ export function pointsOf(lines: readonly MetricsLine[]): Point[] {
     if (line.type === 'iteration') actorTokens += metric(line, 'num_tokens') ?? 0;
     const success = metric(line, 'evaluation/success');
     if (line.type !== 'evaluation' || success === null) continue;
-    points.push({ iteration: line.iteration, actorTokens, seconds: line.seconds, success, mse: metric(line, 'critic/mse') });
+    points.push({
+      iteration: line.iteration,
+      actorTokens,
+      seconds: line.seconds,
+      success,
+      mse: metric(line, 'critic/mse'),
+    });
   }
   return points;
 }
@@ -77,45 +88,61 @@ export function at(points: readonly Point[], share: number): Point | undefined {
 }
 
 const sum = (lines: readonly MetricsLine[], name: string) =>
-  lines.reduce((total, line) => total + (line.type === 'iteration' && line.stage === 'joint' ? (metric(line, name) ?? 0) : 0), 0);
+  lines.reduce(
+    (total, line) =>
+      total + (line.type === 'iteration' && line.stage === 'joint' ? (metric(line, name) ?? 0) : 0),
+    0,
+  );
 
 export function demoTable(summary: DemoSummary): string {
-  const { critic, genac, groupMean } = summary;
-  const rows: string[][] = [['', 'GenAC', 'group mean (GRPO)']];
-  const both = (words: string, pick: (points: readonly Point[]) => string) => rows.push([words, pick(genac), pick(groupMean)]);
-  const percent = (point: Point | undefined) => (point ? `${(100 * point.success).toFixed(1)}%` : '-');
-  both('actor success at the start', (p) => percent(p[0]));
-  both('at a quarter of the actor tokens', (p) => percent(at(p, 0.25)));
-  both('at half', (p) => percent(at(p, 0.5)));
-  both('at the end', (p) => percent(p.at(-1)));
-  both('actor tokens', (p) => thousands(p.at(-1)?.actorTokens));
-  rows.push(['critic tokens in stage 3', thousands(summary.criticTokens), '0']);
-  both('seconds of stage 3', (p) => p.at(-1)?.seconds.toFixed(0) ?? '-');
-  rows.push(['seconds to train the critic first', critic.seconds.toFixed(0), '0']);
   const lines = [
-    `Measured on one seed (${summary.seed})${summary.seconds === null ? '' : `, in ${summary.seconds.toFixed(0)} s`}. Success: share of held-out problems solved at temperature 1.`,
+    conditions(summary),
     '',
-    ...table(rows),
+    ...table(outcomeRows(summary)),
     '',
     'Critic, mean squared error against exact values:',
-    ...table([
-      ['', 'MSE'],
-      ['held-out actors: the best constant', critic.mean.toFixed(4)],
-      ['held-out actors: after stage 1 (imitation)', critic.afterStage1.toFixed(4)],
-      ['held-out actors: after stage 2 (REINFORCE)', critic.afterStage2.toFixed(4)],
-      ...[0, 0.5, 1].map((share) => [
-        `the actor at hand in stage 3, ${share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'half way'}`,
-        at(genac, share)?.mse?.toFixed(4) ?? '-',
-      ]),
-    ]),
+    ...table(criticRows(summary)),
     '',
     verdict(summary),
   ];
   return lines.join('\n');
 }
 
+/** What the figures were measured on. */
+export const conditions = ({ seed, seconds }: DemoSummary): string =>
+  `Measured on one seed (${seed})${seconds === null ? '' : `, in ${seconds.toFixed(0)} s`}. Success: share of held-out problems solved at temperature 1.`;
+
+/** Success and cost of both runs; the first row is the header. */
+export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSummary): string[][] {
+  const rows: string[][] = [['', 'GenAC', 'group mean (GRPO)']];
+  const both = (words: string, pick: (points: readonly Point[]) => string) =>
+    rows.push([words, pick(genac), pick(groupMean)]);
+  const percent = (point: Point | undefined) => (point ? `${(100 * point.success).toFixed(1)}%` : '-');
+  both('actor success at the start', (p) => percent(p[0]));
+  both('at a quarter of the actor tokens', (p) => percent(at(p, 0.25)));
+  both('at half', (p) => percent(at(p, 0.5)));
+  both('at the end', (p) => percent(p.at(-1)));
+  both('actor tokens', (p) => thousands(p.at(-1)?.actorTokens));
+  rows.push(['critic tokens in stage 3', thousands(criticTokens), '0']);
+  both('seconds of stage 3', (p) => p.at(-1)?.seconds.toFixed(0) ?? '-');
+  rows.push(['seconds to train the critic first', critic.seconds.toFixed(0), '0']);
+  return rows;
+}
+
+/** The critic's error against exact values; the first row is the header. */
+export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
+  ['', 'MSE'],
+  ['held-out actors: the best constant', critic.mean.toFixed(4)],
+  ['held-out actors: after stage 1 (imitation)', critic.afterStage1.toFixed(4)],
+  ['held-out actors: after stage 2 (REINFORCE)', critic.afterStage2.toFixed(4)],
+  ...[0, 0.5, 1].map((share) => [
+    `the actor at hand in stage 3, ${share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'half way'}`,
+    at(genac, share)?.mse?.toFixed(4) ?? '-',
+  ]),
+];
+
 /** Where GenAC is ahead and where it is behind, from the figures. */
-function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary): string {
+export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary): string {
   const half = at(genac, 0.5);
   const other = at(groupMean, 0.5);
   const last = genac.at(-1);
@@ -134,6 +161,8 @@ const thousands = (n: number | undefined) => (n === undefined ? '-' : `${(n / 10
 function table(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows.map((row) =>
-    row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('   '),
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .join('   '),
   );
 }

@@ -1,12 +1,16 @@
 /** Held-out figures between iterations, and the gate before joint training. */
-import type { Standing, Training } from '../training.ts';
-import { phase, prefixed } from '../training.ts';
+
 import { mean } from '../math/statistics.ts';
 import { actorRollouts } from '../rollouts.ts';
+import type { Standing, Training } from '../training.ts';
+import { phase, prefixed } from '../training.ts';
 import { criticError, currentStates, heldOutStates } from './critic-error.ts';
 
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */
-export async function knownSuccessRate(training: Training, { successRate }: Standing): Promise<number | null> {
+export async function knownSuccessRate(
+  training: Training,
+  { successRate }: Standing,
+): Promise<number | null> {
   const { warm_rollouts } = training.config.icc;
   if (successRate !== null || warm_rollouts === 0) return successRate;
   const rollouts = await actorRollouts(training, 'train', 0, warm_rollouts, 1, 'warm-up', null);
@@ -14,7 +18,11 @@ export async function knownSuccessRate(training: Training, { successRate }: Stan
 }
 
 /** Held-out error of the critic in stages 1 and 2. */
-export async function evaluateCritic(training: Training, stage: 'critic-sft' | 'critic-rl', iteration: number): Promise<number> {
+export async function evaluateCritic(
+  training: Training,
+  stage: 'critic-sft' | 'critic-rl',
+  iteration: number,
+): Promise<number> {
   phase(training, stage, iteration, 'evaluate');
   const error = await criticError(training.critic, await heldOutStates(training), 'heldout', 0);
   training.emit({ type: 'evaluation', stage, iteration, metrics: prefixed('critic', { ...error }) });
@@ -22,10 +30,17 @@ export async function evaluateCritic(training: Training, stage: 'critic-sft' | '
 }
 
 /** Success of the actor and error of the critic, on held-out problems and the actor as it is. */
-export async function evaluate(training: Training, iteration: number, successRate: number | null): Promise<void> {
+export async function evaluate(
+  training: Training,
+  iteration: number,
+  successRate: number | null,
+): Promise<void> {
   phase(training, 'joint', iteration, 'evaluate');
   const { references, rewards } = await currentStates(training, successRate, iteration);
-  const error = training.critic.needs === 'states' ? await criticError(training.critic, references, 'evaluation', iteration) : {};
+  const error =
+    training.critic.needs === 'states'
+      ? await criticError(training.critic, references, 'evaluation', iteration)
+      : {};
   const metrics = { 'evaluation/success': mean(rewards), ...prefixed('critic', { ...error }) };
   training.emit({ type: 'evaluation', stage: 'joint', iteration, metrics });
 }
@@ -36,7 +51,12 @@ export async function passGate(training: Training, successRate: number | null): 
   if (!gate || training.critic.needs === 'outcomes') return;
   const { references } = await currentStates(training, successRate, 0);
   const { mse, mse_of_mean, parse_rate } = await criticError(training.critic, references, 'gate', 0);
-  training.emit({ type: 'evaluation', stage: 'joint', iteration: 0, metrics: prefixed('gate', { mse, mse_of_mean, parse_rate }) });
+  training.emit({
+    type: 'evaluation',
+    stage: 'joint',
+    iteration: 0,
+    metrics: prefixed('gate', { mse, mse_of_mean, parse_rate }),
+  });
   if (parse_rate >= gate.parse_rate && mse <= gate.mse_against_mean * mse_of_mean) return;
   throw new Error(
     `joint training does not start: on held-out states the critic parses ${(100 * parse_rate).toFixed(1)}% (gate: ${100 * gate.parse_rate}%) and its error is ${mse.toFixed(4)} ` +

@@ -59,7 +59,11 @@ export type AdvantageScale = 'none' | 'batch-std' | 'group-std';
  */
 export function advantageDivisors(
   scale: AdvantageScale,
-  trajectories: readonly { readonly group: number; readonly reward: number; readonly advantages: Float32Array }[],
+  trajectories: readonly {
+    readonly group: number;
+    readonly reward: number;
+    readonly advantages: Float32Array;
+  }[],
 ): Float64Array {
   const divisors = new Float64Array(trajectories.length).fill(1);
   if (scale === 'none') return divisors;

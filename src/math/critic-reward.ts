@@ -33,7 +33,9 @@ export function criticWeights(rewards: readonly (readonly number[])[], baseline:
   }
   return rewards.map((state, i) => {
     if (state.length < 2) {
-      throw new RangeError(`leave-one-out needs at least 2 completions per state; state ${i} has ${state.length}`);
+      throw new RangeError(
+        `leave-one-out needs at least 2 completions per state; state ${i} has ${state.length}`,
+      );
     }
     const total = state.reduce((sum, r) => sum + r, 0);
     return state.map((r) => r - (total - r) / (state.length - 1));

@@ -7,7 +7,11 @@
  * @returns the new rate in [0, 1]
  * Source: GenAC (arXiv 2604.10701), In-Context Conditioning: "smoothed running average of the success rate".
  */
-export function smoothSuccessRate(previous: number | null, rewards: readonly number[], momentum: number): number {
+export function smoothSuccessRate(
+  previous: number | null,
+  rewards: readonly number[],
+  momentum: number,
+): number {
   if (rewards.length === 0) throw new RangeError('a success rate needs at least one reward');
   if (!(momentum >= 0 && momentum < 1)) throw new RangeError(`momentum ${momentum} is outside [0, 1)`);
   const mean = rewards.reduce((sum, r) => sum + r, 0) / rewards.length;

@@ -57,9 +57,12 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   try {
     state = controllerSchema.parse(JSON.parse(await readFile(join(path, 'controller.json'), 'utf8')));
   } catch (error) {
-    throw new Error(`${path} is not a checkpoint that can be read (${(error as Error).message}); name a folder under a run's \`checkpoints/\``, {
-      cause: error,
-    });
+    throw new Error(
+      `${path} is not a checkpoint that can be read (${(error as Error).message}); name a folder under a run's \`checkpoints/\``,
+      {
+        cause: error,
+      },
+    );
   }
   const part = (name: string) => (existsSync(join(path, name)) ? join(path, name) : null);
   return { ...state, path, actor: part('actor'), critic: part('critic') };
@@ -69,7 +72,10 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
 export async function pruneCheckpoints(folder: string, prefix: string, keep: number): Promise<void> {
   const names = await readdir(folder);
   const whole = names.filter((name) => name.startsWith(prefix) && !name.endsWith('.unfinished')).sort();
-  for (const name of [...whole.slice(0, Math.max(0, whole.length - keep)), ...names.filter((n) => n.endsWith('.unfinished'))]) {
+  for (const name of [
+    ...whole.slice(0, Math.max(0, whole.length - keep)),
+    ...names.filter((n) => n.endsWith('.unfinished')),
+  ]) {
     await rm(join(folder, name), { recursive: true, force: true });
   }
 }

@@ -9,10 +9,25 @@ export type RunEvent =
   /** A phase of an iteration begins, e.g. `sample`, `value`, `update`. */
   | { readonly type: 'phase'; readonly stage: StageName; readonly iteration: number; readonly phase: string }
   /** Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the stage. */
-  | { readonly type: 'iteration'; readonly stage: StageName; readonly iteration: number; readonly metrics: Metrics }
+  | {
+      readonly type: 'iteration';
+      readonly stage: StageName;
+      readonly iteration: number;
+      readonly metrics: Metrics;
+    }
   /** Held-out figures, before iteration number `iteration`. */
-  | { readonly type: 'evaluation'; readonly stage: StageName; readonly iteration: number; readonly metrics: Metrics }
-  | { readonly type: 'checkpoint'; readonly stage: StageName; readonly iteration: number; readonly path: string }
+  | {
+      readonly type: 'evaluation';
+      readonly stage: StageName;
+      readonly iteration: number;
+      readonly metrics: Metrics;
+    }
+  | {
+      readonly type: 'checkpoint';
+      readonly stage: StageName;
+      readonly iteration: number;
+      readonly path: string;
+    }
   | { readonly type: 'end'; readonly reason: 'done' | 'stopped' };
 
 /** Events as an async iterable: any number of readers, none of which holds up the run. */

@@ -52,7 +52,10 @@ export class RunFolder {
   record(event: RunEvent, seconds: number): void {
     if (event.type !== 'iteration' && event.type !== 'evaluation') return;
     const { type, stage, iteration, metrics } = event;
-    appendFileSync(this.metrics, `${JSON.stringify({ type, stage, iteration, seconds: Math.round(seconds * 1000) / 1000, ...metrics })}\n`);
+    appendFileSync(
+      this.metrics,
+      `${JSON.stringify({ type, stage, iteration, seconds: Math.round(seconds * 1000) / 1000, ...metrics })}\n`,
+    );
   }
 
   recordTrajectory(trajectory: Json): void {

@@ -8,7 +8,11 @@ import type { Metrics } from './events.ts';
 type Segmented = readonly SegmentedTrajectory<RewardedTrajectory>[];
 
 /** Under TRL's names where TRL has one. */
-export function rolloutMetrics(segmented: Segmented, assignment: CreditAssignment, successRate: number): Metrics {
+export function rolloutMetrics(
+  segmented: Segmented,
+  assignment: CreditAssignment,
+  successRate: number,
+): Metrics {
   const trajectories = segmented.map((s) => s.trajectory);
   const lengths = trajectories.map((t) => t.completionIds.length);
   const { outcomes } = assignment;
@@ -25,7 +29,9 @@ export function rolloutMetrics(segmented: Segmented, assignment: CreditAssignmen
     ),
     'critic/states': outcomes.length,
     'critic/malformed_states': malformed,
-    ...(assignment.explainedVariance !== null && { 'critic/explained_variance': assignment.explainedVariance }),
+    ...(assignment.explainedVariance !== null && {
+      'critic/explained_variance': assignment.explainedVariance,
+    }),
     'gate/fell_back_to_group_mean': assignment.fellBack ? 1 : 0,
     ...valueMetrics(segmented, assignment),
   };
@@ -34,8 +40,13 @@ export function rolloutMetrics(segmented: Segmented, assignment: CreditAssignmen
 /** Value at the first and last state, for right (r >= 0.5) and wrong responses. Absent where an iteration has none. */
 function valueMetrics(segmented: Segmented, { credits }: CreditAssignment): Metrics {
   const metrics: Record<string, number> = {};
-  for (const [name, wanted] of [['right', true], ['wrong', false]] as const) {
-    const values = credits.filter((_, i) => segmented[i]!.trajectory.reward >= 0.5 === wanted).map((c) => c.values);
+  for (const [name, wanted] of [
+    ['right', true],
+    ['wrong', false],
+  ] as const) {
+    const values = credits
+      .filter((_, i) => segmented[i]!.trajectory.reward >= 0.5 === wanted)
+      .map((c) => c.values);
     if (values.length === 0) continue;
     metrics[`value/first_${name}`] = mean(values.map((v) => v[0]!));
     metrics[`value/last_${name}`] = mean(values.map((v) => v.at(-1)!));
@@ -43,7 +54,12 @@ function valueMetrics(segmented: Segmented, { credits }: CreditAssignment): Metr
   return metrics;
 }
 
-export function recordTrajectories(training: Training, segmented: Segmented, assignment: CreditAssignment, iteration: number): void {
+export function recordTrajectories(
+  training: Training,
+  segmented: Segmented,
+  assignment: CreditAssignment,
+  iteration: number,
+): void {
   const valuations = new Map(assignment.outcomes.map((o) => [o.state.id, o.valuation]));
   segmented.slice(0, training.config.sampling.record).forEach(({ trajectory, segments, states }, i) => {
     const credit = assignment.credits[i]!;

@@ -40,7 +40,8 @@ function readLines<T>(path: string): T[] {
 }
 
 export const readMetrics = (folder: string) => readLines<MetricsLine>(join(folder, 'metrics.jsonl'));
-export const readTrajectories = (folder: string) => readLines<RecordedTrajectory>(join(folder, 'trajectories.jsonl'));
+export const readTrajectories = (folder: string) =>
+  readLines<RecordedTrajectory>(join(folder, 'trajectories.jsonl'));
 
 /** A metric as a number; null where the line does not have it. */
 export function metric(line: MetricsLine | undefined, name: string): number | null {

@@ -9,7 +9,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const venv = join(root, '.venv');
-const venvPython = process.platform === 'win32' ? join(venv, 'Scripts', 'python.exe') : join(venv, 'bin', 'python');
+const venvPython =
+  process.platform === 'win32' ? join(venv, 'Scripts', 'python.exe') : join(venv, 'bin', 'python');
 
 /** One clear sentence instead of a stack. */
 export class SetupError extends Error {}
@@ -26,17 +27,32 @@ export function atLeast(version, least) {
 /** @param {string} version */
 export function checkNode(version) {
   if (atLeast(version, [20, 19])) return;
-  throw new SetupError(`GenAC needs Node 20.19 or newer, and this is Node ${version}: install a newer one from https://nodejs.org.`);
+  throw new SetupError(
+    `GenAC needs Node 20.19 or newer, and this is Node ${version}: install a newer one from https://nodejs.org.`,
+  );
 }
 
 /** The first Python on the PATH that will do. GENAC_BASE_PYTHON names another. */
-export function findBasePython(candidates = [process.env.GENAC_BASE_PYTHON, 'python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10']) {
+export function findBasePython(
+  candidates = [
+    process.env.GENAC_BASE_PYTHON,
+    'python3',
+    'python',
+    'python3.13',
+    'python3.12',
+    'python3.11',
+    'python3.10',
+  ],
+) {
   const seen = [];
   for (const candidate of candidates) {
     if (!candidate) continue;
     let version;
     try {
-      version = execFileSync(candidate, ['-c', 'import platform; print(platform.python_version())'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+      version = execFileSync(candidate, ['-c', 'import platform; print(platform.python_version())'], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim();
     } catch {
       continue;
     }
@@ -47,14 +63,18 @@ export function findBasePython(candidates = [process.env.GENAC_BASE_PYTHON, 'pyt
     seen.push(`${candidate} is ${version}`);
   }
   const found = seen.length > 0 ? ` (${seen.join(', ')})` : ', and none is on the PATH';
-  throw new SetupError(`GenAC needs Python 3.10 or newer${found}: install one, or name it in GENAC_BASE_PYTHON.`);
+  throw new SetupError(
+    `GenAC needs Python 3.10 or newer${found}: install one, or name it in GENAC_BASE_PYTHON.`,
+  );
 }
 
 function checkVenv(python, version) {
   try {
     execFileSync(python, ['-c', 'import venv, ensurepip'], { stdio: 'ignore' });
   } catch {
-    throw new SetupError(`${python} (${version}) can't make virtual environments: install its venv package (on Debian and Ubuntu: apt install python3-venv).`);
+    throw new SetupError(
+      `${python} (${version}) can't make virtual environments: install its venv package (on Debian and Ubuntu: apt install python3-venv).`,
+    );
   }
 }
 
@@ -77,13 +97,23 @@ function step(title, command, args, options = {}) {
   const began = Date.now();
   console.error(`setup: ${title} ...`);
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 2, 2], shell: process.platform === 'win32', ...options });
+    const child = spawn(command, args, {
+      cwd: root,
+      stdio: ['ignore', 2, 2],
+      shell: process.platform === 'win32',
+      ...options,
+    });
     child.on('error', (error) => reject(new SetupError(`${title} failed: ${error.message}`)));
     child.on('exit', (code) => {
       if (code === 0) {
         console.error(`setup: ${title}: done in ${((Date.now() - began) / 1000).toFixed(0)} s`);
         resolve();
-      } else reject(new SetupError(`${title} failed (exit code ${code}): \`${command} ${args.join(' ')}\` says why above. Mend that and run the same command again.`));
+      } else
+        reject(
+          new SetupError(
+            `${title} failed (exit code ${code}): \`${command} ${args.join(' ')}\` says why above. Mend that and run the same command again.`,
+          ),
+        );
     });
   });
 }
@@ -114,7 +144,13 @@ async function ensurePython() {
   // PyTorch first and exactly: a range, or a dependency's range, may pull a build with gigabytes of GPU libraries.
   const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(/^torch==\S+/m)[0];
   await step(`PyTorch (${torch}), the largest part`, venvPython, [...pip, torch]);
-  await step('the worker and its packages', venvPython, [...pip, '-c', 'python_bridge/constraints.txt', '-e', 'python_bridge[test]']);
+  await step('the worker and its packages', venvPython, [
+    ...pip,
+    '-c',
+    'python_bridge/constraints.txt',
+    '-e',
+    'python_bridge[test]',
+  ]);
   markCurrent('python', print);
 }
 

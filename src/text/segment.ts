@@ -29,7 +29,11 @@ export const segmentationSchema = z.discriminatedUnion('by', [
     ...limits,
   }),
   /** Where the text of the segment so far ends with a match of a regular expression (flag `u`). */
-  z.strictObject({ by: z.literal('pattern'), pattern: z.string().min(1).refine(isPattern, 'not a regular expression'), ...limits }),
+  z.strictObject({
+    by: z.literal('pattern'),
+    pattern: z.string().min(1).refine(isPattern, 'not a regular expression'),
+    ...limits,
+  }),
 ]);
 
 export type Segmentation = z.infer<typeof segmentationSchema>;
@@ -69,7 +73,10 @@ export function segmentResponse(response: Segmentable, options: Segmentation): S
 }
 
 /** The text before a segment: what the critic sees as the partial response. */
-export function textBefore(response: { readonly text: string; readonly textEnds: Int32Array }, segment: Segment): string {
+export function textBefore(
+  response: { readonly text: string; readonly textEnds: Int32Array },
+  segment: Segment,
+): string {
   return response.text.slice(0, textStart(response.textEnds, segment.start));
 }
 

@@ -38,7 +38,9 @@ export function criticConformance(name: string, { make, problems, responses, ski
       const valuations = await valuesOf(critic, states, context);
       expect(valuations).toHaveLength(states.length);
       for (const { parsed, completions } of valuations) {
-        expect(parsed === 'malformed').toBe(completions.length > 0 && completions.every(({ score }) => score === null));
+        expect(parsed === 'malformed').toBe(
+          completions.length > 0 && completions.every(({ score }) => score === null),
+        );
       }
       expect(await valuesOf(critic, [], context)).toEqual([]);
     });
@@ -48,19 +50,33 @@ export function criticConformance(name: string, { make, problems, responses, ski
       expect(await critic.value(states, context)).toEqual(await critic.value(states, context));
     });
 
-    it.skipIf(skip.batch)(`values a state alike alone and among others${skip.batch ? ` (skipped: ${skip.batch})` : ''}`, async () => {
-      const critic = await make();
-      const together = (await critic.value(states, context)).map(({ value }) => value);
-      const alone = await Promise.all([1, states.length - 1].map((i) => critic.value([states[i]!], context)));
-      expect(alone.map(([valuation]) => valuation!.value)).toEqual([together[1], together[states.length - 1]]);
-    });
+    it.skipIf(skip.batch)(
+      `values a state alike alone and among others${skip.batch ? ` (skipped: ${skip.batch})` : ''}`,
+      async () => {
+        const critic = await make();
+        const together = (await critic.value(states, context)).map(({ value }) => value);
+        const alone = await Promise.all(
+          [1, states.length - 1].map((i) => critic.value([states[i]!], context)),
+        );
+        expect(alone.map(([valuation]) => valuation!.value)).toEqual([
+          together[1],
+          together[states.length - 1],
+        ]);
+      },
+    );
 
-    it.skipIf(skip.causal)(`is causal: a value does not depend on what comes after the state${skip.causal ? ` (skipped: ${skip.causal})` : ''}`, async () => {
-      const critic = await make();
-      const before = await critic.value(states, context);
-      const after = await critic.value(states, { ...context, rewards: rewards.map((r) => ({ ...r, reward: 1 - r.reward })) });
-      expect(after.map(({ value }) => value)).toEqual(before.map(({ value }) => value));
-    });
+    it.skipIf(skip.causal)(
+      `is causal: a value does not depend on what comes after the state${skip.causal ? ` (skipped: ${skip.causal})` : ''}`,
+      async () => {
+        const critic = await make();
+        const before = await critic.value(states, context);
+        const after = await critic.value(states, {
+          ...context,
+          rewards: rewards.map((r) => ({ ...r, reward: 1 - r.reward })),
+        });
+        expect(after.map(({ value }) => value)).toEqual(before.map(({ value }) => value));
+      },
+    );
 
     it('learns without harm, if it learns: finite metrics, values still in [0, 1]', async () => {
       const critic = await make();

@@ -42,7 +42,10 @@ export function taskConformance(name: string, make: () => Task | Promise<Task>):
       const traces = task.oracleTraces(0, 0, 30);
       expect(task.oracleTraces(0, 10, 5)).toEqual(traces.slice(10, 15));
       for (const { rationale, score, observed } of traces) {
-        expect(parseScore(writeTrace(rationale, score, format), format.score)).toMatchObject({ score, rationale });
+        expect(parseScore(writeTrace(rationale, score, format), format.score)).toMatchObject({
+          score,
+          rationale,
+        });
         expect(observed).toBeGreaterThanOrEqual(0);
         expect(observed).toBeLessThanOrEqual(1);
       }
@@ -63,8 +66,19 @@ export function taskConformance(name: string, make: () => Task | Promise<Task>):
       const task = await make();
       const format = task.criticFormat ?? paperFormat;
       const [problem] = await task.problems('train', 0, 0, 1);
-      const state = { id: 's', problem: problem!, response: '', index: 0, group: 0, trajectory: null, actor: { name: 'a', parameters: 1, successRate: 0.5 } };
-      const secret = { ...state, problem: { ...problem!, columns: { ...problem!.columns, answer: 'SECRET-41' } } };
+      const state = {
+        id: 's',
+        problem: problem!,
+        response: '',
+        index: 0,
+        group: 0,
+        trajectory: null,
+        actor: { name: 'a', parameters: 1, successRate: 0.5 },
+      };
+      const secret = {
+        ...state,
+        problem: { ...problem!, columns: { ...problem!.columns, answer: 'SECRET-41' } },
+      };
       expect(JSON.stringify(format.prompt(secret, secret.actor, true))).not.toContain('SECRET-41');
     });
   });

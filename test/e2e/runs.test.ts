@@ -19,7 +19,12 @@ let scratch: string;
 
 beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'genac-runs-'));
-  workers = await startWorkers({ workers: [{ name: 'actor', threads: 1 }, { name: 'critic', threads: 1 }] });
+  workers = await startWorkers({
+    workers: [
+      { name: 'actor', threads: 1 },
+      { name: 'critic', threads: 1 },
+    ],
+  });
   // A critic that can write scores, and an actor that is paid half of the time: else nothing would be learned, and equal numbers would prove nothing.
   await run({
     ...small('speaking'),
@@ -31,7 +36,14 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => workers?.close());
 
-const critic = { use: 'generative', model: 'task:blank', thinking: false, max_new_tokens: 6, completions_per_state: 2, baseline: 'leave-one-out' };
+const critic = {
+  use: 'generative',
+  model: 'task:blank',
+  thinking: false,
+  max_new_tokens: 6,
+  completions_per_state: 2,
+  baseline: 'leave-one-out',
+};
 const parity = join(root, 'test/fixtures/parity-task.ts');
 const speaking = () => join(scratch, 'speaking', 'checkpoints', 'critic-sft', 'critic');
 
@@ -60,7 +72,8 @@ async function run(input: ConfigInput, base = root): Promise<RunEvent[]> {
 }
 
 const digest = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
-const weights = (name: string, model: string) => digest(join(scratch, name, 'checkpoints', 'joint', model, 'model.safetensors'));
+const weights = (name: string, model: string) =>
+  digest(join(scratch, name, 'checkpoints', 'joint', model, 'model.safetensors'));
 
 /** `small`, with a critic and a reward that leave something to learn. */
 const learning = (name: string, changes: Partial<ConfigInput> = {}) =>
@@ -68,12 +81,16 @@ const learning = (name: string, changes: Partial<ConfigInput> = {}) =>
 
 /** Metrics without what a clock says. */
 const timeless = (name: string) =>
-  readMetrics(join(scratch, name)).map((line) => Object.fromEntries(Object.entries(line).filter(([key]) => !key.startsWith('seconds'))));
+  readMetrics(join(scratch, name)).map((line) =>
+    Object.fromEntries(Object.entries(line).filter(([key]) => !key.startsWith('seconds'))),
+  );
 
 describe('joint training', () => {
   it('gives the same numbers and weights with either schedule, and again on the same seed', async () => {
     await run(learning('synchronous'));
-    await run(learning('pipelined', { joint: { iterations: 3, learning_rate: 1e-3, schedule: 'pipelined' } }));
+    await run(
+      learning('pipelined', { joint: { iterations: 3, learning_rate: 1e-3, schedule: 'pipelined' } }),
+    );
     await run(learning('again'));
     await run(learning('other-seed', { seed: 1 }));
     expect(timeless('pipelined')).toEqual(timeless('synchronous'));
@@ -97,7 +114,9 @@ describe('joint training', () => {
   it('keeps trajectories with every valuation and the credit of each segment', () => {
     const trajectories = readTrajectories(join(scratch, 'synchronous'));
     expect(trajectories).toHaveLength(3 * 4);
-    expect(trajectories.some(({ segments }) => segments.length > 1 && segments.some((s) => s.parsed === 'ok'))).toBe(true);
+    expect(
+      trajectories.some(({ segments }) => segments.length > 1 && segments.some((s) => s.parsed === 'ok')),
+    ).toBe(true);
     for (const { segments, response, reward } of trajectories) {
       expect(segments.map((s) => s.text).join('')).toBe(response);
       expect([0, 1]).toContain(reward);
@@ -111,7 +130,9 @@ describe('joint training', () => {
   it('leaves a frozen critic’s weights as they are', async () => {
     await run(learning('frozen', { joint: { iterations: 2, critic: 'frozen' } }));
     expect(weights('frozen', 'critic')).toBe(digest(join(speaking(), 'model.safetensors')));
-    expect(weights('frozen', 'actor')).not.toBe(digest(join(scratch, 'frozen', 'models', 'blank', 'model.safetensors')));
+    expect(weights('frozen', 'actor')).not.toBe(
+      digest(join(scratch, 'frozen', 'models', 'blank', 'model.safetensors')),
+    );
   });
 
   it('trains with the group mean, with KL and entropy, and counts steps that had nothing to learn', async () => {
@@ -127,13 +148,26 @@ describe('joint training', () => {
     expect(metrics[0]!.kl).toBeCloseTo(0, 6);
     expect(metrics[1]!.kl).toBeGreaterThan(0);
     expect(metrics[0]!.entropy).toBeGreaterThan(0);
-    const starved = await run(small('starved', { critic: 'group-mean', credit: {}, joint: { iterations: 1 }, sampling: { problems: 1, responses: 2, max_new_tokens: 2 } }));
-    expect(starved.find((e) => e.type === 'iteration')?.metrics).toMatchObject({ 'actor/steps': 0, 'actor/skipped_steps': 4, reward: 0 });
+    const starved = await run(
+      small('starved', {
+        critic: 'group-mean',
+        credit: {},
+        joint: { iterations: 1 },
+        sampling: { problems: 1, responses: 2, max_new_tokens: 2 },
+      }),
+    );
+    expect(starved.find((e) => e.type === 'iteration')?.metrics).toMatchObject({
+      'actor/steps': 0,
+      'actor/skipped_steps': 4,
+      reward: 0,
+    });
   }, 120_000);
 
   it('does not start with a critic that fails the gate', async () => {
     const gates = { joint: { parse_rate: 0.9, mse_against_mean: 1 } };
-    await expect(run(small('gated', { gates, critic: { ...critic, model: 'task:blank' } }))).rejects.toThrow(/joint training does not start: .*\(gate: 90%\)/);
+    await expect(run(small('gated', { gates, critic: { ...critic, model: 'task:blank' } }))).rejects.toThrow(
+      /joint training does not start: .*\(gate: 90%\)/,
+    );
   });
 });
 
@@ -145,12 +179,26 @@ describe('the stages', () => {
 
   it('run one after the other, and each alone from the checkpoint before it, with the same weights', async () => {
     const joint = { iterations: 2, learning_rate: 1e-3 };
-    const events = await run(small('all', { ...stages, joint, stages: ['critic-sft', 'critic-rl', 'joint'] }));
-    expect(events.filter((e) => e.type === 'stage').map((e) => e.stage)).toEqual(['critic-sft', 'critic-rl', 'joint']);
+    const events = await run(
+      small('all', { ...stages, joint, stages: ['critic-sft', 'critic-rl', 'joint'] }),
+    );
+    expect(events.filter((e) => e.type === 'stage').map((e) => e.stage)).toEqual([
+      'critic-sft',
+      'critic-rl',
+      'joint',
+    ]);
     expect(events.at(-1)).toEqual({ type: 'end', reason: 'done' });
     const from = (stage: string) => join(scratch, 'all', 'checkpoints', stage);
-    await run(small('rl-alone', { critic_rl: stages.critic_rl, joint: {}, stages: ['critic-rl'], start_from: from('critic-sft') }));
-    const criticOf = (name: string) => digest(join(scratch, name, 'checkpoints', 'critic-rl', 'critic', 'model.safetensors'));
+    await run(
+      small('rl-alone', {
+        critic_rl: stages.critic_rl,
+        joint: {},
+        stages: ['critic-rl'],
+        start_from: from('critic-sft'),
+      }),
+    );
+    const criticOf = (name: string) =>
+      digest(join(scratch, name, 'checkpoints', 'critic-rl', 'critic', 'model.safetensors'));
     expect(criticOf('rl-alone')).toBe(criticOf('all'));
     await run(small('joint-alone', { joint, start_from: from('critic-rl') }));
     expect(weights('joint-alone', 'critic')).toBe(weights('all', 'critic'));
@@ -158,26 +206,51 @@ describe('the stages', () => {
   }, 120_000);
 
   it('report what stage 1 dropped, by cause', () => {
-    const last = readMetrics(join(scratch, 'all')).filter((l) => l.stage === 'critic-sft' && l.type === 'iteration').at(-1)!;
+    const last = readMetrics(join(scratch, 'all'))
+      .filter((l) => l.stage === 'critic-sft' && l.type === 'iteration')
+      .at(-1)!;
     expect(last['traces/kept']).toBe(6 * 8);
     expect(last['traces/disagrees']).toBeGreaterThan(0);
     expect(last['traces/unparsable']).toBe(0);
   });
 
   it('end stage 2 with the critic of the least held-out error', async () => {
-    const events = await run(small('worse', { stages: ['critic-rl'], actor: null, joint: {}, critic_rl: { updates: 2, states: 8, evaluate_every: 1, learning_rate: 1e-9, warmup: 0 } }));
+    const events = await run(
+      small('worse', {
+        stages: ['critic-rl'],
+        actor: null,
+        joint: {},
+        critic_rl: { updates: 2, states: 8, evaluate_every: 1, learning_rate: 1e-9, warmup: 0 },
+      }),
+    );
     const errors = events.flatMap((e) => (e.type === 'evaluation' ? [e.metrics['critic/mse']!] : []));
     expect(errors).toHaveLength(3);
     const best = digest(join(scratch, 'worse', 'best-critic', 'model.safetensors'));
-    expect(digest(join(scratch, 'worse', 'checkpoints', 'critic-rl', 'critic', 'model.safetensors'))).toBe(best);
+    expect(digest(join(scratch, 'worse', 'checkpoints', 'critic-rl', 'critic', 'model.safetensors'))).toBe(
+      best,
+    );
   });
 
   it('take traces from a JSONL file, and name the line that is wrong', async () => {
     const path = join(scratch, 'traces.jsonl');
-    const trace = { prompt: '4 | a -2 | b +1 | >', partial_response: 'a 2', rationale: 'a -2 2 2 Y left 1', score: 9, observed_outcome: 1 };
-    const lines = Array.from({ length: 20 }, (_, i) => JSON.stringify(i % 4 === 0 ? { ...trace, score: 1 } : i % 5 === 0 ? { ...trace, score: 4.5 } : trace));
+    const trace = {
+      prompt: '4 | a -2 | b +1 | >',
+      partial_response: 'a 2',
+      rationale: 'a -2 2 2 Y left 1',
+      score: 9,
+      observed_outcome: 1,
+    };
+    const lines = Array.from({ length: 20 }, (_, i) =>
+      JSON.stringify(i % 4 === 0 ? { ...trace, score: 1 } : i % 5 === 0 ? { ...trace, score: 4.5 } : trace),
+    );
     writeFileSync(path, `${lines.join('\n')}\n`);
-    const config = (name: string) => small(name, { stages: ['critic-sft'], actor: null, joint: {}, critic_sft: { ...stages.critic_sft, traces: path } });
+    const config = (name: string) =>
+      small(name, {
+        stages: ['critic-sft'],
+        actor: null,
+        joint: {},
+        critic_sft: { ...stages.critic_sft, traces: path },
+      });
     const events = await run(config('from-file'));
     const last = events.flatMap((e) => (e.type === 'iteration' ? [e.metrics] : [])).at(-1)!;
     expect(last['traces/disagrees']).toBeGreaterThan(0);
@@ -190,15 +263,24 @@ describe('the stages', () => {
 describe('a run', () => {
   it('stops after the iteration in hand, with a checkpoint', async () => {
     const stopping = startRun(small('stopped', { joint: { iterations: 500 } }), { workers, base: root });
-    for await (const event of stopping) if (event.type === 'iteration' && event.iteration === 1) void stopping.stop();
+    for await (const event of stopping)
+      if (event.type === 'iteration' && event.iteration === 1) void stopping.stop();
     expect(await stopping.finished).toBe('stopped');
     const [name] = readdirSync(join(scratch, 'stopped', 'checkpoints'));
-    expect(await readCheckpoint(join(scratch, 'stopped', 'checkpoints', name!))).toMatchObject({ stage: 'joint', complete: false });
-    expect(readMetrics(join(scratch, 'stopped')).filter((l) => l.type === 'iteration').length).toBeLessThan(20);
+    expect(await readCheckpoint(join(scratch, 'stopped', 'checkpoints', name!))).toMatchObject({
+      stage: 'joint',
+      complete: false,
+    });
+    expect(readMetrics(join(scratch, 'stopped')).filter((l) => l.type === 'iteration').length).toBeLessThan(
+      20,
+    );
   }, 60_000);
 
   it('can be steered by a script (examples/stop-at-success.ts)', async () => {
-    const own = small('steered', { workers: { actor: { threads: 1 }, critic: { threads: 1 } }, joint: { iterations: 50 } });
+    const own = small('steered', {
+      workers: { actor: { threads: 1 }, critic: { threads: 1 } },
+      joint: { iterations: 50 },
+    });
     expect(await stopAtSuccess(0, own)).toMatchObject({ reason: 'stopped' });
   }, 120_000);
 
@@ -217,31 +299,51 @@ describe('a run', () => {
 
   it('ends loudly when a reward leaves [0, 1], naming task, problem and value; nothing is left half done', async () => {
     const file = join(scratch, 'bad-task.ts');
-    const source = readFileSync(join(root, 'examples/my-task.ts'), 'utf8').replace(/\(text ===.*/, '7,').replace("'../src/index.ts'", JSON.stringify(join(root, 'src/index.ts')));
+    const source = readFileSync(join(root, 'examples/my-task.ts'), 'utf8')
+      .replace(/\(text ===.*/, '7,')
+      .replace("'../src/index.ts'", JSON.stringify(join(root, 'src/index.ts')));
     writeFileSync(file, source.replace("'zod'", JSON.stringify(join(root, 'node_modules/zod/index.js'))));
-    const config = small('bad-reward', { task: { use: file }, critic: 'group-mean', credit: {}, actor: { model: join(scratch, 'synchronous', 'models', 'blank') }, joint: { iterations: 1 } });
-    await expect(run(config)).rejects.toThrow(/task "last-register" returned 7 for problem train-\d+: a reward is a number in \[0, 1\]/);
+    const config = small('bad-reward', {
+      task: { use: file },
+      critic: 'group-mean',
+      credit: {},
+      actor: { model: join(scratch, 'synchronous', 'models', 'blank') },
+      joint: { iterations: 1 },
+    });
+    await expect(run(config)).rejects.toThrow(
+      /task "last-register" returned 7 for problem train-\d+: a reward is a number in \[0, 1\]/,
+    );
     expect(readdirSync(join(scratch, 'bad-reward', 'checkpoints'))).toEqual([]);
   });
 
   it('refuses a folder that holds a run, a checkpoint that is none, and a model that is none', async () => {
     await expect(run(small('synchronous'))).rejects.toThrow('holds a run already');
-    await expect(run(small('no-checkpoint', { start_from: scratch }))).rejects.toThrow('is not a checkpoint that can be read');
+    await expect(run(small('no-checkpoint', { start_from: scratch }))).rejects.toThrow(
+      'is not a checkpoint that can be read',
+    );
     await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow(scratch);
   });
 
   it('ends with a checkpoint on Ctrl-C, and leaves no process behind', async () => {
     const config = join(scratch, 'interrupt.yaml');
-    const { stages: s, ...rest } = small('interrupted', { joint: { iterations: 500 }, workers: { actor: { threads: 1 }, critic: { threads: 1 } } });
+    const { stages: s, ...rest } = small('interrupted', {
+      joint: { iterations: 500 },
+      workers: { actor: { threads: 1 }, critic: { threads: 1 } },
+    });
     writeFileSync(config, JSON.stringify({ ...rest, stages: s }));
-    const child = spawn(process.execPath, [join(root, 'src/cli/genac.mjs'), 'train', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(process.execPath, [join(root, 'src/cli/genac.mjs'), 'train', config], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let text = '';
     child.stderr.on('data', (data: Buffer) => {
       text += data;
     });
     const metrics = join(scratch, 'interrupted', 'metrics.jsonl');
     const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
-    while (!(existsSync(metrics) && readFileSync(metrics, 'utf8').includes('"iteration":1,')) && child.exitCode === null) {
+    while (
+      !(existsSync(metrics) && readFileSync(metrics, 'utf8').includes('"iteration":1,')) &&
+      child.exitCode === null
+    ) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     child.kill('SIGINT');
@@ -249,6 +351,8 @@ describe('a run', () => {
     expect(text).toContain('ending after this iteration, with a checkpoint');
     expect(text).toContain('stopped; the last checkpoint is whole');
     const [name] = readdirSync(join(scratch, 'interrupted', 'checkpoints'));
-    expect(await readCheckpoint(join(scratch, 'interrupted', 'checkpoints', name!))).toMatchObject({ complete: false });
+    expect(await readCheckpoint(join(scratch, 'interrupted', 'checkpoints', name!))).toMatchObject({
+      complete: false,
+    });
   }, 60_000);
 });

@@ -49,6 +49,8 @@ describe('criticWeights', () => {
   });
 
   it('refuses leave-one-out with a single completion', () => {
-    expect(() => criticWeights([[1]], 'leave-one-out')).toThrow('at least 2 completions per state; state 0 has 1');
+    expect(() => criticWeights([[1]], 'leave-one-out')).toThrow(
+      'at least 2 completions per state; state 0 has 1',
+    );
   });
 });

@@ -43,7 +43,12 @@ describe('statistics', () => {
 describe('random draws', () => {
   it('depend on seed, purpose and indices, and on nothing else', () => {
     expect(deriveSeed(1, 'actor', 2, 3)).toEqual(deriveSeed(1, 'actor', 2, 3));
-    const others = [deriveSeed(2, 'actor', 2, 3), deriveSeed(1, 'critic', 2, 3), deriveSeed(1, 'actor', 3, 2), deriveSeed(1, 'actor', 2)];
+    const others = [
+      deriveSeed(2, 'actor', 2, 3),
+      deriveSeed(1, 'critic', 2, 3),
+      deriveSeed(1, 'actor', 3, 2),
+      deriveSeed(1, 'actor', 2),
+    ];
     for (const other of others) expect(other).not.toEqual(deriveSeed(1, 'actor', 2, 3));
   });
   it('do not collide over many indices', () => {

@@ -20,12 +20,20 @@ for (const leaveOneOut of [false, true]) {
 }
 
 /** Token advantages of two groups of trajectories, through the real critic and the real credit. */
-async function advantages(leaveOneOut: boolean, scale: 'none' | 'group-std', rewards: readonly (readonly number[])[]) {
+async function advantages(
+  leaveOneOut: boolean,
+  scale: 'none' | 'group-std',
+  rewards: readonly (readonly number[])[],
+) {
   const critic = await make(leaveOneOut);
-  const trajectories: RewardedTrajectory[] = rewards.flatMap((group, g) => group.map((reward) => rewardedTrajectory(g, 'a b c', reward)));
+  const trajectories: RewardedTrajectory[] = rewards.flatMap((group, g) =>
+    group.map((reward) => rewardedTrajectory(g, 'a b c', reward)),
+  );
   const actor = { name: 'a', parameters: 1, successRate: null };
   const segmentation = { by: 'tokens', tokens: 1, at_most: 16, minimum_tokens: 1 } as const;
-  const segmented = trajectories.map((t, i) => segmentTrajectory(t, i, segmentation, actor, critic.sharesFirstState));
+  const segmented = trajectories.map((t, i) =>
+    segmentTrajectory(t, i, segmentation, actor, critic.sharesFirstState),
+  );
   const states = [...new Map(segmented.flatMap((s) => s.states).map((s) => [s.id, s])).values()];
   const valuations = await critic.value(states, { purpose: 'x', iteration: 0, rewards: trajectories });
   const byId = new Map(states.map((s, i) => [s.id, valuations[i]!]));
@@ -36,7 +44,10 @@ async function advantages(leaveOneOut: boolean, scale: 'none' | 'group-std', rew
 describe('with lambda = 1', () => {
   it('is GRPO: (r - mean) / std of the group, on every token', async () => {
     // Group 0: rewards 1, 0, 0, 0: mean .25, std sqrt(.1875) = .4330. Group 1: all alike: nothing to learn.
-    const [right, wrong, , , same] = await advantages(false, 'group-std', [[1, 0, 0, 0], [1, 1]]);
+    const [right, wrong, , , same] = await advantages(false, 'group-std', [
+      [1, 0, 0, 0],
+      [1, 1],
+    ]);
     for (const a of right!) expect(a).toBeCloseTo(0.75 / Math.sqrt(0.1875), 5);
     for (const a of wrong!) expect(a).toBeCloseTo(-0.25 / Math.sqrt(0.1875), 5);
     expect(same).toEqual([0, 0, 0]);

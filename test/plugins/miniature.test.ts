@@ -1,9 +1,26 @@
 import { describe, expect, it } from 'vitest';
-import miniature from '../../plugins/tasks/miniature.ts';
-import { continueChain, exactValue, MISCONCEPTION, rightProbability, successRate, syntheticTable, tableForSuccess } from '../../plugins/tasks/miniature/actors.ts';
-import { apply, chainOf, chainProblem, chainReward, drawChain, OPERATIONS, parseClaims, registers } from '../../plugins/tasks/miniature/chains.ts';
+import {
+  continueChain,
+  exactValue,
+  MISCONCEPTION,
+  rightProbability,
+  successRate,
+  syntheticTable,
+  tableForSuccess,
+} from '../../plugins/tasks/miniature/actors.ts';
+import {
+  apply,
+  chainOf,
+  chainProblem,
+  chainReward,
+  drawChain,
+  OPERATIONS,
+  parseClaims,
+  registers,
+} from '../../plugins/tasks/miniature/chains.ts';
 import { vocabulary } from '../../plugins/tasks/miniature/model-folder.ts';
 import { rationaleOf } from '../../plugins/tasks/miniature/oracle.ts';
+import miniature from '../../plugins/tasks/miniature.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
 import { promptText } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
@@ -12,7 +29,10 @@ import { taskConformance } from '../conformance/task.ts';
 const make = () => miniature.create({ steps: 8, actors: 12, oracle: 'noisy' });
 taskConformance('miniature', make);
 
-const chain = { start: 4, steps: ['-2', '-3', '-3', '-3', '+6', '*6', '-6', '+5'].map((operation) => [operation]) };
+const chain = {
+  start: 4,
+  steps: ['-2', '-3', '-3', '-3', '+6', '*6', '-6', '+5'].map((operation) => [operation]),
+};
 const random = (index: number) => new Random(deriveSeed(0, 'test', index));
 
 describe('register chains', () => {
@@ -47,10 +67,12 @@ describe('synthetic actors', () => {
   it('have rows that sum to 1, and an exact number of misconceptions', () => {
     let misconceived = 0;
     for (const operation of OPERATIONS) {
-      for (let register = 0; register < 7; register++) if (rightProbability(table, operation, register) < 0.5) misconceived++;
+      for (let register = 0; register < 7; register++)
+        if (rightProbability(table, operation, register) < 0.5) misconceived++;
     }
     expect(misconceived).toBe(20);
-    for (let row = 0; row < table.length; row += 7) expect(table.subarray(row, row + 7).reduce((a, b) => a + b)).toBeCloseTo(1, 12);
+    for (let row = 0; row < table.length; row += 7)
+      expect(table.subarray(row, row + 7).reduce((a, b) => a + b)).toBeCloseTo(1, 12);
   });
 
   it('have exact values that Monte Carlo agrees with', () => {
@@ -58,7 +80,8 @@ describe('synthetic actors', () => {
     for (const claims of [[], [2, 6, 3], [2, 5], [2, 6, 3, 0, 6, 1, 2]]) {
       const n = 20_000;
       let right = 0;
-      for (let i = 0; i < n; i++) right += continueChain(table, chain, claims, draws).at(-1) === registers(chain).at(-1) ? 1 : 0;
+      for (let i = 0; i < n; i++)
+        right += continueChain(table, chain, claims, draws).at(-1) === registers(chain).at(-1) ? 1 : 0;
       const value = exactValue(table, chain, claims);
       expect(Math.abs(right / n - value)).toBeLessThan(4 * Math.sqrt((value * (1 - value)) / n) + 1e-9);
     }
@@ -72,7 +95,10 @@ describe('synthetic actors', () => {
   it('succeed about as often as asked', () => {
     const chains = Array.from({ length: 300 }, (_, i) => drawChain(random(100 + i), 8, 1));
     for (const target of [0.1, 0.5, 0.9]) {
-      const mean = [0, 1, 2, 3].reduce((sum, i) => sum + successRate(tableForSuccess(random(i), target, 8), chains) / 4, 0);
+      const mean = [0, 1, 2, 3].reduce(
+        (sum, i) => sum + successRate(tableForSuccess(random(i), target, 8), chains) / 4,
+        0,
+      );
       expect(Math.abs(mean - target)).toBeLessThan(0.1);
     }
   });
@@ -85,7 +111,15 @@ describe('the oracle and the critic’s format', () => {
 
   it('tells the profile with ICC, and nothing of it without', () => {
     const { criticFormat } = make() as Exclude<ReturnType<typeof make>, Promise<unknown>>;
-    const state: State = { id: 's', problem: chainProblem(chain, 'x'), response: 'a 2 b 4', index: 2, group: 0, trajectory: 0, actor: { name: 'a', parameters: 85_000, successRate: 0.18 } };
+    const state: State = {
+      id: 's',
+      problem: chainProblem(chain, 'x'),
+      response: 'a 2 b 4',
+      index: 2,
+      group: 0,
+      trajectory: 0,
+      actor: { name: 'a', parameters: 85_000, successRate: 0.18 },
+    };
     const problem = promptText(state.problem.prompt);
     expect(criticFormat!.prompt(state, state.actor, true)).toBe(`size 1 rate 1 8 | ${problem} a 2 b 4 ?`);
     expect(criticFormat!.prompt(state, null, true)).toBe(`${problem} a 2 b 4 ?`);
@@ -93,10 +127,19 @@ describe('the oracle and the critic’s format', () => {
 
   it('can’t be forged from inside a response', () => {
     const { criticFormat } = make() as Exclude<ReturnType<typeof make>, Promise<unknown>>;
-    const state: State = { id: 's', problem: chainProblem(chain, 'x'), response: 'a 2 ? left 0 # 10 . rate 9 9 |', index: 1, group: 0, trajectory: 0, actor: { name: 'a', parameters: 85_000, successRate: null } };
+    const state: State = {
+      id: 's',
+      problem: chainProblem(chain, 'x'),
+      response: 'a 2 ? left 0 # 10 . rate 9 9 |',
+      index: 1,
+      group: 0,
+      trajectory: 0,
+      actor: { name: 'a', parameters: 85_000, successRate: null },
+    };
     const shown = criticFormat!.prompt(state, null, true) as string;
     const response = shown.slice(promptText(state.problem.prompt).length);
-    for (const mark of ['?', '#', '|', 'left', 'rate']) expect(response.split(' ').slice(0, -1)).not.toContain(mark);
+    for (const mark of ['?', '#', '|', 'left', 'rate'])
+      expect(response.split(' ').slice(0, -1)).not.toContain(mark);
     expect(shown.endsWith(' ?')).toBe(true);
   });
 

@@ -51,7 +51,10 @@ describe('parseScore', () => {
   });
 
   it('never reads anything but 0..10, and never throws', () => {
-    const soup = fc.array(fc.constantFrom('<score>', '</score>', '<', '7', '10', '11', ' ', '.', '-', 'x', '\n'), { maxLength: 12 });
+    const soup = fc.array(
+      fc.constantFrom('<score>', '</score>', '<', '7', '10', '11', ' ', '.', '-', 'x', '\n'),
+      { maxLength: 12 },
+    );
     fc.assert(
       fc.property(soup, (parts) => {
         const parsed = parseScore(parts.join(''));
@@ -63,7 +66,10 @@ describe('parseScore', () => {
 
   it('takes a format of one’s own as strictly: `# 7 .`', () => {
     const format = { open: '#', close: '.' };
-    expect(parseScore('a -2 2 2 Y left 7 # 7 .', format)).toMatchObject({ score: 7, rationale: 'a -2 2 2 Y left 7' });
+    expect(parseScore('a -2 2 2 Y left 7 # 7 .', format)).toMatchObject({
+      score: 7,
+      rationale: 'a -2 2 2 Y left 7',
+    });
     expect(parseScore('left 7 # 7', format)).toBeNull();
     expect(parseScore('left 7 # 7 8 .', format)).toBeNull();
   });

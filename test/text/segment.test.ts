@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Segmentation, segmentationSchema, segmentResponse, textBefore } from '../../src/text/segment.ts';
+import {
+  type Segmentation,
+  segmentationSchema,
+  segmentResponse,
+  textBefore,
+} from '../../src/text/segment.ts';
 
 /** A response made of these token texts, each sampled with this probability. */
 function response(tokens: readonly string[], probabilities?: readonly number[]) {
@@ -14,7 +19,8 @@ function response(tokens: readonly string[], probabilities?: readonly number[]) 
 }
 
 const parse = (options: unknown): Segmentation => segmentationSchema.parse(options);
-const starts = (r: ReturnType<typeof response>, options: unknown) => segmentResponse(r, parse(options)).map((s) => s.start);
+const starts = (r: ReturnType<typeof response>, options: unknown) =>
+  segmentResponse(r, parse(options)).map((s) => s.start);
 
 describe('segmentResponse', () => {
   it('cuts after lines that hold something', () => {
@@ -50,7 +56,10 @@ describe('segmentResponse', () => {
   });
 
   const token = fc.constantFrom('a', ' b', '\n', '.', '!', ' 3', '5', 'é', '😀', ' ');
-  const any = fc.array(fc.tuple(token, fc.double({ min: 0.01, max: 1, noNaN: true })), { minLength: 1, maxLength: 30 });
+  const any = fc.array(fc.tuple(token, fc.double({ min: 0.01, max: 1, noNaN: true })), {
+    minLength: 1,
+    maxLength: 30,
+  });
   const options = fc.constantFrom<unknown>(
     { by: 'line' },
     { by: 'sentence', at_most: 4 },
@@ -59,7 +68,10 @@ describe('segmentResponse', () => {
     { by: 'pattern', pattern: '[ab]' },
   );
   const make = (pairs: [string, number][]) =>
-    response(pairs.map(([text]) => text), pairs.map(([, probability]) => probability));
+    response(
+      pairs.map(([text]) => text),
+      pairs.map(([, probability]) => probability),
+    );
 
   it('covers every token exactly once, with at most `at_most` segments', () => {
     fc.assert(

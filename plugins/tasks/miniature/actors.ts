@@ -10,7 +10,8 @@ export const CELLS = OPERATIONS.length * MODULUS;
 /** probabilities[(operation * 7 + register) * 7 + next]; each row of 7 sums to 1. */
 export type ActorTable = Float64Array;
 
-export const cellOf = (operation: string, register: number) => operationIndex.get(operation)! * MODULUS + register;
+export const cellOf = (operation: string, register: number) =>
+  operationIndex.get(operation)! * MODULUS + register;
 
 /** How often a misconceived cell gives its own wrong register: more often than the right one, yet not so often that the right one is never tried. */
 export const MISCONCEPTION = 0.6;
@@ -27,7 +28,9 @@ export interface ErrorMix {
 /** A table with slips in all cells and misconceptions in randomly chosen ones. */
 export function syntheticTable(random: Random, mix: ErrorMix): ActorTable {
   const table = new Float64Array(CELLS * MODULUS);
-  const misconceived = new Set(random.shuffled(Array.from({ length: CELLS }, (_, i) => i)).slice(0, mix.misconceptions));
+  const misconceived = new Set(
+    random.shuffled(Array.from({ length: CELLS }, (_, i) => i)).slice(0, mix.misconceptions),
+  );
   for (let cell = 0; cell < CELLS; cell++) {
     const right = apply(cell % MODULUS, OPERATIONS[Math.floor(cell / MODULUS)]!);
     const row = table.subarray(cell * MODULUS, (cell + 1) * MODULUS);
@@ -59,7 +62,12 @@ export function rightProbability(table: ActorTable, operation: string, register:
 }
 
 /** The claims of steps from `claims.length` on, drawn from the table; the actor goes on from its own last claim, right or wrong. */
-export function continueChain(table: ActorTable, chain: Chain, claims: readonly number[], random: Random): number[] {
+export function continueChain(
+  table: ActorTable,
+  chain: Chain,
+  claims: readonly number[],
+  random: Random,
+): number[] {
   const result = [...claims];
   let register = claims.at(-1) ?? chain.start;
   for (let k = claims.length; k < chain.steps.length; k++) {

@@ -27,9 +27,16 @@ export function baseTable(seed: number, steps: number) {
   }
 }
 
-export async function makeModel(name: string, folder: string, tools: ModelTools, steps: number): Promise<void> {
+export async function makeModel(
+  name: string,
+  folder: string,
+  tools: ModelTools,
+  steps: number,
+): Promise<void> {
   if (name !== 'blank' && name !== 'base-actor') {
-    throw new Error(`the task "miniature" makes the models "task:blank" and "task:base-actor", not "task:${name}"`);
+    throw new Error(
+      `the task "miniature" makes the models "task:blank" and "task:base-actor", not "task:${name}"`,
+    );
   }
   const source = join(folder, 'source');
   await writeModelFolder(source, miniatureSize, Math.max(8, steps));
@@ -47,7 +54,11 @@ export async function makeModel(name: string, folder: string, tools: ModelTools,
   await model.save(folder, false);
 }
 
-async function demonstrate(model: Model, { seed, progress, signal }: ModelTools, steps: number): Promise<void> {
+async function demonstrate(
+  model: Model,
+  { seed, progress, signal }: ModelTools,
+  steps: number,
+): Promise<void> {
   const table = baseTable(seed, steps);
   for (let step = 0; step < STEPS; step++) {
     signal.throwIfAborted();

@@ -8,7 +8,12 @@ import { type Chain, chainPrompt, claimsText, drawChain, MODULUS, OPERATIONS } f
  * p(next | register, operation), each averaged over `contexts` random chains and positions. Only for one operation per step: with more, the registers in between
  * are never written.
  */
-export async function measureTable(probe: ActorProbe, seed: number, steps: number, contexts: number): Promise<ActorTable> {
+export async function measureTable(
+  probe: ActorProbe,
+  seed: number,
+  steps: number,
+  contexts: number,
+): Promise<ActorTable> {
   const prompts: string[] = [];
   const completions: string[] = [];
   for (let cell = 0; cell < CELLS; cell++) {
@@ -38,7 +43,12 @@ export async function measureTable(probe: ActorProbe, seed: number, steps: numbe
 }
 
 /** A random chain in which step k applies the cell's operation to the cell's register (as claimed). */
-function contextFor(cell: number, k: number, steps: number, random: Random): { chain: Chain; claims: number[] } {
+function contextFor(
+  cell: number,
+  k: number,
+  steps: number,
+  random: Random,
+): { chain: Chain; claims: number[] } {
   const register = cell % MODULUS;
   const operation = OPERATIONS[Math.floor(cell / MODULUS)]!;
   const drawn = drawChain(random, steps, 1);

@@ -47,13 +47,25 @@ export async function writeModelFolder(folder: string, size: ModelSize, labels: 
     truncation: null,
     padding: null,
     added_tokens: [
-      { id: 0, content: '<pad>', single_word: false, lstrip: false, rstrip: false, normalized: false, special: true },
+      {
+        id: 0,
+        content: '<pad>',
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: true,
+      },
     ],
     normalizer: null,
     pre_tokenizer: { type: 'WhitespaceSplit' },
     post_processor: null,
     decoder: null,
-    model: { type: 'WordLevel', vocab: Object.fromEntries(words.map((word, i) => [word, i])), unk_token: '<pad>' },
+    model: {
+      type: 'WordLevel',
+      vocab: Object.fromEntries(words.map((word, i) => [word, i])),
+      unk_token: '<pad>',
+    },
   };
   const tokenizerConfig = {
     tokenizer_class: 'PreTrainedTokenizerFast',
@@ -62,7 +74,8 @@ export async function writeModelFolder(folder: string, size: ModelSize, labels: 
     model_max_length: 256,
   };
   await mkdir(folder, { recursive: true });
-  const write = (name: string, content: unknown) => writeFile(join(folder, name), `${JSON.stringify(content, null, 2)}\n`);
+  const write = (name: string, content: unknown) =>
+    writeFile(join(folder, name), `${JSON.stringify(content, null, 2)}\n`);
   await write('config.json', config);
   await write('tokenizer.json', tokenizer);
   await write('tokenizer_config.json', tokenizerConfig);

@@ -55,7 +55,10 @@ export function oracleTrace(
       actor: rollout.actor,
     },
     rationale: rationaleOf(rollout.chain, claims),
-    score: scores === 'exact' ? Math.round(10 * value) : guess(rollout.actor.successRate!, rollout.chain, claims, random),
+    score:
+      scores === 'exact'
+        ? Math.round(10 * value)
+        : guess(rollout.actor.successRate!, rollout.chain, claims, random),
     observed: rollout.reward,
   };
 }

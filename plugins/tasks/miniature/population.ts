@@ -15,7 +15,12 @@ export interface SyntheticActor {
   readonly success: number;
 }
 
-export function makePopulation(seed: number, split: 'train' | 'heldout', count: number, steps: number): SyntheticActor[] {
+export function makePopulation(
+  seed: number,
+  split: 'train' | 'heldout',
+  count: number,
+  steps: number,
+): SyntheticActor[] {
   return Array.from({ length: count }, (_, i) => {
     const random = new Random(deriveSeed(seed, `miniature/actors/${split}`, i));
     const target = 0.05 + (0.93 * (i + random.uniform())) / count;
