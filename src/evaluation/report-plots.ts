@@ -102,6 +102,7 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
 export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const joint = lines.filter((line) => line.stage === 'joint');
   const evaluations = joint.filter((line) => line.type === 'evaluation');
+  const closed = joint.filter((line) => metric(line, 'gate/fell_back_to_group_mean') === 1).length;
   const value = (label: string, name: string, colour: Series['colour'], dashed: boolean): Series => ({
     label,
     colour,
@@ -128,7 +129,10 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const gap: Plot = {
     title: 'Stage 3: value of right and wrong responses',
     caption:
-      'Mean value (0 to 1) that credit used before the first segment (dashed) and before the last one (solid), of responses that turned out right and wrong; the gap between the solid lines is what the critic saw while reading.',
+      'Mean value (0 to 1) that credit used before the first segment (dashed) and before the last one (solid), of responses that turned out right and wrong' +
+      (closed === 0
+        ? '.'
+        : `; in ${closed} iterations the gate put the group mean in the critic’s place, and first and last are alike.`),
     x: 'iteration',
     y: 'value',
     share: false,

@@ -1,0 +1,5 @@
+import { writeReport } from '../evaluation/report.ts';
+
+export async function reportCommand(folder: string): Promise<void> {
+  console.log(await writeReport(folder));
+}

@@ -1,0 +1,101 @@
+/** The page of a demo: one HTML file with its figures, plots and a handful of responses, which needs nothing but itself. */
+import { existsSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { type RecordedTrajectory, readMetrics, readTrajectories } from '../runs/read.ts';
+import {
+  conditions,
+  criticRows,
+  type DemoSummary,
+  outcomeRows,
+  summarizeDemo,
+  verdict,
+} from './demo-summary.ts';
+import { type Page, renderPage } from './report-page.ts';
+import {
+  isRight,
+  jointPlots,
+  type Plot,
+  pretrainingPlots,
+  segmentPlot,
+  successPlots,
+} from './report-plots.ts';
+
+/**
+ * Reads a demo's folder (its runs `critic`, `genac` and, unless it was left out, `group-mean`) and writes `report.html` into it.
+ *
+ * @returns the page's path
+ */
+export async function writeReport(folder: string): Promise<string> {
+  if (!existsSync(join(folder, 'demo.json')))
+    throw new Error(
+      `${folder} is no demo's folder (it has no demo.json): name one that \`genac demo\` wrote`,
+    );
+  const summary = await summarizeDemo(folder);
+  if (summary.genac.length === 0)
+    throw new Error(
+      `${folder} holds no joint training with GenAC (genac/metrics.jsonl): run the demo to its end`,
+    );
+  const trajectories = readTrajectories(join(folder, 'genac'));
+  const along = segmentPlot(trajectories);
+  const stage3: Plot[] = [...jointPlots(readMetrics(join(folder, 'genac'))), ...(along ? [along] : [])];
+  const page = renderPage({
+    title: headlineOf(summary),
+    headline: [conditions(summary), ...verdict(summary).split('\n')],
+    tables: [
+      { title: 'Success, and what it costs', rows: outcomeRows(summary) },
+      { title: 'Error of the critic against exact values', rows: criticRows(summary) },
+    ],
+    sections: [
+      { title: 'The actor', plots: successPlots(summary.genac, summary.groupMean) },
+      {
+        title: 'The critic, before it meets the actor',
+        plots: pretrainingPlots(readMetrics(join(folder, 'critic'))),
+      },
+      { title: 'The critic, beside the actor', plots: stage3 },
+    ],
+    responses: chooseResponses(trajectories),
+    plotLibrary: plotLibrary(),
+  });
+  const path = resolve(folder, 'report.html');
+  await writeFile(path, page);
+  return path;
+}
+
+function headlineOf({ genac, groupMean }: DemoSummary): string {
+  const change = (points: DemoSummary['genac']) =>
+    `from ${(100 * points[0]!.success).toFixed(0)}% to ${(100 * points.at(-1)!.success).toFixed(0)}%`;
+  const other = groupMean.length > 0 ? `; with the group mean (GRPO) ${change(groupMean)}` : '';
+  return `GenAC: the actor’s held-out success went ${change(genac)}${other}`;
+}
+
+/** The first right and wrong response of each third of the iterations, and the two that surprised the critic most. Never the same one twice. */
+export function chooseResponses(trajectories: readonly RecordedTrajectory[]): Page['responses'] {
+  const whole = trajectories.filter((t) => t.segments.length > 0);
+  const count = Math.max(0, ...whole.map((t) => t.iteration)) + 1;
+  const chosen: { why: string; trajectory: RecordedTrajectory }[] = [];
+  const add = (why: string, candidates: readonly RecordedTrajectory[]) => {
+    const trajectory = candidates.find((t) => chosen.every((c) => c.trajectory !== t));
+    if (trajectory) chosen.push({ why, trajectory });
+  };
+  ['early', 'middle', 'late'].forEach((when, third) => {
+    const of = whole.filter((t) => Math.floor((3 * t.iteration) / count) === third);
+    add(when, of.filter(isRight));
+    add(
+      when,
+      of.filter((t) => !isRight(t)),
+    );
+  });
+  const last = (t: RecordedTrajectory) => t.segments.at(-1)!.value;
+  const byValue = [...whole].sort((a, b) => last(a) - last(b));
+  add('the lowest value before a right ending', byValue.filter(isRight));
+  add('the highest value before a wrong ending', byValue.filter((t) => !isRight(t)).reverse());
+  return chosen;
+}
+
+function plotLibrary(): Page['plotLibrary'] {
+  const require = createRequire(import.meta.url);
+  const read = (file: string) => readFileSync(require.resolve(`uplot/dist/${file}`), 'utf8');
+  return { script: read('uPlot.iife.min.js'), style: read('uPlot.min.css') };
+}
