@@ -9,6 +9,8 @@ export interface Page {
   readonly headline: readonly string[];
   readonly tables: readonly { readonly title: string; readonly rows: readonly (readonly string[])[] }[];
   readonly sections: readonly { readonly title: string; readonly plots: readonly Plot[] }[];
+  /** How to read the responses. */
+  readonly notation: string;
   readonly responses: readonly { readonly why: string; readonly trajectory: RecordedTrajectory }[];
   readonly plotLibrary: { readonly script: string; readonly style: string };
 }
@@ -41,7 +43,7 @@ export function renderPage(page: Page): string {
 ${page.headline.map((text) => `<p>${escapeHtml(text)}</p>`).join('\n')}
 <div class="tables">${page.tables.map(({ title, rows }) => `<section><h2>${escapeHtml(title)}</h2>${tableOf(rows)}</section>`).join('\n')}</div>
 ${page.sections.map(({ title, plots: own }) => `<h2>${escapeHtml(title)}</h2>\n<div class="plots">${own.map((plot) => figureOf(plot, plots.indexOf(plot))).join('\n')}</div>`).join('\n')}
-${responsesOf(page.responses)}
+${responsesOf(page)}
 </main>
 <script>${page.plotLibrary.script}</script>
 <script>const plots = ${scriptJson(plots.map(drawable))};
@@ -84,31 +86,34 @@ function drawable({ x, y, share, series }: Plot) {
   };
 }
 
-function responsesOf(responses: Page['responses']): string {
+function responsesOf({ responses, notation }: Page): string {
   if (responses.length === 0) return '';
   return `<h2>What the critic wrote</h2>
 <p>The first right and the first wrong response recorded in each third of stage 3, then the two on which the critic was furthest off before the last segment. Each row is a segment of the response: the critic’s value before it (0 to 1), the advantage that the actor was given for it, and the critic’s words.</p>
+<p>${escapeHtml(notation)}</p>
 ${responses.map(responseOf).join('\n')}`;
 }
 
 function responseOf({ why, trajectory }: Page['responses'][number]): string {
   const outcome = isRight(trajectory) ? 'right' : 'wrong';
+  const replaced = trajectory.segments.find((s) => Math.abs(s.used_value - s.value) > 1e-9);
+  const gate = replaced
+    ? `<p class="soft">In this iteration the gate put the group mean, ${replaced.used_value.toFixed(2)}, in the place of these values.</p>`
+    : '';
   return `<article class="response"><h3><span class="mark ${outcome}">${outcome}</span> ${escapeHtml(why)}, iteration ${trajectory.iteration}</h3>
 <p class="problem">${escapeHtml(promptOf(trajectory.prompt))}</p>
-<div class="segment head"><span>segment</span><span>value before it</span><span class="advantage">advantage</span><span class="rationale">the critic’s words</span></div>
+${gate}<div class="segment head"><span>segment</span><span>value before it</span><span class="advantage">advantage</span><span class="rationale">the critic’s words</span></div>
 ${trajectory.segments.map(segmentOf).join('\n')}</article>`;
 }
 
 /** A prompt may be a list of messages. */
 const promptOf = (prompt: unknown): string => (typeof prompt === 'string' ? prompt : JSON.stringify(prompt));
 
-function segmentOf(segment: RecordedSegment): string {
-  const { text, value, used_value: used, advantage, parsed, rationale } = segment;
-  const sign = advantage > 0 ? 'right' : advantage < 0 ? 'wrong' : 'soft';
-  const shown = `${advantage > 0 ? '+' : advantage < 0 ? '−' : ''}${Math.abs(advantage).toFixed(2)}`;
-  const replaced = Math.abs(used - value) > 1e-9 ? ` (credit used the group mean, ${used.toFixed(2)})` : '';
-  const words = `${parsed === 'ok' ? rationale : `no valid score: a stand-in is the value. ${rationale}`}${replaced}`;
-  return `<div class="segment"><span class="text">${escapeHtml(text.trim())}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${sign}">${shown}</span><span class="rationale">${escapeHtml(words)}</span></div>`;
+function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegment): string {
+  const rounded = Math.round(100 * advantage) / 100;
+  const [sign, look] = rounded > 0 ? ['+', 'right'] : rounded < 0 ? ['−', 'wrong'] : ['', 'soft'];
+  const words = parsed === 'ok' ? rationale : `[no valid score; a stand-in is the value] ${rationale}`;
+  return `<div class="segment"><span class="text">${escapeHtml(text.trim())}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span class="rationale">${escapeHtml(words)}</span></div>`;
 }
 
 /** Runs in the page: draws every plot with uPlot, again whenever its width or the colour scheme changes. */

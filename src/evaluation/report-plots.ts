@@ -132,7 +132,7 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
       'Mean value (0 to 1) that credit used before the first segment (dashed) and before the last one (solid), of responses that turned out right and wrong' +
       (closed === 0
         ? '.'
-        : `; in ${closed} iterations the gate put the group mean in the critic’s place, and first and last are alike.`),
+        : `; in ${closed} ${closed === 1 ? 'iteration' : 'iterations'} the gate put the group mean in the critic’s place, and first and last are alike.`),
     x: 'iteration',
     y: 'value',
     share: false,

@@ -29,6 +29,7 @@ table.figures thead th { color: var(--soft); vertical-align: bottom; }
 figure, .response { margin: 0; padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 8px; min-width: 0; }
 figcaption { font-size: .9rem; margin-top: .4rem; }
 .plot { width: 100%; min-height: 270px; }
+.plot .u-legend th { font-weight: 500; }
 .plot .u-legend { font-size: .85rem; text-align: left; margin: .25rem 0 0; }
 .plot .u-legend .u-series > * { padding: 2px 3px; }
 .plot .u-select { background: color-mix(in srgb, var(--grey) 25%, transparent); }

@@ -22,6 +22,10 @@ import {
   successPlots,
 } from './report-plots.ts';
 
+const notation =
+  'The task is a chain of steps on a register modulo 7. In “5 | a +1 | b -1 | >” the register starts at 5; a right response is “a 6 b 5 .”: after each label the register, of which ' +
+  'the last decides. The critic replays each step: label, operation, true register, the response’s claim, Y or N; then how many steps are left.';
+
 /**
  * Reads a demo's folder (its runs `critic`, `genac` and, unless it was left out, `group-mean`) and writes `report.html` into it.
  *
@@ -55,6 +59,7 @@ export async function writeReport(folder: string): Promise<string> {
       },
       { title: 'The critic, beside the actor', plots: stage3 },
     ],
+    notation,
     responses: chooseResponses(trajectories),
     plotLibrary: plotLibrary(),
   });

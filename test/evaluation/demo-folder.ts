@@ -1,0 +1,137 @@
+/** A demo's folder in small, written by hand: two evaluations of each joint run, three responses. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+
+const root = mkdtempSync(join(tmpdir(), 'genac-demo-'));
+afterAll(() => rmSync(root, { recursive: true }));
+
+type Line = Record<string, unknown>;
+
+const lines = (all: readonly Line[]) => all.map((line) => `${JSON.stringify(line)}\n`).join('');
+const at = (type: string, stage: string, iteration: number, seconds: number, metrics: Line): Line => ({
+  type,
+  stage,
+  iteration,
+  seconds,
+  ...metrics,
+});
+
+export const critic: readonly Line[] = [
+  at('evaluation', 'critic-sft', 50, 5, { 'critic/rationale_loss': 0.5 }),
+  at('evaluation', 'critic-sft', 100, 9, { 'critic/mse': 0.09, 'critic/mse_of_mean': 0.16 }),
+  at('evaluation', 'critic-rl', 0, 9.5, { 'critic/mse': 0.09, 'critic/mse_of_mean': 0.16 }),
+  at('evaluation', 'critic-rl', 10, 15, { 'critic/mse': 0.04, 'critic/mse_of_mean': 0.16 }),
+  at('evaluation', 'critic-rl', 20, 20, { 'critic/mse': 0.05, 'critic/mse_of_mean': 0.16 }),
+];
+
+const iteration = (n: number, seconds: number, metrics: Line): Line =>
+  at('iteration', 'joint', n, seconds, metrics);
+const evaluation = (n: number, seconds: number, success: number, mse?: number): Line =>
+  at('evaluation', 'joint', n, seconds, {
+    'evaluation/success': success,
+    ...(mse !== undefined && { 'critic/mse': mse, 'critic/mse_of_mean': 2 * mse }),
+  });
+
+/** 1000 + 3000 actor tokens, of which half lies nearest to the evaluation at 1000; 6000 critic tokens. */
+export const genac: readonly Line[] = [
+  at('evaluation', 'joint', 0, 1, { 'gate/mse': 0.03, 'gate/mse_of_mean': 0.06 }),
+  evaluation(0, 2, 0.2, 0.03),
+  iteration(0, 3, {
+    num_tokens: 1000,
+    'critic/tokens': 2000,
+    'value/last_right': 0.6,
+    'value/last_wrong': 0.3,
+    'gate/fell_back_to_group_mean': 1,
+  }),
+  evaluation(1, 4, 0.4, 0.02),
+  iteration(1, 6, {
+    num_tokens: 3000,
+    'critic/tokens': 4000,
+    'value/last_right': 0.8,
+    'value/last_wrong': 0.1,
+  }),
+  evaluation(2, 7, 0.75, 0.01),
+];
+
+/** 1000 + 1000 + 2000 actor tokens: half is exactly the evaluation at 2000. */
+export const groupMean: readonly Line[] = [
+  evaluation(0, 1, 0.2),
+  iteration(0, 2, { num_tokens: 1000 }),
+  evaluation(1, 2.5, 0.25),
+  iteration(1, 3, { num_tokens: 1000 }),
+  evaluation(2, 3.5, 0.3),
+  iteration(2, 4, { num_tokens: 2000 }),
+  evaluation(3, 5, 0.5),
+];
+
+const segment = (text: string, value: number, advantage: number, rationale: string, used = value): Line => ({
+  text,
+  tokens: 2,
+  value,
+  used_value: used,
+  advantage,
+  parsed: 'ok',
+  rationale,
+});
+
+export const trajectories: readonly Line[] = [
+  {
+    iteration: 0,
+    problem: 'p0',
+    prompt: '1 | a +1 | >',
+    response: 'a 3</script><script>alert(1)</script>',
+    reward: 0,
+    segments: [
+      segment('a 3</script><script>alert(1)</script>', 0.9, -0.5, 'a +1 2 3 N <b>left</b> & "0"', 0.5),
+    ],
+  },
+  {
+    iteration: 1,
+    problem: 'p1',
+    prompt: '2 | a +1 | b +1 | >',
+    response: 'a 3 b 4 .',
+    reward: 1,
+    segments: [segment('a 3', 0.6, 0.2, 'left 2'), segment(' b 4 .', 0.8, 0.2, 'a +1 3 3 Y left 1')],
+  },
+  {
+    iteration: 1,
+    problem: 'p2',
+    prompt: '2 | a +1 | b +1 | >',
+    response: 'a 3 b 5 .',
+    reward: 1,
+    segments: [segment('a 3', 0.4, 0.6, 'left 2'), segment(' b 5 .', 0.2, 0.8, 'a +1 3 3 Y left 1')],
+  },
+];
+
+export interface DemoParts {
+  readonly demo?: Line | null;
+  readonly critic?: readonly Line[] | null;
+  readonly genac?: readonly Line[] | null;
+  readonly groupMean?: readonly Line[] | null;
+}
+
+/** null leaves a part out. */
+export function writeDemo(parts: DemoParts = {}): string {
+  const folder = mkdtempSync(join(root, 'demo-'));
+  const demo = parts.demo === undefined ? { seed: 3, seconds: 61.4 } : parts.demo;
+  if (demo) writeFileSync(join(folder, 'demo.json'), JSON.stringify(demo));
+  const runs = {
+    critic: parts.critic ?? critic,
+    genac: parts.genac ?? genac,
+    'group-mean': parts.groupMean ?? groupMean,
+  };
+  const left = {
+    critic: parts.critic === null,
+    genac: parts.genac === null,
+    'group-mean': parts.groupMean === null,
+  };
+  for (const name of ['critic', 'genac', 'group-mean'] as const) {
+    if (left[name]) continue;
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, 'metrics.jsonl'), lines(runs[name]));
+  }
+  if (!left.genac) writeFileSync(join(folder, 'genac', 'trajectories.jsonl'), lines(trajectories));
+  return folder;
+}
