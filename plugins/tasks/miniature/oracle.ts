@@ -40,8 +40,8 @@ export function oracleTrace(
 ): OracleTrace {
   const rollout = syntheticRollout(actors, seed, 'oracle', index, steps, 0.5);
   const random = new Random(deriveSeed(seed, 'miniature/oracle-score', index));
-  // From its own first step on, or from inside the perturbed stretch: then the outcome still belongs to the edited response, as the oracle sees it.
-  const k = random.integer(steps);
+  // Half of the traces are of the longest prefix: there each sequence holds the most steps to learn to judge from.
+  const k = random.uniform() < 0.5 ? steps - 1 : random.integer(steps);
   const claims = rollout.claims.slice(0, k);
   const value = exactValue(rollout.table, rollout.chain, claims);
   return {

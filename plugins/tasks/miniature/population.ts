@@ -6,7 +6,15 @@ import { deriveSeed, Random } from '../../../src/math/random.ts';
 import type { LoggedRollout } from '../../../src/task.ts';
 import type { ActorProfile } from '../../../src/types.ts';
 import { type ActorTable, continueChain, successRate, tableForSuccess } from './actors.ts';
-import { type Chain, chainProblem, chainReward, claimsText, drawChain, MODULUS } from './chains.ts';
+import {
+  type Chain,
+  chainProblem,
+  chainReward,
+  claimsText,
+  drawChain,
+  MODULUS,
+  registers,
+} from './chains.ts';
 
 export interface SyntheticActor {
   readonly name: string;
@@ -45,8 +53,8 @@ export interface SyntheticRollout extends LoggedRollout {
 }
 
 /**
- * A rollout of a synthetic actor. `perturb`: up to a random step each claim is a random register with probability 1/2, and the actor goes on from there;
- * else a critic learns to copy claims instead of judging them.
+ * A rollout of a synthetic actor. `perturb`: the probability that up to a random step each claim is, at the toss of a coin, a random register or the right one, and
+ * the actor goes on from there. Else a critic learns to copy claims instead of computing, and to repeat its last verdict instead of comparing.
  */
 export function syntheticRollout(
   actors: readonly SyntheticActor[],
@@ -62,13 +70,10 @@ export function syntheticRollout(
   const actorProfile = profileOf(actor, random);
   let claims: number[] = [];
   if (random.uniform() < perturb) {
-    const until = random.integer(steps + 1);
-    for (let k = 0; k < until; k++) {
-      claims =
-        random.uniform() < 0.5
-          ? [...claims, random.integer(MODULUS)]
-          : continueChain(actor.table, { ...chain, steps: chain.steps.slice(0, k + 1) }, claims, random);
-    }
+    const until = 1 + random.integer(steps);
+    claims = registers(chain)
+      .slice(0, until)
+      .map((register) => (random.uniform() < 0.5 ? random.integer(MODULUS) : register));
   }
   const perturbed = claims.length;
   claims = continueChain(actor.table, chain, claims, random);

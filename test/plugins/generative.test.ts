@@ -1,0 +1,143 @@
+/** The generative critic on a real worker: a small model that stage 1 taught to write scores. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import generative from '../../plugins/critics/generative.ts';
+import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
+import miniature from '../../plugins/tasks/miniature.ts';
+import type { Critic } from '../../src/critic.ts';
+import type { Task } from '../../src/task.ts';
+import type { State } from '../../src/types.ts';
+import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+import { Model } from '../../src/workers/model.ts';
+import { criticConformance } from '../conformance/critic.ts';
+
+let workers: WorkerGroup;
+let task: Task;
+let blank: string;
+let taught: string;
+
+async function make(model: string, changes: object = {}): Promise<Critic> {
+  const options = generative.options.parse({
+    model,
+    thinking: false,
+    max_new_tokens: 6,
+    completions_per_state: 2,
+    baseline: 'leave-one-out',
+    ...changes,
+  });
+  return generative.create(options, {
+    seed: 0,
+    format: task.criticFormat!,
+    loadModel: ({ model: source, dtype, lora, optimizer }) =>
+      Model.load(workers.get('critic'), 'critic', {
+        source,
+        kind: 'causal',
+        initialization: 'pretrained',
+        seed: 0,
+        device: 'cpu',
+        dtype,
+        lora,
+        optimizer,
+      }),
+  });
+}
+
+beforeAll(async () => {
+  workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
+  task = await miniature.create({ steps: 8, actors: 4, oracle: 'noisy' });
+  const folder = mkdtempSync(join(tmpdir(), 'genac-generative-'));
+  blank = join(folder, 'blank');
+  await makeModel(
+    'blank',
+    blank,
+    { worker: workers.get('critic'), seed: 0, progress: () => {}, signal: new AbortController().signal },
+    8,
+  );
+  const critic = await make(blank);
+  for (let step = 0; step < 40; step++) {
+    await critic.imitate!(task.oracleTraces!(0, step * 32, 32), { learningRate: 5e-3, maxGradNorm: 1 });
+  }
+  taught = join(folder, 'taught');
+  await critic.save!(taught, false);
+}, 120_000);
+afterAll(() => workers?.close());
+
+const problem = {
+  id: 'p',
+  prompt: '4 | a -2 | b -3 | c -3 | d -3 | e +6 | f *6 | g -6 | h +5 | >',
+  columns: {},
+};
+criticConformance('generative', {
+  make: () => make(taught),
+  problems: [problem, { ...problem, id: 'q', prompt: (problem.prompt as string).replace('4', '5') }],
+  responses: ['', 'a 2', 'a 2 b 6'],
+});
+
+const stateOf = (i: number, successRate: number | null): State => ({
+  id: `s${i}`,
+  problem,
+  response: '',
+  index: 0,
+  group: i,
+  trajectory: null,
+  actor: { name: 'a', parameters: 85_000, successRate },
+});
+
+describe('generative', () => {
+  it('learns from outcomes what the value is', async () => {
+    const critic = await make(taught, { completions_per_state: 4 });
+    const states = Array.from({ length: 32 }, (_, i) => stateOf(i, 0.5));
+    const mean = async () => {
+      const valuations = await critic.value(states, { purpose: 'test', iteration: 0 });
+      return valuations.reduce((sum, { value }) => sum + value, 0) / states.length;
+    };
+    const before = await mean();
+    for (let i = 0; i < 25; i++) {
+      const valuations = await critic.value(states, { purpose: 'learn', iteration: i });
+      const outcomes = states.map((state, j) => ({
+        state,
+        valuation: valuations[j]!,
+        rewards: [j % 10 === 0 ? 1 : 0],
+      }));
+      await critic.learn!(outcomes, { learningRate: 2e-3, maxGradNorm: 1 });
+    }
+    const after = await mean();
+    expect(Math.abs(after - 0.125)).toBeLessThan(0.6 * Math.abs(before - 0.125));
+  });
+
+  it('averages what its completions say, and keeps each of them', async () => {
+    const [valuation] = await (await make(taught, { completions_per_state: 6 })).value([stateOf(0, 0.5)], {
+      purpose: 'test',
+      iteration: 1,
+    });
+    const scores = valuation!.completions.map(({ score }) => score).filter((score) => score !== null);
+    expect(valuation!.completions).toHaveLength(6);
+    expect(valuation!.value).toBeCloseTo(scores.reduce((a, b) => a + b, 0) / scores.length / 10, 12);
+  });
+
+  it('says what stands in for a malformed answer: the option, the success rate, or 0.5', async () => {
+    const value = async (changes: object, rate: number | null) => {
+      const [valuation] = await (await make(blank, { max_new_tokens: 1, ...changes })).value(
+        [stateOf(0, rate)],
+        { purpose: 'test', iteration: 0 },
+      );
+      return [valuation!.parsed, valuation!.value];
+    };
+    expect(await value({ malformed_value: 0.3 }, 0.8)).toEqual(['malformed', 0.3]);
+    expect(await value({}, 0.8)).toEqual(['malformed', 0.8]);
+    expect(await value({}, null)).toEqual(['malformed', 0.5]);
+  });
+
+  it('trains the very tokens that it sampled', async () => {
+    const critic = await make(taught);
+    const [valuation] = await critic.value([stateOf(0, 0.5)], { purpose: 'test', iteration: 2 });
+    const { promptIds, completionIds, text } = valuation!.completions[0]!;
+    // 47 words, one token each: the prompt's words, and the completion's, its end included.
+    expect(promptIds).toHaveLength(
+      'size 1 rate 5 0 | '.split(' ').length - 1 + (problem.prompt as string).split(' ').length + 1,
+    );
+    expect(completionIds).toHaveLength(text.split(' ').length);
+  });
+});

@@ -1,0 +1,110 @@
+/** Faults that a model's client must notice, put in by a worker that answers wrongly. */
+import { describe, expect, it } from 'vitest';
+import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
+import { Model } from '../../src/workers/model.ts';
+import type { Worker } from '../../src/workers/worker.ts';
+
+const loaded = {
+  parameters: 1,
+  trainable_parameters: 1,
+  device: 'cpu',
+  dtype: 'float32',
+  vocabulary_size: 9,
+  eos_token_id: 1,
+  context_length: 8,
+  has_chat_template: false,
+  step: 0,
+  version: 0,
+};
+
+/** A model whose worker gives these answers, and what it was asked. */
+async function modelWith(answers: Record<string, { result: object; tensors?: Tensors }>) {
+  const asked: { operation: string; args: unknown; tensors: Tensors }[] = [];
+  const request = async (operation: string, args: unknown, options: { tensors?: Tensors } = {}) => {
+    asked.push({ operation, args, tensors: options.tensors ?? {} });
+    const answer = operation === 'load_model' ? { result: loaded } : answers[operation]!;
+    return { seconds: 0, tensors: {}, ...answer };
+  };
+  const worker = { name: 'w', request } as unknown as Worker;
+  const model = await Model.load(worker, 'actor', {
+    source: 's',
+    kind: 'causal',
+    initialization: 'pretrained',
+    seed: 0,
+    device: 'cpu',
+    dtype: 'float32',
+    lora: null,
+    optimizer: null,
+  });
+  return { model, asked };
+}
+
+const step = (update_norm: number) => ({ step: { result: { step: 1, grad_norm: 0.5, update_norm } } });
+
+describe('Model', () => {
+  it('fails where a gradient moved no weight', async () => {
+    const { model } = await modelWith(step(0));
+    await expect(model.optimize(1e-3, 1)).rejects.toThrow(
+      'step 1 had a gradient of norm 0.5 and a learning rate of 0.001, but no weight moved',
+    );
+    const { model: good } = await modelWith(step(1e-4));
+    await expect(good.optimize(1e-3, 1)).resolves.toMatchObject({ step: 1 });
+  });
+
+  it('fails where another version is served than was trained', async () => {
+    const { model } = await modelWith({ ...step(1e-4), publish: { result: { version: 0, digest: 'x' } } });
+    await model.optimize(1e-3, 1);
+    await expect(model.publish()).rejects.toThrow('version 0 is served, but 1 was trained');
+  });
+
+  it('puts each value beside its token, and nothing beside a prompt', async () => {
+    const { model, asked } = await modelWith({
+      accumulate: { result: { accumulations: 1, statistics: {} } },
+    });
+    const sequences = [
+      { promptIds: Int32Array.of(1, 2), completionIds: Int32Array.of(3, 4, 5) },
+      { promptIds: Int32Array.of(6), completionIds: Int32Array.of(7) },
+    ];
+    const stream = { kind: 'pg', coefficient: 1, clip_low: 0.2, clip_high: 0.2 } as const;
+    await model.accumulate(
+      sequences,
+      [Uint8Array.of(1, 0, 1), null],
+      [{ stream, tensors: { advantages: [[10, 20, 30], 40] } }],
+      3,
+    );
+    const { tensors } = asked.at(-1)!;
+    const numbers = (name: string) => [...(tensors[name]!.data as Int32Array | Float32Array)];
+    expect(numbers('ids')).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(numbers('cu_seqlens')).toEqual([0, 5, 7]);
+    expect(numbers('mask')).toEqual([0, 0, 1, 0, 1, 0, 1]);
+    expect(numbers('pg.advantages')).toEqual([0, 0, 10, 20, 30, 0, 40]);
+    await expect(
+      model.accumulate(sequences, null, [{ stream, tensors: { advantages: [[1], 1] } }], 1),
+    ).rejects.toThrow('sequence 0 has 3 tokens but 1 values');
+  });
+
+  it('refuses an answer whose offsets do not fit its tokens', async () => {
+    const cu = {
+      prompt_ids: tensor(Int32Array.of(1)),
+      prompt_cu_seqlens: tensor(Int32Array.of(0, 1)),
+      completion_ids: tensor(Int32Array.of(5, 6)),
+      completion_cu_seqlens: tensor(Int32Array.of(0, 3)),
+    };
+    const { model } = await modelWith({
+      sample: { result: { texts: ['x'], finish_reasons: ['length'], version: 0 }, tensors: cu },
+    });
+    const request = {
+      prompts: ['p'],
+      completionsPerPrompt: 1,
+      seed: () => [1, 2] as const,
+      max_new_tokens: 3,
+      temperature: 1,
+      top_p: null,
+      top_k: null,
+      stop_strings: [],
+    };
+    await expect(model.sample(request)).rejects.toThrow(
+      'no tensor "completion_ids" that fits "completion_cu_seqlens"',
+    );
+  });
+});
