@@ -37,7 +37,7 @@ export interface RunOptions {
   readonly workers?: WorkerGroup;
 }
 
-/** Starts a run. Iterate it for typed events; `stop()` ends it cleanly. A bad config rejects `finished`, and throws at the first `for await`. */
+/** Starts a run. Iterate it for typed events; `stop()` ends it cleanly. A bad config throws at once. */
 export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
   const events = new EventStream();
   let stopping = false;

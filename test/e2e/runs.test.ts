@@ -324,6 +324,36 @@ describe('a run', () => {
     await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow(scratch);
   });
 
+  it('ends loudly when a worker dies, naming it; the last checkpoint stays whole', async () => {
+    const own = await startWorkers({
+      workers: [
+        { name: 'actor', threads: 1 },
+        { name: 'critic', threads: 1 },
+      ],
+    });
+    try {
+      const config = learning('killed', {
+        joint: { iterations: 500, learning_rate: 1e-3 },
+        checkpoints: { every: 1 },
+      });
+      const dying = startRun(config, { workers: own, base: root });
+      const watch = async () => {
+        for await (const event of dying) {
+          if (event.type === 'checkpoint') process.kill(own.pid('critic')!, 'SIGKILL');
+        }
+      };
+      await expect(watch()).rejects.toThrow(/worker critic/);
+      await expect(dying.finished).rejects.toMatchObject({ code: 'worker_lost' });
+      const folder = join(scratch, 'killed', 'checkpoints');
+      const whole = readdirSync(folder).filter((name) => !name.endsWith('.unfinished'));
+      expect(whole.length).toBeGreaterThan(0);
+      for (const name of whole)
+        expect(await readCheckpoint(join(folder, name))).toMatchObject({ stage: 'joint' });
+    } finally {
+      await own.close();
+    }
+  }, 60_000);
+
   it('ends with a checkpoint on Ctrl-C, and leaves no process behind', async () => {
     const config = join(scratch, 'interrupt.yaml');
     const { stages: s, ...rest } = small('interrupted', {
