@@ -49,7 +49,8 @@ details .scroll { max-height: 18rem; overflow-y: auto; }
 .advantage { font-variant-numeric: tabular-nums; text-align: right; font-size: .88rem; }
 .rationale { color: var(--soft); }
 @media (max-width: 40rem) {
-  .segment { grid-template-columns: 1fr 7rem 4rem; }
+  .segment { grid-template-columns: 1fr 6.5rem 5rem; }
+  .segment.head .rationale { display: none; }
   .segment .rationale { grid-column: 1 / -1; }
 }
 `;

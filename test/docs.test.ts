@@ -1,0 +1,42 @@
+/** What the documents say of the code is there: links, names of tests, snippets. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const read = (path: string) => readFileSync(join(root, path), 'utf8');
+const documents = [
+  'README.md',
+  'CHANGELOG.md',
+  ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
+];
+
+describe.each(documents)('%s', (document) => {
+  it('has links that lead somewhere', () => {
+    const links = [...read(document).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map((match) => match[1]!);
+    expect(links.filter((link) => !existsSync(join(root, dirname(document), link)))).toEqual([]);
+  });
+});
+
+it('README’s TypeScript is in the examples, word for word, which are type-checked', () => {
+  const snippets = [...read('README.md').matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1]!);
+  expect(snippets.length).toBeGreaterThan(0);
+  const examples = readdirSync(join(root, 'examples')).map((name) => read(`examples/${name}`));
+  for (const snippet of snippets) expect(examples.some((text) => text.includes(snippet))).toBe(true);
+});
+
+it('the paper’s map names tests that exist', () => {
+  const named = [
+    ...read('docs/paper-map.md').matchAll(
+      /\]\(\.\.\/((?:test|python_bridge\/tests)\/[^)]+)\): ((?:\*[^*]+\*(?:, )?)+)/g,
+    ),
+  ];
+  const missing = named.flatMap(([, path, names]) =>
+    [...names!.matchAll(/\*([^*]+)\*/g)]
+      .map((match) => match[1]!)
+      .filter((name) => !read(path!).includes(name)),
+  );
+  expect(named.length).toBeGreaterThan(20);
+  expect(missing).toEqual([]);
+});
