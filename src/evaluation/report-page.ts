@@ -89,7 +89,7 @@ function drawable({ x, y, share, series }: Plot) {
 function responsesOf({ responses, notation }: Page): string {
   if (responses.length === 0) return '';
   return `<h2>What the critic wrote</h2>
-<p>The first right and the first wrong response recorded in each third of stage 3, then the two on which the critic was furthest off before the last segment. Each row is a segment of the response: the critic’s value before it (0 to 1), the advantage that the actor was given for it, and the critic’s words.</p>
+<p>The first right and the first wrong response recorded in each third of stage 3, then the two on which the critic was furthest off before the last segment. Each row is a segment of the response: the critic’s value before it (0 to 1), the advantage that the actor was given for it (before scaling), and the critic’s words.</p>
 <p>${escapeHtml(notation)}</p>
 ${responses.map(responseOf).join('\n')}`;
 }

@@ -24,10 +24,14 @@ export interface Plot {
 }
 
 export function successPlots(genac: readonly Point[], groupMean: readonly Point[]): Plot[] {
-  const against = (x: 'iteration' | 'actorTokens'): Series[] => [
-    { label: 'GenAC', colour: 'blue', points: genac.map((p) => [p[x], p.success]) },
-    { label: 'group mean (GRPO)', colour: 'orange', points: groupMean.map((p) => [p[x], p.success]) },
-  ];
+  const runs = [
+    { label: 'GenAC', colour: 'blue', points: genac },
+    { label: 'group mean (GRPO)', colour: 'orange', points: groupMean },
+  ] as const;
+  const against = (x: 'iteration' | 'actorTokens') =>
+    runs
+      .filter(({ points }) => points.length > 0)
+      .map((run): Series => ({ ...run, points: run.points.map((p) => [p[x], p.success]) }));
   const common = { y: 'held-out success', share: true };
   return [
     {
