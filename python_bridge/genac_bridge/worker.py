@@ -10,7 +10,7 @@ import sys
 
 from .compute import OperationsLike
 from .link import Link
-from .orphan import die_with_parent, watch_stdin
+from .orphan import die_with_parent, kill_group_with_parent, watch_stdin
 
 
 def make_operations(target: str) -> OperationsLike:
@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: link.end(143, "SIGTERM"))
     signal.signal(signal.SIGINT, lambda *_: link.end(130, "interrupted"))
     if options.parent is not None:
+        kill_group_with_parent()
         watch_stdin(lambda: link.end(5, "the controller is gone"))
     code = link.run()
     sys.stdout.flush()

@@ -20,7 +20,7 @@ export interface ChildOptions {
 const living = new Set<Child>();
 
 // `exit` comes after process.exit(), an uncaught exception and the end of work. A signal that nobody handles skips it: then the workers see their stdin
-// end and, on Linux, are killed by the kernel.
+// end, on Linux they are killed by the kernel, and a shell in each worker's group kills the rest of the group (`orphan.py`).
 process.on('exit', () => {
   for (const child of living) child.killGroup('SIGKILL');
 });
