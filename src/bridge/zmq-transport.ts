@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Router } from 'zeromq';
 import { type CurveServer, guardWithCurve } from './curve.ts';
 import { BridgeError, reasonOf } from './errors.ts';
+import { folderPrefix, removeLeftovers } from './leftovers.ts';
 import type { Transport, TransportHandlers } from './transport.ts';
 
 export interface ZmqOptions {
@@ -26,12 +27,14 @@ const PING_MS = 2_000;
 const PING_TIMEOUT_MS = 10_000;
 
 /**
- * Binds `ipc://` in a folder of mode 0700 that is removed on close, and `tcp` if it is given. Throws `BridgeError` (`refused`) for TCP beyond loopback
+ * Binds `ipc://` in a folder of mode 0700 that is removed on close (those of killed processes: by the next that binds), and `tcp` if it is given. Throws `BridgeError` (`refused`) for TCP beyond loopback
  * without CURVE keys, and for an address that can't be bound.
  */
 export async function bindZmq(options: ZmqOptions): Promise<Transport> {
   if (options.tcp !== undefined) refuseUnprotected(options.tcp, options.curve);
-  const folder = await mkdtemp(join(shortTemporaryFolder(), 'genac-'));
+  const parent = shortTemporaryFolder();
+  await removeLeftovers(parent);
+  const folder = await mkdtemp(join(parent, folderPrefix));
   const router = new Router({
     mandatory: true,
     handover: true,
@@ -127,7 +130,7 @@ class ZmqTransport implements Transport {
 
 function shortTemporaryFolder(): string {
   const folder = tmpdir();
-  return folder.length + '/genac-xxxxxx/socket'.length <= LONGEST_SOCKET_PATH ? folder : '/tmp';
+  return folder.length + `/${folderPrefix}xxxxxx/socket`.length <= LONGEST_SOCKET_PATH ? folder : '/tmp';
 }
 
 function refuseUnprotected(endpoint: string, curve: CurveServer | undefined): void {

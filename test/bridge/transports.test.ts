@@ -1,8 +1,12 @@
-import { existsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Dealer } from 'zeromq';
 import { curveKeys } from '../../src/bridge/curve.ts';
+import { removeLeftovers } from '../../src/bridge/leftovers.ts';
 import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
 import { bindZmq } from '../../src/bridge/zmq-transport.ts';
 import { type TestPeer, transportConformance } from './transport-conformance.ts';
@@ -69,6 +73,30 @@ describe('endpoints', () => {
     'udp://x',
   ])('refuses %s without keys', async (tcp) => {
     await expect(bindZmq({ tcp, maxMessageBytes })).rejects.toMatchObject({ code: 'refused' });
+  });
+
+  test('folders of killed processes are removed; those that are young, in use or of the living are not', async () => {
+    const parent = mkdtempSync(join(tmpdir(), 'genac-leftovers-'));
+    const dead = spawnSync('true').pid;
+    const names = [
+      `genac-${dead}-oldone`,
+      `genac-${dead}-in-use`,
+      `genac-${dead}-inuse1`,
+      `genac-${dead}-young1`,
+      `genac-${process.pid}-living`,
+      'genac-logs-aaaaaa',
+    ];
+    for (const name of names) mkdirSync(join(parent, name));
+    const server = createServer().listen(join(parent, `genac-${dead}-inuse1`, 'socket'));
+    await new Promise((resolve) => server.once('listening', resolve));
+    for (const name of names) if (!name.endsWith('young1')) utimesSync(join(parent, name), 0, 0);
+    try {
+      await removeLeftovers(parent);
+      expect(readdirSync(parent).sort()).toEqual(names.slice(1).sort());
+    } finally {
+      server.close();
+      rmSync(parent, { recursive: true });
+    }
   });
 
   test('a port that is taken is refused in words', async () => {
