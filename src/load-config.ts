@@ -86,14 +86,10 @@ function withoutEffect(config: Config): string[] {
   if (config.actor === null && config.stages.includes('joint')) {
     problems.push('actor: joint training needs one; name its model');
   }
-  const workers = [
-    config.actor?.worker,
-    ...(typeof config.critic === 'string' ? [] : [config.critic.worker]),
-  ];
-  for (const worker of workers) {
-    if (typeof worker === 'string' && !(worker in config.workers)) {
-      problems.push(`workers: has no "${worker}" (it has ${Object.keys(config.workers).join(', ')})`);
-    }
+  if (config.actor && !(config.actor.worker in config.workers)) {
+    problems.push(
+      `workers: has no "${config.actor.worker}" (it has ${Object.keys(config.workers).join(', ')})`,
+    );
   }
   return problems;
 }

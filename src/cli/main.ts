@@ -1,7 +1,13 @@
 /** The command line: one file for each command. */
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config-error.ts';
+
+/** Seeds are integers from 0 on. */
+function seedOf(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('a seed is a whole number, 0 or more.');
+}
 
 const program = new Command('genac')
   .description('Generative Actor-Critic: reinforcement learning with a critic that reasons in words')
@@ -13,7 +19,7 @@ program
   .description('run a config: the stages that it names')
   .argument('<config>', 'YAML file; see examples/miniature.yaml for every option')
   .option('--folder <folder>', 'write the run here instead of where the config says')
-  .option('--seed <seed>', 'another seed', Number)
+  .option('--seed <seed>', 'another seed', seedOf)
   .action(async (path: string, options: { folder?: string; seed?: number }) => {
     const { trainCommand } = await import('./train.ts');
     await trainCommand(path, options);
@@ -25,7 +31,7 @@ program
     'the whole method on the embedded default: base actor, three stages, and the group mean beside it',
   )
   .option('--folder <folder>', 'where to write', 'runs/demo')
-  .option('--seed <seed>', 'seed', Number, 0)
+  .option('--seed <seed>', 'seed', seedOf, 0)
   .action(async (options: { folder: string; seed: number }) => {
     const { demoCommand } = await import('./demo.ts');
     await demoCommand(options);

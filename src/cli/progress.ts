@@ -71,7 +71,9 @@ export async function* showProgress(
       case 'evaluation': {
         if (!seen) break;
         const tokens =
-          event.type === 'iteration' ? (event.metrics.num_tokens ?? event.metrics['critic/tokens'] ?? 0) : 0;
+          event.type === 'iteration'
+            ? (event.metrics['actor/tokens'] ?? event.metrics['critic/tokens'] ?? 0)
+            : 0;
         seen = {
           ...seen,
           iteration: event.iteration + (event.type === 'iteration' ? 1 : 0),

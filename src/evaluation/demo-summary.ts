@@ -67,7 +67,7 @@ export function pointsOf(lines: readonly MetricsLine[]): Point[] {
   const points: Point[] = [];
   for (const line of lines) {
     if (line.stage !== 'joint') continue;
-    if (line.type === 'iteration') actorTokens += metric(line, 'num_tokens') ?? 0;
+    if (line.type === 'iteration') actorTokens += metric(line, 'actor/tokens') ?? 0;
     const success = metric(line, 'evaluation/success');
     if (line.type !== 'evaluation' || success === null) continue;
     points.push({
@@ -83,8 +83,12 @@ export function pointsOf(lines: readonly MetricsLine[]): Point[] {
 
 /** The evaluation nearest to a share of the budget. */
 export function at(points: readonly Point[], share: number): Point | undefined {
-  const budget = share * (points.at(-1)?.actorTokens ?? 0);
-  return [...points].sort((a, b) => Math.abs(a.actorTokens - budget) - Math.abs(b.actorTokens - budget))[0];
+  return nearest(points, share * (points.at(-1)?.actorTokens ?? 0));
+}
+
+/** The evaluation nearest to a number of actor tokens. */
+function nearest(points: readonly Point[], tokens: number): Point | undefined {
+  return [...points].sort((a, b) => Math.abs(a.actorTokens - tokens) - Math.abs(b.actorTokens - tokens))[0];
 }
 
 const sum = (lines: readonly MetricsLine[], name: string) =>
@@ -144,9 +148,9 @@ export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
 /** Where GenAC is ahead and where it is behind, from the figures. */
 export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary): string {
   const half = at(genac, 0.5);
-  const other = at(groupMean, 0.5);
   const last = genac.at(-1);
-  const otherLast = groupMean.at(-1);
+  const other = nearest(groupMean, half?.actorTokens ?? 0);
+  const otherLast = nearest(groupMean, last?.actorTokens ?? 0);
   if (!half || !other || !last || !otherLast) return 'There is no group mean to compare with.';
   const points = (a: number, b: number) => `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
   return [
@@ -156,7 +160,8 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
   ].join('\n');
 }
 
-const thousands = (n: number | undefined) => (n === undefined ? '-' : `${(n / 1000).toFixed(0)}k`);
+const thousands = (n: number | undefined) =>
+  n === undefined ? '-' : n < 1e6 ? `${(n / 1e3).toFixed(0)}k` : `${(n / 1e6).toFixed(2)}M`;
 
 function table(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));

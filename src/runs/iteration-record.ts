@@ -1,6 +1,7 @@
 /** What is kept of a joint iteration: its metrics, and a few trajectories with every valuation. */
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
 import { mean, meanSquaredError } from '../math/statistics.ts';
+import { promptText } from '../text/critic-prompt.ts';
 import type { Training } from '../training.ts';
 import type { RewardedTrajectory } from '../types.ts';
 import type { Metrics } from './events.ts';
@@ -19,7 +20,7 @@ export function rolloutMetrics(
   const malformed = outcomes.filter(({ valuation }) => valuation.parsed === 'malformed').length;
   return {
     reward: mean(trajectories.map((t) => t.reward)),
-    num_tokens: lengths.reduce((sum, n) => sum + n, 0),
+    'actor/tokens': lengths.reduce((sum, n) => sum + n, 0),
     'completions/mean_length': mean(lengths),
     'completions/clipped_ratio': mean(trajectories.map((t) => (t.finishReason === 'length' ? 1 : 0))),
     success_rate: successRate,
@@ -66,7 +67,7 @@ export function recordTrajectories(
     training.folder.recordTrajectory({
       iteration,
       problem: trajectory.problem.id,
-      prompt: trajectory.problem.prompt as string,
+      prompt: promptText(trajectory.problem.prompt),
       response: trajectory.text,
       reward: trajectory.reward,
       finish_reason: trajectory.finishReason,

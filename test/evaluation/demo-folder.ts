@@ -39,7 +39,7 @@ export const genac: readonly Line[] = [
   at('evaluation', 'joint', 0, 1, { 'gate/mse': 0.03, 'gate/mse_of_mean': 0.06 }),
   evaluation(0, 2, 0.2, 0.03),
   iteration(0, 3, {
-    num_tokens: 1000,
+    'actor/tokens': 1000,
     'critic/tokens': 2000,
     'value/last_right': 0.6,
     'value/last_wrong': 0.3,
@@ -47,7 +47,7 @@ export const genac: readonly Line[] = [
   }),
   evaluation(1, 4, 0.4, 0.02),
   iteration(1, 6, {
-    num_tokens: 3000,
+    'actor/tokens': 3000,
     'critic/tokens': 4000,
     'value/last_right': 0.8,
     'value/last_wrong': 0.1,
@@ -58,11 +58,11 @@ export const genac: readonly Line[] = [
 /** 1000 + 1000 + 2000 actor tokens: half is exactly the evaluation at 2000. */
 export const groupMean: readonly Line[] = [
   evaluation(0, 1, 0.2),
-  iteration(0, 2, { num_tokens: 1000 }),
+  iteration(0, 2, { 'actor/tokens': 1000 }),
   evaluation(1, 2.5, 0.25),
-  iteration(1, 3, { num_tokens: 1000 }),
+  iteration(1, 3, { 'actor/tokens': 1000 }),
   evaluation(2, 3.5, 0.3),
-  iteration(2, 4, { num_tokens: 2000 }),
+  iteration(2, 4, { 'actor/tokens': 2000 }),
   evaluation(3, 5, 0.5),
 ];
 

@@ -1,0 +1,51 @@
+/** The demo's runs: `examples/miniature.yaml` in three parts, so that actor and critic can be made side by side, and the group mean beside GenAC. */
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Config } from '../config.ts';
+import { checkConfig, loadConfigFile } from '../load-config.ts';
+
+export const recipe = fileURLToPath(new URL('../../examples/miniature.yaml', import.meta.url));
+
+export interface DemoPlan {
+  readonly seed: number;
+  readonly task: Config['task'];
+  /** Where the base actor is made. */
+  readonly baseActor: string;
+  /** Stages 1 and 2, on the task's own rollouts. */
+  readonly critic: Config;
+  /** GRPO from the base actor: the same problems, responses, iterations and optimizer; lambda = 1 and the group's deviation, as in GRPO. */
+  readonly groupMean: Config;
+  /** Stage 3 from the base actor and the critic's checkpoint. */
+  readonly genac: Config;
+}
+
+/** Throws a `ConfigError` before anything is touched. */
+export function planDemo(folder: string, seed: number): DemoPlan {
+  const { config } = loadConfigFile(recipe);
+  const { critic_sft, critic_rl, joint, stages: _stages, ...rest } = config;
+  const baseActor = join(folder, 'base-actor');
+  const actor = { ...config.actor!, model: baseActor };
+  const part = (name: string, changes: object) =>
+    checkConfig({ ...rest, seed, ...changes, folder: join(folder, name) } as Parameters<
+      typeof checkConfig
+    >[0]);
+  return {
+    seed,
+    task: config.task,
+    baseActor,
+    critic: part('critic', { stages: ['critic-sft', 'critic-rl'], actor: null, critic_sft, critic_rl }),
+    groupMean: part('group-mean', {
+      stages: ['joint'],
+      actor,
+      critic: 'group-mean',
+      credit: { ...config.credit, gamma: 1, lambda: 1, scale: 'group-std' },
+      joint: { iterations: joint.iterations, schedule: joint.schedule },
+    }),
+    genac: part('genac', {
+      stages: ['joint'],
+      actor,
+      joint,
+      start_from: join(folder, 'critic', 'checkpoints', 'critic-rl'),
+    }),
+  };
+}

@@ -1,0 +1,91 @@
+/** Loads what a run needs into its workers: the actor, its reference, the critic. */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Config } from './config.ts';
+import type { CriticPlugin } from './critic.ts';
+import type { Checkpoint } from './runs/checkpoint.ts';
+import type { RunEvent } from './runs/events.ts';
+import type { RunFolder } from './runs/folder.ts';
+import type { Task } from './task.ts';
+import { paperFormat } from './text/critic-prompt.ts';
+import type { Actor, Training } from './training.ts';
+import type { WorkerGroup } from './workers/local.ts';
+import { Model } from './workers/model.ts';
+
+export interface Preparation {
+  readonly config: Config;
+  readonly task: Task;
+  readonly plugin: CriticPlugin;
+  readonly criticOptions: unknown;
+  /** The checkpoint that the run starts from. */
+  readonly from: Checkpoint | null;
+  readonly folder: RunFolder;
+  readonly workers: WorkerGroup;
+  readonly emit: (event: RunEvent) => void;
+  /** Aborted by `stop()`. */
+  readonly signal: AbortSignal;
+}
+
+const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } as const;
+
+export async function prepareTraining(preparation: Preparation): Promise<Training> {
+  const { config, task, folder, workers, from, emit, signal } = preparation;
+  const { seed } = config;
+  const { actor, reference } = await loadActor(preparation);
+  const critic = await preparation.plugin.create(optionsFrom(preparation), {
+    seed,
+    format: task.criticFormat ?? paperFormat,
+    loadModel: async ({ model, worker, ...rest }) => {
+      const source = await sourceOf(preparation, model, worker);
+      return Model.load(workers.get(worker), 'critic', { ...common, seed, ...rest, source });
+    },
+  });
+  if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
+  return { config, task, critic, actor, reference, folder, emit, stopping: () => signal.aborted };
+}
+
+async function loadActor(preparation: Preparation): Promise<Pick<Training, 'actor' | 'reference'>> {
+  const { config, workers, from } = preparation;
+  if (!config.actor) return { actor: null, reference: null };
+  const { model: named, worker: name, dtype, lora, optimizer, kl } = config.actor;
+  const worker = workers.get(name);
+  const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
+    Model.load(worker, as, {
+      ...common,
+      seed: config.seed,
+      dtype,
+      source,
+      lora: trained ? lora : null,
+      optimizer: trained ? optimizer : null,
+    });
+  const initial = await sourceOf(preparation, named, name);
+  const actor: Actor = {
+    model: await load('actor', from?.actor ?? initial, config.actor),
+    options: config.actor,
+  };
+  // The KL is to the initial actor, also in a run that starts from a checkpoint.
+  return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
+}
+
+const takesModel = (options: unknown): options is { model: string } =>
+  typeof (options as { model?: unknown } | null)?.model === 'string';
+
+/** A critic that names a model takes that of the checkpoint instead. */
+function optionsFrom({ criticOptions, from }: Preparation): unknown {
+  return from?.critic && takesModel(criticOptions) ? { ...criticOptions, model: from.critic } : criticOptions;
+}
+
+/** A folder, a Hub name, or `task:NAME`, which the task makes once for the run. */
+async function sourceOf(preparation: Preparation, model: string, worker: string): Promise<string> {
+  const { config, task, folder, workers, emit, signal } = preparation;
+  if (!model.startsWith('task:')) return existsSync(resolve(model)) ? resolve(model) : model;
+  const name = model.slice('task:'.length);
+  const made = folder.models(name);
+  if (existsSync(join(made, 'config.json'))) return made;
+  if (!task.makeModel) throw new Error(`${model}: the task "${task.name}" makes no models of its own`);
+  emit({ type: 'message', text: `making ${model}` });
+  const progress = (share: number, words: string) =>
+    emit({ type: 'message', text: `making ${model}: ${Math.round(100 * share)}%, ${words}` });
+  await task.makeModel(name, made, { worker: workers.get(worker), seed: config.seed, progress, signal });
+  return made;
+}
