@@ -106,7 +106,7 @@ describe('synthetic actors', () => {
 
 describe('the oracle and the critic’s format', () => {
   it('replays, copies the claim, then judges', () => {
-    expect(rationaleOf(chain, [2, 4, 1, 0])).toBe('a -2 2 2 Y b -3 6 4 N c -3 3 1 N d -3 0 0 Y left 4');
+    expect(rationaleOf(chain, [2, 4, 1, 0])).toBe('4 4 Y a -2 2 2 Y b -3 6 4 N c -3 3 1 N d -3 0 0 Y left 4');
   });
 
   it('tells the profile with ICC, and nothing of it without', () => {

@@ -8,7 +8,10 @@ import { exactValue } from './actors.ts';
 import { apply, type Chain, claimsText, LABELS, registers } from './chains.ts';
 import { type SyntheticActor, syntheticRollout } from './population.ts';
 
-/** Per step so far: label, operations, true result, the actor's claim, verdict; then the steps left: `a -2 2 2 Y b -3 6 4 N left 6`. */
+/**
+ * The start, written as if it were a step (value, claim, verdict), so that every true result is computed from the one before it in the same way; then per step so far
+ * label, operations, true result, the actor's claim, verdict; then the steps left: `4 4 Y a -2 2 2 Y b -3 6 4 N left 6`.
+ */
 export function rationaleOf(chain: Chain, claims: readonly number[]): string {
   let register = chain.start;
   const steps = claims.map((claim, k) => {
@@ -16,7 +19,9 @@ export function rationaleOf(chain: Chain, claims: readonly number[]): string {
     register = operations.reduce(apply, register);
     return `${LABELS[k]} ${operations.join(' ')} ${register} ${claim} ${claim === register ? 'Y' : 'N'}`;
   });
-  return [...steps, `left ${chain.steps.length - claims.length}`].join(' ');
+  return [`${chain.start} ${chain.start} Y`, ...steps, `left ${chain.steps.length - claims.length}`].join(
+    ' ',
+  );
 }
 
 /**
