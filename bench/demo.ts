@@ -28,7 +28,10 @@ interface SeedFigures {
 }
 
 const { values } = parseArgs({
-  options: { seeds: { type: 'string', default: '0,1,2' }, folder: { type: 'string', default: 'runs/bench-demo' } },
+  options: {
+    seeds: { type: 'string', default: '0,1,2' },
+    folder: { type: 'string', default: 'runs/bench-demo' },
+  },
 });
 const seeds = values.seeds.split(',').map(Number);
 const { config: recipe } = loadConfigFile('examples/miniature.yaml');
@@ -46,34 +49,54 @@ console.log(page);
 async function measure(seed: number): Promise<SeedFigures> {
   const folder = join(values.folder, `seed-${seed}`);
   const demo = join(folder, 'demo');
-  const finished = existsSync(join(demo, 'demo.json')) && 'seconds' in JSON.parse(readFileSync(join(demo, 'demo.json'), 'utf8'));
+  const finished =
+    existsSync(join(demo, 'demo.json')) &&
+    'seconds' in JSON.parse(readFileSync(join(demo, 'demo.json'), 'utf8'));
   if (!finished && (await runDemo({ folder: demo, seed })) === null) throw new Error('stopped');
   const actor = { ...recipe.actor!, model: join(demo, 'base-actor') };
   const { critic_sft: _sft, critic_rl: _rl, joint, ...rest } = recipe;
   const { iterations, schedule } = joint;
-  const workers = await startWorkers({ workers: ['actor', 'critic', 'critic-without-icc'].map((name) => ({ name, threads: 1 })) });
+  const workers = await startWorkers({
+    workers: ['actor', 'critic', 'plain'].map((name) => ({ name, threads: 1 })),
+  });
   try {
     const go = async (name: string, input: Partial<ConfigInput>) => {
       await rm(join(folder, name), { recursive: true, force: true });
-      await startRun({ ...rest, ...input, seed, folder: join(folder, name) } as ConfigInput, { workers }).finished;
+      const config = { ...rest, ...input, seed, folder: join(folder, name) } as ConfigInput;
+      await startRun(config, { workers }).finished;
       return readMetrics(join(folder, name));
     };
-    const frozen = await go('frozen', {
-      stages: ['joint'],
-      actor,
-      start_from: join(demo, 'critic', 'checkpoints', 'critic-rl'),
-      joint: { iterations, schedule, critic: 'frozen' },
-    });
-    const critic = { ...(recipe.critic as object), use: 'generative', icc: false, worker: 'critic' };
     const { critic_sft, critic_rl } = recipe;
-    const plain = await go('without-icc', { stages: ['critic-sft', 'critic-rl'], actor: null, critic, critic_sft, critic_rl });
+    const [frozen, plain] = await Promise.all([
+      go('frozen', {
+        stages: ['joint'],
+        actor,
+        start_from: join(demo, 'critic', 'checkpoints', 'critic-rl'),
+        joint: { iterations, schedule, critic: 'frozen' },
+      }),
+      go('without-icc', {
+        stages: ['critic-sft', 'critic-rl'],
+        actor: null,
+        critic: { ...(recipe.critic as object), use: 'generative', icc: false, worker: 'plain' },
+        workers: { plain: {} },
+        critic_sft,
+        critic_rl,
+      }),
+    ]);
     const errors = (stage: string) =>
-      plain.flatMap((line) => (line.stage === stage && line.type === 'evaluation' ? [metric(line, 'critic/mse')] : [])).filter((e) => e !== null);
+      plain
+        .flatMap((line) =>
+          line.stage === stage && line.type === 'evaluation' ? [metric(line, 'critic/mse')] : [],
+        )
+        .filter((e) => e !== null);
     return {
       seed,
       demo: await summarizeDemo(demo),
       frozen: pointsOf(frozen),
-      withoutIcc: { afterStage1: errors('critic-sft').at(-1)!, afterStage2: Math.min(...errors('critic-rl')) },
+      withoutIcc: {
+        afterStage1: errors('critic-sft').at(-1)!,
+        afterStage2: Math.min(...errors('critic-rl')),
+      },
     };
   } finally {
     await workers.close();
@@ -83,15 +106,20 @@ async function measure(seed: number): Promise<SeedFigures> {
 function render(all: readonly SeedFigures[]): string {
   const row = (words: string, of: (figures: SeedFigures) => number | null | undefined, digits = 3) => {
     const each = all.map(of);
-    if (each.some((value) => value === null || value === undefined)) return `| ${words} | ${each.map(() => '-').join(' | ')} | - |`;
+    if (each.some((value) => value === null || value === undefined))
+      return `| ${words} | ${each.map(() => '-').join(' | ')} | - |`;
     const numbers = each as number[];
     const cells = [...numbers, median(numbers)].map((value) => value.toFixed(digits));
     return `| ${words} | ${cells.join(' | ')} |`;
   };
-  const head = (title: string) => [`| ${title} | ${all.map(({ seed }) => `seed ${seed}`).join(' | ')} | median |`, `|---|${all.map(() => '---|').join('')}---|`];
+  const head = (title: string) => [
+    `| ${title} | ${all.map(({ seed }) => `seed ${seed}`).join(' | ')} | median |`,
+    `|---|${all.map(() => '---|').join('')}---|`,
+  ];
   const success = (points: readonly Point[], share: number) => at(points, share)?.success;
   const shares = [0, 0.25, 0.5, 0.75, 1];
-  const named = (share: number) => (share === 0 ? 'at the start' : share === 1 ? 'at the end' : `at ${100 * share}% of the actor tokens`);
+  const named = (share: number) =>
+    share === 0 ? 'at the start' : share === 1 ? 'at the end' : `at ${100 * share}% of the actor tokens`;
   return [
     '# The demo, measured',
     '',
@@ -104,15 +132,28 @@ function render(all: readonly SeedFigures[]): string {
     row('best constant', ({ demo }) => demo.critic.mean, 4),
     row('after stage 1', ({ demo }) => demo.critic.afterStage1, 4),
     row('after stage 2', ({ demo }) => demo.critic.afterStage2, 4),
-    row('stage 2 below stage 1 by (%)', ({ demo }) => 100 * (1 - demo.critic.afterStage2 / demo.critic.afterStage1), 1),
+    row(
+      'stage 2 below stage 1 by (%)',
+      ({ demo }) => 100 * (1 - demo.critic.afterStage2 / demo.critic.afterStage1),
+      1,
+    ),
     row('after stage 1, without ICC', ({ withoutIcc }) => withoutIcc.afterStage1, 4),
     row('after stage 2, without ICC', ({ withoutIcc }) => withoutIcc.afterStage2, 4),
     '',
     ...head('actor success'),
     ...shares.map((share) => row(`GenAC, ${named(share)}`, ({ demo }) => success(demo.genac, share))),
-    ...shares.map((share) => row(`group mean (GRPO), ${named(share)}`, ({ demo }) => success(demo.groupMean, share))),
-    ...shares.slice(1).map((share) => row(`GenAC with a frozen critic, ${named(share)}`, ({ frozen }) => success(frozen, share))),
-    row('GenAC above the group mean at half of the tokens', ({ demo }) => success(demo.genac, 0.5)! - success(demo.groupMean, 0.5)!),
+    ...shares.map((share) =>
+      row(`group mean (GRPO), ${named(share)}`, ({ demo }) => success(demo.groupMean, share)),
+    ),
+    ...shares
+      .slice(1)
+      .map((share) =>
+        row(`GenAC with a frozen critic, ${named(share)}`, ({ frozen }) => success(frozen, share)),
+      ),
+    row(
+      'GenAC above the group mean at half of the tokens',
+      ({ demo }) => success(demo.genac, 0.5)! - success(demo.groupMean, 0.5)!,
+    ),
     '',
     ...head('critic, the actor at hand in stage 3'),
     ...shares.map((share) => row(`joint, ${named(share)}`, ({ demo }) => at(demo.genac, share)?.mse, 4)),

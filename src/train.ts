@@ -12,7 +12,7 @@ import { assignCredit } from './credit.ts';
 import { valuesOf } from './critic.ts';
 import { statesOfRollouts } from './evaluation/critic-error.ts';
 import { evaluate, evaluateCritic, knownSuccessRate, passGate } from './evaluation/held-out.ts';
-import { learningRate } from './math/learning-rate.ts';
+import { learningRate, plateauRate } from './math/learning-rate.ts';
 import { smoothSuccessRate } from './math/success-rate.ts';
 import { actorRollouts } from './rollouts.ts';
 import { recordTrajectories, rolloutMetrics } from './runs/iteration-record.ts';
@@ -30,26 +30,18 @@ export async function superviseCritic(training: Training, start: Standing): Prom
   const { train, heldOut } = traceSources(config, task, task.criticFormat ?? paperFormat);
   const stage = 'critic-sft';
   emit({ type: 'stage', stage, iterations: o.steps + o.cooldown, from: 0 });
-  const rate = { peak: o.learning_rate, decay: 'constant', warmup: o.warmup, final: 1 } as const;
-  const cooling = { peak: o.learning_rate, decay: 'linear', warmup: 0, final: o.final } as const;
   let coolFrom = o.steps;
   let step = 0;
   for (; step < coolFrom + o.cooldown && !training.stopping(); step++) {
     phase(training, stage, step, 'imitate');
-    const now =
-      step < coolFrom
-        ? learningRate(rate, step, o.steps)
-        : learningRate(cooling, step - coolFrom, o.cooldown);
-    const update = { learningRate: now, maxGradNorm: o.max_grad_norm };
+    const update = { learningRate: plateauRate(o, step, coolFrom), maxGradNorm: o.max_grad_norm };
     const metrics = await critic.imitate(train.take(o.batch), update);
+    const traces = prefixed('traces', { kept: train.kept, ...train.dropped });
     emit({
       type: 'iteration',
       stage,
       iteration: step,
-      metrics: {
-        ...prefixed('critic', metrics),
-        ...prefixed('traces', { kept: train.kept, ...train.dropped }),
-      },
+      metrics: { ...prefixed('critic', metrics), ...traces },
     });
     if (critic.rationaleLoss && (step + 1) % o.evaluate_every === 0) {
       const loss = await critic.rationaleLoss(heldOut);
@@ -58,11 +50,9 @@ export async function superviseCritic(training: Training, start: Standing): Prom
         coolFrom = step + 1;
     }
   }
-  const { dropped } = train;
-  emit({
-    type: 'message',
-    text: `stage 1: ${train.kept} traces kept, dropped ${dropped.disagrees} (disagree with the outcome) and ${dropped.unparsable} (unparsable)`,
-  });
+  const { kept, dropped } = train;
+  const causes = `dropped ${dropped.disagrees} (disagree with the outcome) and ${dropped.unparsable} (unparsable)`;
+  emit({ type: 'message', text: `stage 1: ${kept} traces kept, ${causes}` });
   await evaluateCritic(training, stage, step);
   return end(training, { ...start, stage, iteration: step });
 }
@@ -102,20 +92,15 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
       valuation: valuations[i]!,
       rewards: [value],
     }));
-    const update = {
-      learningRate: learningRate({ ...o, peak: o.learning_rate }, iteration, o.updates),
-      maxGradNorm: o.max_grad_norm,
-    };
-    const metrics = await critic.learn(outcomes, update);
+    const rate = learningRate({ ...o, peak: o.learning_rate }, iteration, o.updates);
+    const metrics = await critic.learn(outcomes, { learningRate: rate, maxGradNorm: o.max_grad_norm });
     emit({ type: 'iteration', stage, iteration, metrics: prefixed('critic', metrics) });
     if ((iteration + 1) % o.evaluate_every === 0 || iteration + 1 === o.updates)
       await keepBest(iteration + 1);
   }
   await critic.load?.(bestCriticFolder(folder));
-  emit({
-    type: 'message',
-    text: `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`,
-  });
+  const text = `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`;
+  emit({ type: 'message', text });
   return end(training, { stage, iteration, successRate });
 }
 
@@ -148,11 +133,8 @@ export async function trainJointly(training: Training, start: Standing): Promise
           ? critic.learn(assignment.outcomes, { learningRate: rate, maxGradNorm: o.max_grad_norm })
           : {},
     );
-    successRate = smoothSuccessRate(
-      successRate,
-      segmented.map((s) => s.trajectory.reward),
-      config.icc.momentum,
-    );
+    const rewards = segmented.map((s) => s.trajectory.reward);
+    successRate = smoothSuccessRate(successRate, rewards, config.icc.momentum);
     const metrics = {
       ...rolloutMetrics(segmented, assignment, successRate),
       ...actorMetrics,

@@ -19,3 +19,19 @@ export function learningRate(schedule: LearningRateSchedule, step: number, total
   const share = decay === 'linear' ? 1 - progress : 0.5 * (1 + Math.cos(Math.PI * progress));
   return peak * (final + (1 - final) * share);
 }
+
+/** A plateau whose end is decided on the way: warm-up, constant, then a linear fall to `final` of the rate within `cooldown` steps. */
+export interface PlateauSchedule {
+  readonly learning_rate: number;
+  readonly warmup: number;
+  readonly cooldown: number;
+  readonly final: number;
+}
+
+/** @param coolFrom the step (0-based) with which the fall begins */
+export function plateauRate(schedule: PlateauSchedule, step: number, coolFrom: number): number {
+  const { learning_rate: peak, warmup, cooldown, final } = schedule;
+  return step < coolFrom
+    ? learningRate({ peak, decay: 'constant', warmup, final: 1 }, step, coolFrom)
+    : learningRate({ peak, decay: 'linear', warmup: 0, final }, step - coolFrom, cooldown);
+}

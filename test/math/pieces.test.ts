@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { learningRate } from '../../src/math/learning-rate.ts';
+import { learningRate, plateauRate } from '../../src/math/learning-rate.ts';
 import { deriveSeed, Random, sequenceSeeds } from '../../src/math/random.ts';
 import { explainedVariance, meanSquaredError, median, variance } from '../../src/math/statistics.ts';
 import { smoothSuccessRate } from '../../src/math/success-rate.ts';
@@ -23,6 +23,14 @@ describe('learningRate', () => {
   });
   it('is half way down at the middle of a cosine', () => {
     expect(learningRate({ ...schedule, decay: 'cosine' }, 2 + 5, 13)).toBeCloseTo(0.1 + 0.9 * 0.5, 12);
+  });
+});
+
+describe('plateauRate', () => {
+  it('warms up, stays, and falls from where it is told', () => {
+    const schedule = { learning_rate: 1, warmup: 2, cooldown: 3, final: 0.5 };
+    const rates = Array.from({ length: 7 }, (_, step) => plateauRate(schedule, step, 4));
+    expect(rates).toEqual([0.5, 1, 1, 1, 1, 0.75, 0.5]);
   });
 });
 

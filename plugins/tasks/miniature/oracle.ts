@@ -45,8 +45,7 @@ export function oracleTrace(
 ): OracleTrace {
   const rollout = syntheticRollout(actors, seed, 'oracle', index, steps, 0.5);
   const random = new Random(deriveSeed(seed, 'miniature/oracle-score', index));
-  // Half of the traces are of the longest prefix: there each sequence holds the most steps to learn to judge from.
-  const k = random.uniform() < 0.5 ? steps - 1 : random.integer(steps);
+  const k = random.integer(steps);
   const claims = rollout.claims.slice(0, k);
   const value = exactValue(rollout.table, rollout.chain, claims);
   return {
