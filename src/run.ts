@@ -1,5 +1,6 @@
 /** A run, from a config to its end: workers, models, stages, folder, events. */
 import { resolve } from 'node:path';
+import packageJson from '../package.json' with { type: 'json' };
 import type { Config, ConfigInput, StageName } from './config.ts';
 import { ConfigError } from './config-error.ts';
 import { checkConfig } from './load-config.ts';
@@ -78,7 +79,12 @@ async function go(
   const workers = options.workers ?? (await start(config, wanted, folder));
   try {
     const versions = workers.all.map((worker) => [worker.name, worker.ready.versions]);
-    await folder.writeVersions({ node: process.version, workers: Object.fromEntries(versions) });
+    await folder.writeVersions({
+      genac: packageJson.version,
+      node: process.version,
+      platform: `${process.platform} ${process.arch}`,
+      workers: Object.fromEntries(versions),
+    });
     const parts = { config, task, plugin, criticOptions, from, folder, workers, emit, signal };
     const training = await prepareTraining(parts);
     let standing: Standing = {

@@ -1,7 +1,7 @@
 /** Whole runs, with real workers and real (small) models. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -283,6 +283,28 @@ describe('a run', () => {
     });
     expect(await stopAtSuccess(0, own)).toMatchObject({ reason: 'stopped' });
   }, 120_000);
+
+  it('starts from README’s script (examples/watch.ts)', async () => {
+    const cwd = mkdtempSync(join(tmpdir(), 'genac-watch-'));
+    symlinkSync(join(root, 'examples'), join(cwd, 'examples'));
+    symlinkSync(join(root, 'node_modules'), join(cwd, 'node_modules'));
+    const script = join(root, 'examples/watch.ts');
+    const child = spawn(process.execPath, ['--import', 'tsx', script], {
+      cwd,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let text = '';
+    child.stderr.on('data', (data: Buffer) => {
+      text += data;
+    });
+    const ended = new Promise((resolve) => child.on('exit', resolve));
+    const log = join(cwd, 'runs/watched/logs/actor.log');
+    while (!existsSync(log) && child.exitCode === null)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(text).toBe('');
+    child.kill('SIGKILL');
+    await ended;
+  }, 60_000);
 
   it('uses a task and a critic of one’s own (examples/my-task.ts, my-critic.ts)', async () => {
     const config = small('own', {
