@@ -3,7 +3,7 @@ import { type Critic, valuesOf } from '../critic.ts';
 import { deriveSeed, Random } from '../math/random.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { actorRollouts } from '../rollouts.ts';
-import type { LoggedRollout, ReferenceState } from '../task.ts';
+import type { ActorProbe, LoggedRollout, ReferenceState } from '../task.ts';
 import { actorOf, type Training } from '../training.ts';
 
 export interface CriticError {
@@ -74,36 +74,33 @@ export async function heldOutStates(training: Training): Promise<readonly Refere
   return statesOfRollouts(rollouts, config.seed, 'heldout', 0);
 }
 
-/**
- * Held-out states of the actor as it is now: what the critic must be good at in joint training. With exact values where the task can know them,
- * else with outcomes.
- */
-export async function currentStates(
+/** Rollouts of the actor as it is now on held-out problems, the same ones each time. */
+export function currentRollouts(
   training: Training,
   successRate: number | null,
   iteration: number,
-): Promise<{ references: readonly ReferenceState[]; rewards: readonly number[] }> {
+): Promise<LoggedRollout[]> {
+  const { problems, responses } = training.config.evaluation;
+  const purpose = `evaluation/${iteration}`;
+  return actorRollouts(training, 'heldout', 0, problems, responses, purpose, successRate);
+}
+
+/**
+ * States of these rollouts: what the critic must be good at in joint training. With exact values where the task can know them, else with outcomes.
+ */
+export async function currentStates(
+  training: Training,
+  rollouts: readonly LoggedRollout[],
+  iteration: number,
+): Promise<readonly ReferenceState[]> {
   const { task, config } = training;
   const { model: actor } = actorOf(training);
-  const { problems, responses, states } = config.evaluation;
-  const rollouts = await actorRollouts(
-    training,
-    'heldout',
-    0,
-    problems,
-    responses,
-    `evaluation/${iteration}`,
-    successRate,
-  );
-  const rewards = rollouts.map(({ reward }) => reward);
-  const repeated = Array.from({ length: states }, (_, i) => rollouts[i % rollouts.length]!);
+  const repeated = Array.from({ length: config.evaluation.states }, (_, i) => rollouts[i % rollouts.length]!);
   const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);
-  if (!task.exactValues) return { references, rewards };
-  const exact = await task.exactValues(
-    {
-      logprobs: async (prompts, completions) => actor.logprobs(await actor.tokenize(prompts, completions)),
-    },
-    config.seed,
-  );
-  return { references: references.map(({ state }) => ({ state, value: exact(state) })), rewards };
+  if (!task.exactValues) return references;
+  const probe: ActorProbe = {
+    logprobs: async (prompts, completions) => actor.logprobs(await actor.tokenize(prompts, completions)),
+  };
+  const exact = await task.exactValues(probe, config.seed);
+  return references.map(({ state }) => ({ state, value: exact(state) }));
 }

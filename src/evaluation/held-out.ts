@@ -1,10 +1,9 @@
 /** Held-out figures between iterations, and the gate before joint training. */
-
 import { mean } from '../math/statistics.ts';
 import { actorRollouts } from '../rollouts.ts';
 import type { Standing, Training } from '../training.ts';
 import { phase, prefixed } from '../training.ts';
-import { criticError, currentStates, heldOutStates } from './critic-error.ts';
+import { criticError, currentRollouts, currentStates, heldOutStates } from './critic-error.ts';
 
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */
 export async function knownSuccessRate(
@@ -36,12 +35,14 @@ export async function evaluate(
   successRate: number | null,
 ): Promise<void> {
   phase(training, 'joint', iteration, 'evaluate');
-  const { references, rewards } = await currentStates(training, successRate, iteration);
+  const { critic } = training;
+  const rollouts = await currentRollouts(training, successRate, iteration);
   const error =
-    training.critic.needs === 'states'
-      ? await criticError(training.critic, references, 'evaluation', iteration)
+    critic.needs === 'states'
+      ? await criticError(critic, await currentStates(training, rollouts, iteration), 'evaluation', iteration)
       : {};
-  const metrics = { 'evaluation/success': mean(rewards), ...prefixed('critic', { ...error }) };
+  const success = mean(rollouts.map(({ reward }) => reward));
+  const metrics = { 'evaluation/success': success, ...prefixed('critic', { ...error }) };
   training.emit({ type: 'evaluation', stage: 'joint', iteration, metrics });
 }
 
@@ -49,7 +50,8 @@ export async function evaluate(
 export async function passGate(training: Training, successRate: number | null): Promise<void> {
   const gate = training.config.gates.joint;
   if (!gate || training.critic.needs === 'outcomes') return;
-  const { references } = await currentStates(training, successRate, 0);
+  const rollouts = await currentRollouts(training, successRate, 0);
+  const references = await currentStates(training, rollouts, 0);
   const { mse, mse_of_mean, parse_rate } = await criticError(training.critic, references, 'gate', 0);
   training.emit({
     type: 'evaluation',
