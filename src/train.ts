@@ -142,7 +142,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
       seconds_per_iteration: (performance.now() - began) / 1000,
     };
     emit({ type: 'iteration', stage, iteration, metrics });
-    recordTrajectories(training, segmented, assignment, iteration);
+    recordTrajectories(training.folder, config.sampling.record, segmented, assignment, iteration);
     if (isDue(config.checkpoints.every, iteration + 1))
       await checkpoint(training, { stage, iteration: iteration + 1, successRate }, false);
   }

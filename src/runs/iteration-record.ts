@@ -2,9 +2,9 @@
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
 import { mean, meanSquaredError } from '../math/statistics.ts';
 import { promptText } from '../text/critic-prompt.ts';
-import type { Training } from '../training.ts';
 import type { RewardedTrajectory } from '../types.ts';
 import type { Metrics } from './events.ts';
+import type { RunFolder } from './folder.ts';
 
 type Segmented = readonly SegmentedTrajectory<RewardedTrajectory>[];
 
@@ -55,16 +55,18 @@ function valueMetrics(segmented: Segmented, { credits }: CreditAssignment): Metr
   return metrics;
 }
 
+/** Writes the first `count` trajectories of an iteration to the run folder. */
 export function recordTrajectories(
-  training: Training,
+  folder: RunFolder,
+  count: number,
   segmented: Segmented,
   assignment: CreditAssignment,
   iteration: number,
 ): void {
   const valuations = new Map(assignment.outcomes.map((o) => [o.state.id, o.valuation]));
-  segmented.slice(0, training.config.sampling.record).forEach(({ trajectory, segments, states }, i) => {
+  segmented.slice(0, count).forEach(({ trajectory, segments, states }, i) => {
     const credit = assignment.credits[i]!;
-    training.folder.recordTrajectory({
+    folder.recordTrajectory({
       iteration,
       problem: trajectory.problem.id,
       prompt: promptText(trajectory.problem.prompt),
