@@ -51,7 +51,9 @@ async function create(o: Options, { seed, format, loadModel }: CriticEnvironment
   const tokenizeTraces = (traces: readonly OracleTrace[]) =>
     model.tokenize(
       traces.map(({ state }) => promptOf(state)),
-      traces.map((trace) => writeTrace(o.thinking ? trace.rationale : '', trace.score, format)),
+      traces.map(({ rationale, score, state }) =>
+        writeTrace(o.thinking ? rationale : '', score, format, o.icc ? state.actor : null),
+      ),
       format.appendEos,
     );
 

@@ -49,6 +49,7 @@ export default defineTask({
           `${header(profile)}${promptText(state.problem.prompt)} ${plain(state.response)}?`,
         score: { open: '#', close: '.' },
         appendEos: false,
+        recall: rateWords,
       },
       oracleTraces: (seed, from, count) =>
         Array.from({ length: count }, (_, i) =>
@@ -83,13 +84,18 @@ export default defineTask({
   },
 });
 
-/** `size 1 rate 1 8 | `: the size's class (tenths of a million parameters, at least 1) and the success rate in two digits. */
+/** `size 1 rate 1 8 | `: the size's class (tenths of a million parameters, at least 1) and the success rate. */
 function header(profile: ActorProfile | null): string {
   if (profile === null) return '';
   const size = Math.min(9, Math.max(1, Math.round(profile.parameters / 1e5)));
-  if (profile.successRate === null) return `size ${size} rate | `;
-  const percent = Math.min(99, Math.round(100 * profile.successRate));
-  return `size ${size} rate ${Math.floor(percent / 10)} ${percent % 10} | `;
+  return `size ${size} ${rateWords(profile)} | `;
+}
+
+/** `rate 1 8`: a success rate of .18 in two digits; `rate` alone where it is not known. */
+function rateWords({ successRate }: ActorProfile): string {
+  if (successRate === null) return 'rate';
+  const percent = Math.min(99, Math.round(100 * successRate));
+  return `rate ${Math.floor(percent / 10)} ${percent % 10}`;
 }
 
 /** The critic's marks can't be forged from inside a response: any word that an honest response does not have is shown as `.`. */

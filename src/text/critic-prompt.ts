@@ -11,6 +11,8 @@ export interface CriticFormat {
   readonly score: ScoreFormat;
   /** Does an end-of-sequence token follow the score? False where the score's own `close` ends the sequence. */
   readonly appendEos: boolean;
+  /** Words that restate the actor's profile between a trace's rationale and its score. Absent: the rationale speaks for itself. */
+  recall?(profile: ActorProfile): string;
 }
 
 /** Tags that enclose what others wrote. A response that contains them can't close its own part: their `<` is replaced by `‹`. */
@@ -89,14 +91,24 @@ export const paperFormat: CriticFormat = {
   appendEos: true,
 };
 
-/** A critic's completion as it should be: what stage 1 imitates. `parseScore` reads it back. */
+/**
+ * A critic's completion as it should be: what stage 1 imitates. `parseScore` reads it back.
+ *
+ * @param rationale empty: the critic answers with the score alone
+ * @param profile what ICC told of the actor; null: ICC is off
+ */
 export function writeTrace(
   rationale: string,
   score: number,
-  { score: { open, close } }: CriticFormat,
+  format: CriticFormat,
+  profile: ActorProfile | null = null,
 ): string {
-  const tag = open.startsWith('<') ? `${open}${score}${close}` : `${open} ${score} ${close}`;
-  return rationale === '' ? tag : `${rationale}${open.startsWith('<') ? '\n' : ' '}${tag}`;
+  const { open, close } = format.score;
+  const isTag = open.startsWith('<');
+  const tag = isTag ? `${open}${score}${close}` : `${open} ${score} ${close}`;
+  if (rationale === '') return tag;
+  const recalled = profile && format.recall ? ` ${format.recall(profile)}` : '';
+  return `${rationale}${recalled}${isTag ? '\n' : ' '}${tag}`;
 }
 
 export function readScore(completion: string, format: CriticFormat): ParsedScore | null {

@@ -84,6 +84,13 @@ describe('writeTrace', () => {
     expect(parseScore(text)).toEqual({ score: 7, value: 0.7, rationale: 'It goes well.' });
     expect(writeTrace('', 3, paperFormat)).toBe('<score>3</score>');
   });
+
+  it('restates the profile before the score, where a format has words for it and ICC is on', () => {
+    const format = { ...paperFormat, recall: () => 'It is tiny.' };
+    expect(writeTrace('Well.', 7, format, actor)).toBe('Well. It is tiny.\n<score>7</score>');
+    expect(writeTrace('Well.', 7, format)).toBe('Well.\n<score>7</score>');
+    expect(writeTrace('', 7, format, actor)).toBe('<score>7</score>');
+  });
 });
 
 describe('parameterCount', () => {
