@@ -71,12 +71,12 @@ async function measure(seed: number): Promise<SeedFigures> {
       go('frozen', {
         stages: ['joint'],
         actor,
-        start_from: join(demo, 'critic', 'checkpoints', 'critic-rl'),
+        start_from: join(demo, 'critic-rl', 'checkpoints', 'critic-rl'),
         joint: { iterations, schedule, critic: 'frozen' },
       }),
       go('without-icc', {
         stages: ['critic-sft', 'critic-rl'],
-        actor: null,
+        actor: { ...actor, worker: 'plain' },
         critic: { ...(recipe.critic as object), use: 'generative', icc: false, worker: 'plain' },
         workers: { plain: {} },
         critic_sft,

@@ -107,6 +107,8 @@ const criticRl = z.strictObject({
   updates: positive.default(60),
   /** States of one update. */
   states: positive.default(256),
+  /** Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1 where the task has none. */
+  actor_share: share.default(0),
   ...scheduleFields,
   learning_rate: z.number().positive().default(1e-6),
   decay: scheduleFields.decay.default('linear'),

@@ -86,6 +86,9 @@ function withoutEffect(config: Config): string[] {
   if (config.actor === null && config.stages.includes('joint')) {
     problems.push('actor: joint training needs one; name its model');
   }
+  if (config.actor === null && config.stages.includes('critic-rl') && config.critic_rl.actor_share > 0) {
+    problems.push('critic_rl.actor_share: there is no actor; name its model in `actor`, or set it to 0');
+  }
   if (config.actor && !(config.actor.worker in config.workers)) {
     problems.push(
       `workers: has no "${config.actor.worker}" (it has ${Object.keys(config.workers).join(', ')})`,

@@ -71,6 +71,7 @@ export async function actorRollouts(
   purpose: string,
   successRate: number | null,
 ): Promise<LoggedRollout[]> {
+  if (count === 0) return [];
   const { task, config } = training;
   const problems = await task.problems(split, config.seed, from, count);
   const trajectories = await sampleTrajectories(training, { problems, responses, purpose, iteration: from });

@@ -64,7 +64,8 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
   if (!critic.learn) throw new Error(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
   const stage = 'critic-rl';
   emit({ type: 'stage', stage, iterations: o.updates, from: 0 });
-  const successRate = task.frozenRollouts ? start.successRate : await knownSuccessRate(training, start);
+  const fromActor = task.frozenRollouts ? Math.round(o.actor_share * o.states) : o.states;
+  const successRate = fromActor > 0 ? await knownSuccessRate(training, start) : start.successRate;
   let best = Number.POSITIVE_INFINITY;
   const keepBest = async (iteration: number) => {
     const mse = await evaluateCritic(training, stage, iteration);
@@ -77,9 +78,10 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
   for (; iteration < o.updates && !training.stopping(); iteration++) {
     phase(training, stage, iteration, 'value');
     const from = iteration * o.states;
-    const rollouts =
-      task.frozenRollouts?.('train', config.seed, from, o.states) ??
-      (await actorRollouts(training, 'train', from, o.states, 1, stage, successRate));
+    const rollouts = [
+      ...(task.frozenRollouts?.('train', config.seed, from, o.states - fromActor) ?? []),
+      ...(await actorRollouts(training, 'train', from, fromActor, 1, stage, successRate)),
+    ];
     const states = statesOfRollouts(rollouts, config.seed, stage, from);
     const valuations = await valuesOf(
       critic,

@@ -1,4 +1,4 @@
-/** The demo's runs: `examples/miniature.yaml` in three parts, so that actor and critic can be made side by side, and the group mean beside GenAC. */
+/** The demo's runs: `examples/miniature.yaml` in parts, so that actor and critic can be made side by side, and the group mean beside GenAC. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config.ts';
@@ -11,8 +11,10 @@ export interface DemoPlan {
   readonly task: Config['task'];
   /** Where the base actor is made. */
   readonly baseActor: string;
-  /** Stages 1 and 2, on the task's own rollouts. */
-  readonly critic: Config;
+  /** Stage 1: needs no actor. */
+  readonly imitation: Config;
+  /** Stage 2, on rollouts of the task's frozen actors and of the base actor. */
+  readonly pretraining: Config;
   /** GRPO from the base actor: the same problems, responses, iterations and optimizer; lambda = 1 and the group's deviation, as in GRPO. */
   readonly groupMean: Config;
   /** Stage 3 from the base actor and the critic's checkpoint. */
@@ -33,7 +35,13 @@ export function planDemo(folder: string, seed: number): DemoPlan {
     seed,
     task: config.task,
     baseActor,
-    critic: part('critic', { stages: ['critic-sft', 'critic-rl'], actor: null, critic_sft, critic_rl }),
+    imitation: part('critic-sft', { stages: ['critic-sft'], actor: null, critic_sft }),
+    pretraining: part('critic-rl', {
+      stages: ['critic-rl'],
+      actor,
+      critic_rl,
+      start_from: join(folder, 'critic-sft', 'checkpoints', 'critic-sft'),
+    }),
     groupMean: part('group-mean', {
       stages: ['joint'],
       actor,
@@ -45,7 +53,7 @@ export function planDemo(folder: string, seed: number): DemoPlan {
       stages: ['joint'],
       actor,
       joint,
-      start_from: join(folder, 'critic', 'checkpoints', 'critic-rl'),
+      start_from: join(folder, 'critic-rl', 'checkpoints', 'critic-rl'),
     }),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * The main job on the embedded default, on two workers of one thread each: the critic's stages 1 and 2; meanwhile the base actor and, from it, the group mean (GRPO);
- * then joint training from both.
+ * The main job on the embedded default, on two workers of one thread each: stage 1; meanwhile the base actor and, from it, the group mean (GRPO); then stage 2, and
+ * joint training.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
@@ -67,14 +67,17 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
     return (await run.finished) === 'done';
   };
   try {
-    log('the critic learns to judge: stage 1, imitation of an oracle; stage 2, REINFORCE on frozen actors');
-    log('meanwhile: the base actor, and from it the group mean (GRPO)');
+    log(
+      'stage 1: the critic imitates an oracle; meanwhile the base actor is made, and from it the group mean (GRPO) trained',
+    );
     const actorSide = async () => {
       await makeBaseActor(plan, workers.get('actor'), stopping.signal, log);
       return go('group-mean', plan.groupMean, false);
     };
-    const ready = await Promise.all([go('critic', plan.critic, true), actorSide()]);
+    const ready = await Promise.all([go('critic-sft', plan.imitation, true), actorSide()]);
     if (ready.includes(false)) return null;
+    log('stage 2: the critic learns by REINFORCE from what frozen actors achieved');
+    if (!(await go('critic-rl', plan.pretraining, true))) return null;
     log('stage 3: the actor by PPO with the critic’s credit, the critic by REINFORCE, together');
     if (!(await go('genac', plan.genac, true))) return null;
     await note({ seed, seconds: elapsed() });

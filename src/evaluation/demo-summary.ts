@@ -37,7 +37,7 @@ export async function summarizeDemo(folder: string): Promise<DemoSummary> {
     seed: number;
     seconds?: number;
   };
-  const critic = readMetrics(join(folder, 'critic'));
+  const critic = readCritic(folder);
   const genac = readMetrics(join(folder, 'genac'));
   const evaluations = (stage: string) =>
     critic.filter((l) => l.stage === stage && l.type === 'evaluation' && metric(l, 'critic/mse') !== null);
@@ -53,13 +53,20 @@ export async function summarizeDemo(folder: string): Promise<DemoSummary> {
       afterStage1: metric(stage1, 'critic/mse')!,
       // Stage 2 ends with the critic of the least held-out error.
       afterStage2: Math.min(...stage2),
-      seconds: critic.at(-1)!.seconds,
+      seconds: secondsOf(critic, 'critic-sft') + secondsOf(critic, 'critic-rl'),
     },
     genac: pointsOf(genac),
     groupMean: pointsOf(readMetrics(join(folder, 'group-mean'))),
     criticTokens: sum(genac, 'critic/tokens'),
   };
 }
+
+/** Stages 1 and 2, which are runs of their own; `seconds` count from the beginning of each. */
+export const readCritic = (folder: string): MetricsLine[] =>
+  ['critic-sft', 'critic-rl'].flatMap((name) => readMetrics(join(folder, name)));
+
+const secondsOf = (lines: readonly MetricsLine[], stage: string) =>
+  lines.findLast((line) => line.stage === stage)?.seconds ?? 0;
 
 /** Held-out evaluations of a joint run, by iteration and by actor tokens. */
 export function pointsOf(lines: readonly MetricsLine[]): Point[] {

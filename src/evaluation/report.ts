@@ -9,6 +9,7 @@ import {
   criticRows,
   type DemoSummary,
   outcomeRows,
+  readCritic,
   summarizeDemo,
   verdict,
 } from './demo-summary.ts';
@@ -55,7 +56,7 @@ export async function writeReport(folder: string): Promise<string> {
       { title: 'The actor', plots: successPlots(summary.genac, summary.groupMean) },
       {
         title: 'The critic, before it meets the actor',
-        plots: pretrainingPlots(readMetrics(join(folder, 'critic'))),
+        plots: pretrainingPlots(readCritic(folder)),
       },
       { title: 'The critic, beside the actor', plots: stage3 },
     ],

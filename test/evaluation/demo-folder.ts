@@ -21,9 +21,9 @@ const at = (type: string, stage: string, iteration: number, seconds: number, met
 export const critic: readonly Line[] = [
   at('evaluation', 'critic-sft', 50, 5, { 'critic/rationale_loss': 0.5 }),
   at('evaluation', 'critic-sft', 100, 9, { 'critic/mse': 0.09, 'critic/mse_of_mean': 0.16 }),
-  at('evaluation', 'critic-rl', 0, 9.5, { 'critic/mse': 0.09, 'critic/mse_of_mean': 0.16 }),
-  at('evaluation', 'critic-rl', 10, 15, { 'critic/mse': 0.04, 'critic/mse_of_mean': 0.16 }),
-  at('evaluation', 'critic-rl', 20, 20, { 'critic/mse': 0.05, 'critic/mse_of_mean': 0.16 }),
+  at('evaluation', 'critic-rl', 0, 0.5, { 'critic/mse': 0.09, 'critic/mse_of_mean': 0.16 }),
+  at('evaluation', 'critic-rl', 10, 6, { 'critic/mse': 0.04, 'critic/mse_of_mean': 0.16 }),
+  at('evaluation', 'critic-rl', 20, 11, { 'critic/mse': 0.05, 'critic/mse_of_mean': 0.16 }),
 ];
 
 const iteration = (n: number, seconds: number, metrics: Line): Line =>
@@ -127,11 +127,19 @@ export function writeDemo(parts: DemoParts = {}): string {
     genac: parts.genac === null,
     'group-mean': parts.groupMean === null,
   };
-  for (const name of ['critic', 'genac', 'group-mean'] as const) {
-    if (left[name]) continue;
+  const write = (name: string, metrics: readonly Line[]) => {
     mkdirSync(join(folder, name));
-    writeFileSync(join(folder, name, 'metrics.jsonl'), lines(runs[name]));
+    writeFileSync(join(folder, name, 'metrics.jsonl'), lines(metrics));
+  };
+  // Stages 1 and 2 are runs of their own.
+  for (const stage of left.critic ? [] : ['critic-sft', 'critic-rl']) {
+    write(
+      stage,
+      runs.critic.filter((line) => line.stage === stage),
+    );
   }
+  if (!left.genac) write('genac', runs.genac);
+  if (!left['group-mean']) write('group-mean', runs['group-mean']);
   if (!left.genac) writeFileSync(join(folder, 'genac', 'trajectories.jsonl'), lines(trajectories));
   return folder;
 }
