@@ -130,6 +130,14 @@ describe('generative', () => {
     expect(await value({}, null)).toEqual(['malformed', 0.5]);
   });
 
+  it('draws for each state apart: states alike but for their names get other completions', async () => {
+    const critic = await make(taught, { completions_per_state: 4 });
+    const states = Array.from({ length: 8 }, (_, i) => stateOf(i, 0.5));
+    const valuations = await critic.value(states, { purpose: 'test', iteration: 3 });
+    const texts = valuations.map(({ completions }) => completions.map(({ text }) => text).join('|'));
+    expect(new Set(texts).size).toBeGreaterThan(1);
+  });
+
   it('trains the very tokens that it sampled', async () => {
     const critic = await make(taught);
     const [valuation] = await critic.value([stateOf(0, 0.5)], { purpose: 'test', iteration: 2 });
