@@ -156,6 +156,8 @@ const evaluation = z.strictObject({
   states: positive.default(512),
 });
 
+const order = { 'critic-sft': 0, 'critic-rl': 1, joint: 2 } as const;
+
 export const configSchema = z.strictObject({
   /** Where the run is written. */
   folder: z.string().min(1),
@@ -163,6 +165,9 @@ export const configSchema = z.strictObject({
   stages: z
     .array(z.enum(['critic-sft', 'critic-rl', 'joint']))
     .min(1)
+    .refine((stages) => stages.every((stage, i) => i === 0 || order[stages[i - 1]!] < order[stage]), {
+      message: 'each stage at most once, in the order critic-sft, critic-rl, joint',
+    })
     .default(['critic-sft', 'critic-rl', 'joint']),
   /** A checkpoint folder of another run whose models (and success rate) the first stage starts from. */
   start_from: z.string().nullable().default(null),

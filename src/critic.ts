@@ -87,7 +87,19 @@ export async function valuesOf(
   context: CriticContext,
 ): Promise<Valuation[]> {
   if (states.length === 0) return [];
-  const valuations = await critic.value(states, context);
+  let valuations: Valuation[];
+  try {
+    valuations = await critic.value(states, context);
+  } catch (error) {
+    if ((error as Error).name === 'BridgeError') throw error; // says itself which worker failed
+    throw new Error(
+      `critic "${critic.name}" failed to value ${states.length} states: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+  if (!Array.isArray(valuations)) {
+    throw new Error(`critic "${critic.name}" gave ${typeof valuations} instead of a list of valuations`);
+  }
   if (valuations.length !== states.length) {
     throw new Error(
       `critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`,

@@ -80,6 +80,19 @@ function withoutEffect(config: Config): string[] {
   }
   if (config.joint.critic === 'frozen')
     refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
+  for (const [name, { decay, final }] of Object.entries({
+    actor: config.actor,
+    critic_rl: config.critic_rl,
+    joint: config.joint,
+  }).flatMap(([name, section]) => (section ? [[name, section] as const] : []))) {
+    const usual = name === 'critic_rl' ? defaults.critic_rl.final : 0;
+    if (decay === 'constant' && final !== usual) {
+      problems.push(`${name}.final: has no effect with ${name}.decay: constant`);
+    }
+  }
+  if (config.checkpoints.every === 0 && config.checkpoints.keep !== defaults.checkpoints.keep) {
+    problems.push('checkpoints.keep: has no effect with checkpoints.every: 0');
+  }
   if (config.credit.scale === 'group-std' && config.sampling.responses < 2) {
     problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
   }

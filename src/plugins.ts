@@ -40,7 +40,12 @@ async function load(
 
 export async function loadTask(choice: PluginChoice, base: string) {
   const { plugin, options } = await load('task', choice, base);
-  return (plugin as unknown as TaskPlugin).create(options);
+  const task = await (plugin as unknown as TaskPlugin).create(options);
+  for (const method of ['problems', 'reward'] as const) {
+    if (typeof task?.[method] === 'function') continue;
+    throw new ConfigError([`task: what "${plugin.name}" creates has no function \`${method}\``]);
+  }
+  return task;
 }
 
 export async function loadCritic(choice: PluginChoice, base: string) {
@@ -63,7 +68,9 @@ async function importPlugin(kind: 'task' | 'critic', use: string, base: string):
       `${kind}: "${use}" is none of ${names.map((n) => `"${n}"`).join(', ')}${hint} A ${kind} of your own is a path that begins with "./"`,
     ]);
   }
-  const module = (await import(pathToFileURL(file).href)) as { default?: unknown };
+  const module = (await import(pathToFileURL(file).href).catch((error: Error) => {
+    throw new ConfigError([`${kind}: ${file} can't be loaded: ${error.message}`]);
+  })) as { default?: unknown };
   const plugin = module.default as Partial<Plugin> | undefined;
   if (
     typeof plugin?.name !== 'string' ||

@@ -9,6 +9,8 @@ import { prepareTraining } from './prepare.ts';
 import { readCheckpoint } from './runs/checkpoint.ts';
 import { EventStream, type RunEvent } from './runs/events.ts';
 import { RunFolder } from './runs/folder.ts';
+import { paperFormat } from './text/critic-prompt.ts';
+import { traceSources } from './traces.ts';
 import { pretrainCritic, superviseCritic, trainJointly } from './train.ts';
 import type { Standing, Training } from './training.ts';
 import { startWorkers, type WorkerGroup } from './workers/local.ts';
@@ -70,6 +72,7 @@ async function go(
   const task = await loadTask(config.task as PluginChoice, base);
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
   const wanted = workersOf(config, criticOptions);
+  if (config.stages.includes('critic-sft')) traceSources(config, task, task.criticFormat ?? paperFormat); // a bad file is told of now
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   const folder = await RunFolder.create(config);
   const emit = (event: RunEvent) => {
@@ -111,9 +114,17 @@ async function go(
 function workersOf({ actor, workers }: Config, criticOptions: unknown): string[] {
   const critic = (criticOptions as { worker?: unknown } | null)?.worker;
   const wanted = [...new Set([actor?.worker, critic])].filter((name) => typeof name === 'string');
-  const missing = wanted.find((name) => !(name in workers));
-  if (missing === undefined) return wanted;
-  throw new ConfigError([`workers: has no "${missing}" (it has ${Object.keys(workers).join(', ')})`]);
+  const missing = wanted.filter((name) => !(name in workers));
+  const names = Object.keys(workers).join(', ');
+  if (missing.length > 0)
+    throw new ConfigError(missing.map((name) => `workers: has no "${name}" (it has ${names})`));
+  // `actor` and `critic` are there by default; any other was asked for.
+  const idle = Object.keys(workers).filter(
+    (name) => !wanted.includes(name) && !['actor', 'critic'].includes(name),
+  );
+  if (idle.length > 0)
+    throw new ConfigError(idle.map((name) => `workers.${name}: has no effect, for no model names it`));
+  return wanted;
 }
 
 function start(config: Config, names: readonly string[], folder: RunFolder): Promise<WorkerGroup> {

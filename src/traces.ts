@@ -47,13 +47,18 @@ export class TraceSource {
       }
       if (looked >= 50 * count) {
         throw new Error(
-          `of ${looked} traces of the oracle only ${taken.length} pass the filter (${this.dropped.unparsable} unparsable, ` +
-            `${this.dropped.disagrees} further than ${this.#agreement} from the observed outcome): check the oracle, or raise critic_sft.agreement`,
+          `of ${looked} traces only ${taken.length} pass the filter (${this.dropped.unparsable} unparsable, ` +
+            `${this.dropped.disagrees} further than ${this.#agreement} from the observed outcome): check where they come from, or raise critic_sft.agreement`,
         );
       }
     }
     this.#kept += taken.length;
     return taken;
+  }
+
+  /** Those of these traces that pass the filter, uncounted. */
+  passing(traces: readonly OracleTrace[]): OracleTrace[] {
+    return traces.filter((trace) => this.#fault(trace) === null);
   }
 
   /** A trace is what the critic will be asked to write: it must parse to its own score, and agree with what was observed. */
@@ -81,7 +86,15 @@ const line = z.strictObject({
 
 /** Reads a JSONL file of traces: prompt, partial_response, rationale, score, observed_outcome, and the actor's profile if known. */
 export function readTraceFile(path: string): OracleTrace[] {
-  const lines = readFileSync(path, 'utf8').split('\n');
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new Error(
+      `critic_sft.traces: ${path} can't be read (${(error as Error).message}); name a JSONL file, or "oracle"`,
+    );
+  }
+  const lines = text.split('\n');
   const traces: OracleTrace[] = [];
   lines.forEach((text, i) => {
     if (text.trim() === '') return;
@@ -131,7 +144,8 @@ export function traceSources(
     const train = all.length > 1 ? all.slice(held) : all;
     const read = (from: number, count: number) =>
       Array.from({ length: count }, (_, i) => train[(from + i) % train.length]!);
-    return { train: new TraceSource(read, agreement, format), heldOut: all.slice(0, held) };
+    const source = new TraceSource(read, agreement, format);
+    return { train: source, heldOut: source.passing(all.slice(0, held)) };
   }
   const oracle = task.oracleTraces?.bind(task);
   if (!oracle) {
@@ -140,8 +154,6 @@ export function traceSources(
     );
   }
   const heldOutFrom = 1e9;
-  return {
-    train: new TraceSource((from, count) => oracle(config.seed, from, count), agreement, format),
-    heldOut: [...oracle(config.seed, heldOutFrom, 2 * batch)],
-  };
+  const source = new TraceSource((from, count) => oracle(config.seed, from, count), agreement, format);
+  return { train: source, heldOut: source.passing(oracle(config.seed, heldOutFrom, 2 * batch)) };
 }

@@ -43,7 +43,7 @@ export async function superviseCritic(training: Training, start: Standing): Prom
       iteration: step,
       metrics: { ...prefixed('critic', metrics), ...traces },
     });
-    if (critic.rationaleLoss && (step + 1) % o.evaluate_every === 0) {
+    if (critic.rationaleLoss && heldOut.length > 0 && (step + 1) % o.evaluate_every === 0) {
       const loss = await critic.rationaleLoss(heldOut);
       emit({ type: 'evaluation', stage, iteration: step + 1, metrics: { 'critic/rationale_loss': loss } });
       if (step < coolFrom && o.stop_at_rationale_loss !== null && loss <= o.stop_at_rationale_loss)

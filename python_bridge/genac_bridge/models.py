@@ -175,13 +175,21 @@ def draw_weights(network: nn.Module, seed: int) -> None:
             parameter.copy_(drawn * fan_in**-0.5)
 
 
+def unusable(source: str, kind: str, error: Exception) -> str:
+    """What to say of a source that could not be loaded: a name without a folder is first of all that."""
+    if os.path.isdir(source):
+        return f"load_model: {source!r} could not be loaded as a {kind} model: {error}"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"load_model: there is no folder {source!r}, and as a name on the Hub it could not be had: {reason}"
+
+
 def from_pretrained(source: str, kind: str) -> nn.Module:
     """Float32 weights of a folder or Hub name; refuses one that lacks weights that this kind needs."""
     auto: Any = AutoModel if kind == "value" else AutoModelForCausalLM
     try:
         network, report = auto.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
     except Exception as error:
-        raise BadArguments(f"load_model: {source!r} could not be loaded as a {kind} model: {error}") from error
+        raise BadArguments(unusable(source, kind, error)) from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise BadArguments(

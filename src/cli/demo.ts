@@ -24,7 +24,13 @@ export interface DemoOptions {
 
 export async function demoCommand(options: DemoOptions): Promise<void> {
   const folder = await runDemo(options);
-  if (folder === null) return;
+  if (folder === null) {
+    console.error(
+      `stopped: the demo is not finished. What it wrote so far is in ${resolve(options.folder)}; the next one begins anew there`,
+    );
+    process.exitCode = 130;
+    return;
+  }
   console.log(demoTable(await summarizeDemo(folder)));
   console.log(`\nPage with plots: ${await writeReport(folder)}`);
 }
@@ -91,7 +97,7 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
   }
 }
 
-/** Empties an earlier demo's folder. One with something in it that no demo wrote is left alone. */
+/** Empties the folder of an earlier demo, finished or not. One with something in it that no demo wrote is left alone. */
 async function clear(folder: string): Promise<void> {
   if (existsSync(folder) && !existsSync(join(folder, 'demo.json'))) {
     throw new Error(`${folder} exists and is no demo's: name another with --folder`);

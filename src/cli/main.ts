@@ -30,7 +30,7 @@ program
   .description(
     'the whole method on the embedded default: base actor, three stages, and the group mean beside it',
   )
-  .option('--folder <folder>', 'where to write', 'runs/demo')
+  .option('--folder <folder>', 'where to write; an earlier demo there is replaced', 'runs/demo')
   .option('--seed <seed>', 'seed', seedOf, 0)
   .action(async (options: { folder: string; seed: number }) => {
     const { demoCommand } = await import('./demo.ts');
@@ -65,7 +65,7 @@ try {
     (error as Error).constructor === Error ||
     (error as Error).name === 'BridgeError';
   console.error(expected ? `genac: ${(error as Error).message}` : error);
-  const traceback = (error as { traceback?: string | null }).traceback;
-  if (traceback) console.error(traceback);
+  const { code, traceback } = error as { code?: string; traceback?: string | null };
+  if (traceback && code !== 'bad_arguments') console.error(traceback);
   process.exitCode = 1;
 }

@@ -2,8 +2,7 @@
 // before anything is installed. Nothing is written outside the checkout but the package managers' own caches. The second time it costs a fraction of a second.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -32,21 +31,13 @@ export function checkNode(version) {
   );
 }
 
-/** The first Python on the PATH that will do. GENAC_BASE_PYTHON names another. */
-export function findBasePython(
-  candidates = [
-    process.env.GENAC_BASE_PYTHON,
-    'python3',
-    'python',
-    'python3.13',
-    'python3.12',
-    'python3.11',
-    'python3.10',
-  ],
-) {
+const usualPythons = ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10'];
+const chosenPython = process.env.GENAC_BASE_PYTHON;
+
+/** The first Python on the PATH that will do; where GENAC_BASE_PYTHON names one, that one or none. */
+export function findBasePython(candidates = chosenPython ? [chosenPython] : usualPythons) {
   const seen = [];
   for (const candidate of candidates) {
-    if (!candidate) continue;
     let version;
     try {
       version = execFileSync(candidate, ['-c', 'import platform; print(platform.python_version())'], {
@@ -56,13 +47,16 @@ export function findBasePython(
     } catch {
       continue;
     }
+    if (!/^\d+\.\d+/.test(version)) continue;
     if (atLeast(version, [3, 10])) {
       checkVenv(candidate, version);
       return candidate;
     }
     seen.push(`${candidate} is ${version}`);
   }
-  const found = seen.length > 0 ? ` (${seen.join(', ')})` : ', and none is on the PATH';
+  const missing =
+    candidates.length === 1 ? `, and ${candidates[0]} can't be run` : ', and none is on the PATH';
+  const found = seen.length > 0 ? ` (${seen.join(', ')})` : missing;
   throw new SetupError(
     `GenAC needs Python 3.10 or newer${found}: install one, or name it in GENAC_BASE_PYTHON.`,
   );
@@ -85,12 +79,10 @@ function fingerprint(...files) {
   return hash.digest('hex').slice(0, 16);
 }
 
-const stamp = (name) => join(root, '.cache', `${name}.stamp`);
-const isCurrent = (name, print) => existsSync(stamp(name)) && readFileSync(stamp(name), 'utf8') === print;
-function markCurrent(name, print) {
-  mkdirSync(join(root, '.cache'), { recursive: true });
-  writeFileSync(stamp(name), print);
-}
+/** Written last, inside the folder that it speaks of: what was interrupted, or removed, is not taken for whole. */
+const stampOf = (folder) => join(folder, '.genac-installed');
+const isCurrent = (folder, print) =>
+  existsSync(stampOf(folder)) && readFileSync(stampOf(folder), 'utf8') === print;
 
 /** Runs a command; its output goes to the terminal, with what it is for above it. */
 function step(title, command, args, options = {}) {
@@ -119,24 +111,19 @@ function step(title, command, args, options = {}) {
 }
 
 async function ensureNodePackages() {
+  const folder = join(root, 'node_modules');
   const print = fingerprint('package-lock.json', 'package.json');
-  const resolves = () => {
-    try {
-      createRequire(join(root, 'package.json')).resolve('zeromq');
-      return true;
-    } catch {
-      return false;
-    }
-  };
-  if (isCurrent('npm', print) && resolves()) return;
+  if (isCurrent(folder, print)) return;
+  // `npm ci` empties the folder first, the mark of an earlier one included.
   await step('npm packages', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
-  markCurrent('npm', print);
+  writeFileSync(stampOf(folder), print);
 }
 
 async function ensurePython() {
   const print = fingerprint('python_bridge/constraints.txt', 'python_bridge/pyproject.toml');
-  if (isCurrent('python', print) && existsSync(venvPython)) return;
-  if (!existsSync(venvPython)) {
+  if (isCurrent(venv, print)) return;
+  rmSync(stampOf(venv), { force: true });
+  if (!runs(venvPython, ['-m', 'pip', '--version'])) {
     rmSync(venv, { recursive: true, force: true });
     await step('virtual environment', findBasePython(), ['-m', 'venv', venv]);
   }
@@ -144,14 +131,18 @@ async function ensurePython() {
   // PyTorch first and exactly: a range, or a dependency's range, may pull a build with gigabytes of GPU libraries.
   const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(/^torch==\S+/m)[0];
   await step(`PyTorch (${torch}), the largest part`, venvPython, [...pip, torch]);
-  await step('the worker and its packages', venvPython, [
-    ...pip,
-    '-c',
-    'python_bridge/constraints.txt',
-    '-e',
-    'python_bridge[test]',
-  ]);
-  markCurrent('python', print);
+  const worker = [...pip, '-c', 'python_bridge/constraints.txt', '-e', 'python_bridge[test]'];
+  await step('the worker and its packages', venvPython, worker);
+  writeFileSync(stampOf(venv), print);
+}
+
+function runs(command, args) {
+  try {
+    execFileSync(command, args, { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export async function ensure() {
