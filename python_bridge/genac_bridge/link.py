@@ -78,10 +78,12 @@ class Link:
         self._controller_timeout = DEFAULT_CONTROLLER_TIMEOUT
         self._sequence = 0
         self._context = zmq.Context()
-        self._socket = self._connect(endpoint, curve)
+        self._socket = self._make_socket(curve)
+        # Before `connect`: a handshake that the monitor misses would never be followed by `hello`.
         self._monitor: zmq.Socket[Any] = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._socket.connect(endpoint)
 
-    def _connect(self, endpoint: str, curve: tuple[str, str, str] | None) -> zmq.Socket[Any]:
+    def _make_socket(self, curve: tuple[str, str, str] | None) -> zmq.Socket[Any]:
         dealer: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
         dealer.setsockopt(zmq.LINGER, LINGER)
         dealer.setsockopt(zmq.SNDHWM, 0)
@@ -94,7 +96,6 @@ class Link:
         dealer.copy_threshold = COPY_THRESHOLD
         if curve is not None:
             dealer.curve_publickey, dealer.curve_secretkey, dealer.curve_serverkey = (key.encode() for key in curve)
-        dealer.connect(endpoint)
         return dealer
 
     # Called by other threads and by signal handlers

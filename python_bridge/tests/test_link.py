@@ -55,7 +55,7 @@ class Controller:
     def say(self, message: Any, tensors: Tensors | None = None) -> None:
         self.router.send_multipart([b"start-1", *encode(message, tensors)])
 
-    def hear(self, kind: type, seconds: float = 5) -> tuple[Any, Tensors]:
+    def hear(self, kind: type, seconds: float = 20) -> tuple[Any, Tensors]:
         """The next message of this kind; others are passed over."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -237,3 +237,24 @@ def test_answers_are_forgotten_but_their_ids_are_not() -> None:
     assert answers.get("c") is None
     assert answers.get("d") == [bytes(500)]
     assert "a" not in answers
+
+
+def test_monitor_stands_before_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hello` follows the monitor's word of a handshake; one that is over before the monitor stands would go unsaid."""
+    connected: list[str] = []
+    connect, monitor = zmq.Socket.connect, zmq.Socket.get_monitor_socket
+
+    def noted(socket: zmq.Socket[Any], endpoint: str) -> Any:
+        connected.append(endpoint)
+        return connect(socket, endpoint)
+
+    def watched(socket: zmq.Socket[Any], *events: int) -> Any:
+        assert "tcp://127.0.0.1:9" not in connected
+        return monitor(socket, *events)
+
+    monkeypatch.setattr(zmq.Socket, "connect", noted)
+    monkeypatch.setattr(zmq.Socket, "get_monitor_socket", watched)
+    link = Link("tcp://127.0.0.1:9", "fast", EchoOperations)  # nobody listens there
+    assert "tcp://127.0.0.1:9" in connected
+    link.end(0, "done")
+    link.run()
