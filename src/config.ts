@@ -175,7 +175,7 @@ export const configSchema = z.strictObject({
   critic: plugin,
   /** null: there is none; stages 1 and 2 can do without where the task brings its own rollouts. */
   actor: actor.nullable(),
-  workers: z.record(z.string(), worker).prefault({ actor: {}, critic: {} }),
+  workers: z.record(z.string(), worker).prefault({ actor: {}, critic: {}, python: {} }),
   sampling: sampling.prefault({}),
   credit: credit.prefault({}),
   icc: icc.prefault({}),

@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { z } from 'zod';
 import { ConfigError, issuesOf, nearest } from './config-error.ts';
 import type { CriticPlugin } from './critic.ts';
-import type { TaskPlugin } from './task.ts';
+import type { Task, TaskEnvironment, TaskPlugin } from './task.ts';
 
 const builtIn = {
   task: ['miniature'],
@@ -38,14 +38,26 @@ async function load(
   return { plugin, options: read.data };
 }
 
-export async function loadTask(choice: PluginChoice, base: string) {
-  const { plugin, options } = await load('task', choice, base);
-  const task = await (plugin as unknown as TaskPlugin).create(options);
-  for (const method of ['problems', 'reward'] as const) {
-    if (typeof task?.[method] === 'function') continue;
-    throw new ConfigError([`task: what "${plugin.name}" creates has no function \`${method}\``]);
+/** A task that was made, and whether it calls Python functions. */
+export interface LoadedTask {
+  readonly task: Task;
+  readonly usesPython: boolean;
+}
+
+export async function loadTask(choice: PluginChoice, environment: TaskEnvironment): Promise<LoadedTask> {
+  const { plugin: loaded, options } = await load('task', choice, environment.base);
+  const plugin = loaded as unknown as TaskPlugin;
+  const task = await plugin.create(options, environment);
+  if (typeof task?.problems !== 'function') {
+    throw new ConfigError([`task: what "${plugin.name}" creates has no function \`problems\``]);
   }
-  return task;
+  return { task, usesPython: plugin.usesPython ?? false };
+}
+
+/** For tasks that are used outside a run: no Python worker, warnings to stderr. */
+export function bareEnvironment(base: string): TaskEnvironment {
+  const call = () => Promise.reject(new Error('this task calls Python functions, and no worker runs'));
+  return { base, python: { call }, log: (text) => console.error(text) };
 }
 
 export async function loadCritic(choice: PluginChoice, base: string) {

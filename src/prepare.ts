@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Config } from './config.ts';
 import type { CriticPlugin } from './critic.ts';
+import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
 import type { RunFolder } from './runs/folder.ts';
@@ -15,6 +16,7 @@ import { Model } from './workers/model.ts';
 export interface Preparation {
   readonly config: Config;
   readonly task: Task;
+  readonly judge: Judge;
   readonly plugin: CriticPlugin;
   readonly criticOptions: unknown;
   /** The checkpoint that the run starts from. */
@@ -29,7 +31,7 @@ export interface Preparation {
 const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } as const;
 
 export async function prepareTraining(preparation: Preparation): Promise<Training> {
-  const { config, task, folder, workers, from, emit, signal } = preparation;
+  const { config, task, judge, folder, workers, from, emit, signal } = preparation;
   const { seed } = config;
   const { actor, reference } = await loadActor(preparation);
   const critic = await preparation.plugin.create(optionsFrom(preparation), {
@@ -41,7 +43,7 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     },
   });
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
-  return { config, task, critic, actor, reference, folder, emit, stopping: () => signal.aborted };
+  return { config, task, judge, critic, actor, reference, folder, emit, stopping: () => signal.aborted };
 }
 
 async function loadActor(preparation: Preparation): Promise<Pick<Training, 'actor' | 'reference'>> {

@@ -1,6 +1,6 @@
 /** Trajectories of the live actor: sampling, the served version's check, rewards. */
 import { deriveSeed } from './math/random.ts';
-import { judge, type LoggedRollout, type Split } from './task.ts';
+import type { LoggedRollout, Split } from './task.ts';
 import type { Segmentation } from './text/segment.ts';
 import { segmentResponse, textBefore } from './text/segment.ts';
 import { actorOf, profileOf, type Training } from './training.ts';
@@ -58,7 +58,8 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
 }
 
 export async function rewarded(training: Training, trajectory: Trajectory): Promise<RewardedTrajectory> {
-  return { ...trajectory, reward: await judge(training.task, trajectory) };
+  const { reward, parts } = await training.judge(trajectory);
+  return { ...trajectory, reward, rewardParts: parts };
 }
 
 /** Rollouts of the actor as it is, on problems `from`.. of a split. */
@@ -72,7 +73,7 @@ export async function actorRollouts(
   successRate: number | null,
 ): Promise<LoggedRollout[]> {
   if (count === 0) return [];
-  const { task, config } = training;
+  const { task, config, judge } = training;
   const problems = await task.problems(split, config.seed, from, count);
   const trajectories = await sampleTrajectories(training, { problems, responses, purpose, iteration: from });
   const actor = profileOf(training, successRate);
@@ -83,7 +84,7 @@ export async function actorRollouts(
       actor,
       prefixes: segmentResponse(trajectory, segmentation).map((segment) => textBefore(trajectory, segment)),
       response: trajectory.text,
-      reward: await judge(task, trajectory),
+      reward: (await judge(trajectory)).reward,
       firstOwn: 0,
     })),
   );

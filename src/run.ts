@@ -6,6 +6,8 @@ import { ConfigError } from './config-error.ts';
 import { checkConfig } from './load-config.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
 import { prepareTraining } from './prepare.ts';
+import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from './python-functions.ts';
+import { judgeOfTask } from './rewards.ts';
 import { readCheckpoint } from './runs/checkpoint.ts';
 import { EventStream, type RunEvent } from './runs/events.ts';
 import { RunFolder } from './runs/folder.ts';
@@ -69,9 +71,16 @@ async function go(
 ): Promise<'done' | 'stopped'> {
   const began = performance.now();
   const base = options.base ?? process.cwd();
-  const task = await loadTask(config.task as PluginChoice, base);
+  const log = (text: string) => events.push({ type: 'message', text });
+  let group: WorkerGroup | null = options.workers ?? null;
+  const python = pythonFunctions(() => {
+    if (group) return group.get(pythonWorkerName);
+    throw new Error('Python functions can be called once the workers run, not before');
+  });
+  const { task, usesPython } = await loadTask(config.task as PluginChoice, { base, python, log });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
-  const wanted = workersOf(config, criticOptions);
+  const judge = judgeOfTask(task);
+  const wanted = workersOf(config, criticOptions, usesPython);
   if (config.stages.includes('critic-sft')) traceSources(config, task, task.criticFormat ?? paperFormat); // a bad file is told of now
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   const folder = await RunFolder.create(config);
@@ -79,7 +88,8 @@ async function go(
     folder.record(event, (performance.now() - began) / 1000);
     events.push(event);
   };
-  const workers = options.workers ?? (await start(config, wanted, folder));
+  const workers = group ?? (await start(config, wanted, folder));
+  group = workers;
   try {
     const versions = workers.all.map((worker) => [worker.name, worker.ready.versions]);
     await folder.writeVersions({
@@ -88,7 +98,8 @@ async function go(
       platform: `${process.platform} ${process.arch}`,
       workers: Object.fromEntries(versions),
     });
-    const parts = { config, task, plugin, criticOptions, from, folder, workers, emit, signal };
+    await task.prepare?.();
+    const parts = { config, task, judge, plugin, criticOptions, from, folder, workers, emit, signal };
     const training = await prepareTraining(parts);
     let standing: Standing = {
       stage: config.stages[0]!,
@@ -110,17 +121,23 @@ async function go(
   return reason;
 }
 
-/** Names of the workers that the actor and the critic ask for. */
-function workersOf({ actor, workers }: Config, criticOptions: unknown): string[] {
+/** Names of the workers that the actor and the critic ask for, and `python` where functions are called. */
+function workersOf({ actor, workers }: Config, criticOptions: unknown, usesPython: boolean): string[] {
   const critic = (criticOptions as { worker?: unknown } | null)?.worker;
-  const wanted = [...new Set([actor?.worker, critic])].filter((name) => typeof name === 'string');
+  const python = usesPython ? pythonWorkerName : null;
+  const wanted = [...new Set([actor?.worker, critic, python])].filter((name) => typeof name === 'string');
   const missing = wanted.filter((name) => !(name in workers));
   const names = Object.keys(workers).join(', ');
   if (missing.length > 0)
     throw new ConfigError(missing.map((name) => `workers: has no "${name}" (it has ${names})`));
-  // `actor` and `critic` are there by default; any other was asked for.
+  // `actor`, `critic` and `python` are there by default; any other was asked for.
+  if ([actor?.worker, critic].includes(pythonWorkerName)) {
+    throw new ConfigError([
+      `workers: "${pythonWorkerName}" serves functions and holds no models; name another`,
+    ]);
+  }
   const idle = Object.keys(workers).filter(
-    (name) => !wanted.includes(name) && !['actor', 'critic'].includes(name),
+    (name) => !wanted.includes(name) && !['actor', 'critic', pythonWorkerName].includes(name),
   );
   if (idle.length > 0)
     throw new ConfigError(idle.map((name) => `workers.${name}: has no effect, for no model names it`));
@@ -131,7 +148,8 @@ function start(config: Config, names: readonly string[], folder: RunFolder): Pro
   return startWorkers({
     workers: names.map((name) => {
       const { devices, threads } = config.workers[name]!;
-      return { name, ...(devices !== null && { device: devices }), ...(threads !== null && { threads }) };
+      const kind = name === pythonWorkerName ? pythonWorkerSpec : { name };
+      return { ...kind, ...(devices !== null && { device: devices }), ...(threads !== null && { threads }) };
     }),
     logDirectory: folder.logs,
   });

@@ -81,7 +81,10 @@ const pipelined: Schedule = {
       onFinished,
     });
     const judged = await Promise.all(
-      trajectories.map(async (trajectory, i) => ({ ...trajectory, reward: (await rewards.get(i)!).reward })),
+      trajectories.map(async (trajectory, i) => {
+        const { reward, rewardParts } = await rewards.get(i)!;
+        return { ...trajectory, reward, ...(rewardParts && { rewardParts }) };
+      }),
     );
     return valueAll(training, segment(training, judged, successRate), iteration, await valuer.finish());
   },

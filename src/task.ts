@@ -1,5 +1,6 @@
 /** Where problems and rewards come from. A task is one file: a built-in one in `plugins/tasks/`, or a user's own, named in the config. */
 import type { z } from 'zod';
+import type { PythonFunctions } from './python-functions.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';
 import type { Segmentation } from './text/segment.ts';
 import type { ActorProfile, Problem, Prompt, State } from './types.ts';
@@ -46,10 +47,14 @@ export interface Response {
   readonly text: string;
   readonly problem: Problem;
   readonly finishReason: 'stop_token' | 'stop_string' | 'length';
+  /** Token ids as sampled, end-of-sequence token included; absent where the response did not come from the live actor. */
+  readonly completionIds?: Int32Array;
 }
 
 export interface Task {
   readonly name: string;
+  /** Called once when the workers run, before anything else is asked of the task; what needs Python is loaded here. */
+  prepare?(): Promise<void>;
   /** Problems number `from` .. `from + count - 1` of a split. The same arguments give the same problems, in the same order. */
   problems(
     split: Split,
@@ -57,8 +62,8 @@ export interface Task {
     from: number,
     count: number,
   ): readonly Problem[] | Promise<readonly Problem[]>;
-  /** The reward of a response: a number in [0, 1]. */
-  reward(response: Response): number | Promise<number>;
+  /** The reward of a response: a number in [0, 1]. Absent: the config's `rewards` judge alone. Where the config has `rewards`, they replace this. */
+  reward?(response: Response): number | Promise<number>;
   /** How responses are cut, where the config says nothing. */
   readonly segmentation?: Segmentation;
   /** The critic's prompt and score format, where the paper's default does not fit. */
@@ -83,34 +88,27 @@ export interface ModelTools {
   readonly signal: AbortSignal;
 }
 
+/** What a task is made with. */
+export interface TaskEnvironment {
+  /** Folder that paths in the task's options are relative to: that of the config file. */
+  readonly base: string;
+  /** Python functions, called in the worker `python`. Not before `prepare`: the workers do not run while a task is made. */
+  readonly python: PythonFunctions;
+  /** A line for the run's log and the terminal. */
+  log(text: string): void;
+}
+
 export interface TaskPlugin<Options = unknown> {
   readonly name: string;
   /** Checks the options that the config gives. */
   readonly options: z.ZodType<Options>;
-  create(options: Options): Task | Promise<Task>;
+  /** true: it calls Python functions, and the run starts the worker `python` for them. */
+  readonly usesPython?: boolean;
+  /** Throws what can be known to be wrong without a worker: an unreadable file, a column that is not there. */
+  create(options: Options, environment: TaskEnvironment): Task | Promise<Task>;
 }
 
 /** For a file of one's own: `export default defineTask({ name, options, create })`. */
 export function defineTask<Options>(plugin: TaskPlugin<Options>): TaskPlugin<Options> {
   return plugin;
-}
-
-/** The reward of a response, held to [0, 1]. Anything else is an error that names task, problem and value. */
-export async function judge(task: Task, response: Response): Promise<number> {
-  let reward: unknown;
-  try {
-    reward = await task.reward(response);
-  } catch (error) {
-    throw new Error(
-      `the reward function of task "${task.name}" failed on problem ${response.problem.id}: ${(error as Error).message}`,
-      {
-        cause: error,
-      },
-    );
-  }
-  if (typeof reward === 'number' && reward >= 0 && reward <= 1) return reward;
-  throw new Error(
-    `the reward function of task "${task.name}" returned ${typeof reward === 'number' ? reward : `${JSON.stringify(reward)} (${typeof reward})`} for problem ${response.problem.id}: ` +
-      'a reward is a number in [0, 1]; rescale it in the function',
-  );
 }

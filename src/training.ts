@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Config, StageName } from './config.ts';
 import type { Critic } from './critic.ts';
+import type { Judge } from './rewards.ts';
 import { pruneCheckpoints, writeCheckpoint } from './runs/checkpoint.ts';
 import type { Metrics, RunEvent } from './runs/events.ts';
 import type { RunFolder } from './runs/folder.ts';
@@ -27,6 +28,8 @@ export interface Actor {
 export interface Training {
   readonly config: Config;
   readonly task: Task;
+  /** Rewards responses. */
+  readonly judge: Judge;
   readonly critic: Critic;
   /** null: the run has no actor (`actor: null`). */
   readonly actor: Actor | null;

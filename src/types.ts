@@ -44,6 +44,8 @@ export interface Trajectory {
 /** A trajectory with its reward in [0, 1]. */
 export interface RewardedTrajectory extends Trajectory {
   readonly reward: number;
+  /** What each of the config's reward functions gave, by name; null: not applicable. */
+  readonly rewardParts?: Readonly<Record<string, number | null>>;
 }
 
 /** A stretch [start, end) of a response's tokens: the unit of credit. */

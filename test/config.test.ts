@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type ConfigInput, configSchema } from '../src/config.ts';
 import { ConfigError, nearest } from '../src/config-error.ts';
 import { checkConfig, loadConfigFile } from '../src/load-config.ts';
-import { loadCritic, loadTask } from '../src/plugins.ts';
+import { bareEnvironment, loadCritic, loadTask } from '../src/plugins.ts';
 
 const minimal = {
   folder: 'runs/x',
@@ -72,7 +72,7 @@ describe('a config', () => {
     ],
     [{ sampling: { responses: 1 }, credit: { scale: 'group-std' } }, '"group-std" needs at least 2'],
     [{ actor: null }, 'actor: joint training needs one'],
-    [{ actor: { model: 'm', worker: 'gpu' } }, 'workers: has no "gpu" (it has actor, critic)'],
+    [{ actor: { model: 'm', worker: 'gpu' } }, 'workers: has no "gpu" (it has actor, critic, python)'],
   ])('refuses %j: an option without effect is an error', (changes, expected) => {
     expect(problemsOf(changes).join('\n')).toContain(expected);
   });
@@ -84,18 +84,20 @@ describe('a config', () => {
 
 describe('plugins', () => {
   it('are found by name or by path, and refused in words', async () => {
-    await expect(loadTask('minature', '.')).rejects.toThrow(
+    await expect(loadTask('minature', bareEnvironment('.'))).rejects.toThrow(
       'task: "minature" is none of "miniature"; did you mean "miniature"?',
     );
-    await expect(loadTask('./nowhere.ts', '/tmp')).rejects.toThrow('task: there is no file /tmp/nowhere.ts');
-    await expect(loadTask({ use: 'miniature', step: 8 }, '.')).rejects.toThrow(
+    await expect(loadTask('./nowhere.ts', bareEnvironment('/tmp'))).rejects.toThrow(
+      'task: there is no file /tmp/nowhere.ts',
+    );
+    await expect(loadTask({ use: 'miniature', step: 8 }, bareEnvironment('.'))).rejects.toThrow(
       'task.step: no such option; did you mean "steps"?',
     );
     await expect(loadCritic('./my-task.ts', 'test/fixtures')).rejects.toThrow('there is no file');
     await expect(
       loadCritic({ use: 'generative', model: 'm', baseline: 'leave-one-out' }, '.'),
     ).rejects.toThrow('needs at least 2 completions per state');
-    await expect(loadTask('./not-a-plugin.ts', 'test/fixtures')).rejects.toThrow(
+    await expect(loadTask('./not-a-plugin.ts', bareEnvironment('test/fixtures'))).rejects.toThrow(
       'has no default export made by defineTask',
     );
   });
@@ -107,7 +109,7 @@ describe('examples', () => {
 
   it.each(files)('%s is valid, with its task and its critic', async (file) => {
     const { config, base } = loadConfigFile(join(folder, file));
-    await loadTask(config.task as never, base);
+    await loadTask(config.task as never, bareEnvironment(base));
     await loadCritic(config.critic as never, base);
   });
 

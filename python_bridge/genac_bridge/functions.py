@@ -1,25 +1,54 @@
-"""`call`: a Python function by name, plain JSON in and out."""
+"""`call`: a Python function by name, plain JSON in and out; and a worker that serves nothing else."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
+import importlib.util
 import inspect
 import math
+import os
+import platform
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from .context import BadArguments, OperationError
+from . import __version__
+from . import arguments as args
+from .context import BadArguments, BadState, Context, OperationError, Tensors
+
+
+def load_file(path: str) -> Any:
+    """The module that a file holds, loaded once; its folder is on the import path, so that it can import its neighbours."""
+    path = os.path.abspath(os.path.expanduser(path))
+    name = f"genac_file_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not os.path.isfile(path):
+        raise BadArguments(f"call: there is no Python file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, os.path.dirname(path))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def find(name: str) -> Callable[..., Any]:
-    """The function that `package.module:function` names (`function` may be dotted: a static method)."""
-    module_name, colon, path = name.partition(":")
+    """The function that `package.module:function` or `path/to/file.py:function` names (`function` may be dotted: a static method)."""
+    module_name, colon, path = name.rpartition(":")
     if not colon or not module_name or not path:
-        raise BadArguments(f"call: {name!r} is not of the form 'package.module:function'")
+        raise BadArguments(f"call: {name!r} is not of the form 'package.module:function' or 'file.py:function'")
     try:
-        target: Any = importlib.import_module(module_name)
+        target: Any = load_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+    except BadArguments:
+        raise
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise BadArguments(
@@ -81,3 +110,18 @@ def call(name: str, keywords: dict[str, Any]) -> Any:
         return plain_json(answer)
     except ValueError as error:
         raise OperationError("function_error", f"{name} did not answer with plain JSON: {error}") from None
+
+
+class FunctionOperations:
+    """What a worker without models serves: `call` alone. It imports neither PyTorch nor Transformers, and so starts in a moment."""
+
+    def ready(self) -> dict[str, Any]:
+        return {"versions": {"genac_bridge": __version__, "python": platform.python_version()}, "devices": []}
+
+    def run(
+        self, operation: str, arguments: dict[str, Any], tensors: Tensors, context: Context
+    ) -> tuple[dict[str, Any], Tensors]:
+        if operation != "call":
+            raise BadState(f"this worker serves functions only, not {operation}")
+        parsed = args.parse("call", args.Call, arguments)
+        return {"value": call(parsed.function, parsed.keywords)}, {}

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import type { Config } from '../config.ts';
 import { demoTable, summarizeDemo } from '../evaluation/demo-summary.ts';
 import { writeReport } from '../evaluation/report.ts';
-import { loadTask, type PluginChoice } from '../plugins.ts';
+import { bareEnvironment, loadTask, type PluginChoice } from '../plugins.ts';
 import { type Run, startRun } from '../run.ts';
 import type { RunEvent } from '../runs/events.ts';
 import { startWorkers } from '../workers/local.ts';
@@ -112,7 +112,7 @@ async function makeBaseActor(
   signal: AbortSignal,
   log: (text: string) => void,
 ): Promise<void> {
-  const task = await loadTask(plan.task as PluginChoice, '.');
+  const { task } = await loadTask(plan.task as PluginChoice, bareEnvironment('.'));
   const progress = (share: number, words: string) => {
     if (Math.round(100 * share) % 20 === 0) log(`base actor: ${Math.round(100 * share)}%, ${words}`);
   };

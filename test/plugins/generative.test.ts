@@ -7,6 +7,7 @@ import generative from '../../plugins/critics/generative.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import type { Critic } from '../../src/critic.ts';
+import { bareEnvironment } from '../../src/plugins.ts';
 import type { Task } from '../../src/task.ts';
 import type { State } from '../../src/types.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
@@ -46,7 +47,7 @@ async function make(model: string, changes: object = {}): Promise<Critic> {
 
 beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
-  task = await miniature.create({ steps: 8, actors: 4, oracle: 'noisy' });
+  task = await miniature.create({ steps: 8, actors: 4, oracle: 'noisy' }, bareEnvironment('.'));
   const folder = mkdtempSync(join(tmpdir(), 'genac-generative-'));
   blank = join(folder, 'blank');
   await makeModel(

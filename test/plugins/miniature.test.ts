@@ -22,11 +22,12 @@ import { vocabulary } from '../../plugins/tasks/miniature/model-folder.ts';
 import { rationaleOf } from '../../plugins/tasks/miniature/oracle.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
+import { bareEnvironment } from '../../src/plugins.ts';
 import { promptText } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 
-const make = () => miniature.create({ steps: 8, actors: 12, oracle: 'noisy' });
+const make = () => miniature.create({ steps: 8, actors: 12, oracle: 'noisy' }, bareEnvironment('.'));
 taskConformance('miniature', make);
 
 const chain = {
