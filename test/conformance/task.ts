@@ -5,6 +5,7 @@ import { judge } from '../../src/rewards.ts';
 import type { Task } from '../../src/task.ts';
 import { paperFormat, promptText, writeTrace } from '../../src/text/critic-prompt.ts';
 import { parseScore } from '../../src/text/score.ts';
+import type { Problem } from '../../src/types.ts';
 
 export function taskConformance(name: string, make: () => Task | Promise<Task>): void {
   describe(`the task "${name}" conforms:`, () => {
@@ -15,12 +16,18 @@ export function taskConformance(name: string, make: () => Task | Promise<Task>):
       expect(await task.problems('train', 3, 2, 3)).toEqual(all.slice(2, 5));
     });
 
-    it('problems have unique ids, prompts, and differ between the splits', async () => {
+    it('an id names one problem, the splits have none in common, and prompts are not empty', async () => {
       const task = await make();
       const train = await task.problems('train', 0, 0, 40);
       const heldOut = await task.problems('heldout', 0, 0, 40);
-      const ids = [...train, ...heldOut].map((problem) => problem.id);
-      expect(new Set(ids).size).toBe(ids.length);
+      // A small set comes round again, with the same ids.
+      const named = new Map<string, Problem>();
+      for (const problem of [...train, ...heldOut]) {
+        expect(named.get(problem.id) ?? problem).toEqual(problem);
+        named.set(problem.id, problem);
+      }
+      const trained = new Set(train.map(({ id }) => id));
+      expect(heldOut.filter(({ id }) => trained.has(id))).toEqual([]);
       for (const problem of [...train, ...heldOut]) expect(promptText(problem.prompt)).not.toBe('');
     });
 

@@ -1,0 +1,190 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { linesOf } from '../../plugins/tasks/rows/json-lines.ts';
+import { loadTask } from '../../src/plugins.ts';
+import { taskConformance } from '../conformance/task.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'genac-jsonl-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+function write(content: string | Buffer): string {
+  const name = `${files++}.jsonl`;
+  writeFileSync(join(folder, name), content);
+  return name;
+}
+const lines = (rows: readonly unknown[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+const sums = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({ question: `${i} + 1?`, answer: i + 1, tags: ['sum'] }));
+
+/** The task, and what it logged. */
+async function load(file: string, changes: object = {}) {
+  const log: string[] = [];
+  const call = () => Promise.reject(new Error('no Python here'));
+  const environment = { base: folder, python: { call }, log: (text: string) => void log.push(text) };
+  const { task } = await loadTask({ use: 'jsonl', file, ...changes }, environment);
+  return { task, log };
+}
+const causes = (file: string, changes: object = {}) =>
+  load(file, changes).then(
+    () => 'it did not fail',
+    (error: Error) => error.message,
+  );
+const all = async (file: string, changes: object = {}) => {
+  const { task } = await load(file, { heldout: { file: heldout }, ...changes });
+  const problems = await task.problems('train', 0, 0, 40);
+  return [...new Map(problems.map((problem) => [problem.id, problem])).values()];
+};
+const heldout = write(lines([{ prompt: 'held out', question: 'held out', answer: 0 }]));
+
+taskConformance('jsonl', async () => (await load(large, { prompt: 'question' })).task);
+taskConformance('jsonl, with fewer problems than are asked for', async () => {
+  return (await load(write(lines(sums(7))), { prompt: 'question' })).task;
+});
+const large = write(lines(sums(500)));
+
+describe('what a line becomes', () => {
+  it('text, with the other columns beside', async () => {
+    const problems = await all(write(lines(sums(1))), { prompt: 'question' });
+    expect(problems).toEqual([{ id: 'train-1', prompt: '0 + 1?', columns: { answer: 1, tags: ['sum'] } }]);
+  });
+
+  it('a template, in which other braces are plain text', async () => {
+    const template = '{question} (not {{question}})\nAnswer in \\boxed{}, as {"a": 1}; {answer}.';
+    const [problem] = await all(write(lines(sums(1))), { template });
+    expect(problem!.prompt).toBe('0 + 1? (not {question})\nAnswer in \\boxed{}, as {"a": 1}; 1.');
+    expect(problem!.columns).toEqual({ question: '0 + 1?', answer: 1, tags: ['sum'] });
+  });
+
+  it('a chat: with a system message, by `format`, or as it stands', async () => {
+    const user = { role: 'user', content: 'hi' };
+    const system = { role: 'system', content: 'Be brief.' };
+    const promptOf = async (prompt: unknown, changes: object) =>
+      (await all(write(lines([{ prompt }])), changes))[0]!.prompt;
+    expect(await promptOf('hi', {})).toBe('hi');
+    expect(await promptOf('hi', { format: 'chat' })).toEqual([user]);
+    expect(await promptOf('hi', { system: 'Be brief.' })).toEqual([system, user]);
+    expect(await promptOf([user], {})).toEqual([user]);
+    expect(await promptOf([user], { system: 'Be brief.' })).toEqual([system, user]);
+  });
+
+  it('other names, and only the columns that are wanted', async () => {
+    const changes = { prompt: 'q', rename: { question: 'q', answer: 'solution' }, columns: ['solution'] };
+    expect(await all(write(lines(sums(1))), changes)).toEqual([
+      { id: 'train-1', prompt: '0 + 1?', columns: { solution: 1 } },
+    ]);
+  });
+});
+
+describe('a file', () => {
+  it('may begin with a byte order mark, have CRLF, blank lines and no last newline', async () => {
+    const text = '\ufeff{"prompt":"a"}\r\n\r\n  \n{"prompt":"b\u2028c"}\n{"prompt":"d"}';
+    const problems = await all(write(text));
+    const prompts = problems.map(({ id, prompt }) => `${id} ${prompt}`).sort();
+    expect(prompts).toEqual(['train-1 a', 'train-4 b\u2028c', 'train-5 d']);
+  });
+
+  it('is read as it comes, also where lines are longer than what is read at once', async () => {
+    const rows = ['x'.repeat(200_000), 'é'.repeat(70_000), 'short'].map((prompt) => ({ prompt }));
+    const file = join(folder, write(lines(rows)));
+    const read: string[] = [];
+    for await (const { bytes } of linesOf(file)) read.push(JSON.parse(bytes.toString()).prompt);
+    expect(read).toEqual(rows.map(({ prompt }) => prompt));
+  });
+
+  it.each<[string | Buffer, string]>([
+    ['{"prompt": "a"', 'line 2: not JSON (Expected'],
+    ['[1]', 'line 2: an array, not an object of columns'],
+    ['{"promt": "a"}', 'line 2: there is no column "prompt"; did you mean "promt"?'],
+    ['{"prompt": 3}', 'line 2: column "prompt" is a number, not text or chat messages'],
+    ['{"prompt": "  "}', 'line 2: the prompt is blank'],
+    ['{"prompt": []}', 'line 2: column "prompt" holds no messages'],
+    ['{"prompt": ["a"]}', 'line 2: column "prompt", message 1 is text, not {role, content}'],
+    ['{"prompt": [{"role": "user"}]}', 'line 2: column "prompt", message 1: content is missing, not text'],
+    ['{"prompt": [{"role": 1, "content": "a"}]}', 'message 1: role is a number, not text'],
+    ['{"prompt": [{"role": "user", "content": ""}]}', 'message 1: content is blank'],
+    ['{"prompt": "a", "x": 1e999}', 'line 2: column "x" holds a number beyond the range of doubles'],
+    ['{"prompt": "a\\ud800"}', 'line 2: column "prompt" holds half of a surrogate pair'],
+    [Buffer.from([0x7b, 0xff, 0x7d]), 'line 2: not UTF-8'],
+    ['{"prompt": "first"}', 'line 2: the same problem as line 1'],
+  ])('with the line %s is one clear error', async (line, expected) => {
+    const file = write(Buffer.concat([Buffer.from('{"prompt": "first"}\n'), Buffer.from(line)]));
+    const message = await causes(file);
+    expect(message).toContain(expected);
+    expect(message).toContain(
+      `${join(folder, file)} has 1 row that gives no problem; mend them, or set task.bad_lines: drop`,
+    );
+  });
+
+  it('loses its bad lines by `bad_lines: drop`, counted and said', async () => {
+    const file = write(`${lines(sums(8))}{"question": 1}\nnonsense\n`);
+    const { task, log } = await load(file, {
+      prompt: 'question',
+      bad_lines: 'drop',
+      heldout: { share: 0.25 },
+    });
+    expect(log[0]).toMatch(
+      /^task: dropped 2 of 10 rows of .*: line 9: column "question" is a number.*; line 10: not JSON/,
+    );
+    expect(log[1]).toBe(`task: 6 problems to train on, 2 held out, from ${file}`);
+    expect(new Set((await task.problems('train', 0, 0, 12)).map(({ id }) => id)).size).toBe(6);
+  });
+
+  it('names the first bad lines and counts the rest', async () => {
+    const message = await causes(write('x\n'.repeat(9)));
+    expect(message).toContain('has 9 rows that give no problem');
+    expect(message.match(/line \d: not JSON/g)).toHaveLength(5);
+    expect(message).toContain('... and 4 more');
+  });
+
+  it('that is not there, is empty, or has bad lines alone is an error', async () => {
+    expect(await causes('none.jsonl')).toContain(`task.file: there is no file ${join(folder, 'none.jsonl')}`);
+    expect(await causes(large, { prompt: 'question', heldout: { file: 'no.jsonl' } })).toContain(
+      'task.heldout.file: there is no file',
+    );
+    expect(await causes(write(''))).toContain('gives no problems, it is empty');
+    expect(await causes(write('x\n'), { bad_lines: 'drop' })).toContain(
+      'gives no problems: all 1 rows were dropped',
+    );
+    expect(await causes(write('{"prompt": "one"}'))).toContain(
+      "task.heldout: 1 different prompts can't be split in two",
+    );
+  });
+});
+
+describe('what is held out', () => {
+  it('is a share that does not depend on the run’s seed, with equal prompts on one side', async () => {
+    const twice = write(lines([...sums(40), ...sums(40).map((row) => ({ ...row, answer: 0 }))]));
+    const { task } = await load(twice, { prompt: 'question', heldout: { share: 0.25 } });
+    const sides = await Promise.all(
+      [0, 1].map(async (seed) => (await task.problems('heldout', seed, 0, 20)).map(({ id }) => id).sort()),
+    );
+    expect(new Set(sides[0]).size).toBe(20);
+    expect(sides[1]).toEqual(sides[0]);
+    const train = (await task.problems('train', 0, 0, 60)).map(({ prompt }) => prompt);
+    const held = (await task.problems('heldout', 0, 0, 20)).map(({ prompt }) => prompt);
+    expect(train.filter((prompt) => held.includes(prompt))).toEqual([]);
+  });
+
+  it('is told of where it is trained on, too', async () => {
+    const { log } = await load(large, { prompt: 'question', heldout: { file: write(lines(sums(3))) } });
+    expect(log[0]).toBe('task: 3 of 3 held-out problems have a prompt that is trained on, too');
+  });
+});
+
+it.each([
+  [{ prompt: 'a', template: '{a}' }, 'task.prompt: "a": has no effect with `template`'],
+  [{ system: 'a', format: 'text' }, 'task.format: "text": a system message needs `format: chat`'],
+  [{ heldout: { file: 'x', share: 0.1 } }, 'task.heldout.share: 0.1: has no effect with heldout.file'],
+  [{ heldout: { share: 1 } }, 'task.heldout.share: 1: Too big'],
+  [{ bad_lines: 'dorp' }, 'did you mean "drop"?'],
+  [{ fiel: 'x' }, 'task.fiel: no such option; did you mean "file"?'],
+  [{ template: '{nothing}' }, 'line 1: there is no column "nothing"; there are: question, answer, tags'],
+  [{ template: '{tags}' }, 'column "tags" of the template is an array, not text or a number'],
+  [{ prompt: 'question', columns: ['anser'] }, 'there is no column "anser"; did you mean "answer"?'],
+  [{ prompt: 'question', rename: { answer: 'tags' } }, '`rename` gives two columns the name "tags"'],
+])('%j is one clear error', async (changes, expected) => {
+  expect(await causes(large, changes)).toContain(expected);
+});
