@@ -63,6 +63,10 @@ const sampling = z.strictObject({
   top_p: share.nullable().default(null),
   top_k: positive.nullable().default(null),
   stop_strings: z.array(z.string().min(1)).default([]),
+  /** Tokens that a prompt may have; null: what `max_new_tokens` leaves of the actor's context. */
+  max_prompt_tokens: positive.nullable().default(null),
+  /** Longer prompts are an error, or their problems are dropped and counted (`problems/overlong`). Nothing is ever cut. */
+  overlong_prompts: z.enum(['error', 'drop']).default('error'),
   /** Trajectories of each iteration that are kept in `trajectories.jsonl`, with every valuation. */
   record: count.default(4),
 });

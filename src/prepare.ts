@@ -33,33 +33,54 @@ const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } 
 export async function prepareTraining(preparation: Preparation): Promise<Training> {
   const { config, task, judge, folder, workers, from, emit, signal } = preparation;
   const { seed } = config;
-  const { actor, reference } = await loadActor(preparation);
+  const plainChat = sayPlainChats(emit);
+  const { actor, reference } = await loadActor(preparation, plainChat);
   const critic = await preparation.plugin.create(optionsFrom(preparation), {
     seed,
     format: task.criticFormat ?? paperFormat,
     loadModel: async ({ model, worker, ...rest }) => {
       const source = await sourceOf(preparation, model, worker);
-      return Model.load(workers.get(worker), 'critic', { ...common, seed, ...rest, source });
+      const options = { ...common, seed, ...rest, source };
+      return Model.load(workers.get(worker), 'critic', options, plainChat('critic', model));
     },
   });
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
   return { config, task, judge, critic, actor, reference, folder, emit, stopping: () => signal.aborted };
 }
 
-async function loadActor(preparation: Preparation): Promise<Pick<Training, 'actor' | 'reference'>> {
+/** Says in the log, once for each model, that it reads chats as plain text because it has no chat template. */
+function sayPlainChats(emit: (event: RunEvent) => void) {
+  const told = new Set<string>();
+  return (as: string, source: string) => () => {
+    if (told.has(as)) return;
+    told.add(as);
+    const text = `${as}: ${source} has no chat template; it is given chats as plain text, "role: content", and "assistant:" at the end`;
+    emit({ type: 'message', text });
+  };
+}
+
+async function loadActor(
+  preparation: Preparation,
+  plainChat: ReturnType<typeof sayPlainChats>,
+): Promise<Pick<Training, 'actor' | 'reference'>> {
   const { config, workers, from } = preparation;
   if (!config.actor) return { actor: null, reference: null };
   const { model: named, worker: name, dtype, lora, optimizer, kl } = config.actor;
   const worker = workers.get(name);
   const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
-    Model.load(worker, as, {
-      ...common,
-      seed: config.seed,
-      dtype,
-      source,
-      lora: trained ? lora : null,
-      optimizer: trained ? optimizer : null,
-    });
+    Model.load(
+      worker,
+      as,
+      {
+        ...common,
+        seed: config.seed,
+        dtype,
+        source,
+        lora: trained ? lora : null,
+        optimizer: trained ? optimizer : null,
+      },
+      plainChat(as, named),
+    );
   const initial = await sourceOf(preparation, named, name);
   const actor: Actor = {
     model: await load('actor', from?.actor ?? initial, config.actor),

@@ -1,4 +1,5 @@
 /** Trajectories of the live actor: sampling, the served version's check, rewards. */
+import { fittingProblems } from './fitting.ts';
 import { deriveSeed } from './math/random.ts';
 import type { LoggedRollout, Split } from './task.ts';
 import type { Segmentation } from './text/segment.ts';
@@ -73,8 +74,12 @@ export async function actorRollouts(
   successRate: number | null,
 ): Promise<LoggedRollout[]> {
   if (count === 0) return [];
-  const { task, config, judge } = training;
-  const problems = await task.problems(split, config.seed, from, count);
+  const { judge } = training;
+  const { problems, overlong } = await fittingProblems(training, split, from, count);
+  if (overlong > 0) {
+    const text = `${purpose}: dropped ${overlong} of ${count} problems, whose prompts are too long`;
+    training.emit({ type: 'message', text });
+  }
   const trajectories = await sampleTrajectories(training, { problems, responses, purpose, iteration: from });
   const actor = profileOf(training, successRate);
   const segmentation = segmentationOf(training);

@@ -12,6 +12,7 @@ import { assignCredit } from './credit.ts';
 import { valuesOf } from './critic.ts';
 import { statesOfRollouts } from './evaluation/critic-error.ts';
 import { evaluate, evaluateCritic, knownSuccessRate, passGate } from './evaluation/held-out.ts';
+import { fittingProblems } from './fitting.ts';
 import { learningRate, plateauRate } from './math/learning-rate.ts';
 import { smoothSuccessRate } from './math/success-rate.ts';
 import { actorRollouts } from './rollouts.ts';
@@ -108,7 +109,7 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
 
 /** Stage 3: the actor by PPO with the critic's credit, the critic by REINFORCE, together. */
 export async function trainJointly(training: Training, start: Standing): Promise<Standing> {
-  const { config, critic, task, emit } = training;
+  const { config, critic, emit } = training;
   const o = config.joint;
   const stage = 'joint';
   const schedule = schedules[o.schedule];
@@ -120,7 +121,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const began = performance.now();
     if (isDue(config.evaluation.every, iteration)) await evaluate(training, iteration, successRate);
     const count = config.sampling.problems;
-    const problems = await task.problems('train', config.seed, iteration * count, count);
+    const { problems, overlong } = await fittingProblems(training, 'train', iteration * count, count);
     const { segmented, valuations } = await schedule.collect(training, problems, iteration, successRate);
     const { gamma, lambda, scale } = config.credit;
     const fallback = config.gates.explained_variance ? 'group-mean' : 'off';
@@ -141,6 +142,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
       ...rolloutMetrics(segmented, assignment, successRate),
       ...actorMetrics,
       ...prefixed('critic', criticMetrics),
+      ...(config.sampling.overlong_prompts === 'drop' && { 'problems/overlong': overlong }),
       seconds_per_iteration: (performance.now() - began) / 1000,
     };
     emit({ type: 'iteration', stage, iteration, metrics });

@@ -225,7 +225,8 @@ class Operations:
             if limit is not None and len(prompt) + parsed.max_new_tokens > limit:
                 raise BadArguments(
                     f"sample: prompt {index} has {len(prompt)} tokens and max_new_tokens is {parsed.max_new_tokens}: "
-                    f"together more than the model's context of {limit}; shorten one of them"
+                    f"together more than the model's context of {limit} ({model.name!r}). Nothing is cut: shorten the prompt, "
+                    "lower max_new_tokens, or take a model with a longer context"
                 )
         return prompts
 

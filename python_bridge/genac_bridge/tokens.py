@@ -18,25 +18,34 @@ def utf16_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def plain_chat(messages: Sequence[ChatMessage]) -> str:
+    """A chat as plain text, for models without a chat template: `role: content` for each message, a blank line between two, and at the end
+    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows chats alike.)"""
+    return "\n\n".join([*(f"{m.role}: {m.content}" for m in messages), "assistant:"])
+
+
 def encode_prompt(tokenizer: Any, prompt: Prompt, where: str) -> list[int]:
-    """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template renders it."""
+    """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template renders it, or as `plain_chat` does where it has none.
+
+    All of it: `truncation=False` goes before whatever a tokenizer's own files say.
+    """
     if isinstance(prompt, str):
-        ids = list(tokenizer(prompt)["input_ids"])
-    else:
-        if not getattr(tokenizer, "chat_template", None):
-            raise BadArguments(f"{where} is a chat, but the model's tokenizer has no chat template; send plain text")
-        messages = [{"role": m.role, "content": m.content} for m in prompt if isinstance(m, ChatMessage)]
-        try:
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except Exception as error:
-            raise BadArguments(f"{where}: the chat template refused it: {error}") from error
-        ids = encode_text(tokenizer, text)
-    return ids
+        return list(tokenizer(prompt, truncation=False)["input_ids"])
+    messages = [m for m in prompt if isinstance(m, ChatMessage)]
+    if not getattr(tokenizer, "chat_template", None):
+        return list(tokenizer(plain_chat(messages), truncation=False)["input_ids"])
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": m.role, "content": m.content} for m in messages], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:
+        raise BadArguments(f"{where}: the chat template refused it: {error}") from error
+    return encode_text(tokenizer, text)
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Ids of text as it stands, nothing added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
 
 
 class TextDecoder:

@@ -79,11 +79,25 @@ def not_first(cu: np.ndarray, total: int) -> np.ndarray:
     return chosen
 
 
+def refuse_overlong(model: LoadedModel, cu: np.ndarray, operation: str) -> None:
+    """A sequence beyond the positions that the model was made for gives numbers without meaning, or an error from deep inside."""
+    lengths = np.diff(cu)
+    limit = model.context_length
+    if limit is None or len(lengths) == 0 or lengths.max() <= limit:
+        return
+    index = int(lengths.argmax())
+    raise BadArguments(
+        f"{operation}: sequence {index} has {lengths[index]} tokens, more than the context of {limit} of model {model.name!r}; "
+        "shorten it, or take a model with a longer context"
+    )
+
+
 @torch.inference_mode()
 def score(model: LoadedModel, arguments: Score, tensors: Tensors, context: Context) -> tuple[int, Tensors]:
     """Log-probs, entropies or values of all tokens; the number of tokens and the tensors of the answer."""
     refuse_others(tensors, {"ids", "cu_seqlens"})
     ids, cu = take_sequences(tensors, "ids", "cu_seqlens", model.vocabulary)
+    refuse_overlong(model, cu, "score")
     causal = model.kind == "causal"
     if not causal and arguments.entropy:
         raise BadArguments(f"score: model {model.name!r} is a value model, which has no entropy; pass entropy false")
@@ -151,6 +165,7 @@ def accumulate(model: LoadedModel, arguments: Accumulate, tensors: Tensors, cont
     names = check_streams(model, arguments)
     refuse_others(tensors, {"ids", "cu_seqlens", "mask"} | names)
     ids, cu = take_sequences(tensors, "ids", "cu_seqlens", model.vocabulary)
+    refuse_overlong(model, cu, "accumulate")
     chosen, inputs = take_inputs(names, tensors, cu, len(ids))
     try:
         return _accumulate(model, arguments, ids, cu, chosen, inputs, context)

@@ -220,7 +220,6 @@ def test_requests_that_sample_refuses(client: Client, folder: str, byte_folder: 
     client.load(byte_folder, "b")
     tensors = prompts(np.random.default_rng(0), [3, 4])
     seeds = {"seeds": tensors["seeds"]}
-    chat = [[{"role": "user", "content": "a"}]] * 2
     for given, changes, words in (
         (tensors, {"model": "v"}, "is a value model, which writes no text"),
         (
@@ -233,11 +232,6 @@ def test_requests_that_sample_refuses(client: Client, folder: str, byte_folder: 
         (tensors, {"prompts": ["w1", "w2"]}, r"unexpected tensors \['prompt_cu_seqlens', 'prompt_ids'\]"),
         (seeds, {}, "tensor 'prompt_ids' is missing"),
         (seeds, {"prompts": ["", "w1"]}, "prompt 0 has no tokens"),
-        (
-            seeds,
-            {"prompts": chat, "model": "b"},
-            r"prompts\[0\] is a chat, but the model's tokenizer has no chat template",
-        ),
         (tensors, {"top_p": 0.0}, r"at `\$.top_p`"),
         (tensors, {"temperature": -0.1}, r"at `\$.temperature`"),
         (tensors, {"stop_strings": [""]}, r"at `\$.stop_strings"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from conftest import Client, byte_tokenizer, split, word_tokenizer
+from conftest import Client, byte_tokenizer, llama, ragged, split, word_tokenizer
+from genac_bridge.context import OperationError
 from genac_bridge.tokens import StopStrings, TextDecoder, utf16_length
 
 BYTES = byte_tokenizer()
@@ -130,3 +132,53 @@ def test_tokenize_appends_completions_apart_from_prompts(client: Client, byte_fo
 def test_tokenize_answers_in_int32(client: Client, folder: str, name: str) -> None:
     client.load(folder)
     assert client.run("tokenize", model="m", prompts=[], completions=None, append_eos=False)[1][name].dtype == np.int32
+
+
+def test_a_chat_without_a_template_is_plain_text(client: Client, byte_folder: str) -> None:
+    client.load(byte_folder)
+    chat = [{"role": "system", "content": "Add."}, {"role": "user", "content": "2 + 2?"}]
+    plain = "system: Add.\n\nuser: 2 + 2?\n\nassistant:"
+    _, out = client.run("tokenize", model="m", prompts=[chat, plain], completions=None, append_eos=False)
+    first, second = split(out["ids"], out["cu_seqlens"])
+    assert first.tolist() == second.tolist()
+    assert byte_tokenizer().decode(first) == plain
+
+
+def test_a_template_goes_before_the_plain_default(client: Client, folder: str) -> None:
+    client.load(folder)
+    chat = [{"role": "user", "content": "1"}]
+    _, out = client.run("tokenize", model="m", prompts=[chat, "user 1 assistant"], completions=None, append_eos=False)
+    first, second = split(out["ids"], out["cu_seqlens"])
+    assert first.tolist() == second.tolist()
+
+
+@pytest.mark.parametrize("template", [None, "{% for m in messages %}{{ m['content'] }}{% endfor %}"])
+def test_no_prompt_is_cut_whatever_the_tokenizer_says(client: Client, tmp_path: Path, template: str | None) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    tokenizer.model_max_length = 4
+    tokenizer.backend_tokenizer.enable_truncation(max_length=4)
+    tokenizer.save_pretrained(tmp_path)
+    assert '"max_length": 4' in (tmp_path / "tokenizer.json").read_text()
+    llama(len(tokenizer), eos_token_id=0).save_pretrained(tmp_path)
+    client.load(tmp_path)
+    text = "zq" * 50
+    chat = [{"role": "user", "content": text}]
+    _, out = client.run("tokenize", model="m", prompts=[text, chat], completions=["xy" * 20] * 2, append_eos=False)
+    assert out["prompt_lengths"].min() >= 100
+    assert np.diff(out["cu_seqlens"]).min() >= 140
+    seeds = np.zeros((1, 2), np.uint32)
+    words = r"prompt 0 has \d+ tokens and max_new_tokens is 200: together more than the model's context of 256 \('m'\)\. Nothing is cut"
+    with pytest.raises(OperationError, match=words):
+        client.sample({"seeds": seeds}, prompts=[text], max_new_tokens=200)
+
+
+def test_sequences_beyond_the_context_are_refused(client: Client, folder: str) -> None:
+    client.load(folder)
+    batch = ragged(np.random.default_rng(0), [3, 257])
+    words = "sequence 1 has 257 tokens, more than the context of 256 of model 'm'"
+    with pytest.raises(OperationError, match=f"score: {words}"):
+        client.score(batch)
+    inputs = {**batch, "mask": np.zeros(260, np.float32), "ce.weights": np.ones(260, np.float32)}
+    with pytest.raises(OperationError, match=f"accumulate: {words}"):
+        client.accumulate(inputs, [{"kind": "ce", "coefficient": 1.0}])

@@ -27,7 +27,10 @@ export const loraSchema = z.strictObject({
   target_modules: z.array(z.string()).nullable(),
 });
 
-/** A prompt is plain text, or chat messages that the tokenizer's chat template renders (with the generation prompt). */
+/**
+ * A prompt is plain text, or chat messages that the tokenizer's chat template renders (with the generation prompt). Without a template they are the plain
+ * text `role: content`, a blank line between two messages, and `assistant:` at the end.
+ */
 export const promptSchema = z.union([
   z.string(),
   z.array(z.strictObject({ role: z.string(), content: z.string() })).min(1),

@@ -48,17 +48,36 @@ export class Model {
   readonly loaded: Result<'load_model'>;
   #step: number;
   #accumulations = 0;
+  #onPlainChat: (() => void) | null;
 
-  private constructor(worker: Worker, name: string, loaded: Result<'load_model'>) {
+  private constructor(
+    worker: Worker,
+    name: string,
+    loaded: Result<'load_model'>,
+    onPlainChat: (() => void) | null,
+  ) {
     this.worker = worker;
     this.name = name;
     this.loaded = loaded;
     this.#step = loaded.step;
+    this.#onPlainChat = loaded.has_chat_template ? null : onPlainChat;
   }
 
-  static async load(worker: Worker, name: string, options: LoadOptions): Promise<Model> {
+  /** @param onPlainChat called once, when a chat is first given to a model without a chat template: it reads the chat as plain text */
+  static async load(
+    worker: Worker,
+    name: string,
+    options: LoadOptions,
+    onPlainChat: (() => void) | null = null,
+  ): Promise<Model> {
     const { result } = await worker.request('load_model', { model: name, ...options });
-    return new Model(worker, name, result);
+    return new Model(worker, name, result, onPlainChat);
+  }
+
+  #tellOfPlainChat(prompts: readonly Prompt[]): void {
+    if (!this.#onPlainChat || !prompts.some((prompt) => Array.isArray(prompt))) return;
+    this.#onPlainChat();
+    this.#onPlainChat = null;
   }
 
   /** Optimizer steps taken. */
@@ -70,6 +89,7 @@ export class Model {
     const { prompts, completionsPerPrompt, seed, onFinished, ...sampling } = request;
     const sequences = prompts.length * completionsPerPrompt;
     if (sequences === 0) return [];
+    this.#tellOfPlainChat(prompts);
     const { result, tensors } = await this.worker.request(
       'sample',
       {
@@ -109,6 +129,7 @@ export class Model {
     completions: readonly string[],
     appendEos = false,
   ): Promise<Sequence[]> {
+    this.#tellOfPlainChat(prompts);
     const { tensors } = await this.worker.request('tokenize', {
       model: this.name,
       prompts: [...prompts] as Arguments<'tokenize'>['prompts'],
