@@ -102,6 +102,8 @@ def call(name: str, keywords: dict[str, Any]) -> Any:
         answer = function(**keywords)
         if inspect.isawaitable(answer):
             answer = asyncio.run(awaited(answer))
+    except OperationError:  # the project's own functions say themselves what is wrong
+        raise
     except Exception as error:
         raise OperationError(
             "function_error", f"{name} raised {type(error).__name__}: {error}\n{traceback.format_exc()}"

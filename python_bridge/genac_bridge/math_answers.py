@@ -1,0 +1,107 @@
+"""Where the answer stands in a text, by the usual conventions of maths data, and whether it equals a reference (math-verify)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+# 1,000 and 0.5 and 3/4 and 25%; a minus belongs to it unless something is subtracted from.
+_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?%?")
+_HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_FUNCTIONS = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "log",
+        "ln",
+        "exp",
+        "sqrt",
+        "pi",
+        "max",
+        "min",
+    ]
+)
+
+
+def boxed(text: str) -> str | None:
+    r"""What stands in the last `\boxed{...}`, braces balanced; None: there is none that ends."""
+    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
+        depth = 1
+        for match in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+            depth += {"{": 1, "}": -1}.get(match.group(), 0)
+            if depth == 0:
+                return text[start : start + match.start()].strip()
+    return None
+
+
+def hashes(text: str) -> str | None:
+    """What follows the last `####`, to the end of its line."""
+    found = _HASHES.findall(text)
+    return found[-1].strip() if found else None
+
+
+def last_number(text: str) -> str | None:
+    found = [match for match in _NUMBER.findall(text) if match]
+    return found[-1] if found else None
+
+
+CONVENTIONS = {"boxed": boxed, "hashes": hashes, "number": last_number}
+
+
+def answer_of(text: str, conventions: Sequence[str]) -> str | None:
+    """The answer by the first convention that finds one."""
+    for convention in conventions:
+        answer = CONVENTIONS[convention](text)
+        if answer:
+            return answer
+    return None
+
+
+def reference_of(text: str, conventions: Sequence[str]) -> str:
+    r"""The answer of a reference: by `\boxed{}` or `####`; a sentence's last number; else the whole text is the answer."""
+    marked = answer_of(text, [c for c in conventions if c != "number"])
+    if marked:
+        return marked
+    words = [word for word in _WORD.findall(text) if word.lower() not in _FUNCTIONS]
+    sentence = len(words) >= 2 or re.search(r"(?i)\banswer\b", text)
+    return (sentence and "number" in conventions and last_number(text)) or text.strip()
+
+
+def equal(reference: str, answer: str) -> bool | None:
+    """Whether the two are the same mathematical object, or the same words. None: nothing can be made of the reference."""
+    if not reference:
+        return None
+    if "".join(reference.split()) == "".join(answer.split()):
+        return True
+    from math_verify import verify
+
+    gold = parsed(reference)
+    if not gold:
+        return None
+    return bool(verify(gold, parsed(answer), timeout_seconds=None))
+
+
+def parsed(answer: str) -> list[Any]:
+    r"""math-verify's reading of an answer: as it is inside `\boxed{}`. Without its time limit, which works by signals and so in a main thread only."""
+    from math_verify import LatexExtractionConfig, parse
+
+    for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if answer.startswith(left) and answer.endswith(right) and len(answer) > len(left) + len(right):
+            answer = answer[len(left) : -len(right)]
+            break
+    answer = answer.strip().rstrip(".")
+    # 25% alone would begin a comment in LaTeX.
+    answer = re.sub(r"(?<!\\)%", r"\\%", answer)
+    return list(parse(f"$\\boxed{{{answer}}}$", [LatexExtractionConfig(boxed_match_priority=0)], parsing_timeout=None))
