@@ -81,6 +81,9 @@ def stream(
         for _ in itertools.islice(iterator, first - position):
             pass
         taken = list(itertools.islice(iterator, count))
+    except Exception as error:
+        return {"problem": f"reading the stream failed at row {first} or after it: {reason(error)}"}
+    try:
         answer = [
             {
                 name: plain(value, f"row {first + place} of the stream, column {name!r}")
@@ -91,8 +94,6 @@ def stream(
         ]
     except ValueError as error:
         return {"problem": str(error)}
-    except Exception as error:
-        return {"problem": f"reading the stream failed at row {first} or after it: {reason(error)}"}
     _streams[key] = (seed, first + len(taken), iterator)
     return {"rows": answer}
 
