@@ -6,7 +6,15 @@ import { ConfigError } from '../../src/config-error.ts';
 import { defineTask, type Split, type Task } from '../../src/task.ts';
 import type { Problem } from '../../src/types.ts';
 import { BadRows } from './rows/bad-rows.ts';
-import { keyOf, refuseShare, shareFields, shareOf, splitByKey } from './rows/held-out.ts';
+import {
+  digestOf,
+  keyOf,
+  refuseShare,
+  shareFields,
+  shareOf,
+  splitByKey,
+  tellOfLeak,
+} from './rows/held-out.ts';
 import { linesOf, rowOfLine } from './rows/json-lines.ts';
 import { ProblemOrder } from './rows/order.ts';
 import { BadRow, problemOfRow, refusePromptOptions, rowFields } from './rows/prompt.ts';
@@ -41,7 +49,7 @@ export default defineTask({
     const rows = await read(given.file, 'file');
     const own = given.heldout.file === undefined ? null : await read(given.heldout.file, 'heldout.file');
     const sets = own ? { train: rows, heldout: own } : byShare(rows, given);
-    if (own) tellOfLeak(sets, log);
+    if (own) tellOfLeak(rows.map(keyOf), own.map(keyOf), log);
     log(
       `task: ${sets.train.length} problems to train on, ${sets.heldout.length} held out, from ${given.file}`,
     );
@@ -75,7 +83,7 @@ async function readProblems(
   for await (const { number, bytes } of linesOf(file)) {
     try {
       const problem = problemOfRow(rowOfLine(bytes), given);
-      const content = JSON.stringify([problem.prompt, problem.columns]);
+      const content = digestOf(problem);
       const first = lines.get(content);
       if (first !== undefined) throw new BadRow(`the same problem as line ${first}`);
       lines.set(content, number);
@@ -96,11 +104,4 @@ function byShare(rows: readonly Read[], { heldout }: Options): Record<Split, Rea
   } catch (error) {
     throw new ConfigError([`task.heldout: ${(error as Error).message}; name a file of held-out problems`]);
   }
-}
-
-function tellOfLeak({ train, heldout }: Record<Split, readonly Read[]>, log: (text: string) => void): void {
-  const known = new Set(train.map(keyOf));
-  const leaked = heldout.filter((problem) => known.has(keyOf(problem))).length;
-  if (leaked > 0)
-    log(`task: ${leaked} of ${heldout.length} held-out problems have a prompt that is trained on, too`);
 }

@@ -43,6 +43,8 @@ type Item = { name: string; parameters: { [name: string]: Json }; seed: number }
 const half = 2 ** 31;
 /** Responses of one call. */
 const largestBatch = 512;
+/** Milliseconds after which a call is given up: a verifier that hangs ends the run instead of holding it up. */
+const deadlineMs = 600_000;
 
 export default defineTask({
   name: 'reasoning-gym',
@@ -59,7 +61,11 @@ export default defineTask({
     };
 
     const score = batched(async (items: readonly (Item & { answer: string })[]) => {
-      const scores = await python.call('genac_bridge.gym_tasks:scores', { items: [...items] });
+      const scores = await python.call(
+        'genac_bridge.gym_tasks:scores',
+        { items: [...items] },
+        { deadlineMs },
+      );
       return (scores as { score: number; failure: string | null }[]).map(({ score, failure }, i) => {
         const { name, answer } = items[i]!;
         if (failure !== null && !toldOf.has(name)) {

@@ -89,6 +89,11 @@ describe('rows', () => {
     ]);
   });
 
+  it('that are held out and trained on, too, are told of', async () => {
+    const { log } = await tasks.load({ ...given, heldout: { data: 'rows.csv' } });
+    expect(log[0]).toBe('task: 60 of 60 held-out problems have a prompt that is trained on, too');
+  });
+
   it('that give no problem are an error, or dropped, counted and said', async () => {
     const holes = { ...given, data: 'holes.parquet', columns: [], heldout: { share: 0.5 } };
     const message = await tasks.failure(holes);

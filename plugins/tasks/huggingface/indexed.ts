@@ -3,7 +3,7 @@ import { ConfigError } from '../../../src/config-error.ts';
 import type { Split } from '../../../src/task.ts';
 import type { Problem } from '../../../src/types.ts';
 import { type BadRowPolicy, BadRows } from '../rows/bad-rows.ts';
-import { keyOf, type Share, splitByKey } from '../rows/held-out.ts';
+import { keyOf, type Share, splitByKey, tellOfLeak } from '../rows/held-out.ts';
 import { ProblemOrder } from '../rows/order.ts';
 import { BadRow, problemOfRow, promptColumns, type RowOptions } from '../rows/prompt.ts';
 import { type Source, theirNames } from './source.ts';
@@ -30,6 +30,7 @@ export async function indexedProblems(
   let sides: Record<Split, { source: Source; indices: readonly number[] }>;
   if (heldout) {
     const own = await goodRows(heldout, rows, policy, log);
+    tellOfLeak(known.keys, own.keys, log);
     sides = { train: { source: train, ...known }, heldout: { source: heldout, ...own } };
   } else {
     const { train: kept, heldout: held } = split(known.keys, share!);

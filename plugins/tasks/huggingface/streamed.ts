@@ -1,11 +1,10 @@
 /** Data sets that are streamed: problem number n is the n-th row of the shuffled stream that gives a problem on this side of the split. */
-import { createHash } from 'node:crypto';
 import { ConfigError } from '../../../src/config-error.ts';
 import { deriveSeed } from '../../../src/math/random.ts';
 import type { Split } from '../../../src/task.ts';
 import type { Problem } from '../../../src/types.ts';
 import type { BadRowPolicy } from '../rows/bad-rows.ts';
-import { keyOf, type Share } from '../rows/held-out.ts';
+import { digestOf, keyOf, type Share } from '../rows/held-out.ts';
 import { placeOf } from '../rows/order.ts';
 import { BadRow, problemOfRow, type Row, type RowOptions } from '../rows/prompt.ts';
 import type { Problems, Sources } from './indexed.ts';
@@ -110,10 +109,7 @@ class ProblemStream {
       const problem = problemOfRow(row, rows);
       if (share && placeOf(keyOf(problem), share.seed) < share.share !== (this.#split === 'heldout'))
         return null;
-      const content = createHash('sha256')
-        .update(JSON.stringify([problem.prompt, problem.columns]))
-        .digest('hex');
-      return { id: `${this.#split}-${content.slice(0, 16)}`, ...problem };
+      return { id: `${this.#split}-${digestOf(problem)}`, ...problem };
     } catch (error) {
       if (!(error instanceof BadRow)) throw error;
       this.#bad(`row ${position} of epoch ${this.#epoch}: ${error.message}`, policy);

@@ -1,4 +1,5 @@
 /** The option `heldout`: a share of the same rows, or rows of their own. */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { heldOutKeys } from './order.ts';
 import type { RowProblem } from './prompt.ts';
@@ -55,4 +56,24 @@ export function splitByKey(
     sides[held.has(key) ? 'heldout' : 'train'].push(i);
   });
   return sides;
+}
+
+/** The same for equal problems: prompt and columns. */
+export function digestOf({ prompt, columns }: RowProblem): string {
+  return createHash('sha256')
+    .update(JSON.stringify([prompt, columns]))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+/** Says how many held-out prompts are trained on, too. */
+export function tellOfLeak(
+  train: readonly string[],
+  heldout: readonly string[],
+  log: (text: string) => void,
+): void {
+  const known = new Set(train);
+  const leaked = heldout.filter((key) => known.has(key)).length;
+  if (leaked > 0)
+    log(`task: ${leaked} of ${heldout.length} held-out problems have a prompt that is trained on, too`);
 }
