@@ -48,7 +48,8 @@ function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   for (const key of path) {
     const shape = (current as { shape?: Record<PropertyKey, z.ZodType> }).shape;
     const valueType = (current as { valueType?: z.ZodType }).valueType;
-    const next = shape?.[key] ?? valueType;
+    const element = (current as { element?: z.ZodType }).element;
+    const next = shape?.[key] ?? valueType ?? element;
     if (!next) return [];
     current = unwrap(next);
   }

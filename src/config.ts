@@ -1,6 +1,7 @@
 /** One schema of a run; defaults here and nowhere else. Names are those of the YAML file. */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from './bridge/operations.ts';
+import { rewardSchema } from './rewards/options.ts';
 import { segmentationSchema } from './text/segment.ts';
 
 const share = z.number().min(0).max(1);
@@ -176,6 +177,8 @@ export const configSchema = z.strictObject({
   /** A checkpoint folder of another run whose models (and success rate) the first stage starts from. */
   start_from: z.string().nullable().default(null),
   task: plugin,
+  /** Functions that judge responses, instead of the task's own reward; empty: that one. */
+  rewards: z.array(rewardSchema).default([]),
   critic: plugin,
   /** null: there is none; stages 1 and 2 can do without where the task brings its own rollouts. */
   actor: actor.nullable(),

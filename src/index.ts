@@ -15,6 +15,8 @@ export { checkConfig, loadConfigFile } from './load-config.ts';
 export { segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
 export { criticReward, criticWeights } from './math/critic-reward.ts';
 export { smoothSuccessRate } from './math/success-rate.ts';
+export { openPython, type Python, type PythonOptions } from './python/pythonia.ts';
+export { defineReward, type Reward, type Score } from './rewards.ts';
 export { type Run, type RunOptions, startRun } from './run.ts';
 export { readCheckpoint } from './runs/checkpoint.ts';
 export type { RunEvent } from './runs/events.ts';

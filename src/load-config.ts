@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { type Config, type ConfigInput, configSchema, type StageName } from './config.ts';
 import { ConfigError, issuesOf } from './config-error.ts';
+import { rewardsWithoutEffect } from './rewards/options.ts';
 
 export interface LoadedConfig {
   readonly config: Config;
@@ -93,6 +94,7 @@ function withoutEffect(config: Config): string[] {
   if (config.checkpoints.every === 0 && config.checkpoints.keep !== defaults.checkpoints.keep) {
     problems.push('checkpoints.keep: has no effect with checkpoints.every: 0');
   }
+  problems.push(...rewardsWithoutEffect(config.rewards, config.actor !== null));
   if (config.credit.scale === 'group-std' && config.sampling.responses < 2) {
     problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
   }

@@ -7,7 +7,7 @@ import { checkConfig } from './load-config.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
 import { prepareTraining } from './prepare.ts';
 import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from './python-functions.ts';
-import { judgeOfTask } from './rewards.ts';
+import { makeJudge } from './rewards.ts';
 import { readCheckpoint } from './runs/checkpoint.ts';
 import { EventStream, type RunEvent } from './runs/events.ts';
 import { RunFolder } from './runs/folder.ts';
@@ -79,8 +79,8 @@ async function go(
   });
   const { task, usesPython } = await loadTask(config.task as PluginChoice, { base, python, log });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
-  const judge = judgeOfTask(task);
-  const wanted = workersOf(config, criticOptions, usesPython);
+  const { judge, ...rewards } = await makeJudge(config, task, base, python);
+  const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython);
   if (config.stages.includes('critic-sft')) traceSources(config, task, task.criticFormat ?? paperFormat); // a bad file is told of now
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   const folder = await RunFolder.create(config);
@@ -99,6 +99,7 @@ async function go(
       workers: Object.fromEntries(versions),
     });
     await task.prepare?.();
+    await rewards.prepare();
     const parts = { config, task, judge, plugin, criticOptions, from, folder, workers, emit, signal };
     const training = await prepareTraining(parts);
     let standing: Standing = {

@@ -1,6 +1,6 @@
 /** What is kept of a joint iteration: its metrics, and a few trajectories with every valuation. */
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
-import { mean, meanSquaredError } from '../math/statistics.ts';
+import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { promptText } from '../text/critic-prompt.ts';
 import type { RewardedTrajectory } from '../types.ts';
 import type { Metrics } from './events.ts';
@@ -20,6 +20,7 @@ export function rolloutMetrics(
   const malformed = outcomes.filter(({ valuation }) => valuation.parsed === 'malformed').length;
   return {
     reward: mean(trajectories.map((t) => t.reward)),
+    ...rewardMetrics(trajectories),
     'actor/tokens': lengths.reduce((sum, n) => sum + n, 0),
     'completions/mean_length': mean(lengths),
     'completions/clipped_ratio': mean(trajectories.map((t) => (t.finishReason === 'length' ? 1 : 0))),
@@ -36,6 +37,20 @@ export function rolloutMetrics(
     'gate/fell_back_to_group_mean': assignment.fellBack ? 1 : 0,
     ...valueMetrics(segmented, assignment),
   };
+}
+
+/** Mean and standard deviation (of a sample, as TRL has it) of what each reward function gave where it applied; absent where there are too few for one. */
+export function rewardMetrics(trajectories: readonly Pick<RewardedTrajectory, 'rewardParts'>[]): Metrics {
+  const metrics: Record<string, number> = {};
+  for (const name of new Set(trajectories.flatMap(({ rewardParts }) => Object.keys(rewardParts ?? {})))) {
+    const given = trajectories
+      .map(({ rewardParts }) => rewardParts?.[name])
+      .filter((value) => typeof value === 'number');
+    const n = given.length;
+    if (n > 0) metrics[`rewards/${name}/mean`] = mean(given);
+    if (n > 1) metrics[`rewards/${name}/std`] = Math.sqrt((variance(given) * n) / (n - 1));
+  }
+  return metrics;
 }
 
 /** Value at the first and last state, for right (r >= 0.5) and wrong responses. Absent where an iteration has none. */
@@ -72,6 +87,7 @@ export function recordTrajectories(
       prompt: promptText(trajectory.problem.prompt),
       response: trajectory.text,
       reward: trajectory.reward,
+      ...(Object.keys(trajectory.rewardParts ?? {}).length > 0 && { rewards: trajectory.rewardParts }),
       finish_reason: trajectory.finishReason,
       segments: segments.map((segment, k) => {
         const valuation = valuations.get(states[k]!.id)!;
