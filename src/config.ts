@@ -154,23 +154,29 @@ const gates = z.strictObject({
 const evaluation = z.strictObject({
   /** Iterations between evaluations; 0: only at the start and the end of a stage. */
   every: count.default(10),
-  /** Held-out problems, and responses to each, for the actor's success. */
+  /** Held-out problems, and responses k to each: success is pass@1 (their mean), and with k > 1 also pass@k. */
   problems: positive.default(128),
   responses: positive.default(1),
+  /** One greedy response to each problem besides. */
+  greedy: z.boolean().default(false),
   /** Held-out states for the critic's error. */
   states: positive.default(512),
+  /** Continuations of each state whose mean reward is its reference value, where the task knows no exact one; 0: the one outcome. */
+  continuations: count.default(0),
 });
 
-const order = { 'critic-sft': 0, 'critic-rl': 1, joint: 2 } as const;
+/** In the order in which they run. */
+export const stageNames = ['critic-sft', 'critic-rl', 'joint'] as const;
+const order = (stage: StageName) => stageNames.indexOf(stage);
 
 export const configSchema = z.strictObject({
   /** Where the run is written. */
   folder: z.string().min(1),
   seed: count.default(0),
   stages: z
-    .array(z.enum(['critic-sft', 'critic-rl', 'joint']))
+    .array(z.enum(stageNames))
     .min(1)
-    .refine((stages) => stages.every((stage, i) => i === 0 || order[stages[i - 1]!] < order[stage]), {
+    .refine((stages) => stages.every((stage, i) => i === 0 || order(stages[i - 1]!) < order(stage)), {
       message: 'each stage at most once, in the order critic-sft, critic-rl, joint',
     })
     .default(['critic-sft', 'critic-rl', 'joint']),
@@ -193,14 +199,18 @@ export const configSchema = z.strictObject({
   evaluation: evaluation.prefault({}),
   checkpoints: z
     .strictObject({
-      /** Joint iterations between checkpoints; 0: only at the end of each stage. */
+      /** Iterations of a stage between checkpoints; 0: as `minutes` says. */
       every: count.default(0),
-      /** Checkpoints of joint iterations that stay. */
+      /** A checkpoint also when so many minutes have passed since the last one; null: never for that. */
+      minutes: z.number().positive().nullable().default(15),
+      /** Checkpoints within a stage that stay, the newest ones; those at the ends of stages all stay. */
       keep: positive.default(2),
+      /** Stage 3: keep the models of the best held-out success as `checkpoints/best`. */
+      best: z.boolean().default(true),
     })
     .prefault({}),
 });
 
 export type Config = z.infer<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;
-export type StageName = Config['stages'][number];
+export type StageName = (typeof stageNames)[number];

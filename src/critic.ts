@@ -49,6 +49,10 @@ export interface Critic {
   save?(folder: string, optimizer: boolean): Promise<void>;
   /** Replaces the weights by a folder that `save` wrote; the optimizer starts afresh. */
   load?(folder: string): Promise<void>;
+  /** Weights and optimizer as `save` wrote them: the next update is what it would have been. Absent: `load` is called, and resuming is not exact. */
+  restore?(folder: string): Promise<void>;
+  /** Takes other options (checked by the plugin's schema) from the next call on. Absent: they can't change while a run goes on. */
+  configure?(options: unknown): void;
   close?(): Promise<void>;
 }
 

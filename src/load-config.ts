@@ -91,8 +91,9 @@ function withoutEffect(config: Config): string[] {
       problems.push(`${name}.final: has no effect with ${name}.decay: constant`);
     }
   }
-  if (config.checkpoints.every === 0 && config.checkpoints.keep !== defaults.checkpoints.keep) {
-    problems.push('checkpoints.keep: has no effect with checkpoints.every: 0');
+  const { every, minutes, keep } = config.checkpoints;
+  if (every === 0 && minutes === null && keep !== defaults.checkpoints.keep) {
+    problems.push('checkpoints.keep: has no effect with checkpoints.every: 0 and checkpoints.minutes: null');
   }
   problems.push(...rewardsWithoutEffect(config.rewards, config.actor !== null));
   if (config.credit.scale === 'group-std' && config.sampling.responses < 2) {

@@ -1,15 +1,18 @@
 /** Loads what a run needs into its workers: the actor, its reference, the critic. */
 import { existsSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
 import type { CriticPlugin } from './critic.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
 import type { RunFolder } from './runs/folder.ts';
+import type { Steering } from './steering.ts';
 import type { Task } from './task.ts';
 import { paperFormat } from './text/critic-prompt.ts';
-import type { Actor, Training } from './training.ts';
+import type { Training } from './training.ts';
 import type { WorkerGroup } from './workers/local.ts';
 import { Model } from './workers/model.ts';
 
@@ -24,6 +27,7 @@ export interface Preparation {
   readonly folder: RunFolder;
   readonly workers: WorkerGroup;
   readonly emit: (event: RunEvent) => void;
+  readonly steering: Steering;
   /** Aborted by `stop()`. */
   readonly signal: AbortSignal;
 }
@@ -31,7 +35,7 @@ export interface Preparation {
 const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } as const;
 
 export async function prepareTraining(preparation: Preparation): Promise<Training> {
-  const { config, task, judge, folder, workers, from, emit, signal } = preparation;
+  const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
   const plainChat = sayPlainChats(emit);
   const { actor, reference } = await loadActor(preparation, plainChat);
@@ -40,12 +44,41 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     format: task.criticFormat ?? paperFormat,
     loadModel: async ({ model, worker, ...rest }) => {
       const source = await sourceOf(preparation, model, worker);
-      const options = { ...common, seed, ...rest, source };
+      const options = { ...common, seed, ...withoutSecondAdapter(source, rest), source };
       return Model.load(workers.get(worker), 'critic', options, plainChat('critic', model));
     },
   });
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
-  return { config, task, judge, critic, actor, reference, folder, emit, stopping: () => signal.aborted };
+  return {
+    get config() {
+      return steering.config;
+    },
+    task,
+    judge,
+    critic,
+    actor,
+    reference,
+    folder,
+    emit,
+    steering,
+    stopping: () => signal.aborted,
+  };
+}
+
+/** Models as a checkpoint of this run holds them. Within a stage the critic's optimizer goes on; after one it starts afresh, as at every stage's beginning. */
+export async function restoreModels({ actor, critic }: Training, checkpoint: Checkpoint): Promise<void> {
+  if (checkpoint.actor) await actor?.restore(checkpoint.actor);
+  if (!checkpoint.critic) return;
+  if (!checkpoint.complete && critic.restore) await critic.restore(checkpoint.critic);
+  else await critic.load?.(checkpoint.critic);
+}
+
+/** A folder that is a LoRA adapter already is gone on with; it gets no second one. */
+function withoutSecondAdapter<T extends { readonly lora: LoraOptions | null }>(
+  source: string,
+  options: T,
+): T {
+  return existsSync(join(source, 'adapter_config.json')) ? { ...options, lora: null } : options;
 }
 
 /** Says in the log, once for each model, that it reads chats as plain text because it has no chat template. */
@@ -76,16 +109,13 @@ async function loadActor(
         seed: config.seed,
         dtype,
         source,
-        lora: trained ? lora : null,
+        ...withoutSecondAdapter(source, { lora: trained ? lora : null }),
         optimizer: trained ? optimizer : null,
       },
       plainChat(as, named),
     );
   const initial = await sourceOf(preparation, named, name);
-  const actor: Actor = {
-    model: await load('actor', from?.actor ?? initial, config.actor),
-    options: config.actor,
-  };
+  const actor = await load('actor', from?.actor ?? initial, config.actor);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
 }
@@ -109,6 +139,14 @@ async function sourceOf(preparation: Preparation, model: string, worker: string)
   emit({ type: 'message', text: `making ${model}` });
   const progress = (share: number, words: string) =>
     emit({ type: 'message', text: `making ${model}: ${Math.round(100 * share)}%, ${words}` });
-  await task.makeModel(name, made, { worker: workers.get(worker), seed: config.seed, progress, signal });
+  const unfinished = `${made}.unfinished`;
+  await rm(unfinished, { recursive: true, force: true });
+  await task.makeModel(name, unfinished, {
+    worker: workers.get(worker),
+    seed: config.seed,
+    progress,
+    signal,
+  });
+  await rename(unfinished, made);
   return made;
 }

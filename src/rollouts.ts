@@ -14,6 +14,8 @@ export interface RolloutRequest {
   /** What the draws depend on. */
   readonly purpose: string;
   readonly iteration: number;
+  /** The likeliest tokens instead of sampled ones. */
+  readonly greedy?: boolean;
   /** Called as each response finishes, in any order. */
   readonly onFinished?: (index: number, trajectory: Trajectory) => void;
 }
@@ -42,7 +44,7 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
     prompts: problems.map(({ prompt }) => prompt),
     completionsPerPrompt: responses,
     max_new_tokens,
-    temperature,
+    temperature: request.greedy ? 0 : temperature,
     top_p,
     top_k,
     stop_strings,
@@ -84,13 +86,18 @@ export async function actorRollouts(
   const actor = profileOf(training, successRate);
   const segmentation = segmentationOf(training);
   return Promise.all(
-    trajectories.map(async (trajectory) => ({
-      problem: trajectory.problem,
-      actor,
-      prefixes: segmentResponse(trajectory, segmentation).map((segment) => textBefore(trajectory, segment)),
-      response: trajectory.text,
-      reward: (await judge(trajectory)).reward,
-      firstOwn: 0,
-    })),
+    trajectories.map(async (trajectory) => {
+      const segments = segmentResponse(trajectory, segmentation);
+      const { problem, promptIds, completionIds, text } = trajectory;
+      return {
+        problem,
+        actor,
+        prefixes: segments.map((segment) => textBefore(trajectory, segment)),
+        response: text,
+        reward: (await judge(trajectory)).reward,
+        firstOwn: 0,
+        begun: segments.map(({ start }) => ({ promptIds, completionIds: completionIds.subarray(0, start) })),
+      };
+    }),
   );
 }

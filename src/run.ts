@@ -1,39 +1,38 @@
-/** A run, from a config to its end: workers, models, stages, folder, events. */
-import { resolve } from 'node:path';
-import packageJson from '../package.json' with { type: 'json' };
-import type { Config, ConfigInput, StageName } from './config.ts';
-import { ConfigError } from './config-error.ts';
+/** A run as a script sees it: started or resumed, watched, steered, stopped. */
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { ConfigInput } from './config.ts';
+import { nearest } from './config-error.ts';
+import { type Life, live } from './live.ts';
 import { checkConfig } from './load-config.ts';
-import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
-import { prepareTraining } from './prepare.ts';
-import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from './python-functions.ts';
-import { makeJudge } from './rewards.ts';
-import { readCheckpoint } from './runs/checkpoint.ts';
-import { EventStream, type RunEvent } from './runs/events.ts';
+import { checkpointNames, newestCheckpoint, readCheckpoint } from './runs/checkpoint.ts';
+import { EventStream, type Place, type RunEvent } from './runs/events.ts';
 import { RunFolder } from './runs/folder.ts';
-import { paperFormat } from './text/critic-prompt.ts';
-import { traceSources } from './traces.ts';
-import { pretrainCritic, superviseCritic, trainJointly } from './train.ts';
-import type { Standing, Training } from './training.ts';
-import { startWorkers, type WorkerGroup } from './workers/local.ts';
-
-const stages: Readonly<Record<StageName, (training: Training, start: Standing) => Promise<Standing>>> = {
-  'critic-sft': superviseCritic,
-  'critic-rl': pretrainCritic,
-  joint: trainJointly,
-};
+import { readSettings } from './runs/read.ts';
+import type { Settings } from './settings.ts';
+import type { Steering } from './steering.ts';
+import type { WorkerGroup } from './workers/local.ts';
 
 export interface Run extends AsyncIterable<RunEvent> {
   /** Where it is written. */
   readonly folder: string;
-  /** Ends the run after the iteration in hand, with a checkpoint. Resolves when all is closed. */
+  /** Waits after the iteration in hand, until `resume`. Models stay in memory. */
+  pause(): void;
+  resume(): void;
+  /**
+   * Changes values from the next iteration on. Rejects with a `ConfigError` if one is wrong or has no effect here; nothing changes then.
+   *
+   * @returns from which iteration on they hold; null: the run ended before
+   */
+  set(values: Settings): Promise<Place | null>;
+  /** Ends the run after the iteration in hand, with a checkpoint from which it can be resumed. Resolves when all is closed. */
   stop(): Promise<void>;
   /** Resolves at the end (`done` or `stopped`); rejects with what went wrong. */
   readonly finished: Promise<'done' | 'stopped'>;
 }
 
 export interface RunOptions {
-  /** Folder that a user's own task and critic files are relative to: that of the config file. Default: the working directory. */
+  /** Folder that a user's own task, critic and reward files are relative to: that of the config file. Default: the working directory. */
   readonly base?: string;
   /** Workers that are running already; they are left running. */
   readonly workers?: WorkerGroup;
@@ -45,113 +44,87 @@ export interface RunOptions {
  */
 export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
   const config = checkConfig(input);
+  const base = resolve(options.base ?? '.');
+  const life = { config, base, checkpoint: null, past: [], open: () => RunFolder.create(config, base) };
+  return begin(resolve(config.folder), async () => life, options);
+}
+
+export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
+  /** Name of the checkpoint to go on from. Default: the newest. */
+  readonly from?: string;
+}
+
+/**
+ * Goes on with a run that was stopped, or that died, from its newest checkpoint: with the same numbers as if it had never ended. What it wrote after
+ * that checkpoint is cut off. A checkpoint that is not whole is refused.
+ */
+export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
+  const path = resolve(folder);
+  return begin(path, () => lifeOf(path, options.from), options);
+}
+
+async function lifeOf(path: string, from: string | undefined): Promise<Life> {
+  const { config, base } = await RunFolder.read(path);
+  const folder = join(path, 'checkpoints');
+  const names = await checkpointNames(folder);
+  if (from !== undefined && !names.includes(from)) {
+    const close = nearest(from, names);
+    const hint = close ? `; did you mean "${close}"?` : '';
+    throw new Error(`${path} has no checkpoint "${from}"${hint} It has: ${names.join(', ') || 'none'}`);
+  }
+  const name = from ?? newestCheckpoint(names);
+  if (name === config.stages.at(-1)) throw new Error(`${path} is finished: there is nothing to resume`);
+  const checkpoint = name === null ? null : await readCheckpoint(join(folder, name));
+  const open = async () => {
+    // What lies after it belongs to a future that will not be.
+    for (const later of names.slice(names.indexOf(name ?? '') + 1))
+      await rm(join(folder, later), { recursive: true, force: true });
+    return RunFolder.reopen(path, checkpoint);
+  };
+  return { config, base, checkpoint, past: readSettings(path), open };
+}
+
+function begin(folder: string, find: () => Promise<Life>, { workers }: Pick<RunOptions, 'workers'>): Run {
   const events = new EventStream();
   const stopping = new AbortController();
-  const finished = go(config, options, events, stopping.signal);
-  finished.then(
-    () => events.close(),
-    (error) => events.close(error),
-  );
-  return {
-    folder: resolve(config.folder),
-    finished,
+  let steering: Steering | null = null;
+  const early: ((steering: Steering) => void)[] = [];
+  /** Now, or as soon as the run has got that far. */
+  const steer = (what: (steering: Steering) => void) => {
+    if (steering) what(steering);
+    else early.push(what);
+  };
+  const ready = (made: Steering) => {
+    steering = made;
+    for (const what of early) what(made);
+  };
+  const run: Run = {
+    folder,
+    finished: find().then((life) =>
+      live(life, { events, signal: stopping.signal, workers, ready, run: () => run }),
+    ),
+    pause: () => steer((s) => s.pause()),
+    resume: () => steer((s) => s.resume()),
+    // In the promise's function: what is refused rejects it, now or as soon as the run has got that far.
+    set: (values) =>
+      new Promise((tell, fail) =>
+        steer((s) => {
+          try {
+            s.set(values).then(tell, fail);
+          } catch (error) {
+            fail(error);
+          }
+        }),
+      ),
     async stop() {
       stopping.abort();
-      await finished.catch(() => {});
+      await run.finished.catch(() => {});
     },
     [Symbol.asyncIterator]: () => events[Symbol.asyncIterator](),
   };
-}
-
-async function go(
-  config: Config,
-  options: RunOptions,
-  events: EventStream,
-  signal: AbortSignal,
-): Promise<'done' | 'stopped'> {
-  const began = performance.now();
-  const base = options.base ?? process.cwd();
-  const log = (text: string) => events.push({ type: 'message', text });
-  let group: WorkerGroup | null = options.workers ?? null;
-  const python = pythonFunctions(() => {
-    if (group) return group.get(pythonWorkerName);
-    throw new Error('Python functions can be called once the workers run, not before');
-  });
-  const { task, usesPython } = await loadTask(config.task as PluginChoice, { base, python, log });
-  const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
-  const { judge, ...rewards } = await makeJudge(config, task, base, python);
-  const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython);
-  if (config.stages.includes('critic-sft')) traceSources(config, task, task.criticFormat ?? paperFormat); // a bad file is told of now
-  const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
-  const folder = await RunFolder.create(config);
-  const emit = (event: RunEvent) => {
-    folder.record(event, (performance.now() - began) / 1000);
-    events.push(event);
-  };
-  const workers = group ?? (await start(config, wanted, folder));
-  group = workers;
-  try {
-    const versions = workers.all.map((worker) => [worker.name, worker.ready.versions]);
-    await folder.writeVersions({
-      genac: packageJson.version,
-      node: process.version,
-      platform: `${process.platform} ${process.arch}`,
-      workers: Object.fromEntries(versions),
-    });
-    await task.prepare?.();
-    await rewards.prepare();
-    const parts = { config, task, judge, plugin, criticOptions, from, folder, workers, emit, signal };
-    const training = await prepareTraining(parts);
-    let standing: Standing = {
-      stage: config.stages[0]!,
-      iteration: 0,
-      successRate: from?.success_rate ?? null,
-    };
-    for (const stage of config.stages) {
-      if (!signal.aborted) standing = await stages[stage](training, standing);
-    }
-    await training.critic.close?.();
-  } catch (error) {
-    // Stopped while a model was being made: there is nothing to keep.
-    if (error !== signal.reason || !signal.aborted) throw error;
-  } finally {
-    if (!options.workers) await workers.close();
-  }
-  const reason = signal.aborted ? 'stopped' : 'done';
-  emit({ type: 'end', reason });
-  return reason;
-}
-
-/** Names of the workers that the actor and the critic ask for, and `python` where functions are called. */
-function workersOf({ actor, workers }: Config, criticOptions: unknown, usesPython: boolean): string[] {
-  const critic = (criticOptions as { worker?: unknown } | null)?.worker;
-  const python = usesPython ? pythonWorkerName : null;
-  const wanted = [...new Set([actor?.worker, critic, python])].filter((name) => typeof name === 'string');
-  const missing = wanted.filter((name) => !(name in workers));
-  const names = Object.keys(workers).join(', ');
-  if (missing.length > 0)
-    throw new ConfigError(missing.map((name) => `workers: has no "${name}" (it has ${names})`));
-  // `actor`, `critic` and `python` are there by default; any other was asked for.
-  if ([actor?.worker, critic].includes(pythonWorkerName)) {
-    throw new ConfigError([
-      `workers: "${pythonWorkerName}" serves functions and holds no models; name another`,
-    ]);
-  }
-  const idle = Object.keys(workers).filter(
-    (name) => !wanted.includes(name) && !['actor', 'critic', pythonWorkerName].includes(name),
+  run.finished.then(
+    () => events.close(),
+    (error) => events.close(error),
   );
-  if (idle.length > 0)
-    throw new ConfigError(idle.map((name) => `workers.${name}: has no effect, for no model names it`));
-  return wanted;
-}
-
-function start(config: Config, names: readonly string[], folder: RunFolder): Promise<WorkerGroup> {
-  return startWorkers({
-    workers: names.map((name) => {
-      const { devices, threads } = config.workers[name]!;
-      const kind = name === pythonWorkerName ? pythonWorkerSpec : { name };
-      return { ...kind, ...(devices !== null && { device: devices }), ...(threads !== null && { threads }) };
-    }),
-    logDirectory: folder.logs,
-  });
+  return run;
 }

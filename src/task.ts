@@ -4,6 +4,7 @@ import type { PythonFunctions } from './python-functions.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';
 import type { Segmentation } from './text/segment.ts';
 import type { ActorProfile, Problem, Prompt, State } from './types.ts';
+import type { Sequence } from './workers/model.ts';
 import type { Worker } from './workers/worker.ts';
 
 export type Split = 'train' | 'heldout';
@@ -19,6 +20,8 @@ export interface LoggedRollout {
   readonly reward: number;
   /** Prefixes before this index did not come from the actor alone (they were edited): their outcome tells nothing of its value. Usually 0. */
   readonly firstOwn: number;
+  /** Where the live actor wrote it: ids of its prompt and of the response before each segment. */
+  readonly begun?: readonly Sequence[];
 }
 
 /** What an oracle wrote of one state, for stage 1. */
@@ -35,6 +38,8 @@ export interface OracleTrace {
 export interface ReferenceState {
   readonly state: State;
   readonly value: number;
+  /** Ids of the prompt and of the response so far, where the live actor wrote it. */
+  readonly begun?: Sequence;
 }
 
 /** What a task may ask of a live actor in order to know exact values. */

@@ -33,6 +33,19 @@ export class TraceSource {
     return this.#kept;
   }
 
+  /** Where it stands, for a checkpoint. */
+  get position(): Readonly<Record<string, number>> {
+    return { next: this.#next, kept: this.#kept, ...this.dropped };
+  }
+
+  /** Goes on from where another stood. */
+  seek(position: Readonly<Record<string, number>>): void {
+    this.#next = position.next ?? 0;
+    this.#kept = position.kept ?? 0;
+    for (const cause of Object.keys(this.dropped) as (keyof Dropped)[])
+      this.dropped[cause] = position[cause] ?? 0;
+  }
+
   /** The next `count` traces that pass the filter. Throws where hardly any does: then oracle and outcomes have nothing to do with each other. */
   take(count: number): OracleTrace[] {
     const taken: OracleTrace[] = [];

@@ -141,7 +141,10 @@ describe('stages and schedules', () => {
     [{ stages: ['joint', 'joint'] }, 'each stage at most once, in the order critic-sft, critic-rl, joint'],
     [{ stages: ['joint', 'critic-sft'] }, 'each stage at most once'],
     [{ actor: { model: 'm', final: 0.5 } }, 'actor.final: has no effect with actor.decay: constant'],
-    [{ checkpoints: { keep: 5 } }, 'checkpoints.keep: has no effect with checkpoints.every: 0'],
+    [
+      { checkpoints: { minutes: null, keep: 5 } },
+      'checkpoints.keep: has no effect with checkpoints.every: 0',
+    ],
     [
       { stages: ['critic-rl'], actor: null, critic_rl: { actor_share: 0.5 } },
       'critic_rl.actor_share: there is no actor',

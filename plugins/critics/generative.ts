@@ -42,7 +42,8 @@ type Options = z.infer<typeof options>;
 
 export default defineCritic({ name: 'generative', options, create });
 
-async function create(o: Options, { seed, format, loadModel }: CriticEnvironment): Promise<Critic> {
+async function create(given: Options, { seed, format, loadModel }: CriticEnvironment): Promise<Critic> {
+  let o = given;
   const { worker, dtype, lora, optimizer } = o;
   let model = await loadModel({ model: o.model, worker, dtype, lora, optimizer });
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
@@ -111,6 +112,10 @@ async function create(o: Options, { seed, format, loadModel }: CriticEnvironment
     save: (folder, optimizer) => model.save(folder, optimizer),
     async load(folder) {
       model = await loadModel({ model: folder, worker, dtype, lora, optimizer });
+    },
+    restore: (folder) => model.restore(folder),
+    configure(next) {
+      o = next as Options;
     },
   };
 

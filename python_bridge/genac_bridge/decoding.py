@@ -91,9 +91,11 @@ class Batch:
         rows: np.ndarray,
         numbers: np.ndarray,
         seeds: np.ndarray,
+        limits: np.ndarray,
     ) -> None:
         self.model, self.options, self.progress = model, options, progress
-        self.numbers, self.seeds = numbers, seeds
+        self.numbers, self.seeds, self.limits = numbers, seeds, limits
+        self.longest = int(limits.max())
         self.network = model.network
         self.cache, self.plain = make_cache(model.config)
         self.takes_positions = accepts(model.base, "position_ids")
@@ -108,7 +110,7 @@ class Batch:
             model.device
         )
         # Keys [rows, capacity] that are not padding.
-        columns = torch.arange(self.width + options.max_new_tokens, device=model.device)
+        columns = torch.arange(self.width + self.longest, device=model.device)
         self.valid = columns[None] >= (self.width - torch.from_numpy(self.lengths).to(model.device))[:, None]
         self.rows = torch.from_numpy(rows).to(model.device)
 
@@ -157,20 +159,20 @@ class Batch:
         if len(self.lengths) != count or bool((self.rows[1:] <= self.rows[:-1]).any()):
             self.cache.batch_select_indices(self.rows)
             logits, valid = logits.index_select(0, self.rows), valid.index_select(0, self.rows)
-        all_tokens = torch.zeros(count, options.max_new_tokens, dtype=torch.int64, device=device)
-        all_logprobs = torch.zeros(count, options.max_new_tokens, device=device)
+        all_tokens = torch.zeros(count, self.longest, dtype=torch.int64, device=device)
+        all_logprobs = torch.zeros(count, self.longest, device=device)
         lengths = np.zeros(count, np.int64)
         reasons = np.zeros(count, np.int64)
         alive = np.arange(count)  # which sequence of the batch each row of the cache is
         alive_rows = torch.arange(count, device=device)
         finished = np.zeros(count, bool)
         draws: Tensor | None = None
-        for step in range(options.max_new_tokens):
+        for step in range(self.longest):
             self.progress.context.check()
             if options.temperature > 0:
                 if step % DRAWS == 0:
                     draws = torch.from_numpy(
-                        uniforms(self.seeds[alive], step, min(DRAWS, options.max_new_tokens - step)).T.copy()
+                        uniforms(self.seeds[alive], step, min(DRAWS, self.longest - step)).T.copy()
                     ).to(device)
                 assert draws is not None
             uniform = draws[step % DRAWS] if draws is not None else None
@@ -185,8 +187,7 @@ class Batch:
                 newly = by_token | self._stopped(
                     options.stop_strings, tokens, all_tokens, alive, finished | by_token, step
                 )
-            if step == options.max_new_tokens - 1:
-                newly = ~finished
+            newly = newly | (~finished & (self.limits[alive] == step + 1))
             if newly.any():
                 ended = alive[newly]
                 lengths[ended] = step + 1
@@ -215,7 +216,7 @@ class Batch:
             self.progress.context.progress(
                 min(
                     1.0,
-                    (self.progress.finished + (len(alive) - finished.sum()) * (step + 1) / options.max_new_tokens)
+                    (self.progress.finished + (len(alive) - finished.sum()) * (step + 1) / self.longest)
                     / self.progress.total,
                 )
             )
@@ -259,8 +260,14 @@ def generate(
     options: Options,
     batch_size: int | None,
     progress: Progress,
+    limits: np.ndarray | None = None,
 ) -> list[Completion]:
-    """Completions of every prompt (ids int32), sequence i of prompt i // per_prompt, with `seeds` uint64 [N]."""
+    """Completions of every prompt (ids int32), sequence i of prompt i // per_prompt, with `seeds` uint64 [N].
+
+    `limits` int [P]: the most new tokens of each prompt's completions, where it is not `max_new_tokens` for all.
+    """
+    if limits is None:
+        limits = np.full(len(prompts), options.max_new_tokens)
     lengths = np.array([len(p) for p in prompts], dtype=np.int64)
     # Prompts of like length go together, so that little is padding.
     order = np.repeat(np.argsort(lengths, kind="stable"), per_prompt) * per_prompt + np.tile(
@@ -274,5 +281,7 @@ def generate(
         owners = numbers // per_prompt
         distinct, rows = np.unique(owners, return_inverse=True)
         with model.autocast():
-            Batch(model, options, progress, [prompts[p] for p in distinct], rows, numbers, seeds[numbers]).run()
+            Batch(
+                model, options, progress, [prompts[p] for p in distinct], rows, numbers, seeds[numbers], limits[owners]
+            ).run()
     return [progress.completions[i] for i in range(len(order))]

@@ -160,6 +160,7 @@ class Operations:
                 f"sample: model {parsed.model!r} stands at step {model.step} but serves version {model.published}; publish it first"
             )
         prompts = self._prompts(model, parsed, tensors)
+        prefixes = self._prefixes(model, prompts, parsed.max_new_tokens, tensors)
         count = len(prompts) * parsed.completions_per_prompt
         seeds = join_seeds(take(tensors, "seeds", "uint32", (count, 2)))
         stop_tokens = torch.zeros(model.vocabulary, dtype=torch.bool)
@@ -182,7 +183,10 @@ class Operations:
         ends: list[np.ndarray] = [np.zeros(0, np.int32)] * count
 
         def finished(numbers: list[int], done: list[decoding.Completion]) -> None:
-            new_texts, new_ends = decoder.decode([completion.ids for completion in done])
+            begun = [prefixes[number // parsed.completions_per_prompt] for number in numbers]
+            whole = [np.concatenate([before, c.ids]) for before, c in zip(begun, done, strict=True)]
+            new_texts, new_ends = decoder.decode(whole)
+            new_ends = [end[len(before) :] for before, end in zip(begun, new_ends, strict=True)]
             for number, text, end in zip(numbers, new_texts, new_ends, strict=True):
                 texts[number], ends[number] = text, end
             if parsed.stream:
@@ -195,7 +199,14 @@ class Operations:
 
         progress = decoding.Progress(context, total=max(1, count), on_finished=finished)
         done = decoding.generate(
-            model, prompts, parsed.completions_per_prompt, seeds, options, parsed.batch_size, progress
+            model,
+            prompts,
+            parsed.completions_per_prompt,
+            seeds,
+            options,
+            parsed.batch_size,
+            progress,
+            np.array([parsed.max_new_tokens - len(before) for before in prefixes]),
         )
         result = {
             "texts": texts,
@@ -207,9 +218,9 @@ class Operations:
         return result, {**answer, **completion_tensors(done, ends)}
 
     def _prompts(self, model: LoadedModel, parsed: args.Sample, tensors: Tensors) -> list[np.ndarray]:
-        """Ids of every prompt, int32; refuses empty ones and those that leave no room for `max_new_tokens`."""
+        """Ids of every prompt, int32; refuses empty ones."""
         if parsed.prompts is None:
-            refuse_others(tensors, {"seeds", "prompt_ids", "prompt_cu_seqlens"})
+            refuse_others(tensors, {"seeds", "prompt_ids", "prompt_cu_seqlens", "prefix_lengths"})
             ids, cu = take_sequences(tensors, "prompt_ids", "prompt_cu_seqlens", model.vocabulary)
             prompts = [ids[cu[i] : cu[i + 1]] for i in range(len(cu) - 1)]
         else:
@@ -218,17 +229,34 @@ class Operations:
                 np.array(encode_prompt(model.tokenizer, prompt, f"sample: prompts[{index}]"), np.int32)
                 for index, prompt in enumerate(parsed.prompts)
             ]
-        limit = model.context_length
         for index, prompt in enumerate(prompts):
             if len(prompt) == 0:
                 raise BadArguments(f"sample: prompt {index} has no tokens; a model needs at least one to begin with")
-            if limit is not None and len(prompt) + parsed.max_new_tokens > limit:
+        return prompts
+
+    def _prefixes(
+        self, model: LoadedModel, prompts: list[np.ndarray], max_new_tokens: int, tensors: Tensors
+    ) -> list[np.ndarray]:
+        """The ids at the end of each prompt that are the beginning of its completions; refuses what leaves no room for `max_new_tokens`."""
+        given = "prefix_lengths" in tensors
+        lengths = (
+            take(tensors, "prefix_lengths", "int32", (len(prompts),)) if given else np.zeros(len(prompts))
+        ).tolist()
+        limit = model.context_length
+        for index, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+            if not 0 <= length < min(len(prompt), max_new_tokens):
                 raise BadArguments(
-                    f"sample: prompt {index} has {len(prompt)} tokens and max_new_tokens is {parsed.max_new_tokens}: "
+                    f"sample: prefix_lengths[{index}] is {length}; it must be less than prompt {index}'s {len(prompt)} tokens "
+                    f"and less than max_new_tokens, {max_new_tokens}, of which it is a part"
+                )
+            tokens = len(prompt) - int(length)
+            if limit is not None and tokens + max_new_tokens > limit:
+                raise BadArguments(
+                    f"sample: prompt {index} has {tokens} tokens and max_new_tokens is {max_new_tokens}: "
                     f"together more than the model's context of {limit} ({model.name!r}). Nothing is cut: shorten the prompt, "
                     "lower max_new_tokens, or take a model with a longer context"
                 )
-        return prompts
+        return [prompt[len(prompt) - int(length) :] for prompt, length in zip(prompts, lengths, strict=True)]
 
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)

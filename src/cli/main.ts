@@ -26,6 +26,50 @@ program
   });
 
 program
+  .command('resume')
+  .description('go on with a run that was stopped or that died, exactly; or with one that is paused')
+  .argument('<folder>', "the run's folder")
+  .option('--from <checkpoint>', 'name of the checkpoint to go on from (default: the newest)')
+  .action(async (folder: string, options: { from?: string }) => {
+    const { resumeCommand } = await import('./train.ts');
+    await resumeCommand(folder, options);
+  });
+
+for (const [command, description] of [
+  ['pause', 'let a run wait after the iteration in hand'],
+  ['stop', 'end a run after the iteration in hand, with a checkpoint'],
+] as const) {
+  program
+    .command(command)
+    .description(description)
+    .argument('<folder>', "the run's folder")
+    .action(async (folder: string) => {
+      const { askCommand } = await import('./control.ts');
+      await askCommand(folder, command);
+    });
+}
+
+program
+  .command('set')
+  .description('change values of a run from its next iteration on: credit.lambda=0.9 critic.icc=false')
+  .argument('<folder>', "the run's folder")
+  .argument('<assignments...>', 'NAME=VALUE')
+  .action(async (folder: string, assignments: string[]) => {
+    const { setCommand } = await import('./control.ts');
+    await setCommand(folder, assignments);
+  });
+
+program
+  .command('status')
+  .description('what a run does now, or how it ended')
+  .argument('<folder>', "the run's folder")
+  .option('--json', 'all that is known, as JSON')
+  .action(async (folder: string, options: { json?: boolean }) => {
+    const { statusCommand } = await import('./control.ts');
+    statusCommand(folder, options);
+  });
+
+program
   .command('demo')
   .description(
     'the whole method on the embedded default: base actor, three stages, and the group mean beside it',

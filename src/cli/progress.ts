@@ -1,7 +1,7 @@
 /** Live progress of a run: one line that renews itself on a terminal, plain lines elsewhere. */
 import type { RunEvent } from '../runs/events.ts';
 
-const stageTitles = {
+export const stageTitles = {
   'critic-sft': 'stage 1, critic imitates',
   'critic-rl': 'stage 2, critic learns',
   joint: 'stage 3, joint',
@@ -11,13 +11,16 @@ interface Seen {
   stage: keyof typeof stageTitles;
   iterations: number;
   iteration: number;
+  /** Done before this process began. */
+  from: number;
   phase: string;
   began: number;
   tokens: number;
   figures: Record<string, number>;
 }
 
-const shown: Readonly<Record<string, string>> = {
+/** Metrics that are shown of a run, and in which words. */
+export const shownMetrics: Readonly<Record<string, string>> = {
   reward: 'reward',
   'evaluation/success': 'success',
   'critic/mse': 'critic mse',
@@ -57,13 +60,25 @@ export async function* showProgress(
           stage: event.stage,
           iterations: event.iterations,
           iteration: event.from,
+          from: event.from,
           phase: 'start',
           began: performance.now(),
           tokens: 0,
           figures: {},
         };
-        print(`${stageTitles[event.stage]}: up to ${event.iterations} iterations`);
+        print(
+          `${stageTitles[event.stage]}: up to ${event.iterations} iterations${event.from > 0 ? `, from ${event.from} on` : ''}`,
+        );
         break;
+      case 'paused':
+      case 'resumed':
+        print(`${event.type} before iteration ${event.iteration}`);
+        break;
+      case 'set': {
+        const values = Object.entries(event.values).map(([name, value]) => `${name} = ${value}`);
+        print(`from iteration ${event.iteration} on: ${values.join(', ')}`);
+        break;
+      }
       case 'phase':
         if (seen) seen = { ...seen, phase: event.phase, iteration: event.iteration };
         break;
@@ -99,10 +114,11 @@ export async function* showProgress(
 /** `stage 3, joint 12/80 [value] reward 0.31 success 0.28 critic mse 0.041 1.2 s/it, 3.4k tokens/s, 81 s left`. */
 export function statusLine(seen: Seen, now: number): string {
   const seconds = (now - seen.began) / 1000;
-  const figures = Object.entries(shown).flatMap(([name, words]) =>
+  const figures = Object.entries(shownMetrics).flatMap(([name, words]) =>
     seen.figures[name] === undefined ? [] : [`${words} ${seen.figures[name].toFixed(3)}`],
   );
-  const each = seen.iteration > 0 ? seconds / seen.iteration : 0;
+  const done = seen.iteration - seen.from;
+  const each = done > 0 ? seconds / done : 0;
   const rates =
     each > 0
       ? `${each.toFixed(2)} s/it, ${(seen.tokens / seconds / 1000).toFixed(1)}k tokens/s, ${Math.ceil(each * (seen.iterations - seen.iteration))} s left at most`

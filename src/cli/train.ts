@@ -1,17 +1,37 @@
+/** `genac train` and `genac resume`: a run in this terminal. */
 import { loadConfigFile } from '../load-config.ts';
-import { startRun } from '../run.ts';
+import { type Run, resumeRun, startRun } from '../run.ts';
+import { askRun } from '../runs/control.ts';
+import { isAlive, readStatus } from '../runs/status.ts';
 import { stopOnInterrupt } from './interrupt.ts';
 import { showProgress } from './progress.ts';
 
 export async function trainCommand(path: string, options: { folder?: string; seed?: number }): Promise<void> {
   const { config, base } = loadConfigFile(path);
-  const run = startRun({ ...config, ...options }, { base });
+  await follow(startRun({ ...config, ...options }, { base }));
+}
+
+/** A run that is paused goes on where it is; one that is over goes on here, from a checkpoint. */
+export async function resumeCommand(folder: string, options: { from?: string }): Promise<void> {
+  const status = readStatus(folder);
+  if (status && isAlive(status)) {
+    if (options.from)
+      throw new Error(
+        `the run in ${folder} is at work (process ${status.pid}): stop it before you go back to ${options.from}`,
+      );
+    console.error(await askRun(folder, { command: 'resume' }));
+    return;
+  }
+  await follow(resumeRun(folder, options));
+}
+
+async function follow(run: Run): Promise<void> {
   const release = stopOnInterrupt([run]);
   console.error(`run folder: ${run.folder}`);
   try {
     for await (const event of showProgress(run)) {
       if (event.type === 'end' && event.reason === 'stopped')
-        console.error('stopped; the last checkpoint is whole');
+        console.error(`stopped; the last checkpoint is whole: genac resume ${run.folder}`);
     }
     await run.finished;
   } finally {

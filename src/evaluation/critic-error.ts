@@ -5,6 +5,7 @@ import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { actorRollouts } from '../rollouts.ts';
 import type { ActorProbe, LoggedRollout, ReferenceState } from '../task.ts';
 import { actorOf, type Training } from '../training.ts';
+import { withContinuations } from './monte-carlo.ts';
 
 export interface CriticError {
   /** Mean squared error against the reference values. */
@@ -58,7 +59,8 @@ export function statesOfRollouts(
       trajectory: null,
       actor,
     };
-    return { state, value: rollout.reward };
+    const begun = rollout.begun?.[index];
+    return { state, value: rollout.reward, ...(begun && { begun }) };
   });
 }
 
@@ -71,7 +73,7 @@ export async function heldOutStates(training: Training): Promise<readonly Refere
   const rollouts =
     task.frozenRollouts?.('heldout', config.seed, 0, count) ??
     (await actorRollouts(training, 'heldout', 0, count, 1, 'heldout', null));
-  return statesOfRollouts(rollouts, config.seed, 'heldout', 0);
+  return withContinuations(training, statesOfRollouts(rollouts, config.seed, 'heldout', 0), 'heldout', 0);
 }
 
 /** Rollouts of the actor as it is now on held-out problems, the same ones each time. */
@@ -97,7 +99,7 @@ export async function currentStates(
   const { model: actor } = actorOf(training);
   const repeated = Array.from({ length: config.evaluation.states }, (_, i) => rollouts[i % rollouts.length]!);
   const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);
-  if (!task.exactValues) return references;
+  if (!task.exactValues) return withContinuations(training, references, 'evaluation', iteration);
   const probe: ActorProbe = {
     logprobs: async (prompts, completions) => actor.logprobs(await actor.tokenize(prompts, completions)),
   };

@@ -1,6 +1,7 @@
 /** Held-out figures between iterations, and the gate before joint training. */
+import { fittingProblems } from '../fitting.ts';
 import { mean } from '../math/statistics.ts';
-import { actorRollouts } from '../rollouts.ts';
+import { actorRollouts, sampleTrajectories } from '../rollouts.ts';
 import type { Standing, Training } from '../training.ts';
 import { phase, prefixed } from '../training.ts';
 import { criticError, currentRollouts, currentStates, heldOutStates } from './critic-error.ts';
@@ -8,7 +9,7 @@ import { criticError, currentRollouts, currentStates, heldOutStates } from './cr
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */
 export async function knownSuccessRate(
   training: Training,
-  { successRate }: Standing,
+  { successRate }: Pick<Standing, 'successRate'>,
 ): Promise<number | null> {
   const { warm_rollouts } = training.config.icc;
   if (successRate !== null || warm_rollouts === 0) return successRate;
@@ -28,22 +29,46 @@ export async function evaluateCritic(
   return error.mse;
 }
 
-/** Success of the actor and error of the critic, on held-out problems and the actor as it is. */
+/** Success of the actor and error of the critic, on held-out problems and the actor as it is. @returns the success (pass@1) */
 export async function evaluate(
   training: Training,
   iteration: number,
   successRate: number | null,
-): Promise<void> {
+): Promise<number> {
   phase(training, 'joint', iteration, 'evaluate');
-  const { critic } = training;
+  const { critic, config } = training;
   const rollouts = await currentRollouts(training, successRate, iteration);
   const error =
     critic.needs === 'states'
       ? await criticError(critic, await currentStates(training, rollouts, iteration), 'evaluation', iteration)
       : {};
   const success = mean(rollouts.map(({ reward }) => reward));
-  const metrics = { 'evaluation/success': success, ...prefixed('critic', { ...error }) };
+  const { responses, greedy } = config.evaluation;
+  const metrics = {
+    'evaluation/success': success,
+    ...(responses > 1 && { [`evaluation/pass@${responses}`]: passAtK(rollouts, responses) }),
+    ...(greedy && { 'evaluation/greedy': await greedySuccess(training, iteration) }),
+    ...prefixed('critic', { ...error }),
+  };
   training.emit({ type: 'evaluation', stage: 'joint', iteration, metrics });
+  return success;
+}
+
+/** Mean over the problems of the best of k rewards. Rollout j of problem i is number i k + j. */
+export function passAtK(rollouts: readonly { readonly reward: number }[], k: number): number {
+  const best = Array.from({ length: rollouts.length / k }, (_, i) =>
+    Math.max(...rollouts.slice(i * k, (i + 1) * k).map(({ reward }) => reward)),
+  );
+  return mean(best);
+}
+
+/** Mean reward of one greedy response to each held-out problem. */
+async function greedySuccess(training: Training, iteration: number): Promise<number> {
+  const { problems } = await fittingProblems(training, 'heldout', 0, training.config.evaluation.problems);
+  const request = { problems, responses: 1, purpose: 'evaluation/greedy', iteration, greedy: true };
+  const trajectories = await sampleTrajectories(training, request);
+  const rewards = await Promise.all(trajectories.map((trajectory) => training.judge(trajectory)));
+  return mean(rewards.map(({ reward }) => reward));
 }
 
 /** Joint training starts only with a critic that is better than the mean; else the actor would learn from noise. */

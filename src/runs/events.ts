@@ -1,44 +1,54 @@
 /** What happens in a run, as it happens. The terminal, the run folder and a TypeScript script all get the same events. */
 import type { StageName } from '../config.ts';
+import type { Settings } from '../settings.ts';
 
 export type Metrics = Readonly<Record<string, number>>;
+
+/** Where a run stands: before iteration number `iteration` of a stage. */
+export interface Place {
+  readonly stage: StageName;
+  readonly iteration: number;
+}
 
 export type RunEvent =
   | { readonly type: 'message'; readonly text: string }
   | { readonly type: 'stage'; readonly stage: StageName; readonly iterations: number; readonly from: number }
   /** A phase of an iteration begins, e.g. `sample`, `value`, `update`. */
-  | { readonly type: 'phase'; readonly stage: StageName; readonly iteration: number; readonly phase: string }
+  | ({ readonly type: 'phase'; readonly phase: string } & Place)
   /** Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the stage. */
-  | {
-      readonly type: 'iteration';
-      readonly stage: StageName;
-      readonly iteration: number;
-      readonly metrics: Metrics;
-    }
+  | ({ readonly type: 'iteration'; readonly metrics: Metrics } & Place)
   /** Held-out figures, before iteration number `iteration`. */
-  | {
-      readonly type: 'evaluation';
-      readonly stage: StageName;
-      readonly iteration: number;
-      readonly metrics: Metrics;
-    }
-  | {
-      readonly type: 'checkpoint';
-      readonly stage: StageName;
-      readonly iteration: number;
-      readonly path: string;
-    }
+  | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & Place)
+  | ({ readonly type: 'checkpoint'; readonly path: string } & Place)
+  /** Values that changed, from this iteration on. */
+  | ({ readonly type: 'set'; readonly values: Settings } & Place)
+  | ({ readonly type: 'paused' | 'resumed' } & Place)
   | { readonly type: 'end'; readonly reason: 'done' | 'stopped' };
 
-/** Events as an async iterable: any number of readers, none of which holds up the run. */
+interface Node {
+  readonly event: RunEvent | null;
+  next: Node | null;
+}
+
+/** Kept for a first reader that comes late. */
+const KEPT_UNREAD = 10_000;
+
+/**
+ * Events as an async iterable: any number of readers, none of which holds up the run. The first one gets all from the beginning (the last 10,000), later ones
+ * what comes after they began. What every reader has seen is not kept.
+ */
 export class EventStream implements AsyncIterable<RunEvent> {
-  readonly #past: RunEvent[] = [];
+  #last: Node = { event: null, next: null };
+  /** Before the first event that nobody has begun to read; null once somebody has. */
+  #unread: Node | null = this.#last;
+  #count = 0;
   #waiting: (() => void)[] = [];
   #closed = false;
   #error: unknown;
 
   push(event: RunEvent): void {
-    this.#past.push(event);
+    this.#last = this.#last.next = { event, next: null };
+    if (this.#unread && ++this.#count > KEPT_UNREAD) this.#unread = this.#unread.next;
     this.#wake();
   }
 
@@ -49,10 +59,19 @@ export class EventStream implements AsyncIterable<RunEvent> {
     this.#wake();
   }
 
-  /** From the first event on. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<RunEvent> {
-    for (let next = 0; ; ) {
-      while (next < this.#past.length) yield this.#past[next++]!;
+  [Symbol.asyncIterator](): AsyncGenerator<RunEvent> {
+    const from = this.#unread ?? this.#last;
+    this.#unread = null;
+    return this.#read(from);
+  }
+
+  async *#read(from: Node): AsyncGenerator<RunEvent> {
+    let node = from;
+    for (;;) {
+      while (node.next) {
+        node = node.next;
+        yield node.event!;
+      }
       if (this.#closed) {
         if (this.#error !== undefined) throw this.#error;
         return;

@@ -1,30 +1,87 @@
 /**
- * A run's folder: `config.yaml` (resolved), `versions.json`, `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that it
+ * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`, `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that it
  * can be read while the run writes.
  */
-import { appendFileSync, existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { appendFileSync, existsSync, statSync } from 'node:fs';
+import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
+import { z } from 'zod';
+import packageJson from '../../package.json' with { type: 'json' };
 import type { Config } from '../config.ts';
+import { loadConfigFile } from '../load-config.ts';
 import type { Json } from '../types.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import type { RunEvent } from './events.ts';
+
+/** What another process must know of a run to go on with it. */
+const runSchema = z.strictObject({
+  genac: z.string(),
+  /** Folder that a user's own files are relative to. */
+  base: z.string(),
+});
 
 export class RunFolder {
   readonly path: string;
+  /** Of earlier lives of this run. */
+  readonly #secondsBefore: number;
+  readonly #began = performance.now();
+  #checkpointed = performance.now();
 
-  private constructor(path: string) {
+  private constructor(path: string, secondsBefore: number) {
     this.path = path;
+    this.#secondsBefore = secondsBefore;
   }
 
   /** Makes the folder. One that holds a run already is refused: nothing is overwritten. */
-  static async create(config: Config): Promise<RunFolder> {
-    const folder = new RunFolder(resolve(config.folder));
-    if (existsSync(folder.metrics)) {
-      throw new Error(`${folder.path} holds a run already: name another \`folder\`, or remove that one`);
+  static async create(config: Config, base: string): Promise<RunFolder> {
+    const folder = new RunFolder(resolve(config.folder), 0);
+    if (existsSync(join(folder.path, 'config.yaml'))) {
+      throw new Error(
+        `${folder.path} holds a run already: go on with it (genac resume ${config.folder}), name another \`folder\`, or remove that one`,
+      );
     }
-    await mkdir(join(folder.path, 'checkpoints'), { recursive: true });
+    await mkdir(folder.checkpoints, { recursive: true });
+    await writeFile(
+      join(folder.path, 'run.json'),
+      `${JSON.stringify({ genac: packageJson.version, base })}\n`,
+    );
     await writeFile(join(folder.path, 'config.yaml'), stringify(config));
+    return folder;
+  }
+
+  /** The config of the run that a folder holds, and the base of its paths. */
+  static async read(path: string): Promise<{ config: Config; base: string }> {
+    const file = join(path, 'run.json');
+    let base: string;
+    try {
+      ({ base } = runSchema.parse(JSON.parse(await readFile(file, 'utf8'))));
+    } catch (error) {
+      throw new Error(`${path} holds no run that can be resumed: ${file} ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+    const { config } = loadConfigFile(join(path, 'config.yaml'));
+    return { config: { ...config, folder: path }, base };
+  }
+
+  /** Opens the folder of a run that goes on from a checkpoint: what was written after it is cut off. */
+  static async reopen(
+    path: string,
+    from: Pick<Checkpoint, 'written' | 'seconds'> | null,
+  ): Promise<RunFolder> {
+    const folder = new RunFolder(path, from?.seconds ?? 0);
+    for (const [file, bytes] of [
+      [folder.metrics, from?.written.metrics ?? 0],
+      [folder.trajectories, from?.written.trajectories ?? 0],
+    ] as const) {
+      if (sizeOf(file) < bytes)
+        throw new Error(
+          `${file} has ${sizeOf(file)} bytes, but ${bytes} were written before the checkpoint: it was cut off or edited`,
+        );
+      if (existsSync(file)) await truncate(file, bytes);
+    }
+    await mkdir(folder.checkpoints, { recursive: true });
     return folder;
   }
 
@@ -33,6 +90,10 @@ export class RunFolder {
   }
   get trajectories(): string {
     return join(this.path, 'trajectories.jsonl');
+  }
+  /** Values that changed while the run went on; outlives a resume, for they are applied again. */
+  get settings(): string {
+    return join(this.path, 'settings.jsonl');
   }
   get checkpoints(): string {
     return join(this.path, 'checkpoints');
@@ -44,21 +105,44 @@ export class RunFolder {
     return join(this.path, 'models', name);
   }
 
+  /** Since the run began, without the time between its lives. */
+  seconds(): number {
+    return this.#secondsBefore + (performance.now() - this.#began) / 1000;
+  }
+
+  /** What a checkpoint notes of this folder. */
+  position(): Pick<Checkpoint, 'written' | 'seconds'> {
+    const written = { metrics: sizeOf(this.metrics), trajectories: sizeOf(this.trajectories) };
+    return { written, seconds: this.seconds() };
+  }
+
+  checkpointed(): void {
+    this.#checkpointed = performance.now();
+  }
+
+  secondsSinceCheckpoint(): number {
+    return (performance.now() - this.#checkpointed) / 1000;
+  }
+
   async writeVersions(versions: Json): Promise<void> {
     await writeFile(join(this.path, 'versions.json'), `${JSON.stringify(versions, null, 2)}\n`);
   }
 
-  /** Iterations and evaluations become lines of `metrics.jsonl`; numbers that are not finite are written as null. */
-  record(event: RunEvent, seconds: number): void {
+  /** Iterations and evaluations become lines of `metrics.jsonl`, changed values of `settings.jsonl`; numbers that are not finite are written as null. */
+  record(event: RunEvent): void {
+    if (event.type === 'set') {
+      const { stage, iteration, values } = event;
+      appendFileSync(this.settings, `${JSON.stringify({ stage, iteration, values })}\n`);
+    }
     if (event.type !== 'iteration' && event.type !== 'evaluation') return;
     const { type, stage, iteration, metrics } = event;
-    appendFileSync(
-      this.metrics,
-      `${JSON.stringify({ type, stage, iteration, seconds: Math.round(seconds * 1000) / 1000, ...metrics })}\n`,
-    );
+    const seconds = Math.round(this.seconds() * 1000) / 1000;
+    appendFileSync(this.metrics, `${JSON.stringify({ type, stage, iteration, seconds, ...metrics })}\n`);
   }
 
   recordTrajectory(trajectory: Json): void {
     appendFileSync(this.trajectories, `${JSON.stringify(trajectory)}\n`);
   }
 }
+
+const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { StageName } from '../config.ts';
+import type { Setting } from '../steering.ts';
 
 export interface MetricsLine {
   readonly type: 'iteration' | 'evaluation';
@@ -42,6 +43,8 @@ function readLines<T>(path: string): T[] {
 }
 
 export const readMetrics = (folder: string) => readLines<MetricsLine>(join(folder, 'metrics.jsonl'));
+/** Values that were changed while the run went on, and from which iteration on. */
+export const readSettings = (folder: string) => readLines<Setting>(join(folder, 'settings.jsonl'));
 export const readTrajectories = (folder: string) =>
   readLines<RecordedTrajectory>(join(folder, 'trajectories.jsonl'));
 

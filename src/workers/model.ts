@@ -25,8 +25,11 @@ export type SampleOptions = Pick<
   'max_new_tokens' | 'temperature' | 'top_p' | 'top_k' | 'stop_strings'
 >;
 
+/** A prompt, or token ids of one and of a response that was begun: the text of what is sampled then holds both, the ids and log-probs only what is new. */
+export type SamplePrompts = readonly Prompt[] | readonly Sequence[];
+
 export interface SampleRequest extends SampleOptions {
-  readonly prompts: readonly Prompt[];
+  readonly prompts: SamplePrompts;
   readonly completionsPerPrompt: number;
   /** Of sequence i, which belongs to prompt floor(i / completionsPerPrompt). */
   readonly seed: (sequence: number) => Seed;
@@ -74,7 +77,7 @@ export class Model {
     return new Model(worker, name, result, onPlainChat);
   }
 
-  #tellOfPlainChat(prompts: readonly Prompt[]): void {
+  #tellOfPlainChat(prompts: SamplePrompts): void {
     if (!this.#onPlainChat || !prompts.some((prompt) => Array.isArray(prompt))) return;
     this.#onPlainChat();
     this.#onPlainChat = null;
@@ -90,11 +93,12 @@ export class Model {
     const sequences = prompts.length * completionsPerPrompt;
     if (sequences === 0) return [];
     this.#tellOfPlainChat(prompts);
+    const begun = isBegun(prompts) ? prompts : null;
     const { result, tensors } = await this.worker.request(
       'sample',
       {
         model: this.name,
-        prompts: [...prompts] as Arguments<'sample'>['prompts'],
+        prompts: begun ? null : ([...prompts] as Arguments<'sample'>['prompts']),
         completions_per_prompt: completionsPerPrompt,
         ...sampling,
         stop_token_ids: [],
@@ -103,7 +107,10 @@ export class Model {
       },
       {
         ...options,
-        tensors: { seeds: tensor(sequenceSeeds(sequences, seed), [sequences, 2]) },
+        tensors: {
+          seeds: tensor(sequenceSeeds(sequences, seed), [sequences, 2]),
+          ...(begun && packBegun(begun)),
+        },
         ...(onFinished && {
           onPartial: ({ data, tensors: part }) => {
             const { indices, texts, finish_reasons } = data as unknown as PartialSample;
@@ -236,6 +243,15 @@ export class Model {
     this.#step = result.step;
     this.#accumulations = 0;
   }
+}
+
+const isBegun = (prompts: SamplePrompts): prompts is readonly Sequence[] =>
+  typeof prompts[0] === 'object' && 'promptIds' in prompts[0];
+
+function packBegun(begun: readonly Sequence[]): Tensors {
+  const { ids, cu_seqlens } = pack(begun);
+  const lengths = Int32Array.from(begun, ({ completionIds }) => completionIds.length);
+  return { prompt_ids: ids!, prompt_cu_seqlens: cu_seqlens!, prefix_lengths: tensor(lengths) };
 }
 
 interface PartialSample {

@@ -341,7 +341,7 @@ describe('a run', () => {
   it('refuses a folder that holds a run, a checkpoint that is none, and a model that is none', async () => {
     await expect(run(small('synchronous'))).rejects.toThrow('holds a run already');
     await expect(run(small('no-checkpoint', { start_from: scratch }))).rejects.toThrow(
-      'is not a checkpoint that can be read',
+      'it has no controller.json that can be read',
     );
     await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow(scratch);
   });

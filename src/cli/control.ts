@@ -1,0 +1,46 @@
+/** `genac pause | set | stop | status`: of a run in another terminal. */
+import { parse } from 'yaml';
+import { askRun } from '../runs/control.ts';
+import { isAlive, readStatus, type Status } from '../runs/status.ts';
+import type { Json } from '../types.ts';
+import { shownMetrics, stageTitles } from './progress.ts';
+
+export async function askCommand(folder: string, command: 'pause' | 'stop'): Promise<void> {
+  console.error(await askRun(folder, { command }));
+}
+
+/** @param assignments `credit.lambda=0.9 critic.icc=false` */
+export async function setCommand(folder: string, assignments: readonly string[]): Promise<void> {
+  const values: Record<string, Json> = {};
+  for (const assignment of assignments) {
+    const at = assignment.indexOf('=');
+    if (at < 1) throw new Error(`"${assignment}" is not of the form NAME=VALUE, as in credit.lambda=0.9`);
+    values[assignment.slice(0, at)] = parse(assignment.slice(at + 1)) as Json;
+  }
+  console.error(await askRun(folder, { command: 'set', values }));
+}
+
+export function statusCommand(folder: string, options: { json?: boolean }): void {
+  const status = readStatus(folder);
+  if (!status) throw new Error(`${folder} holds no run`);
+  const alive = isAlive(status);
+  if (options.json) console.log(JSON.stringify({ ...status, alive }, null, 2));
+  else console.log(statusText(folder, status, alive, Date.now()));
+}
+
+export function statusText(folder: string, status: Status, alive: boolean, now: number): string {
+  const { state, stage, iteration, iterations, phase, metrics, pid, host } = status;
+  const over = ['done', 'stopped', 'failed'].includes(state);
+  const unfinished = state !== 'done' && !alive;
+  const word = alive ? state : over ? state : 'killed';
+  const figures = Object.entries(shownMetrics).flatMap(([name, words]) =>
+    typeof metrics[name] === 'number' ? [`${words} ${metrics[name].toFixed(3)}`] : [],
+  );
+  const minutes = Math.round((now - Date.parse(status.since)) / 60_000);
+  return [
+    `${word}${alive ? `, process ${pid} on ${host}, for ${minutes} min` : `, last heard of ${status.updated}`}`,
+    ...(stage ? [`${stageTitles[stage]} ${iteration}/${iterations}${phase ? `  [${phase}]` : ''}`] : []),
+    ...(figures.length > 0 ? [figures.join('  ')] : []),
+    ...(unfinished ? [`genac resume ${folder} goes on with it`] : []),
+  ].join('\n');
+}

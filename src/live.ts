@@ -1,0 +1,186 @@
+/** The life of a run: workers, models, stages, folder, events; from its beginning or from a checkpoint. */
+import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import packageJson from '../package.json' with { type: 'json' };
+import type { Config, StageName } from './config.ts';
+import { ConfigError } from './config-error.ts';
+import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
+import { prepareTraining, restoreModels } from './prepare.ts';
+import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from './python-functions.ts';
+import { makeJudge } from './rewards.ts';
+import type { Run } from './run.ts';
+import { type Checkpoint, readCheckpoint } from './runs/checkpoint.ts';
+import { serveControl } from './runs/control.ts';
+import type { EventStream, RunEvent } from './runs/events.ts';
+import { linkFolder } from './runs/file-list.ts';
+import type { RunFolder } from './runs/folder.ts';
+import { StatusFile } from './runs/status.ts';
+import { type Setting, Steering } from './steering.ts';
+import { paperFormat } from './text/critic-prompt.ts';
+import { traceSources } from './traces.ts';
+import { pretrainCritic, superviseCritic, trainJointly } from './train.ts';
+import { bestCriticFolder, type Standing, type Training } from './training.ts';
+import { startWorkers, type WorkerGroup } from './workers/local.ts';
+
+const stages: Readonly<Record<StageName, (training: Training, start: Standing) => Promise<Standing>>> = {
+  'critic-sft': superviseCritic,
+  'critic-rl': pretrainCritic,
+  joint: trainJointly,
+};
+
+/** What a run goes by: from its beginning, or from a checkpoint. */
+export interface Life {
+  readonly config: Config;
+  readonly base: string;
+  /** null: from the beginning. */
+  readonly checkpoint: Checkpoint | null;
+  /** Values that were changed in earlier lives. */
+  readonly past: readonly Setting[];
+  open(): Promise<RunFolder>;
+}
+
+export interface Surroundings {
+  readonly events: EventStream;
+  readonly signal: AbortSignal;
+  readonly workers: WorkerGroup | undefined;
+  readonly ready: (steering: Steering) => void;
+  readonly run: () => Run;
+}
+
+export async function live(
+  life: Life,
+  { events, signal, workers: given, ready, run }: Surroundings,
+): Promise<'done' | 'stopped'> {
+  const { config, base, checkpoint } = life;
+  const log = (text: string) => events.push({ type: 'message', text });
+  let group: WorkerGroup | null = given ?? null;
+  const python = pythonFunctions(() => {
+    if (group) return group.get(pythonWorkerName);
+    throw new Error('Python functions can be called once the workers run, not before');
+  });
+  const { task, usesPython } = await loadTask(config.task as PluginChoice, { base, python, log });
+  const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
+  const { judge, ...rewards } = await makeJudge(config, task, base, python);
+  const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython);
+  if (config.stages.includes('critic-sft')) traceSources(config, task, task.criticFormat ?? paperFormat); // a bad file is told of now
+  const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
+  const folder = await life.open();
+  const status = await StatusFile.open(folder.path);
+  const emit = (event: RunEvent) => {
+    folder.record(event);
+    status.note(event);
+    events.push(event);
+  };
+  const steering = new Steering({ config, plugin, signal, emit, past: life.past });
+  const control = serveControl(folder.path, run(), steering);
+  ready(steering);
+  let end: 'done' | 'stopped' | 'failed' = 'failed';
+  try {
+    const workers = group ?? (await start(config, wanted, folder));
+    group = workers;
+    const versions = workers.all.map((worker) => [worker.name, worker.ready.versions]);
+    await folder.writeVersions({
+      genac: packageJson.version,
+      node: process.version,
+      platform: `${process.platform} ${process.arch}`,
+      workers: Object.fromEntries(versions),
+    });
+    await task.prepare?.();
+    await rewards.prepare();
+    const parts = {
+      config,
+      task,
+      judge,
+      plugin,
+      criticOptions,
+      from,
+      folder,
+      workers,
+      emit,
+      signal,
+      steering,
+    };
+    const training = await prepareTraining(parts);
+    if (checkpoint) await goOn(training, checkpoint);
+    await runStages(training, checkpoint, from?.success_rate ?? null);
+    await training.critic.close?.();
+    end = signal.aborted ? 'stopped' : 'done';
+  } catch (error) {
+    // Stopped while a model was being made: there is nothing to keep.
+    if (error !== signal.reason || !signal.aborted) throw error;
+    end = 'stopped';
+  } finally {
+    steering.end();
+    control.close();
+    if (!given) await group?.close();
+    status.close(end);
+  }
+  emit({ type: 'end', reason: end });
+  return end;
+}
+
+/** Models, and what else a stage needs to go on, as they were at the checkpoint. */
+async function goOn(training: Training, checkpoint: Checkpoint): Promise<void> {
+  const { stage, iteration, complete, path } = checkpoint;
+  await restoreModels(training, checkpoint);
+  if (checkpoint.bestCritic) {
+    const best = bestCriticFolder(training.folder);
+    await rm(best, { recursive: true, force: true });
+    await linkFolder(checkpoint.bestCritic, best);
+  }
+  const at = complete ? `the end of ${stage}` : `${stage}, iteration ${iteration}`;
+  training.emit({ type: 'message', text: `resumed from ${path} (${at})` });
+}
+
+async function runStages(
+  training: Training,
+  checkpoint: Checkpoint | null,
+  known: number | null,
+): Promise<void> {
+  const { stages: names } = training.config;
+  const within = checkpoint !== null && !checkpoint.complete;
+  const first = checkpoint === null ? 0 : names.indexOf(checkpoint.stage) + (within ? 0 : 1);
+  let successRate = checkpoint ? checkpoint.success_rate : known;
+  for (const [i, stage] of names.entries()) {
+    if (i < first || training.stopping()) continue;
+    const goesOn = within && i === first;
+    const iteration = goesOn ? checkpoint.iteration : 0;
+    const progress = goesOn ? checkpoint.progress : {};
+    if (i === first) training.steering.catchUp({ stage, iteration }, training.critic);
+    ({ successRate } = await stages[stage](training, { stage, iteration, successRate, progress }));
+  }
+}
+
+/** Names of the workers that the actor and the critic ask for, and `python` where functions are called. */
+function workersOf({ actor, workers }: Config, criticOptions: unknown, usesPython: boolean): string[] {
+  const critic = (criticOptions as { worker?: unknown } | null)?.worker;
+  const python = usesPython ? pythonWorkerName : null;
+  const wanted = [...new Set([actor?.worker, critic, python])].filter((name) => typeof name === 'string');
+  const missing = wanted.filter((name) => !(name in workers));
+  const names = Object.keys(workers).join(', ');
+  if (missing.length > 0)
+    throw new ConfigError(missing.map((name) => `workers: has no "${name}" (it has ${names})`));
+  // `actor`, `critic` and `python` are there by default; any other was asked for.
+  if ([actor?.worker, critic].includes(pythonWorkerName)) {
+    throw new ConfigError([
+      `workers: "${pythonWorkerName}" serves functions and holds no models; name another`,
+    ]);
+  }
+  const idle = Object.keys(workers).filter(
+    (name) => !wanted.includes(name) && !['actor', 'critic', pythonWorkerName].includes(name),
+  );
+  if (idle.length > 0)
+    throw new ConfigError(idle.map((name) => `workers.${name}: has no effect, for no model names it`));
+  return wanted;
+}
+
+function start(config: Config, names: readonly string[], folder: RunFolder): Promise<WorkerGroup> {
+  return startWorkers({
+    workers: names.map((name) => {
+      const { devices, threads } = config.workers[name]!;
+      const kind = name === pythonWorkerName ? pythonWorkerSpec : { name };
+      return { ...kind, ...(devices !== null && { device: devices }), ...(threads !== null && { threads }) };
+    }),
+    logDirectory: folder.logs,
+  });
+}
