@@ -15,7 +15,9 @@ export { checkConfig, loadConfigFile } from './load-config.ts';
 export { segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
 export { criticReward, criticWeights } from './math/critic-reward.ts';
 export { smoothSuccessRate } from './math/success-rate.ts';
+export { type LoadedTask, loadTask } from './plugins.ts';
 export { openPython, type Python, type PythonOptions } from './python/pythonia.ts';
+export { type PythonFunctions, pythonFunctions, pythonWorkerSpec } from './python-functions.ts';
 export { defineReward, type Reward, type Score } from './rewards.ts';
 export { type ResumeOptions, type Run, type RunOptions, resumeRun, startRun } from './run.ts';
 export { readCheckpoint } from './runs/checkpoint.ts';
@@ -23,10 +25,17 @@ export type { Place, RunEvent } from './runs/events.ts';
 export { type MetricsLine, readMetrics, readSettings, readTrajectories } from './runs/read.ts';
 export { isAlive, readStatus, type Status } from './runs/status.ts';
 export type { Settings } from './settings.ts';
-export { defineTask, type LoggedRollout, type OracleTrace, type Task, type TaskPlugin } from './task.ts';
-export { buildCriticPrompt, type CriticFormat, paperFormat } from './text/critic-prompt.ts';
+export {
+  defineTask,
+  type LoggedRollout,
+  type OracleTrace,
+  type Task,
+  type TaskEnvironment,
+  type TaskPlugin,
+} from './task.ts';
+export { buildCriticPrompt, type CriticFormat, paperFormat, parameterCount } from './text/critic-prompt.ts';
 export { parseScore } from './text/score.ts';
-export { type Segmentation, segmentResponse } from './text/segment.ts';
+export { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
 export type * from './types.ts';
 export { startWorkers, type WorkerGroup } from './workers/local.ts';
 export { Model } from './workers/model.ts';

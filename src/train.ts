@@ -51,6 +51,7 @@ export async function superviseCritic(training: Training, start: Standing): Prom
       progress: { ...train.position, cool_from: coolFrom },
     }) as const;
   emit({ type: 'stage', stage, iterations: steps + cooldown, from: step });
+  if (step === 0) await evaluateCritic(training, stage, step);
   while (step < coolFrom + cooldown && (await boundary(training, { stage, iteration: step }))) {
     const o = training.config.critic_sft;
     phase(training, stage, step, 'imitate');

@@ -5,6 +5,7 @@ import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { actorRollouts } from '../rollouts.ts';
 import type { ActorProbe, LoggedRollout, ReferenceState } from '../task.ts';
 import { actorOf, type Training } from '../training.ts';
+import type { Model } from '../workers/model.ts';
 import { withContinuations } from './monte-carlo.ts';
 
 export interface CriticError {
@@ -64,16 +65,38 @@ export function statesOfRollouts(
   });
 }
 
-/** Held-out states of many actors, for stages 1 and 2: with known values where the task has them, else with outcomes. */
+/** Held-out states while the actor stands still, made once for its weights: their continuations cost far more than the critic's answers. */
+const ofFrozenActor = new WeakMap<
+  Model,
+  { readonly step: number; readonly states: Promise<readonly ReferenceState[]> }
+>();
+
+/** Held-out states of many actors, for stages 1 and 2: with known values where the task has them, else those of continuations, else with outcomes. */
 export async function heldOutStates(training: Training): Promise<readonly ReferenceState[]> {
-  const { task, config } = training;
+  const { task, config, actor } = training;
   const count = config.evaluation.states;
   const known = task.referenceStates?.(config.seed, count);
   if (known) return known;
-  const rollouts =
-    task.frozenRollouts?.('heldout', config.seed, 0, count) ??
-    (await actorRollouts(training, 'heldout', 0, count, 1, 'heldout', null));
-  return withContinuations(training, statesOfRollouts(rollouts, config.seed, 'heldout', 0), 'heldout', 0);
+  const logged = task.frozenRollouts?.('heldout', config.seed, 0, count);
+  if (logged) return statesOfRollouts(logged, config.seed, 'heldout', 0);
+  const { model } = actorOf(training);
+  const made = ofFrozenActor.get(model);
+  if (actor && made?.step === actor.step) return made.states;
+  const states = statesOfActor(training, count);
+  ofFrozenActor.set(model, { step: model.step, states });
+  return states;
+}
+
+async function statesOfActor(training: Training, count: number): Promise<readonly ReferenceState[]> {
+  const rollouts = await actorRollouts(training, 'heldout', 0, count, 1, 'heldout', null);
+  const successRate = mean(rollouts.map(({ reward }) => reward));
+  const known = rollouts.map((rollout) => ({ ...rollout, actor: { ...rollout.actor, successRate } }));
+  return withContinuations(
+    training,
+    statesOfRollouts(known, training.config.seed, 'heldout', 0),
+    'heldout',
+    0,
+  );
 }
 
 /** Rollouts of the actor as it is now on held-out problems, the same ones each time. */

@@ -1,0 +1,123 @@
+/**
+ * Traces for stage 1 from a rule-based oracle: the actor answers small sums, and the oracle, which knows how to add, says of partial responses what a good
+ * critic would. Its scores are not calibrated to the actor; that is what stage 2 is for.
+ *
+ *     node --import tsx examples/smollm2/make-traces.ts [--problems 48] [--out runs/smollm2/traces.jsonl]
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { parseArgs } from 'node:util';
+import {
+  loadConfigFile,
+  loadTask,
+  Model,
+  type Problem,
+  parameterCount,
+  pythonFunctions,
+  pythonWorkerSpec,
+  segmentResponse,
+  startWorkers,
+  textBefore,
+} from '../../src/index.ts';
+
+const { values } = parseArgs({
+  options: {
+    config: { type: 'string', default: 'examples/smollm2/run.yaml' },
+    problems: { type: 'string', default: '48' },
+    out: { type: 'string', default: 'runs/smollm2/traces.jsonl' },
+  },
+});
+const { config, base } = loadConfigFile(values.config);
+const { sampling, seed, credit, actor: options } = config;
+if (!options || !credit.segmentation) throw new Error('the config names no actor, or no segmentation');
+
+const workers = await startWorkers({ workers: [{ name: 'actor' }, pythonWorkerSpec] });
+try {
+  const python = pythonFunctions(() => workers.get('python'));
+  const { task } = await loadTask(config.task, { base, python, log: console.error });
+  await task.prepare?.();
+  const actor = await Model.load(workers.get('actor'), 'actor', {
+    source: options.model,
+    kind: 'causal',
+    initialization: 'pretrained',
+    seed,
+    device: 'auto',
+    dtype: options.dtype,
+    lora: null,
+    optimizer: null,
+  });
+  const problems = await task.problems('train', seed, 0, Number(values.problems));
+  console.error(`${problems.length} problems, ${sampling.responses} responses to each`);
+  const { max_new_tokens, temperature, top_p, top_k, stop_strings } = sampling;
+  const responses = await actor.sample({
+    prompts: problems.map(({ prompt }) => prompt),
+    completionsPerPrompt: sampling.responses,
+    ...{ max_new_tokens, temperature, top_p, top_k, stop_strings },
+    seed: (i) => [seed, i],
+  });
+  const rewards = await Promise.all(
+    responses.map((response, i) => task.reward!({ ...response, problem: problems[groupOf(i)]! })),
+  );
+  const mean = (numbers: readonly number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+  const profile = {
+    name: options.name ?? 'actor',
+    parameters: actor.loaded.parameters,
+    success_rate: mean(rewards),
+  };
+  const lines: string[] = [];
+  const write = (problem: Problem, partial: string, observed: number) => {
+    const trace = judge(String(problem.columns.question), Number(problem.columns.answer), partial, profile);
+    lines.push(
+      JSON.stringify({
+        prompt: problem.prompt,
+        partial_response: partial,
+        ...trace,
+        observed_outcome: observed,
+        actor: profile,
+      }),
+    );
+  };
+  for (const [g, problem] of problems.entries()) {
+    const own = responses.map((_, i) => i).filter((i) => groupOf(i) === g);
+    write(problem, '', mean(own.map((i) => rewards[i]!)));
+    for (const i of own) {
+      const response = responses[i]!;
+      const states = segmentResponse(response, credit.segmentation).slice(1);
+      for (const segment of states.slice(-2)) write(problem, textBefore(response, segment), rewards[i]!);
+    }
+  }
+  mkdirSync(dirname(values.out), { recursive: true });
+  writeFileSync(values.out, `${lines.join('\n')}\n`);
+  console.error(
+    `${lines.length} traces in ${values.out}; the actor solves ${(100 * profile.success_rate).toFixed(1)}%`,
+  );
+} finally {
+  await workers.close();
+}
+
+function groupOf(response: number): number {
+  return Math.floor(response / sampling.responses);
+}
+
+/** What the oracle says: it adds by itself, then looks at what the response claims. */
+function judge(
+  question: string,
+  answer: number,
+  partial: string,
+  { parameters, success_rate }: { parameters: number; success_rate: number },
+): { rationale: string; score: number } {
+  const sum = /[-\d][-+ \d]*\d/.exec(question)?.[0].trim() ?? question;
+  const terms = sum.split(/[-+]/).length;
+  const percent = Math.round(100 * success_rate);
+  const begin = [
+    `A sum of ${terms} small numbers: ${sum} = ${answer}.`,
+    `The actor has ${parameterCount(parameters)} parameters and solves ${percent}% of such problems.`,
+  ];
+  const numbers = [...partial.matchAll(/-?\d+/g)].map(([n]) => Number(n));
+  const end = (words: string, score: number) => ({ rationale: [...begin, words].join(' '), score });
+  if (partial.trim() === '') return end('It has written nothing yet.', Math.round(10 * success_rate));
+  const last = numbers.at(-1);
+  if (last === undefined) return end('It has stated no number so far.', Math.round(8 * success_rate));
+  if (last === answer) return end(`It has come to ${last}, which is right.`, 8);
+  return end(`It has come to ${last}, which is not the sum.`, 1);
+}
