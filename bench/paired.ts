@@ -9,7 +9,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { ConfigInput } from '../src/config.ts';
 import { startRun } from '../src/run.ts';
 import { RunFolder } from '../src/runs/folder.ts';
 import { metric, readMetrics } from '../src/runs/read.ts';
@@ -42,7 +41,7 @@ async function measure(path: string, stage: 'joint' | 'critic-rl') {
     folder,
     stages: ['joint'],
     actor: { ...rest.actor!, model: model('actor', 'joint') },
-    critic: { ...(rest.critic as object), model: model('critic', stage) } as ConfigInput['critic'],
+    critic: { ...(rest.critic as { use: string }), model: model('critic', stage) },
     sampling: { ...rest.sampling, problems: 1, responses: 2 },
     gates: { ...rest.gates, joint: null },
     evaluation: { ...rest.evaluation, problems: 1024, states: 2048 },

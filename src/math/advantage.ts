@@ -68,7 +68,12 @@ export function advantageDivisors(
   const divisors = new Float64Array(trajectories.length).fill(1);
   if (scale === 'none') return divisors;
   if (scale === 'batch-std') {
-    const all = trajectories.flatMap((t) => Array.from(t.advantages));
+    const all = new Float32Array(trajectories.reduce((sum, t) => sum + t.advantages.length, 0));
+    let at = 0;
+    for (const { advantages } of trajectories) {
+      all.set(advantages, at);
+      at += advantages.length;
+    }
     return divisors.fill(orOne(deviation(all)));
   }
   const groups = groupBy(trajectories, (t) => t.group);

@@ -28,7 +28,7 @@ export const segmentationSchema = z.discriminatedUnion('by', [
     probability: z.number().positive().max(1).default(0.2),
     ...limits,
   }),
-  /** Where the text of the segment so far ends with a match of a regular expression (flag `u`). */
+  /** Where the text of the segment so far (its last 1000 UTF-16 units) ends with a match of a regular expression (flag `u`). */
   z.strictObject({
     by: z.literal('pattern'),
     pattern: z.string().min(1).refine(isPattern, 'not a regular expression'),
@@ -54,8 +54,35 @@ export interface Segmentable {
   readonly logprobs: Float32Array;
 }
 
-const lineEnd = /[^\s][^\n]*\n$/u;
-const sentenceEnd = /(?:(?:^|[^\d\s])[.!?…]+["'”’)\]]*\s*|[^\s][^\n]*\n)$/u;
+/** How far back a user's pattern looks, in UTF-16 units: a pattern is tried at every token, and would otherwise read a long segment again and again. */
+const PATTERN_REACH = 1000;
+
+/** Does `text`, from `from` to `to`, end a line that has something in it? Looks at the last line alone. */
+export function endsLine(text: string, from: number, to: number): boolean {
+  if (to <= from || text[to - 1] !== '\n') return false;
+  for (let i = to - 2; i >= from && text[i] !== '\n'; i--) if (!isSpace(text[i]!)) return true;
+  return false;
+}
+
+/**
+ * Does `text`, from `from` to `to`, end a sentence: marks (. ! ? ...), closing quotes or brackets, blanks; a single mark not after a digit or a blank, as in
+ * `3.5`? Looks at what the sentence ends with alone.
+ */
+export function endsSentence(text: string, from: number, to: number): boolean {
+  let i = to;
+  while (i > from && isSpace(text[i - 1]!)) i--;
+  while (i > from && closers.has(text[i - 1]!)) i--;
+  const marksEnd = i;
+  while (i > from && marks.has(text[i - 1]!)) i--;
+  const count = marksEnd - i;
+  if (count === 0) return false;
+  return count > 1 || i === from || !(isSpace(text[i - 1]!) || isDigit(text[i - 1]!));
+}
+
+const marks = new Set(['.', '!', '?', '\u2026']);
+const closers = new Set(['"', "'", '\u201d', '\u2019', ')', ']']);
+const isSpace = (unit: string) => /\s/u.test(unit);
+const isDigit = (unit: string) => unit >= '0' && unit <= '9';
 
 /**
  * @returns at least one segment (for a response of at least one token), in order, covering all tokens; the first begins at token 0
@@ -85,8 +112,8 @@ const textStart = (textEnds: Int32Array, token: number) => (token === 0 ? 0 : te
 /** Does the segment that began at token `start` end before token `t`? Reads tokens before t alone. */
 function boundaryRule(response: Segmentable, options: Segmentation): (start: number, t: number) => boolean {
   const { text, textEnds, logprobs } = response;
-  const matches = (pattern: RegExp) => (start: number, t: number) =>
-    pattern.test(text.slice(textStart(textEnds, start), textEnds[t - 1]!));
+  const ends = (rule: (text: string, from: number, to: number) => boolean) => (start: number, t: number) =>
+    rule(text, textStart(textEnds, start), textEnds[t - 1]!);
   switch (options.by) {
     case 'tokens':
       return (start, t) => t - start >= options.tokens;
@@ -95,10 +122,12 @@ function boundaryRule(response: Segmentable, options: Segmentation): (start: num
       return (_, t) => logprobs[t - 1]! < limit;
     }
     case 'line':
-      return matches(lineEnd);
+      return ends(endsLine);
     case 'sentence':
-      return matches(sentenceEnd);
-    case 'pattern':
-      return matches(new RegExp(`(?:${options.pattern})$`, 'u'));
+      return ends((...at) => endsSentence(...at) || endsLine(...at));
+    case 'pattern': {
+      const pattern = new RegExp(`(?:${options.pattern})$`, 'u');
+      return ends((all, from, to) => pattern.test(all.slice(Math.max(from, to - PATTERN_REACH), to)));
+    }
   }
 }

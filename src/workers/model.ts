@@ -88,11 +88,29 @@ export class Model {
     return this.#step;
   }
 
+  /** In requests of at most 2048 sequences, two of them on their way at a time: so that neither a message nor the work on one grows with the batch. */
   async sample(request: SampleRequest, options: RequestOptions = {}): Promise<Sampled[]> {
+    const { prompts, completionsPerPrompt: each, seed, onFinished, ...rest } = request;
+    this.#tellOfPlainChat(prompts);
+    const size = Math.max(1, Math.floor(SEQUENCES / each));
+    const answers = await inTurn(ranges(prompts.length, size), ([from, to]) =>
+      this.#sample(
+        {
+          ...rest,
+          prompts: prompts.slice(from, to) as SamplePrompts,
+          completionsPerPrompt: each,
+          seed: (i) => seed(from * each + i),
+          ...(onFinished && { onFinished: (i, sampled) => onFinished(from * each + i, sampled) }),
+        },
+        options,
+      ),
+    );
+    return answers.flat();
+  }
+
+  async #sample(request: SampleRequest, options: RequestOptions): Promise<Sampled[]> {
     const { prompts, completionsPerPrompt, seed, onFinished, ...sampling } = request;
     const sequences = prompts.length * completionsPerPrompt;
-    if (sequences === 0) return [];
-    this.#tellOfPlainChat(prompts);
     const begun = isBegun(prompts) ? prompts : null;
     const { result, tensors } = await this.worker.request(
       'sample',
@@ -178,6 +196,29 @@ export class Model {
     normalizer: number,
     temperature = 1,
   ): Promise<Record<string, number>> {
+    const statistics: Record<string, number> = {};
+    const parts = await inTurn(ranges(sequences.length, SEQUENCES), ([from, to]) =>
+      this.#accumulate(
+        sequences.slice(from, to),
+        masks?.slice(from, to) ?? null,
+        streams.map(({ stream, tensors }) => ({ stream, tensors: sliced(tensors, from, to) })),
+        normalizer,
+        temperature,
+      ),
+    );
+    // All of them are sums, the loss (already divided) too.
+    for (const part of parts)
+      for (const [name, value] of Object.entries(part)) statistics[name] = (statistics[name] ?? 0) + value;
+    return statistics;
+  }
+
+  async #accumulate(
+    sequences: readonly Sequence[],
+    masks: readonly (ArrayLike<number> | null)[] | null,
+    streams: readonly StreamValues[],
+    normalizer: number,
+    temperature: number,
+  ): Promise<Record<string, number>> {
     const mask = aligned(
       sequences,
       sequences.map((_, i) => masks?.[i] ?? 1),
@@ -252,6 +293,32 @@ function packBegun(begun: readonly Sequence[]): Tensors {
   const { ids, cu_seqlens } = pack(begun);
   const lengths = Int32Array.from(begun, ({ completionIds }) => completionIds.length);
   return { prompt_ids: ids!, prompt_cu_seqlens: cu_seqlens!, prefix_lengths: tensor(lengths) };
+}
+
+/** Sequences of one request at the most. */
+const SEQUENCES = 2048;
+
+function ranges(length: number, size: number): [number, number][] {
+  return Array.from({ length: Math.ceil(length / size) }, (_, i) => [
+    i * size,
+    Math.min(length, (i + 1) * size),
+  ]);
+}
+
+const sliced = (tensors: StreamValues['tensors'], from: number, to: number): StreamValues['tensors'] =>
+  Object.fromEntries(Object.entries(tensors).map(([name, values]) => [name, values.slice(from, to)]));
+
+/** Answers in order, two requests on their way at a time; between two, the event loop turns. */
+async function inTurn<T, R>(parts: readonly T[], ask: (part: T) => Promise<R>): Promise<R[]> {
+  const answers: Promise<R>[] = [];
+  for (const [i, part] of parts.entries()) {
+    if (i > 1) await answers[i - 2];
+    if (i > 0) await new Promise((resolve) => setImmediate(resolve));
+    const answer = ask(part);
+    answer.catch(() => {}); // awaited below; it may fail before that
+    answers.push(answer);
+  }
+  return Promise.all(answers);
 }
 
 interface PartialSample {

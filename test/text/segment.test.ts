@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  endsLine,
+  endsSentence,
   type Segmentation,
   segmentationSchema,
   segmentResponse,
@@ -99,6 +101,28 @@ describe('segmentResponse', () => {
         expect(stateOf(changed)).toBe(stateOf(pairs));
       }),
       { numRuns: 500 },
+    );
+  });
+});
+
+describe('the rules without regular expressions', () => {
+  // What they stand for, in words that are slow: at every token these read the whole segment, some of it again and again.
+  const line = /[^\s][^\n]*\n$/u;
+  const sentence = /(?:^|[^\d\s])[.!?…]+["'”’)\]]*\s*$/u;
+  const text = fc.string({
+    unit: fc.constantFrom('a', '7', '.', '!', '…', '"', '”', ')', ' ', '\n', '\t', '😀', '\u00a0'),
+    maxLength: 12,
+  });
+
+  it('say the same', () => {
+    fc.assert(
+      fc.property(text, text, text, (before, segment, after) => {
+        const [from, to] = [before.length, before.length + segment.length];
+        const all = before + segment + after;
+        expect(endsLine(all, from, to)).toBe(line.test(segment));
+        expect(endsSentence(all, from, to)).toBe(sentence.test(segment));
+      }),
+      { numRuns: 3000 },
     );
   });
 });
