@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { steer } from '../../examples/steer.ts';
 import type { ConfigInput } from '../../src/config.ts';
 import { resumeRun, startRun } from '../../src/run.ts';
 import { checkpointNames } from '../../src/runs/checkpoint.ts';
@@ -148,6 +149,35 @@ describe('from a script', () => {
     expect(seen.filter((s) => s === 'paused')).toHaveLength(2);
     expect(readStatus(run.folder)?.state).toBe('stopped');
   }, 60_000);
+});
+
+describe('examples/steer.ts', () => {
+  it('asks for fewer completions once the critic explains enough, stops at its goal, and says what it did', async () => {
+    const config = recipe('steered', {
+      critic: {
+        use: 'generative',
+        model: 'task:blank',
+        thinking: false,
+        max_new_tokens: 4,
+        completions_per_state: 2,
+        baseline: 'batch-mean',
+      },
+      joint: { iterations: 500, learning_rate: 1e-3 },
+      evaluation: { every: 3, problems: 2, states: 4 },
+    });
+    // Whatever the critic explains is enough, and so is any success after that.
+    const did = await steer(config, { explained: -1e9, success: 0 });
+    expect(did[0]).toMatch(/^iteration \d+: (?:held-out success|the critic explains)/);
+    expect(did.at(-1)).toBe('stopped');
+    const patient = await steer(
+      { ...config, folder: folderOf('steered-2') },
+      { explained: -1e9, success: 0.3 },
+    );
+    expect(
+      patient.some((line) => /^iteration \d+: the critic explains -?\d+% of the rewards$/.test(line)),
+    ).toBe(true);
+    expect(patient.some((line) => line.includes('"critic.completions_per_state":1'))).toBe(true);
+  }, 120_000);
 });
 
 describe('a run that ended', () => {
