@@ -21,8 +21,8 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
   for await (const event of run) {
     if (event.type === 'set') say(`iteration ${event.iteration}: ${JSON.stringify(event.values)}`);
     if (event.type === 'iteration' && event.stage === 'joint' && !saving) {
-      const explained = event.metrics['critic/explained_variance'] ?? 0;
-      if (explained < goals.explained) continue;
+      const explained = event.metrics['critic/explained_variance']; // absent where all rewards are alike
+      if (explained === undefined || explained < goals.explained) continue;
       saving = true;
       say(
         `iteration ${event.iteration}: the critic explains ${(100 * explained).toFixed(0)}% of the rewards`,
