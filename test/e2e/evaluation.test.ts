@@ -1,0 +1,71 @@
+/** What is measured between iterations, on a task that knows no exact values. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { passAtK } from '../../src/evaluation/held-out.ts';
+import { startRun } from '../../src/run.ts';
+import { readCheckpoint } from '../../src/runs/checkpoint.ts';
+import { readMetrics } from '../../src/runs/read.ts';
+import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+
+const root = new URL('../..', import.meta.url).pathname;
+const scratch = mkdtempSync(join(tmpdir(), 'genac-evaluation-'));
+let workers: WorkerGroup;
+beforeAll(async () => {
+  workers = await startWorkers({
+    workers: [
+      { name: 'actor', threads: 1 },
+      { name: 'critic', threads: 1 },
+    ],
+  });
+}, 120_000);
+afterAll(() => workers?.close());
+
+describe('pass@k', () => {
+  it('is the mean over the problems of the best of k rewards', () => {
+    const rewards = [0, 0, 1, 0.25, 0.5, 0, 0, 0, 0].map((reward) => ({ reward }));
+    expect(passAtK(rewards, 3)).toBeCloseTo((1 + 0.5 + 0) / 3, 12);
+    expect(passAtK(rewards, 1)).toBeCloseTo(1.75 / 9, 12);
+  });
+});
+
+describe('held-out figures', () => {
+  it('have pass@1, pass@k and greedy, a critic measured against continuations, and the best checkpoint', async () => {
+    const folder = join(scratch, 'run');
+    const blank = startRun(
+      {
+        folder,
+        stages: ['joint'],
+        // The miniature's models, judged by the length of what they write: half of it is even.
+        task: { use: join(root, 'test/fixtures/length-task.ts') },
+        critic: { use: 'generative', model: 'task:blank', thinking: false, max_new_tokens: 4 },
+        actor: { model: 'task:blank', learning_rate: 1e-3 },
+        workers: { actor: { threads: 1 }, critic: { threads: 1 } },
+        sampling: { problems: 2, responses: 2, max_new_tokens: 10 },
+        icc: { warm_rollouts: 4 },
+        joint: { iterations: 2, learning_rate: 1e-3 },
+        gates: { joint: null, explained_variance: false },
+        evaluation: { every: 1, problems: 6, responses: 3, greedy: true, states: 12, continuations: 8 },
+      },
+      { workers },
+    );
+    expect(await blank.finished).toBe('done');
+    const lines = readMetrics(folder).filter(({ type }) => type === 'evaluation');
+    expect(lines).toHaveLength(3);
+    for (const line of lines) {
+      expect(line['evaluation/pass@3']).toBeGreaterThanOrEqual(line['evaluation/success'] as number);
+      expect((line['evaluation/greedy'] as number) * 6).toBeCloseTo(
+        Math.round((line['evaluation/greedy'] as number) * 6),
+        9,
+      );
+      // Single outcomes are 0 or 1 and have a variance of m (1 - m); means of eight continuations vary less.
+      const m = line['evaluation/success'] as number;
+      expect(line['critic/mse_of_mean']).toBeLessThan(m * (1 - m));
+    }
+    const best = lines.reduce((a, b) =>
+      (b['evaluation/success'] as number) > (a['evaluation/success'] as number) ? b : a,
+    );
+    expect((await readCheckpoint(join(folder, 'checkpoints', 'best'))).iteration).toBe(best.iteration);
+  }, 120_000);
+});
