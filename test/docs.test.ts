@@ -25,7 +25,8 @@ describe.each(documents)('%s', (document) => {
 it('README’s TypeScript is in the examples, word for word, which are type-checked', () => {
   const snippets = [...read('README.md').matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1]!);
   expect(snippets.length).toBeGreaterThan(0);
-  const examples = readdirSync(join(root, 'examples')).map((name) => read(`examples/${name}`));
+  const names = readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.ts'));
+  const examples = names.map((name) => read(`examples/${name}`));
   for (const snippet of snippets) expect(examples.some((text) => text.includes(snippet))).toBe(true);
 });
 

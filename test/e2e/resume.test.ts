@@ -16,6 +16,8 @@ import { readStatus } from '../../src/runs/status.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const kills = Number(process.env.GENAC_KILLS ?? 3);
+/** Stages are as long as the kills need. */
+const longer = Math.max(1, kills / 3);
 const scratch = mkdtempSync(join(tmpdir(), 'genac-resume-'));
 const folderOf = (name: string) => join(scratch, name);
 
@@ -41,7 +43,7 @@ function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
     credit: { lambda: 0.5 },
     icc: { warm_rollouts: 4 },
     critic_sft: {
-      steps: 40,
+      steps: Math.round(60 * longer),
       cooldown: 10,
       warmup: 5,
       batch: 16,
@@ -49,8 +51,14 @@ function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
       learning_rate: 5e-3,
       stop_at_rationale_loss: 3.5,
     },
-    critic_rl: { updates: 16, states: 8, actor_share: 0.5, evaluate_every: 4, learning_rate: 1e-3 },
-    joint: { iterations: 16, learning_rate: 1e-3, schedule: 'pipelined' },
+    critic_rl: {
+      updates: Math.round(20 * longer),
+      states: 8,
+      actor_share: 0.5,
+      evaluate_every: 4,
+      learning_rate: 1e-3,
+    },
+    joint: { iterations: Math.round(20 * longer), learning_rate: 1e-3, schedule: 'pipelined' },
     gates: { joint: null, explained_variance: false },
     evaluation: { every: 4, problems: 4, states: 8 },
     checkpoints: { every: 2, keep: 2 },
@@ -135,6 +143,7 @@ describe('a run that is killed', () => {
       const killedIn: Record<string, number> = {};
       for (const stage of ['critic-sft', 'critic-rl', 'joint'] as StageName[]) {
         for (let kill = 0; kill < kills; kill++) {
+          if (readStatus(folderOf('killed'))?.state === 'done') break;
           const running = life(...command);
           command = ['resume', folderOf('killed')];
           while (running.child.exitCode === null && readStatus(folderOf('killed'))?.pid !== running.child.pid)
@@ -144,7 +153,7 @@ describe('a run that is killed', () => {
             return status?.state === 'running' && status.stage === stage;
           };
           while (running.child.exitCode === null && !here()) await sleep(10);
-          await sleep(random() * (stage === 'joint' ? 500 : 250));
+          await sleep(random() * (stage === 'joint' ? 400 : 200));
           const where = readStatus(folderOf('killed'))?.stage ?? 'none';
           killedIn[where] = (killedIn[where] ?? 0) + 1;
           const workers = workersOf(running.child.pid!);
@@ -157,9 +166,13 @@ describe('a run that is killed', () => {
             expect([code, running.text()]).toEqual([1, expect.stringContaining(`worker ${target}`)]);
         }
       }
-      const last = life('resume', folderOf('killed'));
-      expect(await last.ended, last.text()).toBe(0);
-      expect(Object.keys(killedIn).sort()).toEqual(['critic-rl', 'critic-sft', 'joint']);
+      console.log(`killed: ${JSON.stringify(killedIn)}`);
+      if (readStatus(folderOf('killed'))?.state !== 'done') {
+        const last = life('resume', folderOf('killed'));
+        expect(await last.ended, last.text()).toBe(0);
+      }
+      for (const stage of ['critic-sft', 'critic-rl', 'joint'])
+        expect(killedIn[stage]).toBeGreaterThanOrEqual(kills / 2);
       expect(outcome('killed')).toEqual(outcome('whole'));
     },
     120_000 + 3 * kills * 30_000,
