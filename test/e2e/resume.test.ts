@@ -49,7 +49,7 @@ function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
       batch: 16,
       evaluate_every: 10,
       learning_rate: 5e-3,
-      stop_at_rationale_loss: 3.5,
+      stop_at_rationale_loss: longer > 1 ? null : 3.5,
     },
     critic_rl: {
       updates: Math.round(20 * longer),
