@@ -1,5 +1,6 @@
 /** One error for a bad config: path, value, what is allowed, and the nearest name for a misspelt key. */
 import type { z } from 'zod';
+import { hideSecrets } from './oracle/secrets.ts';
 
 export class ConfigError extends Error {
   readonly problems: readonly string[];
@@ -15,7 +16,7 @@ export class ConfigError extends Error {
 
 /** Zod's issues in words: `actor.learning_rate: "fast": expected number`. */
 export function issuesOf(error: z.ZodError, schema: z.ZodType, input: unknown, prefix = ''): string[] {
-  return error.issues.map((issue) => {
+  return error.issues.flatMap(meant).map((issue) => {
     const path = [...(prefix ? [prefix] : []), ...issue.path].join('.');
     if (issue.code === 'unrecognized_keys') {
       const allowed = keysAt(schema, issue.path);
@@ -28,12 +29,25 @@ export function issuesOf(error: z.ZodError, schema: z.ZodType, input: unknown, p
         .join('\n  ');
     }
     const value = valueAt(input, issue.path);
-    const given = value === undefined ? 'missing' : JSON.stringify(value);
+    const given = value === undefined ? 'missing' : JSON.stringify(hidden(issue.path, value), hideSecrets);
     const options = issue.code === 'invalid_value' ? issue.values.map(String) : [];
     const close = typeof value === 'string' ? nearest(value, options) : null;
     return `${path || 'config'}: ${given}: ${issue.message}${close ? `; did you mean "${close}"?` : ''}`;
   });
 }
+
+/** Of a union, the issues of the one option whose kind of value was given, if there is one: the others say nothing of what is wrong. */
+function meant(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
+  if (issue.code !== 'invalid_union') return [issue];
+  const close = issue.errors.filter(
+    (issues) => !issues.some(({ code, path }) => code === 'invalid_type' && path.length === 0),
+  );
+  if (close.length !== 1) return [issue];
+  return close[0]!.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })).flatMap(meant);
+}
+
+const hidden = (path: readonly PropertyKey[], value: unknown) =>
+  hideSecrets(String(path.at(-1) ?? ''), value);
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>(
@@ -57,10 +71,13 @@ function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
 }
 
 function unwrap(schema: unknown): unknown {
-  let current = schema as { def?: { innerType?: unknown; in?: unknown } };
-  while (current?.def?.innerType ?? current?.def?.in)
-    current = (current.def!.innerType ?? current.def!.in) as typeof current;
-  return current;
+  let current = schema as { def?: { innerType?: unknown; in?: unknown; options?: unknown[] } };
+  for (;;) {
+    const { innerType, in: input, options } = current?.def ?? {};
+    const next = innerType ?? input ?? options?.find((option) => 'shape' in (unwrap(option) as object));
+    if (!next) return current;
+    current = next as typeof current;
+  }
 }
 
 /** The allowed name within an edit distance of a third of its length (at least 2); null: none. */

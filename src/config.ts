@@ -1,6 +1,7 @@
 /** One schema of a run; defaults here and nowhere else. Names are those of the YAML file. */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from './bridge/operations.ts';
+import { apiSchema } from './oracle/options.ts';
 import { rewardSchema } from './rewards/options.ts';
 import { segmentationSchema } from './text/segment.ts';
 
@@ -89,8 +90,8 @@ const icc = z.strictObject({
 });
 
 const criticSft = z.strictObject({
-  /** `oracle`: the task's rule-based oracle. Else a JSONL file of traces. */
-  traces: z.string().min(1).default('oracle'),
+  /** `oracle`: the task's rule-based oracle. A path: a JSONL file of traces. `{api: {...}}`: a model behind an API is asked (docs/oracles.md). */
+  traces: z.union([z.string().min(1), z.strictObject({ api: apiSchema })]).default('oracle'),
   batch: positive.default(64),
   /** Steps at constant rate, at the most. */
   steps: positive.default(1000),

@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import type { LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import type { OracleTrace } from './task.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';
-import type { Outcome, State, Valuation } from './types.ts';
+import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import type { Model } from './workers/model.ts';
 
 /** Where a request stands in the run: what its random draws depend on. */
@@ -49,6 +49,8 @@ export interface Critic {
   save?(folder: string, optimizer: boolean): Promise<void>;
   /** Replaces the weights by a folder that `save` wrote; the optimizer starts afresh. */
   load?(folder: string): Promise<void>;
+  /** What it is asked about a state: an oracle is asked the same. Absent: the task's format, with the actor's profile, and words before the score. */
+  prompt?(state: State): Prompt;
   /** Weights and optimizer as `save` wrote them: the next update is what it would have been. Absent: `load` is called, and resuming is not exact. */
   restore?(folder: string): Promise<void>;
   /** Takes other options (checked by the plugin's schema) from the next call on. Absent: they can't change while a run goes on. */

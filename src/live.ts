@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
 import type { Config, StageName } from './config.ts';
 import { ConfigError } from './config-error.ts';
+import { apiOf, checkOracle } from './oracle/gather.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
 import { prepareTraining, restoreModels } from './prepare.ts';
 import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from './python-functions.ts';
@@ -16,6 +17,7 @@ import { linkFolder } from './runs/file-list.ts';
 import type { RunFolder } from './runs/folder.ts';
 import { StatusFile } from './runs/status.ts';
 import { type Setting, Steering } from './steering.ts';
+import type { Task } from './task.ts';
 import { paperFormat } from './text/critic-prompt.ts';
 import { traceSources } from './traces.ts';
 import { pretrainCritic, superviseCritic, trainJointly } from './train.ts';
@@ -58,11 +60,13 @@ export async function live(
     if (group) return group.get(pythonWorkerName);
     throw new Error('Python functions can be called once the workers run, not before');
   });
-  const { task, usesPython } = await loadTask(config.task as PluginChoice, { base, python, log });
+  const { task, usesPython } = await loadTask(config.task as PluginChoice, {
+    ...{ base, python, log, segmentation: config.credit.segmentation },
+  });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
   const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython);
-  if (config.stages.includes('critic-sft')) traceSources(config, task, task.criticFormat ?? paperFormat); // a bad file is told of now
+  if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   const folder = await life.open();
   const status = await StatusFile.open(folder.path);
@@ -117,6 +121,12 @@ export async function live(
   }
   emit({ type: 'end', reason: end });
   return end;
+}
+
+function checkTraces(config: Config, task: Task): void {
+  const api = apiOf(config);
+  if (api) checkOracle(api, config, task);
+  else traceSources(config, task, task.criticFormat ?? paperFormat);
 }
 
 /** Models, and what else a stage needs to go on, as they were at the checkpoint. */

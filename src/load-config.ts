@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { type Config, type ConfigInput, configSchema, type StageName } from './config.ts';
 import { ConfigError, issuesOf } from './config-error.ts';
+import { secretsIn } from './oracle/secrets.ts';
 import { rewardsWithoutEffect } from './rewards/options.ts';
 
 export interface LoadedConfig {
@@ -30,6 +31,8 @@ export function loadConfigFile(path: string): LoadedConfig {
 
 /** @throws ConfigError with every problem at once */
 export function checkConfig(input: ConfigInput, source?: string): Config {
+  const secrets = secretsIn(input);
+  if (secrets.length > 0) throw new ConfigError(secrets, source);
   const read = configSchema.safeParse(input);
   if (!read.success) throw new ConfigError(issuesOf(read.error, configSchema, input), source);
   const problems = withoutEffect(read.data);

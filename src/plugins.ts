@@ -8,7 +8,7 @@ import type { CriticPlugin } from './critic.ts';
 import type { Task, TaskEnvironment, TaskPlugin } from './task.ts';
 
 const builtIn = {
-  task: ['miniature', 'jsonl', 'huggingface', 'reasoning-gym'],
+  task: ['miniature', 'jsonl', 'huggingface', 'reasoning-gym', 'logged'],
   critic: ['generative', 'group-mean'],
 } as const;
 

@@ -97,6 +97,8 @@ export interface ModelTools {
 export interface TaskEnvironment {
   /** Folder that paths in the task's options are relative to: that of the config file. */
   readonly base: string;
+  /** The config's `credit.segmentation`, for tasks that cut responses themselves; null: it says nothing. */
+  readonly segmentation?: Segmentation | null;
   /** Python functions, called in the worker `python`. Not before `prepare`: the workers do not run while a task is made. */
   readonly python: PythonFunctions;
   /** A line for the run's log and the terminal. */

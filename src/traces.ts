@@ -1,5 +1,7 @@
-/** Stage 1's traces: from the task's oracle or a JSONL file, filtered, with a count of what was dropped and why. */
+/** Stage 1's traces: from the task's oracle, a JSONL file or an oracle behind an API, filtered, with a count of what was dropped and why. */
 import { readFileSync } from 'node:fs';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { z } from 'zod';
 import { promptSchema } from './bridge/operations.ts';
 import type { Config } from './config.ts';
@@ -86,7 +88,8 @@ const line = z.strictObject({
   prompt: promptSchema,
   partial_response: z.string(),
   rationale: z.string(),
-  score: z.number(),
+  /** null: the oracle gave none that can be read; the trace is dropped and counted. */
+  score: z.number().nullable(),
   observed_outcome: z.number().min(0).max(1),
   actor: z
     .strictObject({
@@ -136,7 +139,7 @@ export function readTraceFile(path: string): OracleTrace[] {
         actor: profile,
       },
       rationale,
-      score,
+      score: score ?? Number.NaN,
       observed: observed_outcome,
     });
   });
@@ -144,15 +147,38 @@ export function readTraceFile(path: string): OracleTrace[] {
   return traces;
 }
 
-/** Training traces and held-out ones: a twentieth (at least one) of a file, or an oracle's further ones. */
+/** Writes traces as `readTraceFile` reads them. Whole or not at all. */
+export async function writeTraceFile(path: string, traces: readonly OracleTrace[]): Promise<void> {
+  const lines = traces.map(({ state, rationale, score, observed }) => {
+    const { name, parameters, successRate } = state.actor;
+    return JSON.stringify({
+      prompt: state.problem.prompt,
+      partial_response: state.response,
+      rationale,
+      score: Number.isNaN(score) ? null : score,
+      observed_outcome: observed,
+      actor: { name, parameters, success_rate: successRate },
+    });
+  });
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(`${path}.unfinished`, lines.map((line) => `${line}\n`).join(''));
+  await rename(`${path}.unfinished`, path);
+}
+
+/**
+ * Training traces and held-out ones: a twentieth (at least one) of a file, or an oracle's further ones.
+ * @param gathered what an oracle behind an API wrote
+ */
 export function traceSources(
   config: Config,
   task: Task,
   format: CriticFormat,
+  gathered: readonly OracleTrace[] = [],
 ): { train: TraceSource; heldOut: OracleTrace[] } {
   const { traces, agreement, batch } = config.critic_sft;
   if (traces !== 'oracle') {
-    const all = new Random(deriveSeed(config.seed, 'traces')).shuffled(readTraceFile(traces));
+    const given = typeof traces === 'string' ? readTraceFile(traces) : gathered;
+    const all = new Random(deriveSeed(config.seed, 'traces')).shuffled(given);
     const held = Math.max(1, Math.floor(all.length / 20));
     const train = all.length > 1 ? all.slice(held) : all;
     const read = (from: number, count: number) =>

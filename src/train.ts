@@ -15,6 +15,7 @@ import { evaluate, evaluateCritic, knownSuccessRate, passGate } from './evaluati
 import { fittingProblems } from './fitting.ts';
 import { learningRate, plateauRate } from './math/learning-rate.ts';
 import { smoothSuccessRate } from './math/success-rate.ts';
+import { apiOf, gatherTraces } from './oracle/gather.ts';
 import { actorRollouts } from './rollouts.ts';
 import { recordTrajectories, rolloutMetrics } from './runs/iteration-record.ts';
 import { schedules } from './schedule.ts';
@@ -37,20 +38,24 @@ export async function superviseCritic(training: Training, start: Standing): Prom
   const { config, critic, task, emit } = training;
   if (!critic.imitate)
     throw new Error(`critic "${critic.name}" can't imitate an oracle: leave the stage critic-sft out`);
-  const { train, heldOut } = traceSources(config, task, task.criticFormat ?? paperFormat);
-  train.seek(start.progress);
   const stage = 'critic-sft';
   const { steps, cooldown } = config.critic_sft;
+  emit({ type: 'stage', stage, iterations: steps + cooldown, from: start.iteration });
+  const api = apiOf(config);
+  const gathered = api && (await gatherTraces(training, api, start));
+  if (api && !gathered) return end(training, start);
+  const format = task.criticFormat ?? paperFormat;
+  const { train, heldOut } = traceSources(config, task, format, gathered?.traces);
+  train.seek(start.progress);
   let coolFrom = start.progress.cool_from ?? steps;
   let step = start.iteration;
   const standing = () =>
     ({
-      ...start,
       stage,
       iteration: step,
+      successRate: gathered?.successRate ?? start.successRate,
       progress: { ...train.position, cool_from: coolFrom },
     }) as const;
-  emit({ type: 'stage', stage, iterations: steps + cooldown, from: step });
   if (step === 0) await evaluateCritic(training, stage, step);
   while (step < coolFrom + cooldown && (await boundary(training, { stage, iteration: step }))) {
     const o = training.config.critic_sft;
@@ -62,7 +67,7 @@ export async function superviseCritic(training: Training, start: Standing): Prom
       type: 'iteration',
       stage,
       iteration: step,
-      metrics: { ...prefixed('critic', metrics), ...traces },
+      metrics: { ...prefixed('critic', metrics), ...traces, ...gathered?.metrics },
     });
     step++;
     if (critic.rationaleLoss && heldOut.length > 0 && step % o.evaluate_every === 0) {

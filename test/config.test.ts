@@ -85,7 +85,7 @@ describe('a config', () => {
 describe('plugins', () => {
   it('are found by name or by path, and refused in words', async () => {
     await expect(loadTask('minature', bareEnvironment('.'))).rejects.toThrow(
-      'task: "minature" is none of "miniature", "jsonl", "huggingface", "reasoning-gym"; did you mean "miniature"?',
+      'task: "minature" is none of "miniature", "jsonl", "huggingface", "reasoning-gym", "logged"; did you mean "miniature"?',
     );
     await expect(loadTask('./nowhere.ts', bareEnvironment('/tmp'))).rejects.toThrow(
       'task: there is no file /tmp/nowhere.ts',

@@ -62,6 +62,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
     name: 'generative',
     needs: 'states',
     sharesFirstState: true,
+    prompt: (state) => promptOf(state),
 
     async value(states, { purpose, iteration, greedy }) {
       const perState = greedy ? 1 : o.completions_per_state;

@@ -82,6 +82,18 @@ export async function* showProgress(
       case 'phase':
         if (seen) seen = { ...seen, phase: event.phase, iteration: event.iteration };
         break;
+      case 'progress': {
+        if (!seen) break;
+        const cost = event.metrics['oracle/cost'];
+        const dollars = cost === undefined ? '' : `, ${cost.toFixed(4)} dollars`;
+        seen = { ...seen, phase: `${event.done}/${event.total} answers${dollars}` };
+        const due = event.done === event.total || performance.now() - lastPlain > 10_000;
+        if (!live && due) {
+          lastPlain = performance.now();
+          print(statusLine(seen, lastPlain));
+        }
+        break;
+      }
       case 'iteration':
       case 'evaluation': {
         if (!seen) break;

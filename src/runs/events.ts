@@ -19,6 +19,13 @@ export type RunEvent =
   | ({ readonly type: 'iteration'; readonly metrics: Metrics } & Place)
   /** Held-out figures, before iteration number `iteration`. */
   | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & Place)
+  /** What precedes a stage's first iteration goes on: `done` of `total`, e.g. an oracle's answers. */
+  | ({
+      readonly type: 'progress';
+      readonly done: number;
+      readonly total: number;
+      readonly metrics: Metrics;
+    } & Place)
   | ({ readonly type: 'checkpoint'; readonly path: string } & Place)
   /** Values that changed, from this iteration on. */
   | ({ readonly type: 'set'; readonly values: Settings } & Place)

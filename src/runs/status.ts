@@ -71,6 +71,9 @@ export class StatusFile {
       case 'phase':
         this.#status = { ...was, iteration: event.iteration, phase: event.phase };
         return; // the next heartbeat tells
+      case 'progress':
+        this.#status = { ...was, metrics: { ...was.metrics, ...event.metrics } };
+        return;
       case 'iteration':
         this.#status = {
           ...was,

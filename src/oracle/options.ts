@@ -1,0 +1,92 @@
+/** Options of an oracle behind an API: `critic_sft.traces: {api: {...}}`. */
+import { z } from 'zod';
+import { keyLikeName } from './secrets.ts';
+
+const positive = z.int().positive();
+const dollars = z.number().nonnegative();
+
+export const apiSchema = z
+  .strictObject({
+    /** As the server names it. */
+    model: z.string().min(1),
+    /** What stands before `/chat/completions`. */
+    base_url: z
+      .url({ protocol: /^https?$/, error: 'expected a URL such as https://api.openai.com/v1' })
+      .refine((url) => !holdsSecret(url), {
+        message: 'a key or password does not belong in a URL: name an environment variable in api_key_env',
+      })
+      .default('https://api.openai.com/v1'),
+    /** Name of the environment variable that holds the key; null: the server asks for none. */
+    api_key_env: z
+      .string()
+      .regex(
+        /^[A-Za-z_]\w*$/,
+        'the name of an environment variable that holds the key, never the key itself; null: none is needed',
+      )
+      .nullable()
+      .default('OPENAI_API_KEY'),
+    /** States that it is asked about, once each. */
+    count: positive.default(1000),
+    /** Tokens of an answer at the most. */
+    max_tokens: positive.default(1024),
+    /** What the server calls that. */
+    max_tokens_name: z.enum(['max_tokens', 'max_completion_tokens']).default('max_tokens'),
+    /** null: not sent, the server's own default. */
+    temperature: z.number().nonnegative().nullable().default(1),
+    top_p: z.number().gt(0).max(1).nullable().default(null),
+    /** Further fields of the request's body, such as `{reasoning_effort: low}`. */
+    extra: z.record(z.string(), z.json()).default({}),
+    /** Requests under way at once, at the most. */
+    concurrency: positive.default(8),
+    /** Tries for each question. */
+    tries: positive.default(6),
+    /** Seconds before the second try; doubled for each further one up to 60, with jitter. `Retry-After` goes before it. */
+    backoff: z.number().positive().default(1),
+    /** Seconds until a try is given up. */
+    timeout: z.number().positive().max(86_400).default(120),
+    /** Dollars per million tokens; null: costs are not counted. */
+    price: z.strictObject({ input: dollars, output: dollars }).nullable().default(null),
+    /** Dollars that this run may spend on it; null: no limit. */
+    max_cost: z.number().positive().nullable().default(null),
+    /** File that keeps the answers, to share between runs; null: `oracle/answers.jsonl` in the run's folder. */
+    cache: z.string().min(1).nullable().default(null),
+  })
+  .refine((o) => o.max_cost === null || o.price !== null, {
+    path: ['max_cost'],
+    message: 'needs `price: {input, output}`, dollars per million tokens',
+  })
+  .superRefine(({ extra }, context) => {
+    for (const name of Object.keys(extra)) {
+      if (!reserved.has(name)) continue;
+      context.addIssue({
+        code: 'custom',
+        path: ['extra', name],
+        message: 'has an option of its own, or can not be chosen',
+      });
+    }
+  });
+
+const reserved = new Set([
+  'model',
+  'messages',
+  'n',
+  'stream',
+  'max_tokens',
+  'max_completion_tokens',
+  'temperature',
+  'top_p',
+]);
+
+export type ApiOptions = z.infer<typeof apiSchema>;
+
+function holdsSecret(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const url = new URL(text);
+  return (
+    url.username !== '' || url.password !== '' || [...url.searchParams.keys()].some((n) => keyLikeName(n))
+  );
+}
+
+/** Where requests go, as errors name it. */
+export const endpointOf = ({ base_url }: Pick<ApiOptions, 'base_url'>) =>
+  `${base_url.replace(/\/+$/, '')}/chat/completions`;
