@@ -2,11 +2,18 @@
 import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config-error.ts';
+import type { InspectFlags } from './inspect.ts';
 
 /** Seeds are integers from 0 on. */
 function seedOf(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('a seed is a whole number, 0 or more.');
+}
+
+/** Whole numbers, 0 or more. */
+function countOf(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('it is a whole number, 0 or more.');
 }
 
 const program = new Command('genac')
@@ -88,6 +95,22 @@ program
   .action(async (folder: string) => {
     const { reportCommand } = await import('./report.ts');
     await reportCommand(folder);
+  });
+
+program
+  .command('inspect')
+  .description("a run's iterations, and its responses with the critic's value and words for each segment")
+  .argument('<folder>', "the run's folder; the run may be going on")
+  .option('--iteration <n>', 'this iteration alone', countOf)
+  .option('--best', 'responses of the highest reward, then of the highest last value')
+  .option('--worst', 'responses of the lowest reward, then of the lowest last value')
+  .option('--surprising', 'responses whose reward is farthest from their last value')
+  .option('--malformed', 'only responses with a state that got no valid score')
+  .option('--count <n>', 'how many responses', countOf, 4)
+  .option('--html [file]', 'a page instead (default: inspect.html in the folder)')
+  .action(async (folder: string, options: InspectFlags) => {
+    const { inspectCommand } = await import('./inspect.ts');
+    inspectCommand(folder, options);
   });
 
 program

@@ -52,7 +52,7 @@ ${draw}</script>
 `;
 }
 
-function tableOf([head, ...rows]: readonly (readonly string[])[]): string {
+export function tableOf([head, ...rows]: readonly (readonly string[])[]): string {
   const row = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
   return `<div class="scroll"><table class="figures"><thead>${row(head ?? [], 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table></div>`;
@@ -94,7 +94,7 @@ function responsesOf({ responses, notation }: Page): string {
 ${responses.map(responseOf).join('\n')}`;
 }
 
-function responseOf({ why, trajectory }: Page['responses'][number]): string {
+export function responseOf({ why, trajectory }: Page['responses'][number]): string {
   const outcome = isRight(trajectory) ? 'right' : 'wrong';
   const replaced = trajectory.segments.find((s) => Math.abs(s.used_value - s.value) > 1e-9);
   const gate = replaced

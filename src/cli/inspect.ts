@@ -1,0 +1,41 @@
+/** `genac inspect`: what a run did, and what the critic said of its responses. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { inspectRun, type Order } from '../evaluation/inspect.ts';
+import { inspectionPage } from '../evaluation/inspect-page.ts';
+import { inspectionText } from '../evaluation/inspect-text.ts';
+
+export interface InspectFlags {
+  readonly iteration?: number;
+  readonly best?: boolean;
+  readonly worst?: boolean;
+  readonly surprising?: boolean;
+  readonly malformed?: boolean;
+  readonly count: number;
+  /** true: `inspect.html` in the run's folder. */
+  readonly html?: string | true;
+}
+
+export function inspectCommand(
+  folder: string,
+  { html, best, worst, surprising, ...rest }: InspectFlags,
+  out: NodeJS.WriteStream = process.stdout,
+): void {
+  const orders = Object.entries({ best, worst, surprising }).flatMap(([name, on]) =>
+    on ? [name as Order] : [],
+  );
+  if (orders.length > 1)
+    throw new Error(`--${orders.join(' and --')} are different orders: name one of them`);
+  const inspection = inspectRun(folder, { ...rest, ...(orders[0] && { order: orders[0] }) });
+  if (html) {
+    const path = html === true ? join(folder, 'inspect.html') : html;
+    writeFileSync(path, inspectionPage(inspection));
+    out.write(`${path}\n`);
+    return;
+  }
+  // A reader such as `head` may leave early.
+  out.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  out.write(inspectionText(inspection, out.isTTY === true && !process.env.NO_COLOR));
+}
