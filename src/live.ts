@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
 import type { Config, StageName } from './config.ts';
 import { ConfigError } from './config-error.ts';
+import { pretrainCritic, superviseCritic } from './critic-stages.ts';
 import { apiOf, checkOracle } from './oracle/gather.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
 import { prepareTraining, restoreModels } from './prepare.ts';
@@ -20,7 +21,7 @@ import { type Setting, Steering } from './steering.ts';
 import type { Task } from './task.ts';
 import { paperFormat } from './text/critic-prompt.ts';
 import { traceSources } from './traces.ts';
-import { pretrainCritic, superviseCritic, trainJointly } from './train.ts';
+import { trainJointly } from './train.ts';
 import { bestCriticFolder, type Standing, type Training } from './training.ts';
 import { startWorkers, type WorkerGroup } from './workers/local.ts';
 

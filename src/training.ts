@@ -114,6 +114,14 @@ export async function checkpoint(
   return path;
 }
 
+/** The stage's checkpoint. The next stage goes on from it, with fresh optimizers, as it would in a run of its own. */
+export async function endStage(training: Training, standing: Standing): Promise<Standing> {
+  const complete = !training.stopping();
+  const path = await checkpoint(training, standing, complete);
+  if (complete && training.critic.save) await training.critic.load?.(join(path, 'critic'));
+  return standing;
+}
+
 /** Stage 2 ends with this critic. Written beside its place, so that links to the one before stay whole. */
 export async function keepBestCritic({ critic, folder }: Training): Promise<void> {
   if (!critic.save) return;
