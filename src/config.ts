@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { loraSchema, optimizerSchema } from './bridge/operations.ts';
 import { apiSchema } from './oracle/options.ts';
 import { rewardSchema } from './rewards/options.ts';
+import { logSchema } from './runs/log-options.ts';
 import { segmentationSchema } from './text/segment.ts';
 
 const share = z.number().min(0).max(1);
@@ -198,6 +199,8 @@ export const configSchema = z.strictObject({
   joint: joint.prefault({}),
   gates: gates.prefault({}),
   evaluation: evaluation.prefault({}),
+  /** Loggers that get the metrics besides `metrics.jsonl`; see docs/loggers.md. */
+  log: logSchema,
   checkpoints: z
     .strictObject({
       /** Iterations of a stage between checkpoints; 0: as `minutes` says. */

@@ -16,6 +16,7 @@ import { serveControl } from './runs/control.ts';
 import type { EventStream, RunEvent } from './runs/events.ts';
 import { linkFolder } from './runs/file-list.ts';
 import type { RunFolder } from './runs/folder.ts';
+import { type Loggers, openLoggers } from './runs/loggers.ts';
 import { StatusFile } from './runs/status.ts';
 import { type Setting, Steering } from './steering.ts';
 import type { Task } from './task.ts';
@@ -66,7 +67,7 @@ export async function live(
   });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
-  const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython);
+  const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython || config.log.length > 0);
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   const folder = await life.open();
@@ -80,6 +81,7 @@ export async function live(
   const control = serveControl(folder.path, run(), steering);
   ready(steering);
   let end: 'done' | 'stopped' | 'failed' = 'failed';
+  let loggers: Loggers | null = null;
   try {
     const workers = group ?? (await start(config, wanted, folder));
     group = workers;
@@ -90,6 +92,8 @@ export async function live(
       platform: `${process.platform} ${process.arch}`,
       workers: Object.fromEntries(versions),
     });
+    const tell = (text: string) => emit({ type: 'message', text });
+    if (config.log.length > 0) loggers = await openLoggers(config, folder.path, python, tell);
     await task.prepare?.();
     await rewards.prepare();
     const parts = {
@@ -117,6 +121,7 @@ export async function live(
   } finally {
     steering.end();
     control.close();
+    await loggers?.close();
     if (!given) await group?.close();
     status.close(end);
   }

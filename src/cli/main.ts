@@ -114,6 +114,15 @@ program
   });
 
 program
+  .command('log')
+  .description("give a run's loggers what they lack of its metrics, once it is over")
+  .argument('<folder>', "the run's folder")
+  .action(async (folder: string) => {
+    const { logCommand } = await import('./log.ts');
+    await logCommand(folder);
+  });
+
+program
   .command('doctor')
   .description(
     'what is installed, which devices can be used, whether a worker starts, and what to do about what is missing',

@@ -1,0 +1,164 @@
+"""`log` of a config: the lines of a run's `metrics.jsonl`, as they come, to TensorBoard, Weights & Biases or Trackio, by these packages themselves.
+
+Each logger has a thread and reads the file itself, so that nothing waits for one that is slow, and one that comes later (or again) gets what it lacks.
+What it has had is noted in `loggers/NAME.json` of the run's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from .logger_kinds import Logger, kinds
+
+#: Seconds between looks at the file.
+INTERVAL = 0.5
+#: Rows between notes of what was logged, at the most.
+BATCH = 200
+
+
+@dataclass
+class Row:
+    """One line of `metrics.jsonl` as loggers get it. Names and steps follow Transformers: `train/`, `eval/`, and the step after which it was measured."""
+
+    number: int
+    #: Iterations of all stages that lie before it.
+    step: int
+    metrics: dict[str, float]
+
+
+class Rows:
+    """Whole lines of a file that grows, as rows."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.position = 0
+        self.number = 0
+        self.stage: str | None = None
+        self.stages = 0
+        #: Iterations of the stages before this one, and of this one so far.
+        self.before = 0
+        self.done = 0
+
+    def read(self) -> list[Row]:
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.position)
+                whole = file.read()
+        except FileNotFoundError:
+            return []
+        whole = whole[: whole.rfind(b"\n") + 1]
+        self.position += len(whole)
+        return [self.row(json.loads(line)) for line in whole.splitlines()]
+
+    def row(self, line: dict[str, Any]) -> Row:
+        if line["stage"] != self.stage:
+            self.stage = line["stage"]
+            self.stages += 1
+            self.before, self.done = self.before + self.done, 0
+        training = line["type"] == "iteration"
+        if training:
+            self.done = line["iteration"] + 1
+        step = self.before + line["iteration"] + (1 if training else 0)
+        prefix = "train/" if training else "eval/"
+        metrics = {"train/global_step": float(step), prefix + "stage": float(STAGES.index(line["stage"]) + 1)}
+        for name, value in line.items():
+            if name not in ("type", "stage", "iteration"):
+                # What is not finite stands as null in the file.
+                metrics[prefix + name.removeprefix("evaluation/")] = float("nan") if value is None else float(value)
+        self.number += 1
+        return Row(self.number, step, metrics)
+
+
+STAGES = ("critic-sft", "critic-rl", "joint")
+
+
+class Feed(threading.Thread):
+    """One logger of one run, from its opening to its end."""
+
+    def __init__(self, name: str, options: dict[str, Any], folder: str, config: dict[str, Any]) -> None:
+        super().__init__(name=f"log {name}", daemon=True)
+        self.logger_name = name
+        self.options, self.folder, self.config = options, folder, config
+        self.note_path = os.path.join(folder, "loggers", f"{name}.json")
+        self.over = threading.Event()
+        self.error: str | None = None
+
+    def run(self) -> None:
+        try:
+            logger, logged = self.open()
+            self.feed(logger, logged)
+            logger.finish()
+        except BaseException as error:
+            traceback.print_exc()  # to the worker's log
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            self.error = f"{type(error).__name__}: {lines[0]}"
+
+    def open(self) -> tuple[Logger, int]:
+        """The logger, and how many rows it has had."""
+        note = None
+        if os.path.exists(self.note_path):
+            with open(self.note_path, encoding="utf-8") as file:
+                note = json.load(file)
+        kind = kinds[self.logger_name]
+        logger = kind(self.options, self.folder, self.config, note["id"] if note else None)
+        self.note(logger, note["rows"] if note else 0)
+        known = logger.rows_logged()
+        return logger, note["rows"] if note and known is None else known or 0
+
+    def feed(self, logger: Logger, logged: int) -> None:
+        rows = Rows(os.path.join(self.folder, "metrics.jsonl"))
+        while True:
+            last = self.over.is_set()  # asked before reading: what is written by then is read
+            new = [row for row in rows.read() if row.number > logged]
+            for start in range(0, len(new), BATCH):
+                batch = new[start : start + BATCH]
+                for row in batch:
+                    logger.log(row.number, row.step, row.metrics)
+                logger.flush()
+                self.note(logger, batch[-1].number)
+            if last:
+                return
+            self.over.wait(INTERVAL)
+
+    def note(self, logger: Logger, rows: int) -> None:
+        os.makedirs(os.path.dirname(self.note_path), exist_ok=True)
+        with open(f"{self.note_path}.unfinished", "w", encoding="utf-8") as file:
+            json.dump({"id": logger.id, "rows": rows}, file)
+        os.replace(f"{self.note_path}.unfinished", self.note_path)
+
+
+_open: dict[str, list[Feed]] = {}
+
+
+def open_loggers(folder: str, config: dict[str, Any], loggers: list[dict[str, Any]]) -> None:
+    """Begins to feed the loggers of a run; returns at once. What goes wrong is told by `failures`."""
+    feeds = [Feed(options.pop("use"), options, folder, config) for options in loggers]
+    _open[folder] = feeds
+    for feed in feeds:
+        feed.start()
+
+
+def failures(folder: str) -> dict[str, str]:
+    """What went wrong so far, by logger."""
+    return {feed.logger_name: feed.error for feed in _open.get(folder, []) if feed.error is not None}
+
+
+def close_loggers(folder: str, seconds: float) -> dict[str, str]:
+    """Gives them what is left and ends them, within so many seconds; what went wrong, by logger."""
+    feeds = _open.get(folder, [])
+    for feed in feeds:
+        feed.over.set()
+    deadline = time.monotonic() + seconds
+    for feed in feeds:
+        feed.join(max(0.0, deadline - time.monotonic()))
+        if feed.is_alive():
+            feed.error = f"did not end within {seconds:g} s"
+    failed = failures(folder)
+    _open.pop(folder, None)
+    return failed

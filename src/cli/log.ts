@@ -1,0 +1,28 @@
+/** `genac log`: what the loggers of a run lack of its metrics, once it is over: after a logger failed, or after `log` was added to its config.yaml. */
+import { resolve } from 'node:path';
+import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from '../python-functions.ts';
+import { RunFolder } from '../runs/folder.ts';
+import { openLoggers } from '../runs/loggers.ts';
+import { isAlive, readStatus } from '../runs/status.ts';
+import { startWorkers } from '../workers/local.ts';
+
+export async function logCommand(given: string): Promise<void> {
+  const folder = resolve(given);
+  const { config } = await RunFolder.read(folder);
+  if (config.log.length === 0)
+    throw new Error(`${given}/config.yaml names no loggers: write them to its \`log\``);
+  const status = readStatus(folder);
+  if (status && isAlive(status))
+    throw new Error(`the run in ${given} is at work (process ${status.pid}), and feeds its loggers itself`);
+  const workers = await startWorkers({ workers: [pythonWorkerSpec], logDirectory: `${folder}/logs` });
+  try {
+    const failed: string[] = [];
+    const python = pythonFunctions(() => workers.get(pythonWorkerName));
+    const loggers = await openLoggers(config, folder, python, (text) => failed.push(text));
+    await loggers.close();
+    if (failed.length > 0) throw new Error(failed.join('\n'));
+    console.log(`${config.log.map(({ use }) => use).join(', ')}: all of metrics.jsonl is there`);
+  } finally {
+    await workers.close();
+  }
+}
