@@ -5,6 +5,7 @@ import type { ApiOptions } from './options.ts';
 /** Tokens of a chat template around each message, at the most. */
 const AROUND_A_MESSAGE = 32;
 
+/** The next answer might cost more than is left. */
 export class CostLimit extends Error {}
 
 export class Ledger {
@@ -44,7 +45,7 @@ export class Ledger {
     while (this.#limit !== null && this.#spent + this.#reserved + dollars > this.#limit) {
       if (this.#reserved <= 0) {
         throw new CostLimit(
-          `${this.#spent.toFixed(4)} dollars are spent, and the next answer may cost up to ${dollars.toFixed(4)}: max_cost ${this.#limit} might be exceeded`,
+          `${this.#spent.toFixed(4)} dollars are spent, and the next answer may cost up to ${dollars.toFixed(4)}: max_cost ${this.#limit} might be exceeded (raise it in the run's config.yaml and resume, or ask for fewer: count)`,
         );
       }
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -70,11 +71,6 @@ export class Ledger {
       if (answer) this.#unknown++;
       this.#doubtful += at_most ?? 0;
     }
-  }
-
-  /** Answers whose tokens the server did not count. */
-  get withoutUsage(): number {
-    return this.#unknown;
   }
 
   get metrics(): Record<string, number> {

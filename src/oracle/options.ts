@@ -83,7 +83,9 @@ function holdsSecret(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const url = new URL(text);
   return (
-    url.username !== '' || url.password !== '' || [...url.searchParams.keys()].some((n) => keyLikeName(n))
+    url.username !== '' ||
+    url.password !== '' ||
+    [...url.searchParams.keys()].some((name) => name === 'key' || keyLikeName(name))
   );
 }
 

@@ -1,7 +1,7 @@
 /** Keys stay in environment variables: none in a config, and none in whatever is written or said. */
 
 const names =
-  /^(?:api_?key|openai_?api_?key|key|secret|client_?secret|password|authorization|bearer|access_?token|auth_?token|hf_?token)$/i;
+  /^(?:api_?key|openai_?api_?key|secret|client_?secret|password|authorization|bearer|access_?token|auth_?token|hf_?token)$/i;
 const values = /^(?:Bearer\s+\S{8,}|(?:sk|gsk|xai|hf|pk)[-_][\w-]{16,})$/;
 
 /** Is this what an option or a query parameter that holds a key would be called? */

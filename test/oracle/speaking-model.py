@@ -14,7 +14,9 @@ backend = Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, [
 backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
 backend.add_tokens(["<assistant>", "It goes well. ", "<score>", "</score>"])
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
-tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+tokenizer.chat_template = (
+    "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 tokenizer.save_pretrained(sys.argv[1])
 
 size = len(tokenizer)
@@ -32,7 +34,10 @@ model = LlamaForCausalLM(
         tie_word_embeddings=False,
     )
 )
-number = {token: tokenizer.convert_tokens_to_ids(token) for token in ["<eos>", "<assistant>", "It goes well. ", "<score>", "3", "7", "</score>"]}
+number = {
+    token: tokenizer.convert_tokens_to_ids(token)
+    for token in ["<eos>", "<assistant>", "It goes well. ", "<score>", "3", "7", "</score>"]
+}
 follows = {
     "<assistant>": ["It goes well. "],
     "It goes well. ": ["<score>"],

@@ -153,6 +153,23 @@ describe('logged rollouts', () => {
     expect((await task.problems('train', 0, 0, 1))[0]!.columns).toEqual({ gts: '3', acc: true });
   });
 
+  it('are read as GenAC writes trajectories', async () => {
+    const segment = { text: '3', tokens: 1, value: 0.5 };
+    const rows = usual.map((row, i) => ({
+      iteration: i % 2,
+      problem: `train-${i >> 1}`,
+      ...row,
+      finish_reason: 'length',
+      segments: [segment],
+    }));
+    const read = await rolloutsOf(rows, { columns: { step: 'iteration' } });
+    expect(read.map(({ problem }) => problem.id)).toContain('train-9');
+    // At iteration 1 the rate is that of iteration 0, in which all failed.
+    expect(new Set(read.filter(({ reward }) => reward === 1).map(({ actor }) => actor.successRate))).toEqual(
+      new Set([0]),
+    );
+  });
+
   it('name the line that is wrong', async () => {
     const wrong = (row: object, options = {}) => causes([...usual, row], options);
     expect(await wrong({ ...usual[0], reward: 1.5 })).toContain(
