@@ -101,7 +101,15 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
   const reply = join(place, `${id}.reply.json`);
   writeWhole(join(place, `${id}.request.json`), request);
   for (const until = Date.now() + ANSWER_MS; Date.now() < until; await sleep(POLL_MS / 4)) {
-    if (!existsSync(reply)) continue;
+    if (!existsSync(reply)) {
+      // A run that has come to its end takes its answers along.
+      const now = readStatus(folder);
+      if (now && !isAlive(now)) {
+        if (request.command === 'stop') return `it has ended (${now.state})`;
+        throw new Error(`the run in ${folder} ended meanwhile (${now.state})`);
+      }
+      continue;
+    }
     const { ok, text } = replySchema.parse(JSON.parse(readFileSync(reply, 'utf8')));
     rmSync(reply, { force: true });
     if (ok) return text;

@@ -11,6 +11,8 @@ import { tailOf } from './log-file.ts';
 import { findPython } from './python.ts';
 import type { Worker } from './worker.ts';
 
+const LAST_WORDS_MS = 200;
+
 export interface WorkerSpec {
   /** Unique in the group. */
   readonly name: string;
@@ -146,7 +148,8 @@ function startChild(
       ...spec.env,
     },
   });
-  void child.ended.then((how) => link.lose(spec.name, how));
+  // Its last words may still be on their way when the news of its end is there.
+  void child.ended.then((how) => setTimeout(() => link.lose(spec.name, how), LAST_WORDS_MS));
   return child;
 }
 
