@@ -37,6 +37,14 @@ export { buildCriticPrompt, type CriticFormat, paperFormat, parameterCount } fro
 export { parseScore } from './text/score.ts';
 export { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
 export type * from './types.ts';
+export {
+  type JudgedPrefix,
+  type JudgedResponse,
+  type OpenCriticOptions,
+  type OpenedCritic,
+  openCritic,
+  type Ranked,
+} from './value/open-critic.ts';
 export { startWorkers, type WorkerGroup } from './workers/local.ts';
 export { Model } from './workers/model.ts';
 export type { Worker } from './workers/worker.ts';

@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config-error.ts';
 import type { InspectFlags } from './inspect.ts';
+import type { ValueFlags } from './value.ts';
 
 /** Seeds are integers from 0 on. */
 function seedOf(text: string): number {
@@ -15,6 +16,13 @@ function countOf(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('it is a whole number, 0 or more.');
 }
+
+/** Numbers of at least `least`, at most `most`. */
+const numberOf = (least: number, most: number) => (text: string) => {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (value >= least && value <= most) return value;
+  throw new InvalidArgumentError(`it is a number from ${least} to ${most}.`);
+};
 
 const program = new Command('genac')
   .description('Generative Actor-Critic: reinforcement learning with a critic that reasons in words')
@@ -111,6 +119,38 @@ program
   .action(async (folder: string, options: InspectFlags) => {
     const { inspectCommand } = await import('./inspect.ts');
     inspectCommand(folder, options);
+  });
+
+program
+  .command('value')
+  .description(
+    "a trained critic by itself: values and words for a response's prefixes, or a ranking of responses",
+  )
+  .argument('<critic>', 'a run, a checkpoint, or any folder in Hugging Face format (also a LoRA adapter)')
+  .option('--prompt <text>', 'the problem')
+  .option('--response <text...>', 'the response so far; several are ranked')
+  .option('--input <file>', 'JSON lines with `prompt` and `response` (or `responses`); -: stdin')
+  .option('--output <file>', 'where the lines go, with values; -: stdout (default)')
+  .option(
+    '--task <task>',
+    'the task in whose format the critic was trained (default: its run’s; else the paper’s)',
+  )
+  .option('--segmentation <rule>', 'how responses are cut: line, sentence, or {by: pattern, pattern: ";"}')
+  .option('--actor-name <name>', 'what the critic is told of the actor (default: what the checkpoint knows)')
+  .option('--actor-parameters <n>', 'its number of parameters', numberOf(0, 1e15))
+  .option('--success-rate <share>', 'its recent success, 0 to 1', numberOf(0, 1))
+  .option('--no-thinking', 'the score alone, without words before it')
+  .option(
+    '--completions <n>',
+    'sample so many, and average their values (default: one, greedy)',
+    numberOf(1, 1e4),
+  )
+  .option('--temperature <t>', 'of several completions', numberOf(1e-3, 100))
+  .option('--max-new-tokens <n>', 'of a completion', numberOf(1, 1e6))
+  .option('--json', 'all as JSON')
+  .action(async (folder: string, options: ValueFlags) => {
+    const { valueCommand } = await import('./value.ts');
+    await valueCommand(folder, options);
   });
 
 program

@@ -1,0 +1,137 @@
+"""A trained critic from Python, in two lines: `Critic(folder).value(prompt, response)`.
+
+What the critic is asked is written in one place, the controller's TypeScript. So this starts `genac value` (Node, and the checkout that this package lies
+in) and exchanges JSON lines with it; the model itself runs in a worker of this Python. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, TypeAlias
+
+#: A text, or a chat: `[{"role": "user", "content": "..."}]`.
+Prompt: TypeAlias = "str | list[dict[str, str]]"
+
+
+class CriticError(Exception):
+    """What `genac value` says is wrong."""
+
+
+def command() -> list[str]:
+    """How `genac` is started: the checkout that `GENAC_HOME` names, else the one that this file lies in."""
+    home = Path(os.environ.get("GENAC_HOME") or Path(__file__).resolve().parents[2])
+    script = home / "src" / "cli" / "genac.mjs"
+    if not script.is_file():
+        raise CriticError(f"there is no {script}: set GENAC_HOME to GenAC's checkout")
+    node = shutil.which("node")
+    if node is None:
+        raise CriticError("Node is not on the PATH; GenAC's controller needs Node 20.19 or newer")
+    return [node, str(script)]
+
+
+class Critic:
+    """A trained critic. One call at a time is answered; threads wait for each other.
+
+    `folder`: a run, a checkpoint of one, any folder in Hugging Face format (also a LoRA adapter), or a name on the Hub.
+    `options`: those of `genac value`, such as `task="miniature"`, `completions=4`, `no_thinking=True`, `actor_name="mine"`.
+    Raises `CriticError` where the folder holds no critic or an option is wrong.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], **options: str | float | bool) -> None:
+        arguments = [*command(), "value", os.fspath(folder), "--input", "-"]
+        for name, value in options.items():
+            if value is not False:
+                arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        environment = {**os.environ, "GENAC_PYTHON": os.environ.get("GENAC_PYTHON") or sys.executable}
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+        )
+        self._said: list[str] = []
+        self._reader = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
+
+    def _listen(self, stream: IO[str]) -> None:
+        for line in stream:
+            self._said = [*self._said[-20:], line.rstrip()]
+
+    def _ask(self, line: dict[str, Any]) -> dict[str, Any]:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with self._lock:
+            if process.stdin.closed:
+                raise CriticError("the critic is closed")
+            answer = ""
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(line) + "\n")
+                process.stdin.flush()
+                answer = process.stdout.readline()
+        if not answer:  # it ended, and said why
+            process.wait(60)
+            self._reader.join(10)
+            raise CriticError("\n".join(self._said) or f"genac value ended with code {process.returncode}")
+        read: dict[str, Any] = json.loads(answer)
+        if "error" in read:
+            raise CriticError(read["error"])
+        return read
+
+    def value(self, prompt: Prompt, response: str, actor: dict[str, Any] | None = None) -> dict[str, Any]:
+        """`value` in [0, 1] of the response so far (None: the critic wrote no valid score), its `rationale`, and the same of each of its `prefixes`.
+
+        `actor`: what In-Context Conditioning tells: `name`, `parameters`, `success_rate`. None: what the checkpoint knows.
+        """
+        answer = self._ask(_line(prompt, actor, response=response))
+        return {name: answer[name] for name in ("value", "rationale", "prefixes")}
+
+    def rank(
+        self, prompt: Prompt, responses: Sequence[str], actor: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """The responses' `index`, `value` and `rationale`, the best first."""
+        ranking: list[dict[str, Any]] = self._ask(_line(prompt, actor, responses=list(responses)))["ranking"]
+        return ranking
+
+    def prompt(self, prompt: Prompt, response: str, actor: dict[str, Any] | None = None) -> Prompt:
+        """What the critic is asked of a response so far."""
+        asked: Prompt = self._ask(_line(prompt, actor, response=response, only_prompt=True))["critic_prompt"]
+        return asked
+
+    def close(self) -> None:
+        """Ends the critic and its worker. May be called twice."""
+        assert self._process.stdin is not None
+        with self._lock:
+            if not self._process.stdin.closed:
+                with contextlib.suppress(BrokenPipeError):
+                    self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # its worker ends with it
+            self._process.wait()
+
+    def __enter__(self) -> Critic:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _line(prompt: Prompt, actor: dict[str, Any] | None, **rest: Any) -> dict[str, Any]:
+    return {"prompt": prompt, **rest, **({} if actor is None else {"actor": actor})}

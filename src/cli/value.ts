@@ -1,0 +1,153 @@
+/** `genac value`: a trained critic by itself. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { resolve } from 'node:path';
+import { parse } from 'yaml';
+import type { Config } from '../config.ts';
+import { ConfigError, issuesOf } from '../config-error.ts';
+import { printable, printableLine } from '../text/printable.ts';
+import { segmentationSchema } from '../text/segment.ts';
+import type { ActorProfile } from '../types.ts';
+import { answerLine } from '../value/lines.ts';
+import {
+  type JudgedResponse,
+  type OpenCriticOptions,
+  type OpenedCritic,
+  openCritic,
+  type Ranked,
+} from '../value/open-critic.ts';
+
+export interface ValueFlags {
+  readonly prompt?: string;
+  readonly response?: readonly string[];
+  readonly input?: string;
+  readonly output?: string;
+  readonly task?: string;
+  readonly segmentation?: string;
+  readonly actorName?: string;
+  readonly actorParameters?: number;
+  readonly successRate?: number;
+  readonly thinking: boolean;
+  readonly completions?: number;
+  readonly temperature?: number;
+  readonly maxNewTokens?: number;
+  readonly json?: boolean;
+}
+
+export async function valueCommand(folder: string, flags: ValueFlags): Promise<void> {
+  const { prompt, response = [], input } = flags;
+  const single = prompt !== undefined && response.length > 0;
+  if (single === (input !== undefined) || (input !== undefined && (prompt ?? flags.response) !== undefined))
+    throw new Error('give either --prompt and --response (several: they are ranked), or --input FILE.jsonl');
+  if (flags.output !== undefined && input === undefined) throw new Error('--output goes with --input');
+  const critic = await openCritic(folder, optionsOf(flags));
+  try {
+    if (input !== undefined) await judgeLines(critic, input, flags.output ?? '-');
+    else if (response.length > 1) show(await critic.rank(prompt!, response), flags, rankingText);
+    else show(await critic.value(prompt!, response[0]!), flags, valueText);
+  } finally {
+    await critic.close();
+  }
+}
+
+function optionsOf(flags: ValueFlags): OpenCriticOptions {
+  const { task, segmentation, thinking, completions, temperature, maxNewTokens } = flags;
+  if (temperature !== undefined && (completions ?? 1) === 1)
+    throw new Error(
+      '--temperature has no effect on the greedy completion: ask for several with --completions',
+    );
+  const actor = actorOf(flags);
+  return {
+    ...(task !== undefined && { task: parse(task) as Config['task'], base: resolve('.') }),
+    ...(segmentation !== undefined && { segmentation: segmentationOf(segmentation) }),
+    ...(actor && { actor }),
+    ...(!thinking && { thinking }),
+    ...(completions !== undefined && { completions }),
+    ...(temperature !== undefined && { temperature }),
+    ...(maxNewTokens !== undefined && { maxNewTokens }),
+  };
+}
+
+function actorOf({ actorName, actorParameters, successRate }: ValueFlags): ActorProfile | null {
+  if ([actorName, actorParameters, successRate].every((given) => given === undefined)) return null;
+  if (actorName === undefined || actorParameters === undefined)
+    throw new Error(
+      'an actor is told of by --actor-name and --actor-parameters together (and --success-rate)',
+    );
+  return { name: actorName, parameters: actorParameters, successRate: successRate ?? null };
+}
+
+/** `line`, or YAML such as `{by: pattern, pattern: ";"}`. */
+function segmentationOf(text: string) {
+  const given: unknown = parse(text);
+  const input = typeof given === 'string' ? { by: given } : given;
+  const read = segmentationSchema.safeParse(input);
+  if (!read.success) throw new ConfigError(issuesOf(read.error, segmentationSchema, input, 'segmentation'));
+  return read.data;
+}
+
+/** Line by line, so that another process can ask and wait for the answer. */
+async function judgeLines(critic: OpenedCritic, input: string, output: string): Promise<void> {
+  const from = input === '-' ? process.stdin : createReadStream(input);
+  const to = output === '-' ? process.stdout : createWriteStream(output);
+  let failed = 0;
+  // A file that can't be opened ends the loop only where its error does.
+  const broken = new Promise<never>((_, fail) => {
+    from.once('error', fail);
+    to.once('error', fail);
+  });
+  const judge = async () => {
+    for await (const line of linesOf(from)) {
+      if (line.trim() === '') continue;
+      const answer = await answerLine(critic, line);
+      if ('error' in answer) failed++;
+      to.write(`${JSON.stringify(answer)}\n`);
+    }
+    if (output !== '-') await new Promise<void>((done) => to.end(done));
+  };
+  await Promise.race([judge(), broken]);
+  if (failed > 0) throw new Error(`${failed} lines could not be judged: see their \`error\``);
+}
+
+/** At line feeds alone: `node:readline` also cuts at line separators, which JSON may hold. */
+async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<string> {
+  input.setEncoding('utf8');
+  let rest = '';
+  for await (const chunk of input) {
+    const lines = `${rest}${chunk}`.split('\n');
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  yield rest;
+}
+
+function show<T>(result: T, { json }: ValueFlags, text: (result: T) => string): void {
+  console.log(json ? JSON.stringify(result, null, 2) : text(result));
+}
+
+const valueWords = (value: number | null) => (value === null ? '   -' : value.toFixed(2));
+
+const words = (rationale: string) =>
+  rationale.trim() === ''
+    ? []
+    : printable(rationale.trim())
+        .split('\n')
+        .map((line) => `        | ${line}`);
+
+/** Each segment under the value before it. */
+export function valueText({ prefixes }: JudgedResponse): string {
+  return prefixes
+    .flatMap(({ response, value, rationale }, i) => {
+      const next = prefixes[i + 1];
+      const segment = next ? printableLine(next.response.slice(response.length).trim()) : '(the end)';
+      return [`  ${valueWords(value)}  ${segment}`, ...words(rationale)];
+    })
+    .join('\n');
+}
+
+export const rankingText = (ranked: readonly Ranked[]): string =>
+  ranked
+    .flatMap(({ value, index, response, rationale }) => [
+      `  ${valueWords(value)}  ${index + 1}. ${printableLine(response)}`,
+      ...words(rationale),
+    ])
+    .join('\n');

@@ -1,0 +1,55 @@
+/** JSON lines for a critic: `{prompt, response}` or `{prompt, responses}` in, the same line with what the critic says out. */
+import { z } from 'zod';
+import { promptSchema } from '../bridge/operations.ts';
+import type { Json } from '../types.ts';
+import type { OpenedCritic } from './open-critic.ts';
+
+const schema = z
+  .looseObject({
+    prompt: promptSchema,
+    response: z.string().optional(),
+    responses: z.array(z.string()).min(1).optional(),
+    actor: z
+      .strictObject({
+        name: z.string(),
+        parameters: z.number().nonnegative(),
+        success_rate: z.number().min(0).max(1).nullable().default(null),
+      })
+      .optional(),
+    /** true: nothing is judged; the answer is what the critic would be asked of `response`. */
+    only_prompt: z.boolean().optional(),
+  })
+  .refine((line) => (line.response === undefined) !== (line.responses === undefined), {
+    message: 'a line has either `response` or `responses`',
+  });
+
+/** Never throws: what is wrong with a line, or with judging it, is its `error`. */
+export async function answerLine(critic: OpenedCritic, text: string): Promise<Record<string, unknown>> {
+  let line: Json;
+  try {
+    line = JSON.parse(text) as Json;
+  } catch (error) {
+    return { error: `not JSON: ${(error as Error).message}` };
+  }
+  const read = schema.safeParse(line);
+  if (!read.success) {
+    const issues = read.error.issues.map(({ path, message }) => [...path, message].join(': '));
+    return { ...(line as object), error: issues.join('; ') };
+  }
+  const { prompt, response, responses, actor: given, only_prompt } = read.data;
+  const actor = given && {
+    name: given.name,
+    parameters: given.parameters,
+    successRate: given.success_rate,
+  };
+  try {
+    if (responses) {
+      const ranking = await critic.rank(prompt, responses, actor);
+      return { ...read.data, ranking: ranking.map(({ response: _, ...rest }) => rest) };
+    }
+    if (only_prompt) return { ...read.data, critic_prompt: critic.prompt(prompt, response!, actor) };
+    return { ...read.data, ...(await critic.value(prompt, response!, actor)) };
+  } catch (error) {
+    return { ...read.data, error: (error as Error).message };
+  }
+}

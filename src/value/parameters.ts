@@ -1,0 +1,33 @@
+/** How many parameters a model folder holds, from the heads of its files alone. */
+import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Beside the weights: the optimizer's state. */
+const notWeights = ['genac_state.safetensors'];
+
+/** null: there is no such folder, or it is an adapter, which does not say how large the model below it is. */
+export function parametersIn(folder: string): number | null {
+  if (!existsSync(folder) || existsSync(join(folder, 'adapter_config.json'))) return null;
+  const files = readdirSync(folder).filter(
+    (name) => name.endsWith('.safetensors') && !notWeights.includes(name),
+  );
+  return files.length === 0 ? null : files.reduce((sum, name) => sum + elementsIn(join(folder, name)), 0);
+}
+
+/** Safetensors: the length of a JSON head as 8 bytes, and the head with the shape of each tensor. */
+function elementsIn(path: string): number {
+  const file = openSync(path, 'r');
+  try {
+    const length = Buffer.alloc(8);
+    readSync(file, length, 0, 8, 0);
+    const head = Buffer.alloc(Number(length.readBigUInt64LE()));
+    readSync(file, head, 0, head.length, 8);
+    const { __metadata__, ...tensors } = JSON.parse(head.toString('utf8')) as Record<
+      string,
+      { shape: number[] }
+    >;
+    return Object.values(tensors).reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
+  } finally {
+    closeSync(file);
+  }
+}
