@@ -31,7 +31,7 @@ export async function openLoggers(
       told.add(name);
       tell(
         `log: ${name} failed and gets nothing more in this run: ${error.replace(/[.\s]+$/, '')}. ${remedy(name, error)} Nothing is lost: ` +
-          `metrics.jsonl has it all, and once ${name} works, genac log ${relative('.', folder) || '.'} gives it what it lacks.`,
+          `metrics.jsonl has it all, and once ${name} works, genac log ${shortest(folder)} gives it what it lacks.`,
       );
     }
   };
@@ -61,7 +61,12 @@ export async function openLoggers(
 function remedy(name: string, error: string): string {
   if (/ModuleNotFoundError|ImportError/.test(error))
     return `Install it where the workers' Python is: pip install ${name}.`;
-  if (name === 'wandb' && /api_key|login|network|Comm|timed? ?out/i.test(error))
+  if (name === 'wandb' && /api.?key|login|network|Comm|timed? ?out|did not end/i.test(error))
     return 'Run `wandb login`, or write {use: wandb, mode: offline} in `log`.';
   return 'The whole error is in logs/python.log.';
 }
+
+const shortest = (folder: string) => {
+  const from = relative('.', folder);
+  return from === '' ? '.' : from.startsWith('..') ? folder : from;
+};
