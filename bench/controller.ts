@@ -4,6 +4,8 @@
  * whose time is subtracted); then 1,000 small iterations for what memory does.
  *
  *     node --expose-gc --import tsx bench/controller.ts
+ *
+ * `TIMES=1,2` measures these sizes alone, `ONLY=sockets` or `ONLY='in memory'` one kind of workers.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

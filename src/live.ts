@@ -71,7 +71,7 @@ export async function live(
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   const folder = await life.open();
-  const status = await StatusFile.open(folder.path);
+  const status = new StatusFile(folder.path);
   const emit = (event: RunEvent) => {
     folder.record(event);
     status.note(event);
@@ -110,6 +110,7 @@ export async function live(
       steering,
     };
     const training = await prepareTraining(parts);
+    steering.steers(training.critic);
     if (checkpoint) await goOn(training, checkpoint);
     await runStages(training, checkpoint, from?.success_rate ?? null);
     await training.critic.close?.();
@@ -162,7 +163,7 @@ async function runStages(
     const goesOn = within && i === first;
     const iteration = goesOn ? checkpoint.iteration : 0;
     const progress = goesOn ? checkpoint.progress : {};
-    if (i === first) training.steering.catchUp({ stage, iteration }, training.critic);
+    if (i === first) training.steering.catchUp({ stage, iteration });
     ({ successRate } = await stages[stage](training, { stage, iteration, successRate, progress }));
   }
 }

@@ -9,6 +9,7 @@ import { checkpointNames, newestCheckpoint, readCheckpoint } from './runs/checkp
 import { EventStream, type Place, type RunEvent } from './runs/events.ts';
 import { RunFolder } from './runs/folder.ts';
 import { readSettings } from './runs/read.ts';
+import { refuseInUse } from './runs/status.ts';
 import type { Settings } from './settings.ts';
 import type { Steering } from './steering.ts';
 import type { WorkerGroup } from './workers/local.ts';
@@ -76,6 +77,7 @@ async function lifeOf(path: string, from: string | undefined): Promise<Life> {
   if (name === config.stages.at(-1)) throw new Error(`${path} is finished: there is nothing to resume`);
   const checkpoint = name === null ? null : await readCheckpoint(join(folder, name));
   const open = async () => {
+    refuseInUse(path);
     // What lies after it belongs to a future that will not be.
     for (const later of names.slice(names.indexOf(name ?? '') + 1))
       await rm(join(folder, later), { recursive: true, force: true });

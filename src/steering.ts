@@ -1,5 +1,6 @@
 /** What is asked of a run from outside while it goes on: pause, resume, stop, other values. Takes effect between two iterations. */
 import { type Config, stageNames } from './config.ts';
+import { ConfigError } from './config-error.ts';
 import type { Critic, CriticPlugin } from './critic.ts';
 import type { Place, RunEvent } from './runs/events.ts';
 import { changedConfig, criticOptions, type Settings, touchesCritic } from './settings.ts';
@@ -32,6 +33,8 @@ export class Steering {
   #paused = false;
   #wake: () => void = () => {};
   readonly #options: SteeringOptions;
+  /** null: it is not made yet. */
+  #critic: Critic | null = null;
 
   constructor(options: SteeringOptions) {
     this.#options = options;
@@ -43,6 +46,11 @@ export class Steering {
   /** As it is now. */
   get config(): Config {
     return this.#config;
+  }
+
+  /** The critic that changed options go to, as soon as it is made. */
+  steers(critic: Critic): void {
+    this.#critic = critic;
   }
 
   get paused(): boolean {
@@ -64,19 +72,20 @@ export class Steering {
    * @returns from where on they hold; null: the run ended before
    */
   set(values: Settings): Promise<Place | null> {
+    if (this.#critic) refuseFixed(this.#critic, values);
     this.#asked = changedConfig(this.#asked, values, this.#options.plugin);
     return new Promise((tell) => this.#waiting.push({ values, tell }));
   }
 
   /** Applies what lies before this place, without a word: that was said in the earlier life. */
-  catchUp(place: Place, critic: Critic): void {
+  catchUp(place: Place): void {
     const before = this.#past.filter((setting) => order(setting) < order(place));
     this.#past = this.#past.filter((setting) => order(setting) >= order(place));
-    for (const { values } of before) this.#apply(values, critic);
+    for (const { values } of before) this.#apply(values);
   }
 
   /** Between two iterations: values change, a paused run waits. False: the stage should end here. */
-  async boundary(place: Place, critic: Critic): Promise<boolean> {
+  async boundary(place: Place): Promise<boolean> {
     const { signal, emit } = this.#options;
     if (this.#paused && !signal.aborted) {
       emit({ type: 'paused', ...place });
@@ -90,11 +99,11 @@ export class Steering {
     if (signal.aborted) return false;
     const due = this.#past.filter((setting) => order(setting) === order(place));
     this.#past = this.#past.filter((setting) => order(setting) > order(place));
-    for (const { values } of due) this.#apply(values, critic);
+    for (const { values } of due) this.#apply(values);
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const { values, tell } of waiting) {
-      this.#apply(values, critic);
+      this.#apply(values);
       emit({ type: 'set', ...place, values });
       tell(place);
     }
@@ -107,13 +116,12 @@ export class Steering {
     this.#waiting = [];
   }
 
-  #apply(values: Settings, critic: Critic): void {
+  #apply(values: Settings): void {
     const { plugin } = this.#options;
     const next = changedConfig(this.#config, values, plugin);
-    if (touchesCritic(values)) {
-      if (!critic.configure)
-        throw new Error(`critic "${critic.name}" takes no other options while a run goes on`);
-      critic.configure(criticOptions(next, plugin));
+    if (touchesCritic(values) && this.#critic) {
+      refuseFixed(this.#critic, values);
+      this.#critic.configure!(criticOptions(next, plugin));
     }
     this.#config = next;
     if (this.#waiting.length === 0) this.#asked = next;
@@ -122,3 +130,14 @@ export class Steering {
 
 /** Places in the order in which a run comes by them. */
 const order = ({ stage, iteration }: Place): number => stageNames.indexOf(stage) * 2 ** 40 + iteration;
+
+function refuseFixed(critic: Critic, values: Settings): void {
+  if (!touchesCritic(values) || critic.configure) return;
+  const named = Object.keys(values).filter((name) => name.startsWith('critic.'));
+  throw new ConfigError(
+    named.map(
+      (name) =>
+        `${name}: the critic "${critic.name}" takes no other options while a run goes on (it has no \`configure\`)`,
+    ),
+  );
+}

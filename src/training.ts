@@ -69,8 +69,8 @@ export function prefixed(prefix: string, metrics: Metrics): Record<string, numbe
 }
 
 /** The stage goes on with this iteration; false: it was stopped. Between iterations, values may change and a paused run waits. */
-export function boundary({ steering, critic }: Training, place: Place): Promise<boolean> {
-  return steering.boundary(place, critic);
+export function boundary({ steering }: Training, place: Place): Promise<boolean> {
+  return steering.boundary(place);
 }
 
 /** A checkpoint where one is due: after so many iterations, or minutes. */

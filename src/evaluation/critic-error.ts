@@ -73,7 +73,7 @@ const ofFrozenActor = new WeakMap<
 
 /** Held-out states of many actors, for stages 1 and 2: with known values where the task has them, else those of continuations, else with outcomes. */
 export async function heldOutStates(training: Training): Promise<readonly ReferenceState[]> {
-  const { task, config, actor } = training;
+  const { task, config } = training;
   const count = config.evaluation.states;
   const known = task.referenceStates?.(config.seed, count);
   if (known) return known;
@@ -81,7 +81,7 @@ export async function heldOutStates(training: Training): Promise<readonly Refere
   if (logged) return statesOfRollouts(logged, config.seed, 'heldout', 0);
   const { model } = actorOf(training);
   const made = ofFrozenActor.get(model);
-  if (actor && made?.step === actor.step) return made.states;
+  if (made?.step === model.step) return made.states;
   const states = statesOfActor(training, count);
   ofFrozenActor.set(model, { step: model.step, states });
   return states;

@@ -35,25 +35,14 @@ export class StatusFile {
   readonly #path: string;
   readonly #timer: NodeJS.Timeout;
 
-  private constructor(path: string) {
-    this.#path = path;
+  constructor(folder: string) {
+    this.#path = join(folder, 'status.json');
     const now = new Date().toISOString();
     const nothing = { stage: null, iteration: 0, iterations: 0, phase: null, metrics: {} };
     const me = { pid: process.pid, process_start: processStart(process.pid), host: hostname() };
     this.#status = { state: 'starting', ...me, since: now, updated: now, ...nothing };
     this.#write();
     this.#timer = setInterval(() => this.#write(), HEARTBEAT_MS).unref();
-  }
-
-  /** Throws if another process is at work in the folder. */
-  static async open(folder: string): Promise<StatusFile> {
-    const other = readStatus(folder);
-    if (other && isAlive(other) && !(other.pid === process.pid && other.host === hostname())) {
-      throw new Error(
-        `${folder} is in use by process ${other.pid} on ${other.host}; genac status ${folder} shows what it does`,
-      );
-    }
-    return new StatusFile(join(folder, 'status.json'));
   }
 
   note(event: RunEvent): void {
@@ -125,6 +114,15 @@ export function readStatus(folder: string): Status | null {
   } catch {
     return null;
   }
+}
+
+/** Throws if a run is at work in the folder, in this process or another. To be asked before anything in it is touched. */
+export function refuseInUse(folder: string): void {
+  const other = readStatus(folder);
+  if (!other || !isAlive(other)) return;
+  throw new Error(
+    `${folder} is in use by process ${other.pid} on ${other.host}: stop that run first (genac stop ${folder}); genac status ${folder} shows what it does`,
+  );
 }
 
 /** Is the process that wrote it still at work? */

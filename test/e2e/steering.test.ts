@@ -125,6 +125,18 @@ describe('from a script', () => {
     expect(readSettings(folderOf(name))).toEqual([]);
   });
 
+  it('options of a critic that takes no others are refused', async () => {
+    const config = recipe('fixed', { critic: { use: join(root, 'test/fixtures/fixed-critic.ts') } });
+    const run = startRun({ ...config, joint: { iterations: 8 } }, { workers });
+    for await (const event of run) {
+      if (event.type !== 'iteration' || event.iteration !== 0) continue;
+      await expect(run.set({ 'critic.temperature': 0.5 })).rejects.toThrow(
+        'critic.temperature: the critic "fixed" takes no other options while a run goes on',
+      );
+    }
+    expect(await run.finished).toBe('done');
+  }, 60_000);
+
   it('a paused run waits between two iterations, and goes on; a paused one can be stopped', async () => {
     const run = startRun(recipe('paused'), { workers });
     const seen: string[] = [];
@@ -259,6 +271,9 @@ describe('from another process', () => {
         status: 1,
         text: expect.stringContaining('is at work'),
       });
+      // Refused before anything is touched.
+      await expect(resumeRun(folder, { workers }).finished).rejects.toThrow(`in use by process ${child.pid}`);
+      expect(readMetrics(folder)).toHaveLength(lines);
       expect(genac('resume', folder).text).toContain('it goes on');
       while (readMetrics(folder).length < lines + 2) await sleep(50);
       expect(readSettings(folder)).toMatchObject([
