@@ -8,6 +8,7 @@
 import {
   type AdvantageScale,
   advantageDivisors,
+  divided,
   segmentAdvantages,
   tokenAdvantages,
 } from './math/advantage.ts';
@@ -117,7 +118,7 @@ export function assignCredit(
   );
   const scaled = credits.map((credit, i) => ({
     ...credit,
-    advantages: credit.advantages.map((advantage) => advantage / divisors[i]!),
+    advantages: divided(credit.advantages, divisors[i]!),
   }));
   return { credits: scaled, outcomes, explainedVariance: explained, fellBack };
 }

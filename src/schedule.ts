@@ -10,6 +10,7 @@ import { firstState, type SegmentedTrajectory, segmentTrajectory } from './credi
 import { type CriticContext, valuesOf } from './critic.ts';
 import { rewarded, sampleTrajectories, segmentationOf } from './rollouts.ts';
 import { phase, profileOf, type Training } from './training.ts';
+import { mapInTurns } from './turns.ts';
 import type { Problem, RewardedTrajectory, State, Trajectory, Valuation } from './types.ts';
 
 export interface Collected {
@@ -43,7 +44,7 @@ const synchronous: Schedule = {
     phase(training, 'joint', iteration, 'reward');
     const judged = await Promise.all(trajectories.map((trajectory) => rewarded(training, trajectory)));
     phase(training, 'joint', iteration, 'value');
-    return valueAll(training, segment(training, judged, successRate), iteration, new Map());
+    return valueAll(training, await segment(training, judged, successRate), iteration, new Map());
   },
   async update(actor, critic) {
     return [await actor(), await critic()];
@@ -86,7 +87,7 @@ const pipelined: Schedule = {
         return { ...trajectory, reward, ...(rewardParts && { rewardParts }) };
       }),
     );
-    return valueAll(training, segment(training, judged, successRate), iteration, await valuer.finish());
+    return valueAll(training, await segment(training, judged, successRate), iteration, await valuer.finish());
   },
   update: (actor, critic) => Promise.all([actor(), critic()]),
 };
@@ -103,7 +104,7 @@ function segment(
 ) {
   const profile = profileOf(training, successRate);
   const segmentation = segmentationOf(training);
-  return trajectories.map((trajectory, i) =>
+  return mapInTurns(trajectories, (trajectory, i) =>
     segmentTrajectory(trajectory, i, segmentation, profile, training.critic.sharesFirstState),
   );
 }

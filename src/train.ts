@@ -22,6 +22,7 @@ import {
   type Standing,
   type Training,
 } from './training.ts';
+import { turn } from './turns.ts';
 
 /** Stage 3: the actor by PPO with the critic's credit, the critic by REINFORCE, together. */
 export async function trainJointly(training: Training, start: Standing): Promise<Standing> {
@@ -55,6 +56,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const fallback = gates.explained_variance ? 'group-mean' : 'off';
     const assignment = assignCredit(segmented, valuations, { gamma, lambda, scale, fallback });
     phase(training, stage, iteration, 'update');
+    await turn();
     const credited = segmented.map(({ trajectory }, i) => ({ trajectory, credit: assignment.credits[i]! }));
     const rate = learningRate({ ...o, peak: o.learning_rate }, iteration, iterations);
     const [actorMetrics, criticMetrics] = await schedule.update(

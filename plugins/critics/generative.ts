@@ -10,6 +10,7 @@ import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
 import { readScore, writeTrace } from '../../src/text/critic-prompt.ts';
+import { mapInTurns } from '../../src/turns.ts';
 import type { Outcome, State, Valuation } from '../../src/types.ts';
 import type { Sampled, Sequence } from '../../src/workers/model.ts';
 
@@ -68,7 +69,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
       const perState = greedy ? 1 : o.completions_per_state;
       const sampled = await model.sample({
         ...sampling,
-        prompts: states.map(promptOf),
+        prompts: await mapInTurns(states, promptOf),
         completionsPerPrompt: perState,
         temperature: greedy ? 0 : o.temperature,
         seed: (i) =>
@@ -79,7 +80,9 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
             i % perState,
           ),
       });
-      return states.map((state, i) => valuation(state, sampled.slice(i * perState, (i + 1) * perState)));
+      return mapInTurns(states, (state, i) =>
+        valuation(state, sampled.slice(i * perState, (i + 1) * perState)),
+      );
     },
 
     async learn(outcomes, update) {

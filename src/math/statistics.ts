@@ -8,7 +8,10 @@ export function mean(values: ArrayLike<number>): number {
 export function variance(values: ArrayLike<number>): number {
   const m = mean(values);
   let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += (values[i]! - m) ** 2;
+  for (let i = 0; i < values.length; i++) {
+    const distance = values[i]! - m;
+    sum += distance * distance;
+  }
   return values.length === 0 ? Number.NaN : sum / values.length;
 }
 

@@ -2,6 +2,7 @@
 import type { Arguments, LossStream, Prompt, Result } from '../bridge/operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
+import { turn } from '../turns.ts';
 import type { RequestOptions, Worker } from './worker.ts';
 
 export interface Sampled {
@@ -296,7 +297,7 @@ function packBegun(begun: readonly Sequence[]): Tensors {
 }
 
 /** Sequences of one request at the most. */
-const SEQUENCES = 2048;
+const SEQUENCES = 512;
 
 function ranges(length: number, size: number): [number, number][] {
   return Array.from({ length: Math.ceil(length / size) }, (_, i) => [
@@ -313,7 +314,7 @@ async function inTurn<T, R>(parts: readonly T[], ask: (part: T) => Promise<R>): 
   const answers: Promise<R>[] = [];
   for (const [i, part] of parts.entries()) {
     if (i > 1) await answers[i - 2];
-    if (i > 0) await new Promise((resolve) => setImmediate(resolve));
+    if (i > 0) await turn();
     const answer = ask(part);
     answer.catch(() => {}); // awaited below; it may fail before that
     answers.push(answer);
