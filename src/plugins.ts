@@ -1,10 +1,10 @@
 /** Finds a task or a critic by name (built in) or by path (a user's file), and checks its options. */
 import { existsSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { z } from 'zod';
 import { ConfigError, issuesOf, nearest } from './config-error.ts';
 import type { CriticPlugin } from './critic.ts';
+import { compiled, importOwn } from './own-files.ts';
 import type { Task, TaskEnvironment, TaskPlugin } from './task.ts';
 
 const builtIn = {
@@ -68,8 +68,10 @@ export async function loadCritic(choice: PluginChoice, base: string) {
 async function importPlugin(kind: 'task' | 'critic', use: string, base: string): Promise<Plugin> {
   const names: readonly string[] = builtIn[kind];
   let file: string;
+  let importing: (file: string) => Promise<object> = importOwn;
   if (names.includes(use)) {
-    file = fileURLToPath(new URL(`../plugins/${folders[kind]}/${use}.ts`, import.meta.url));
+    file = new URL(`../plugins/${folders[kind]}/${use}${compiled ? '.js' : '.ts'}`, import.meta.url).href;
+    importing = (url) => import(url);
   } else if (use.startsWith('.') || isAbsolute(use)) {
     file = resolve(base, use);
     if (!existsSync(file)) throw new ConfigError([`${kind}: there is no file ${file}`]);
@@ -80,7 +82,7 @@ async function importPlugin(kind: 'task' | 'critic', use: string, base: string):
       `${kind}: "${use}" is none of ${names.map((n) => `"${n}"`).join(', ')}${hint} A ${kind} of your own is a path that begins with "./"`,
     ]);
   }
-  const module = (await import(pathToFileURL(file).href).catch((error: Error) => {
+  const module = (await importing(file).catch((error: Error) => {
     throw new ConfigError([`${kind}: ${file} can't be loaded: ${error.message}`]);
   })) as { default?: unknown };
   const plugin = module.default as Partial<Plugin> | undefined;

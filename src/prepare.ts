@@ -4,7 +4,7 @@ import { rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
-import type { CriticPlugin } from './critic.ts';
+import type { CriticModelOptions, CriticPlugin } from './critic.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
@@ -42,10 +42,10 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const critic = await preparation.plugin.create(optionsFrom(preparation), {
     seed,
     format: task.criticFormat ?? paperFormat,
-    loadModel: async ({ model, worker, ...rest }) => {
+    loadModel: async (options) => {
+      const { model, worker } = options;
       const source = await sourceOf(preparation, model, worker);
-      const options = { ...common, seed, ...withoutSecondAdapter(source, rest), source };
-      return Model.load(workers.get(worker), 'critic', options, plainChat('critic', model));
+      return loadCriticModel(workers, { ...options, model: source }, seed, plainChat('critic', model));
     },
   });
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
@@ -63,6 +63,17 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     steering,
     stopping: () => signal.aborted,
   };
+}
+
+/** The critic's model, into its worker. */
+export function loadCriticModel(
+  workers: WorkerGroup,
+  { model: source, worker, ...rest }: CriticModelOptions,
+  seed: number,
+  plainChat: () => void,
+): Promise<Model> {
+  const options = { ...common, seed, ...withoutSecondAdapter(source, rest), source };
+  return Model.load(workers.get(worker), 'critic', options, plainChat);
 }
 
 /** Models as a checkpoint of this run holds them. Within a stage the critic's optimizer goes on; after one it starts afresh, as at every stage's beginning. */

@@ -170,8 +170,8 @@ export async function writeTraceFile(path: string, traces: readonly OracleTrace[
  * @param gathered what an oracle behind an API wrote
  */
 export function traceSources(
-  config: Config,
-  task: Task,
+  config: { readonly seed: number; readonly critic_sft: Config['critic_sft'] },
+  task: Task | null,
   format: CriticFormat,
   gathered: readonly OracleTrace[] = [],
 ): { train: TraceSource; heldOut: OracleTrace[] } {
@@ -186,11 +186,10 @@ export function traceSources(
     const source = new TraceSource(read, agreement, format);
     return { train: source, heldOut: source.passing(all.slice(0, held)) };
   }
-  const oracle = task.oracleTraces?.bind(task);
+  const oracle = task?.oracleTraces?.bind(task);
   if (!oracle) {
-    throw new Error(
-      `critic_sft.traces: the task "${task.name}" has no oracle of its own; name a JSONL file of traces`,
-    );
+    const none = task ? `the task "${task.name}" has no oracle of its own` : 'there is no task, so no oracle';
+    throw new Error(`critic_sft.traces: ${none}; name a JSONL file of traces`);
   }
   const heldOutFrom = 1e9;
   const source = new TraceSource((from, count) => oracle(config.seed, from, count), agreement, format);

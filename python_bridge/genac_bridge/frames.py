@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from .context import Tensors
-from .messages import AnyMessage, Partial, Request, Result, TensorHeader
+from .messages import AnyMessage, Ask, Partial, Request, Result, TensorHeader
 
 if sys.byteorder != "little":
     raise RuntimeError("the bridge sends little-endian arrays as they lie in memory; this machine is big-endian")
@@ -30,7 +30,7 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
     """Frames of a message; sets its `tensors`. Contiguous arrays are not copied: they must not be written afterwards."""
     if not tensors:
         return [_pack(message)]
-    if not isinstance(message, Request | Result | Partial):
+    if not isinstance(message, Ask | Request | Result | Partial):
         raise FrameError(f"{type(message).__name__} carries no tensors")
     headers, frames = [], []
     for name, array in tensors.items():

@@ -37,6 +37,7 @@ Operation = Literal[
     "restore_model",
     "call",
 ]
+HostOperation = Literal["open", "assign_credit", "value", "fence", "imitate", "save", "restore"]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(gt=0)]
@@ -163,9 +164,20 @@ class Shutdown(_Message, tag="shutdown"):
     reason: str
 
 
+# Host -> controller (and `hello`, `bye`)
+
+
+class Ask(_Message, tag="ask"):
+    id: Id
+    operation: HostOperation
+    arguments: dict[str, Any]
+    tensors: TensorHeaders
+
+
 FromWorker = Hello | Ready | Heartbeat | Partial | Result | Error | Bye
 FromController = Welcome | Reject | Request | Cancel | Pulse | Drain | Shutdown
-AnyMessage = FromWorker | FromController
+ToHost = Welcome | Reject | Partial | Result | Error | Pulse
+AnyMessage = FromWorker | FromController | Ask
 
 
 def schema_hash() -> str:

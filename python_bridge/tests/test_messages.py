@@ -59,6 +59,7 @@ def test_words_are_the_schemas() -> None:
     by_type = {one["properties"]["type"]["const"]: one["properties"] for one in schema()["message"]["oneOf"]}
     assert list(get_args(messages.ErrorCode)) == by_type["error"]["code"]["enum"]
     assert list(get_args(messages.Operation)) == by_type["request"]["operation"]["enum"]
+    assert list(get_args(messages.HostOperation)) == by_type["ask"]["operation"]["enum"]
     dtypes = by_type["result"]["tensors"]["items"]["properties"]["dtype"]["enum"]
     assert list(get_args(messages.Dtype)) == dtypes
 

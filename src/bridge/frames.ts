@@ -43,8 +43,7 @@ const packr = new Packr({
  */
 export function encode(message: Outgoing, tensors: Tensors = {}): Buffer[] {
   const entries = Object.entries(tensors);
-  const carriesTensors =
-    message.type === 'request' || message.type === 'result' || message.type === 'partial';
+  const carriesTensors = ['request', 'ask', 'result', 'partial'].includes(message.type);
   if (!carriesTensors) return [packr.pack(widen(message))];
   const descriptions = entries.map(([name, tensor]) => describe(name, tensor));
   const frames = entries.map(([, { data }]) => Buffer.from(data.buffer, data.byteOffset, data.byteLength));

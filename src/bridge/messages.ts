@@ -5,6 +5,7 @@
  * On the wire a message is `[header: msgpack of one of these] [tensor 0] [tensor 1] ...`; `tensors` describes the frames that follow.
  */
 import { z } from 'zod';
+import { type HostOperationName, hostOperations } from './host-operations.ts';
 import { type OperationName, operations } from './operations.ts';
 
 /** Raised when a message or an operation changes in a way that an older peer can't read. */
@@ -149,6 +150,17 @@ const drain = z.strictObject({ type: z.literal('drain') });
 /** End now: cancel what runs, `bye`, exit. */
 const shutdown = z.strictObject({ type: z.literal('shutdown'), reason: z.string() });
 
+// Host (a trainer of its own that lets the controller assign credit) -> controller. It says `hello` first and `bye` at the end, and is answered by
+// `welcome` or `reject`, and by `result`, `partial` and `error`.
+
+const ask = z.strictObject({
+  type: z.literal('ask'),
+  id,
+  operation: z.enum(Object.keys(hostOperations) as [HostOperationName, ...HostOperationName[]]),
+  arguments: z.record(z.string(), z.json()),
+  tensors,
+});
+
 export const fromWorker = z.discriminatedUnion('type', [
   hello,
   ready,
@@ -167,9 +179,15 @@ export const fromController = z.discriminatedUnion('type', [
   drain,
   shutdown,
 ]);
-export const anyMessage = z.discriminatedUnion('type', [...fromWorker.options, ...fromController.options]);
+export const fromHost = z.discriminatedUnion('type', [hello, ask, bye]);
+export const anyMessage = z.discriminatedUnion('type', [
+  ...fromWorker.options,
+  ...fromController.options,
+  ask,
+]);
 
 export type FromWorker = z.infer<typeof fromWorker>;
+export type FromHost = z.infer<typeof fromHost>;
 export type FromController = z.infer<typeof fromController>;
 export type Message = z.infer<typeof anyMessage>;
 export type MessageOf<T extends Message['type']> = Extract<Message, { type: T }>;

@@ -1,6 +1,7 @@
 /** Writes the wire's JSON Schema for both sides; with `--check` only says whether it is up to date. Run by `npm run generate` and `npm run check`. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
+import { hostOperations } from './host-operations.ts';
 import { anyMessage, PROTOCOL_VERSION } from './messages.ts';
 import { operations } from './operations.ts';
 import { hashOf, schemaPaths } from './schema.ts';
@@ -14,15 +15,19 @@ function canonical(value: unknown): string {
   return `${JSON.stringify(value, sorted, 1)}\n`;
 }
 
-const schema = canonical({
-  protocol: PROTOCOL_VERSION,
-  message: z.toJSONSchema(anyMessage),
-  operations: Object.fromEntries(
-    Object.entries(operations).map(([name, operation]) => [
+const schemasOf = (all: Readonly<Record<string, { arguments: z.ZodType; result: z.ZodType }>>) =>
+  Object.fromEntries(
+    Object.entries(all).map(([name, operation]) => [
       name,
       { arguments: z.toJSONSchema(operation.arguments), result: z.toJSONSchema(operation.result) },
     ]),
-  ),
+  );
+
+const schema = canonical({
+  protocol: PROTOCOL_VERSION,
+  message: z.toJSONSchema(anyMessage),
+  operations: schemasOf(operations),
+  host_operations: schemasOf(hostOperations),
 });
 
 function current(path: string): string | null {

@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config-error.ts';
 import type { InspectFlags } from './inspect.ts';
+import type { ServeFlags } from './serve.ts';
 import type { ValueFlags } from './value.ts';
 
 /** Seeds are integers from 0 on. */
@@ -151,6 +152,19 @@ program
   .action(async (folder: string, options: ValueFlags) => {
     const { valueCommand } = await import('./value.ts');
     await valueCommand(folder, options);
+  });
+
+program
+  .command('serve')
+  .description(
+    'the controller for a trainer in another process (TRL): it values responses and assigns credit',
+  )
+  .option('--listen <endpoint>', 'TCP endpoint beside the local socket, such as tcp://127.0.0.1:5555')
+  .option('--config <file>', "the controller's config, for hosts that name none")
+  .option('--child', 'end with the process that started this one')
+  .action(async (options: ServeFlags) => {
+    const { serveCommand } = await import('./serve.ts');
+    await serveCommand(options);
   });
 
 program

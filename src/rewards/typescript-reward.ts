@@ -1,8 +1,8 @@
 /** A reward function of a user's own TypeScript file. */
 import { existsSync } from 'node:fs';
 import { basename, extname } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { ConfigError } from '../config-error.ts';
+import { importOwn } from '../own-files.ts';
 import type { Response } from '../task.ts';
 import type { RewardOptions } from './options.ts';
 import type { RewardFunction } from './reward-function.ts';
@@ -28,7 +28,7 @@ export async function loadTypescriptReward(
   where: string,
 ): Promise<RewardFunction> {
   if (!existsSync(file)) throw new ConfigError([`${where}: there is no file ${file}`]);
-  const module = (await import(pathToFileURL(file).href).catch((error: Error) => {
+  const module = (await importOwn(file).catch((error: Error) => {
     throw new ConfigError([`${where}: ${file} can't be loaded: ${error.message}`]);
   })) as { default?: unknown };
   const own = rewardOf(module.default, file);

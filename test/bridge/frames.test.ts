@@ -166,5 +166,5 @@ describe('refusals', () => {
 });
 
 test('every type of message has a schema on both ends', () => {
-  expect(anyMessage.options.length).toBe(14);
+  expect(anyMessage.options.length).toBe(15);
 });

@@ -1,0 +1,123 @@
+/**
+ * What a host asks of the controller: a trainer that samples and optimizes by itself (TRL), and lets the controller value its responses and assign the credit.
+ * Arguments and results travel in the msgpack header, numbers in bulk beside it as tensors (ragged ones with `cu_seqlens`), as in `operations.ts`.
+ *
+ * Terms: N = trajectories, T = tokens of all their responses.
+ */
+import { z } from 'zod';
+import { promptSchema } from './operations.ts';
+
+const count = z.int().nonnegative();
+const metrics = z.record(z.string(), z.number());
+const path = z.string().min(1);
+
+/** First of all, once: reads the config, starts the critic's worker, loads the critic. No tensors. */
+const open = {
+  arguments: z.strictObject({
+    /** YAML file of the controller's config (docs/trl.md), or null. */
+    config_file: path.nullable(),
+    /** What goes before the file, in its shape: `{critic: {model: ...}, credit: {lambda: 0.95}}`. */
+    options: z.record(z.string(), z.json()),
+    /** Folder that paths in `options` are relative to. */
+    base: path,
+    /** Folder for the workers' logs. */
+    logs: path,
+    /** What In-Context Conditioning tells the critic of the actor. */
+    actor: z.strictObject({ name: z.string().min(1), parameters: count }),
+  }),
+  result: z.strictObject({
+    critic: z.string(),
+    /** `outcomes`: the critic's values come from the rewards of the group alone. */
+    needs: z.enum(['states', 'outcomes']),
+    /** Can it be trained? */
+    learns: z.boolean(),
+    pids: z.array(count),
+  }),
+};
+
+/** One segment of a response as it was valued. */
+const valued = z.strictObject({
+  /** UTF-16 units of the response's text before the segment. */
+  from: count,
+  tokens: count,
+  value: z.number(),
+  advantage: z.number(),
+  parsed: z.enum(['ok', 'malformed']),
+  rationale: z.string(),
+});
+
+/**
+ * Credit of one batch of trajectories. What the critic learns from it is begun when the answer is on its way, and is waited for by whatever comes next.
+ * In:  `completion_ids` int32 [T], `cu_seqlens` int32 [N+1], `text_ends` int32 [T] (UTF-16 units of the text that are complete after each token),
+ *      `problems` int32 [N] (index into `prompts`; the trajectories of one problem are a group), `rewards` float64 [N] in [0, 1]; and where known
+ *      `actor_mask` uint8 [T] (0: the actor did not write the token), `logprobs` float32 [T].
+ * Out: `advantages` float32 [T].
+ */
+const assignCredit = {
+  arguments: z.strictObject({
+    /** `joint`: actor and critic learn; `critic-rl`: the critic alone; `evaluation`: nobody, and values are the critic's likeliest. */
+    purpose: z.enum(['joint', 'critic-rl', 'evaluation']),
+    /** Of the purpose, from 0: draws and learning rates depend on it. */
+    iteration: count,
+    /** How many there will be; null: not known, and learning rates don't decay. */
+    iterations: z.int().positive().nullable(),
+    prompts: z.array(promptSchema),
+    texts: z.array(z.string()),
+    /** Did the response end by itself? */
+    finished: z.array(z.boolean()),
+    /** null: as the config says. */
+    scale: z.enum(['none', 'batch-std', 'group-std']).nullable(),
+    /** Trajectories whose valuations are told, from the first. */
+    tell: count,
+  }),
+  result: z.strictObject({
+    /** Of this batch, and of the critic's update before it. */
+    metrics,
+    valuations: z.array(z.array(valued)),
+  }),
+};
+
+/** Values of the last state of each of these partial responses, by the critic's likeliest completion. Out: `values` float64 [N]. */
+const value = {
+  arguments: z.strictObject({
+    prompts: z.array(promptSchema),
+    /** One for each prompt. */
+    responses: z.array(z.string()),
+  }),
+  result: z.strictObject({ rationales: z.array(z.string()), parsed: z.array(z.enum(['ok', 'malformed'])) }),
+};
+
+/** Waits for the critic's update, if one is on its way, and tells its metrics. */
+const fence = { arguments: z.strictObject({}), result: z.strictObject({ metrics }) };
+
+/** Stage 1 from a JSONL file of traces (docs/oracles.md); `critic_sft` of the config says how. Tells each step in a `partial`: `data = {step, steps, metrics}`. */
+const imitate = {
+  arguments: z.strictObject({ traces: path }),
+  result: z.strictObject({ steps: count, metrics }),
+};
+
+/** Writes the critic (with `optimizer` all that exact continuation needs) and the controller's state to a folder that is not there yet. */
+const save = {
+  arguments: z.strictObject({ folder: path, optimizer: z.boolean() }),
+  result: z.strictObject({}),
+};
+
+/** The critic and the controller's state as `save` wrote them with `optimizer`. */
+const restore = {
+  arguments: z.strictObject({ folder: path }),
+  result: z.strictObject({ success_rate: z.number().nullable() }),
+};
+
+export const hostOperations = {
+  open,
+  assign_credit: assignCredit,
+  value,
+  fence,
+  imitate,
+  save,
+  restore,
+};
+
+export type HostOperationName = keyof typeof hostOperations;
+export type HostArguments<O extends HostOperationName> = z.infer<(typeof hostOperations)[O]['arguments']>;
+export type HostResult<O extends HostOperationName> = z.infer<(typeof hostOperations)[O]['result']>;

@@ -1,0 +1,46 @@
+/** What a host is told of a batch: metrics, and the valuations of some trajectories. */
+import type { HostResult } from '../bridge/host-operations.ts';
+import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
+import { rolloutMetrics } from '../runs/iteration-record.ts';
+import type { RewardedTrajectory } from '../types.ts';
+
+export type Metrics = Record<string, number>;
+export type Segmented = readonly SegmentedTrajectory<RewardedTrajectory>[];
+
+/** What a run's metrics say of critic and values; of rewards and lengths the host says itself. */
+export function hostMetrics(
+  segmented: Segmented,
+  assignment: CreditAssignment,
+  successRate: number,
+): Metrics {
+  const {
+    success_rate,
+    'gate/fell_back_to_group_mean': fellBack,
+    ...rest
+  } = rolloutMetrics(segmented, assignment, successRate) as Metrics;
+  const ours = Object.entries(rest).filter(([name]) => /^(critic|value)\//.test(name));
+  return {
+    ...Object.fromEntries(ours),
+    'critic/success_rate': success_rate!,
+    'critic/fell_back_to_group_mean': fellBack!,
+  };
+}
+
+/** The first `count` trajectories, segment by segment. */
+export function told(
+  segmented: Segmented,
+  assignment: CreditAssignment,
+  count: number,
+): HostResult<'assign_credit'>['valuations'] {
+  const valuations = new Map(assignment.outcomes.map((o) => [o.state.id, o.valuation]));
+  return segmented.slice(0, count).map(({ segments, states }, i) => {
+    const credit = assignment.credits[i]!;
+    return segments.map(({ start, end }, k) => {
+      const { parsed, rationale } = valuations.get(states[k]!.id)!;
+      return {
+        ...{ from: states[k]!.response.length, tokens: end - start, value: credit.values[k]! },
+        ...{ advantage: credit.segmentAdvantages[k]!, parsed, rationale },
+      };
+    });
+  });
+}

@@ -1,0 +1,103 @@
+/** The controller's config where a host trains the actor: those parts of a run's config that speak of the critic and the credit. */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import type { HostArguments } from '../bridge/host-operations.ts';
+import { type Config, configSchema } from '../config.ts';
+import { ConfigError, issuesOf } from '../config-error.ts';
+import { findCritic } from '../value/find-critic.ts';
+
+const { seed, critic, workers, credit, icc, critic_sft, critic_rl, joint, gates, task } = configSchema.shape;
+
+export const hostConfigSchema = z.strictObject({
+  seed,
+  /** The task whose format the critic was trained with; null: the paper's format, or that of the run in which the critic's model lies. */
+  task: task.nullable().default(null),
+  critic,
+  workers,
+  credit,
+  icc,
+  critic_sft,
+  critic_rl,
+  joint,
+  gates,
+});
+
+export type HostConfig = z.infer<typeof hostConfigSchema>;
+
+export interface LoadedHostConfig {
+  readonly config: HostConfig;
+  /** Folder that the paths of the critic's and the task's own files are relative to. */
+  readonly base: string;
+}
+
+type Tree = Record<string, unknown>;
+const isTree = (value: unknown): value is Tree =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** `over` goes before `under`, key by key. */
+function merged(under: Tree, over: Tree): Tree {
+  const both = { ...under };
+  for (const [key, value] of Object.entries(over)) {
+    const before = both[key];
+    both[key] = isTree(before) && isTree(value) ? merged(before, value) : value;
+  }
+  return both;
+}
+
+const asTree = (choice: unknown): Tree =>
+  typeof choice === 'string' ? { use: choice } : isTree(choice) ? choice : {};
+
+/**
+ * The host's options before the file, the file before the run that trained the critic's model. @throws ConfigError
+ */
+export async function loadHostConfig(given: HostArguments<'open'>): Promise<LoadedHostConfig> {
+  const { config_file, options } = given;
+  const file = config_file === null ? {} : readYaml(config_file);
+  let base = config_file === null ? given.base : dirname(resolve(config_file));
+  const asked = merged(
+    { ...file, ...('critic' in file && { critic: asTree(file.critic) }) },
+    { ...options, ...('critic' in options && { critic: asTree(options.critic) }) },
+  );
+  const trained = await trainedWith(asTree(asked.critic));
+  if (trained?.base && asked.task === undefined) base = trained.base;
+  const input = trained ? merged(trained.options, { ...asked, critic: trained.critic }) : asked;
+  const read = hostConfigSchema.safeParse(input);
+  if (!read.success)
+    throw new ConfigError(issuesOf(read.error, hostConfigSchema, input), config_file ?? undefined);
+  return { config: read.data, base };
+}
+
+/** What the run says in which the critic's model lies, and the critic with the weights' own folder as its model. */
+async function trainedWith(
+  critic: Tree,
+): Promise<{ options: Tree; critic: Tree; base: string | null } | null> {
+  if (typeof critic.model !== 'string') return null;
+  const found = await findCritic(critic.model);
+  const own = { ...critic, model: found.model };
+  if (!found.run) return { options: {}, critic: own, base: null };
+  const { config, base } = found.run;
+  const options: Tree = { task: config.task, ...(config.credit.segmentation && { credit: pick(config) }) };
+  const before = asTree(config.critic);
+  return { options, critic: before.use === (own as Tree).use ? merged(before, own) : own, base };
+}
+
+const pick = ({ credit: { segmentation } }: Config) => ({ segmentation });
+
+function readYaml(path: string): Tree {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new ConfigError([`can't be read: ${(error as Error).message}`], path);
+  }
+  let input: unknown;
+  try {
+    input = parse(text);
+  } catch (error) {
+    throw new ConfigError([`not YAML: ${(error as Error).message}`], path);
+  }
+  if (!isTree(input)) throw new ConfigError(['not a mapping of options'], path);
+  return input;
+}

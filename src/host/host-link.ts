@@ -1,0 +1,166 @@
+/** The controller's end of the wire to a host: one host at a time, its asks in their order, and a pulse so that it knows that somebody is there. */
+import { BridgeError, type BridgeErrorCode, reasonOf } from '../bridge/errors.ts';
+import { decode, describeIssues, encode, type Outgoing, readableId } from '../bridge/frames.ts';
+import { type HostArguments, type HostOperationName, hostOperations } from '../bridge/host-operations.ts';
+import {
+  type ErrorCode,
+  errorCodes,
+  fromHost,
+  type Message,
+  type MessageOf,
+  PROTOCOL_VERSION,
+} from '../bridge/messages.ts';
+import { schemaHash } from '../bridge/schema.ts';
+import type { Tensors } from '../bridge/tensor.ts';
+import type { Transport } from '../bridge/transport.ts';
+import { ConfigError } from '../config-error.ts';
+
+export interface HostAnswer {
+  readonly result: Record<string, unknown>;
+  readonly tensors?: Tensors;
+  /** Called when the answer is on its way. */
+  readonly afterwards?: () => void;
+}
+
+export interface HostAsk<O extends HostOperationName = HostOperationName> {
+  readonly operation: O;
+  readonly arguments: HostArguments<O>;
+  readonly tensors: Tensors;
+  /** Tells the host how far it is. */
+  progress(data: Record<string, unknown>): void;
+}
+
+export interface HostLinkOptions {
+  readonly transport: Transport;
+  readonly maxMessageBytes: number;
+  readonly answer: (ask: HostAsk) => Promise<HostAnswer>;
+  readonly log: (line: string) => void;
+  readonly pulseMs?: number;
+  /** A host whose connection is gone for so long is gone. */
+  readonly absenceMs?: number;
+}
+
+export class HostLink {
+  readonly #options: HostLinkOptions;
+  #host: string | null = null;
+  #asks: Promise<void> = Promise.resolve();
+  #sequence = 0;
+  #absence: NodeJS.Timeout | undefined;
+  readonly #pulse: NodeJS.Timeout;
+  #end!: (reason: string) => void;
+  /** Why the host is gone; resolves once. */
+  readonly gone: Promise<string>;
+
+  constructor(options: HostLinkOptions) {
+    this.#options = options;
+    this.gone = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    options.transport.start({
+      message: (identity, frames) => this.#receive(identity, frames),
+      connection: ({ kind }) => this.#connection(kind),
+    });
+    this.#pulse = setInterval(
+      () => this.#tell({ type: 'pulse', sequence: this.#sequence++ }),
+      options.pulseMs ?? 1_000,
+    );
+  }
+
+  close(): void {
+    clearInterval(this.#pulse);
+    clearTimeout(this.#absence);
+  }
+
+  #connection(kind: 'connected' | 'disconnected' | 'refused'): void {
+    clearTimeout(this.#absence);
+    if (kind !== 'disconnected' || this.#host === null) return;
+    const { absenceMs = 60_000 } = this.#options;
+    this.#absence = setTimeout(
+      () => this.#end(`the host's connection was lost ${absenceMs / 1000} s ago`),
+      absenceMs,
+    );
+  }
+
+  #receive(identity: string, frames: Buffer[]): void {
+    try {
+      const { message, tensors } = decode(frames, fromHost, this.#options);
+      if (message.type === 'hello') this.#greet(identity, message);
+      else if (identity !== this.#host) this.#send(identity, reject('bad_message', 'say hello first'));
+      else if (message.type === 'bye') this.#end(`the host said goodbye: ${message.reason}`);
+      else this.#asks = this.#asks.then(() => this.#serve(message, tensors));
+    } catch (error) {
+      this.#options.log(`a message was refused: ${reasonOf(error)}`);
+      const id = readableId(frames);
+      const refusal = { type: 'error', id, code: 'bad_message', message: reasonOf(error), traceback: null };
+      this.#send(identity, refusal as Outgoing);
+    }
+  }
+
+  #greet(identity: string, hello: MessageOf<'hello'>): void {
+    const fits = hello.protocol_min <= PROTOCOL_VERSION && hello.protocol_max >= PROTOCOL_VERSION;
+    if (this.#host !== null && this.#host !== identity)
+      this.#send(identity, reject('duplicate_name', 'this controller serves another host already'));
+    else if (!fits || hello.schema_hash !== schemaHash())
+      this.#send(
+        identity,
+        reject(
+          fits ? 'schema' : 'protocol',
+          `the host's messages have schema ${hello.schema_hash}, the controller's ${schemaHash()}: install the same version of GenAC on both sides`,
+        ),
+      );
+    else {
+      this.#host = identity;
+      this.#tell({
+        type: 'welcome',
+        protocol: PROTOCOL_VERSION,
+        heartbeat_ms: this.#options.pulseMs ?? 1_000,
+        controller_timeout_ms: 60_000,
+        max_message_bytes: this.#options.maxMessageBytes,
+      });
+    }
+  }
+
+  async #serve({ id, operation, arguments: given }: MessageOf<'ask'>, tensors: Tensors): Promise<void> {
+    const began = performance.now();
+    let sequence = 0;
+    try {
+      const read = hostOperations[operation].arguments.safeParse(given);
+      if (!read.success)
+        throw new BridgeError('bad_arguments', `${operation}: ${describeIssues(read.error)}`);
+      const answer = await this.#options.answer({
+        ...{ operation, arguments: read.data, tensors },
+        progress: (data) =>
+          this.#tell({ type: 'partial', id, sequence: sequence++, data } as Outgoing<MessageOf<'partial'>>),
+      });
+      const seconds = (performance.now() - began) / 1000;
+      this.#tell(
+        { type: 'result', id, result: answer.result, seconds } as Outgoing<MessageOf<'result'>>,
+        answer.tensors,
+      );
+      answer.afterwards?.();
+    } catch (error) {
+      const traceback = error instanceof BridgeError ? error.traceback : null;
+      this.#tell({ type: 'error', id, code: codeOf(error), message: reasonOf(error), traceback });
+    }
+  }
+
+  #tell(message: Outgoing<Message>, tensors?: Tensors): void {
+    if (this.#host !== null) this.#send(this.#host, message, tensors);
+  }
+
+  #send(identity: string, message: Outgoing<Message>, tensors?: Tensors): void {
+    this.#options.transport.send(identity, encode(message, tensors)).catch(() => {});
+  }
+}
+
+const reject = (code: MessageOf<'reject'>['code'], message: string): Outgoing<MessageOf<'reject'>> => ({
+  type: 'reject',
+  code,
+  message,
+});
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof ConfigError || error instanceof RangeError) return 'bad_arguments';
+  const code: BridgeErrorCode = error instanceof BridgeError ? error.code : 'internal';
+  return (errorCodes as readonly string[]).includes(code) ? (code as ErrorCode) : 'internal';
+}

@@ -1,0 +1,284 @@
+/**
+ * GenAC for a host that trains the actor by itself: values of its responses, their credit, and the critic's learning. The same `assignCredit`, critics,
+ * In-Context Conditioning and gates as in a run; what is sampled and how the actor is optimized is the host's.
+ */
+import { join } from 'node:path';
+import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
+import { type Tensors, tensor } from '../bridge/tensor.ts';
+import { assignCredit, segmentTrajectory } from '../credit.ts';
+import { type Critic, type UpdateMetrics, valuesOf } from '../critic.ts';
+import { learningRate, plateauRate } from '../math/learning-rate.ts';
+import { smoothSuccessRate } from '../math/success-rate.ts';
+import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
+import { loadCriticModel } from '../prepare.ts';
+import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
+import { paperFormat } from '../text/critic-prompt.ts';
+import type { Segmentation } from '../text/segment.ts';
+import { traceSources } from '../traces.ts';
+import { prefixed } from '../training.ts';
+import { mapInTurns } from '../turns.ts';
+import type { ActorProfile, Outcome, Valuation } from '../types.ts';
+import { startWorkers, type WorkerGroup } from '../workers/local.ts';
+import { hostMetrics, type Metrics, type Segmented, told } from './answer.ts';
+import { trajectoriesOf } from './batch.ts';
+import { type HostConfig, loadHostConfig } from './config.ts';
+
+type Ask = HostArguments<'assign_credit'>;
+
+const seconds = (since: number) => (performance.now() - since) / 1000;
+
+export class HostSession {
+  readonly #config: HostConfig;
+  readonly #critic: Critic;
+  readonly #workers: WorkerGroup;
+  readonly #segmentation: Segmentation;
+  readonly #task: Awaited<ReturnType<typeof loadTask>>['task'] | null;
+  readonly #actor: Omit<ActorProfile, 'successRate'>;
+  readonly #tell: (text: string) => void;
+  #successRate: number | null = null;
+  /** The critic's update that is on its way; its metrics. */
+  #update: Promise<Metrics> | null = null;
+  /** When the last update was done: what comes after it is the critic's idle time. */
+  #idleSince = performance.now();
+
+  private constructor(parts: {
+    config: HostConfig;
+    critic: Critic;
+    workers: WorkerGroup;
+    task: Awaited<ReturnType<typeof loadTask>>['task'] | null;
+    actor: Omit<ActorProfile, 'successRate'>;
+    tell: (text: string) => void;
+  }) {
+    this.#config = parts.config;
+    this.#critic = parts.critic;
+    this.#workers = parts.workers;
+    this.#task = parts.task;
+    this.#actor = parts.actor;
+    this.#tell = parts.tell;
+    const { segmentation } = parts.config.credit;
+    this.#segmentation = segmentation ??
+      parts.task?.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
+  }
+
+  /** Reads the config, starts the critic's worker, loads the critic. */
+  static async open(given: HostArguments<'open'>, tell: (text: string) => void): Promise<HostSession> {
+    const { config, base } = await loadHostConfig(given);
+    const task =
+      config.task === null
+        ? null
+        : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log: tell })).task;
+    const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
+    const worker = (options as { worker?: string } | null)?.worker;
+    const { devices, threads } = (worker !== undefined && config.workers[worker]) || {
+      devices: null,
+      threads: null,
+    };
+    const names = worker === undefined ? [] : [worker];
+    const workers = await startWorkers({
+      workers: names.map((name) => ({
+        name,
+        ...(devices !== null && { device: devices }),
+        ...(threads !== null && { threads }),
+      })),
+      logDirectory: given.logs,
+    });
+    try {
+      const { seed } = config;
+      const critic = await plugin.create(options, {
+        seed,
+        format: task?.criticFormat ?? paperFormat,
+        loadModel: (wanted) =>
+          loadCriticModel(workers, wanted, seed, () =>
+            tell(`critic: ${wanted.model} has no chat template; it is given chats as plain text`),
+          ),
+      });
+      return new HostSession({ config, critic, workers, task, actor: given.actor, tell });
+    } catch (error) {
+      await workers.close(0);
+      throw error;
+    }
+  }
+
+  get description(): HostResult<'open'> {
+    const { name, needs, learn } = this.#critic;
+    const pids = this.#workers.all.flatMap((worker) => this.#workers.pid(worker.name) ?? []);
+    return { critic: name, needs, learns: learn !== undefined, pids };
+  }
+
+  async assignCredit(
+    ask: Ask,
+    tensors: Tensors,
+  ): Promise<{ result: HostResult<'assign_credit'>; tensors: Tensors; afterwards: () => void }> {
+    const began = performance.now();
+    const idle = this.#update ? 0 : (began - this.#idleSince) / 1000;
+    const updated = await this.fence();
+    const waited = seconds(began);
+    const trajectories = trajectoriesOf(ask, tensors);
+    const profile = { ...this.#actor, successRate: this.#successRate };
+    const critic = this.#critic;
+    const segmented = await mapInTurns(trajectories, (trajectory, i) =>
+      segmentTrajectory(trajectory, i, this.#segmentation, profile, critic.sharesFirstState),
+    );
+    const valuing = performance.now();
+    const valuations = await this.#value(segmented, ask);
+    const { gamma, lambda, scale } = this.#config.credit;
+    const fallback = this.#config.gates.explained_variance ? 'group-mean' : 'off';
+    const assignment = assignCredit(segmented, valuations, {
+      ...{ gamma, lambda, fallback },
+      scale: ask.scale ?? scale,
+    });
+    const learns = ask.purpose !== 'evaluation' && trajectories.length > 0;
+    if (learns)
+      this.#successRate = smoothSuccessRate(
+        this.#successRate,
+        trajectories.map(({ reward }) => reward),
+        this.#config.icc.momentum,
+      );
+    const metrics = {
+      ...updated,
+      ...(trajectories.length > 0 && hostMetrics(segmented, assignment, this.#successRate ?? 0)),
+      'critic/seconds_idle': idle,
+      'critic/seconds_waited_for_update': waited,
+      'critic/seconds_valuing': seconds(valuing),
+    };
+    const advantages = new Float32Array(tensors.completion_ids!.data.length);
+    let at = 0;
+    for (const { advantages: own } of assignment.credits) {
+      advantages.set(own, at);
+      at += own.length;
+    }
+    return {
+      result: { metrics, valuations: told(segmented, assignment, ask.tell) },
+      tensors: { advantages: tensor(advantages) },
+      afterwards: () => {
+        if (learns) this.#learn(assignment.outcomes, ask);
+      },
+    };
+  }
+
+  async #value(segmented: Segmented, ask: Ask): Promise<Map<string, Valuation>> {
+    const states = [...new Map(segmented.flatMap((s) => s.states).map((s) => [s.id, s])).values()];
+    const values = await valuesOf(this.#critic, states, {
+      purpose: ask.purpose,
+      iteration: ask.iteration,
+      greedy: ask.purpose === 'evaluation',
+      rewards: segmented.map(({ trajectory: { group, reward } }) => ({ group, reward })),
+    });
+    return new Map(states.map((state, i) => [state.id, values[i]!]));
+  }
+
+  /** Begins the critic's update. What goes wrong in it is told by `fence`. */
+  #learn(outcomes: readonly Outcome[], { purpose, iteration, iterations }: Ask): void {
+    const { critic: learning } = this.#config.joint;
+    if (!this.#critic.learn || (purpose === 'joint' && learning === 'frozen')) return;
+    const options = purpose === 'joint' ? this.#config.joint : this.#config.critic_rl;
+    const total = iterations ?? Number.POSITIVE_INFINITY;
+    const rate = learningRate({ ...options, peak: options.learning_rate }, iteration, total);
+    const began = performance.now();
+    const update = { learningRate: rate, maxGradNorm: options.max_grad_norm };
+    this.#update = this.#critic.learn(outcomes, update).then((metrics: UpdateMetrics) => {
+      this.#idleSince = performance.now();
+      return { ...prefixed('critic', metrics), 'critic/seconds_updating': seconds(began) };
+    });
+    this.#update.catch(() => {}); // told by `fence`
+  }
+
+  /** Waits for the critic's update. @returns its metrics; none if there was no update */
+  async fence(): Promise<Metrics> {
+    const update = this.#update;
+    this.#update = null;
+    return (await update) ?? {};
+  }
+
+  /** Values of partial responses by themselves. */
+  async value({ prompts, responses }: HostArguments<'value'>) {
+    await this.fence();
+    if (prompts.length !== responses.length)
+      throw new RangeError(`there are ${prompts.length} prompts, but ${responses.length} responses`);
+    const actor = { ...this.#actor, successRate: this.#successRate };
+    const states = responses.map((response, i) => ({
+      id: `${i}`,
+      problem: { id: `p${i}`, prompt: prompts[i]!, columns: {} },
+      ...{ response, index: response === '' ? 0 : 1, group: i, trajectory: null, actor },
+    }));
+    const valuations = await valuesOf(this.#critic, states, {
+      ...{ purpose: 'value', iteration: 0, greedy: true },
+    });
+    return {
+      result: {
+        rationales: valuations.map(({ rationale }) => rationale),
+        parsed: valuations.map(({ parsed }) => parsed),
+      },
+      tensors: { values: tensor(Float64Array.from(valuations, ({ value }) => value)) },
+    };
+  }
+
+  /** Stage 1: imitation of the traces in a file. */
+  async imitate(
+    { traces }: HostArguments<'imitate'>,
+    progress: (step: number, steps: number, metrics: Metrics) => void,
+  ): Promise<HostResult<'imitate'>> {
+    await this.fence();
+    const critic = this.#critic;
+    if (!critic.imitate) throw new Error(`critic "${critic.name}" can't imitate an oracle`);
+    const o = { ...this.#config.critic_sft, traces };
+    const format = this.#task?.criticFormat ?? paperFormat;
+    const { train, heldOut } = traceSources({ seed: this.#config.seed, critic_sft: o }, this.#task, format);
+    let coolFrom = o.steps;
+    let metrics: Metrics = {};
+    let step = 0;
+    for (; step < coolFrom + o.cooldown; step++) {
+      const update = { learningRate: plateauRate(o, step, coolFrom), maxGradNorm: o.max_grad_norm };
+      metrics = prefixed('critic', await critic.imitate(train.take(o.batch), update));
+      if (critic.rationaleLoss && heldOut.length > 0 && (step + 1) % o.evaluate_every === 0) {
+        const loss = await critic.rationaleLoss(heldOut);
+        metrics['critic/rationale_loss'] = loss;
+        const learned = o.stop_at_rationale_loss !== null && loss <= o.stop_at_rationale_loss;
+        if (step < coolFrom && learned) coolFrom = step + 1;
+      }
+      progress(step + 1, coolFrom + o.cooldown, metrics);
+    }
+    const { kept, dropped } = train;
+    return { steps: step, metrics: { ...metrics, ...prefixed('traces', { kept, ...dropped }) } };
+  }
+
+  async save({ folder, optimizer }: HostArguments<'save'>): Promise<void> {
+    const done = await this.fence();
+    const state = {
+      stage: 'joint' as const,
+      iteration: 0,
+      complete: false,
+      success_rate: this.#successRate,
+      progress: {},
+      written: { metrics: 0, trajectories: 0 },
+      seconds: 0,
+    };
+    await writeCheckpoint(join(folder, '..'), folder.split(/[\\/]/).at(-1)!, state, {
+      actor: null,
+      critic: this.#critic.save ? (to) => this.#critic.save!(to, optimizer) : null,
+      'best-critic': null,
+    });
+    // Its metrics belong to the next answer.
+    if (Object.keys(done).length > 0) this.#update = Promise.resolve(done);
+  }
+
+  async restore({ folder }: HostArguments<'restore'>): Promise<HostResult<'restore'>> {
+    await this.fence();
+    const checkpoint = await readCheckpoint(folder);
+    if (checkpoint.critic) {
+      if (this.#critic.restore) await this.#critic.restore(checkpoint.critic);
+      else await this.#critic.load?.(checkpoint.critic);
+    }
+    this.#successRate = checkpoint.success_rate;
+    return { success_rate: checkpoint.success_rate };
+  }
+
+  /** Lets an update finish, then ends the workers. */
+  async close(): Promise<void> {
+    await this.fence().catch((error: Error) =>
+      this.#tell(`the critic's last update failed: ${error.message}`),
+    );
+    await this.#critic.close?.();
+    await this.#workers.close(0);
+  }
+}
