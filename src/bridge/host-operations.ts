@@ -98,14 +98,19 @@ const imitate = {
 
 /** Writes the critic (with `optimizer` all that exact continuation needs) and the controller's state to a folder that is not there yet. */
 const save = {
-  arguments: z.strictObject({ folder: path, optimizer: z.boolean() }),
+  arguments: z.strictObject({
+    folder: path,
+    optimizer: z.boolean(),
+    /** Batches of purpose `joint` that are behind it. */
+    iteration: count,
+  }),
   result: z.strictObject({}),
 };
 
 /** The critic and the controller's state as `save` wrote them with `optimizer`. */
 const restore = {
   arguments: z.strictObject({ folder: path }),
-  result: z.strictObject({ success_rate: z.number().nullable() }),
+  result: z.strictObject({ iteration: count, success_rate: z.number().nullable() }),
 };
 
 export const hostOperations = {

@@ -36,12 +36,12 @@ type Tree = Record<string, unknown>;
 const isTree = (value: unknown): value is Tree =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** `over` goes before `under`, key by key. */
+/** `over` goes before `under`, key by key; a segmentation of another kind takes the place of the whole. */
 function merged(under: Tree, over: Tree): Tree {
   const both = { ...under };
   for (const [key, value] of Object.entries(over)) {
     const before = both[key];
-    both[key] = isTree(before) && isTree(value) ? merged(before, value) : value;
+    both[key] = isTree(before) && isTree(value) && !('by' in value) ? merged(before, value) : value;
   }
   return both;
 }

@@ -242,11 +242,11 @@ export class HostSession {
     return { steps: step, metrics: { ...metrics, ...prefixed('traces', { kept, ...dropped }) } };
   }
 
-  async save({ folder, optimizer }: HostArguments<'save'>): Promise<void> {
+  async save({ folder, optimizer, iteration }: HostArguments<'save'>): Promise<void> {
     const done = await this.fence();
     const state = {
       stage: 'joint' as const,
-      iteration: 0,
+      iteration,
       complete: false,
       success_rate: this.#successRate,
       progress: {},
@@ -270,7 +270,7 @@ export class HostSession {
       else await this.#critic.load?.(checkpoint.critic);
     }
     this.#successRate = checkpoint.success_rate;
-    return { success_rate: checkpoint.success_rate };
+    return { iteration: checkpoint.iteration, success_rate: checkpoint.success_rate };
   }
 
   /** Lets an update finish, then ends the workers. */

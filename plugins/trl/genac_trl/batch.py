@@ -1,0 +1,99 @@
+"""A batch of completions on its way to the controller and back: rows gathered from all processes, tensors on the wire, advantages scattered again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .controller import Tensors
+
+
+@dataclass
+class Row:
+    """One completion, as the controller needs it. Small: it travels between processes."""
+
+    prompt: Any
+    ids: np.ndarray
+    """int32 [T]: the tokens that TRL made."""
+    text: str
+    ends: np.ndarray
+    """int32 [T]: UTF-16 units of the text that are complete after each token."""
+    mask: np.ndarray | None
+    """uint8 [T]: 0 where the actor did not write the token; None: it wrote all."""
+    logprobs: np.ndarray | None
+    """float32 [T], where TRL has them."""
+    finished: bool
+
+
+def plain_prompt(prompt: Any) -> str | list[dict[str, str]]:
+    """A prompt in the critic's eyes: text, or messages of role and text. Raises `ValueError` for images."""
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": str(message["role"]), "content": _content(message)} for message in prompt]
+
+
+def _content(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        kinds = {part.get("type") for part in content}
+        if kinds - {"text"}:
+            raise ValueError(f"GenAC's critic reads text, and a prompt has content of type {', '.join(sorted(kinds - {'text'}))}")
+        content = "".join(part["text"] for part in content)
+    calls = message.get("tool_calls")
+    return (content or "") + ("" if not calls else json.dumps(calls, ensure_ascii=False))
+
+
+def to_wire(rows: list[Row], rewards: np.ndarray, group_size: int) -> tuple[dict[str, Any], Tensors, np.ndarray]:
+    """Arguments and tensors of `assign_credit`, and which rows went along: those whose reward is a number.
+
+    `rewards`: float64 [N] in [0, 1], NaN where no reward function applied. Row i belongs to group i // group_size.
+    """
+    sent = np.flatnonzero(~np.isnan(rewards))
+    chosen = [rows[i] for i in sent]
+    groups, problems = np.unique(sent // group_size, return_inverse=True)
+    lengths = [len(row.ids) for row in chosen]
+
+    def flat(parts: list[np.ndarray], dtype: Any) -> np.ndarray:
+        return np.concatenate([*parts, np.zeros(0, dtype)]).astype(dtype, copy=False)
+
+    tensors: Tensors = {
+        "completion_ids": flat([row.ids for row in chosen], np.int32),
+        "cu_seqlens": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32),
+        "text_ends": flat([row.ends for row in chosen], np.int32),
+        "problems": problems.astype(np.int32),
+        "rewards": rewards[sent],
+    }
+    if any(row.mask is not None for row in chosen):
+        masks = [np.ones(len(row.ids), np.uint8) if row.mask is None else row.mask for row in chosen]
+        tensors["actor_mask"] = flat(masks, np.uint8)
+    if chosen and all(row.logprobs is not None for row in chosen):
+        tensors["logprobs"] = flat([row.logprobs for row in chosen if row.logprobs is not None], np.float32)
+    arguments = {
+        "prompts": [rows[int(group) * group_size].prompt for group in groups],
+        "texts": [row.text for row in chosen],
+        "finished": [row.finished for row in chosen],
+    }
+    return arguments, tensors, sent
+
+
+def from_wire(advantages: np.ndarray, rows: list[Row], sent: np.ndarray) -> list[np.ndarray]:
+    """Advantages of each row, float32 [T]; zeros for those that did not go along."""
+    each = [np.zeros(len(row.ids), np.float32) for row in rows]
+    at = 0
+    for i in sent:
+        length = len(rows[i].ids)
+        each[i] = np.asarray(advantages[at : at + length], np.float32)
+        at += length
+    return each
+
+
+def padded(advantages: list[np.ndarray], like: torch.Tensor) -> torch.Tensor:
+    """float32 [B, T] in the shape of the completions `like`, zeros at the padding on the right."""
+    result = torch.zeros(like.shape, dtype=torch.float32)
+    for row, own in zip(result, advantages, strict=True):
+        row[: len(own)] = torch.from_numpy(own.copy())
+    return result.to(like.device)

@@ -1,0 +1,156 @@
+"""`GenACConfig`: `GRPOConfig` and the critic's fields."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from trl import GRPOConfig
+
+
+@dataclass
+class GenACConfig(GRPOConfig):
+    """Configuration of [`GenACTrainer`]: all of [`~trl.GRPOConfig`], and the fields below.
+
+    What is not among them (LoRA of the critic, its optimizer, learning-rate schedules, gates, stage 1, ...) is in the YAML file that `controller_config` names, as
+    `docs/trl.md` shows. A field given here goes before the file; `None` leaves it to the file.
+    """
+
+    # What `GRPOConfig` lists are fields that a command line gives as JSON.
+    _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "segmentation"]
+
+    critic: str = field(
+        default="generative",
+        metadata={
+            "help": "What values the states: 'generative' (a language model that reasons in words and ends with a score 0..10), 'group-mean' (exactly GRPO: TRL's own "
+            "advantages, no controller is started), or a path to a critic of your own (a JavaScript or TypeScript file that begins with './' or '/')."
+        },
+    )
+    critic_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "Model of the generative critic: a run or checkpoint of `genac train`, a checkpoint of this trainer (its `genac` folder), a folder in Hugging Face format, "
+            "or a name on the Hub. None: the actor's own checkpoint."
+        },
+    )
+    critic_device: str | None = field(
+        default=None,
+        metadata={
+            "help": "GPUs that the critic's process sees (its CUDA_VISIBLE_DEVICES), such as '1' or '0,1'. None: all that this process sees."
+        },
+    )
+    critic_dtype: str | None = field(
+        default=None,
+        metadata={
+            "help": "'auto' (bfloat16 where the device has it natively, else float32), 'float32' or 'bfloat16'. Default: 'auto'."
+        },
+    )
+    critic_completions_per_state: int | None = field(
+        default=None, metadata={"help": "Completions of the critic for each state, whose scores are averaged. Default: 1."}
+    )
+    critic_max_new_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens that the critic may write for one state. Default: 1024."}
+    )
+    critic_temperature: float | None = field(
+        default=None, metadata={"help": "Temperature of the critic's completions. Default: 1."}
+    )
+    critic_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the critic's updates (REINFORCE on 1 - (r - v)^2). Default: 1e-6."}
+    )
+    critic_update: bool = field(
+        default=True, metadata={"help": "Does the critic learn from the rewards while the actor is trained? False: it stays as it is."}
+    )
+    critic_seed: int | None = field(default=None, metadata={"help": "Seed of the critic's draws. None: `seed`."})
+    critic_on_failure: str = field(
+        default="error",
+        metadata={
+            "help": "When the controller or the critic's worker dies: 'error' ends the step with what it said, 'group-mean' goes on with GRPO's own advantages, says so in the "
+            "log once and in `critic/failed` at every step."
+        },
+    )
+    icc: bool | None = field(
+        default=None,
+        metadata={"help": "In-Context Conditioning: tell the critic the actor's name, size and recent success. Default: true."},
+    )
+    actor_name: str | None = field(
+        default=None, metadata={"help": "What In-Context Conditioning calls the actor. None: the model's name."}
+    )
+    segmentation: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Where responses are cut into units of credit: 'sentence', 'line', 'tokens', 'low-probability', or with options "
+            '\'{"by": "tokens", "tokens": 64, "at_most": 16}\'. Default: \'sentence\', or as the run says that trained the critic.'
+        },
+    )
+    gamma: float | None = field(
+        default=None, metadata={"help": "Discount from one segment to the next, in [0, 1]. Default: 1."}
+    )
+    lam: float | None = field(
+        default=None, metadata={"help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. Default: 1."}
+    )
+    reward_range: list[float] = field(
+        default_factory=lambda: [0.0, 1.0],
+        metadata={
+            "help": "Least and largest combined reward (the weighted sum of all reward functions), mapped to [0, 1] for the critic. A combination outside it is an error."
+        },
+    )
+    controller_config: str | None = field(
+        default=None, metadata={"help": "YAML file of the controller's config, for all that has no field here."}
+    )
+    controller_endpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where a controller that was started by hand (`genac serve --listen tcp://127.0.0.1:5555`) listens. None: one is started with the trainer and ends with it."
+        },
+    )
+    controller_timeout: float | None = field(
+        default=None, metadata={"help": "Seconds after which an unanswered request to the controller is an error. None: never while it is alive."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_on_failure not in ("error", "group-mean"):
+            raise ValueError(f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or 'group-mean'")
+        if len(self.reward_range) != 2 or not self.reward_range[0] < self.reward_range[1]:
+            raise ValueError(f"reward_range is {self.reward_range}; it must be two numbers, the least and the largest reward")
+        if isinstance(self.segmentation, str):
+            self.segmentation = {"by": self.segmentation}
+
+
+def critic_option(args: GRPOConfig, name: str) -> Any:
+    """A critic's field of any GRPOConfig; a plain one has the defaults."""
+    if hasattr(args, name):
+        return getattr(args, name)
+    own = next(f for f in fields(GenACConfig) if f.name == name)
+    return own.default if own.default is not MISSING else own.default_factory()  # type: ignore[misc]  # it has one
+
+
+def controller_options(args: GRPOConfig, critic_model: str | None) -> dict[str, Any]:
+    """The fields that were given, in the shape of the controller's config."""
+
+    def given(**names: str) -> dict[str, Any]:
+        values = {key: critic_option(args, name) for key, name in names.items()}
+        return {key: value for key, value in values.items() if value is not None}
+
+    critic: dict[str, Any] = {"use": critic_option(args, "critic")}
+    if critic_model is not None:
+        critic["model"] = critic_model
+    if critic["use"] == "generative":
+        critic |= given(
+            dtype="critic_dtype",
+            completions_per_state="critic_completions_per_state",
+            max_new_tokens="critic_max_new_tokens",
+            temperature="critic_temperature",
+            icc="icc",
+        )
+    seed = critic_option(args, "critic_seed")
+    device = critic_option(args, "critic_device")
+    rate = given(learning_rate="critic_learning_rate")
+    return {
+        "seed": args.seed if seed is None else seed,
+        "critic": critic,
+        "credit": given(gamma="gamma", segmentation="segmentation") | given(**{"lambda": "lam"}),
+        "joint": rate | ({} if critic_option(args, "critic_update") else {"critic": "frozen"}),
+        "critic_rl": rate,
+        **({} if device is None else {"workers": {"critic": {"devices": device}}}),
+    }

@@ -1,0 +1,236 @@
+"""The trainer's end of the wire: starts the controller, asks it, and ends it on every way out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+from genac_bridge.frames import Decoder, FrameError, encode
+from genac_bridge.messages import (
+    PROTOCOL_VERSION,
+    Ask,
+    Bye,
+    Error,
+    Hello,
+    Partial,
+    Reject,
+    Result,
+    ToHost,
+    Welcome,
+    schema_hash,
+)
+from genac_bridge.node import controller_command
+
+Tensors = dict[str, "np.ndarray[Any, Any]"]
+
+#: A controller that says nothing for so many seconds is gone; it says something every second.
+SILENCE = 60.0
+#: Until the controller listens, in seconds.
+START = 120.0
+#: Its last update may be waited for so long at the end, in seconds.
+END = 60.0
+
+
+class ControllerError(RuntimeError):
+    """What the controller says is wrong, or how it ended, with the end of its log."""
+
+
+class Controller:
+    """A controller of this process: a child, or with `endpoint` one that was started by hand (`genac serve --listen tcp://...`).
+
+    Not for several threads at once. `logs`: folder of `controller.log` and of the workers' logs.
+    Raises `ControllerError` where it can't be started or refuses.
+    """
+
+    def __init__(self, logs: str | os.PathLike[str], endpoint: str | None = None, timeout: float | None = None) -> None:
+        self.logs = Path(logs).resolve()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._log = self.logs / "controller.log"
+        self._timeout = timeout
+        self._process: subprocess.Popen[str] | None = None
+        self._last_id = 0
+        self._identity = f"host-{uuid.uuid4().hex}"
+        if endpoint is None:
+            self._process, endpoint = _start(self._log)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.ROUTING_ID, self._identity.encode())
+        self._socket.setsockopt(zmq.LINGER, 500)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._decoder = Decoder(ToHost)
+        self._closed = False
+        self._owner = os.getpid()
+        # On every way out that Python knows: collection, normal exit, an exception, `sys.exit`. For those that it doesn't (SIGKILL) there is the child's standard input.
+        self._finalizer = weakref.finalize(self, _end, os.getpid(), self._process, self._socket, self._context)
+        self._socket.connect(endpoint)
+        try:
+            self._greet(endpoint)
+        except BaseException:
+            self._finalizer()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """Of the child; None for a controller that was started by hand."""
+        return self._process.pid if self._process else None
+
+    def ask(
+        self,
+        operation: str,
+        arguments: dict[str, Any],
+        tensors: Tensors | None = None,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> tuple[dict[str, Any], Tensors]:
+        """The answer's result and tensors. Raises `ControllerError`."""
+        if self._closed:
+            raise ControllerError("the controller is closed")
+        self._last_id += 1
+        asked = f"h-{self._last_id}"
+        self._send(Ask(asked, operation, arguments, []), tensors)  # type: ignore[arg-type]  # checked by the other side
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            message, received = self._receive(f"{operation} had no answer yet", deadline)
+            match message:
+                case Partial() if message.id == asked and on_progress:
+                    on_progress(message.data)
+                case Result() if message.id == asked:
+                    return message.result, received
+                case Error() if message.id in (asked, None):
+                    raise ControllerError(_told(message))
+
+    def _greet(self, endpoint: str) -> None:
+        self._send(
+            Hello(
+                name="host",
+                start_id=self._identity[:64],
+                protocol_min=PROTOCOL_VERSION,
+                protocol_max=PROTOCOL_VERSION,
+                schema_hash=schema_hash(),
+                pid=os.getpid(),
+                host=socket.gethostname(),
+            )
+        )
+        while True:
+            message, _ = self._receive(f"nobody answered at {endpoint}", time.monotonic() + 30)
+            if isinstance(message, Welcome):
+                self._decoder.max_message_bytes = message.max_message_bytes
+                return
+            if isinstance(message, Reject):
+                raise ControllerError(f"the controller at {endpoint} refused: {message.message}")
+
+    def _send(self, message: Any, tensors: Tensors | None = None) -> None:
+        try:
+            self._socket.send_multipart(encode(message, tensors), copy=False)
+        except FrameError as error:
+            raise ControllerError(str(error)) from error
+
+    def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
+        """The next message. Raises `ControllerError` when the controller ended, fell silent, or the deadline passed."""
+        heard = time.monotonic()
+        while not self._socket.poll(200):
+            now = time.monotonic()
+            if self._process is not None and self._process.poll() is not None:
+                raise ControllerError(self._with_log(f"the controller ended ({_how(self._process.returncode)})"))
+            if now - heard > SILENCE:
+                raise ControllerError(self._with_log(f"no word from the controller for {SILENCE:.0f} s; {waiting}"))
+            if deadline is not None and now > deadline:
+                raise ControllerError(self._with_log(f"{waiting}, and the time for it is over"))
+        if deadline is not None and time.monotonic() > deadline:  # pulses alone
+            raise ControllerError(self._with_log(f"{waiting}, and the time for it is over"))
+        frames = [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
+        return self._decoder.decode(frames)  # type: ignore[no-any-return]
+
+    def _with_log(self, what: str) -> str:
+        last = _tail(self._log) if self._process else ""
+        return f"{what}; the end of {self._log}:\n{last}" if last else what
+
+    def close(self) -> None:
+        """Lets the critic's update finish, ends the controller and its workers. May be called twice."""
+        if self._closed or os.getpid() != self._owner:
+            return
+        self._closed = True
+        with contextlib.suppress(Exception):
+            self._send(Bye("the trainer closes"))
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END)
+        self._finalizer()
+
+
+def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
+    environment = {**os.environ, "GENAC_PYTHON": os.environ.get("GENAC_PYTHON") or sys.executable}
+    # What concerns this process in its group (torchrun, accelerate) must not reach the critic's worker.
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
+        environment.pop(name, None)
+    with log.open("a", encoding="utf-8") as stderr:
+        process = subprocess.Popen(
+            [*controller_command(), "serve", "--child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            start_new_session=True,  # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone
+        )
+    assert process.stdout is not None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    stdout = process.stdout
+    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+    try:
+        said = lines.get(timeout=START)
+        return process, json.loads(said)["endpoint"]
+    except (queue.Empty, ValueError, KeyError) as error:
+        process.kill()
+        process.wait()
+        raise ControllerError(f"the controller did not start; the end of {log}:\n{_tail(log)}") from error
+
+
+def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context: Any) -> None:
+    if os.getpid() != owner:  # A fork of the trainer (a data loader) ends: not the trainer.
+        return
+    with contextlib.suppress(Exception):
+        dealer.close(0)
+        context.term()
+    if process is None:
+        return
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()  # it ends itself and its workers
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its workers end with it
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _told(error: Error) -> str:
+    return error.message if error.traceback is None else f"{error.message}\n{error.traceback}"
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _tail(path: Path, lines: int = 20) -> str:
+    try:
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

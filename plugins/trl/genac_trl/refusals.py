@@ -1,0 +1,35 @@
+"""Options of GRPO that have no meaning with per-token credit: refused in words, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .config import critic_option
+
+
+def refuse_what_has_no_meaning(args: Any) -> None:
+    """Raises `ValueError` for the first of them. With `critic="group-mean"` all of GRPO's options are allowed."""
+    if critic_option(args, "critic") == "group-mean":
+        return
+    for condition, why in (
+        (
+            args.use_liger_kernel,
+            "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each completion, and the critic gives one for each token; set it to False",
+        ),
+        (
+            args.importance_sampling_level == "sequence",
+            "importance_sampling_level='sequence': the gradient then goes through the ratio of the whole sequence, where the advantages of its tokens are averaged away; "
+            "use 'token'",
+        ),
+        (
+            args.loss_type == "luspo",
+            "loss_type='luspo' is made for importance_sampling_level='sequence', where the advantages of a completion's tokens are averaged away; use another loss",
+        ),
+        (
+            args.multi_objective_aggregation != "sum_then_normalize",
+            f"multi_objective_aggregation={args.multi_objective_aggregation!r}: the critic's value is the chance of one combined reward in `reward_range`; "
+            "use 'sum_then_normalize' with `reward_weights`",
+        ),
+    ):
+        if condition:
+            raise ValueError(f"{why}, or critic='group-mean'")

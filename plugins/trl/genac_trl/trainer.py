@@ -1,0 +1,348 @@
+"""`GenACTrainer`: TRL's `GRPOTrainer` with per-token credit from GenAC's critic (arXiv 2604.10701)."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from genac_bridge.tokens import TextDecoder
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+
+from .batch import Row, from_wire, padded, plain_prompt, to_wire
+from .config import GenACConfig, controller_options, critic_option
+from .controller import Controller, ControllerError, Tensors
+from .critic_model import critic_source
+from .refusals import refuse_what_has_no_meaning
+from .rewards import to_unit
+from .trl_internals import check_output, check_version
+
+#: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
+CHECKPOINT_FOLDER = "genac"
+
+
+class GenACTrainer(GRPOTrainer):
+    """Trainer for Generative Actor-Critic (GenAC): GRPO's policy update with an advantage for each token.
+
+    The constructor is [`~trl.GRPOTrainer`]'s, to the keyword; `args` is a [`GenACConfig`], or a [`~trl.GRPOConfig`] (the critic's fields then have their defaults).
+    A critic, a language model in a process of its own, reads the prompt and the response up to each of a few cuts, reasons, and scores the chance of success. Between
+    two cuts, all tokens share one advantage (generalized advantage estimation over segments). The critic learns from the rewards while the policy is updated.
+
+    After use, `close()` ends the controller; so does the end of the process, however it comes.
+
+    Raises:
+        ImportError: this version of TRL was not tested.
+        ValueError: an option that has no meaning with per-token credit.
+        ControllerError: Node or the critic can't be started; a config that is not valid.
+    """
+
+    _tag_names = ["trl", "genac"]
+    _name = "GenAC"
+    _paper = {
+        "title": "Generative Actor-Critic",
+        "id": "2604.10701",
+        "citation": textwrap.dedent("""\
+            @misc{genac2026,
+                title         = {{Generative Actor-Critic}},
+                year          = 2026,
+                eprint        = {2604.10701},
+                archivePrefix = {arXiv},
+            }"""),
+    }
+
+    def __init__(self, model: Any, reward_funcs: Any = None, args: Any = None, *rest: Any, **keywords: Any) -> None:
+        check_version()
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = GenACConfig(f"{name.rstrip('/').split('/')[-1]}-GenAC")
+        refuse_what_has_no_meaning(args)
+        self._controller: Controller | None = None
+        #: What the next batches are for: `joint`, or `critic-rl` while the critic is trained alone.
+        self._purpose = "joint"
+        #: Batches of each purpose so far.
+        self._batches = {"joint": 0, "critic-rl": 0, "evaluation": 0}
+        self._updates_of_critic: int | None = None
+        self._failed = False
+        self._seen: dict[str, Any] = {}
+        self._decoder: TextDecoder | None = None
+        #: The last batch as the critic valued it: for each completion of all processes a list of its segments. Main process only; filled where somebody asked (`tell_valuations`).
+        self.valuations: list[dict[str, Any]] = []
+        #: Should `valuations` be filled?
+        self.tell_valuations = bool(args.log_completions)
+        super().__init__(model, reward_funcs, args, *rest, **keywords)
+        if critic_option(args, "critic") != "group-mean" and self.accelerator.is_main_process:
+            self._start(model)
+        self.accelerator.wait_for_everyone()
+
+    # The controller
+
+    def _start(self, model: Any) -> None:
+        args = self.args
+        logs = Path(args.output_dir, "genac-logs")
+        source = critic_source(self, model)
+        controller = Controller(logs, critic_option(args, "controller_endpoint"), critic_option(args, "controller_timeout"))
+        config_file = critic_option(args, "controller_config")
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        name = critic_option(args, "actor_name") or unwrapped.config._name_or_path.rstrip("/").split("/")[-1] or "actor"
+        try:
+            controller.ask(
+                "open",
+                {
+                    "config_file": None if config_file is None else os.path.abspath(config_file),
+                    "options": controller_options(args, source),
+                    "base": os.getcwd(),
+                    "logs": str(controller.logs),
+                    "actor": {"name": name, "parameters": int(unwrapped.num_parameters())},
+                },
+            )
+        except BaseException:
+            controller.close()
+            raise
+        self._controller = controller
+
+    def _ask(self, operation: str, arguments: dict[str, Any], tensors: Tensors | None = None, **rest: Any) -> Any:
+        assert self._controller is not None
+        return self._controller.ask(operation, arguments, tensors, **rest)
+
+    def close(self) -> None:
+        """Waits for the critic's last update and ends the controller and its workers. May be called twice."""
+        if self._controller is not None:
+            self._controller.close()
+
+    def __enter__(self) -> GenACTrainer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Credit
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
+        """TRL's rewards as they are; what they were given is kept for the critic."""
+        per_function: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._seen = {"prompts": prompts, "ids": completion_ids_list, "rewards": per_function}
+        return per_function
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        seen, self._seen = self._seen, {}
+        if critic_option(self.args, "critic") == "group-mean":
+            return output
+        check_output(output)
+        purpose = self._purpose if self.model.training else "evaluation"
+        iteration = self._batches[purpose]
+        self._batches[purpose] += 1
+        rewards = to_unit(
+            seen["rewards"], self.reward_weights, self.reward_func_names, critic_option(self.args, "reward_range")
+        )
+        rows = gather_object(self._rows(output, seen))
+        payload: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            payload = [self._assign_credit(rows, rewards, purpose, iteration)]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(payload)
+        advantages, metrics, error = payload[0]
+        if error is not None:
+            raise ControllerError(error)
+        mode = "train" if self.model.training else "eval"
+        for name, value in metrics.items():
+            self._metrics[mode][name].append(value)
+        if advantages is not None:
+            own = len(seen["ids"])
+            first = self.accelerator.process_index * own
+            output["advantages"] = padded(advantages[first : first + own], output["completion_ids"])
+        return output
+
+    def _rows(self, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
+        """This process's completions. Their texts and offsets come from the token ids that TRL made; nothing is tokenized again."""
+        if self._decoder is None:
+            vocabulary = max(len(self._tokenizer), self.accelerator.unwrap_model(self.model).config.get_text_config().vocab_size)
+            self._decoder = TextDecoder(self._tokenizer, vocabulary)
+        ids = [np.asarray(own, np.int32) for own in seen["ids"]]
+        texts, ends = self._decoder.decode(ids)
+        masks = output.get("tool_mask")
+        logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
+        stops = set(self.eos_token_ids)
+        return [
+            Row(
+                prompt=plain_prompt(prompt),
+                ids=own,
+                text=text,
+                ends=end,
+                mask=None if masks is None else masks[i, : len(own)].to(torch.uint8).cpu().numpy(),
+                logprobs=None if logprobs is None else logprobs[i, : len(own)].float().cpu().numpy(),
+                finished=len(own) > 0 and int(own[-1]) in stops,
+            )
+            for i, (prompt, own, text, end) in enumerate(zip(seen["prompts"], ids, texts, ends, strict=True))
+        ]
+
+    def _assign_credit(
+        self, rows: list[Row], rewards: np.ndarray, purpose: str, iteration: int
+    ) -> tuple[list[np.ndarray] | None, dict[str, float], str | None]:
+        """Main process: advantages of all rows, metrics; or what went wrong. Without advantages, TRL's own stand."""
+        began = time.perf_counter()
+        if not self._failed:
+            try:
+                group = self.num_generations if purpose != "evaluation" else self.num_generations_eval
+                arguments, tensors, sent = to_wire(rows, rewards, group)
+                scale = {"group": "group-std", "batch": "batch-std", "none": "none"}[str(self.scale_rewards)]
+                result, answer = self._ask(
+                    "assign_credit",
+                    {
+                        **arguments,
+                        "purpose": purpose,
+                        "iteration": iteration,
+                        "iterations": self._iterations(purpose),
+                        "scale": scale,
+                        "tell": len(sent) if self.tell_valuations else 0,
+                    },
+                    tensors,
+                )
+            except ControllerError as error:
+                if critic_option(self.args, "critic_on_failure") == "error":
+                    return None, {}, str(error)
+                self._failed = True
+                print(f"GenAC: the critic failed, and training goes on with GRPO's own advantages: {error}", flush=True)
+        if self._failed:
+            return None, {"critic/failed": 1.0}, None
+        metrics = {name: float(value) for name, value in result["metrics"].items()}
+        metrics["critic/seconds_host_waited"] = time.perf_counter() - began
+        if critic_option(self.args, "critic_on_failure") != "error":
+            metrics["critic/failed"] = 0.0
+        self._keep_valuations(rows, sent, rewards, result["valuations"], purpose)
+        return from_wire(answer["advantages"], rows, sent), metrics, None
+
+    def _iterations(self, purpose: str) -> int | None:
+        """How many batches there will be, for the critic's learning rate."""
+        if purpose == "critic-rl":
+            return self._updates_of_critic
+        steps = self.state.max_steps
+        if purpose != "joint" or steps <= 0:
+            return None
+        per_batch = self.args.steps_per_generation * self.num_iterations
+        return max(1, -(-steps * self.args.gradient_accumulation_steps // per_batch))
+
+    def _keep_valuations(
+        self, rows: list[Row], sent: np.ndarray, rewards: np.ndarray, valuations: list[Any], purpose: str
+    ) -> None:
+        if not self.tell_valuations:
+            return
+        valued: dict[int, Any] = dict(zip(sent.tolist(), valuations, strict=True))
+        self.valuations = [
+            {
+                "purpose": purpose,
+                "step": self.state.global_step,
+                "prompt": row.prompt,
+                "response": row.text,
+                "reward": None if np.isnan(rewards[i]) else float(rewards[i]),
+                "segments": valued.get(i, []),
+            }
+            for i, row in enumerate(rows)
+        ]
+        extra = self._logs["extra"]
+        for one in self.valuations:
+            first, last = (one["segments"][0], one["segments"][-1]) if one["segments"] else ({}, {})
+            extra["value_start"].append(first.get("value"))
+            extra["value_end"].append(last.get("value"))
+            extra["critic"].append(last.get("rationale"))
+
+    # The critic alone
+
+    def train_critic(self, traces: str | None = None, updates: int = 0) -> dict[str, float]:
+        """GenAC's first two stages, with the actor as it is. `traces`: JSONL file of an oracle's judgements, which the critic imitates (`critic_sft` of
+        `controller_config`). `updates`: then so many batches of the actor's responses to the training set, from whose rewards the critic learns.
+        Returns the last metrics. Raises `ControllerError`.
+        """
+        if critic_option(self.args, "critic") == "group-mean":
+            raise ValueError("critic='group-mean' has nothing to train")
+        last: dict[str, float] = {}
+        if traces is not None:
+            last = self._imitate(os.path.abspath(traces))
+        self._updates_of_critic = updates or None
+        self._purpose = "critic-rl"
+        try:
+            self.model.train()
+            batches: Any = iter(self.get_train_dataloader()) if updates else None
+            for step in range(updates):
+                batch = next(batches, None)
+                if batch is None:
+                    batches = iter(self.get_train_dataloader())
+                    batch = next(batches)
+                self._generate_and_score_completions(batch)
+                own = {name: values[-1] for name, values in self._metrics["train"].items() if name.startswith(("critic/", "value/"))}
+                last = {**last, **own}
+                self.log({"critic/step": float(step + 1)})
+            last |= self._fence()
+        finally:
+            self._purpose = "joint"
+        return last
+
+    def _imitate(self, traces: str) -> dict[str, float]:
+        payload: list[Any] = [None]
+        if self.accelerator.is_main_process:
+
+            def progress(data: dict[str, Any]) -> None:
+                if data["step"] % max(1, self.args.logging_steps) == 0:
+                    self.log({**data["metrics"], "critic/step": float(data["step"])})
+
+            try:
+                payload = [(self._ask("imitate", {"traces": traces}, on_progress=progress)[0]["metrics"], None)]
+            except ControllerError as error:
+                payload = [({}, str(error))]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(payload)
+        metrics, error = payload[0]
+        if error is not None:
+            raise ControllerError(error)
+        return dict(metrics)
+
+    def _fence(self) -> dict[str, float]:
+        """Waits for the critic's update. Main process: its metrics."""
+        if self._controller is None or self._failed:
+            return {}
+        metrics: dict[str, float] = self._ask("fence", {})[0]["metrics"]
+        return metrics
+
+    # Checkpoints
+
+    def save_critic(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
+        """Writes the critic to `folder/critic` (it loads with `from_pretrained`) and the controller's state beside it; `folder` is made, or replaced."""
+        if self.accelerator.is_main_process and self._controller is not None and not self._failed:
+            path = os.path.abspath(folder)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._ask("save", {"folder": path, "optimizer": optimizer, "iteration": self._batches["joint"]})
+        self.accelerator.wait_for_everyone()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Before TRL's own files: where its last one is, this one is whole.
+        folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        self.save_critic(folder / CHECKPOINT_FOLDER, optimizer=not self.args.save_only_model)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or critic_option(self.args, "critic") == "group-mean":
+            return
+        folder = os.path.abspath(os.path.join(checkpoint, CHECKPOINT_FOLDER))
+        if not os.path.isdir(folder):
+            raise ControllerError(
+                f"the checkpoint {checkpoint} has no folder {CHECKPOINT_FOLDER}: it was not written by GenACTrainer with a critic, or was cut off; resume from another one"
+            )
+        payload: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            try:
+                payload = [(self._ask("restore", {"folder": folder})[0]["iteration"], None)]
+            except ControllerError as error:
+                payload = [(0, str(error))]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(payload)
+        iteration, error = payload[0]
+        if error is not None:
+            raise ControllerError(error)
+        self._batches["joint"] = iteration

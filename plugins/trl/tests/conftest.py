@@ -1,0 +1,142 @@
+"""A small model and data made on the spot: no hub is reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from genac_trl import GenACConfig, GenACTrainer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+torch.set_num_threads(1)
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+#: A critic whose value is the share of small letters in the response so far: known to the tests, different in every state, and it learns nothing.
+OWN_CRITIC = """
+import { z } from 'zod';
+const share = (text) => (text === '' ? 0.5 : [...text].filter((c) => c >= 'a' && c <= 'z').length / [...text].length);
+export default {
+  name: 'letters',
+  options: z.strictObject({}),
+  create: () => ({
+    name: 'letters',
+    needs: 'states',
+    sharesFirstState: true,
+    value: async (states) =>
+      states.map((s) => ({ value: share(s.response), rationale: `read ${s.response.length}`, parsed: 'ok', completions: [] })),
+  }),
+};
+"""
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level, with a few merges and a chat template."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<pad>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(["the answer is the number that comes next. What comes next?", "one two three"], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", chat_template=CHAT_TEMPLATE
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random Llama of some thousands of parameters, in Hugging Face format."""
+    folder = tmp_path_factory.mktemp("tiny")
+    words = tokenizer()
+    words.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        bos_token_id=None,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def own_critic(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a critic in JavaScript; beside the checkout's packages, which it imports."""
+    root = Path(__file__).parents[3]
+    folder = root / "node_modules" / ".cache" / "genac-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"own-critic-{os.getpid()}.mjs"
+    path.write_text(OWN_CRITIC)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def no_gate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A controller's config without the gate: the critic's values are used however little they explain."""
+    path = tmp_path_factory.mktemp("config") / "controller.yaml"
+    path.write_text("gates: {explained_variance: false}\n")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def data() -> Dataset:
+    return Dataset.from_dict({"prompt": [f"What comes after {n}?" for n in range(12)], "answer": [str(n + 1) for n in range(12)]})
+
+
+def letters(completions: list[Any], **_: Any) -> list[float]:
+    """Reward: the share of small letters, in [0, 1]."""
+    texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
+    return [sum(c.islower() for c in text) / max(1, len(text)) for text in texts]
+
+
+Make = Callable[..., GenACTrainer]
+
+
+@pytest.fixture
+def make(tiny: str, data: Dataset, tmp_path: Path) -> Iterator[Make]:
+    """Makes a trainer of the tiny model, and closes it at the end. Keywords: the config's, or with `trainer=dict(...)` the trainer's."""
+    made: list[GenACTrainer] = []
+
+    def build(trainer: dict[str, Any] | None = None, cls: Any = GenACTrainer, config: Any = GenACConfig, **options: Any) -> GenACTrainer:
+        settings: dict[str, Any] = {
+            "output_dir": str(tmp_path / "out"),
+            "per_device_train_batch_size": 4,
+            "num_generations": 4,
+            "max_completion_length": 12,
+            "max_steps": 2,
+            "learning_rate": 0.01,
+            "logging_steps": 1,
+            "report_to": "none",
+            "save_strategy": "no",
+            "use_cpu": True,
+            "disable_tqdm": True,
+        }
+        args = config(**{**settings, **options})
+        given = {"model": tiny, "reward_funcs": letters, "train_dataset": data, **(trainer or {})}
+        one = cls(args=args, **given)
+        made.append(one)
+        return one
+
+    yield build
+    for one in made:
+        if isinstance(one, GenACTrainer):
+            one.close()

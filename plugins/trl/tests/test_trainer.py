@@ -1,0 +1,57 @@
+"""The trainer itself: it trains, and its advantages are the controller's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Make
+from genac_trl import ControllerError, GenACTrainer
+
+
+def logged(trainer: Any, name: str) -> list[float]:
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def test_trains_with_a_generative_critic(make: Make) -> None:
+    trainer = make(critic_max_new_tokens=8)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    assert any(not torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    # A random model never writes a score: what stands in says so.
+    assert logged(trainer, "critic/malformed_states")[0] > 0
+    assert logged(trainer, "critic/parse_rate") == [0.0]  # of the first update, told with the second batch
+
+
+def test_advantages_are_those_of_the_values(make: Make, own_critic: str, no_gate: str) -> None:
+    """gamma = lambda = 1: each token's advantage is r - V of its segment, and V is known."""
+    trainer = make(
+        critic=own_critic,
+        controller_config=no_gate,
+        segmentation={"by": "tokens", "tokens": 4},
+        scale_rewards="none",
+        log_completions=True,
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    output = trainer._generate_and_score_completions(batch)
+    assert output["advantages"].shape == output["completion_ids"].shape
+    assert len(trainer.valuations) == 4
+    for row, one in enumerate(trainer.valuations):
+        at = 0
+        for segment in one["segments"]:
+            text = one["response"].encode("utf-16-le")[: 2 * segment["from"]].decode("utf-16-le")
+            value = 0.5 if text == "" else sum("a" <= c <= "z" for c in text) / len(text)
+            assert segment["value"] == pytest.approx(value)
+            own = output["advantages"][row, at : at + segment["tokens"]]
+            np.testing.assert_allclose(own.numpy(), one["reward"] - value, atol=1e-6)
+            at += segment["tokens"]
+        assert at == int((output["completion_ids"][row] != trainer._tokenizer.pad_token_id).sum())
+        assert output["advantages"][row, at:].eq(0).all()
+
+
+def test_a_wrong_critic_path_is_told_at_construction(make: Make) -> None:
+    with pytest.raises(ControllerError, match="there is no folder /nowhere/critic"):
+        make(critic_model="/nowhere/critic")
