@@ -48,7 +48,7 @@ def test_advantages_are_those_of_the_values(make: Make, own_critic: str, no_gate
             own = output["advantages"][row, at : at + segment["tokens"]]
             np.testing.assert_allclose(own.numpy(), one["reward"] - value, atol=1e-6)
             at += segment["tokens"]
-        assert at == int((output["completion_ids"][row] != trainer._tokenizer.pad_token_id).sum())
+        assert at == int(output["completion_mask"][row].sum())
         assert output["advantages"][row, at:].eq(0).all()
 
 
