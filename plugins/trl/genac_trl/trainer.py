@@ -56,7 +56,23 @@ class GenACTrainer(GRPOTrainer):
             }"""),
     }
 
-    def __init__(self, model: Any, reward_funcs: Any = None, args: Any = None, *rest: Any, **keywords: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        reward_processing_classes: Any = None,
+        callbacks: Any = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        quantization_config: Any = None,
+        peft_config: Any = None,
+        tools: Any = None,
+        rollout_func: Any = None,
+        environment_factory: Any = None,
+    ) -> None:
         check_version()
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
@@ -75,7 +91,22 @@ class GenACTrainer(GRPOTrainer):
         self.valuations: list[dict[str, Any]] = []
         #: Should `valuations` be filled?
         self.tell_valuations = bool(args.log_completions)
-        super().__init__(model, reward_funcs, args, *rest, **keywords)
+        super().__init__(
+            model=model,
+            reward_funcs=reward_funcs,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            reward_processing_classes=reward_processing_classes,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            quantization_config=quantization_config,
+            peft_config=peft_config,
+            tools=tools,
+            rollout_func=rollout_func,
+            environment_factory=environment_factory,
+        )
         if critic_option(args, "critic") != "group-mean" and self.accelerator.is_main_process:
             self._start(model)
         self.accelerator.wait_for_everyone()
