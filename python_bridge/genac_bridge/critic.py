@@ -1,7 +1,7 @@
 """A trained critic from Python, in two lines: `Critic(folder).value(prompt, response)`.
 
-What the critic is asked is written in one place, the controller's TypeScript. So this starts `genac value` (Node, and the checkout that this package lies
-in) and exchanges JSON lines with it; the model itself runs in a worker of this Python. Nothing heavy is imported here.
+What the critic is asked is written in one place, the controller's TypeScript. So this starts `genac value` (Node, and the controller of the
+checkout or of the wheel that this package lies in) and exchanges JSON lines with it; the model itself runs in a worker of this Python. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeAlias
+
+from .node import NodeError, controller_command, environment
 
 #: A text, or a chat: `[{"role": "user", "content": "..."}]`.
 Prompt: TypeAlias = "str | list[dict[str, str]]"
@@ -27,15 +26,11 @@ class CriticError(Exception):
 
 
 def command() -> list[str]:
-    """How `genac` is started: the checkout that `GENAC_HOME` names, else the one that this file lies in."""
-    home = Path(os.environ.get("GENAC_HOME") or Path(__file__).resolve().parents[2])
-    script = home / "src" / "cli" / "genac.mjs"
-    if not script.is_file():
-        raise CriticError(f"there is no {script}: set GENAC_HOME to GenAC's checkout")
-    node = shutil.which("node")
-    if node is None:
-        raise CriticError("Node is not on the PATH; GenAC's controller needs Node 20.19 or newer")
-    return [node, str(script)]
+    """How `genac` is started: see `controller_command`. Raises `CriticError`."""
+    try:
+        return controller_command()
+    except NodeError as error:
+        raise CriticError(str(error)) from None
 
 
 class Critic:
@@ -51,7 +46,6 @@ class Critic:
         for name, value in options.items():
             if value is not False:
                 arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-        environment = {**os.environ, "GENAC_PYTHON": os.environ.get("GENAC_PYTHON") or sys.executable}
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             arguments,
@@ -60,7 +54,7 @@ class Critic:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env=environment,
+            env=environment(),
         )
         self._said: list[str] = []
         self._reader = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)

@@ -1,9 +1,15 @@
 #!/usr/bin/env node
-// The command `genac`: TypeScript is run as it is, through tsx.
-const tsx = await import('tsx/esm/api').catch(() => null);
-if (tsx === null) {
-  console.error('genac: its npm packages are not installed: run `npm run setup` in the checkout first.');
-  process.exit(1);
+// The command `genac`: the compiled main.js where it lies beside this file, as in a wheel; else TypeScript as it is, through tsx.
+import { existsSync } from 'node:fs';
+
+const compiled = new URL('./main.js', import.meta.url);
+if (existsSync(compiled)) await import(compiled.href);
+else {
+  const tsx = await import('tsx/esm/api').catch(() => null);
+  if (tsx === null) {
+    console.error('genac: its npm packages are not installed: run `npm run setup` in the checkout first.');
+    process.exit(1);
+  }
+  tsx.register();
+  await import('./main.ts');
 }
-tsx.register();
-await import('./main.ts');
