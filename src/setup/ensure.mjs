@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const venv = join(root, '.venv');
-const venvPython =
+export const venvPython =
   process.platform === 'win32' ? join(venv, 'Scripts', 'python.exe') : join(venv, 'bin', 'python');
 
 /** One clear sentence instead of a stack. */
@@ -120,7 +120,12 @@ async function ensureNodePackages() {
 }
 
 async function ensurePython() {
-  const print = fingerprint('python_bridge/constraints.txt', 'python_bridge/pyproject.toml');
+  const files = [
+    'python_bridge/constraints.txt',
+    'python_bridge/pyproject.toml',
+    'plugins/trl/pyproject.toml',
+  ];
+  const print = fingerprint(...files);
   if (isCurrent(venv, print)) return;
   rmSync(stampOf(venv), { force: true });
   if (!runs(venvPython, ['-m', 'pip', '--version'])) {
@@ -131,8 +136,9 @@ async function ensurePython() {
   // PyTorch first and exactly: a range, or a dependency's range, may pull a build with gigabytes of GPU libraries.
   const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(/^torch==\S+/m)[0];
   await step(`PyTorch (${torch}), the largest part`, venvPython, [...pip, torch]);
-  const worker = [...pip, '-c', 'python_bridge/constraints.txt', '-e', 'python_bridge[test]'];
-  await step('the worker and its packages', venvPython, worker);
+  const packages = ['-e', 'python_bridge[test]', '-e', 'plugins/trl[test]'];
+  const install = [...pip, '-c', 'python_bridge/constraints.txt', ...packages];
+  await step('the worker, genac_trl and their packages', venvPython, install);
   writeFileSync(stampOf(venv), print);
 }
 
