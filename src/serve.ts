@@ -30,6 +30,7 @@ export async function serve({ listen, config, ready, log, signal }: ServeOptions
       const logs = makeFolder(ask.arguments.logs);
       const given = { ...ask.arguments, logs, config_file: ask.arguments.config_file ?? config ?? null };
       session = await HostSession.open(given, log);
+      log(`the critic "${session.description.critic}" is loaded`);
       return { result: session.description };
     }
     if (!session) throw new BridgeError('bad_state', `${ask.operation}: open comes first`);
@@ -41,6 +42,7 @@ export async function serve({ listen, config, ready, log, signal }: ServeOptions
     if (signal.aborted) end();
     signal.addEventListener('abort', end, { once: true });
   });
+  log(`the controller (pid ${process.pid}) listens at ${transport.endpoints.join(', ')}`);
   ready(transport.endpoints);
   try {
     return await Promise.race([link.gone, aborted]);

@@ -33,7 +33,7 @@ from genac_bridge.messages import (
     Welcome,
     schema_hash,
 )
-from genac_bridge.node import controller_command
+from genac_bridge.node import NodeError, controller_command
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 
@@ -177,9 +177,13 @@ def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
     # What concerns this process in its group (torchrun, accelerate) must not reach the critic's worker.
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
         environment.pop(name, None)
+    try:
+        command = controller_command()
+    except NodeError as error:
+        raise ControllerError(str(error)) from error
     with log.open("a", encoding="utf-8") as stderr:
         process = subprocess.Popen(
-            [*controller_command(), "serve", "--child"],
+            [*command, "serve", "--child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

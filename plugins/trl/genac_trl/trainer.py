@@ -86,6 +86,8 @@ class GenACTrainer(GRPOTrainer):
         self._updates_of_critic: int | None = None
         self._failed = False
         self._seen: dict[str, Any] = {}
+        #: What the controller said when it was opened: the critic's name and kind, the process ids of its workers. Main process only.
+        self.critic_info: dict[str, Any] = {}
         self._decoder: TextDecoder | None = None
         #: The last batch as the critic valued it: for each completion of all processes a list of its segments. Main process only; filled where somebody asked (`tell_valuations`).
         self.valuations: list[dict[str, Any]] = []
@@ -122,7 +124,7 @@ class GenACTrainer(GRPOTrainer):
         unwrapped = self.accelerator.unwrap_model(self.model)
         name = critic_option(args, "actor_name") or unwrapped.config._name_or_path.rstrip("/").split("/")[-1] or "actor"
         try:
-            controller.ask(
+            self.critic_info, _ = controller.ask(
                 "open",
                 {
                     "config_file": None if config_file is None else os.path.abspath(config_file),

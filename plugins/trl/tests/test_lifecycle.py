@@ -1,0 +1,146 @@
+"""The controller and the critic's worker end with the trainer, however it ends; and the trainer is told when they end."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Make
+from genac_trl import ControllerError
+from genac_trl.controller import Controller
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until_gone(pids: list[int], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if alive(pid)]}"
+        time.sleep(0.1)
+
+
+def started(trainer: Any) -> list[int]:
+    return [trainer._controller.pid, *trainer.critic_info["pids"]]
+
+
+@pytest.mark.parametrize(
+    ("way", "code"), [("normal", 0), ("exception", 1), ("interrupt", 130), ("kill", -signal.SIGKILL)]
+)
+def test_no_process_is_left(way: str, code: int, tiny: str, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("lifecycle_script.py")
+    process = subprocess.Popen(
+        [sys.executable, str(script), way, tiny, str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    pids: dict[str, Any] = next(json.loads(line) for line in process.stdout if line.startswith('{"controller"'))
+    everyone = [pids["controller"], *pids["workers"]]
+    assert len(everyone) == 2
+    assert all(alive(pid) for pid in everyone) or way == "kill"
+    if way == "interrupt":
+        time.sleep(3)  # into the reward function
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=90)
+    if way == "interrupt":
+        assert process.returncode != 0
+        assert "KeyboardInterrupt" in said
+    else:
+        assert process.returncode == code
+    wait_until_gone(everyone)
+
+
+def test_a_trainer_that_is_collected_takes_its_processes_along(make: Make, own_critic: str, tmp_path: Path) -> None:
+    """As when a notebook's cell is run again."""
+    controller = Controller(tmp_path / "logs")
+    pid = controller.pid
+    assert pid is not None
+    assert alive(pid)
+    del controller
+    gc.collect()
+    wait_until_gone([pid])
+
+
+def test_close_ends_them_and_may_be_called_twice(make: Make) -> None:
+    trainer = make(critic_max_new_tokens=4)
+    pids = started(trainer)
+    trainer.close()
+    assert not any(alive(pid) for pid in pids)
+    trainer.close()
+    with pytest.raises(ControllerError, match="the controller is closed"):
+        trainer._ask("fence", {})
+
+
+class KillAt:
+    """A reward function that kills a process at its second call."""
+
+    __name__ = "kill_at"
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.pid = 0
+
+    def __call__(self, completions: list[Any], **_: Any) -> list[float]:
+        self.calls += 1
+        if self.calls == 2:
+            os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.5)
+        return [0.1 * i for i in range(len(completions))]
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["controller", "worker"])
+def test_a_death_ends_the_step_in_one_clear_error(who: int, make: Make) -> None:
+    reward = KillAt()
+    trainer = make({"reward_funcs": reward}, critic_max_new_tokens=4)
+    reward.pid = started(trainer)[who]
+    expected = "the controller ended .signal 9.; the end of .*controller.log" if who == 0 else "worker critic was killed by SIGKILL"
+    with pytest.raises(ControllerError, match=expected):
+        trainer.train()
+    wait_until_gone(started(trainer)[1:])
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["controller", "worker"])
+def test_training_may_go_on_with_the_group_mean(who: int, make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    reward = KillAt()
+    trainer = make({"reward_funcs": reward}, critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=4)
+    reward.pid = started(trainer)[who]
+    trainer.train()
+    failed = [entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry]
+    assert failed == [0, 1, 1, 1]
+    said = capfd.readouterr().out
+    assert said.count("training goes on with GRPO's own advantages") == 1
+
+
+def test_a_config_that_is_wrong_is_told_at_construction(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "controller.yaml"
+    path.write_text("credit: {lamda: 0.9}\n")
+    with pytest.raises(ControllerError, match='credit.lamda: no such option; did you mean "lambda"?'):
+        make(controller_config=str(path))
+
+
+def test_node_that_is_missing_or_too_old(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    old = tmp_path / "node"
+    old.write_text("#!/bin/sh\necho v18.20.0\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("GENAC_NODE", str(old))
+    with pytest.raises(ControllerError, match=r"Node 20.19 or newer .*18.20.0"):
+        make()
+    monkeypatch.setenv("GENAC_NODE", "/nowhere/node")
+    with pytest.raises(ControllerError, match="there is no such program"):
+        make()
