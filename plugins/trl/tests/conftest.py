@@ -108,6 +108,36 @@ def letters(completions: list[Any], **_: Any) -> list[float]:
     return [sum(c.islower() for c in text) / max(1, len(text)) for text in texts]
 
 
+def logged(trainer: Any, name: str) -> list[float]:
+    """Every value of a metric in the trainer's log, in order."""
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def weights(trainer: Any) -> dict[str, torch.Tensor]:
+    """A copy of the model's parameters."""
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+
+def moved(trainer: Any, before: dict[str, torch.Tensor]) -> set[str]:
+    """Names of the parameters that differ from `before`."""
+    return {name for name, p in trainer.model.named_parameters() if not torch.equal(before[name], p)}
+
+
+def first_batch(trainer: Any) -> dict[str, Any]:
+    """The first generation batch, with its credit."""
+    trainer.model.train()
+    output: dict[str, Any] = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    return output
+
+
+def letter_values(one: dict[str, Any]) -> list[tuple[int, float]]:
+    """For each segment of an entry of `valuations`: tokens from its start to the next one's, and what `OWN_CRITIC` says of it, computed here again."""
+    units = one["response"].encode("utf-16-le")
+    before = [units[: 2 * segment["from"]].decode("utf-16-le") for segment in one["segments"]]
+    shares = [0.5 if text == "" else sum("a" <= c <= "z" for c in text) / len(text) for text in before]
+    return [(segment["tokens"], share) for segment, share in zip(one["segments"], shares, strict=True)]
+
+
 Make = Callable[..., GenACTrainer]
 
 
