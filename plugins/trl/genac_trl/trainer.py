@@ -194,11 +194,8 @@ class GenACTrainer(GRPOTrainer):
 
     def _rows(self, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
         """This process's completions. Their texts and offsets come from the token ids that TRL made; nothing is tokenized again."""
-        if self._decoder is None:
-            vocabulary = max(len(self._tokenizer), self.accelerator.unwrap_model(self.model).config.get_text_config().vocab_size)
-            self._decoder = TextDecoder(self._tokenizer, vocabulary)
         ids = [np.asarray(own, np.int32) for own in seen["ids"]]
-        texts, ends = self._decoder.decode(ids)
+        texts, ends = self._decoded(ids)
         masks = output.get("tool_mask")
         logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
         stops = set(self.eos_token_ids)
@@ -214,6 +211,22 @@ class GenACTrainer(GRPOTrainer):
             )
             for i, (prompt, own, text, end) in enumerate(zip(seen["prompts"], ids, texts, ends, strict=True))
         ]
+
+    def value(self, prompts: list[Any], responses: list[str]) -> tuple[np.ndarray, list[str], list[bool]]:
+        """The critic's value of each partial response, float64 [N] in [0, 1], its words, and whether it wrote a valid score (else the value is what stands in).
+        Its likeliest completion is taken. Main process only. Raises `ControllerError`.
+        """
+        result, tensors = self._ask(
+            "value", {"prompts": [plain_prompt(prompt) for prompt in prompts], "responses": responses}
+        )
+        return tensors["values"], result["rationales"], [parsed == "ok" for parsed in result["parsed"]]
+
+    def _decoded(self, ids: list[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
+        """Texts of token ids, and int32 [T] for each: UTF-16 units of its text that are complete after each token."""
+        if self._decoder is None:
+            model = self.accelerator.unwrap_model(self.model)
+            self._decoder = TextDecoder(self._tokenizer, max(len(self._tokenizer), model.config.get_text_config().vocab_size))
+        return self._decoder.decode(ids)
 
     def _assign_credit(
         self, rows: list[Row], rewards: np.ndarray, purpose: str, iteration: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,3 +36,29 @@ def check_output(output: dict[str, Any]) -> None:
     raise RuntimeError(
         f"GRPOTrainer of TRL {trl.__version__} gave {found}, where one advantage for each completion was expected: this version can't be used with GenACTrainer"
     )
+
+
+def tokenized(trainer: Any, prompts: list[Any]) -> list[list[int]]:
+    """Ids of prompts as GRPOTrainer feeds them to the model. Raises `ValueError` for prompts with images."""
+    ids, images, fields = trainer._tokenize_prompts(prompts)
+    if images is not None or set(fields) - {"token_type_ids"}:
+        raise ValueError("only prompts of text can be continued here, and these have images")
+    return [list(own) for own in ids]
+
+
+def sampled(trainer: Any, ids: list[list[int]]) -> list[list[int]]:
+    """One continuation of each, with the trainer's generation settings; nothing is logged."""
+    completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
+    return [list(own) for own in completions]
+
+
+@contextmanager
+def undisturbed(trainer: Any) -> Iterator[None]:
+    """What happens within leaves the trainer's logs and random draws as they were."""
+    pending = (trainer._pending_extra_logs.copy(), trainer._pending_metrics.copy())
+    with torch.random.fork_rng():
+        yield
+    trainer._pending_extra_logs.clear()
+    trainer._pending_extra_logs.update(pending[0])
+    trainer._pending_metrics.clear()
+    trainer._pending_metrics.update(pending[1])

@@ -1,0 +1,120 @@
+"""Two callbacks: how good the critic is on held-out states, and its valuations in a file."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback
+
+from .config import critic_option
+from .rewards import to_unit
+from .trl_internals import sampled, tokenized, undisturbed
+
+
+class CriticQualityCallback(TrainerCallback):
+    """Measures the critic against Monte Carlo values of held-out states, and logs
+
+    - `critic/heldout_mse`: mean squared error of its values (its likeliest completion) against the mean reward of `continuations` continuations of each state;
+    - `critic/heldout_mse_of_constant`: that of the best constant, which a useful critic is below;
+    - `critic/heldout_parse_rate`: the share of states for which it wrote a valid score.
+
+    A state is the prompt and a beginning, of random length, of a response of the actor as it is then. One process only.
+
+    Args:
+        trainer: the `GenACTrainer`.
+        dataset: rows as of the training set; `None`: the trainer's evaluation set.
+        states: how many; the first rows of the set.
+        continuations: of each state.
+        every: steps between measurements; one is made at the start and one at the end besides.
+        seed: of where the responses are cut.
+    """
+
+    def __init__(
+        self, trainer: Any, dataset: Any = None, states: int = 32, continuations: int = 8, every: int = 50, seed: int = 0
+    ) -> None:
+        if trainer.accelerator.num_processes > 1:
+            raise ValueError("CriticQualityCallback measures in one process, and this run has several")
+        rows = dataset if dataset is not None else trainer.eval_dataset
+        if rows is None or isinstance(rows, dict):
+            raise ValueError("CriticQualityCallback needs a dataset of held-out prompts: give `dataset`, or one `eval_dataset` to the trainer")
+        self.trainer = trainer
+        self.rows = [row for row, _ in zip(rows, range(states), strict=False)]
+        self.continuations = continuations
+        self.every = every
+        self.seed = seed
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._tell_with_next_log()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % self.every == 0 and state.global_step < state.max_steps:
+            self._tell_with_next_log()
+
+    def _tell_with_next_log(self) -> None:
+        for name, value in self.measure().items():
+            self.trainer._metrics["train"][name].append(value)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.log(self.measure())
+
+    def measure(self) -> dict[str, float]:
+        """The three numbers, now."""
+        trainer, k = self.trainer, self.continuations
+        limit = trainer.max_completion_length
+        cuts = random.Random(self.seed)
+        with undisturbed(trainer):
+            prompts = [row["prompt"] for row in self.rows]
+            ids = tokenized(trainer, prompts)
+            begun = [own[: cuts.randrange(len(own))] if len(own) > 1 else [] for own in sampled(trainer, ids)]
+            repeated = [i for i in range(len(ids)) for _ in range(k)]
+            more = sampled(trainer, [ids[i] + begun[i] for i in repeated])
+            whole = [(begun[i] + own)[:limit] for i, own in zip(repeated, more, strict=True)]
+            rewards = self._rewards([self.rows[i] for i in repeated], whole)
+        observed = np.nanmean(rewards.reshape(-1, k), axis=1)
+        texts, _ = trainer._decoded([np.asarray(own, np.int32) for own in begun])
+        values, _, parsed = trainer.value(prompts, texts)
+        known = ~np.isnan(observed)
+        error = values[known] - observed[known]
+        return {
+            "critic/heldout_mse": float(np.mean(error**2)),
+            "critic/heldout_mse_of_constant": float(np.var(observed[known])),
+            "critic/heldout_parse_rate": float(np.mean(parsed)),
+        }
+
+    def _rewards(self, rows: list[dict[str, Any]], ids: list[list[int]]) -> np.ndarray:
+        trainer = self.trainer
+        texts = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
+        prompts = [row["prompt"] for row in rows]
+        chats = not isinstance(prompts[0], str)
+        completions = [[{"role": "assistant", "content": text}] for text in texts] if chats else texts
+        per_function = trainer._calculate_rewards(rows, prompts, completions, ids)
+        return to_unit(per_function, trainer.reward_weights, trainer.reward_func_names, critic_option(trainer.args, "reward_range"))
+
+
+class SaveValuationsCallback(TrainerCallback):
+    """Appends every batch as the critic valued it to a JSONL file: for each completion `step`, `purpose`, `prompt`, `response`, `reward` in [0, 1], and `segments` with `from`
+    (UTF-16 units of the response before it), `tokens`, `value`, `advantage`, `parsed` and the critic's `rationale`.
+
+    Args:
+        trainer: the `GenACTrainer`.
+        path: default `OUTPUT_DIR/valuations.jsonl`.
+    """
+
+    def __init__(self, trainer: Any, path: str | Path | None = None) -> None:
+        self.trainer = trainer
+        self.path = Path(path or Path(trainer.args.output_dir, "valuations.jsonl"))
+        self._written: Any = None
+        trainer.tell_valuations = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        valuations = self.trainer.valuations
+        if not valuations or valuations is self._written:
+            return
+        self._written = valuations
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in valuations)

@@ -1,0 +1,76 @@
+"""The two callbacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Make, letters
+from datasets import Dataset
+from genac_trl import CriticQualityCallback, SaveValuationsCallback
+
+
+def test_valuations_are_written_batch_by_batch(make: Make, own_critic: str, no_gate: str, tmp_path: Path) -> None:
+    trainer = make(critic=own_critic, controller_config=no_gate, segmentation="tokens", max_steps=3)
+    trainer.add_callback(SaveValuationsCallback(trainer))
+    trainer.train()
+    lines = [json.loads(line) for line in (tmp_path / "out" / "valuations.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0] * 4 + [1] * 4 + [2] * 4
+    for line in lines:
+        assert line["purpose"] == "joint"
+        assert line["reward"] == pytest.approx(letters([line["response"]])[0], abs=1e-6)
+        assert line["segments"][0]["value"] == 0.5
+        assert line["segments"][0]["rationale"] == "read 0"
+        assert line["segments"][0]["advantage"] == pytest.approx(line["reward"] - 0.5, abs=1e-6)
+
+
+def test_quality_is_measured_against_continuations(make: Make, own_critic: str, data: Dataset) -> None:
+    trainer = make({"eval_dataset": data}, critic=own_critic, max_steps=2)
+    seen: list[Any] = []
+
+    def reward(completions: list[str], **_: Any) -> list[float]:
+        seen.append(completions)
+        return letters(completions)
+
+    trainer.reward_funcs = [reward]
+    callback = CriticQualityCallback(trainer, states=6, continuations=5)
+    state = torch.random.get_rng_state()
+    measured = callback.measure()
+    assert torch.equal(state, torch.random.get_rng_state())
+    (completions,) = seen
+    assert len(completions) == 30
+    observed = np.array(letters(completions)).reshape(6, 5).mean(1)
+    assert measured["critic/heldout_mse_of_constant"] == pytest.approx(observed.var(), abs=1e-6)
+    assert measured["critic/heldout_parse_rate"] == 1
+    # The five continuations of a state begin alike, and the critic judged just that beginning.
+    values = []
+    for i in range(6):
+        five = completions[5 * i : 5 * i + 5]
+        common = next((n for n in range(len(five[0]) + 1) if len({text[: n + 1] for text in five}) > 1), len(five[0]))
+        values.append({0.5} | {sum("a" <= c <= "z" for c in five[0][:n]) / n for n in range(1, common + 1)})
+    least = np.mean([min((value - seen) ** 2 for value in some) for some, seen in zip(values, observed, strict=True)])
+    most = np.mean([max((value - seen) ** 2 for value in some) for some, seen in zip(values, observed, strict=True)])
+    assert least - 1e-6 <= measured["critic/heldout_mse"] <= most + 1e-6
+
+
+def test_quality_is_logged_and_leaves_training_as_it_was(make: Make, own_critic: str, data: Dataset, tmp_path: Path) -> None:
+    losses = []
+    for measuring in (False, True):
+        trainer = make({"eval_dataset": data}, critic=own_critic, max_steps=3, output_dir=str(tmp_path / str(measuring)))
+        if measuring:
+            trainer.add_callback(CriticQualityCallback(trainer, states=2, continuations=2, every=2))
+        trainer.train()
+        history = trainer.state.log_history
+        losses.append([entry["loss"] for entry in history if "loss" in entry])
+        measured = [entry["step"] for entry in history if "critic/heldout_mse" in entry]
+        assert measured == ([1, 2, 3] if measuring else [])
+    assert losses[0] == losses[1]
+
+
+def test_quality_without_held_out_prompts_is_refused(make: Make, own_critic: str) -> None:
+    with pytest.raises(ValueError, match="needs a dataset of held-out prompts"):
+        CriticQualityCallback(make(critic=own_critic))
