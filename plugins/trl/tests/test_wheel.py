@@ -186,6 +186,49 @@ def test_config_with_an_own_task_trains(installed: Installed) -> None:
     assert (installed.folder / "run" / "metrics.jsonl").read_text("utf-8").count('"actor/') > 0
 
 
+def test_own_file_on_an_older_node_is_one_clear_error(installed: Installed) -> None:
+    """With the checkout's own Node, where that is older than what reads TypeScript by itself."""
+    node = shutil.which("node")
+    assert node is not None
+    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip("v\n")
+    if tuple(int(part) for part in version.split(".")[:2]) >= (22, 18):
+        pytest.skip(f"Node {version} reads TypeScript")
+    (installed.folder / "one-word.ts").write_text(OWN_TASK, "utf-8")
+    (installed.folder / "older.yaml").write_text(CONFIG.replace("run", "older"), "utf-8")
+    told = installed.run(installed.programs / "genac", "train", "older.yaml", GENAC_NODE=node)
+    assert told.returncode == 1
+    assert f"a file of your own needs Node 22.18 or newer, and this is Node {version}" in told.stderr
+
+
+def test_trainer_trains(installed: Installed) -> None:
+    """Three steps of `GenACTrainer`, with a critic in a worker."""
+    tiny_model(installed.folder / "learner")
+    tiny_model(installed.folder / "judge", always="<score>7</score>")
+    trained = installed.says(TRAINING).splitlines()[-1]
+    assert trained == "3 steps, moved: True"
+
+
+TRAINING = """
+import torch
+from datasets import Dataset
+from genac_trl import GenACConfig, GenACTrainer
+
+settings = dict(output_dir='trained', critic_model='judge', critic_max_new_tokens=1, critic_update=False)
+sizes = dict(per_device_train_batch_size=4, num_generations=4, max_completion_length=8, max_steps=3)
+plain = dict(learning_rate=0.01, report_to='none', save_strategy='no', use_cpu=True, disable_tqdm=True)
+trainer = GenACTrainer(
+    model='learner',
+    reward_funcs=lambda completions, **_: [sum(map(str.islower, text)) / max(1, len(text)) for text in completions],
+    args=GenACConfig(**settings, **sizes, **plain),
+    train_dataset=Dataset.from_dict({'prompt': [f'{n} + 1' for n in range(12)]}),
+)
+before = [p.detach().clone() for p in trainer.model.parameters()]
+trainer.train()
+moved = any(not torch.equal(old, new) for old, new in zip(before, trainer.model.parameters()))
+print(f'{trainer.state.global_step} steps, moved: {moved}')
+trainer.close()
+"""
+
 OWN_TASK = """
 import { defineTask, type Task } from 'genac';
 import { z } from 'zod';
