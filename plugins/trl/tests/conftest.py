@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from genac_trl import GenACConfig, GenACTrainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from genac_trl import GenACConfig, GenACTrainer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
+CHAT_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 #: A critic whose value is the share of small letters in the response so far: known to the tests, different in every state, and it learns nothing.
 OWN_CRITIC = """
 import { z } from 'zod';
@@ -49,7 +48,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(["the answer is the number that comes next. What comes next?", "one two three"], trainer)
+    backend.train_from_iterator(
+        ["the answer is the number that comes next. What comes next?", "one two three"], trainer
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", chat_template=CHAT_TEMPLATE
     )
@@ -99,7 +100,9 @@ def no_gate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def data() -> Dataset:
-    return Dataset.from_dict({"prompt": [f"What comes after {n}?" for n in range(12)], "answer": [str(n + 1) for n in range(12)]})
+    return Dataset.from_dict(
+        {"prompt": [f"What comes after {n}?" for n in range(12)], "answer": [str(n + 1) for n in range(12)]}
+    )
 
 
 def letters(completions: list[Any], **_: Any) -> list[float]:
@@ -146,7 +149,9 @@ def make(tiny: str, data: Dataset, tmp_path: Path) -> Iterator[Make]:
     """Makes a trainer of the tiny model, and closes it at the end. Keywords: the config's, or with `trainer=dict(...)` the trainer's."""
     made: list[GenACTrainer] = []
 
-    def build(trainer: dict[str, Any] | None = None, cls: Any = GenACTrainer, config: Any = GenACConfig, **options: Any) -> GenACTrainer:
+    def build(
+        trainer: dict[str, Any] | None = None, cls: Any = GenACTrainer, config: Any = GenACConfig, **options: Any
+    ) -> GenACTrainer:
         settings: dict[str, Any] = {
             "output_dir": str(tmp_path / "out"),
             "per_device_train_batch_size": 4,

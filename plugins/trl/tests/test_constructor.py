@@ -6,27 +6,28 @@ import inspect
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import genac_trl.trainer
 import pytest
 import torch
 import trl
-from conftest import Make, first_batch, letters
 from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
+from trl import GRPOConfig, GRPOTrainer, TrlParser
+
+import genac_trl.trainer
+from conftest import Make, first_batch, letters
 from genac_trl import GenACConfig, GenACTrainer
 from genac_trl.config import controller_options
 from genac_trl.refusals import refuse_what_has_no_meaning
 from genac_trl.trl_internals import SUPPORTED
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
-from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 
 class Recorder:
     """In the controller's place: keeps what it is asked."""
 
-    asked: list[tuple[str, dict[str, Any]]] = []
+    asked: ClassVar[list[tuple[str, dict[str, Any]]]] = []
 
     def __init__(self, logs: Any, endpoint: str | None = None, timeout: float | None = None) -> None:
         self.logs = logs

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from trl import GRPOConfig, GRPOTrainer
+
 from conftest import Make, first_batch, logged, moved, weights
 from genac_trl import GenACConfig, GenACTrainer
-from trl import GRPOConfig, GRPOTrainer
 
 #: One of every kind, and those that a critic refuses.
 SETUPS: list[dict[str, Any]] = [
