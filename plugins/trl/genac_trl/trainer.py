@@ -334,7 +334,7 @@ class GenACTrainer(GRPOTrainer):
         if self.accelerator.is_main_process:
 
             def progress(data: dict[str, Any]) -> None:
-                if data["step"] % max(1, self.args.logging_steps) == 0:
+                if data["step"] % max(1, self.args.logging_steps) == 0 or data["step"] == data["steps"]:
                     self.log({**data["metrics"], "critic/step": float(data["step"])})
 
             try:
