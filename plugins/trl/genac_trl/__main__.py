@@ -44,7 +44,8 @@ class GenACScriptArguments(ScriptArguments):
         },
     )
     critic_traces: str | None = field(
-        default=None, metadata={"help": "JSONL file of an oracle's judgements that the critic imitates before training."}
+        default=None,
+        metadata={"help": "JSONL file of an oracle's judgements that the critic imitates before training."},
     )
     critic_updates: int = field(
         default=0, metadata={"help": "Updates of the critic alone, from the actor's responses, before training."}
@@ -54,7 +55,9 @@ class GenACScriptArguments(ScriptArguments):
 def reward_function(name: str) -> Callable[..., Any]:
     """A reward function by TRL's name or by import path. Raises `ValueError`."""
     if name == "get_soft_overlong_punishment":
-        made: Callable[..., Any] = trl_rewards.get_soft_overlong_punishment(max_completion_len=1280, soft_punish_cache=256)
+        made: Callable[..., Any] = trl_rewards.get_soft_overlong_punishment(
+            max_completion_len=1280, soft_punish_cache=256
+        )
         return made
     if "." in name:
         module, _, function = name.rpartition(".")
@@ -82,7 +85,9 @@ def dataset_of(script: GenACScriptArguments, mixture: DatasetMixtureConfig) -> A
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = TrlParser((GenACScriptArguments, GenACConfig, ModelConfig, DatasetMixtureConfig), prog="python -m genac_trl")
+    parser = TrlParser(
+        (GenACScriptArguments, GenACConfig, ModelConfig, DatasetMixtureConfig), prog="python -m genac_trl"
+    )
     script, config, model, mixture = parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
     rewards: list[Any] = [reward_function(name) for name in script.reward_funcs or []]
     if script.reward_model_name_or_path:
@@ -109,7 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
         trainer.save_model(config.output_dir)
         trainer.save_critic(os.path.join(config.output_dir, "genac"))
-        trainer.accelerator.print(f"The model is in {config.output_dir}, the critic in {config.output_dir}/genac/critic")
+        trainer.accelerator.print(
+            f"The model is in {config.output_dir}, the critic in {config.output_dir}/genac/critic"
+        )
         if config.push_to_hub:
             trainer.push_to_hub(dataset_name=script.dataset_name)
 

@@ -41,7 +41,9 @@ def _content(message: dict[str, Any]) -> str:
     if isinstance(content, list):
         kinds = {part.get("type") for part in content}
         if kinds - {"text"}:
-            raise ValueError(f"GenAC's critic reads text, and a prompt has content of type {', '.join(sorted(kinds - {'text'}))}")
+            raise ValueError(
+                f"GenAC's critic reads text, and a prompt has content of type {', '.join(sorted(kinds - {'text'}))}"
+            )
         content = "".join(part["text"] for part in content)
     calls = message.get("tool_calls")
     return (content or "") + ("" if not calls else json.dumps(calls, ensure_ascii=False))

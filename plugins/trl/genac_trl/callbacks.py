@@ -34,13 +34,21 @@ class CriticQualityCallback(TrainerCallback):
     """
 
     def __init__(
-        self, trainer: Any, dataset: Any = None, states: int = 32, continuations: int = 8, every: int = 50, seed: int = 0
+        self,
+        trainer: Any,
+        dataset: Any = None,
+        states: int = 32,
+        continuations: int = 8,
+        every: int = 50,
+        seed: int = 0,
     ) -> None:
         if trainer.accelerator.num_processes > 1:
             raise ValueError("CriticQualityCallback measures in one process, and this run has several")
         rows = dataset if dataset is not None else trainer.eval_dataset
         if rows is None or isinstance(rows, dict):
-            raise ValueError("CriticQualityCallback needs a dataset of held-out prompts: give `dataset`, or one `eval_dataset` to the trainer")
+            raise ValueError(
+                "CriticQualityCallback needs a dataset of held-out prompts: give `dataset`, or one `eval_dataset` to the trainer"
+            )
         self.trainer = trainer
         self.rows = [row for row, _ in zip(rows, range(states), strict=False)]
         self.continuations = continuations
@@ -92,7 +100,9 @@ class CriticQualityCallback(TrainerCallback):
         chats = not isinstance(prompts[0], str)
         completions = [[{"role": "assistant", "content": text}] for text in texts] if chats else texts
         per_function = trainer._calculate_rewards(rows, prompts, completions, ids)
-        return to_unit(per_function, trainer.reward_weights, trainer.reward_func_names, critic_option(trainer.args, "reward_range"))
+        return to_unit(
+            per_function, trainer.reward_weights, trainer.reward_func_names, critic_option(trainer.args, "reward_range")
+        )
 
 
 class SaveValuationsCallback(TrainerCallback):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 from trl import GRPOConfig
 
@@ -17,7 +17,7 @@ class GenACConfig(GRPOConfig):
     """
 
     # What `GRPOConfig` lists are fields that a command line gives as JSON.
-    _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "segmentation"]
+    _VALID_DICT_FIELDS: ClassVar = [*GRPOConfig._VALID_DICT_FIELDS, "segmentation"]
 
     critic: str = field(
         default="generative",
@@ -46,7 +46,8 @@ class GenACConfig(GRPOConfig):
         },
     )
     critic_completions_per_state: int | None = field(
-        default=None, metadata={"help": "Completions of the critic for each state, whose scores are averaged. Default: 1."}
+        default=None,
+        metadata={"help": "Completions of the critic for each state, whose scores are averaged. Default: 1."},
     )
     critic_max_new_tokens: int | None = field(
         default=None, metadata={"help": "Tokens that the critic may write for one state. Default: 1024."}
@@ -55,10 +56,14 @@ class GenACConfig(GRPOConfig):
         default=None, metadata={"help": "Temperature of the critic's completions. Default: 1."}
     )
     critic_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the critic's updates (REINFORCE on 1 - (r - v)^2). Default: 1e-6."}
+        default=None,
+        metadata={"help": "Learning rate of the critic's updates (REINFORCE on 1 - (r - v)^2). Default: 1e-6."},
     )
     critic_update: bool = field(
-        default=True, metadata={"help": "Does the critic learn from the rewards while the actor is trained? False: it stays as it is."}
+        default=True,
+        metadata={
+            "help": "Does the critic learn from the rewards while the actor is trained? False: it stays as it is."
+        },
     )
     critic_seed: int | None = field(default=None, metadata={"help": "Seed of the critic's draws. None: `seed`."})
     critic_on_failure: str = field(
@@ -70,7 +75,9 @@ class GenACConfig(GRPOConfig):
     )
     icc: bool | None = field(
         default=None,
-        metadata={"help": "In-Context Conditioning: tell the critic the actor's name, size and recent success. Default: true."},
+        metadata={
+            "help": "In-Context Conditioning: tell the critic the actor's name, size and recent success. Default: true."
+        },
     )
     actor_name: str | None = field(
         default=None, metadata={"help": "What In-Context Conditioning calls the actor. None: the model's name."}
@@ -86,7 +93,8 @@ class GenACConfig(GRPOConfig):
         default=None, metadata={"help": "Discount from one segment to the next, in [0, 1]. Default: 1."}
     )
     lam: float | None = field(
-        default=None, metadata={"help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. Default: 1."}
+        default=None,
+        metadata={"help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. Default: 1."},
     )
     reward_range: list[float] = field(
         default_factory=lambda: [0.0, 1.0],
@@ -104,7 +112,10 @@ class GenACConfig(GRPOConfig):
         },
     )
     controller_timeout: float | None = field(
-        default=None, metadata={"help": "Seconds after which an unanswered request to the controller is an error. None: never while it is alive."}
+        default=None,
+        metadata={
+            "help": "Seconds after which an unanswered request to the controller is an error. None: never while it is alive."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -112,7 +123,9 @@ class GenACConfig(GRPOConfig):
         if self.critic_on_failure not in ("error", "group-mean"):
             raise ValueError(f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or 'group-mean'")
         if len(self.reward_range) != 2 or not self.reward_range[0] < self.reward_range[1]:
-            raise ValueError(f"reward_range is {self.reward_range}; it must be two numbers, the least and the largest reward")
+            raise ValueError(
+                f"reward_range is {self.reward_range}; it must be two numbers, the least and the largest reward"
+            )
         if isinstance(self.segmentation, str):
             self.segmentation = {"by": self.segmentation}
 
@@ -122,7 +135,7 @@ def critic_option(args: GRPOConfig, name: str) -> Any:
     if hasattr(args, name):
         return getattr(args, name)
     own = next(f for f in fields(GenACConfig) if f.name == name)
-    return own.default if own.default is not MISSING else own.default_factory()  # type: ignore[misc]  # it has one
+    return own.default_factory() if callable(own.default_factory) else own.default
 
 
 def controller_options(args: GRPOConfig, critic_model: str | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+
 from genac_bridge.frames import Decoder, FrameError, encode
 from genac_bridge.messages import (
     PROTOCOL_VERSION,
@@ -153,7 +154,7 @@ class Controller:
         if deadline is not None and time.monotonic() > deadline:  # pulses alone
             raise ControllerError(self._with_log(f"{waiting}, and the time for it is over"))
         frames = [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
-        return self._decoder.decode(frames)  # type: ignore[no-any-return]
+        return self._decoder.decode(frames)
 
     def _with_log(self, what: str) -> str:
         last = _tail(self._log) if self._process else ""

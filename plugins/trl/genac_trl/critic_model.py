@@ -17,7 +17,9 @@ def critic_source(trainer: Any, model: Any) -> str | None:
     chosen = critic_option(trainer.args, "critic_model")
     if chosen is not None:
         return str(chosen)
-    if critic_option(trainer.args, "critic") != "generative" or critic_option(trainer.args, "controller_config") is not None and _names_model(trainer.args):
+    if critic_option(trainer.args, "critic") != "generative" or (
+        critic_option(trainer.args, "controller_config") is not None and _names_model(trainer.args)
+    ):
         return None
     if isinstance(model, str):
         return model

@@ -13,7 +13,9 @@ def combined(per_function: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def to_unit(per_function: torch.Tensor, weights: torch.Tensor, names: list[str], reward_range: list[float]) -> np.ndarray:
+def to_unit(
+    per_function: torch.Tensor, weights: torch.Tensor, names: list[str], reward_range: list[float]
+) -> np.ndarray:
     """float64 [N] in [0, 1]. Raises `ValueError` that names functions and values where a combination lies outside `reward_range`."""
     least, largest = reward_range
     total = combined(per_function.double(), weights.double()).cpu().numpy()

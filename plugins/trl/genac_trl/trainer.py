@@ -6,19 +6,22 @@ import os
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
-from genac_bridge.tokens import TextDecoder
+from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
+
+from genac_bridge.tokens import TextDecoder
 
 from .batch import Row, from_wire, padded, plain_prompt, to_wire
 from .config import GenACConfig, controller_options, critic_option
 from .controller import Controller, ControllerError, Tensors
 from .critic_model import critic_source
+from .critic_stages import imitate, learn_alone
+from .processes import on_main
 from .refusals import refuse_what_has_no_meaning
 from .rewards import to_unit
 from .trl_internals import check_output, check_version
@@ -42,9 +45,9 @@ class GenACTrainer(GRPOTrainer):
         ControllerError: Node or the critic can't be started; a config that is not valid.
     """
 
-    _tag_names = ["trl", "genac"]
+    _tag_names: ClassVar = ["trl", "genac"]
     _name = "GenAC"
-    _paper = {
+    _paper: ClassVar = {
         "title": "Generative Actor-Critic",
         "id": "2604.10701",
         "citation": textwrap.dedent("""\
@@ -119,7 +122,9 @@ class GenACTrainer(GRPOTrainer):
         args = self.args
         logs = Path(args.output_dir, "genac-logs")
         source = critic_source(self, model)
-        controller = Controller(logs, critic_option(args, "controller_endpoint"), critic_option(args, "controller_timeout"))
+        controller = Controller(
+            logs, critic_option(args, "controller_endpoint"), critic_option(args, "controller_timeout")
+        )
         config_file = critic_option(args, "controller_config")
         unwrapped = self.accelerator.unwrap_model(self.model)
         name = critic_option(args, "actor_name") or unwrapped.config._name_or_path.rstrip("/").split("/")[-1] or "actor"
@@ -139,8 +144,12 @@ class GenACTrainer(GRPOTrainer):
             raise
         self._controller = controller
 
-    def _ask(self, operation: str, arguments: dict[str, Any], tensors: Tensors | None = None, **rest: Any) -> Any:
-        assert self._controller is not None
+    def ask(
+        self, operation: str, arguments: dict[str, Any], tensors: Tensors | None = None, **rest: Any
+    ) -> tuple[dict[str, Any], Tensors]:
+        """An operation of the controller (`src/bridge/host-operations.ts`). Main process only. Raises `ControllerError`."""
+        if self._controller is None:
+            raise ControllerError("this trainer has no controller: critic='group-mean', or not the main process")
         return self._controller.ask(operation, arguments, tensors, **rest)
 
     def close(self) -> None:
@@ -175,14 +184,7 @@ class GenACTrainer(GRPOTrainer):
             seen["rewards"], self.reward_weights, self.reward_func_names, critic_option(self.args, "reward_range")
         )
         rows = gather_object(self._rows(output, seen))
-        payload: list[Any] = [None]
-        if self.accelerator.is_main_process:
-            payload = [self._assign_credit(rows, rewards, purpose, iteration)]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(payload)
-        advantages, metrics, error = payload[0]
-        if error is not None:
-            raise ControllerError(error)
+        advantages, metrics = on_main(self.accelerator, lambda: self._assign_credit(rows, rewards, purpose, iteration))
         mode = "train" if self.model.training else "eval"
         for name, value in metrics.items():
             self._metrics[mode][name].append(value)
@@ -216,7 +218,7 @@ class GenACTrainer(GRPOTrainer):
         """The critic's value of each partial response, float64 [N] in [0, 1], its words, and whether it wrote a valid score (else the value is what stands in).
         Its likeliest completion is taken. Main process only. Raises `ControllerError`.
         """
-        result, tensors = self._ask(
+        result, tensors = self.ask(
             "value", {"prompts": [plain_prompt(prompt) for prompt in prompts], "responses": responses}
         )
         return tensors["values"], result["rationales"], [parsed == "ok" for parsed in result["parsed"]]
@@ -225,20 +227,22 @@ class GenACTrainer(GRPOTrainer):
         """Texts of token ids, and int32 [T] for each: UTF-16 units of its text that are complete after each token."""
         if self._decoder is None:
             model = self.accelerator.unwrap_model(self.model)
-            self._decoder = TextDecoder(self._tokenizer, max(len(self._tokenizer), model.config.get_text_config().vocab_size))
+            self._decoder = TextDecoder(
+                self._tokenizer, max(len(self._tokenizer), model.config.get_text_config().vocab_size)
+            )
         return self._decoder.decode(ids)
 
     def _assign_credit(
         self, rows: list[Row], rewards: np.ndarray, purpose: str, iteration: int
-    ) -> tuple[list[np.ndarray] | None, dict[str, float], str | None]:
-        """Main process: advantages of all rows, metrics; or what went wrong. Without advantages, TRL's own stand."""
+    ) -> tuple[list[np.ndarray] | None, dict[str, float]]:
+        """Main process: advantages of all rows (None: TRL's own stand) and metrics. Raises `ControllerError`."""
         began = time.perf_counter()
         if not self._failed:
             try:
                 group = self.num_generations if purpose != "evaluation" else self.num_generations_eval
                 arguments, tensors, sent = to_wire(rows, rewards, group)
                 scale = {"group": "group-std", "batch": "batch-std", "none": "none"}[str(self.scale_rewards)]
-                result, answer = self._ask(
+                result, answer = self.ask(
                     "assign_credit",
                     {
                         **arguments,
@@ -252,17 +256,17 @@ class GenACTrainer(GRPOTrainer):
                 )
             except ControllerError as error:
                 if critic_option(self.args, "critic_on_failure") == "error":
-                    return None, {}, str(error)
+                    raise
                 self._failed = True
                 print(f"GenAC: the critic failed, and training goes on with GRPO's own advantages: {error}", flush=True)
         if self._failed:
-            return None, {"critic/failed": 1.0}, None
+            return None, {"critic/failed": 1.0}
         metrics = {name: float(value) for name, value in result["metrics"].items()}
         metrics["critic/seconds_host_waited"] = time.perf_counter() - began
         if critic_option(self.args, "critic_on_failure") != "error":
             metrics["critic/failed"] = 0.0
         self._keep_valuations(rows, sent, rewards, result["valuations"], purpose)
-        return from_wire(answer["advantages"], rows, sent), metrics, None
+        return from_wire(answer["advantages"], rows, sent), metrics
 
     def _iterations(self, purpose: str) -> int | None:
         """How many batches there will be, for the critic's learning rate."""
@@ -307,53 +311,15 @@ class GenACTrainer(GRPOTrainer):
         """
         if critic_option(self.args, "critic") == "group-mean":
             raise ValueError("critic='group-mean' has nothing to train")
-        last: dict[str, float] = {}
-        if traces is not None:
-            last = self._imitate(os.path.abspath(traces))
-        self._updates_of_critic = updates or None
+        last = {} if traces is None else imitate(self, os.path.abspath(traces))
+        if updates == 0:
+            return last
+        self._updates_of_critic = updates
         self._purpose = "critic-rl"
         try:
-            self.model.train()
-            batches: Any = iter(self.get_train_dataloader()) if updates else None
-            for step in range(updates):
-                batch = next(batches, None)
-                if batch is None:
-                    batches = iter(self.get_train_dataloader())
-                    batch = next(batches)
-                self._generate_and_score_completions(batch)
-                own = {name: values[-1] for name, values in self._metrics["train"].items() if name.startswith(("critic/", "value/"))}
-                last = {**last, **own}
-                self.log({"critic/step": float(step + 1)})
-            last |= self._fence()
+            return last | learn_alone(self, updates)
         finally:
             self._purpose = "joint"
-        return last
-
-    def _imitate(self, traces: str) -> dict[str, float]:
-        payload: list[Any] = [None]
-        if self.accelerator.is_main_process:
-
-            def progress(data: dict[str, Any]) -> None:
-                if data["step"] % max(1, self.args.logging_steps) == 0 or data["step"] == data["steps"]:
-                    self.log({**data["metrics"], "critic/step": float(data["step"])})
-
-            try:
-                payload = [(self._ask("imitate", {"traces": traces}, on_progress=progress)[0]["metrics"], None)]
-            except ControllerError as error:
-                payload = [({}, str(error))]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(payload)
-        metrics, error = payload[0]
-        if error is not None:
-            raise ControllerError(error)
-        return dict(metrics)
-
-    def _fence(self) -> dict[str, float]:
-        """Waits for the critic's update. Main process: its metrics."""
-        if self._controller is None or self._failed:
-            return {}
-        metrics: dict[str, float] = self._ask("fence", {})[0]["metrics"]
-        return metrics
 
     # Checkpoints
 
@@ -362,7 +328,7 @@ class GenACTrainer(GRPOTrainer):
         if self.accelerator.is_main_process and self._controller is not None and not self._failed:
             path = os.path.abspath(folder)
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            self._ask("save", {"folder": path, "optimizer": optimizer, "iteration": self._batches["joint"]})
+            self.ask("save", {"folder": path, "optimizer": optimizer, "iteration": self._batches["joint"]})
         self.accelerator.wait_for_everyone()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -380,15 +346,5 @@ class GenACTrainer(GRPOTrainer):
             raise ControllerError(
                 f"the checkpoint {checkpoint} has no folder {CHECKPOINT_FOLDER}: it was not written by GenACTrainer with a critic, or was cut off; resume from another one"
             )
-        payload: list[Any] = [None]
-        if self.accelerator.is_main_process:
-            try:
-                payload = [(self._ask("restore", {"folder": folder})[0]["iteration"], None)]
-            except ControllerError as error:
-                payload = [(0, str(error))]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(payload)
-        iteration, error = payload[0]
-        if error is not None:
-            raise ControllerError(error)
+        iteration = on_main(self.accelerator, lambda: self.ask("restore", {"folder": folder})[0]["iteration"])
         self._batches["joint"] = iteration

@@ -84,7 +84,7 @@ def test_close_ends_them_and_may_be_called_twice(make: Make) -> None:
     assert not any(alive(pid) for pid in pids)
     trainer.close()
     with pytest.raises(ControllerError, match="the controller is closed"):
-        trainer._ask("fence", {})
+        trainer.ask("fence", {})
 
 
 class KillAt:
