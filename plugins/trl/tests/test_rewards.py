@@ -1,0 +1,198 @@
+"""Rewards on their way to the critic: several functions, weights, None, the range; and what they may log."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import Make, first_batch, letter_values, letters, logged, moved, weights
+from genac_trl.rewards import combined, to_unit
+
+TOKENS = {"by": "tokens", "tokens": 4}
+
+
+@pytest.fixture
+def credited(make: Make, own_critic: str, no_gate: str) -> Any:
+    """A trainer with the reward functions given, and its first batch."""
+
+    def build(*functions: Any, **options: Any) -> Any:
+        settings = {"critic": own_critic, "controller_config": no_gate, "segmentation": TOKENS, "scale_rewards": "none"}
+        trainer = make({"reward_funcs": list(functions)}, **{**settings, "log_completions": True, **options})
+        return trainer, first_batch(trainer)
+
+    return build
+
+
+def rewards(trainer: Any) -> list[Any]:
+    return [one["reward"] for one in trainer.valuations]
+
+
+def of(trainer: Any) -> list[float]:
+    """What `letters` gives."""
+    return letters([one["response"] for one in trainer.valuations])
+
+
+def quarter(completions: list[Any], **_: Any) -> list[float]:
+    return [0.25] * len(completions)
+
+
+async def later(completions: list[Any], **_: Any) -> list[float]:
+    await asyncio.sleep(0.01)
+    return [float(i % 2) for i in range(len(completions))]
+
+
+def test_several_functions_with_weights(credited: Any) -> None:
+    trainer, output = credited(letters, quarter, reward_weights=[0.5, 1.0])
+    expected = [0.5 * share + 0.25 for share in of(trainer)]
+    assert rewards(trainer) == pytest.approx(expected)
+    assert trainer._metrics["train"]["reward"] == [pytest.approx(np.mean(expected))]
+    assert trainer._metrics["train"]["rewards/quarter/mean"] == [0.25]
+    for row, one in enumerate(trainer.valuations):
+        values = [value for tokens, value in letter_values(one) for _ in range(tokens)]
+        got = output["advantages"][row, : len(values)].numpy()
+        np.testing.assert_allclose(got, one["reward"] - np.array(values), atol=1e-6)
+
+
+def test_async_functions_beside_others(credited: Any) -> None:
+    trainer, _ = credited(later, letters, reward_weights=[0.5, 0.5])
+    expected = [(i % 2 + share) / 2 for i, share in enumerate(of(trainer))]
+    assert rewards(trainer) == pytest.approx(expected)
+
+
+def test_a_function_that_does_not_apply_is_left_out(credited: Any) -> None:
+    def sometimes(completions: list[Any], **_: Any) -> list[float | None]:
+        return [None if i == 1 else 0.5 for i in range(len(completions))]
+
+    trainer, _ = credited(sometimes, letters, reward_weights=[1.0, 0.5])
+    shares = of(trainer)
+    assert rewards(trainer) == pytest.approx([(0 if i == 1 else 0.5) + share / 2 for i, share in enumerate(shares)])
+    assert trainer._metrics["train"]["rewards/sometimes/mean"] == [0.5]
+
+
+def unscored(completions: list[Any], **_: Any) -> list[float | None]:
+    """None for the third completion of each four."""
+    return [None if i % 4 == 2 else share for i, share in enumerate(letters(completions))]
+
+
+def test_a_completion_without_a_reward_is_no_one_s_business(credited: Any) -> None:
+    """Its advantage is zero, and the critic does not see it; the others' credit is what it is."""
+    trainer, output = credited(unscored, per_device_train_batch_size=8)
+    assert [reward is None for reward in rewards(trainer)] == [False, False, True, False] * 2
+    states = 2  # the first state is the group's
+    for row, one in enumerate(trainer.valuations):
+        if row % 4 == 2:
+            assert one["segments"] == []
+            assert output["advantages"][row].eq(0).all()
+            continue
+        states += len(one["segments"]) - 1
+        values = [value for tokens, value in letter_values(one) for _ in range(tokens)]
+        got = output["advantages"][row, : len(values)].numpy()
+        np.testing.assert_allclose(got, one["reward"] - np.array(values), atol=1e-6)
+    assert trainer._metrics["train"]["critic/states"] == [states]
+
+
+def test_no_rewards_at_all(make: Make, own_critic: str) -> None:
+    """Nothing to learn from: the weights stay, and so does the run."""
+
+    def none(completions: list[Any], **_: Any) -> list[None]:
+        return [None] * len(completions)
+
+    trainer = make({"reward_funcs": none}, critic=own_critic, beta=0.0)
+    before = weights(trainer)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert moved(trainer, before) == set()
+    assert logged(trainer, "loss") == [0, 0]
+    assert not any(name.startswith("value/") for entry in trainer.state.log_history for name in entry)
+
+
+def test_first_group_without_a_reward(credited: Any) -> None:
+    """The groups that are left keep their own prompts."""
+
+    def second(completions: list[Any], **_: Any) -> list[float | None]:
+        return [None if i < 4 else share for i, share in enumerate(letters(completions))]
+
+    trainer, output = credited(second, per_device_train_batch_size=8)
+    assert output["advantages"][:4].eq(0).all()
+    assert output["advantages"][4:].abs().sum() > 0
+    assert (
+        len({one["prompt"] for one in trainer.valuations[:4]} | {one["prompt"] for one in trainer.valuations[4:]}) == 2
+    )
+    assert all(one["segments"] for one in trainer.valuations[4:])
+
+
+def test_extra_columns_and_ids_come_to_the_functions(credited: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def look(
+        prompts: list[Any], completions: list[Any], completion_ids: list[Any], answer: list[str], **rest: Any
+    ) -> Any:
+        seen.update(prompts=prompts, ids=completion_ids, answer=answer, rest=set(rest))
+        return [0.5] * len(completions)
+
+    _, output = credited(look)
+    asked = int(seen["prompts"][0].removeprefix("What comes after ").rstrip("?"))
+    assert seen["answer"] == [str(asked + 1)] * 4
+    assert {"trainer_state", "log_extra", "log_metric"} <= seen["rest"]
+    for row, ids in enumerate(seen["ids"]):
+        assert output["completion_ids"][row, : len(ids)].tolist() == ids
+
+
+def test_functions_may_log(make: Make, own_critic: str) -> None:
+    def tells(completions: list[Any], log_extra: Any, log_metric: Any, **_: Any) -> list[float]:
+        log_extra("shout", [str(text).upper() for text in completions])
+        log_metric("longest", max(map(len, completions)))
+        return letters(completions)
+
+    trainer = make({"reward_funcs": tells}, critic=own_critic, log_completions=True, max_steps=1)
+    trainer.train()
+    extra = trainer._logs["extra"]
+    assert list(extra["shout"]) == [text.upper() for text in trainer._logs["completion"]]
+    assert logged(trainer, "longest") == [max(map(len, trainer._logs["completion"]))]
+    assert list(extra["value_start"]) == [0.5] * 4
+
+
+# reward_range
+
+
+def signed(completions: list[Any], **_: Any) -> list[float]:
+    return [3 * share - 1 for share in letters(completions)]
+
+
+def test_range_is_mapped_for_the_critic_and_nobody_else(credited: Any) -> None:
+    trainer, _ = credited(signed, reward_range=[-1.0, 2.0])
+    assert rewards(trainer) == pytest.approx(of(trainer), abs=1e-6)
+    assert trainer._metrics["train"]["reward"] == [pytest.approx(3 * np.mean(of(trainer)) - 1, abs=1e-6)]
+
+
+def test_a_reward_outside_names_function_and_value(credited: Any) -> None:
+    def five(completions: list[Any], **_: Any) -> list[float | None]:
+        return [None, 5.0, 0.0, 0.0]
+
+    with pytest.raises(ValueError, match="Set `reward_range`") as caught:
+        credited(quarter, five, reward_weights=[1.0, 0.5])
+    words = str(caught.value)
+    assert (
+        "the combined reward of completion 1 is 2.75 (quarter 0.25 x 1 + five 5 x 0.5), outside reward_range [0, 1]"
+        in words
+    )
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinite_rewards_are_outside(value: float) -> None:
+    with pytest.raises(ValueError, match="outside reward_range"):
+        to_unit(torch.tensor([[value]]), torch.ones(1), ["f"], [0.0, 1.0])
+
+
+def test_combination_by_hand() -> None:
+    nan = math.nan
+    per_function = torch.tensor([[1.0, 0.5], [nan, 0.5], [1.0, nan], [nan, nan]])
+    total = combined(per_function, torch.tensor([2.0, 4.0]))
+    np.testing.assert_array_equal(total.numpy(), np.array([4, 2, 2, nan], np.float32))
+    unit = to_unit(per_function, torch.tensor([2.0, 4.0]), ["f", "g"], [-4.0, 4.0])
+    np.testing.assert_array_equal(unit, [1, 0.75, 0.75, nan])
