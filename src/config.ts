@@ -74,7 +74,7 @@ const sampling = z.strictObject({
   record: count.default(4),
 });
 
-const credit = z.strictObject({
+export const credit = z.strictObject({
   gamma: share.default(1),
   lambda: share.default(1),
   /** What advantages are divided by. */
@@ -83,14 +83,14 @@ const credit = z.strictObject({
   segmentation: segmentationSchema.nullable().default(null),
 });
 
-const icc = z.strictObject({
+export const icc = z.strictObject({
   /** m of the smoothed success rate p <- m p + (1 - m) mean(r). */
   momentum: z.number().min(0).lt(1).default(0.8),
   /** Rollouts of the starting actor that tell its success rate before the first iteration; 0: unknown until then. */
   warm_rollouts: count.default(256),
 });
 
-const criticSft = z.strictObject({
+export const criticSft = z.strictObject({
   /** `oracle`: the task's rule-based oracle. A path: a JSONL file of traces. `{api: {...}}`: a model behind an API is asked (docs/oracles.md). */
   traces: z.union([z.string().min(1), z.strictObject({ api: apiSchema })]).default('oracle'),
   batch: positive.default(64),
@@ -110,7 +110,7 @@ const criticSft = z.strictObject({
   evaluate_every: positive.default(50),
 });
 
-const criticRl = z.strictObject({
+export const criticRl = z.strictObject({
   updates: positive.default(60),
   /** States of one update. */
   states: positive.default(256),
@@ -125,7 +125,7 @@ const criticRl = z.strictObject({
   evaluate_every: positive.default(20),
 });
 
-const joint = z.strictObject({
+export const joint = z.strictObject({
   iterations: positive.default(100),
   /** What the critic does meanwhile: `learn`, or stay `frozen`. */
   critic: z.enum(['learn', 'frozen']).default('learn'),

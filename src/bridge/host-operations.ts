@@ -65,8 +65,8 @@ const assignCredit = {
     texts: z.array(z.string()),
     /** Did the response end by itself? */
     finished: z.array(z.boolean()),
-    /** null: as the config says. */
-    scale: z.enum(['none', 'batch-std', 'group-std']).nullable(),
+    /** What advantages are divided by. */
+    scale: z.enum(['none', 'batch-std', 'group-std']),
     /** Trajectories whose valuations are told, from the first. */
     tell: count,
   }),

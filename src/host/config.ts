@@ -4,24 +4,38 @@ import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
-import { type Config, configSchema } from '../config.ts';
+import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config.ts';
 import { ConfigError, issuesOf } from '../config-error.ts';
 import { findCritic } from '../value/find-critic.ts';
 
-const { seed, critic, workers, credit, icc, critic_sft, critic_rl, joint, gates, task } = configSchema.shape;
+const { seed, critic, workers, task } = configSchema.shape;
 
+/** Without what a host decides (how many updates, of what states) and what has no effect where it trains the actor. */
 export const hostConfigSchema = z.strictObject({
   seed,
   /** The task whose format the critic was trained with; null: the paper's format, or that of the run in which the critic's model lies. */
   task: task.nullable().default(null),
   critic,
   workers,
-  credit,
-  icc,
-  critic_sft,
-  critic_rl,
-  joint,
-  gates,
+  credit: credit.omit({ scale: true }).prefault({}),
+  icc: icc
+    .omit({ warm_rollouts: true })
+    .extend({
+      /** Of the actor, before the first batch; null: not known. */
+      success_rate: z.number().min(0).max(1).nullable().default(null),
+    })
+    .prefault({}),
+  critic_sft: criticSft.omit({ traces: true }).prefault({}),
+  critic_rl: criticRl
+    .omit({ updates: true, states: true, actor_share: true, evaluate_every: true })
+    .prefault({}),
+  joint: joint.omit({ iterations: true, schedule: true }).prefault({}),
+  gates: z
+    .strictObject({
+      /** While the critic's explained variance on the batch is below zero, the group mean is the value. */
+      explained_variance: z.boolean().default(true),
+    })
+    .prefault({}),
 });
 
 export type HostConfig = z.infer<typeof hostConfigSchema>;

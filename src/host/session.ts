@@ -35,7 +35,7 @@ export class HostSession {
   readonly #task: Awaited<ReturnType<typeof loadTask>>['task'] | null;
   readonly #actor: Omit<ActorProfile, 'successRate'>;
   readonly #tell: (text: string) => void;
-  #successRate: number | null = null;
+  #successRate: number | null;
   /** The critic's update that is on its way; its metrics. */
   #update: Promise<Metrics> | null = null;
   /** When the last update was done: what comes after it is the critic's idle time. */
@@ -55,6 +55,7 @@ export class HostSession {
     this.#task = parts.task;
     this.#actor = parts.actor;
     this.#tell = parts.tell;
+    this.#successRate = parts.config.icc.success_rate;
     const { segmentation } = parts.config.credit;
     this.#segmentation = segmentation ??
       parts.task?.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
@@ -121,11 +122,11 @@ export class HostSession {
     );
     const valuing = performance.now();
     const valuations = await this.#value(segmented, ask);
-    const { gamma, lambda, scale } = this.#config.credit;
+    const { gamma, lambda } = this.#config.credit;
     const fallback = this.#config.gates.explained_variance ? 'group-mean' : 'off';
     const assignment = assignCredit(segmented, valuations, {
       ...{ gamma, lambda, fallback },
-      scale: ask.scale ?? scale,
+      scale: ask.scale,
     });
     const learns = ask.purpose !== 'evaluation' && trajectories.length > 0;
     if (learns)

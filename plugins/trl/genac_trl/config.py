@@ -82,6 +82,12 @@ class GenACConfig(GRPOConfig):
     actor_name: str | None = field(
         default=None, metadata={"help": "What In-Context Conditioning calls the actor. None: the model's name."}
     )
+    actor_success_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of its responses for which the actor is rewarded, before the first batch, for In-Context Conditioning. None: not known until then."
+        },
+    )
     segmentation: dict[str, Any] | str | None = field(
         default=None,
         metadata={
@@ -163,6 +169,7 @@ def controller_options(args: GRPOConfig, critic_model: str | None) -> dict[str, 
         "seed": args.seed if seed is None else seed,
         "critic": critic,
         "credit": given(gamma="gamma", segmentation="segmentation") | given(**{"lambda": "lam"}),
+        "icc": given(success_rate="actor_success_rate"),
         "joint": rate | ({} if critic_option(args, "critic_update") else {"critic": "frozen"}),
         "critic_rl": rate,
         **({} if device is None else {"workers": {"critic": {"devices": device}}}),
