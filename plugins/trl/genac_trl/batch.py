@@ -56,7 +56,10 @@ def to_wire(rows: list[Row], rewards: np.ndarray, group_size: int) -> tuple[dict
     """
     sent = np.flatnonzero(~np.isnan(rewards))
     chosen = [rows[i] for i in sent]
-    groups, problems = np.unique(sent // group_size, return_inverse=True)
+    # One problem for each group; for each prompt of it where environments did not begin alike, as a state's value is that of its own prompt.
+    known: dict[tuple[int, str], int] = {}
+    keys = [(int(i) // group_size, json.dumps(rows[i].prompt)) for i in sent]
+    problems = np.array([known.setdefault(key, len(known)) for key in keys], np.int32)
     lengths = [len(row.ids) for row in chosen]
 
     def flat(parts: list[np.ndarray], dtype: Any) -> np.ndarray:
@@ -66,7 +69,7 @@ def to_wire(rows: list[Row], rewards: np.ndarray, group_size: int) -> tuple[dict
         "completion_ids": flat([row.ids for row in chosen], np.int32),
         "cu_seqlens": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32),
         "text_ends": flat([row.ends for row in chosen], np.int32),
-        "problems": problems.astype(np.int32),
+        "problems": problems,
         "rewards": rewards[sent],
     }
     if any(row.mask is not None for row in chosen):
@@ -75,7 +78,7 @@ def to_wire(rows: list[Row], rewards: np.ndarray, group_size: int) -> tuple[dict
     if chosen and all(row.logprobs is not None for row in chosen):
         tensors["logprobs"] = flat([row.logprobs for row in chosen if row.logprobs is not None], np.float32)
     arguments = {
-        "prompts": [rows[int(group) * group_size].prompt for group in groups],
+        "prompts": [json.loads(prompt) for _, prompt in known],
         "texts": [row.text for row in chosen],
         "finished": [row.finished for row in chosen],
     }
