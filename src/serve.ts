@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BridgeError } from './bridge/errors.ts';
 import { DEFAULT_MAX_MESSAGE_BYTES } from './bridge/link.ts';
+import type { Transport } from './bridge/transport.ts';
 import { bindZmq } from './bridge/zmq-transport.ts';
 import { type HostAnswer, type HostAsk, HostLink } from './host/host-link.ts';
 import { HostSession } from './host/session.ts';
@@ -21,8 +22,18 @@ export interface ServeOptions {
 }
 
 /** Serves one host until it says goodbye, is lost, or the signal is aborted. @returns why it ended */
-export async function serve({ listen, config, ready, log, signal }: ServeOptions): Promise<string> {
+export async function serve({ listen, ready, ...rest }: ServeOptions): Promise<string> {
   const transport = await bindZmq({ tcp: listen, maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES });
+  rest.log(`the controller (pid ${process.pid}) listens at ${transport.endpoints.join(', ')}`);
+  ready(transport.endpoints);
+  return serveOver(transport, rest);
+}
+
+/** The same over a transport that listens already; it is closed at the end. */
+export async function serveOver(
+  transport: Transport,
+  { config, log, signal }: Pick<ServeOptions, 'config' | 'log' | 'signal'>,
+): Promise<string> {
   let session: HostSession | null = null;
   const answer = async (ask: HostAsk): Promise<HostAnswer> => {
     if (is(ask, 'open')) {
@@ -42,8 +53,6 @@ export async function serve({ listen, config, ready, log, signal }: ServeOptions
     if (signal.aborted) end();
     signal.addEventListener('abort', end, { once: true });
   });
-  log(`the controller (pid ${process.pid}) listens at ${transport.endpoints.join(', ')}`);
-  ready(transport.endpoints);
   try {
     return await Promise.race([link.gone, aborted]);
   } finally {

@@ -1,0 +1,231 @@
+/** The controller for a host: credit by hand, the fence around the critic's update, what it refuses; over the transport without sockets. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, it } from 'vitest';
+import { decode, encode } from '../../src/bridge/frames.ts';
+import type { HostOperationName } from '../../src/bridge/host-operations.ts';
+import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
+import { anyMessage, type Message, type MessageOf } from '../../src/bridge/messages.ts';
+import { schemaHash } from '../../src/bridge/schema.ts';
+import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
+import { serveOver } from '../../src/serve.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'genac-host-'));
+const critic = fileURLToPath(new URL('./own-critic.ts', import.meta.url));
+const limits = { maxMessageBytes: 2 ** 20 };
+
+class Host {
+  readonly heard: { message: Message; tensors: Tensors }[] = [];
+  readonly #peer;
+  #waiting: (() => void)[] = [];
+  #asked = 0;
+
+  constructor(transport: MemoryTransport, name = 'host') {
+    this.#peer = transport.connect(name, (frames) => {
+      this.heard.push(decode(frames, anyMessage, limits));
+      for (const wake of this.#waiting.splice(0)) wake();
+    });
+  }
+
+  async next<T extends Message['type']>(...types: T[]): Promise<{ message: MessageOf<T>; tensors: Tensors }> {
+    for (;;) {
+      const at = this.heard.findIndex(({ message }) => (types as string[]).includes(message.type));
+      if (at >= 0) return this.heard.splice(at, 1)[0] as { message: MessageOf<T>; tensors: Tensors };
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  hello(schema_hash = schemaHash()): void {
+    const versions = { protocol_min: 1, protocol_max: 1, schema_hash };
+    this.send({ type: 'hello', name: 'host', start_id: 's', pid: 1, host: 'here', ...versions });
+  }
+
+  send(message: Parameters<typeof encode>[0], tensors: Tensors = {}): void {
+    this.#peer.send(encode(message, tensors));
+  }
+
+  async ask(operation: HostOperationName, given: object, tensors: Tensors = {}) {
+    const id = `q${++this.#asked}`;
+    this.send({ type: 'ask', id, operation, arguments: given as MessageOf<'ask'>['arguments'] }, tensors);
+    const answer = await this.next('result', 'error');
+    expect(answer.message.id).toBe(id);
+    if (answer.message.type === 'error') throw new Error(`${answer.message.code}: ${answer.message.message}`);
+    return { result: answer.message.result as Record<string, never>, tensors: answer.tensors };
+  }
+}
+
+const ends: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  await Promise.all(ends.splice(0).map((end) => end()));
+});
+
+function start() {
+  const transport = new MemoryTransport();
+  const stop = new AbortController();
+  const log: string[] = [];
+  const served = serveOver(transport, { log: (line) => log.push(line), signal: stop.signal });
+  ends.push(() => {
+    stop.abort('the test is over');
+    return served;
+  });
+  return { transport, served, log };
+}
+
+async function opened(options: object = {}) {
+  const parts = start();
+  const host = new Host(parts.transport);
+  host.hello();
+  await host.next('welcome');
+  const credit = { segmentation: { by: 'tokens', tokens: 2 } };
+  const given = { critic: { use: critic }, credit, gates: { explained_variance: false }, ...options };
+  await host.ask('open', {
+    ...{ config_file: null, options: given, base: scratch, logs: join(scratch, 'logs') },
+    actor: { name: 'a', parameters: 10 },
+  });
+  return { ...parts, host };
+}
+
+/** Two responses to one problem, three tokens each: `ab1` and `2cd`. */
+const batch = (changes: object = {}) =>
+  [
+    {
+      purpose: 'joint',
+      iteration: 0,
+      iterations: 4,
+      prompts: ['say it'],
+      texts: ['ab1', '2cd'],
+      finished: [true, false],
+      scale: 'none',
+      tell: 2,
+      ...changes,
+    },
+    {
+      completion_ids: tensor(Int32Array.of(1, 2, 3, 4, 5, 6)),
+      cu_seqlens: tensor(Int32Array.of(0, 3, 6)),
+      text_ends: tensor(Int32Array.of(1, 2, 3, 1, 2, 3)),
+      problems: tensor(Int32Array.of(0, 0)),
+      rewards: tensor(Float64Array.of(1, 0)),
+    } as Tensors,
+  ] as const;
+
+describe('credit', () => {
+  it('is that of the values, computed by hand', async () => {
+    const { host } = await opened();
+    const { result, tensors } = await host.ask('assign_credit', ...batch());
+    // States: '' (0.5), 'ab' (1); '' (0.5), '2c' (0.5). gamma = lambda = 1: A = r - V.
+    expect([...(tensors.advantages!.data as Float32Array)]).toEqual([0.5, 0.5, 0, -0.5, -0.5, -0.5]);
+    const [first] = result.valuations as unknown as [{ from: number; value: number; advantage: number }[]];
+    expect(first).toMatchObject([
+      { from: 0, tokens: 2, value: 0.5, advantage: 0.5, rationale: 'rate null' },
+      { from: 2, tokens: 1, value: 1, advantage: 0 },
+    ]);
+    expect(result.metrics).toMatchObject({ 'critic/states': 3, 'critic/success_rate': 0.5 });
+  });
+
+  it('tells the critic how the actor did before, and of the update with the next batch', async () => {
+    const { host } = await opened({ joint: { learning_rate: 0.5, decay: 'linear' } });
+    await host.ask('assign_credit', ...batch());
+    const { result } = await host.ask('assign_credit', ...batch({ iteration: 1 }));
+    const valuations = result.valuations as unknown as { rationale: string }[][];
+    expect(valuations[0]![0]!.rationale).toBe('rate 0.5');
+    // Three states; the first rate of a linear fall is its peak.
+    expect(result.metrics).toMatchObject({ 'critic/outcomes': 3, 'critic/learning_rate': 0.5 });
+  });
+
+  it('waits for the update before it values again', async () => {
+    const { host } = await opened({ critic: { use: critic, slow: 150 } });
+    await host.ask('assign_credit', ...batch());
+    const { result } = await host.ask('assign_credit', ...batch({ iteration: 1 }));
+    const waited = (result.metrics as unknown as Record<string, number>)['critic/seconds_waited_for_update']!;
+    expect(waited).toBeGreaterThan(0.1);
+  });
+
+  it('does not let the critic learn while it evaluates, or is frozen', async () => {
+    const { host } = await opened({ joint: { critic: 'frozen' } });
+    await host.ask('assign_credit', ...batch({ purpose: 'evaluation' }));
+    expect((await host.ask('fence', {})).result).toEqual({ metrics: {} });
+    await host.ask('assign_credit', ...batch());
+    expect((await host.ask('fence', {})).result).toEqual({ metrics: {} });
+    await host.ask('assign_credit', ...batch({ purpose: 'critic-rl' }));
+    expect((await host.ask('fence', {})).result.metrics).toMatchObject({ 'critic/outcomes': 3 });
+  });
+
+  it('an update that fails is told of at the fence, and the next batch goes on', async () => {
+    const { host } = await opened({ critic: { use: critic, fails: true } });
+    await host.ask('assign_credit', ...batch());
+    await expect(host.ask('fence', {})).rejects.toThrow('internal: the update failed');
+    await host.ask('value', { prompts: ['p'], responses: ['ab'] });
+  });
+
+  it('values partial responses by themselves', async () => {
+    const { host } = await opened();
+    const { tensors, result } = await host.ask('value', { prompts: ['p', 'p'], responses: ['aB', ''] });
+    expect([...(tensors.values!.data as Float64Array)]).toEqual([0.5, 0.5]);
+    expect(result.parsed).toEqual(['ok', 'ok']);
+  });
+});
+
+describe('what is refused', () => {
+  it('a second host', async () => {
+    const { transport } = await opened();
+    const second = new Host(transport, 'other');
+    second.hello();
+    expect((await second.next('reject')).message).toMatchObject({ code: 'duplicate_name' });
+    second.send({ type: 'ask', id: 'x', operation: 'fence', arguments: {} });
+    expect((await second.next('reject')).message).toMatchObject({ code: 'bad_message' });
+  });
+
+  it('a host of another version', async () => {
+    const { transport } = start();
+    const host = new Host(transport);
+    host.hello('0000000000000000');
+    expect((await host.next('reject')).message).toMatchObject({
+      code: 'schema',
+      message: expect.stringContaining('install the same version'),
+    });
+  });
+
+  it.each([
+    ['a reward beyond 1', { rewards: tensor(Float64Array.of(1, 1.5)) }, 'trajectory 1 has the reward 1.5'],
+    ['a reward that is no number', { rewards: tensor(Float64Array.of(Number.NaN, 0)) }, 'the reward NaN'],
+    ['a problem that is not there', { problems: tensor(Int32Array.of(0, 3)) }, 'of problem 3'],
+    ['offsets beyond the text', { text_ends: tensor(Int32Array.of(1, 2, 4, 1, 2, 3)) }, 'tokens end at 4'],
+    ['too few tokens', { completion_ids: tensor(Int32Array.of(1)) }, 'has 1 entries, not 6'],
+    ['offsets that fall', { cu_seqlens: tensor(Int32Array.of(0, 7, 6)) }, 'never fall'],
+    ['another type', { rewards: tensor(Float32Array.of(1, 0)) }, 'no tensor "rewards" of the right type'],
+  ])('%s', async (_, changed, words) => {
+    const { host } = await opened();
+    const [given, tensors] = batch();
+    await expect(host.ask('assign_credit', given, { ...tensors, ...changed })).rejects.toThrow(
+      new RegExp(`bad_arguments: .*${words}`),
+    );
+    await host.ask('assign_credit', given, tensors); // and nothing is lost
+  });
+
+  it('what comes before open, and a second open', async () => {
+    const { transport, served } = start();
+    const host = new Host(transport);
+    host.hello();
+    await host.next('welcome');
+    await expect(host.ask('fence', {})).rejects.toThrow('bad_state: fence: open comes first');
+    host.send({ type: 'bye', reason: 'done' });
+    expect(await served).toBe('the host said goodbye: done');
+  });
+
+  it('a config that is not valid, in words', async () => {
+    const file = join(scratch, 'controller.yaml');
+    writeFileSync(file, 'credit: {lamda: 1}\njoint: {iterations: 3}\n');
+    const { transport } = start();
+    const host = new Host(transport);
+    host.hello();
+    await host.next('welcome');
+    const given = { options: { critic }, base: scratch, logs: scratch, actor: { name: 'a', parameters: 1 } };
+    const opening = host.ask('open', { ...given, config_file: file });
+    await expect(opening).rejects.toThrow(
+      /controller.yaml.*[\s\S]*credit.lamda.*did you mean "lambda"[\s\S]*joint.iterations/,
+    );
+    await host.ask('open', { ...given, config_file: null }); // it may be tried again
+  });
+});

@@ -1,0 +1,28 @@
+/** A critic for tests: V = the share of small letters, 0.5 at the start; what it learned from is told in its metrics. */
+import { z } from 'zod';
+import { defineCritic } from '../../src/critic.ts';
+
+const share = (text: string) =>
+  text === '' ? 0.5 : [...text].filter((c) => c >= 'a' && c <= 'z').length / [...text].length;
+
+export default defineCritic({
+  name: 'letters',
+  options: z.strictObject({ fails: z.boolean().default(false), slow: z.number().default(0) }),
+  create: ({ fails, slow }) => ({
+    name: 'letters',
+    needs: 'states' as const,
+    sharesFirstState: true,
+    value: async (states) =>
+      states.map(({ response, actor }) => ({
+        value: share(response),
+        rationale: `rate ${actor.successRate}`,
+        parsed: 'ok' as const,
+        completions: [],
+      })),
+    async learn(outcomes, { learningRate }) {
+      await new Promise((resolve) => setTimeout(resolve, slow));
+      if (fails) throw new Error('the update failed');
+      return { outcomes: outcomes.length, learning_rate: learningRate };
+    },
+  }),
+});
