@@ -80,6 +80,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def scorer(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A critic that mostly answers with a score, each a token of its own, and learns: its temperature decides which."""
+    folder = tmp_path_factory.mktemp("scorer")
+    words = tokenizer()
+    scores = [f"<score>{n}</score>" for n in range(11)]
+    words.add_tokens(scores)
+    words.save_pretrained(folder)
+    model = LlamaForCausalLM.from_pretrained(tiny)
+    model.resize_token_embeddings(len(words), mean_resizing=False)
+    with torch.no_grad():
+        # A direction that all hidden states have, and that the scores' tokens answer to.
+        model.model.embed_tokens.weight[:, 0] = 1
+        model.lm_head.weight[words.convert_tokens_to_ids(scores), 0] = 2
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def own_critic(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Path of a critic in JavaScript; beside the checkout's packages, which it imports."""
     root = Path(__file__).parents[3]
