@@ -11,7 +11,7 @@ import trl
 from packaging.version import Version
 
 #: Tested from the first to before the last.
-SUPPORTED = ("1.15.0", "1.17.0")
+SUPPORTED = ("1.16.0", "1.17.0")
 
 
 def check_version() -> None:
