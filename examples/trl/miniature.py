@@ -28,7 +28,10 @@ LABELS = "abcdefgh"
 
 def last_register(completions: list[str], answer: list[int], **_: Any) -> list[float]:
     """1 for a response that names all eight steps in order and ends with the right register."""
-    return [float(reads(text) == right) for text, right in zip(completions, answer, strict=True)]
+    return [
+        float(reads(text) == right)
+        for text, right in zip(completions, answer, strict=True)
+    ]
 
 
 def reads(text: str) -> int | None:
@@ -41,7 +44,12 @@ class Success(TrainerCallback):
     """Held-out success at temperature 1, and where it was reached."""
 
     def __init__(self, trainer: Any, rows: Any, path: Path, every: int) -> None:
-        self.trainer, self.rows, self.path, self.every = trainer, list(rows), path, every
+        self.trainer, self.rows, self.path, self.every = (
+            trainer,
+            list(rows),
+            path,
+            every,
+        )
         self.began, self.measuring = time.perf_counter(), 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -57,12 +65,23 @@ class Success(TrainerCallback):
         started = time.perf_counter()
         trainer = self.trainer
         with undisturbed(trainer):
-            ids = sampled(trainer, tokenized(trainer, [row["prompt"] for row in self.rows]))
+            ids = sampled(
+                trainer, tokenized(trainer, [row["prompt"] for row in self.rows])
+            )
         texts = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
-        success = sum(last_register(texts, [row["answer"] for row in self.rows])) / len(texts)
+        success = sum(last_register(texts, [row["answer"] for row in self.rows])) / len(
+            texts
+        )
         seconds = started - self.began - self.measuring
-        history = [entry for entry in trainer.state.log_history if "num_tokens" in entry]
-        line = {"step": step, "success": success, "seconds": round(seconds, 1), "metrics": history[-1] if history else {}}
+        history = [
+            entry for entry in trainer.state.log_history if "num_tokens" in entry
+        ]
+        line = {
+            "step": step,
+            "success": success,
+            "seconds": round(seconds, 1),
+            "metrics": history[-1] if history else {},
+        }
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"step {step}: success {success:.3f} after {seconds:.0f} s", flush=True)
@@ -80,7 +99,10 @@ def main() -> None:
     actor = given.folder / "critic" / "models" / "base-actor"
     words = AutoTokenizer.from_pretrained(actor)
     words.eos_token = "."
-    data = load_dataset(str(given.folder / "problems"), data_files={"train": "train.jsonl", "test": "heldout.jsonl"})
+    data = load_dataset(
+        str(given.folder / "problems"),
+        data_files={"train": "train.jsonl", "test": "heldout.jsonl"},
+    )
     # 16 problems x 8 responses for two steps each, as in examples/miniature.yaml.
     common: dict[str, Any] = {
         "output_dir": str(given.folder / f"{given.trainer}-{given.seed}"),
@@ -121,7 +143,14 @@ def main() -> None:
             "controller_config": "examples/trl/controller.yaml",
         }
         trainer = GenACTrainer(args=GenACConfig(**common, **critic), **rest)
-    trainer.add_callback(Success(trainer, data["test"], given.folder / f"{given.trainer}-{given.seed}.jsonl", every=10))
+    trainer.add_callback(
+        Success(
+            trainer,
+            data["test"],
+            given.folder / f"{given.trainer}-{given.seed}.jsonl",
+            every=10,
+        )
+    )
     trainer.train()
 
 
