@@ -3,7 +3,7 @@
 1. `GRPOTrainer` and `GenACTrainer(critic="group-mean")`, whose losses are the same: to see what the class itself costs;
 2. `GenACTrainer` with a generative critic of the same size: how the time of a step divides.
 
-    .venv/bin/python bench/trl.py
+    .venv/bin/python bench/trl_steps.py
 
 The two of (1) take turns in one process, a pair of steps at a time, so that what else the machine does falls on both. Medians. Writes docs/bench-trl.md.
 """
@@ -21,7 +21,6 @@ from datasets import Dataset
 from genac_trl import GenACConfig, GenACTrainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
 from trl import GRPOConfig, GRPOTrainer
 
 STEPS = 40
@@ -83,6 +82,7 @@ def build(cls: Any, config: Any, folder: Path, name: str, **options: Any) -> Any
     data = Dataset.from_dict({"prompt": [f"What comes after {n}?" for n in range(64)]})
     trainer = cls(str(folder / "model"), letters, args, data)
     trainer.create_optimizer_and_scheduler(STEPS)
+    trainer.current_gradient_accumulation_steps = 1
     return trainer
 
 
@@ -125,20 +125,21 @@ def main() -> None:
             GenACConfig,
             folder,
             "genac",
-            critic_max_new_tokens=48,
+            critic_max_new_tokens=24,
             segmentation={"by": "tokens", "tokens": 16},
         )
-        c, d = pairs(grpo, genac, 16)
-        metrics = {
-            name: statistics.median(values[4:]) for name, values in genac._metrics["train"].items() if len(values) > 4
-        }
+        c, d = pairs(grpo, genac, 12)
+        lists = genac._metrics["train"]
+        metrics = {name: statistics.median(values[4:]) for name, values in lists.items() if len(values) > 4}
+        parts = ("critic/seconds_host_waited", "critic/seconds_valuing", "critic/seconds_waited_for_update")
+        rest = statistics.median([a - b - c for a, b, c in zip(*(lists[name][4:] for name in parts), strict=True)])
         genac.close()
     step = statistics.median(d)
     waited, valuing = metrics["critic/seconds_host_waited"], metrics["critic/seconds_valuing"]
     fence, updating = metrics["critic/seconds_waited_for_update"], metrics["critic/seconds_updating"]
     page = f"""# What GenAC costs a TRL user
 
-    .venv/bin/python bench/trl.py
+    .venv/bin/python bench/trl_steps.py
 
 A random Llama of 11M parameters, batches of 8 completions of 64 tokens (2 groups of 4), float32, 2 CPU cores: one thread for the trainer, the critic's process has the rest. Medians.
 
@@ -149,7 +150,7 @@ A random Llama of 11M parameters, batches of 8 completions of 64 tokens (2 group
 
 Step against step, taken in turns: {ratio:.3f}x (quartiles {statistics.quantiles(ratios)[0]:.3f} to {statistics.quantiles(ratios)[2]:.3f}; goal: at most 1.03x).
 
-With a generative critic of the same size that writes 48 tokens for each of {metrics["critic/states"]:.0f} states a step ({statistics.median(c):.3f} s for `GRPOTrainer` beside it):
+With a generative critic of the same size that writes 24 tokens for each of {metrics["critic/states"]:.0f} states a step ({statistics.median(c):.3f} s for `GRPOTrainer` beside it):
 
 | of one step | seconds | share |
 |---|---|---|
@@ -157,7 +158,7 @@ With a generative critic of the same size that writes 48 tokens for each of {met
 | generation, rewards, policy update | {step - waited:.3f} | {100 * (step - waited) / step:.0f}% |
 | waiting for the critic's update of the step before | {fence:.3f} | {100 * fence / step:.0f}% |
 | valuations | {valuing:.3f} | {100 * valuing / step:.0f}% |
-| bridge and credit | {waited - valuing - fence:.3f} | {100 * (waited - valuing - fence) / step:.1f}% |
+| bridge and credit | {rest:.3f} | {100 * rest / step:.1f}% |
 
 The critic's update itself takes {updating:.3f} s, of which all but the waiting runs beside the host's own update; the critic is idle for {metrics.get("critic/seconds_idle", 0):.3f} s of a step.
 On a machine where actor and critic share two cores, the critic's tokens are what a step costs; on two GPUs valuations are the only part that the host waits for.
