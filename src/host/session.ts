@@ -250,7 +250,8 @@ export class HostSession {
       iteration,
       complete: false,
       success_rate: this.#successRate,
-      progress: {},
+      // JSON has no other numbers.
+      progress: Object.fromEntries(Object.entries(done).filter(([, value]) => Number.isFinite(value))),
       written: { metrics: 0, trajectories: 0 },
       seconds: 0,
     };
@@ -271,6 +272,8 @@ export class HostSession {
       else await this.#critic.load?.(checkpoint.critic);
     }
     this.#successRate = checkpoint.success_rate;
+    // Of the update before the checkpoint: they belong to the next answer, as in a run without a break.
+    if (Object.keys(checkpoint.progress).length > 0) this.#update = Promise.resolve(checkpoint.progress);
     return { iteration: checkpoint.iteration, success_rate: checkpoint.success_rate };
   }
 
