@@ -115,6 +115,10 @@ export class HostSession {
     const updated = await this.fence();
     const waited = seconds(began);
     const trajectories = trajectoriesOf(ask, tensors);
+    if (this.#segmentation.by === 'low-probability' && trajectories.length > 0 && !tensors.logprobs)
+      throw new RangeError(
+        "segmentation by low-probability needs the tokens' log-probabilities, and the host sent none (TRL: name it in GenACConfig's `segmentation`)",
+      );
     const profile = { ...this.#actor, successRate: this.#successRate };
     const critic = this.#critic;
     const segmented = await mapInTurns(trajectories, (trajectory, i) =>

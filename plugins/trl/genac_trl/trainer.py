@@ -24,7 +24,7 @@ from .critic_stages import imitate, learn_alone
 from .processes import on_main
 from .refusals import refuse_what_has_no_meaning
 from .rewards import to_unit
-from .trl_internals import check_output, check_version
+from .trl_internals import check_output, check_version, log_probabilities
 
 #: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
 CHECKPOINT_FOLDER = "genac"
@@ -200,6 +200,8 @@ class GenACTrainer(GRPOTrainer):
         texts, ends = self._decoded(ids)
         masks = output.get("tool_mask")
         logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
+        if logprobs is None and (critic_option(self.args, "segmentation") or {}).get("by") == "low-probability":
+            logprobs = log_probabilities(self, output)
         stops = set(self.eos_token_ids)
         return [
             Row(

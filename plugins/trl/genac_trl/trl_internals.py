@@ -62,3 +62,14 @@ def undisturbed(trainer: Any) -> Iterator[None]:
     trainer._pending_extra_logs.update(pending[0])
     trainer._pending_metrics.clear()
     trainer._pending_metrics.update(pending[1])
+
+
+def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
+    """float32 [B, T] of the completions' tokens. By itself GRPOTrainer computes them only where an update is off policy."""
+    ids, mask = (torch.cat([output[f"prompt_{name}"], output[f"completion_{name}"]], dim=1) for name in ("ids", "mask"))
+    length = output["completion_ids"].shape[1]
+    with torch.no_grad():
+        result: torch.Tensor = trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, mask, length, batch_size=trainer.args.per_device_train_batch_size
+        )[0]
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from conftest import Make, first_batch, letter_values, letters
+from genac_trl import ControllerError
 
 TOKENS = {"by": "tokens", "tokens": 4}
 
@@ -203,3 +205,26 @@ def test_a_critic_that_explains_less_than_the_mean_is_not_used(make: Make, own_c
     for row, reward in enumerate(rewards):
         length = int(output["completion_mask"][row].sum())
         np.testing.assert_allclose(output["advantages"][row, :length].numpy(), reward - 0.5, atol=1e-6)
+
+
+def test_segments_begin_after_unlikely_tokens(credited: Any) -> None:
+    """Though GRPO does not need the log-probabilities where each batch is used once."""
+    trainer, output = credited(segmentation={"by": "low-probability", "probability": 0.0034})
+    assert "old_per_token_logps" not in output
+    with torch.no_grad():
+        unlikely = logps(trainer, output).exp() < 0.0034
+    assert 0 < unlikely.sum() < unlikely.numel()
+    for row, one in enumerate(trainer.valuations):
+        length = int(output["completion_mask"][row].sum())
+        starts = np.cumsum([0] + [segment["tokens"] for segment in one["segments"]])
+        assert starts.tolist() == [0, *(np.flatnonzero(unlikely[row, : length - 1].numpy()) + 1).tolist(), length]
+
+
+def test_segments_that_need_what_is_not_there_are_refused(make: Make, own_critic: str, tmp_path: Path) -> None:
+    """Where the controller's file alone asks for it."""
+    config = tmp_path / "controller.yaml"
+    config.write_text("credit: {segmentation: {by: low-probability}}\n")
+    with pytest.raises(ControllerError, match="needs the tokens' log-probabilities, and the host sent none"):
+        first_batch(make(critic=own_critic, controller_config=str(config)))
+    # Off policy, TRL has them.
+    first_batch(make(critic=own_critic, controller_config=str(config), num_iterations=2))
