@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 import reasoning_gym
+import torch
 from datasets import Dataset
 from genac_trl import GenACConfig, GenACTrainer
 from peft import LoraConfig
@@ -59,6 +60,8 @@ args = GenACConfig(
     log_completions=True,
     num_completions_to_print=2,
     report_to="none",
+    use_cpu=not torch.cuda.is_available(),
+    bf16=torch.cuda.is_available(),
     save_strategy="no",
     critic_model="runs/smollm2/run/checkpoints/critic-rl",
     critic_learning_rate=1e-4,

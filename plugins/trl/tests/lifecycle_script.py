@@ -9,8 +9,9 @@ import sys
 import time
 from typing import Any
 
-from conftest import letters
 from datasets import Dataset
+
+from conftest import letters
 from genac_trl import GenACConfig, GenACTrainer
 
 way, model, output = sys.argv[1:]

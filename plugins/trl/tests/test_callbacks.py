@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Make, letters
 from datasets import Dataset
+
+from conftest import Make, letters
 from genac_trl import CriticQualityCallback, SaveValuationsCallback
 
 
@@ -57,10 +58,14 @@ def test_quality_is_measured_against_continuations(make: Make, own_critic: str, 
     assert least - 1e-6 <= measured["critic/heldout_mse"] <= most + 1e-6
 
 
-def test_quality_is_logged_and_leaves_training_as_it_was(make: Make, own_critic: str, data: Dataset, tmp_path: Path) -> None:
+def test_quality_is_logged_and_leaves_training_as_it_was(
+    make: Make, own_critic: str, data: Dataset, tmp_path: Path
+) -> None:
     losses = []
     for measuring in (False, True):
-        trainer = make({"eval_dataset": data}, critic=own_critic, max_steps=3, output_dir=str(tmp_path / str(measuring)))
+        trainer = make(
+            {"eval_dataset": data}, critic=own_critic, max_steps=3, output_dir=str(tmp_path / str(measuring))
+        )
         if measuring:
             trainer.add_callback(CriticQualityCallback(trainer, states=2, continuations=2, every=2))
         trainer.train()

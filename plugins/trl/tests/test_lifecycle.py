@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import Make
 from genac_trl import ControllerError
 from genac_trl.controller import Controller
@@ -109,7 +110,11 @@ def test_a_death_ends_the_step_in_one_clear_error(who: int, make: Make) -> None:
     reward = KillAt()
     trainer = make({"reward_funcs": reward}, critic_max_new_tokens=4)
     reward.pid = started(trainer)[who]
-    expected = "the controller ended .signal 9.; the end of .*controller.log" if who == 0 else "worker critic was killed by SIGKILL"
+    expected = (
+        "the controller ended .signal 9.; the end of .*controller.log"
+        if who == 0
+        else "worker critic was killed by SIGKILL"
+    )
     with pytest.raises(ControllerError, match=expected):
         trainer.train()
     wait_until_gone(started(trainer)[1:])

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForCausalLM
+
 from conftest import Make
 from genac_trl import ControllerError
 from genac_trl.__main__ import reward_function
-from transformers import AutoModelForCausalLM
 
 REWARDS = """
 def short(completions, **kwargs):
@@ -43,7 +44,9 @@ def test_the_command_trains_and_saves(tiny: str, traces: str, tmp_path: Path) ->
     (tmp_path / "my_rewards.py").write_text(REWARDS)
     data = tmp_path / "data"
     data.mkdir()
-    (data / "train.jsonl").write_text("".join(json.dumps({"prompt": f"What comes after {n}?"}) + "\n" for n in range(8)))
+    (data / "train.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"What comes after {n}?"}) + "\n" for n in range(8))
+    )
     (tmp_path / "controller.yaml").write_text("critic_sft: {steps: 2, cooldown: 0, batch: 4, warmup: 0}\n")
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -79,7 +82,9 @@ def test_reward_functions_by_name() -> None:
 
 def test_imitation_lowers_the_loss_of_the_traces(make: Make, traces: str, tmp_path: Path) -> None:
     controller = tmp_path / "controller.yaml"
-    controller.write_text("critic_sft: {steps: 30, cooldown: 0, batch: 8, warmup: 0, learning_rate: 0.01, agreement: 1}\n")
+    controller.write_text(
+        "critic_sft: {steps: 30, cooldown: 0, batch: 8, warmup: 0, learning_rate: 0.01, agreement: 1}\n"
+    )
     trainer = make(controller_config=str(controller), critic_max_new_tokens=4)
     metrics = trainer.train_critic(traces)
     losses = [entry["critic/loss"] for entry in trainer.state.log_history if "critic/loss" in entry]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from conftest import Make
-from genac_trl import ControllerError, GenACTrainer
+from genac_trl import ControllerError
 
 
 def logged(trainer: Any, name: str) -> list[float]:
