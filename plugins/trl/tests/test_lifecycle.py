@@ -135,7 +135,7 @@ def test_training_may_go_on_with_the_group_mean(who: int, make: Make, capfd: pyt
 def test_a_config_that_is_wrong_is_told_at_construction(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "controller.yaml"
     path.write_text("credit: {lamda: 0.9}\n")
-    with pytest.raises(ControllerError, match='credit.lamda: no such option; did you mean "lambda"?'):
+    with pytest.raises(ControllerError, match=r'credit.lamda: no such option; did you mean "lambda"\?'):
         make(controller_config=str(path))
 
 
