@@ -129,6 +129,7 @@ def test_plain_grpo_config_has_the_defaults(make: Make, opened: Any) -> None:
         "seed": 42,
         "critic": {"use": "generative", "model": trainer.model.config._name_or_path},
         "credit": {},
+        "icc": {},
         "joint": {},
         "critic_rl": {},
     }
@@ -147,6 +148,7 @@ def test_every_critic_field_reaches_the_controller() -> None:
         critic_update=False,
         critic_seed=7,
         icc=False,
+        actor_success_rate=0.5,
         segmentation="line",
         gamma=0.9,
         lam=0.5,
@@ -163,6 +165,7 @@ def test_every_critic_field_reaches_the_controller() -> None:
             "icc": False,
         },
         "credit": {"gamma": 0.9, "segmentation": {"by": "line"}, "lambda": 0.5},
+        "icc": {"success_rate": 0.5},
         "joint": {"learning_rate": 1e-5, "critic": "frozen"},
         "critic_rl": {"learning_rate": 1e-5},
         "workers": {"critic": {"devices": "1"}},
