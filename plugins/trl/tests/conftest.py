@@ -98,14 +98,15 @@ def scorer(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def own_critic(tmp_path_factory: pytest.TempPathFactory) -> str:
+def own_critic() -> Iterator[str]:
     """Path of a critic in JavaScript; beside the checkout's packages, which it imports."""
     root = Path(__file__).parents[3]
     folder = root / "node_modules" / ".cache" / "genac-tests"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"own-critic-{os.getpid()}.mjs"
     path.write_text(OWN_CRITIC)
-    return str(path)
+    yield str(path)
+    path.unlink()
 
 
 @pytest.fixture(scope="session")
