@@ -49,7 +49,7 @@ data = Dataset.from_list(
 )
 args = GenACConfig(
     "runs/trl/smollm2",
-    per_device_train_batch_size=24,
+    per_device_train_batch_size=8,
     num_generations=4,
     max_completion_length=48,
     temperature=0.7,
@@ -65,7 +65,7 @@ args = GenACConfig(
     save_strategy="no",
     critic_model="runs/smollm2/run/checkpoints/critic-rl",
     critic_learning_rate=1e-4,
-    critic_max_new_tokens=96,
+    critic_max_new_tokens=64,
     actor_name="SmolLM2-135M-Instruct",
     actor_success_rate=0.2,
     lam=0.9,

@@ -281,12 +281,10 @@ export class HostSession {
     return { iteration: checkpoint.iteration, success_rate: checkpoint.success_rate };
   }
 
-  /** Lets an update finish, then ends the workers. */
+  /** Ends the workers. An update that is on its way is dropped: `save` would have waited for it. */
   async close(): Promise<void> {
-    await this.fence().catch((error: Error) =>
-      this.#tell(`the critic's last update failed: ${error.message}`),
-    );
-    await this.#critic.close?.();
+    const ended = this.#critic.close?.();
     await this.#workers.close(0);
+    await ended?.catch((error: Error) => this.#tell(`the critic did not close: ${error.message}`));
   }
 }

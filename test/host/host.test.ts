@@ -142,6 +142,13 @@ describe('credit', () => {
     expect(waited).toBeGreaterThan(0.1);
   });
 
+  it('does not wait for an update when the host goes', async () => {
+    const { host, served } = await opened({ critic: { use: critic, slow: 60_000 } });
+    await host.ask('assign_credit', ...batch());
+    host.send({ type: 'bye', reason: 'done' });
+    expect(await served).toBe('the host said goodbye: done');
+  });
+
   it('does not let the critic learn while it evaluates, or is frozen', async () => {
     const { host } = await opened({ joint: { critic: 'frozen' } });
     await host.ask('assign_credit', ...batch({ purpose: 'evaluation' }));

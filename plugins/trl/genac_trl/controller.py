@@ -42,8 +42,8 @@ Tensors = dict[str, "np.ndarray[Any, Any]"]
 SILENCE = 60.0
 #: Until the controller listens, in seconds.
 START = 120.0
-#: Its last update may be waited for so long at the end, in seconds.
-END = 60.0
+#: From goodbye to the end of the controller and its workers, in seconds.
+END = 20.0
 
 
 class ControllerError(RuntimeError):
@@ -161,7 +161,7 @@ class Controller:
         return f"{what}; the end of {self._log}:\n{last}" if last else what
 
     def close(self) -> None:
-        """Lets the critic's update finish, ends the controller and its workers. May be called twice."""
+        """Ends the controller and its workers. May be called twice."""
         if self._closed or os.getpid() != self._owner:
             return
         self._closed = True

@@ -153,7 +153,7 @@ class GenACTrainer(GRPOTrainer):
         return self._controller.ask(operation, arguments, tensors, **rest)
 
     def close(self) -> None:
-        """Waits for the critic's last update and ends the controller and its workers. May be called twice."""
+        """Ends the controller and its workers. An update of the critic that is on its way is dropped; `save_critic` waits for it. May be called twice."""
         if self._controller is not None:
             self._controller.close()
 
