@@ -112,9 +112,8 @@ class GenACTrainer(GRPOTrainer):
             rollout_func=rollout_func,
             environment_factory=environment_factory,
         )
-        if critic_option(args, "critic") != "group-mean" and self.accelerator.is_main_process:
-            self._start(model)
-        self.accelerator.wait_for_everyone()
+        if critic_option(args, "critic") != "group-mean":
+            on_main(self.accelerator, lambda: self._start(model))
 
     # The controller
 
@@ -327,11 +326,14 @@ class GenACTrainer(GRPOTrainer):
 
     def save_critic(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
         """Writes the critic to `folder/critic` (it loads with `from_pretrained`) and the controller's state beside it; `folder` is made, or replaced."""
-        if self.accelerator.is_main_process and self._controller is not None and not self._failed:
-            path = os.path.abspath(folder)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            self.ask("save", {"folder": path, "optimizer": optimizer, "iteration": self._batches["joint"]})
-        self.accelerator.wait_for_everyone()
+
+        def work() -> None:
+            if self._controller is not None and not self._failed:
+                path = os.path.abspath(folder)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                self.ask("save", {"folder": path, "optimizer": optimizer, "iteration": self._batches["joint"]})
+
+        on_main(self.accelerator, work)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before TRL's own files: where its last one is, this one is whole.
