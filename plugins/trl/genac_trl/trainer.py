@@ -24,7 +24,7 @@ from .critic_stages import imitate, learn_alone
 from .processes import on_main
 from .refusals import refuse_what_has_no_meaning
 from .rewards import to_unit
-from .trl_internals import check_output, check_version, log_probabilities
+from .trl_internals import check_output, check_version, log_advantages, log_probabilities
 
 #: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
 CHECKPOINT_FOLDER = "genac"
@@ -191,6 +191,7 @@ class GenACTrainer(GRPOTrainer):
             own = len(seen["ids"])
             first = self.accelerator.process_index * own
             output["advantages"] = padded(advantages[first : first + own], output["completion_ids"])
+            log_advantages(self, [float(each.mean()) if len(each) else 0.0 for each in advantages])
         return output
 
     def _rows(self, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
@@ -299,8 +300,8 @@ class GenACTrainer(GRPOTrainer):
         extra = self._logs["extra"]
         for one in self.valuations:
             first, last = (one["segments"][0], one["segments"][-1]) if one["segments"] else ({}, {})
-            extra["value_start"].append(first.get("value"))
-            extra["value_end"].append(last.get("value"))
+            extra["value_start"].append(rounded(first.get("value")))
+            extra["value_end"].append(rounded(last.get("value")))
             extra["critic"].append(last.get("rationale"))
 
     # The critic alone
@@ -352,3 +353,7 @@ class GenACTrainer(GRPOTrainer):
             )
         iteration = on_main(self.accelerator, lambda: self.ask("restore", {"folder": folder})[0]["iteration"])
         self._batches["joint"] = iteration
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

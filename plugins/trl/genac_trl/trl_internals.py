@@ -73,3 +73,11 @@ def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
             trainer.model, ids, mask, length, batch_size=trainer.args.per_device_train_batch_size
         )[0]
     return result
+
+
+def log_advantages(trainer: Any, advantages: list[float]) -> None:
+    """Puts these in the place of GRPO's own in the table of completions; one for each completion of the last batch of all processes."""
+    logged = trainer._logs["advantages"]
+    count = min(len(logged), len(advantages))
+    for i in range(1, count + 1):
+        logged[-i] = advantages[-i]
