@@ -296,8 +296,8 @@ function packBegun(begun: readonly Sequence[]): Tensors {
   return { prompt_ids: ids!, prompt_cu_seqlens: cu_seqlens!, prefix_lengths: tensor(lengths) };
 }
 
-/** Sequences of one request at the most. */
-const SEQUENCES = 512;
+/** Sequences of one request at the most: enough to fill a GPU, and few enough to pack in some milliseconds. */
+const SEQUENCES = 256;
 
 function ranges(length: number, size: number): [number, number][] {
   return Array.from({ length: Math.ceil(length / size) }, (_, i) => [
