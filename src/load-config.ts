@@ -1,5 +1,5 @@
 /** Reads and checks a run's config. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { type Config, type ConfigInput, configSchema, type StageName } from './config.ts';
@@ -14,19 +14,24 @@ export interface LoadedConfig {
 }
 
 export function loadConfigFile(path: string): LoadedConfig {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new ConfigError([`can't be read: ${(error as Error).message}`], path);
-  }
+  return { config: checkConfig(readYaml(path) as ConfigInput, path), base: dirname(resolve(path)) };
+}
+
+/** A file of options. @throws ConfigError where it is not there, not YAML, or not a mapping */
+export function readYaml(path: string): Record<string, unknown> {
+  if (!existsSync(path)) throw new ConfigError(['there is no such file'], path);
   let input: unknown;
   try {
-    input = parse(text);
+    input = parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new ConfigError([`not YAML: ${(error as Error).message}`], path);
+    throw new ConfigError([`can't be read as YAML: ${(error as Error).message}`], path);
   }
-  return { config: checkConfig(input as ConfigInput, path), base: dirname(resolve(path)) };
+  if (typeof input !== 'object' || input === null || Array.isArray(input))
+    throw new ConfigError(
+      [`${input === null ? 'empty' : 'no mapping'}: options stand as "name: value"`],
+      path,
+    );
+  return input as Record<string, unknown>;
 }
 
 /** @throws ConfigError with every problem at once */

@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { type ConfigInput, configSchema } from '../src/config.ts';
 import { ConfigError, nearest } from '../src/config-error.ts';
 import { checkConfig, loadConfigFile } from '../src/load-config.ts';
@@ -152,4 +153,15 @@ describe('stages and schedules', () => {
   ])('refuses %j', (changes, expected) => {
     expect(problemsOf(changes).join('\n')).toContain(expected);
   });
+});
+
+test.each([
+  ['nowhere.yaml', null, /nowhere\.yaml: the config is not valid\s+there is no such file$/],
+  ['empty.yaml', '\n', /empty: options stand as "name: value"$/],
+  ['list.yaml', '- a\n', /no mapping: options/],
+  ['broken.yaml', 'a: [', /can't be read as YAML/],
+])('a config file that is none: %s', (name, text, words) => {
+  const path = join(mkdtempSync(join(tmpdir(), 'genac-config-')), name);
+  if (text !== null) writeFileSync(path, text);
+  expect(() => loadConfigFile(path)).toThrow(words);
 });

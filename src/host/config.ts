@@ -1,11 +1,10 @@
 /** The controller's config where a host trains the actor: those parts of a run's config that speak of the critic and the credit. */
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { parse } from 'yaml';
 import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
 import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config.ts';
 import { ConfigError, issuesOf } from '../config-error.ts';
+import { readYaml } from '../load-config.ts';
 import { findCritic } from '../value/find-critic.ts';
 
 const { seed, critic, workers, task } = configSchema.shape;
@@ -98,20 +97,3 @@ async function trainedWith(
 }
 
 const pick = ({ credit: { segmentation } }: Config) => ({ segmentation });
-
-function readYaml(path: string): Tree {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new ConfigError([`can't be read: ${(error as Error).message}`], path);
-  }
-  let input: unknown;
-  try {
-    input = parse(text);
-  } catch (error) {
-    throw new ConfigError([`not YAML: ${(error as Error).message}`], path);
-  }
-  if (!isTree(input)) throw new ConfigError(['not a mapping of options'], path);
-  return input;
-}

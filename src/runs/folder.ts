@@ -53,6 +53,10 @@ export class RunFolder {
   /** The config of the run that a folder holds, and the base of its paths. */
   static async read(path: string): Promise<{ config: Config; base: string }> {
     const file = join(path, 'run.json');
+    if (!existsSync(file)) {
+      const lacks = existsSync(path) ? 'it has no run.json' : 'there is no such folder';
+      throw new Error(`${path} holds no run that can be resumed: ${lacks}`);
+    }
     let base: string;
     try {
       ({ base } = runSchema.parse(JSON.parse(await readFile(file, 'utf8'))));

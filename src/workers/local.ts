@@ -122,10 +122,21 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
     failed = true;
     for (const child of children.values()) child.killGroup('SIGKILL');
     await close(0);
-    throw error;
+    throw withAdvice(error, options.python ?? findPython());
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What to do where the workers' Python lacks a package. */
+function withAdvice(error: unknown, python: string): unknown {
+  const lacking = error instanceof BridgeError && /No module named '?([\w.]+)/.exec(error.message)?.[1];
+  if (!lacking) return error;
+  const advice = `${python} has no package "${lacking}": run \`npm run setup\` (\`npx genac doctor\` says what else is missing), or name another Python in GENAC_PYTHON`;
+  return new BridgeError('start_failed', `${advice}\n${error.message}`, {
+    worker: error.worker,
+    cause: error,
+  });
 }
 
 function startChild(

@@ -1,7 +1,9 @@
 /** The bridge with real processes and sockets. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -211,6 +213,18 @@ describe('starting', () => {
     );
     expect(error).toMatchObject({ code: 'start_failed' });
     expect(error.message).toContain('could not be started: spawn /no/such/python ENOENT');
+  });
+
+  test('a Python without the packages: what to do comes first', async () => {
+    const python = join(mkdtempSync(join(tmpdir(), 'genac-python-')), 'python');
+    const words = "ModuleNotFoundError: No module named 'msgspec'";
+    writeFileSync(python, `#!/bin/sh\necho "${words}" >&2\nexit 1\n`, { mode: 0o755 });
+    const error = await failure(startWorkers({ workers: [echoWorker('a')], python, log: () => {} }));
+    expect(error).toMatchObject({ code: 'start_failed', worker: 'a' });
+    expect(error.message).toMatch(
+      /^.*python has no package "msgspec": run `npm run setup`.*\n.*exited with code 1/,
+    );
+    expect(error.message).toContain(words);
   });
 
   test('names that are taken twice or are no names', async () => {
