@@ -117,11 +117,13 @@ def no_gate(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+#: The training set.
+COLUMNS = {"prompt": [f"What comes after {n}?" for n in range(12)], "answer": [str(n + 1) for n in range(12)]}
+
+
 @pytest.fixture(scope="session")
 def data() -> Dataset:
-    return Dataset.from_dict(
-        {"prompt": [f"What comes after {n}?" for n in range(12)], "answer": [str(n + 1) for n in range(12)]}
-    )
+    return Dataset.from_dict(COLUMNS)
 
 
 def letters(completions: list[Any], **_: Any) -> list[float]:
@@ -163,6 +165,23 @@ def letter_values(one: dict[str, Any]) -> list[tuple[int, float]]:
 Make = Callable[..., GenACTrainer]
 
 
+def settings_in(folder: Path) -> dict[str, Any]:
+    """A config for a few steps of a small model, quietly."""
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "max_completion_length": 12,
+        "max_steps": 2,
+        "learning_rate": 0.01,
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+
+
 @pytest.fixture
 def make(tiny: str, data: Dataset, tmp_path: Path) -> Iterator[Make]:
     """Makes a trainer of the tiny model, and closes it at the end. Keywords: the config's, or with `trainer=dict(...)` the trainer's."""
@@ -171,20 +190,7 @@ def make(tiny: str, data: Dataset, tmp_path: Path) -> Iterator[Make]:
     def build(
         trainer: dict[str, Any] | None = None, cls: Any = GenACTrainer, config: Any = GenACConfig, **options: Any
     ) -> GenACTrainer:
-        settings: dict[str, Any] = {
-            "output_dir": str(tmp_path / "out"),
-            "per_device_train_batch_size": 4,
-            "num_generations": 4,
-            "max_completion_length": 12,
-            "max_steps": 2,
-            "learning_rate": 0.01,
-            "logging_steps": 1,
-            "report_to": "none",
-            "save_strategy": "no",
-            "use_cpu": True,
-            "disable_tqdm": True,
-        }
-        args = config(**{**settings, **options})
+        args = config(**{**settings_in(tmp_path / "out"), **options})
         given = {"model": tiny, "reward_funcs": letters, "train_dataset": data, **(trainer or {})}
         one = cls(args=args, **given)
         made.append(one)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,24 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOTrainer
 
-from conftest import Make, logged, moved, weights
+from conftest import Make, logged, moved, settings_in, weights
 from genac_trl import ControllerError, GenACTrainer
 
 #: What depends on the clock.
 TIMES = ("time", "runtime", "per_second", "seconds")
+
+
+def learns(scorer: str, no_gate: str) -> dict[str, Any]:
+    return {
+        "critic_model": scorer,
+        "critic_max_new_tokens": 2,
+        "critic_learning_rate": 1e-3,
+        "controller_config": no_gate,
+        "segmentation": {"by": "tokens", "tokens": 4},
+        "max_steps": 4,
+        "save_strategy": "steps",
+        "save_steps": 2,
+    }
 
 
 @pytest.fixture
@@ -24,17 +41,7 @@ def learning(make: Make, scorer: str, no_gate: str, tmp_path: Path) -> Make:
     """`make` with a critic of language that learns at every step; four steps, a checkpoint after each second."""
 
     def build(folder: str, **options: Any) -> GenACTrainer:
-        settings: dict[str, Any] = {
-            "critic_model": scorer,
-            "critic_max_new_tokens": 2,
-            "critic_learning_rate": 1e-3,
-            "controller_config": no_gate,
-            "segmentation": {"by": "tokens", "tokens": 4},
-            "max_steps": 4,
-            "save_strategy": "steps",
-            "save_steps": 2,
-        }
-        return make(output_dir=str(tmp_path / folder), **{**settings, **options})
+        return make(output_dir=str(tmp_path / folder), **{**learns(scorer, no_gate), **options})
 
     return build
 
@@ -71,6 +78,30 @@ def test_resumed_run_is_the_run(learning: Make, tmp_path: Path) -> None:
     )
     assert any(not torch.equal(begun[name], ended[name]) for name in begun)
     assert all(torch.equal(again[name], ended[name]) for name in ended)
+
+
+def test_a_killed_run_goes_on_as_if_it_never_had_been(
+    learning: Make, tmp_path: Path, tiny: str, scorer: str, no_gate: str
+) -> None:
+    """SIGKILL inside a step and between two."""
+    whole = learning("whole")
+    whole.train()
+    whole.close()
+    script = Path(__file__).with_name("killed_script.py")
+    for where in ("inside", "between"):
+        options = {**settings_in(tmp_path / where), **learns(scorer, no_gate)}
+        killed = subprocess.run(
+            [sys.executable, str(script), where, tiny, json.dumps(options)], timeout=120, check=False
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert sorted(path.name for path in (tmp_path / where).glob("checkpoint-*")) == ["checkpoint-2"]
+        resumed = learning(where)
+        resumed.train(resume_from_checkpoint=True)
+        resumed.close()
+        assert entries(resumed) == entries(whole)
+        assert moved(resumed, weights(whole)) == set()
+        last = critic_of(tmp_path / "whole" / "checkpoint-4")
+        assert all(torch.equal(own, last[name]) for name, own in critic_of(tmp_path / where / "checkpoint-4").items())
 
 
 def test_resume_amid_a_generation_batch(make: Make, own_critic: str) -> None:
