@@ -42,6 +42,8 @@ Tensors = dict[str, "np.ndarray[Any, Any]"]
 SILENCE = 60.0
 #: Until the controller listens, in seconds.
 START = 120.0
+#: Until it answers the greeting, in seconds.
+GREETING = 30.0
 #: From goodbye to the end of the controller and its workers, in seconds.
 END = 20.0
 
@@ -127,7 +129,7 @@ class Controller:
             )
         )
         while True:
-            message, _ = self._receive(f"nobody answered at {endpoint}", time.monotonic() + 30)
+            message, _ = self._receive(f"nobody answered at {endpoint}", time.monotonic() + GREETING)
             if isinstance(message, Welcome):
                 self._decoder.max_message_bytes = message.max_message_bytes
                 return

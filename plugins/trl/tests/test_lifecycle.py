@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import Make
+from genac_bridge.node import controller_command
 from genac_trl import ControllerError
 from genac_trl.controller import Controller
 
@@ -149,3 +150,28 @@ def test_node_that_is_missing_or_too_old(make: Make, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GENAC_NODE", "/nowhere/node")
     with pytest.raises(ControllerError, match="there is no such program"):
         make()
+
+
+def test_a_controller_that_was_started_by_hand(make: Make, own_critic: str) -> None:
+    """It ends when the trainer says goodbye."""
+    served = subprocess.Popen(
+        [*controller_command(), "serve", "--listen", "tcp://127.0.0.1:*"], stdout=subprocess.PIPE, text=True
+    )
+    assert served.stdout is not None
+    endpoint = served.stdout.readline().split(" or ")[-1].strip()
+    assert endpoint.startswith("tcp://127.0.0.1:")
+    trainer = make(critic=own_critic, controller_endpoint=endpoint)
+    assert trainer._controller is not None
+    assert trainer._controller.pid is None
+    trainer.train()
+    assert [entry["critic/states"] for entry in trainer.state.log_history if "critic/states" in entry] != []
+    with pytest.raises(ControllerError, match="this controller serves another host already"):
+        make(critic=own_critic, controller_endpoint=endpoint)
+    trainer.close()
+    assert served.wait(timeout=30) == 0
+
+
+def test_an_endpoint_where_nobody_listens(make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genac_trl.controller.GREETING", 1.0)
+    with pytest.raises(ControllerError, match=r"nobody answered at tcp://127\.0\.0\.1:9"):
+        make(critic=own_critic, controller_endpoint="tcp://127.0.0.1:9")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 from conftest import Make
 from genac_trl import ControllerError
@@ -56,3 +57,10 @@ def test_advantages_are_those_of_the_values(make: Make, own_critic: str, no_gate
 def test_a_wrong_critic_path_is_told_at_construction(make: Make) -> None:
     with pytest.raises(ControllerError, match="there is no folder /nowhere/critic"):
         make(critic_model="/nowhere/critic")
+
+
+def test_a_prompt_that_is_longer_than_the_critic_s_context(make: Make) -> None:
+    data = Dataset.from_dict({"prompt": ["What comes after this? " * 400] * 4})
+    trainer = make({"train_dataset": data}, critic_max_new_tokens=8, max_completion_length=4)
+    with pytest.raises(ControllerError, match=r"more than the model's context of 4096 \('critic'\). Nothing is cut"):
+        trainer.train()
