@@ -20,9 +20,16 @@ export interface RolloutRequest {
   readonly onFinished?: (index: number, trajectory: Trajectory) => void;
 }
 
-export function segmentationOf({ config, task }: Training): Segmentation {
+/** The config's, else the task's own, else by sentence. */
+export function segmentationOf({
+  config,
+  task,
+}: {
+  readonly config: { readonly credit: Pick<Training['config']['credit'], 'segmentation'> };
+  readonly task: Pick<Training['task'], 'segmentation'> | null;
+}): Segmentation {
   return (
-    config.credit.segmentation ?? task.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 }
+    config.credit.segmentation ?? task?.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 }
   );
 }
 

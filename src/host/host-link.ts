@@ -45,8 +45,8 @@ export class HostLink {
   #host: string | null = null;
   #asks: Promise<void> = Promise.resolve();
   #sequence = 0;
-  #absence: NodeJS.Timeout | undefined;
-  readonly #pulse: NodeJS.Timeout;
+  #absentSince: number | null = null;
+  readonly #timer: NodeJS.Timeout;
   #end!: (reason: string) => void;
   /** Why the host is gone; resolves once. */
   readonly gone: Promise<string>;
@@ -58,27 +58,27 @@ export class HostLink {
     });
     options.transport.start({
       message: (identity, frames) => this.#receive(identity, frames),
-      connection: ({ kind }) => this.#connection(kind),
+      connection: () => {}, // of any peer; whether the host is there, the pulses tell
     });
-    this.#pulse = setInterval(
-      () => this.#tell({ type: 'pulse', sequence: this.#sequence++ }),
-      options.pulseMs ?? 1_000,
-    );
+    this.#timer = setInterval(() => void this.#pulse(), options.pulseMs ?? 1_000);
   }
 
   close(): void {
-    clearInterval(this.#pulse);
-    clearTimeout(this.#absence);
+    clearInterval(this.#timer);
   }
 
-  #connection(kind: 'connected' | 'disconnected' | 'refused'): void {
-    clearTimeout(this.#absence);
-    if (kind !== 'disconnected' || this.#host === null) return;
-    const { absenceMs = 60_000 } = this.#options;
-    this.#absence = setTimeout(
-      () => this.#end(`the host's connection was lost ${absenceMs / 1000} s ago`),
-      absenceMs,
-    );
+  /** A word to the host, which can't be handed over where its connection is gone. */
+  async #pulse(): Promise<void> {
+    if (this.#host === null) return;
+    try {
+      await this.#options.transport.send(this.#host, encode({ type: 'pulse', sequence: this.#sequence++ }));
+      this.#absentSince = null;
+    } catch {
+      const { absenceMs = 60_000 } = this.#options;
+      this.#absentSince ??= performance.now();
+      if (performance.now() - this.#absentSince >= absenceMs)
+        this.#end(`the host's connection was lost ${absenceMs / 1000} s ago`);
+    }
   }
 
   #receive(identity: string, frames: Buffer[]): void {

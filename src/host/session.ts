@@ -11,6 +11,7 @@ import { learningRate, plateauRate } from '../math/learning-rate.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
 import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
 import { loadCriticModel } from '../prepare.ts';
+import { segmentationOf } from '../rollouts.ts';
 import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
 import type { Segmentation } from '../text/segment.ts';
@@ -56,9 +57,7 @@ export class HostSession {
     this.#actor = parts.actor;
     this.#tell = parts.tell;
     this.#successRate = parts.config.icc.success_rate;
-    const { segmentation } = parts.config.credit;
-    this.#segmentation = segmentation ??
-      parts.task?.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
+    this.#segmentation = segmentationOf(parts);
   }
 
   /** Reads the config, starts the critic's worker, loads the critic. */

@@ -10,6 +10,7 @@ import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
 import { anyMessage, type Message, type MessageOf } from '../../src/bridge/messages.ts';
 import { schemaHash } from '../../src/bridge/schema.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
+import { HostLink } from '../../src/host/host-link.ts';
 import { serveOver } from '../../src/serve.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'genac-host-'));
@@ -40,6 +41,10 @@ class Host {
   hello(schema_hash = schemaHash()): void {
     const versions = { protocol_min: 1, protocol_max: 1, schema_hash };
     this.send({ type: 'hello', name: 'host', start_id: 's', pid: 1, host: 'here', ...versions });
+  }
+
+  leave(): void {
+    this.#peer.close();
   }
 
   send(message: Parameters<typeof encode>[0], tensors: Tensors = {}): void {
@@ -172,6 +177,30 @@ describe('credit', () => {
     expect([...(tensors.values!.data as Float64Array)]).toEqual([0.5, 0.5]);
     expect(result.parsed).toEqual(['ok', 'ok']);
   });
+});
+
+it('a host is gone when its own connection is, not when that of another peer is', async () => {
+  const transport = new MemoryTransport();
+  const link = new HostLink({
+    ...{ transport, ...limits, log: () => {}, pulseMs: 10, absenceMs: 60 },
+    answer: async () => ({ result: {} }),
+  });
+  let gone = '';
+  void link.gone.then((reason) => {
+    gone = reason;
+  });
+  const host = new Host(transport);
+  host.hello();
+  await host.next('welcome');
+  const second = new Host(transport, 'other');
+  second.hello();
+  await second.next('reject');
+  second.leave();
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  expect(gone).toBe('');
+  host.leave();
+  expect(await link.gone).toBe("the host's connection was lost 0.06 s ago");
+  link.close();
 });
 
 describe('what is refused', () => {

@@ -8,7 +8,6 @@ import os
 import queue
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -34,7 +33,7 @@ from genac_bridge.messages import (
     Welcome,
     schema_hash,
 )
-from genac_bridge.node import NodeError, controller_command
+from genac_bridge.node import NodeError, controller_command, environment
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 
@@ -176,10 +175,10 @@ class Controller:
 
 
 def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
-    environment = {**os.environ, "GENAC_PYTHON": os.environ.get("GENAC_PYTHON") or sys.executable}
+    variables = environment()
     # What concerns this process in its group (torchrun, accelerate) must not reach the critic's worker.
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
-        environment.pop(name, None)
+        variables.pop(name, None)
     try:
         command = controller_command()
     except NodeError as error:
@@ -192,7 +191,7 @@ def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
             stderr=stderr,
             text=True,
             encoding="utf-8",
-            env=environment,
+            env=variables,
             start_new_session=True,  # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone
         )
     assert process.stdout is not None

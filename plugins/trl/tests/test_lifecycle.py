@@ -68,7 +68,7 @@ def test_no_process_is_left(way: str, code: int, tiny: str, tmp_path: Path) -> N
     wait_until_gone(everyone)
 
 
-def test_a_trainer_that_is_collected_takes_its_processes_along(make: Make, own_critic: str, tmp_path: Path) -> None:
+def test_a_controller_that_is_collected_ends(tmp_path: Path) -> None:
     """As when a notebook's cell is run again."""
     controller = Controller(tmp_path / "logs")
     pid = controller.pid
