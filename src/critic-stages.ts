@@ -8,7 +8,8 @@
 import { valuesOf } from './critic.ts';
 import { statesOfRollouts } from './evaluation/critic-error.ts';
 import { evaluateCritic, knownSuccessRate } from './evaluation/held-out.ts';
-import { learningRate, plateauRate } from './math/learning-rate.ts';
+import { Imitation, mustImitate } from './imitation.ts';
+import { learningRate } from './math/learning-rate.ts';
 import { apiOf, gatherTraces } from './oracle/gather.ts';
 import { actorRollouts } from './rollouts.ts';
 import { paperFormat } from './text/critic-prompt.ts';
@@ -28,53 +29,36 @@ import {
 /** Stage 1: the critic imitates an oracle's traces. */
 export async function superviseCritic(training: Training, start: Standing): Promise<Standing> {
   const { config, critic, task, emit } = training;
-  if (!critic.imitate)
-    throw new Error(`critic "${critic.name}" can't imitate an oracle: leave the stage critic-sft out`);
+  mustImitate(critic);
   const stage = 'critic-sft';
   const { steps, cooldown } = config.critic_sft;
   emit({ type: 'stage', stage, iterations: steps + cooldown, from: start.iteration });
   const api = apiOf(config);
   const gathered = api && (await gatherTraces(training, api, start));
   if (api && !gathered) return endStage(training, start);
-  const format = task.criticFormat ?? paperFormat;
-  const { train, heldOut } = traceSources(config, task, format, gathered?.traces);
-  train.seek(start.progress);
-  let coolFrom = start.progress.cool_from ?? steps;
-  let step = start.iteration;
-  const standing = () =>
-    ({
-      stage,
-      iteration: step,
-      successRate: gathered?.successRate ?? start.successRate,
-      progress: { ...train.position, cool_from: coolFrom },
-    }) as const;
-  if (step === 0) await evaluateCritic(training, stage, step);
-  while (step < coolFrom + cooldown && (await boundary(training, { stage, iteration: step }))) {
-    const o = training.config.critic_sft;
-    phase(training, stage, step, 'imitate');
-    const update = { learningRate: plateauRate(o, step, coolFrom), maxGradNorm: o.max_grad_norm };
-    const metrics = await critic.imitate(train.take(o.batch), update);
-    const traces = prefixed('traces', { kept: train.kept, ...train.dropped });
-    emit({
-      type: 'iteration',
-      stage,
-      iteration: step,
-      metrics: { ...prefixed('critic', metrics), ...traces, ...gathered?.metrics },
-    });
-    step++;
-    if (critic.rationaleLoss && heldOut.length > 0 && step % o.evaluate_every === 0) {
-      const loss = await critic.rationaleLoss(heldOut);
-      emit({ type: 'evaluation', stage, iteration: step, metrics: { 'critic/rationale_loss': loss } });
-      const learned = o.stop_at_rationale_loss !== null && loss <= o.stop_at_rationale_loss;
-      if (step <= coolFrom && learned) coolFrom = step;
+  const sources = traceSources(config, task, task.criticFormat ?? paperFormat, gathered?.traces);
+  const imitation = new Imitation(critic, sources, config.critic_sft, start);
+  const successRate = gathered?.successRate ?? start.successRate;
+  const standing = () => ({ stage, successRate, ...imitation.standing }) as const;
+  if (start.iteration === 0) await evaluateCritic(training, stage, 0);
+  for (;;) {
+    const iteration = imitation.standing.iteration;
+    if (imitation.done(training.config.critic_sft) || !(await boundary(training, { stage, iteration })))
+      break;
+    phase(training, stage, iteration, 'imitate');
+    const { metrics, rationaleLoss } = await imitation.next(training.config.critic_sft);
+    emit({ type: 'iteration', stage, iteration, metrics: { ...metrics, ...gathered?.metrics } });
+    if (rationaleLoss !== null) {
+      const found = { 'critic/rationale_loss': rationaleLoss };
+      emit({ type: 'evaluation', stage, iteration: iteration + 1, metrics: found });
     }
     await checkpointIfDue(training, standing());
   }
   if (training.stopping()) return endStage(training, standing());
-  const { kept, dropped } = train;
-  const causes = `dropped ${dropped.disagrees} (disagree with the outcome) and ${dropped.unparsable} (unparsable)`;
+  const { kept, disagrees, unparsable } = imitation.traces;
+  const causes = `dropped ${disagrees} (disagree with the outcome) and ${unparsable} (unparsable)`;
   emit({ type: 'message', text: `stage 1: ${kept} traces kept, ${causes}` });
-  await evaluateCritic(training, stage, step);
+  await evaluateCritic(training, stage, imitation.standing.iteration);
   return endStage(training, standing());
 }
 

@@ -4,7 +4,7 @@ import { rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
-import type { CriticModelOptions, CriticPlugin } from './critic.ts';
+import type { Critic, CriticModelOptions, CriticPlugin } from './critic.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
@@ -76,12 +76,20 @@ export function loadCriticModel(
   return Model.load(workers.get(worker), 'critic', options, plainChat);
 }
 
-/** Models as a checkpoint of this run holds them. Within a stage the critic's optimizer goes on; after one it starts afresh, as at every stage's beginning. */
+/** Models as a checkpoint of this run holds them. */
 export async function restoreModels({ actor, critic }: Training, checkpoint: Checkpoint): Promise<void> {
   if (checkpoint.actor) await actor?.restore(checkpoint.actor);
-  if (!checkpoint.critic) return;
-  if (!checkpoint.complete && critic.restore) await critic.restore(checkpoint.critic);
-  else await critic.load?.(checkpoint.critic);
+  await restoreCritic(critic, checkpoint);
+}
+
+/** Within a stage the critic's optimizer goes on; after one it starts afresh, as at every stage's beginning. */
+export async function restoreCritic(
+  critic: Critic,
+  { critic: folder, complete }: Pick<Checkpoint, 'critic' | 'complete'>,
+): Promise<void> {
+  if (!folder) return;
+  if (!complete && critic.restore) await critic.restore(folder);
+  else await critic.load?.(folder);
 }
 
 /** A folder that is a LoRA adapter already is gone on with; it gets no second one. */

@@ -5,7 +5,7 @@ import type { LoggedRollout, Split } from './task.ts';
 import type { Segmentation } from './text/segment.ts';
 import { segmentResponse, textBefore } from './text/segment.ts';
 import { actorOf, profileOf, type Training } from './training.ts';
-import type { Problem, RewardedTrajectory, Trajectory } from './types.ts';
+import type { ActorProfile, Problem, RewardedTrajectory, Trajectory } from './types.ts';
 import type { Sampled } from './workers/model.ts';
 
 export interface RolloutRequest {
@@ -93,18 +93,24 @@ export async function actorRollouts(
   const actor = profileOf(training, successRate);
   const segmentation = segmentationOf(training);
   return Promise.all(
-    trajectories.map(async (trajectory) => {
-      const segments = segmentResponse(trajectory, segmentation);
-      const { problem, promptIds, completionIds, text } = trajectory;
-      return {
-        problem,
-        actor,
-        prefixes: segments.map((segment) => textBefore(trajectory, segment)),
-        response: text,
-        reward: (await judge(trajectory)).reward,
-        firstOwn: 0,
-        begun: segments.map(({ start }) => ({ promptIds, completionIds: completionIds.subarray(0, start) })),
-      };
-    }),
+    trajectories.map(async (trajectory) =>
+      rolloutOf(trajectory, (await judge(trajectory)).reward, segmentation, actor),
+    ),
   );
+}
+
+/** A trajectory as what oracles and critics see of it. */
+export function rolloutOf(
+  trajectory: Trajectory,
+  reward: number,
+  segmentation: Segmentation,
+  actor: ActorProfile,
+): LoggedRollout {
+  const { problem, promptIds, completionIds, text } = trajectory;
+  const segments = segmentResponse(trajectory, segmentation);
+  return {
+    ...{ problem, actor, reward, response: text, firstOwn: 0 },
+    prefixes: segments.map((segment) => textBefore(trajectory, segment)),
+    begun: segments.map(({ start }) => ({ promptIds, completionIds: completionIds.subarray(0, start) })),
+  };
 }

@@ -69,6 +69,12 @@ async function answerOf(session: HostSession, ask: HostAsk): Promise<HostAnswer>
   if (is(ask, 'assign_credit')) return session.assignCredit(ask.arguments, ask.tensors);
   if (is(ask, 'value')) return session.value(ask.arguments);
   if (is(ask, 'fence')) return { result: { metrics: await session.fence() } };
+  if (is(ask, 'open_oracle')) return { result: session.openOracle(ask.arguments) };
+  if (is(ask, 'ask_oracle')) {
+    const progress = (done: number, total: number, metrics: Record<string, number>) =>
+      ask.progress({ done, total, metrics });
+    return { result: await session.askOracle(ask.arguments, ask.tensors, progress) };
+  }
   if (is(ask, 'imitate')) {
     const progress = (step: number, steps: number, metrics: Record<string, number>) =>
       ask.progress({ step, steps, metrics });

@@ -37,7 +37,9 @@ Operation = Literal[
     "restore_model",
     "call",
 ]
-HostOperation = Literal["open", "assign_credit", "value", "fence", "imitate", "save", "restore"]
+HostOperation = Literal[
+    "open", "assign_credit", "value", "fence", "open_oracle", "ask_oracle", "imitate", "save", "restore"
+]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(gt=0)]

@@ -90,19 +90,60 @@ const value = {
 /** Waits for the critic's update, if one is on its way, and tells its metrics. */
 const fence = { arguments: z.strictObject({}), result: z.strictObject({ metrics }) };
 
-/** Stage 1 from a JSONL file of traces (docs/oracles.md); `critic_sft` of the config says how. Tells each step in a `partial`: `data = {step, steps, metrics}`. */
-const imitate = {
-  arguments: z.strictObject({ traces: path }),
-  result: z.strictObject({ steps: count, metrics }),
+/**
+ * Stage 1's oracle, a model behind an API (docs/oracles.md), before responses are sampled for it: options and key are checked. Its answers and traces lie in `folder`.
+ */
+const openOracle = {
+  arguments: z.strictObject({
+    /** As `critic_sft.traces.api` of a run. */
+    api: z.record(z.string(), z.json()),
+    folder: path,
+    /** Are traces that lie there already those that are wanted? */
+    resume: z.boolean(),
+  }),
+  result: z.strictObject({
+    /** How many trajectories it is to be asked about. */
+    count: z.int().positive(),
+    /** The traces that lie there already; null: `ask_oracle` comes next. */
+    traces: path.nullable(),
+  }),
 };
 
-/** Writes the critic (with `optimizer` all that exact continuation needs) and the controller's state to a folder that is not there yet. */
+/**
+ * Asks it about one state of each of these trajectories. In: the tensors of `assign_credit`. Tells each answer in a `partial`: `data = {done, total, metrics}`.
+ * The success rate of the actor, where it is not known yet, is these trajectories' mean reward.
+ */
+const askOracle = {
+  arguments: assignCredit.arguments.pick({ prompts: true, texts: true, finished: true }),
+  result: z.strictObject({ traces: path, metrics }),
+};
+
+/**
+ * Stage 1 from a JSONL file of traces (docs/oracles.md), or from the task's own oracle (`oracle`); `critic_sft` of the config says how. Goes on with these traces where
+ * the last call or `restore` left off, until they are done. Tells each step in a `partial`: `data = {step, steps, metrics}`.
+ */
+const imitate = {
+  arguments: z.strictObject({
+    traces: path,
+    /** Steps in this call; null: all. */
+    at_most: z.int().positive().nullable(),
+  }),
+  result: z.strictObject({ step: count, done: z.boolean(), metrics }),
+};
+
+/** As in a run (`config.ts`). */
+const stage = z.enum(['critic-sft', 'critic-rl', 'joint']);
+
+/** Writes the critic (with `optimizer` all that exact continuation needs) and the controller's state to `folder`, in the place of what is there. */
 const save = {
   arguments: z.strictObject({
     folder: path,
     optimizer: z.boolean(),
-    /** Batches of purpose `joint` that are behind it. */
+    stage,
+    /** Batches or steps of the stage that are behind it. */
     iteration: count,
+    /** Does the stage end here? Then the next one begins with a fresh optimizer, here as after `restore`. */
+    complete: z.boolean(),
   }),
   result: z.strictObject({}),
 };
@@ -110,7 +151,12 @@ const save = {
 /** The critic and the controller's state as `save` wrote them with `optimizer`. */
 const restore = {
   arguments: z.strictObject({ folder: path }),
-  result: z.strictObject({ iteration: count, success_rate: z.number().nullable() }),
+  result: z.strictObject({
+    stage,
+    iteration: count,
+    complete: z.boolean(),
+    success_rate: z.number().nullable(),
+  }),
 };
 
 export const hostOperations = {
@@ -118,6 +164,8 @@ export const hostOperations = {
   assign_credit: assignCredit,
   value,
   fence,
+  open_oracle: openOracle,
+  ask_oracle: askOracle,
   imitate,
   save,
   restore,

@@ -2,20 +2,21 @@
  * GenAC for a host that trains the actor by itself: values of its responses, their credit, and the critic's learning. The same `assignCredit`, critics,
  * In-Context Conditioning and gates as in a run; what is sampled and how the actor is optimized is the host's.
  */
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { assignCredit, segmentTrajectory } from '../credit.ts';
 import { type Critic, type UpdateMetrics, valuesOf } from '../critic.ts';
-import { learningRate, plateauRate } from '../math/learning-rate.ts';
+import { learningRate } from '../math/learning-rate.ts';
+import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
 import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
-import { loadCriticModel } from '../prepare.ts';
-import { segmentationOf } from '../rollouts.ts';
+import { loadCriticModel, restoreCritic } from '../prepare.ts';
+import { rolloutOf, segmentationOf } from '../rollouts.ts';
 import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
+import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
 import type { Segmentation } from '../text/segment.ts';
-import { traceSources } from '../traces.ts';
 import { prefixed } from '../training.ts';
 import { mapInTurns } from '../turns.ts';
 import type { ActorProfile, Outcome, Valuation } from '../types.ts';
@@ -23,6 +24,7 @@ import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { hostMetrics, type Metrics, type Segmented, told } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
 import { type HostConfig, loadHostConfig } from './config.ts';
+import { StageOne } from './stage-one.ts';
 
 type Ask = HostArguments<'assign_credit'>;
 
@@ -33,7 +35,7 @@ export class HostSession {
   readonly #critic: Critic;
   readonly #workers: WorkerGroup;
   readonly #segmentation: Segmentation;
-  readonly #task: Awaited<ReturnType<typeof loadTask>>['task'] | null;
+  readonly #stageOne: StageOne;
   readonly #actor: Omit<ActorProfile, 'successRate'>;
   readonly #tell: (text: string) => void;
   #successRate: number | null;
@@ -46,14 +48,14 @@ export class HostSession {
     config: HostConfig;
     critic: Critic;
     workers: WorkerGroup;
-    task: Awaited<ReturnType<typeof loadTask>>['task'] | null;
+    task: Task | null;
     actor: Omit<ActorProfile, 'successRate'>;
     tell: (text: string) => void;
   }) {
     this.#config = parts.config;
     this.#critic = parts.critic;
     this.#workers = parts.workers;
-    this.#task = parts.task;
+    this.#stageOne = new StageOne(parts);
     this.#actor = parts.actor;
     this.#tell = parts.tell;
     this.#successRate = parts.config.icc.success_rate;
@@ -217,52 +219,47 @@ export class HostSession {
     };
   }
 
-  /** Stage 1: imitation of the traces in a file. */
+  openOracle(ask: HostArguments<'open_oracle'>): HostResult<'open_oracle'> {
+    return this.#stageOne.openOracle(ask);
+  }
+
+  async askOracle(
+    ask: HostArguments<'ask_oracle'>,
+    tensors: Tensors,
+    progress: (done: number, total: number, metrics: Metrics) => void,
+  ): Promise<HostResult<'ask_oracle'>> {
+    const trajectories = trajectoriesOf(ask, tensors);
+    this.#successRate ??= mean(trajectories.map(({ reward }) => reward));
+    const profile = { ...this.#actor, successRate: this.#successRate };
+    const rollouts = trajectories.map((t) => rolloutOf(t, t.reward, this.#segmentation, profile));
+    return this.#stageOne.askOracle(rollouts, progress);
+  }
+
   async imitate(
-    { traces }: HostArguments<'imitate'>,
+    ask: HostArguments<'imitate'>,
     progress: (step: number, steps: number, metrics: Metrics) => void,
   ): Promise<HostResult<'imitate'>> {
     await this.fence();
-    const critic = this.#critic;
-    if (!critic.imitate) throw new Error(`critic "${critic.name}" can't imitate an oracle`);
-    const o = { ...this.#config.critic_sft, traces };
-    const format = this.#task?.criticFormat ?? paperFormat;
-    const { train, heldOut } = traceSources({ seed: this.#config.seed, critic_sft: o }, this.#task, format);
-    let coolFrom = o.steps;
-    let metrics: Metrics = {};
-    let step = 0;
-    for (; step < coolFrom + o.cooldown; step++) {
-      const update = { learningRate: plateauRate(o, step, coolFrom), maxGradNorm: o.max_grad_norm };
-      metrics = prefixed('critic', await critic.imitate(train.take(o.batch), update));
-      if (critic.rationaleLoss && heldOut.length > 0 && (step + 1) % o.evaluate_every === 0) {
-        const loss = await critic.rationaleLoss(heldOut);
-        metrics['critic/rationale_loss'] = loss;
-        const learned = o.stop_at_rationale_loss !== null && loss <= o.stop_at_rationale_loss;
-        if (step < coolFrom && learned) coolFrom = step + 1;
-      }
-      progress(step + 1, coolFrom + o.cooldown, metrics);
-    }
-    const { kept, dropped } = train;
-    return { steps: step, metrics: { ...metrics, ...prefixed('traces', { kept, ...dropped }) } };
+    return this.#stageOne.imitate(ask, progress);
   }
 
-  async save({ folder, optimizer, iteration }: HostArguments<'save'>): Promise<void> {
+  async save({ folder, optimizer, stage, iteration, complete }: HostArguments<'save'>): Promise<void> {
     const done = await this.fence();
+    // JSON has no other numbers.
+    const told = Object.fromEntries(Object.entries(done).filter(([, value]) => Number.isFinite(value)));
     const state = {
-      stage: 'joint' as const,
-      iteration,
-      complete: false,
+      ...{ stage, iteration, complete },
       success_rate: this.#successRate,
-      // JSON has no other numbers.
-      progress: Object.fromEntries(Object.entries(done).filter(([, value]) => Number.isFinite(value))),
+      progress: stage === 'critic-sft' ? this.#stageOne.progress : told,
       written: { metrics: 0, trajectories: 0 },
       seconds: 0,
     };
-    await writeCheckpoint(join(folder, '..'), folder.split(/[\\/]/).at(-1)!, state, {
+    const path = await writeCheckpoint(dirname(folder), basename(folder), state, {
       actor: null,
       critic: this.#critic.save ? (to) => this.#critic.save!(to, optimizer) : null,
       'best-critic': null,
     });
+    if (complete && this.#critic.save) await this.#critic.load?.(join(path, 'critic'));
     // Its metrics belong to the next answer.
     if (Object.keys(done).length > 0) this.#update = Promise.resolve(done);
   }
@@ -270,14 +267,14 @@ export class HostSession {
   async restore({ folder }: HostArguments<'restore'>): Promise<HostResult<'restore'>> {
     await this.fence();
     const checkpoint = await readCheckpoint(folder);
-    if (checkpoint.critic) {
-      if (this.#critic.restore) await this.#critic.restore(checkpoint.critic);
-      else await this.#critic.load?.(checkpoint.critic);
-    }
-    this.#successRate = checkpoint.success_rate;
+    await restoreCritic(this.#critic, checkpoint);
+    const { stage, iteration, complete, progress, success_rate } = checkpoint;
+    this.#successRate = success_rate;
+    if (stage === 'critic-sft' && !complete) this.#stageOne.resume({ iteration, progress });
     // Of the update before the checkpoint: they belong to the next answer, as in a run without a break.
-    if (Object.keys(checkpoint.progress).length > 0) this.#update = Promise.resolve(checkpoint.progress);
-    return { iteration: checkpoint.iteration, success_rate: checkpoint.success_rate };
+    else if (stage !== 'critic-sft' && Object.keys(progress).length > 0)
+      this.#update = Promise.resolve(progress);
+    return { stage, iteration, complete, success_rate };
   }
 
   /** Ends the workers. An update that is on its way is dropped: `save` would have waited for it. */

@@ -45,7 +45,7 @@ export class Ledger {
     while (this.#limit !== null && this.#spent + this.#reserved + dollars > this.#limit) {
       if (this.#reserved <= 0) {
         throw new CostLimit(
-          `${this.#spent.toFixed(4)} dollars are spent, and the next answer may cost up to ${dollars.toFixed(4)}: max_cost ${this.#limit} might be exceeded (raise it in the run's config.yaml and resume, or ask for fewer: count)`,
+          `${this.#spent.toFixed(4)} dollars are spent, and the next answer may cost up to ${dollars.toFixed(4)}: max_cost ${this.#limit} might be exceeded (raise it and go on: for a run in its config.yaml, then resume; or ask for fewer: count)`,
         );
       }
       await new Promise<void>((resolve) => this.#waiting.push(resolve));

@@ -92,3 +92,11 @@ function holdsSecret(text: string): boolean {
 /** Where requests go, as errors name it. */
 export const endpointOf = ({ base_url }: Pick<ApiOptions, 'base_url'>) =>
   `${base_url.replace(/\/+$/, '')}/chat/completions`;
+
+/** What is wrong with the key, in words. @param where the options stand */
+export function keyFaults({ api_key_env: name }: ApiOptions, where: string): string[] {
+  if (name === null || process.env[name]) return [];
+  return [
+    `${where}.api_key_env: the environment variable ${name} is not set; put the key there (export ${name}=...), or set api_key_env: null for a server that asks for none`,
+  ];
+}

@@ -8,6 +8,7 @@ All fields of `GenACConfig` (with `GRPOConfig`'s) and TRL's `ScriptArguments`, `
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -43,13 +44,27 @@ class GenACScriptArguments(ScriptArguments):
             "or import paths such as 'my_package.rewards.mine'."
         },
     )
-    critic_traces: str | None = field(
+    critic_traces: dict[str, Any] | str | None = field(
         default=None,
-        metadata={"help": "JSONL file of an oracle's judgements that the critic imitates before training."},
+        metadata={
+            "help": "What the critic imitates before training: a JSONL file of an oracle's judgements, 'oracle' (that of the task in `controller_config`), or a model behind an API: "
+            '\'{"api": {"model": "...", "count": 2000}}\'.'
+        },
     )
     critic_updates: int = field(
         default=0, metadata={"help": "Updates of the critic alone, from the actor's responses, before training."}
     )
+    critic_resume: bool = field(
+        default=False,
+        metadata={
+            "help": "Go on from the last checkpoint of the critic's training before the actor's, in `output_dir/genac-critic`, if there is one. "
+            "`resume_from_checkpoint` is for what comes after."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.critic_traces, str) and self.critic_traces.lstrip().startswith("{"):
+            self.critic_traces = json.loads(self.critic_traces)
 
 
 def reward_function(name: str) -> Callable[..., Any]:
@@ -110,7 +125,11 @@ def main(arguments: list[str] | None = None) -> None:
         peft_config=get_peft_config(model),
     ) as trainer:
         if script.critic_traces or script.critic_updates:
-            trainer.train_critic(script.critic_traces, script.critic_updates)
+            trainer.train_critic(
+                script.critic_traces,
+                script.critic_updates,
+                resume_from_checkpoint=config.resume_from_checkpoint or script.critic_resume,
+            )
         trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
         trainer.save_model(config.output_dir)
         trainer.save_critic(os.path.join(config.output_dir, "genac"))

@@ -26,3 +26,8 @@ def on_main(accelerator: Any, work: Callable[[], T]) -> T:
     if fault is not None:
         raise ControllerError(fault)
     return result
+
+
+def hidden(trainer: Any) -> bool:
+    """Is no progress bar to be shown in this process?"""
+    return bool(trainer.args.disable_tqdm or not trainer.accelerator.is_main_process)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from trl import GRPOTrainer
 
 from genac_bridge.tokens import TextDecoder
@@ -20,11 +22,12 @@ from .batch import Row, from_wire, padded, plain_prompt, to_wire
 from .config import GenACConfig, controller_options, critic_option
 from .controller import Controller, ControllerError, Tensors
 from .critic_model import critic_source
-from .critic_stages import imitate, learn_alone
+from .critic_stages import train_critic
 from .processes import on_main
 from .refusals import refuse_what_has_no_meaning
 from .rewards import to_unit
 from .trl_internals import check_output, check_version, log_advantages, log_probabilities
+from .valuations import log_valuations, valuations_of
 
 #: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
 CHECKPOINT_FOLDER = "genac"
@@ -171,28 +174,37 @@ class GenACTrainer(GRPOTrainer):
         return per_function
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        seen, self._seen = self._seen, {}
         if critic_option(self.args, "critic") == "group-mean":
-            return output
-        check_output(output)
+            return self._sampled_by_trl(inputs)[0]
+        output, rows, rewards = self._sampled(inputs)
         purpose = self._purpose if self.model.training else "evaluation"
         iteration = self._batches[purpose]
         self._batches[purpose] += 1
-        rewards = to_unit(
-            seen["rewards"], self.reward_weights, self.reward_func_names, critic_option(self.args, "reward_range")
-        )
-        rows = gather_object(self._rows(output, seen))
         advantages, metrics = on_main(self.accelerator, lambda: self._assign_credit(rows, rewards, purpose, iteration))
         mode = "train" if self.model.training else "eval"
         for name, value in metrics.items():
             self._metrics[mode][name].append(value)
         if advantages is not None:
-            own = len(seen["ids"])
+            own = len(output["completion_ids"])
             first = self.accelerator.process_index * own
             output["advantages"] = padded(advantages[first : first + own], output["completion_ids"])
             log_advantages(self, [float(each.mean()) if len(each) else 0.0 for each in advantages])
         return output
+
+    def _sampled_by_trl(self, inputs: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """TRL's output, and what its reward functions were given."""
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        seen, self._seen = self._seen, {}
+        return output, seen
+
+    def _sampled(self, inputs: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Row], np.ndarray]:
+        """TRL's output; the completions of all processes; their rewards, float64 [N] in [0, 1], NaN where no reward function applied. Raises `ValueError`."""
+        output, seen = self._sampled_by_trl(inputs)
+        check_output(output)
+        rewards = to_unit(
+            seen["rewards"], self.reward_weights, self.reward_func_names, critic_option(self.args, "reward_range")
+        )
+        return output, gather_object(self._rows(output, seen)), rewards
 
     def _rows(self, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
         """This process's completions. Their texts and offsets come from the token ids that TRL made; nothing is tokenized again."""
@@ -267,7 +279,11 @@ class GenACTrainer(GRPOTrainer):
         metrics["critic/seconds_host_waited"] = time.perf_counter() - began
         if critic_option(self.args, "critic_on_failure") != "error":
             metrics["critic/failed"] = 0.0
-        self._keep_valuations(rows, sent, rewards, result["valuations"], purpose)
+        if self.tell_valuations:
+            self.valuations = valuations_of(rows, sent, rewards, result["valuations"])
+            for one in self.valuations:
+                one |= {"purpose": purpose, "step": self.state.global_step}
+            log_valuations(self, self.valuations)
         return from_wire(answer["advantages"], rows, sent), metrics
 
     def _iterations(self, purpose: str) -> int | None:
@@ -280,46 +296,52 @@ class GenACTrainer(GRPOTrainer):
         per_batch = self.args.steps_per_generation * self.num_iterations
         return max(1, -(-steps * self.args.gradient_accumulation_steps // per_batch))
 
-    def _keep_valuations(
-        self, rows: list[Row], sent: np.ndarray, rewards: np.ndarray, valuations: list[Any], purpose: str
-    ) -> None:
-        if not self.tell_valuations:
-            return
-        valued: dict[int, Any] = dict(zip(sent.tolist(), valuations, strict=True))
-        self.valuations = [
-            {
-                "purpose": purpose,
-                "step": self.state.global_step,
-                "prompt": row.prompt,
-                "response": row.text,
-                "reward": None if np.isnan(rewards[i]) else float(rewards[i]),
-                "segments": valued.get(i, []),
-            }
-            for i, row in enumerate(rows)
-        ]
-        extra = self._logs["extra"]
-        for one in self.valuations:
-            first, last = (one["segments"][0], one["segments"][-1]) if one["segments"] else ({}, {})
-            extra["value_start"].append(rounded(first.get("value")))
-            extra["value_end"].append(rounded(last.get("value")))
-            extra["critic"].append(last.get("rationale"))
-
     # The critic alone
 
-    def train_critic(self, traces: str | None = None, updates: int = 0) -> dict[str, float]:
-        """GenAC's first two stages, with the actor as it is. `traces`: JSONL file of an oracle's judgements, which the critic imitates (`critic_sft` of
-        `controller_config`). `updates`: then so many batches of the actor's responses to the training set, from whose rewards the critic learns.
-        Returns the last metrics. Raises `ControllerError`.
+    def train_critic(
+        self,
+        traces: str | os.PathLike[str] | dict[str, Any] | None = None,
+        updates: int = 0,
+        resume_from_checkpoint: bool | str | None = None,
+    ) -> dict[str, float]:
+        """GenAC's first two stages, with the actor as it is. Each ends with a checkpoint in `OUTPUT_DIR/genac-critic`, and with `save_strategy="steps"` has some between.
+
+        Args:
+            traces: what the critic imitates, as `critic_sft` of `controller_config` says. A JSONL file of an oracle's judgements; `{"api": {"model": ..., ...}}`, a model
+                behind an API that is asked about responses of the actor to the training set (its options: docs/oracles.md; answers and traces are kept in
+                `OUTPUT_DIR/genac-oracle`); or `"oracle"`, that of the task in `controller_config`. `None`: this stage is left out.
+            updates: then so many batches of the actor's responses to the training set, from whose rewards the critic learns. 0: this stage is left out.
+            resume_from_checkpoint: `True`: goes on from the last checkpoint of these stages, if there is one; where `OUTPUT_DIR` has one of `train()`, or where its path is
+                given, nothing is done, for `train(resume_from_checkpoint=...)` restores a critic that is past them.
+
+        Returns:
+            The last metrics.
+
+        Raises:
+            ValueError: there is nothing to train, or `traces` is none of these.
+            ControllerError: what the controller says is wrong.
         """
         if critic_option(self.args, "critic") == "group-mean":
             raise ValueError("critic='group-mean' has nothing to train")
-        last = {} if traces is None else imitate(self, os.path.abspath(traces))
-        if updates == 0:
-            return last
+        if traces is None and updates < 1:
+            raise ValueError(
+                "train_critic has nothing to do: give `traces` for stage 1, `updates` for stage 2, or both"
+            )
+        if isinstance(resume_from_checkpoint, str) or (
+            resume_from_checkpoint and get_last_checkpoint(self.args.output_dir)
+        ):
+            self.accelerator.print("GenAC: the critic's first stages are behind the checkpoint that train() resumes")
+            return {}
+        return train_critic(self, traces, updates, bool(resume_from_checkpoint))
+
+    @contextmanager
+    def _critic_alone(self, updates: int, done: int) -> Iterator[None]:
+        """Batches are for the critic: the next one is number `done` of `updates`."""
         self._updates_of_critic = updates
+        self._batches["critic-rl"] = done
         self._purpose = "critic-rl"
         try:
-            return last | learn_alone(self, updates)
+            yield
         finally:
             self._purpose = "joint"
 
@@ -332,7 +354,8 @@ class GenACTrainer(GRPOTrainer):
             if self._controller is not None and not self._failed:
                 path = os.path.abspath(folder)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                self.ask("save", {"folder": path, "optimizer": optimizer, "iteration": self._batches["joint"]})
+                place = {"stage": "joint", "iteration": self._batches["joint"], "complete": False}
+                self.ask("save", {"folder": path, "optimizer": optimizer, **place})
 
         on_main(self.accelerator, work)
 
@@ -353,7 +376,3 @@ class GenACTrainer(GRPOTrainer):
             )
         iteration = on_main(self.accelerator, lambda: self.ask("restore", {"folder": folder})[0]["iteration"])
         self._batches["joint"] = iteration
-
-
-def rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

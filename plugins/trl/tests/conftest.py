@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,6 +125,25 @@ COLUMNS = {"prompt": [f"What comes after {n}?" for n in range(12)], "answer": [s
 @pytest.fixture(scope="session")
 def data() -> Dataset:
     return Dataset.from_dict(COLUMNS)
+
+
+def trace(n: int, score: int) -> dict[str, Any]:
+    """An oracle's judgement."""
+    return {
+        "prompt": f"What comes after {n}?",
+        "partial_response": "It is",
+        "rationale": "It goes well.",
+        "score": score,
+        "observed_outcome": score / 10,
+    }
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> str:
+    """A JSONL file of forty of them."""
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(trace(n, n % 11)) + "\n" for n in range(40)))
+    return str(path)
 
 
 def letters(completions: list[Any], **_: Any) -> list[float]:

@@ -1,0 +1,37 @@
+"""What the critic said of a batch, for whoever reads it: the log's table, `SaveValuationsCallback`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .batch import Row
+
+
+def valuations_of(rows: list[Row], sent: np.ndarray, rewards: np.ndarray, valued: list[Any]) -> list[dict[str, Any]]:
+    """One entry for each row: prompt, response, reward in [0, 1] (None: no reward function applied), and its segments as the controller told them. `valued`: those of the rows `sent`."""
+    segments: dict[int, Any] = dict(zip(sent.tolist(), valued, strict=True))
+    return [
+        {
+            "prompt": row.prompt,
+            "response": row.text,
+            "reward": None if np.isnan(rewards[i]) else float(rewards[i]),
+            "segments": segments.get(i, []),
+        }
+        for i, row in enumerate(rows)
+    ]
+
+
+def log_valuations(trainer: Any, valuations: list[dict[str, Any]]) -> None:
+    """Columns of TRL's table of completions: the value at the start and at the last state, and the critic's last words."""
+    extra = trainer._logs["extra"]
+    for one in valuations:
+        first, last = (one["segments"][0], one["segments"][-1]) if one["segments"] else ({}, {})
+        extra["value_start"].append(rounded(first.get("value")))
+        extra["value_end"].append(rounded(last.get("value")))
+        extra["critic"].append(last.get("rationale"))
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

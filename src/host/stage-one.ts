@@ -1,0 +1,110 @@
+/** Stage 1 for a host's critic: from an oracle that is asked about the host's responses, or from traces that exist; step by step, so that a checkpoint may lie between. */
+import { existsSync } from 'node:fs';
+import { BridgeError } from '../bridge/errors.ts';
+import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
+import { ConfigError, issuesOf } from '../config-error.ts';
+import type { Critic } from '../critic.ts';
+import { Imitation, mustImitate } from '../imitation.ts';
+import { apiSchema, keyFaults } from '../oracle/options.ts';
+import { Oracle } from '../oracle/oracle.ts';
+import { secretsIn } from '../oracle/secrets.ts';
+import type { LoggedRollout, Task } from '../task.ts';
+import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
+import { traceSources } from '../traces.ts';
+import type { Standing } from '../training.ts';
+import type { Metrics } from './answer.ts';
+import type { HostConfig } from './config.ts';
+
+export interface StageOneParts {
+  readonly critic: Critic;
+  readonly config: HostConfig;
+  readonly task: Task | null;
+  readonly tell: (text: string) => void;
+}
+
+type Progress = Pick<Standing, 'iteration' | 'progress'>;
+const start: Progress = { iteration: 0, progress: {} };
+
+export class StageOne {
+  readonly #parts: StageOneParts;
+  readonly #format: CriticFormat;
+  #oracle: Oracle | null = null;
+  #imitation: { readonly traces: string; readonly of: Imitation } | null = null;
+  /** Where a checkpoint says that it stood. */
+  #from = start;
+
+  constructor(parts: StageOneParts) {
+    this.#parts = parts;
+    this.#format = parts.task?.criticFormat ?? paperFormat;
+  }
+
+  /** @throws ConfigError options or key */
+  openOracle({ api, folder, resume }: HostArguments<'open_oracle'>): HostResult<'open_oracle'> {
+    mustImitate(this.#parts.critic);
+    const read = apiSchema.safeParse(api);
+    const faults = read.success
+      ? [...secretsIn(api, ['traces', 'api']), ...keyFaults(read.data, 'traces.api')]
+      : issuesOf(read.error, apiSchema, api, 'traces.api');
+    if (!read.success || faults.length > 0) throw new ConfigError(faults);
+    this.#oracle = new Oracle(read.data, folder, folder);
+    const { file } = this.#oracle;
+    return { count: read.data.count, traces: resume && existsSync(file) ? file : null };
+  }
+
+  /** @throws OracleError */
+  async askOracle(
+    rollouts: readonly LoggedRollout[],
+    progress: (done: number, total: number, metrics: Metrics) => void,
+  ): Promise<HostResult<'ask_oracle'>> {
+    if (!this.#oracle) throw new BridgeError('bad_state', 'ask_oracle: open_oracle comes first');
+    const { critic, config, tell } = this.#parts;
+    const gathered = await this.#oracle.ask(rollouts, {
+      ...{ seed: config.seed, critic, format: this.#format, say: tell, progress },
+      stopped: () => false,
+    });
+    return { traces: this.#oracle.file, metrics: { ...gathered!.metrics } };
+  }
+
+  /** So many steps, or all that are left. */
+  async imitate(
+    { traces, at_most }: HostArguments<'imitate'>,
+    progress: (step: number, steps: number, metrics: Metrics) => void,
+  ): Promise<HostResult<'imitate'>> {
+    const o = this.#parts.config.critic_sft;
+    const imitation = this.#goingOn(traces);
+    let metrics: Metrics = {};
+    for (let made = 0; !imitation.done(o) && made < (at_most ?? Number.POSITIVE_INFINITY); made++) {
+      const step = await imitation.next(o);
+      metrics = { ...step.metrics };
+      if (step.rationaleLoss !== null) metrics['critic/rationale_loss'] = step.rationaleLoss;
+      progress(imitation.standing.iteration, imitation.steps(o), metrics);
+    }
+    const done = imitation.done(o);
+    const { iteration } = imitation.standing;
+    if (done) this.#imitation = null;
+    return { step: iteration, done, metrics };
+  }
+
+  /** What a checkpoint within the stage must hold. */
+  get progress(): Standing['progress'] {
+    return this.#imitation?.of.standing.progress ?? {};
+  }
+
+  /** The next `imitate` goes on from here. */
+  resume(from: Progress): void {
+    this.#imitation = null;
+    this.#from = from;
+  }
+
+  #goingOn(traces: string): Imitation {
+    if (this.#imitation?.traces === traces) return this.#imitation.of;
+    const { critic, config, task } = this.#parts;
+    mustImitate(critic);
+    const options = { ...config.critic_sft, traces };
+    const sources = traceSources({ seed: config.seed, critic_sft: options }, task, this.#format);
+    const imitation = new Imitation(critic, sources, config.critic_sft, this.#from);
+    this.#from = start;
+    this.#imitation = { traces, of: imitation };
+    return imitation;
+  }
+}
