@@ -3,12 +3,11 @@ import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
 import type { Config, StageName } from './config.ts';
-import { ConfigError } from './config-error.ts';
 import { pretrainCritic, superviseCritic } from './critic-stages.ts';
 import { apiOf, checkOracle } from './oracle/gather.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
 import { prepareTraining, restoreModels } from './prepare.ts';
-import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from './python-functions.ts';
+import { pythonFunctions, pythonWorkerName } from './python-functions.ts';
 import { makeJudge } from './rewards.ts';
 import type { Run } from './run.ts';
 import { type Checkpoint, readCheckpoint } from './runs/checkpoint.ts';
@@ -24,7 +23,8 @@ import { paperFormat } from './text/critic-prompt.ts';
 import { traceSources } from './traces.ts';
 import { trainJointly } from './train.ts';
 import { bestCriticFolder, type Standing, type Training } from './training.ts';
-import { startWorkers, type WorkerGroup } from './workers/local.ts';
+import { startConfigured, workersOf } from './workers/configured.ts';
+import type { WorkerGroup } from './workers/local.ts';
 
 const stages: Readonly<Record<StageName, (training: Training, start: Standing) => Promise<Standing>>> = {
   'critic-sft': superviseCritic,
@@ -83,7 +83,7 @@ export async function live(
   let end: 'done' | 'stopped' | 'failed' = 'failed';
   let loggers: Loggers | null = null;
   try {
-    const workers = group ?? (await start(config, wanted, folder));
+    const workers = group ?? (await startConfigured(config.workers, wanted, folder.logs));
     group = workers;
     const versions = workers.all.map((worker) => [worker.name, worker.ready.versions]);
     await folder.writeVersions({
@@ -166,38 +166,4 @@ async function runStages(
     if (i === first) training.steering.catchUp({ stage, iteration });
     ({ successRate } = await stages[stage](training, { stage, iteration, successRate, progress }));
   }
-}
-
-/** Names of the workers that the actor and the critic ask for, and `python` where functions are called. */
-function workersOf({ actor, workers }: Config, criticOptions: unknown, usesPython: boolean): string[] {
-  const critic = (criticOptions as { worker?: unknown } | null)?.worker;
-  const python = usesPython ? pythonWorkerName : null;
-  const wanted = [...new Set([actor?.worker, critic, python])].filter((name) => typeof name === 'string');
-  const missing = wanted.filter((name) => !(name in workers));
-  const names = Object.keys(workers).join(', ');
-  if (missing.length > 0)
-    throw new ConfigError(missing.map((name) => `workers: has no "${name}" (it has ${names})`));
-  // `actor`, `critic` and `python` are there by default; any other was asked for.
-  if ([actor?.worker, critic].includes(pythonWorkerName)) {
-    throw new ConfigError([
-      `workers: "${pythonWorkerName}" serves functions and holds no models; name another`,
-    ]);
-  }
-  const idle = Object.keys(workers).filter(
-    (name) => !wanted.includes(name) && !['actor', 'critic', pythonWorkerName].includes(name),
-  );
-  if (idle.length > 0)
-    throw new ConfigError(idle.map((name) => `workers.${name}: has no effect, for no model names it`));
-  return wanted;
-}
-
-function start(config: Config, names: readonly string[], folder: RunFolder): Promise<WorkerGroup> {
-  return startWorkers({
-    workers: names.map((name) => {
-      const { devices, threads } = config.workers[name]!;
-      const kind = name === pythonWorkerName ? pythonWorkerSpec : { name };
-      return { ...kind, ...(devices !== null && { device: devices }), ...(threads !== null && { threads }) };
-    }),
-    logDirectory: folder.logs,
-  });
 }

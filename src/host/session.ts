@@ -20,7 +20,8 @@ import type { Segmentation } from '../text/segment.ts';
 import { prefixed } from '../training.ts';
 import { mapInTurns } from '../turns.ts';
 import type { ActorProfile, Outcome, Valuation } from '../types.ts';
-import { startWorkers, type WorkerGroup } from '../workers/local.ts';
+import { startConfigured, workersOf } from '../workers/configured.ts';
+import type { WorkerGroup } from '../workers/local.ts';
 import { hostMetrics, type Metrics, type Segmented, told } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
 import { type HostConfig, loadHostConfig } from './config.ts';
@@ -70,20 +71,8 @@ export class HostSession {
         ? null
         : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log: tell })).task;
     const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
-    const worker = (options as { worker?: string } | null)?.worker;
-    const { devices, threads } = (worker !== undefined && config.workers[worker]) || {
-      devices: null,
-      threads: null,
-    };
-    const names = worker === undefined ? [] : [worker];
-    const workers = await startWorkers({
-      workers: names.map((name) => ({
-        name,
-        ...(devices !== null && { device: devices }),
-        ...(threads !== null && { threads }),
-      })),
-      logDirectory: given.logs,
-    });
+    const names = workersOf({ actor: null, workers: config.workers }, options, false);
+    const workers = await startConfigured(config.workers, names, given.logs);
     try {
       const { seed } = config;
       const critic = await plugin.create(options, {

@@ -1,14 +1,19 @@
 /** A critic for tests: V = the share of small letters, 0.5 at the start; what it learned from is told in its metrics. */
 import { z } from 'zod';
-import { defineCritic } from '../../src/critic.ts';
+import { defineCritic, type UpdateOptions } from '../../src/critic.ts';
+import type { OracleTrace } from '../../src/task.ts';
 
 const share = (text: string) =>
   text === '' ? 0.5 : [...text].filter((c) => c >= 'a' && c <= 'z').length / [...text].length;
 
 export default defineCritic({
   name: 'letters',
-  options: z.strictObject({ fails: z.boolean().default(false), slow: z.number().default(0) }),
-  create: ({ fails, slow }) => ({
+  options: z.strictObject({
+    fails: z.boolean().default(false),
+    slow: z.number().default(0),
+    imitates: z.boolean().default(true),
+  }),
+  create: ({ fails, slow, imitates }) => ({
     name: 'letters',
     needs: 'states' as const,
     sharesFirstState: true,
@@ -24,5 +29,12 @@ export default defineCritic({
       if (fails) throw new Error('the update failed');
       return { outcomes: outcomes.length, learning_rate: learningRate };
     },
+    ...(imitates && {
+      imitate: async (traces: readonly OracleTrace[], { learningRate }: UpdateOptions) => ({
+        scores: Number(traces.map(({ score }) => score).join('')),
+        learning_rate: learningRate,
+      }),
+      rationaleLoss: async () => 0.5,
+    }),
   }),
 });

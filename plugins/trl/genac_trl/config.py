@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -134,6 +135,16 @@ class GenACConfig(GRPOConfig):
             )
         if isinstance(self.segmentation, str):
             self.segmentation = {"by": self.segmentation}
+        idle = self._without_effect()
+        if idle:
+            warnings.warn(f"critic='group-mean' is GRPO itself: {', '.join(idle)} has no effect", stacklevel=3)
+
+    def _without_effect(self) -> list[str]:
+        """Names of the critic's fields that were given where there is no critic: a comparison changes one field, and leaves the others."""
+        if self.critic != "group-mean":
+            return []
+        own = [f for f in fields(GenACConfig) if f.name not in {g.name for g in fields(GRPOConfig)} | {"critic"}]
+        return [f.name for f in own if getattr(self, f.name) != critic_option(GRPOConfig, f.name)]
 
 
 def critic_option(args: GRPOConfig, name: str) -> Any:
@@ -154,14 +165,14 @@ def controller_options(args: GRPOConfig, critic_model: str | None) -> dict[str, 
     critic: dict[str, Any] = {"use": critic_option(args, "critic")}
     if critic_model is not None:
         critic["model"] = critic_model
-    if critic["use"] == "generative":
-        critic |= given(
-            dtype="critic_dtype",
-            completions_per_state="critic_completions_per_state",
-            max_new_tokens="critic_max_new_tokens",
-            temperature="critic_temperature",
-            icc="icc",
-        )
+    # A critic of one's own says which of these it knows.
+    critic |= given(
+        dtype="critic_dtype",
+        completions_per_state="critic_completions_per_state",
+        max_new_tokens="critic_max_new_tokens",
+        temperature="critic_temperature",
+        icc="icc",
+    )
     seed = critic_option(args, "critic_seed")
     device = critic_option(args, "critic_device")
     rate = given(learning_rate="critic_learning_rate")

@@ -17,19 +17,22 @@ from .processes import hidden
 def batches(trainer: Any, skipped: int = 0) -> Iterator[list[dict[str, Any]]]:
     """The training set's batches for generation, again and again, after the first `skipped` ones. They draw nothing from PyTorch's global generator."""
     trainer.model.train()
-    for number in itertools.count():
+    while True:
         loader = iter(trainer.get_train_dataloader())
-        for place in itertools.count():
-            with torch.random.fork_rng(devices=[]):
-                batch = next(loader, None)
-            if batch is None:
-                break
-            if skipped > 0:
-                skipped -= 1
-            else:
+        seen = 0
+        while (batch := following(loader)) is not None:
+            seen += 1
+            if seen > skipped:
                 yield batch
-        if number == place == 0:
+        if seen == 0:
             raise ValueError("the training set has fewer prompts than one generation batch needs")
+        skipped = max(0, skipped - seen)
+
+
+def following(loader: Iterator[Any]) -> Any:
+    """The next batch, or None; a loader draws a seed when it begins."""
+    with torch.random.fork_rng(devices=[]):
+        return next(loader, None)
 
 
 def responses(trainer: Any, count: int) -> tuple[list[Row], np.ndarray, int]:

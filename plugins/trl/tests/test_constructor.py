@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 import genac_trl.trainer
 from conftest import Make, first_batch, letters
-from genac_trl import GenACConfig, GenACTrainer
+from genac_trl import ControllerError, GenACConfig, GenACTrainer
 from genac_trl.config import controller_options
 from genac_trl.refusals import refuse_what_has_no_meaning
 from genac_trl.trl_internals import SUPPORTED
@@ -186,6 +187,18 @@ def test_every_field_has_its_help() -> None:
 def test_config_says_which_field_is_wrong(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         GenACConfig(output_dir="unused", use_cpu=True, **options)
+
+
+def test_fields_without_effect_are_told(make: Make, own_critic: str) -> None:
+    """`critic="group-mean"` is a comparison by one field; a critic of one's own says itself what it does not know."""
+    with pytest.warns(UserWarning, match="critic='group-mean' is GRPO itself: critic_model, lam has no effect"):
+        GenACConfig(output_dir="unused", use_cpu=True, critic="group-mean", critic_model="m", lam=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        GenACConfig(output_dir="unused", use_cpu=True, critic="group-mean")
+        GenACConfig(output_dir="unused", use_cpu=True, critic_model="m", lam=0.5)
+    with pytest.raises(ControllerError, match=r"critic\.temperature: no such option"):
+        make(critic=own_critic, critic_temperature=0.5)
 
 
 # The command line
