@@ -26,7 +26,7 @@ from .critic_stages import train_critic
 from .processes import on_main
 from .refusals import refuse_what_has_no_meaning
 from .rewards import to_unit
-from .trl_internals import check_output, check_version, log_advantages, log_probabilities
+from .trl_internals import check_output, check_version, log_advantages, log_probabilities, stop_tokens
 from .valuations import log_valuations, valuations_of
 
 #: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
@@ -214,7 +214,7 @@ class GenACTrainer(GRPOTrainer):
         logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
         if logprobs is None and (critic_option(self.args, "segmentation") or {}).get("by") == "low-probability":
             logprobs = log_probabilities(self, output)
-        stops = set(self.eos_token_ids)
+        stops = stop_tokens(self)
         return [
             Row(
                 prompt=plain_prompt(prompt),

@@ -8,19 +8,18 @@ from typing import Any
 
 import torch
 import trl
-from packaging.version import Version
+from packaging.specifiers import SpecifierSet
 
-#: Tested from the first to before the last.
-SUPPORTED = ("1.16.0", "1.17.0")
+#: The lowest and the newest are run by the tests. 1.15.0 itself can't train on a CPU, so it was not.
+SUPPORTED = ">=1.10.0,!=1.15.0,<1.17"
 
 
 def check_version() -> None:
     """Raises `ImportError` for a TRL that this trainer was not tested with."""
-    least, beyond = SUPPORTED
-    if not Version(least) <= Version(trl.__version__) < Version(beyond):
+    if not SpecifierSet(SUPPORTED).contains(trl.__version__, prereleases=False):
         raise ImportError(
-            f"GenACTrainer was tested with TRL {least} to {beyond} (not included), and this is TRL {trl.__version__}: it builds on what GRPOTrainer does inside. "
-            f"Install one of them: pip install 'trl>={least},<{beyond}'"
+            f"GenACTrainer was tested with TRL {SUPPORTED}, and this is TRL {trl.__version__}: it builds on what GRPOTrainer does inside. "
+            f"Install one of them: pip install 'trl{SUPPORTED}'"
         )
 
 
@@ -36,6 +35,12 @@ def check_output(output: dict[str, Any]) -> None:
     raise RuntimeError(
         f"GRPOTrainer of TRL {trl.__version__} gave {found}, where one advantage for each completion was expected: this version can't be used with GenACTrainer"
     )
+
+
+def stop_tokens(trainer: Any) -> set[int]:
+    """Ids that end a completion: several since TRL 1.16."""
+    several = getattr(trainer, "eos_token_ids", None)
+    return {trainer._tokenizer.eos_token_id} if several is None else set(several)
 
 
 def tokenized(trainer: Any, prompts: list[Any]) -> list[list[int]]:

@@ -41,10 +41,13 @@ class Fixed(GenACTrainer):
 
 
 def main(folder: Path, model: str, critic: str, config: str) -> None:
+    """`critic`: a file in JavaScript, or the folder of a language model; the latter is trained alone before."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    own = critic.endswith(".mjs")
+    of_language: dict[str, Any] = {"critic_model": critic, "critic_max_new_tokens": 2, "critic_learning_rate": 1e-3}
     args = GenACConfig(
         output_dir=str(folder / "out"),
-        critic=critic,
+        **({"critic": critic} if own else of_language),
         controller_config=config,
         segmentation="line",
         per_device_train_batch_size=12 // world,
@@ -71,11 +74,13 @@ def main(folder: Path, model: str, critic: str, config: str) -> None:
             output["completion_ids"], output["completion_mask"], output["advantages"], strict=True
         )
     ]
-    own = len(rows)
-    rows = gather_object(rows)
+    told = {"rank": rank, "own": len(rows), "rows": gather_object(rows)}
+    if not own:
+        told["alone"] = trainer.train_critic(updates=2)["critic/loss"]
+        told["kept"] = sorted(path.name for path in (folder / "out" / "genac-critic").glob("*/*"))
     trainer.train()
-    told = {"rank": rank, "own": own, "rows": rows}
-    told["states"] = [entry["critic/states"] for entry in trainer.state.log_history if "critic/states" in entry]
+    for name in ("critic/states", "critic/loss", "critic/parse_rate"):
+        told[name] = [entry[name] for entry in trainer.state.log_history if name in entry]
     told["weight"] = float(sum(p.detach().double().abs().sum() for p in trainer.model.parameters()))
     if trainer._controller is not None:
         process = trainer._controller._process

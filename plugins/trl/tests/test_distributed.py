@@ -30,10 +30,12 @@ def run(folder: Path, processes: int, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads((folder / f"rank-{rank}.json").read_text("utf-8")) for rank in range(processes)]
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, tiny: str, own_critic: str, no_gate: str) -> Any:
+@pytest.fixture(scope="module", params=["own", "language"])
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny: str, no_gate: str) -> Any:
+    """Of one process and of two: with a critic in JavaScript, and with a language model that learns, alone first and then with the actor."""
+    critic = request.getfixturevalue("own_critic" if request.param == "own" else "scorer")
     folder = tmp_path_factory.mktemp("distributed")
-    return [run(folder / str(n), n, tiny, own_critic, no_gate) for n in (1, 2)]
+    return [run(folder / str(n), n, tiny, critic, no_gate) for n in (1, 2)]
 
 
 def test_advantages_are_those_of_one_process(told: Any) -> None:
@@ -52,11 +54,23 @@ def test_advantages_are_those_of_one_process(told: Any) -> None:
 
 def test_training_is_that_of_one_process(told: Any) -> None:
     (alone,), both = told
-    assert len(alone["states"]) == 2
+    assert len(alone["critic/states"]) == 2
     for one in both:
-        assert one["states"] == alone["states"]
+        assert one["critic/states"] == alone["critic/states"]
+        assert one["critic/loss"] == pytest.approx(alone["critic/loss"], rel=1e-5)
+        assert one["critic/parse_rate"] == alone["critic/parse_rate"]
         assert one["weight"] == pytest.approx(alone["weight"], rel=1e-5)
     assert both[0]["weight"] == both[1]["weight"]
+
+
+def test_the_critic_alone_learns_as_with_one_process(told: Any) -> None:
+    (alone,), both = told
+    if "alone" not in alone:
+        pytest.skip("a critic in JavaScript that does not learn")
+    assert alone["kept"] == ["genac", "rng_state.pth"]
+    for one in both:
+        assert one["alone"] == pytest.approx(alone["alone"], rel=1e-5)
+        assert one["kept"] == ["genac", "rng_state_0.pth", "rng_state_1.pth"]
 
 
 def test_all_processes_hear_of_the_controller_s_end(told: Any) -> None:
