@@ -95,7 +95,7 @@ class Operations:
             if no_memory(error):
                 raise OperationError(
                     "out_of_memory",
-                    f"{operation}: no memory left on the device{notes}. Ask for a smaller batch_size or fewer micro_batch_tokens",
+                    f"{operation}: no memory left on the device{notes}. A smaller model, bfloat16, LoRA, fewer new tokens or a device of its own need less",
                 ) from error
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise OperationError(

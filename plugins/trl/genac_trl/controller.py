@@ -228,7 +228,13 @@ def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context
 
 
 def _told(error: Error) -> str:
-    return error.message if error.traceback is None else f"{error.message}\n{error.traceback}"
+    said = error.message
+    if error.code == "out_of_memory":
+        said += (
+            ". This is the critic's process: give it a GPU of its own (`critic_device`), fewer tokens (`critic_max_new_tokens`), `critic_dtype='bfloat16'`, a smaller `critic_model`, "
+            "or LoRA (`critic: {lora: {rank: 16}}` in `controller_config`)"
+        )
+    return said if error.traceback is None else f"{said}\n{error.traceback}"
 
 
 def _how(code: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from conftest import Make
 from genac_bridge.node import controller_command
@@ -175,3 +177,29 @@ def test_an_endpoint_where_nobody_listens(make: Make, own_critic: str, monkeypat
     monkeypatch.setattr("genac_trl.controller.GREETING", 1.0)
     with pytest.raises(ControllerError, match=r"nobody answered at tcp://127\.0\.0\.1:9"):
         make(critic=own_critic, controller_endpoint="tcp://127.0.0.1:9")
+
+
+def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make) -> None:
+    """The limit is the operating system's, set on the running worker before a batch of long prompts."""
+    data = Dataset.from_dict({"prompt": ["short", *["0123456789" * 300] * 3]})
+
+    def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+        if prompts[0] != "short":
+            (worker,) = trainer.critic_info["pids"]
+            pages = int(Path(f"/proc/{worker}/statm").read_text().split()[0])
+            # Room for messages, none for the attention over these prompts.
+            resource.prlimit(worker, resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,) * 2)
+        return [0.1 * i for i in range(len(completions))]
+
+    trainer = make(
+        {"train_dataset": data, "reward_funcs": reward},
+        shuffle_dataset=False,
+        segmentation={"by": "tokens", "tokens": 1, "at_most": 12},
+        critic_max_new_tokens=4,
+        critic_update=False,
+    )
+    with pytest.raises(ControllerError) as caught:
+        trainer.train()
+    words = str(caught.value)
+    assert "sample: no memory left on the device" in words
+    assert "give it a GPU of its own (`critic_device`), fewer tokens (`critic_max_new_tokens`)" in words
