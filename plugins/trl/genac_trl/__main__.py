@@ -64,7 +64,10 @@ class GenACScriptArguments(ScriptArguments):
 
     def __post_init__(self) -> None:
         if isinstance(self.critic_traces, str) and self.critic_traces.lstrip().startswith("{"):
-            self.critic_traces = json.loads(self.critic_traces)
+            try:
+                self.critic_traces = json.loads(self.critic_traces)
+            except ValueError as error:
+                raise ValueError(f"critic_traces: {self.critic_traces!r} is not JSON: {error}") from error
 
 
 def reward_function(name: str) -> Callable[..., Any]:

@@ -29,7 +29,7 @@ def to_unit(
         ]
         raise ValueError(
             f"the combined reward of completion {i} is {total[i]:g} ({' + '.join(parts)}), outside reward_range [{least:g}, {largest:g}]: the critic's values are chances "
-            "of success, so rewards must lie in a known range. Set `reward_range` to the least and the largest that your functions can give together"
+            "of success, so rewards must lie in a known range. Set `reward_range` of GenACConfig to the least and the largest that your functions can give together"
         )
     unit: np.ndarray = np.clip((total - least) / (largest - least), 0, 1)
     return unit

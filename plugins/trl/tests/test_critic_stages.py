@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
 
 from conftest import Make, letters, logged, moved, weights
 from genac_trl import ControllerError, GenACTrainer
@@ -226,7 +227,7 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
     resumed = build("broken")
     resumed.train_critic(traces, updates=4, resume_from_checkpoint=True)
     assert len(logged(resumed, "critic/step")) == 8 - steps + 1
-    resumed.train()
+    resumed.train(resume_from_checkpoint=get_last_checkpoint(resumed.args.output_dir))
     for name in ("critic/loss", "reward", "critic/success_rate", "critic/learning_rate"):
         own = logged(resumed, name)
         assert own == logged(whole, name)[-len(own) :], name

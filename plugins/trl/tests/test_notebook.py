@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
-
 from test_lifecycle import alive, wait_until_gone
 
 CELL = """
