@@ -152,6 +152,15 @@ def letters(completions: list[Any], **_: Any) -> list[float]:
     return [sum(c.islower() for c in text) / max(1, len(text)) for text in texts]
 
 
+def alive(pid: int) -> bool:
+    """Is the process there? One that ended and was not waited for is not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 def logged(trainer: Any, name: str) -> list[float]:
     """Every value of a metric in the trainer's log, in order."""
     return [entry[name] for entry in trainer.state.log_history if name in entry]

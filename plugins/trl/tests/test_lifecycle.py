@@ -16,18 +16,10 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from conftest import Make
+from conftest import Make, alive
 from genac_bridge.node import controller_command
 from genac_trl import ControllerError
 from genac_trl.controller import Controller
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def wait_until_gone(pids: list[int], seconds: float = 30) -> None:

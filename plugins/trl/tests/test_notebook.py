@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
-from test_lifecycle import alive, wait_until_gone
+from test_lifecycle import wait_until_gone
+
+from conftest import alive
 
 CELL = """
 import sys
