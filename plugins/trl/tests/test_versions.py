@@ -25,6 +25,7 @@ SUITES = [
             "constructor",
             "group_mean",
             "losses",
+            "models",
             "options",
             "peft",
             "rewards",
