@@ -149,7 +149,7 @@ const gates = z.strictObject({
     })
     .nullable()
     .prefault({}),
-  /** While the critic's explained variance on the batch is below zero, the group mean is the value. */
+  /** While the critic's explained variance on the batch is below zero, or none of its scores is valid, the group mean is the value. */
   explained_variance: z.boolean().default(true),
 });
 

@@ -3,7 +3,7 @@
  * or the critic.
  *
  * Where it departs from the paper: credit is per segment, not per token (the paper's segmentation is not public); s_0 is valued once for its whole
- * group; the group mean stands in for a critic whose explained variance on the batch is below zero (a gate that can be turned off).
+ * group; the group mean stands in for a critic whose explained variance on the batch is below zero, or which wrote no valid score at all (a gate that can be turned off).
  */
 import {
   type AdvantageScale,
@@ -89,7 +89,9 @@ export function assignCredit(
     outcomes.flatMap((o) => o.rewards.map(() => o.valuation.value)),
     outcomes.flatMap((o) => o.rewards),
   );
-  const fellBack = options.fallback === 'group-mean' && explained !== null && explained < 0;
+  const silent = outcomes.length > 0 && outcomes.every((o) => o.valuation.parsed === 'malformed');
+  const useless = silent || (explained !== null && explained < 0);
+  const fellBack = options.fallback === 'group-mean' && useless;
   const groupMeans = new Map(
     [...groupBy(segmented, (s) => s.trajectory.group)].map(([group, members]) => [
       group,

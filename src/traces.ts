@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { z } from 'zod';
 import { promptSchema } from './bridge/operations.ts';
 import type { Config } from './config.ts';
+import { issuesOf } from './config-error.ts';
 import { deriveSeed, Random } from './math/random.ts';
 import type { OracleTrace, Task } from './task.ts';
 import { type CriticFormat, writeTrace } from './text/critic-prompt.ts';
@@ -84,13 +85,15 @@ export class TraceSource {
   }
 }
 
+const meanReward = 'the mean reward of the responses that went on from here, mapped to [0, 1]';
+
 const line = z.strictObject({
   prompt: promptSchema,
   partial_response: z.string(),
   rationale: z.string(),
   /** null: the oracle gave none that can be read; the trace is dropped and counted. */
   score: z.number().nullable(),
-  observed_outcome: z.number().min(0).max(1),
+  observed_outcome: z.number().min(0, meanReward).max(1, meanReward),
   actor: z
     .strictObject({
       name: z.string(),
@@ -123,9 +126,7 @@ export function readTraceFile(path: string): OracleTrace[] {
     }
     const read = line.safeParse(json);
     if (!read.success)
-      throw new Error(
-        `${where}: ${read.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`,
-      );
+      throw new Error(`${where} is no trace:\n  ${issuesOf(read.error, line, json).join('\n  ')}`);
     const { prompt, partial_response, rationale, score, observed_outcome, actor } = read.data;
     const profile = { name: actor.name, parameters: actor.parameters, successRate: actor.success_rate };
     traces.push({
@@ -188,8 +189,12 @@ export function traceSources(
   }
   const oracle = task?.oracleTraces?.bind(task);
   if (!oracle) {
-    const none = task ? `the task "${task.name}" has no oracle of its own` : 'there is no task, so no oracle';
-    throw new Error(`critic_sft.traces: ${none}; name a JSONL file of traces`);
+    const none = task
+      ? `the task "${task.name}" has no oracle of its own`
+      : 'there is no task, so no oracle of its own';
+    throw new Error(
+      `critic_sft.traces: ${none}; name a JSONL file of traces, a model behind an API, or a task that has one`,
+    );
   }
   const heldOutFrom = 1e9;
   const source = new TraceSource((from, count) => oracle(config.seed, from, count), agreement, format);

@@ -121,6 +121,25 @@ describe('assignCredit', () => {
       expect(credits.map((c) => c.advantages[0])).toEqual([0.5, -0.5, 0, 0]);
     });
 
+    it('uses it where the critic wrote no valid score at all, also when all rewards are equal', () => {
+      const silent = new Map<string, Valuation>(
+        ['g0', 'g1'].map((id) => [id, { ...valuation(0.5), parsed: 'malformed' as const }]),
+      );
+      const gated = { ...options, fallback: 'group-mean' } as const;
+      const { credits, fellBack } = assignCredit(segmented, silent, gated);
+      expect(fellBack).toBe(true);
+      expect(credits.map((c) => c.advantages[0])).toEqual([0.5, -0.5, 0, 0]);
+      const right = assignCredit(segmented.slice(0, 1), silent, gated);
+      expect([right.explainedVariance, right.fellBack, right.credits[0]!.advantages[0]]).toEqual([
+        null,
+        true,
+        0,
+      ]);
+      // One score that parses is a critic that speaks.
+      const one = new Map(silent).set('g0', valuation(0.5));
+      expect(assignCredit(segmented, one, gated).fellBack).toBe(false);
+    });
+
     it('leaves a critic that explains something alone, and can be turned off', () => {
       expect(assignCredit(segmented, values(0.5, 0.1), { ...options, fallback: 'group-mean' }).fellBack).toBe(
         false,

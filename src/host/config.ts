@@ -31,7 +31,7 @@ export const hostConfigSchema = z.strictObject({
   joint: joint.omit({ iterations: true, schedule: true }).prefault({}),
   gates: z
     .strictObject({
-      /** While the critic's explained variance on the batch is below zero, the group mean is the value. */
+      /** While the critic's explained variance on the batch is below zero, or none of its scores is valid, the group mean is the value. */
       explained_variance: z.boolean().default(true),
     })
     .prefault({}),

@@ -42,6 +42,8 @@ export class HostSession {
   #successRate: number | null;
   /** The critic's update that is on its way; its metrics. */
   #update: Promise<Metrics> | null = null;
+  /** Metrics of an update that is done, for the next answer to a batch that somebody learns from. */
+  #untold: Metrics = {};
   /** When the last update was done: what comes after it is the critic's idle time. */
   #idleSince = performance.now();
 
@@ -102,7 +104,9 @@ export class HostSession {
   ): Promise<{ result: HostResult<'assign_credit'>; tensors: Tensors; afterwards: () => void }> {
     const began = performance.now();
     const idle = this.#update ? 0 : (began - this.#idleSince) / 1000;
-    const updated = await this.fence();
+    const done = await this.fence();
+    const evaluates = ask.purpose === 'evaluation';
+    if (evaluates) this.#untold = done;
     const waited = seconds(began);
     const trajectories = trajectoriesOf(ask, tensors);
     if (this.#segmentation.by === 'low-probability' && trajectories.length > 0 && !tensors.logprobs)
@@ -122,7 +126,7 @@ export class HostSession {
       ...{ gamma, lambda, fallback },
       scale: ask.scale,
     });
-    const learns = ask.purpose !== 'evaluation' && trajectories.length > 0;
+    const learns = !evaluates && trajectories.length > 0;
     if (learns)
       this.#successRate = smoothSuccessRate(
         this.#successRate,
@@ -130,7 +134,7 @@ export class HostSession {
         this.#config.icc.momentum,
       );
     const metrics = {
-      ...updated,
+      ...(!evaluates && done),
       ...(trajectories.length > 0 && hostMetrics(segmented, assignment, this.#successRate ?? 0)),
       'critic/seconds_idle': idle,
       'critic/seconds_waited_for_update': waited,
@@ -182,7 +186,9 @@ export class HostSession {
   async fence(): Promise<Metrics> {
     const update = this.#update;
     this.#update = null;
-    return (await update) ?? {};
+    const metrics = { ...this.#untold, ...(await update) };
+    this.#untold = {};
+    return metrics;
   }
 
   /** Values of partial responses by themselves. */
@@ -249,8 +255,7 @@ export class HostSession {
       'best-critic': null,
     });
     if (complete && this.#critic.save) await this.#critic.load?.(join(path, 'critic'));
-    // Its metrics belong to the next answer.
-    if (Object.keys(done).length > 0) this.#update = Promise.resolve(done);
+    this.#untold = done;
   }
 
   async restore({ folder }: HostArguments<'restore'>): Promise<HostResult<'restore'>> {
@@ -261,8 +266,7 @@ export class HostSession {
     this.#successRate = success_rate;
     if (stage === 'critic-sft' && !complete) this.#stageOne.resume({ iteration, progress });
     // Of the update before the checkpoint: they belong to the next answer, as in a run without a break.
-    else if (stage !== 'critic-sft' && Object.keys(progress).length > 0)
-      this.#update = Promise.resolve(progress);
+    else if (stage !== 'critic-sft') this.#untold = progress;
     return { stage, iteration, complete, success_rate };
   }
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { BridgeError } from '../bridge/errors.ts';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
-import { ConfigError, issuesOf } from '../config-error.ts';
+import { issuesOf } from '../config-error.ts';
 import type { Critic } from '../critic.ts';
 import { Imitation, mustImitate } from '../imitation.ts';
 import { apiSchema, keyFaults } from '../oracle/options.ts';
@@ -38,14 +38,15 @@ export class StageOne {
     this.#format = parts.task?.criticFormat ?? paperFormat;
   }
 
-  /** @throws ConfigError options or key */
+  /** @throws RangeError options or key */
   openOracle({ api, folder, resume }: HostArguments<'open_oracle'>): HostResult<'open_oracle'> {
     mustImitate(this.#parts.critic);
     const read = apiSchema.safeParse(api);
     const faults = read.success
       ? [...secretsIn(api, ['traces', 'api']), ...keyFaults(read.data, 'traces.api')]
       : issuesOf(read.error, apiSchema, api, 'traces.api');
-    if (!read.success || faults.length > 0) throw new ConfigError(faults);
+    if (!read.success || faults.length > 0)
+      throw new RangeError(`the oracle's options are not valid\n  ${faults.join('\n  ')}`);
     this.#oracle = new Oracle(read.data, folder, folder);
     const { file } = this.#oracle;
     return { count: read.data.count, traces: resume && existsSync(file) ? file : null };

@@ -56,6 +56,17 @@ describe('credit', () => {
     expect((await host.ask('fence', {})).result.metrics).toMatchObject({ 'critic/outcomes': 3 });
   });
 
+  it("tells of an update with the next batch that is learned from, not with an evaluation's", async () => {
+    const { host } = await opened();
+    await host.ask('assign_credit', ...batch());
+    const evaluated = await host.ask('assign_credit', ...batch({ purpose: 'evaluation' }));
+    expect(evaluated.result.metrics).not.toHaveProperty('critic/outcomes');
+    const next = await host.ask('assign_credit', ...batch({ iteration: 1 }));
+    expect(next.result.metrics).toMatchObject({ 'critic/outcomes': 3 });
+    expect((await host.ask('fence', {})).result.metrics).toMatchObject({ 'critic/outcomes': 3 });
+    expect((await host.ask('fence', {})).result).toEqual({ metrics: {} });
+  });
+
   it('an update that fails is told of at the fence, and the next batch goes on', async () => {
     const { host } = await opened({ critic: { use: critic, fails: true } });
     await host.ask('assign_credit', ...batch());

@@ -89,7 +89,7 @@ describe('imitation', () => {
   it("without a task has no oracle of the task's", async () => {
     const { host } = await opened();
     await expect(host.ask('imitate', { traces: 'oracle', at_most: null })).rejects.toThrow(
-      'critic_sft.traces: there is no task, so no oracle; name a JSONL file of traces',
+      'critic_sft.traces: there is no task, so no oracle of its own; name a JSONL file of traces',
     );
   });
 });

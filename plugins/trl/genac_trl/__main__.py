@@ -27,7 +27,7 @@ from trl import (
 )
 from trl import rewards as trl_rewards
 
-from . import GenACConfig, GenACTrainer
+from . import ControllerError, GenACConfig, GenACTrainer
 
 
 @dataclass
@@ -107,6 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
         (GenACScriptArguments, GenACConfig, ModelConfig, DatasetMixtureConfig), prog="python -m genac_trl"
     )
     script, config, model, mixture = parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
+    if model.model_name_or_path is None:
+        raise ValueError("name the actor: --model_name_or_path")
     rewards: list[Any] = [reward_function(name) for name in script.reward_funcs or []]
     if script.reward_model_name_or_path:
         rewards.insert(0, script.reward_model_name_or_path)
@@ -144,4 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ControllerError as error:
+        sys.exit(f"genac_trl: {error}")

@@ -234,7 +234,9 @@ def _told(error: Error) -> str:
             ". This is the critic's process: give it a GPU of its own (`critic_device`), fewer tokens (`critic_max_new_tokens`), `critic_dtype='bfloat16'`, a smaller `critic_model`, "
             "or LoRA (`critic: {lora: {rank: 16}}` in `controller_config`)"
         )
-    return said if error.traceback is None else f"{said}\n{error.traceback}"
+    # What the user can mend is said by the sentence alone; for all else the cause comes first, and the sentence is what one sees.
+    told = error.traceback is None or error.code in ("bad_arguments", "bad_state", "out_of_memory")
+    return said if told else f"{error.traceback}\n{said}"
 
 
 def _how(code: int) -> str:

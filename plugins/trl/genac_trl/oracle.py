@@ -18,6 +18,10 @@ def trace_source(trainer: Any, traces: Any, resume: bool) -> str:
     if traces == "oracle":
         return "oracle"
     if isinstance(traces, str | os.PathLike):
+        if not os.path.isfile(traces):
+            raise ValueError(
+                f"traces: there is no file {os.fspath(traces)!r}; name a JSONL file of an oracle's judgements"
+            )
         return os.path.abspath(traces)
     if isinstance(traces, dict) and set(traces) == {"api"} and isinstance(traces["api"], dict):
         return gathered(trainer, traces["api"], resume)
@@ -45,7 +49,7 @@ def gathered(trainer: Any, api: dict[str, Any], resume: bool) -> str:
             def progress(data: dict[str, Any]) -> None:
                 bar.total, bar.n = data["total"], data["done"]
                 cost = data["metrics"].get("oracle/cost")
-                bar.set_postfix({} if cost is None else {"dollars": f"{cost:.2f}"})
+                bar.set_postfix({} if cost is None else {"dollars": f"{cost:.4f}"})
 
             return trainer.ask("ask_oracle", arguments, tensors, on_progress=progress)[0]
 

@@ -7,6 +7,17 @@ from typing import Any
 from .config import critic_option
 
 
+def refuse_data_without_prompts(**data: Any) -> None:
+    """Raises `ValueError` for data sets whose columns are known and have no `prompt`."""
+    for name, given in data.items():
+        for one in given.values() if isinstance(given, dict) else [given]:
+            columns = getattr(one, "column_names", None)
+            if isinstance(columns, list) and "prompt" not in columns:
+                raise ValueError(
+                    f"{name} has no column 'prompt' (it has {', '.join(columns)}): rename the one with the text or the messages that the actor is given"
+                )
+
+
 def refuse_what_has_no_meaning(args: Any) -> None:
     """Raises `ValueError` for the first of them. With `critic="group-mean"` all of GRPO's options are allowed."""
     if critic_option(args, "critic") == "group-mean":

@@ -24,7 +24,7 @@ from .controller import Controller, ControllerError, Tensors
 from .critic_model import critic_source
 from .critic_stages import train_critic
 from .processes import on_main
-from .refusals import refuse_what_has_no_meaning
+from .refusals import refuse_data_without_prompts, refuse_what_has_no_meaning
 from .rewards import to_unit
 from .trl_internals import check_output, check_version, log_advantages, log_probabilities, stop_tokens
 from .valuations import log_valuations, valuations_of
@@ -84,6 +84,7 @@ class GenACTrainer(GRPOTrainer):
             name = model if isinstance(model, str) else model.config._name_or_path
             args = GenACConfig(f"{name.rstrip('/').split('/')[-1]}-GenAC")
         refuse_what_has_no_meaning(args)
+        refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
         self._controller: Controller | None = None
         #: What the next batches are for: `joint`, or `critic-rl` while the critic is trained alone.
         self._purpose = "joint"
@@ -91,6 +92,8 @@ class GenACTrainer(GRPOTrainer):
         self._batches = {"joint": 0, "critic-rl": 0, "evaluation": 0}
         self._updates_of_critic: int | None = None
         self._failed = False
+        #: Was it told that the critic writes no scores?
+        self._told_of_silence = False
         self._seen: dict[str, Any] = {}
         #: What the controller said when it was opened: the critic's name and kind, the process ids of its workers. Main process only.
         self.critic_info: dict[str, Any] = {}
@@ -276,6 +279,7 @@ class GenACTrainer(GRPOTrainer):
         if self._failed:
             return None, {"critic/failed": 1.0}
         metrics = {name: float(value) for name, value in result["metrics"].items()}
+        self._tell_of_silence(metrics)
         metrics["critic/seconds_host_waited"] = time.perf_counter() - began
         if critic_option(self.args, "critic_on_failure") != "error":
             metrics["critic/failed"] = 0.0
@@ -285,6 +289,18 @@ class GenACTrainer(GRPOTrainer):
                 one |= {"purpose": purpose, "step": self.state.global_step}
             log_valuations(self, self.valuations)
         return from_wire(answer["advantages"], rows, sent), metrics
+
+    def _tell_of_silence(self, metrics: dict[str, float]) -> None:
+        """Once: a critic that was never taught looks like one that works."""
+        states = metrics.get("critic/states", 0)
+        if self._told_of_silence or states == 0 or metrics.get("critic/malformed_states") != states:
+            return
+        self._told_of_silence = True
+        print(
+            f"GenAC: the critic wrote no valid score for any of {states:.0f} states, so this batch's advantages are not its own (critic/fell_back_to_group_mean, critic/parse_rate). "
+            "Teach it first, by train_critic(...), name one that was taught in `critic_model`, or let it write more (`critic_max_new_tokens`)",
+            flush=True,
+        )
 
     def _iterations(self, purpose: str) -> int | None:
         """How many batches there will be, for the critic's learning rate."""

@@ -201,6 +201,14 @@ def test_fields_without_effect_are_told(make: Make, own_critic: str) -> None:
         make(critic=own_critic, critic_temperature=0.5)
 
 
+def test_data_without_prompts_is_refused_at_once(make: Make) -> None:
+    wrong = Dataset.from_dict({"question": ["one"], "answer": ["two"]})
+    with pytest.raises(ValueError, match=r"train_dataset has no column 'prompt' \(it has question, answer\)"):
+        make({"train_dataset": wrong})
+    with pytest.raises(ValueError, match="eval_dataset has no column 'prompt'"):
+        make({"eval_dataset": {"mine": wrong}})
+
+
 # The command line
 
 

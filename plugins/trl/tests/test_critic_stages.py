@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from conftest import Make, letters, logged, moved, weights
+from conftest import Make, letters, logged, moved, trace, weights
 from genac_trl import ControllerError, GenACTrainer
 
 
@@ -45,7 +45,7 @@ def test_updates_of_the_critic_alone_leave_the_actor(make: Make) -> None:
 
 
 def test_a_trace_file_that_is_not_there(make: Make) -> None:
-    with pytest.raises(ControllerError, match=r"critic_sft.traces: /nowhere.jsonl can't be read"):
+    with pytest.raises(ValueError, match=r"traces: there is no file '/nowhere.jsonl'; name a JSONL file"):
         make(critic_max_new_tokens=4).train_critic("/nowhere.jsonl")
 
 
@@ -56,9 +56,20 @@ def test_nothing_to_do_is_said(make: Make, own_critic: str) -> None:
     with pytest.raises(ValueError, match=r"traces is 7; it can be the path of a JSONL file, 'oracle'"):
         trainer.train_critic(7)  # type: ignore[arg-type]
     with pytest.raises(ControllerError, match='critic "letters" can\'t imitate an oracle: leave stage 1 out'):
-        trainer.train_critic("/nowhere.jsonl")
+        trainer.train_critic("oracle")
     with pytest.raises(ValueError, match="critic='group-mean' has nothing to train"):
         make(critic="group-mean").train_critic(updates=1)
+
+
+def test_wrong_columns_of_traces_are_told(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.jsonl"
+    path.write_text(json.dumps(trace(1, 5) | {"observed_outcome": 1.5, "partial_respons": "It"}))
+    with pytest.raises(ControllerError) as caught:
+        make(critic_max_new_tokens=4).train_critic(path)
+    words = str(caught.value)
+    assert "wrong.jsonl, line 1 is no trace:" in words
+    assert "observed_outcome: 1.5: the mean reward of the responses that went on from here, mapped to [0, 1]" in words
+    assert 'partial_respons: no such option; did you mean "partial_response"?' in words
 
 
 class Api:

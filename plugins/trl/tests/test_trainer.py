@@ -9,12 +9,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from conftest import Make
+from conftest import Make, logged
 from genac_trl import ControllerError
-
-
-def logged(trainer: Any, name: str) -> list[float]:
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
 def test_trains_with_a_generative_critic(make: Make) -> None:
@@ -64,3 +60,16 @@ def test_a_prompt_that_is_longer_than_the_critic_s_context(make: Make) -> None:
     trainer = make({"train_dataset": data}, critic_max_new_tokens=8, max_completion_length=4)
     with pytest.raises(ControllerError, match=r"more than the model's context of 4096 \('critic'\). Nothing is cut"):
         trainer.train()
+
+
+def test_a_critic_that_writes_no_scores_is_told_once_and_is_not_used(
+    make: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An untrained model: GRPO's group mean stands in, where every value would be the same."""
+    trainer = make(critic_max_new_tokens=4, max_steps=3)
+    trainer.train()
+    assert logged(trainer, "critic/malformed_states") == logged(trainer, "critic/states")
+    assert logged(trainer, "critic/fell_back_to_group_mean") == [1, 1, 1]
+    said = capfd.readouterr().out
+    assert said.count("GenAC: the critic wrote no valid score for any of") == 1
+    assert "Teach it first, by train_critic(...)" in said
