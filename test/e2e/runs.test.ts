@@ -257,7 +257,7 @@ describe('the stages', () => {
     expect(last['traces/unparsable']).toBeGreaterThan(0);
     writeFileSync(path, `${lines[1]}\n{"prompt": 3}\n`);
     await expect(run(config('bad-file'))).rejects.toThrow(
-      /traces\.jsonl, line 2 is no trace:\n {2}prompt: 3: [^]*rationale: missing/,
+      /traces\.jsonl, line 2 is no trace:\n {2}prompt: 3: [\s\S]*rationale: missing/,
     );
   });
 });
