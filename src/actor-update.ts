@@ -2,6 +2,7 @@
 
 import { learningRate } from './math/learning-rate.ts';
 import { deriveSeed, Random } from './math/random.ts';
+import { isNoise } from './math/statistics.ts';
 import type { Metrics } from './runs/events.ts';
 import { actorOf, type Training } from './training.ts';
 import type { Credit, Trajectory } from './types.ts';
@@ -40,8 +41,7 @@ export async function updateActor(
     for (let m = 0; m < minibatches; m++) {
       const batch = order.filter((_, i) => i % minibatches === m);
       const members = batch.map((i) => credited[i]!);
-      const idle =
-        members.every(({ credit }) => credit.advantages.every((a) => a === 0)) && kl === 0 && entropy === 0;
+      const idle = members.every(({ credit }) => credit.advantages.every(isNoise)) && kl === 0 && entropy === 0;
       if (batch.length === 0 || idle) {
         add('skipped_steps', 1);
         continue;
@@ -51,6 +51,7 @@ export async function updateActor(
         members,
         batch.map((i) => referenceLogprobs?.[i] ?? null),
       );
+      if (!totals.has('steps')) add('sampling_kl', servedKl(statistics, actor.loaded.dtype));
       for (const [name, value] of Object.entries(statistics)) add(name, value);
       const step = await actor.optimize(rate, max_grad_norm);
       add('steps', 1);
@@ -60,6 +61,26 @@ export async function updateActor(
   }
   await actor.publish();
   return summary(totals, rate);
+}
+
+/** Largest KL between the served and the trained weights that rounding explains, in nats per token. */
+const ROUNDING = { float32: 1e-3, bfloat16: 1e-2 };
+
+/**
+ * Returns the KL per token between the weights that sampled and the weights at hand, before the first
+ * step of an iteration has moved them: 0 but for rounding. This compares what both computed (log-probs
+ * of the same tokens), not what a counter says.
+ *
+ * @throws Error where they differ by more than rounding
+ */
+export function servedKl(statistics: Readonly<Record<string, number>>, dtype: keyof typeof ROUNDING): number {
+  const { approximate_kl = 0, tokens = 0 } = statistics;
+  const kl = tokens > 0 ? approximate_kl / tokens : 0;
+  if (kl <= ROUNDING[dtype]) return kl;
+  throw new Error(
+    `the actor sampled with other weights than it trains: the log-probabilities of the same tokens differ by a KL of ${kl.toPrecision(3)} nats per token before any update, ` +
+      `where rounding explains ${ROUNDING[dtype]} (${dtype}); nothing was updated. Check the model for layers that compute otherwise when sampling (dropout, a cache of its own), or use dtype: float32`,
+  );
 }
 
 function accumulate(
@@ -114,6 +135,7 @@ function summary(totals: ReadonlyMap<string, number>, rate: number): Record<stri
     'clip_ratio/low_mean': mean('clipped_low', tokens),
     'clip_ratio/high_mean': mean('clipped_high', tokens),
     'actor/approximate_kl': mean('approximate_kl', tokens),
+    ...(totals.has('sampling_kl') && { 'actor/sampling_kl': totals.get('sampling_kl')! }),
     'actor/steps': steps,
     'actor/skipped_steps': totals.get('skipped_steps') ?? 0,
     ...(totals.has('kl') && { kl: mean('kl', tokens) }),

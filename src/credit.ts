@@ -1,9 +1,12 @@
 /**
- * assignCredit: trajectories -> credit. The whole method of GenAC (arXiv 2604.10701) on one page; everything it calls is a pure function
- * or the critic.
+ * assignCredit: trajectories -> credit. The whole method of GenAC (arXiv 2604.10701) on one page;
+ * everything it calls is a pure function or the critic.
  *
- * Where it departs from the paper: credit is per segment, not per token (the paper's segmentation is not public); s_0 is valued once for its whole
- * group; the group mean stands in for a critic whose explained variance on the batch is below zero, or which wrote no valid score at all (a gate that can be turned off).
+ * Where it departs from the paper:
+ * 1. Credit is per segment, not per token: the paper's segmentation is not public.
+ * 2. s_0 is valued once for its whole group.
+ * 3. The group mean replaces a critic that is no better than a constant on the batch, or that wrote no
+ *    valid score (a gate that can be turned off).
  */
 import {
   type AdvantageScale,
@@ -12,7 +15,7 @@ import {
   segmentAdvantages,
   tokenAdvantages,
 } from './math/advantage.ts';
-import { explainedVariance, groupBy, mean } from './math/statistics.ts';
+import { explainedVariance, groupBy, isNoise, mean, meanSquaredError } from './math/statistics.ts';
 import { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
 import type {
   ActorProfile,
@@ -29,9 +32,19 @@ import type {
 export interface CreditOptions {
   readonly gamma: number;
   readonly lambda: number;
+  /**
+   * `group-std` divides by the group's deviation where the value of every state is its group's mean
+   * reward, and by the batch's root mean square where it is not (`advantageDivisors` says why).
+   */
   readonly scale: AdvantageScale;
-  /** Gate: below an explained variance of 0 on this batch, use the group mean as the value of every state. */
+  /**
+   * Gate: where the critic is no better than a constant on this batch, the group mean is the value of
+   * every state (see `explainsNothing`). `off` for critics that value from outcomes: leave-one-out has a
+   * negative explained variance by construction.
+   */
   readonly fallback: 'group-mean' | 'off';
+  /** Scale of a batch for which the group mean replaced the critic. Default: `scale`. */
+  readonly fallbackScale?: AdvantageScale;
 }
 
 /** A trajectory cut into segments, with the state before each. */
@@ -48,7 +61,7 @@ export interface CreditAssignment {
   readonly outcomes: readonly Outcome[];
   /** Of the critic's values against the rewards; null: the rewards don't vary. */
   readonly explainedVariance: number | null;
-  /** The gate closed: the critic's values were not used for the actor. */
+  /** The gate closed: the group mean was used for the actor, not the critic's values. */
   readonly fellBack: boolean;
 }
 
@@ -85,13 +98,11 @@ export function assignCredit(
   options: CreditOptions,
 ): CreditAssignment {
   const outcomes = outcomesOf(segmented, valuations);
-  const explained = explainedVariance(
-    outcomes.flatMap((o) => o.rewards.map(() => o.valuation.value)),
-    outcomes.flatMap((o) => o.rewards),
-  );
-  const silent = outcomes.length > 0 && outcomes.every((o) => o.valuation.parsed === 'malformed');
-  const useless = silent || (explained !== null && explained < 0);
-  const fellBack = options.fallback === 'group-mean' && useless;
+  const valued = outcomes.flatMap((o) => o.rewards.map(() => o.valuation.value));
+  const rewarded = outcomes.flatMap((o) => o.rewards);
+  const explained = explainedVariance(valued, rewarded);
+  const fellBack =
+    options.fallback === 'group-mean' && explainsNothing(outcomes, valued, rewarded, explained);
   const groupMeans = new Map(
     [...groupBy(segmented, (s) => s.trajectory.group)].map(([group, members]) => [
       group,
@@ -114,9 +125,17 @@ export function assignCredit(
       advantages: tokenAdvantages(advantages, segments, length, trajectory.actorMask),
     };
   });
+  const baselineIsGroupMean = credits.every(({ values }, i) =>
+    values.every((v) => Math.abs(v - groupMeans.get(segmented[i]!.trajectory.group)!) < 1e-9),
+  );
+  const asked = fellBack ? (options.fallbackScale ?? options.scale) : options.scale;
+  const scale = asked === 'group-std' && !baselineIsGroupMean ? 'batch-std' : asked;
   const divisors = advantageDivisors(
-    options.scale,
-    credits.map(({ advantages }, i) => ({ ...pick(segmented[i]!.trajectory), advantages })),
+    scale,
+    credits.map(({ advantages }, i) => {
+      const { group, reward, actorMask } = segmented[i]!.trajectory;
+      return { group, reward, actorMask, advantages };
+    }),
   );
   const scaled = credits.map((credit, i) => ({
     ...credit,
@@ -125,7 +144,31 @@ export function assignCredit(
   return { credits: scaled, outcomes, explainedVariance: explained, fellBack };
 }
 
-const pick = ({ group, reward }: RewardedTrajectory) => ({ group, reward });
+/**
+ * The gate's verdict on a batch: true where no score was valid, or where the explained variance
+ * 1 - mean((r - v)^2) / var(r) is not above 0, so that a constant would have done as well.
+ *
+ * Where all rewards are alike their variance is 0 and that statistic does not exist. Such a batch is no
+ * proof against a critic (it is where outcomes alone teach nothing, and credit within a response is all
+ * there is), but a critic that is stuck at a constant would push all its tokens one way. So the
+ * constant to beat is then the one that was known before the batch, the actor's success rate; where that
+ * is not known either, the critic is trusted.
+ */
+function explainsNothing(
+  outcomes: readonly Outcome[],
+  values: readonly number[],
+  rewards: readonly number[],
+  explained: number | null,
+): boolean {
+  if (outcomes.length === 0) return false;
+  if (outcomes.every((o) => o.valuation.parsed === 'malformed')) return true;
+  if (explained !== null) return explained <= 0 || isNoise(explained);
+  const rate = outcomes[0]!.state.actor.successRate;
+  if (rate === null) return false;
+  const ofCritic = meanSquaredError(values, rewards);
+  const ofRate = meanSquaredError(new Float64Array(rewards.length).fill(rate), rewards);
+  return ofCritic >= ofRate && !isNoise(ofCritic);
+}
 
 function outcomesOf(
   segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],

@@ -89,11 +89,66 @@ describe('assignCredit', () => {
     expect(own!.segmentAdvantages.reduce((a, b) => a + b)).toBeCloseTo(1 - 0.2, 9);
   });
 
-  it('divides by the batch’s deviation without centring', () => {
-    const batch = [rewardedTrajectory(0, 'a', 1), rewardedTrajectory(1, 'a', 0)];
-    const { credits } = credit(batch, () => 0.25, { ...options, scale: 'batch-std' });
-    // Advantages .75 and -.25: deviation .5.
-    expect([credits[0]!.advantages[0], credits[1]!.advantages[0]]).toEqual([1.5, -0.5]);
+  describe('scales', () => {
+    const scaled = { ...options, scale: 'batch-std' } as const;
+    const first = (credits: readonly { advantages: Float32Array }[]) =>
+      credits.map(({ advantages }) => advantages[0]!);
+
+    it('by the batch’s root mean square, without centring', () => {
+      const batch = [rewardedTrajectory(0, 'a', 1), rewardedTrajectory(1, 'a', 0)];
+      // Advantages .75 and -.25: mean square .3125.
+      const { credits } = credit(batch, () => 0.25, scaled);
+      expect(first(credits)[0]).toBeCloseTo(0.75 / Math.sqrt(0.3125), 6);
+      expect(first(credits)[1]).toBeCloseTo(-0.25 / Math.sqrt(0.3125), 6);
+    });
+
+    it('so that one odd value among equal ones does not blow up the rest', () => {
+      for (const [count, least] of [
+        [8, 0.8],
+        [1024, 0],
+      ] as const) {
+        const batch = Array.from({ length: count }, (_, i) => rewardedTrajectory(i, 'a', 0));
+        const segmented = batch.map((t, i) => segmentTrajectory(t, i, segmentation, actor));
+        const values = new Map(batch.map((_, i) => [`g${i}`, valuation(i === 0 ? least : 0.9)]));
+        const { credits } = assignCredit(segmented, values, scaled);
+        for (const a of first(credits)) expect(Math.abs(a)).toBeLessThan(1.1);
+        expect(first(credits)[1]).toBeCloseTo(-1, 1);
+      }
+    });
+
+    it('never by a group’s deviation where the critic is the baseline', () => {
+      const rewards = [1, 0, 1, 0, 0, 1e-3, 0, 1e-3];
+      const batch = rewards.map((reward, i) => rewardedTrajectory(Math.floor(i / 4), 'a', reward));
+      const segmented = batch.map((t, i) => segmentTrajectory(t, i, segmentation, actor));
+      const values = new Map([
+        ['g0', valuation(0.5)],
+        ['g1', valuation(0.3)],
+      ]);
+      const byGroup = assignCredit(segmented, values, { ...options, scale: 'group-std' });
+      expect(first(byGroup.credits)).toEqual(first(assignCredit(segmented, values, scaled).credits));
+      for (const a of first(byGroup.credits)) expect(Math.abs(a)).toBeLessThan(2);
+    });
+
+    it('as TRL does where the group mean replaced the critic, if that is asked', () => {
+      const batch = [1, 0, 0, 0].map((reward) => rewardedTrajectory(0, 'a', reward));
+      const { credits, fellBack } = credit(batch, () => 1, {
+        ...scaled,
+        fallback: 'group-mean',
+        fallbackScale: 'group-std',
+      });
+      expect(fellBack).toBe(true);
+      // Sample deviation of 1, 0, 0, 0: sqrt(.75 / 3) = .5.
+      expect(first(credits)[0]).toBeCloseTo(0.75 / (0.5 + 1e-4), 6);
+      expect(first(credits)[1]).toBeCloseTo(-0.25 / (0.5 + 1e-4), 6);
+    });
+
+    it('nothing where rounding alone is left', () => {
+      const batch = Array.from({ length: 8 }, () => rewardedTrajectory(0, 'a b', 0.1));
+      for (const scale of ['none', 'batch-std', 'group-std'] as const) {
+        const { credits } = credit(batch, () => 0.1 + 1.4e-17, { ...options, scale });
+        for (const { advantages } of credits) expect([...advantages]).toEqual([0, 0]);
+      }
+    });
   });
 
   describe('the gate on explained variance', () => {
@@ -136,8 +191,32 @@ describe('assignCredit', () => {
         0,
       ]);
       // One score that parses is a critic that speaks.
-      const one = new Map(silent).set('g0', valuation(0.5));
+      const one = new Map(silent).set('g0', valuation(0.5)).set('g1', { ...silent.get('g1')!, value: 0.1 });
       expect(assignCredit(segmented, one, gated).fellBack).toBe(false);
+    });
+
+    it('closes on every constant, the mean itself among them', () => {
+      const reward = fc.double({ min: 0, max: 1, noNaN: true });
+      fc.assert(
+        fc.property(fc.array(reward, { minLength: 2, maxLength: 12 }), reward, (rewards, constant) => {
+          fc.pre(Math.max(...rewards) - Math.min(...rewards) > 1e-3);
+          const all = rewards.map((r, i) => rewardedTrajectory(i % 3, 'a b c', r));
+          const gated = { ...options, fallback: 'group-mean' } as const;
+          expect(credit(all, () => constant, gated).fellBack).toBe(true);
+          const average = rewards.reduce((sum, r) => sum + r, 0) / rewards.length;
+          expect(credit(all, () => average, gated).fellBack).toBe(true);
+        }),
+      );
+    });
+
+    it('compares with the success rate where all rewards are alike, and trusts where none is known', () => {
+      const alike = [rewardedTrajectory(0, 'a', 0), rewardedTrajectory(1, 'b', 0)];
+      const closed = (value: number, successRate: number | null) => {
+        const cut = alike.map((t, i) => segmentTrajectory(t, i, segmentation, { ...actor, successRate }));
+        return assignCredit(cut, values(value, value), { ...options, fallback: 'group-mean' }).fellBack;
+      };
+      expect([closed(0.9, 0.2), closed(0.2, 0.2), closed(0.1, 0.2)]).toEqual([true, true, false]);
+      expect([closed(0, 0), closed(0.9, null)]).toEqual([false, false]);
     });
 
     it('leaves a critic that explains something alone, and can be turned off', () => {

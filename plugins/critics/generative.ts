@@ -91,8 +91,11 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
       );
       const weights = criticWeights(rewards, o.baseline).flat();
       const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
+      const told = { reward: mean(rewards.flat()), ...calibration(outcomes) };
+      // All completions are worth the same (or none is worth anything): there is nothing to learn.
+      if (weights.every((weight) => weight === 0)) return { ...told, skipped_steps: 1 };
       const statistics = await descend(completions, weights, o.temperature, update);
-      return { ...statistics, reward: mean(rewards.flat()), ...calibration(outcomes) };
+      return { ...statistics, ...told };
     },
 
     async imitate(traces, update) {

@@ -1,4 +1,4 @@
-import { deviation, groupBy } from './statistics.ts';
+import { groupBy, isNoise, sampleDeviation } from './statistics.ts';
 
 /**
  * Generalized advantage estimation over segments (Schulman 2016, eq. 16, with segments for time steps):
@@ -28,7 +28,8 @@ export function segmentAdvantages(
 }
 
 /**
- * Spreads A_k over the tokens of segment k. Tokens that the actor did not write (mask 0), and tokens in no segment, get 0.
+ * Spreads A_k over the tokens of segment k. Tokens that the actor did not write (mask 0), tokens in no
+ * segment, and advantages that are rounding noise get 0.
  *
  * @param segments in order, not overlapping; gaps are allowed
  * @param length number of tokens of the response
@@ -41,8 +42,10 @@ export function tokenAdvantages(
 ): Float32Array {
   const perToken = new Float32Array(length);
   segments.forEach((segment, k) => {
+    const advantage = advantages[k]!;
+    if (isNoise(advantage)) return;
     for (let t = segment.start; t < segment.end; t++) {
-      if (actorMask === null || actorMask[t] === 1) perToken[t] = advantages[k]!;
+      if (actorMask === null || actorMask[t] === 1) perToken[t] = advantage;
     }
   });
   return perToken;
@@ -50,50 +53,59 @@ export function tokenAdvantages(
 
 export type AdvantageScale = 'none' | 'batch-std' | 'group-std';
 
+/** What a scale needs to know of a trajectory. */
+export interface Scaled {
+  readonly group: number;
+  readonly reward: number;
+  /** One for each token of the response. */
+  readonly advantages: Float32Array;
+  /** 1 where the actor wrote the token; null or absent: the actor wrote all. */
+  readonly actorMask?: Uint8Array | null;
+}
+
+/** Added to a group's deviation, as in TRL's GRPOTrainer. */
+const GROUP_EPSILON = 1e-4;
+
 /**
- * What the advantages of each trajectory are divided by (they are never centred here: the critic is the baseline).
- * `batch-std`: the standard deviation of all tokens' advantages; `group-std`: that of the group's rewards (GRPO, arXiv 2402.03300, eq. 3).
- * A deviation below 1e-6 divides by 1: there is nothing to scale.
+ * Returns what the advantages of each trajectory are divided by. They are never centred: the baseline
+ * was subtracted before.
  *
- * @returns one divisor for each trajectory
+ * `batch-std`: one number for the whole batch, the deviation of the advantages from 0, which is their
+ * root mean square over the tokens that the actor wrote. So tokens of tools change nothing, and after
+ * scaling the mean square is 1. It is 1 where the batch has no signal: noise is not amplified.
+ *
+ * `group-std`: for each group the sample deviation of its rewards + 1e-4, as in TRL (GRPO, arXiv
+ * 2402.03300, eq. 3). It has a meaning only where the baseline is the group's own mean, for only then
+ * is it the deviation of what it divides.
+ *
+ * @returns one positive divisor for each trajectory
  */
-export function advantageDivisors(
-  scale: AdvantageScale,
-  trajectories: readonly {
-    readonly group: number;
-    readonly reward: number;
-    readonly advantages: Float32Array;
-  }[],
-): Float64Array {
+export function advantageDivisors(scale: AdvantageScale, trajectories: readonly Scaled[]): Float64Array {
   const divisors = new Float64Array(trajectories.length).fill(1);
   if (scale === 'none') return divisors;
   if (scale === 'batch-std') {
-    return divisors.fill(orOne(deviationOfAll(trajectories.map((t) => t.advantages))));
+    const size = rootMeanSquare(trajectories);
+    return isNoise(size) ? divisors : divisors.fill(size);
   }
   const groups = groupBy(trajectories, (t) => t.group);
-  trajectories.forEach((t, i) => {
-    divisors[i] = orOne(deviation(groups.get(t.group)!.map((other) => other.reward)));
-  });
-  return divisors;
+  const deviations = new Map(
+    [...groups].map(([group, members]) => [group, sampleDeviation(members.map((m) => m.reward))]),
+  );
+  return divisors.map((_, i) => deviations.get(trajectories[i]!.group)! + GROUP_EPSILON);
 }
 
-/** Population deviation of all values of all arrays: half a million at the paper's scale, so neither a copy nor `deviation`, which takes any kind of array. */
-function deviationOfAll(arrays: readonly Float32Array[]): number {
-  let sum = 0;
-  let count = 0;
-  for (const array of arrays) {
-    for (let i = 0; i < array.length; i++) sum += array[i]!;
-    count += array.length;
-  }
-  const mean = sum / count;
+/** Over the actor's tokens; 0 where there are none. Loops: the paper's scale has half a million tokens. */
+function rootMeanSquare(trajectories: readonly Scaled[]): number {
   let squares = 0;
-  for (const array of arrays) {
-    for (let i = 0; i < array.length; i++) {
-      const distance = array[i]! - mean;
-      squares += distance * distance;
+  let count = 0;
+  for (const { advantages, actorMask = null } of trajectories) {
+    for (let t = 0; t < advantages.length; t++) {
+      if (actorMask !== null && actorMask[t] !== 1) continue;
+      squares += advantages[t]! * advantages[t]!;
+      count++;
     }
   }
-  return Math.sqrt(squares / count);
+  return count === 0 ? 0 : Math.sqrt(squares / count);
 }
 
 /** A loop: a callback for each of half a million tokens is felt. */
@@ -102,5 +114,3 @@ export function divided(values: Float32Array, divisor: number): Float32Array {
   for (let i = 0; i < values.length; i++) quotients[i] = values[i]! / divisor;
   return quotients;
 }
-
-const orOne = (value: number) => (value < 1e-6 ? 1 : value);

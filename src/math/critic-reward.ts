@@ -1,3 +1,5 @@
+import { isNoise } from './statistics.ts';
+
 /**
  * The critic's reward R(s, z) = 1 - (r - v)^2 for completion z of state s, the negative Brier loss (GenAC, arXiv 2604.10701, the rule-based
  * reward of RL pretraining). A completion without a valid score earns 0, which is also the least that a parsed one can earn.
@@ -17,7 +19,7 @@ export const criticBaselines = ['none', 'leave-one-out', 'batch-mean'] as const;
 export type CriticBaseline = (typeof criticBaselines)[number];
 
 /**
- * REINFORCE weights R - b of completions, state by state.
+ * REINFORCE weights R - b of completions, state by state; exactly 0 where rounding alone is left.
  * `none`: b = 0 (the paper). `leave-one-out`: b = mean R of the state's other completions (needs at least two). `batch-mean`: b = mean R of
  * all completions of the batch.
  *
@@ -29,7 +31,7 @@ export function criticWeights(rewards: readonly (readonly number[])[], baseline:
   if (baseline === 'batch-mean') {
     const all = rewards.flat();
     const mean = all.reduce((sum, r) => sum + r, 0) / Math.max(1, all.length);
-    return rewards.map((state) => state.map((r) => r - mean));
+    return rewards.map((state) => state.map((r) => withoutNoise(r - mean)));
   }
   return rewards.map((state, i) => {
     if (state.length < 2) {
@@ -38,6 +40,8 @@ export function criticWeights(rewards: readonly (readonly number[])[], baseline:
       );
     }
     const total = state.reduce((sum, r) => sum + r, 0);
-    return state.map((r) => r - (total - r) / (state.length - 1));
+    return state.map((r) => withoutNoise(r - (total - r) / (state.length - 1)));
   });
 }
+
+const withoutNoise = (weight: number) => (isNoise(weight) ? 0 : weight);

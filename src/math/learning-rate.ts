@@ -1,21 +1,23 @@
-/** A learning rate that warms up linearly from 0, then decays from `peak` to `peak * final`. */
+/**
+ * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * final`. With `final`
+ * 0 it would reach 0 one step after the last: no step is without effect.
+ */
 export interface LearningRateSchedule {
   readonly peak: number;
   readonly decay: 'constant' | 'linear' | 'cosine';
   /** Steps of warm-up. */
   readonly warmup: number;
-  /** Share of `peak` that is left at the last step, in [0, 1]. */
+  /** Share of `peak` that is left at the last step, in [0, 1]; 0: nothing is left after it. */
   readonly final: number;
 }
 
-/**
- * The learning rate of step `step` (0-based) of `total`. Step 0 of a warm-up of n steps has peak / n, never 0: no update is without effect.
- */
+/** The learning rate of step `step` (0-based) of `total`: never 0. Step 0 of a warm-up of n steps has peak / n. */
 export function learningRate(schedule: LearningRateSchedule, step: number, total: number): number {
   const { peak, decay, warmup, final } = schedule;
   if (step < warmup) return (peak * (step + 1)) / warmup;
   if (decay === 'constant') return peak;
-  const progress = Math.min(1, (step - warmup) / Math.max(1, total - 1 - warmup));
+  const last = final > 0 ? total - 1 : total;
+  const progress = Math.max(0, Math.min(step, total - 1) - warmup) / Math.max(1, last - warmup);
   const share = decay === 'linear' ? 1 - progress : 0.5 * (1 + Math.cos(Math.PI * progress));
   return peak * (final + (1 - final) * share);
 }

@@ -15,7 +15,17 @@ export function variance(values: ArrayLike<number>): number {
   return values.length === 0 ? Number.NaN : sum / values.length;
 }
 
-export const deviation = (values: ArrayLike<number>): number => Math.sqrt(variance(values));
+/** Standard deviation of a sample (divided by n - 1); 0 for fewer than two values. */
+export function sampleDeviation(values: ArrayLike<number>): number {
+  const n = values.length;
+  return n < 2 ? 0 : Math.sqrt((variance(values) * n) / (n - 1));
+}
+
+/**
+ * Is this what rounding leaves of quantities of order 1 (rewards, values, advantages, weights)? Such a
+ * number is not measured, and nothing is decided by it.
+ */
+export const isNoise = (value: number): boolean => Math.abs(value) < 1e-12;
 
 /** Mean squared error of two arrays of one length. */
 export function meanSquaredError(predicted: ArrayLike<number>, observed: ArrayLike<number>): number {
@@ -25,13 +35,16 @@ export function meanSquaredError(predicted: ArrayLike<number>, observed: ArrayLi
 }
 
 /**
- * Explained variance 1 - Var(y - v) / Var(y), at most 1; below 0 the prediction is worse than a constant.
- * null where the observed values do not vary: there is nothing to explain.
+ * Explained variance 1 - mean((y - v)^2) / var(y), at most 1. 0 is what the best constant has, and a
+ * prediction at or below it says nothing about y. A constant error counts: a prediction that is off by
+ * the same amount everywhere is not excused, as it would be with var(y - v).
+ *
+ * @returns null where the observed values do not vary: there is nothing to explain
  */
 export function explainedVariance(predicted: ArrayLike<number>, observed: ArrayLike<number>): number | null {
   const total = variance(observed);
   if (!(total > 1e-12)) return null;
-  return 1 - variance(Float64Array.from(observed, (y, i) => y - predicted[i]!)) / total;
+  return 1 - meanSquaredError(predicted, observed) / total;
 }
 
 export function median(values: readonly number[]): number {

@@ -50,6 +50,7 @@ export class Model {
   readonly worker: Worker;
   readonly name: string;
   readonly loaded: Result<'load_model'>;
+  readonly #eps: number;
   #step: number;
   #accumulations = 0;
   #onPlainChat: (() => void) | null;
@@ -58,9 +59,11 @@ export class Model {
     worker: Worker,
     name: string,
     loaded: Result<'load_model'>,
+    eps: number,
     onPlainChat: (() => void) | null,
   ) {
     this.worker = worker;
+    this.#eps = eps;
     this.name = name;
     this.loaded = loaded;
     this.#step = loaded.step;
@@ -75,7 +78,7 @@ export class Model {
     onPlainChat: (() => void) | null = null,
   ): Promise<Model> {
     const { result } = await worker.request('load_model', { model: name, ...options });
-    return new Model(worker, name, result, onPlainChat);
+    return new Model(worker, name, result, options.optimizer?.eps ?? 0, onPlainChat);
   }
 
   #tellOfPlainChat(prompts: SamplePrompts): void {
@@ -245,7 +248,10 @@ export class Model {
     return result.statistics;
   }
 
-  /** One optimizer step. Throws if the weights did not move although the gradient is not zero. */
+  /**
+   * One optimizer step. Throws if the weights did not move although they could have: a gradient smaller
+   * than the optimizer's `eps` may leave them where they are.
+   */
   async optimize(learningRate: number, maxGradNorm: number | null): Promise<Result<'step'>> {
     const { result } = await this.worker.request('step', {
       model: this.name,
@@ -256,7 +262,7 @@ export class Model {
     });
     this.#step = result.step;
     this.#accumulations = 0;
-    if (result.grad_norm > 0 && learningRate > 0 && !(result.update_norm > 0)) {
+    if (result.grad_norm > this.#eps && learningRate > 0 && !(result.update_norm > 0)) {
       throw new Error(
         `model "${this.name}": step ${result.step} had a gradient of norm ${result.grad_norm} and a learning rate of ${learningRate}, but no weight moved; ` +
           'raise the learning rate, or check that the right weights are trainable',

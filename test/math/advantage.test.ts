@@ -56,6 +56,14 @@ describe('tokenAdvantages', () => {
     expect([...tokenAdvantages([1, -2], segments, 6, written)]).toEqual([1, 0, -2, 0, -2, 0]);
   });
 
+  it('is 0 where rounding alone is left', () => {
+    // The mean of eight rewards of .1 differs from .1 by 1.4e-17.
+    const rewards = new Array<number>(8).fill(0.1);
+    const noise = 0.1 - rewards.reduce((sum, r) => sum + r, 0) / 8;
+    expect(noise).not.toBe(0);
+    expect([...tokenAdvantages([noise, 1e-9], segments, 5, null)].map(Math.sign)).toEqual([0, 0, 1, 1, 1]);
+  });
+
   it('keeps the sum over segments across a gap of environment tokens', () => {
     const v = [0.3, 0.9, 0.5];
     const gap = [
@@ -77,13 +85,63 @@ describe('advantageDivisors', () => {
   });
   const batch = [trajectory(0, 1, 1, 1), trajectory(0, 0, -1, -1), trajectory(1, 1, 0), trajectory(1, 1, 0)];
 
-  it('is the deviation of all tokens, not centred', () => {
-    // six values 1, 1, -1, -1, 0, 0: variance 4/6
+  it('is the root mean square of all tokens, not centred', () => {
+    // six values 1, 1, -1, -1, 0, 0: mean square 4/6
     expect(advantageDivisors('batch-std', batch)[0]).toBeCloseTo(Math.sqrt(4 / 6), 6);
+    // -.9 seven times and -.8 once: mean square (7 x .81 + .64) / 8 = .78875
+    const alike = [...Array.from({ length: 7 }, () => -0.9), -0.8].map((a) => trajectory(0, 0, a));
+    expect(advantageDivisors('batch-std', alike)[0]).toBeCloseTo(Math.sqrt(0.78875), 6);
   });
 
-  it('is the deviation of the group rewards, or 1 where they do not differ', () => {
-    expect([...advantageDivisors('group-std', batch)]).toEqual([0.5, 0.5, 1, 1]);
+  it('is one positive number for a batch, after which the mean square of the actor’s tokens is 1', () => {
+    const finite = fc.float({ min: -1, max: 1, noNaN: true });
+    const response = fc.array(fc.tuple(finite, fc.boolean()), { minLength: 1, maxLength: 20 });
+    fc.assert(
+      fc.property(fc.array(response, { minLength: 1, maxLength: 8 }), (responses) => {
+        const all = responses.map((tokens) => ({
+          group: 0,
+          reward: 0,
+          advantages: Float32Array.from(tokens, ([a, own]) => (own ? a : 0)),
+          actorMask: Uint8Array.from(tokens, ([, own]) => (own ? 1 : 0)),
+        }));
+        const divisors = advantageDivisors('batch-std', all);
+        expect(new Set(divisors).size).toBe(1);
+        const divisor = divisors[0]!;
+        expect(divisor).toBeGreaterThan(0);
+        const own = all.flatMap(({ advantages, actorMask }) =>
+          [...advantages].filter((_, t) => actorMask[t] === 1),
+        );
+        const square = own.reduce((sum, a) => sum + (a / divisor) ** 2, 0) / Math.max(1, own.length);
+        if (own.some((a) => Math.abs(a) > 1e-6)) expect(square).toBeCloseTo(1, 6);
+        // The same tokens without the tools' between them.
+        const bare = [{ group: 0, reward: 0, advantages: Float32Array.from(own), actorMask: null }];
+        expect(advantageDivisors('batch-std', bare)[0]).toBeCloseTo(divisor, 12);
+      }),
+    );
+  });
+
+  it('is the same whether tokens of tools stand between or not', () => {
+    const divisors = [0, 20, 60, 180].map((tools) => {
+      const actorMask = Uint8Array.from({ length: 20 + tools }, (_, t) => (t < 20 ? 1 : 0));
+      const advantages = (a: number) => Float32Array.from(actorMask, (own) => own * a);
+      const two = [0.5, -0.5].map((a) => ({ group: 0, reward: 0, advantages: advantages(a), actorMask }));
+      return advantageDivisors('batch-std', two)[0];
+    });
+    expect(divisors).toEqual([0.5, 0.5, 0.5, 0.5]);
+  });
+
+  it('does not amplify what rounding left', () => {
+    const noise = [trajectory(0, 0.1, 1.4e-17), trajectory(0, 0.1, -1.4e-17)];
+    expect([...advantageDivisors('batch-std', noise)]).toEqual([1, 1]);
+    expect([...advantageDivisors('batch-std', [])]).toEqual([]);
+  });
+
+  it('is the sample deviation of the group’s rewards + 1e-4, as in TRL', () => {
+    // rewards 1, 0: sample deviation sqrt(1/2); 1, 1: 0; one alone: 0
+    const alone = trajectory(2, 1, 0);
+    [Math.SQRT1_2 + 1e-4, Math.SQRT1_2 + 1e-4, 1e-4, 1e-4, 1e-4].forEach((expected, i) => {
+      expect(advantageDivisors('group-std', [...batch, alone])[i]).toBeCloseTo(expected, 12);
+    });
   });
 
   it('is 1 without a scale', () => {

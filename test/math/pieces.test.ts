@@ -1,7 +1,14 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { learningRate, plateauRate } from '../../src/math/learning-rate.ts';
 import { deriveSeed, Random, sequenceSeeds } from '../../src/math/random.ts';
-import { explainedVariance, meanSquaredError, median, variance } from '../../src/math/statistics.ts';
+import {
+  explainedVariance,
+  meanSquaredError,
+  median,
+  sampleDeviation,
+  variance,
+} from '../../src/math/statistics.ts';
 import { smoothSuccessRate } from '../../src/math/success-rate.ts';
 
 describe('smoothSuccessRate', () => {
@@ -20,6 +27,20 @@ describe('learningRate', () => {
   it('warms up from peak / n, and ends at the final share', () => {
     expect([0, 1, 2].map((step) => learningRate(schedule, step, 12))).toEqual([0.5, 1, 1]);
     expect(learningRate(schedule, 11, 12)).toBeCloseTo(0.1, 12);
+  });
+  it('is never 0: a decay to 0 gets there one step after the last', () => {
+    const decay = fc.constantFrom('constant' as const, 'linear' as const, 'cosine' as const);
+    const final = fc.constantFrom(0, 0.1, 1);
+    fc.assert(
+      fc.property(decay, final, fc.nat(20), fc.integer({ min: 1, max: 50 }), (d, f, warmup, total) => {
+        const rates = Array.from({ length: total + 3 }, (_, step) =>
+          learningRate({ peak: 1, decay: d, warmup, final: f }, step, total),
+        );
+        for (const rate of rates) expect(rate).toBeGreaterThan(0);
+      }),
+    );
+    const toZero = { peak: 1, decay: 'linear', warmup: 0, final: 0 } as const;
+    expect([0, 1, 2, 3].map((step) => learningRate(toZero, step, 4))).toEqual([1, 0.75, 0.5, 0.25]);
   });
   it('is half way down at the middle of a cosine', () => {
     expect(learningRate({ ...schedule, decay: 'cosine' }, 2 + 5, 13)).toBeCloseTo(0.1 + 0.9 * 0.5, 12);
@@ -45,6 +66,24 @@ describe('statistics', () => {
     expect(explainedVariance([0.5, 0.5], [0, 1])).toBe(0);
     expect(explainedVariance([1, 0], [0, 1])).toBe(-3);
     expect(explainedVariance([1, 0], [1, 1])).toBeNull();
+    // An error that is the same everywhere counts: 1 - .16 / .25.
+    expect(explainedVariance([0.4, 1.4], [0, 1])).toBeCloseTo(1 - 0.16 / 0.25, 12);
+  });
+  it('never finds anything explained by a constant', () => {
+    const reward = fc.double({ min: 0, max: 1, noNaN: true });
+    fc.assert(
+      fc.property(fc.array(reward, { minLength: 1, maxLength: 40 }), reward, (observed, constant) => {
+        const explained = explainedVariance(
+          observed.map(() => constant),
+          observed,
+        );
+        if (explained !== null) expect(explained).toBeLessThan(1e-9);
+      }),
+    );
+  });
+  it('has the deviation of a sample', () => {
+    expect(sampleDeviation([1, 0])).toBeCloseTo(Math.SQRT1_2, 12);
+    expect([sampleDeviation([]), sampleDeviation([3])]).toEqual([0, 0]);
   });
 });
 

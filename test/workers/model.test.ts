@@ -34,7 +34,7 @@ async function modelWith(answers: Record<string, { result: object; tensors?: Ten
     device: 'cpu',
     dtype: 'float32',
     lora: null,
-    optimizer: null,
+    optimizer: { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0 },
   });
   return { model, asked };
 }
@@ -49,6 +49,12 @@ describe('Model', () => {
     );
     const { model: good } = await modelWith(step(1e-4));
     await expect(good.optimize(1e-3, 1)).resolves.toMatchObject({ step: 1 });
+  });
+
+  it('asks nothing of a gradient that is too small to move a weight', async () => {
+    const noise = { step: { result: { step: 1, grad_norm: 1.4e-17, update_norm: 0 } } };
+    const { model } = await modelWith(noise);
+    await expect(model.optimize(1e-3, 1)).resolves.toMatchObject({ step: 1 });
   });
 
   it('fails where another version is served than was trained', async () => {
