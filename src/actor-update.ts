@@ -41,7 +41,8 @@ export async function updateActor(
     for (let m = 0; m < minibatches; m++) {
       const batch = order.filter((_, i) => i % minibatches === m);
       const members = batch.map((i) => credited[i]!);
-      const idle = members.every(({ credit }) => credit.advantages.every(isNoise)) && kl === 0 && entropy === 0;
+      const idle =
+        members.every(({ credit }) => credit.advantages.every(isNoise)) && kl === 0 && entropy === 0;
       if (batch.length === 0 || idle) {
         add('skipped_steps', 1);
         continue;

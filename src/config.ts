@@ -51,7 +51,10 @@ const actor = z.strictObject({
   epochs: positive.default(1),
   /** Optimizer steps of one pass. */
   minibatches: positive.default(1),
-  /** Weight of the KL to the initial actor (k3); 0: no reference model is loaded. */
+  /**
+   * Weight of the KL to the initial actor; 0: no reference model is loaded. The estimator k3, as in GRPO:
+   * its value estimates KL(actor || initial), its gradient is that of KL(initial || actor).
+   */
   kl: z.number().nonnegative().default(0),
   entropy: z.number().nonnegative().default(0),
 });
@@ -63,7 +66,7 @@ const sampling = z.strictObject({
   responses: positive.default(8),
   max_new_tokens: positive.default(1024),
   temperature: z.number().positive().default(1),
-  top_p: share.nullable().default(null),
+  top_p: z.number().positive().max(1).nullable().default(null),
   top_k: positive.nullable().default(null),
   stop_strings: z.array(z.string().min(1)).default([]),
   /** Tokens that a prompt may have; null: what `max_new_tokens` leaves of the actor's context. */
@@ -77,7 +80,10 @@ const sampling = z.strictObject({
 export const credit = z.strictObject({
   gamma: share.default(1),
   lambda: share.default(1),
-  /** What advantages are divided by. */
+  /**
+   * What advantages are divided by. `batch-std`: their root mean square over the batch's tokens.
+   * `group-std`: the deviation of the group's rewards, as in GRPO; for a group's own mean as baseline.
+   */
   scale: z.enum(['none', 'batch-std', 'group-std']).default('batch-std'),
   /** null: the task's own, else by sentence. */
   segmentation: segmentationSchema.nullable().default(null),
@@ -144,12 +150,12 @@ const gates = z.strictObject({
   joint: z
     .strictObject({
       parse_rate: share.default(0.9),
-      /** Held-out error at the most this share of the error of the best constant. */
+      /** Held-out error below this share of the error of the best constant. */
       mse_against_mean: z.number().positive().default(1),
     })
     .nullable()
     .prefault({}),
-  /** While the critic's explained variance on the batch is below zero, or none of its scores is valid, the group mean is the value. */
+  /** While the critic's explained variance on the batch is not above 0, or none of its scores is valid, the group mean is the value. */
   explained_variance: z.boolean().default(true),
 });
 

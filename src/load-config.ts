@@ -86,6 +86,10 @@ function withoutEffect(config: Config): string[] {
       ['lambda', 'gamma'],
       'must be 1 with the critic "group-mean", whose value is the same in every state',
     );
+    // Turned off they say what is so; a threshold would be one that nothing is held to.
+    const { joint } = config.gates;
+    if (joint !== null && JSON.stringify(joint) !== JSON.stringify(defaults.gates.joint))
+      problems.push('gates.joint: has no effect with the critic "group-mean", which has none: leave it out');
   }
   if (config.joint.critic === 'frozen')
     refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
@@ -104,9 +108,7 @@ function withoutEffect(config: Config): string[] {
     problems.push('checkpoints.keep: has no effect with checkpoints.every: 0 and checkpoints.minutes: null');
   }
   problems.push(...rewardsWithoutEffect(config.rewards, config.actor !== null));
-  if (config.credit.scale === 'group-std' && config.sampling.responses < 2) {
-    problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
-  }
+  if (config.stages.includes('joint')) problems.push(...creditWithoutMeaning(config, critic));
   if (config.actor === null && config.stages.includes('joint')) {
     problems.push('actor: joint training needs one; name its model');
   }
@@ -116,6 +118,36 @@ function withoutEffect(config: Config): string[] {
   if (config.actor && !(config.actor.worker in config.workers)) {
     problems.push(
       `workers: has no "${config.actor.worker}" (it has ${Object.keys(config.workers).join(', ')})`,
+    );
+  }
+  return problems;
+}
+
+/** Options of joint training that are in range, and yet would train from nothing, or from a wrong scale. */
+function creditWithoutMeaning({ sampling, credit, gates, actor }: Config, critic: string): string[] {
+  const problems: string[] = [];
+  const { problems: count, responses } = sampling;
+  if (responses < 2) {
+    const options = 'sampling.responses: 1 leaves a group mean nothing to compare with';
+    if (critic === 'group-mean') problems.push(`${options}; use at least 2 with the critic "group-mean"`);
+    else if (gates.explained_variance)
+      problems.push(`${options}; use at least 2, or set gates.explained_variance: false`);
+  }
+  if (credit.scale === 'group-std' && responses < 2)
+    problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
+  if (critic === 'generative' && credit.scale === 'group-std') {
+    problems.push(
+      'credit.scale: "group-std" is for the group\'s own mean as baseline, and would blow up groups whose rewards hardly differ; use "batch-std" with the critic "generative"',
+    );
+  }
+  if (critic === 'generative' && credit.gamma < 1) {
+    problems.push(
+      'credit.gamma: must be 1 with the critic "generative": its value is the chance of success, which is not discounted; use credit.lambda to weigh later segments less',
+    );
+  }
+  if (actor && actor.minibatches > count * responses) {
+    problems.push(
+      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an iteration has ${count * responses} (sampling.problems x sampling.responses)`,
     );
   }
   return problems;

@@ -4,6 +4,7 @@ import { rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
+import { ConfigError } from './config-error.ts';
 import type { Critic, CriticModelOptions, CriticPlugin } from './critic.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
@@ -48,6 +49,10 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
       return loadCriticModel(workers, { ...options, model: source }, seed, plainChat('critic', model));
     },
   });
+  if (critic.needs === 'states' && config.credit.scale === 'group-std')
+    throw new ConfigError([
+      `credit.scale: "group-std" is for the group's own mean as baseline, and the critic "${critic.name}" values states; use "batch-std"`,
+    ]);
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
   return {
     get config() {

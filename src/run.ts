@@ -5,7 +5,13 @@ import type { ConfigInput } from './config.ts';
 import { nearest } from './config-error.ts';
 import { type Life, live } from './live.ts';
 import { checkConfig } from './load-config.ts';
-import { checkpointNames, newestCheckpoint, readCheckpoint } from './runs/checkpoint.ts';
+import {
+  type Checkpoint,
+  checkpointNames,
+  holdsBestOf,
+  newestCheckpoint,
+  readCheckpoint,
+} from './runs/checkpoint.ts';
 import { EventStream, type Place, type RunEvent } from './runs/events.ts';
 import { RunFolder } from './runs/folder.ts';
 import { readSettings } from './runs/read.ts';
@@ -75,16 +81,22 @@ async function lifeOf(path: string, from: string | undefined): Promise<Life> {
   }
   const name = from ?? newestCheckpoint(names);
   if (name === config.stages.at(-1)) throw new Error(`${path} is finished: there is nothing to resume`);
-  const checkpoint = name === null ? null : await readCheckpoint(join(folder, name));
+  const found = name === null ? null : await readCheckpoint(join(folder, name));
+  const best = found !== null && (await holdsBestOf(folder, found));
+  // Where the best models so far are gone, the next ones are the best.
+  const checkpoint = best || found === null ? found : { ...found, progress: withoutBest(found.progress) };
   const open = async () => {
     refuseInUse(path);
     // What lies after it belongs to a future that will not be.
     for (const later of names.slice(names.indexOf(name ?? '') + 1))
       await rm(join(folder, later), { recursive: true, force: true });
+    if (!best) await rm(join(folder, 'best'), { recursive: true, force: true });
     return RunFolder.reopen(path, checkpoint);
   };
   return { config, base, checkpoint, past: readSettings(path), open };
 }
+
+const withoutBest = ({ best_success: _, ...rest }: Checkpoint['progress']) => rest;
 
 function begin(folder: string, find: () => Promise<Life>, { workers }: Pick<RunOptions, 'workers'>): Run {
   const events = new EventStream();

@@ -1,8 +1,10 @@
 /**
- * GenAC's third stage (arXiv 2604.10701): actor and critic learn together. (The first two: `critic-stages.ts`.)
+ * GenAC's third stage (arXiv 2604.10701): actor and critic learn together. (The first two:
+ * `critic-stages.ts`.)
  *
- * Where it departs from the paper: it begins only if the critic passes a gate on held-out states, and where the critic's values explain nothing of a batch the
- * group mean stands in.
+ * Where it departs from the paper:
+ * 1. It begins only if the critic passes a gate on held-out states.
+ * 2. Where the critic's values explain nothing of a batch, the group mean replaces them.
  */
 import { updateActor } from './actor-update.ts';
 import { assignCredit } from './credit.ts';
@@ -43,6 +45,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
     best = success;
     await checkpoint(training, standing(), false, 'best');
   };
+  tellOfTruncation(training);
   if (iteration === 0) await passGate(training, successRate);
   while (iteration < iterations && (await boundary(training, { stage, iteration }))) {
     const began = performance.now();
@@ -53,7 +56,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const schedule = schedules[o.schedule];
     const { segmented, valuations } = await schedule.collect(training, problems, iteration, successRate);
     const { gamma, lambda, scale } = credit;
-    const fallback = gates.explained_variance ? 'group-mean' : 'off';
+    const fallback = gates.explained_variance && critic.needs === 'states' ? 'group-mean' : 'off';
     const assignment = assignCredit(segmented, valuations, { gamma, lambda, scale, fallback });
     phase(training, stage, iteration, 'update');
     await turn();
@@ -82,6 +85,15 @@ export async function trainJointly(training: Training, start: Standing): Promise
   }
   if (!training.stopping()) await evaluateHere();
   return endStage(training, standing());
+}
+
+/** PPO's ratios are of the whole distribution, and truncated sampling draws from another one. */
+function tellOfTruncation({ config: { sampling }, emit }: Training): void {
+  const { top_p, top_k } = sampling;
+  if ((top_p === null || top_p === 1) && top_k === null) return;
+  const text =
+    'sampling.top_p and top_k: responses are drawn from the likeliest tokens only, and the policy gradient is of the whole distribution, so it is biased; leave them null to train on what is sampled';
+  emit({ type: 'message', text });
 }
 
 const isDue = (every: number, iteration: number) => (every > 0 ? iteration % every === 0 : iteration === 0);

@@ -72,10 +72,30 @@ describe('a config', () => {
       'joint.learning_rate: has no effect with joint.critic: frozen',
     ],
     [{ sampling: { responses: 1 }, credit: { scale: 'group-std' } }, '"group-std" needs at least 2'],
+    [{ sampling: { responses: 1 } }, 'sampling.responses: 1 leaves a group mean nothing to compare with'],
+    [
+      { stages: ['joint'], critic: 'group-mean', sampling: { responses: 1 }, gates: {} },
+      'use at least 2 with the critic "group-mean"',
+    ],
+    [{ credit: { scale: 'group-std' } }, 'credit.scale: "group-std" is for the group'],
+    [{ credit: { gamma: 0.9 } }, 'credit.gamma: must be 1 with the critic "generative"'],
+    [
+      { stages: ['joint'], critic: 'group-mean', gates: { joint: { parse_rate: 0.5 } } },
+      'gates.joint: has no effect with the critic "group-mean"',
+    ],
+    [
+      { actor: { model: 'm', minibatches: 9 }, sampling: { problems: 2, responses: 4 } },
+      'actor.minibatches: 9 steps need at least as many responses, and an iteration has 8',
+    ],
+    [{ sampling: { top_p: 0 } }, 'sampling.top_p'],
     [{ actor: null }, 'actor: joint training needs one'],
     [{ actor: { model: 'm', worker: 'gpu' } }, 'workers: has no "gpu" (it has actor, critic, python)'],
   ])('refuses %j: an option without effect is an error', (changes, expected) => {
     expect(problemsOf(changes).join('\n')).toContain(expected);
+  });
+
+  it('takes one response to each prompt where no group mean is needed', () => {
+    expect(problemsOf({ sampling: { responses: 1 }, gates: { explained_variance: false } })).toEqual([]);
   });
 
   it('names every problem at once', () => {

@@ -58,7 +58,11 @@ def cross_entropy(logprobs: Tensor, weights: Tensor) -> tuple[Tensor, Counts]:
 
 
 def kl_to_reference(logprobs: Tensor, reference: Tensor) -> tuple[Tensor, Counts]:
-    """Schulman's estimator k3 of KL(policy || reference): exp(d) - 1 - d, d = reference - policy (joschu.net/blog/kl-approx.html)."""
+    """Schulman's estimator k3: exp(d) - 1 - d, d = reference - policy (joschu.net/blog/kl-approx.html).
+
+    On tokens of the policy its mean estimates KL(policy || reference). Its gradient is another one's: that of
+    KL(reference || policy). GRPO's KL term is the same (arXiv 2402.03300, eq. 4).
+    """
     difference = reference - logprobs
     loss = (difference.expm1() - difference).sum()
     return loss, {"kl": loss}

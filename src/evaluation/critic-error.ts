@@ -19,13 +19,34 @@ export interface CriticError {
   readonly bias: number;
 }
 
-/** With the critic's single best answer (greedy), or sampled as in training. */
+/** Errors of the values that training uses (sampled, as many completions), and of the critic's single best answers. */
+export interface CriticErrors extends CriticError {
+  readonly greedy_mse: number;
+  readonly greedy_parse_rate: number;
+}
+
+/**
+ * Asks as training asks, and once more for the greedy figures. The difference between the two errors is
+ * what sampling adds: a gate on the greedy one would let a critic pass that training never sees.
+ */
+export async function criticErrors(
+  critic: Critic,
+  references: readonly ReferenceState[],
+  purpose: string,
+  iteration: number,
+): Promise<CriticErrors> {
+  const sampled = await criticError(critic, references, purpose, iteration, false);
+  const greedy = await criticError(critic, references, purpose, iteration, true);
+  return { ...sampled, greedy_mse: greedy.mse, greedy_parse_rate: greedy.parse_rate };
+}
+
+/** With the critic's single best answer (`greedy`), or sampled as in training. */
 export async function criticError(
   critic: Critic,
   references: readonly ReferenceState[],
   purpose: string,
   iteration: number,
-  greedy = true,
+  greedy: boolean,
 ): Promise<CriticError> {
   const states = references.map(({ state }) => state);
   const valuations = await valuesOf(critic, states, { purpose, iteration, greedy });

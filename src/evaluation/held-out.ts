@@ -1,10 +1,10 @@
 /** Held-out figures between iterations, and the gate before joint training. */
 import { fittingProblems } from '../fitting.ts';
-import { mean } from '../math/statistics.ts';
+import { isNoise, mean } from '../math/statistics.ts';
 import { actorRollouts, sampleTrajectories } from '../rollouts.ts';
 import type { Standing, Training } from '../training.ts';
 import { phase, prefixed } from '../training.ts';
-import { criticError, currentRollouts, currentStates, heldOutStates } from './critic-error.ts';
+import { criticErrors, currentRollouts, currentStates, heldOutStates } from './critic-error.ts';
 
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */
 export async function knownSuccessRate(
@@ -24,7 +24,7 @@ export async function evaluateCritic(
   iteration: number,
 ): Promise<number> {
   phase(training, stage, iteration, 'evaluate');
-  const error = await criticError(training.critic, await heldOutStates(training), 'heldout', 0);
+  const error = await criticErrors(training.critic, await heldOutStates(training), 'heldout', 0);
   training.emit({ type: 'evaluation', stage, iteration, metrics: prefixed('critic', { ...error }) });
   return error.mse;
 }
@@ -40,7 +40,12 @@ export async function evaluate(
   const rollouts = await currentRollouts(training, successRate, iteration);
   const error =
     critic.needs === 'states'
-      ? await criticError(critic, await currentStates(training, rollouts, iteration), 'evaluation', iteration)
+      ? await criticErrors(
+          critic,
+          await currentStates(training, rollouts, iteration),
+          'evaluation',
+          iteration,
+        )
       : {};
   const success = mean(rollouts.map(({ reward }) => reward));
   const { responses, greedy } = config.evaluation;
@@ -71,20 +76,25 @@ async function greedySuccess(training: Training, iteration: number): Promise<num
   return mean(rewards.map(({ reward }) => reward));
 }
 
-/** Joint training starts only with a critic that is better than the mean; else the actor would learn from noise. */
+/**
+ * Joint training starts only with a critic that is better than the mean, asked as training asks it; else
+ * the actor would learn from noise.
+ */
 export async function passGate(training: Training, successRate: number | null): Promise<void> {
   const gate = training.config.gates.joint;
   if (!gate || training.critic.needs === 'outcomes') return;
   const rollouts = await currentRollouts(training, successRate, 0);
   const references = await currentStates(training, rollouts, 0);
-  const { mse, mse_of_mean, parse_rate } = await criticError(training.critic, references, 'gate', 0);
+  const errors = await criticErrors(training.critic, references, 'gate', 0);
+  const { mse, mse_of_mean, parse_rate, greedy_mse } = errors;
   training.emit({
     type: 'evaluation',
     stage: 'joint',
     iteration: 0,
-    metrics: prefixed('gate', { mse, mse_of_mean, parse_rate }),
+    metrics: prefixed('gate', { mse, mse_of_mean, parse_rate, greedy_mse }),
   });
-  if (parse_rate >= gate.parse_rate && mse <= gate.mse_against_mean * mse_of_mean) return;
+  const better = mse < gate.mse_against_mean * mse_of_mean || isNoise(mse); // a constant is not better
+  if (parse_rate >= gate.parse_rate && better) return;
   throw new Error(
     `joint training does not start: on held-out states the critic parses ${(100 * parse_rate).toFixed(1)}% (gate: ${100 * gate.parse_rate}%) and its error is ${mse.toFixed(4)} ` +
       `against ${mse_of_mean.toFixed(4)} of the mean (gate: ${gate.mse_against_mean} of it). Train the critic longer (critic_sft, critic_rl), or change gates.joint`,

@@ -152,6 +152,14 @@ export async function checkpointNames(folder: string): Promise<string[]> {
     });
 }
 
+/** Does `best` hold models from before this checkpoint, so that a run that goes on from it may keep them? */
+export async function holdsBestOf(folder: string, from: Checkpoint): Promise<boolean> {
+  const path = join(folder, 'best');
+  if (from.stage !== 'joint' || !existsSync(path)) return false;
+  const best = await readCheckpoint(path).catch(() => null);
+  return best !== null && best.iteration <= from.iteration;
+}
+
 export const newestCheckpoint = (names: readonly string[]): string | null => names.at(-1) ?? null;
 
 /** Removes all but the newest `keep` checkpoints within a stage, and what an interrupted write left. */

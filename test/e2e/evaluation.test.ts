@@ -67,5 +67,11 @@ describe('held-out figures', () => {
       (b['evaluation/success'] as number) > (a['evaluation/success'] as number) ? b : a,
     );
     expect((await readCheckpoint(join(folder, 'checkpoints', 'best'))).iteration).toBe(best.iteration);
+    // The values of training are sampled: their error and that of the greedy ones are two figures.
+    for (const line of lines) expect(line['critic/greedy_mse']).toBeGreaterThanOrEqual(0);
+    // What sampled is what was trained, to the rounding of float32.
+    for (const line of readMetrics(folder).filter(({ type }) => type === 'iteration')) {
+      if ((line['actor/steps'] as number) > 0) expect(line['actor/sampling_kl']).toBeLessThan(1e-6);
+    }
   }, 120_000);
 });

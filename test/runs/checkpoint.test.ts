@@ -17,6 +17,7 @@ import {
   type ControllerState,
   checkpointName,
   checkpointNames,
+  holdsBestOf,
   pruneCheckpoints,
   readCheckpoint,
   writeCheckpoint,
@@ -47,6 +48,23 @@ beforeEach(async () => {
   folder = join(mkdtempSync(join(tmpdir(), 'genac-checkpoints-')), 'checkpoints');
   mkdirSync(folder);
   path = await writeCheckpoint(folder, checkpointName(state()), state(), parts());
+});
+
+describe('the best models', () => {
+  it('belong to a checkpoint that lies after them, and to no earlier one', async () => {
+    const from = await readCheckpoint(path);
+    expect(await holdsBestOf(folder, from)).toBe(false);
+    for (const [iteration, kept] of [
+      [30, true],
+      [40, true],
+      [50, false],
+    ] as const) {
+      await writeCheckpoint(folder, 'best', state({ iteration }), parts());
+      expect(await holdsBestOf(folder, from)).toBe(kept);
+    }
+    await writeCheckpoint(folder, 'best', state({ iteration: 30 }), parts());
+    expect(await holdsBestOf(folder, { ...from, stage: 'critic-rl' })).toBe(false);
+  });
 });
 
 describe('a checkpoint', () => {
