@@ -13,13 +13,15 @@ export interface Point {
   readonly success: number;
   /** Critic's MSE against exact values of the current actor; null: no critic. */
   readonly mse: number | null;
+  /** The best constant's, on the same states: what `mse` is compared with, and nothing else. */
+  readonly constant: number | null;
 }
 
 export interface DemoSummary {
   readonly seed: number;
   /** Of the whole demo; null: it is not finished. */
   readonly seconds: number | null;
-  /** Critic's MSE on held-out states of held-out actors, greedy. */
+  /** Critic's MSE on held-out states of held-out actors; `mean`: the best constant's. */
   readonly critic: {
     readonly mean: number;
     readonly afterStage1: number;
@@ -83,6 +85,7 @@ export function pointsOf(lines: readonly MetricsLine[]): Point[] {
       seconds: line.seconds,
       success,
       mse: metric(line, 'critic/mse'),
+      constant: metric(line, 'critic/mse_of_mean'),
     });
   }
   return points;
@@ -140,16 +143,23 @@ export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSumm
   return rows;
 }
 
-/** The critic's error against exact values; the first row is the header. */
+/**
+ * The critic's error against exact values, each beside that of the best constant on the same states:
+ * errors on different states don't compare. The first row is the header.
+ */
 export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
-  ['', 'MSE'],
-  ['held-out actors: the best constant', critic.mean.toFixed(4)],
-  ['held-out actors: after stage 1 (imitation)', critic.afterStage1.toFixed(4)],
-  ['held-out actors: after stage 2 (REINFORCE)', critic.afterStage2.toFixed(4)],
-  ...[0, 0.5, 1].map((share) => [
-    `the actor at hand in stage 3, ${share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'half way'}`,
-    at(genac, share)?.mse?.toFixed(4) ?? '-',
-  ]),
+  ['', 'MSE', 'best constant'],
+  ['held-out actors: after stage 1 (imitation)', critic.afterStage1.toFixed(4), critic.mean.toFixed(4)],
+  ['held-out actors: after stage 2 (REINFORCE)', critic.afterStage2.toFixed(4), critic.mean.toFixed(4)],
+  ...[0, 0.5, 1].map((share) => {
+    const point = at(genac, share);
+    const when = share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'half way';
+    return [
+      `the actor at hand in stage 3, ${when}`,
+      point?.mse?.toFixed(4) ?? '-',
+      point?.constant?.toFixed(4) ?? '-',
+    ];
+  }),
 ];
 
 /** Where GenAC is ahead and where it is behind, from the figures. */

@@ -66,11 +66,13 @@ const along = (
   return [...points].sort(([a], [b]) => a - b);
 };
 
-/** Stages 1 and 2: x counts updates of stage 2; 0 is the critic as stage 1 left it, what is before it are steps of stage 1. */
+/** Stage 1 by its steps; stage 2 by its updates, where 0 is the critic as stage 1 left it. */
 export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const evaluations = lines.filter((line) => line.type === 'evaluation');
-  const end = Math.max(0, ...evaluations.filter((l) => l.stage === 'critic-sft').map((l) => l.iteration));
-  const x = (line: MetricsLine) => (line.stage === 'critic-sft' ? line.iteration - end : line.iteration);
+  const imitated = evaluations.filter((line) => line.stage === 'critic-sft');
+  const end = Math.max(0, ...imitated.map((line) => line.iteration));
+  const learned = evaluations.filter((line) => line.stage !== 'critic-sft' || line.iteration === end);
+  const x = (line: MetricsLine) => (line.stage === 'critic-sft' ? 0 : line.iteration);
   const loss: Plot = {
     title: 'Stage 1: imitation of the oracle',
     caption:
@@ -90,12 +92,12 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
     y: 'MSE',
     share: false,
     series: [
-      { label: 'critic', colour: 'blue', points: along(evaluations, 'critic/mse', x) },
+      { label: 'critic', colour: 'blue', points: along(learned, 'critic/mse', x) },
       {
         label: 'best constant',
         colour: 'grey',
         dashed: true,
-        points: along(evaluations, 'critic/mse_of_mean', x),
+        points: along(learned, 'critic/mse_of_mean', x),
       },
     ],
   };

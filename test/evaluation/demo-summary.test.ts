@@ -11,15 +11,15 @@ describe('summarizeDemo', () => {
       // Stage 2 ends with the best critic (0.04), not with the last one (0.05).
       critic: { mean: 0.16, afterStage1: 0.09, afterStage2: 0.04, seconds: 20 },
       genac: [
-        { iteration: 0, actorTokens: 0, seconds: 2, success: 0.2, mse: 0.03 },
-        { iteration: 1, actorTokens: 1000, seconds: 4, success: 0.4, mse: 0.02 },
-        { iteration: 2, actorTokens: 4000, seconds: 7, success: 0.75, mse: 0.01 },
+        { iteration: 0, actorTokens: 0, seconds: 2, success: 0.2, mse: 0.03, constant: 0.06 },
+        { iteration: 1, actorTokens: 1000, seconds: 4, success: 0.4, mse: 0.02, constant: 0.04 },
+        { iteration: 2, actorTokens: 4000, seconds: 7, success: 0.75, mse: 0.01, constant: 0.02 },
       ],
       groupMean: [
-        { iteration: 0, actorTokens: 0, seconds: 1, success: 0.2, mse: null },
-        { iteration: 1, actorTokens: 1000, seconds: 2.5, success: 0.25, mse: null },
-        { iteration: 2, actorTokens: 2000, seconds: 3.5, success: 0.3, mse: null },
-        { iteration: 3, actorTokens: 4000, seconds: 5, success: 0.5, mse: null },
+        { iteration: 0, actorTokens: 0, seconds: 1, success: 0.2, mse: null, constant: null },
+        { iteration: 1, actorTokens: 1000, seconds: 2.5, success: 0.25, mse: null, constant: null },
+        { iteration: 2, actorTokens: 2000, seconds: 3.5, success: 0.3, mse: null, constant: null },
+        { iteration: 3, actorTokens: 4000, seconds: 5, success: 0.5, mse: null, constant: null },
       ],
       criticTokens: 6000,
     });
@@ -62,8 +62,8 @@ describe('demoTable', () => {
     expect(row('actor tokens')).toEqual(['4k', '4k']);
     expect(row('critic tokens in stage 3')).toEqual(['6k', '0']);
     expect(row('seconds of stage 3')).toEqual(['7', '5']);
-    expect(row('held-out actors: after stage 2 (REINFORCE)')).toEqual(['0.0400']);
-    expect(row('the actor at hand in stage 3, half way')).toEqual(['0.0200']);
+    expect(row('held-out actors: after stage 2 (REINFORCE)')).toEqual(['0.0400', '0.1600']);
+    expect(row('the actor at hand in stage 3, half way')).toEqual(['0.0200', '0.0400']);
   });
 
   it('says where GenAC is ahead and what that costs', async () => {
