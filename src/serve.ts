@@ -67,6 +67,10 @@ const is = <O extends HostAsk['operation']>(ask: HostAsk, operation: O): ask is 
 
 async function answerOf(session: HostSession, ask: HostAsk): Promise<HostAnswer> {
   if (is(ask, 'assign_credit')) return session.assignCredit(ask.arguments, ask.tensors);
+  if (is(ask, 'set_actor')) {
+    session.actor = ask.arguments;
+    return { result: {} };
+  }
   if (is(ask, 'value')) return session.value(ask.arguments);
   if (is(ask, 'fence')) return { result: { metrics: await session.fence() } };
   if (is(ask, 'open_oracle')) return { result: session.openOracle(ask.arguments) };

@@ -88,6 +88,11 @@ export interface Valuation {
   readonly parsed: 'ok' | 'malformed';
   /** Empty where the critic is not generative. */
   readonly completions: readonly CriticCompletion[];
+  /**
+   * Why the critic was not asked, where it was not (`parsed` is then `malformed`): its prompt leaves no
+   * room in the critic's context, or the critic writes no scores at all at present.
+   */
+  readonly skipped?: 'too-long' | 'not-asked';
 }
 
 /** A valued state and the rewards of all trajectories that went through it: what a critic learns from. */

@@ -4,15 +4,16 @@
  */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
+import { ConfigError } from '../../src/config-error.ts';
 import { type Critic, type CriticEnvironment, defineCritic } from '../../src/critic.ts';
 import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
-import { readScore, writeTrace } from '../../src/text/critic-prompt.ts';
+import { promptText, readScore, writeTrace } from '../../src/text/critic-prompt.ts';
 import { mapInTurns } from '../../src/turns.ts';
-import type { Outcome, State, Valuation } from '../../src/types.ts';
-import type { Sampled, Sequence } from '../../src/workers/model.ts';
+import type { Outcome, Prompt, State, Valuation } from '../../src/types.ts';
+import type { Model, Sampled, Sequence } from '../../src/workers/model.ts';
 
 const options = z
   .strictObject({
@@ -47,6 +48,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
   let model = await loadModel({ model: o.model, worker, dtype, lora, optimizer });
+  refuseShortContext(model, o.max_new_tokens);
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
   const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
 
@@ -67,21 +69,27 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
 
     async value(states, { purpose, iteration, greedy }) {
       const perState = greedy ? 1 : o.completions_per_state;
+      const prompts = await mapInTurns(states, promptOf);
+      const fits = await whichFit(model, prompts, o.max_new_tokens);
+      const asked = states.filter((_, i) => fits[i]);
       const sampled = await model.sample({
         ...sampling,
-        prompts: await mapInTurns(states, promptOf),
+        prompts: prompts.filter((_, i) => fits[i]),
         completionsPerPrompt: perState,
         temperature: greedy ? 0 : o.temperature,
         seed: (i) =>
           deriveSeed(
             seed,
-            `critic/${purpose}/${states[Math.floor(i / perState)]!.id}`,
+            `critic/${purpose}/${asked[Math.floor(i / perState)]!.id}`,
             iteration,
             i % perState,
           ),
       });
+      let next = 0;
       return mapInTurns(states, (state, i) =>
-        valuation(state, sampled.slice(i * perState, (i + 1) * perState)),
+        fits[i]
+          ? valuation(state, sampled.slice(next++ * perState, next * perState))
+          : unasked(state, 'too-long'),
       );
     },
 
@@ -91,6 +99,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
       );
       const weights = criticWeights(rewards, o.baseline).flat();
       const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
+      if (completions.length === 0) return { skipped_steps: 1 };
       const told = { reward: mean(rewards.flat()), ...calibration(outcomes) };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
       if (weights.every((weight) => weight === 0)) return { ...told, skipped_steps: 1 };
@@ -126,14 +135,20 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
     },
   };
 
+  function standIn({ actor }: State): number {
+    return o.malformed_value === 'success-rate' ? (actor.successRate ?? 0.5) : o.malformed_value;
+  }
+
+  function unasked(state: State, skipped: NonNullable<Valuation['skipped']>): Valuation {
+    return { value: standIn(state), rationale: '', parsed: 'malformed', completions: [], skipped };
+  }
+
   function valuation(state: State, sampled: readonly Sampled[]): Valuation {
     const parsed = sampled.map(({ text }) => readScore(text, format));
     const values = parsed.flatMap((p) => (p === null ? [] : [p.value]));
-    const standIn =
-      o.malformed_value === 'success-rate' ? (state.actor.successRate ?? 0.5) : o.malformed_value;
     const first = parsed.find((p) => p !== null);
     return {
-      value: values.length > 0 ? mean(values) : standIn,
+      value: values.length > 0 ? mean(values) : standIn(state),
       rationale: first?.rationale ?? sampled[0]!.text,
       parsed: values.length > 0 ? 'ok' : 'malformed',
       completions: sampled.map(({ promptIds, completionIds, text }, i) => ({
@@ -174,4 +189,36 @@ function calibration(outcomes: readonly Outcome[]): Record<string, number> {
     parse_rate: mean(completions.map(({ score }) => (score === null ? 0 : 1))),
     mean_length: mean(completions.map(({ completionIds }) => completionIds.length)),
   };
+}
+
+/** What can be known before anything is asked. @throws ConfigError */
+function refuseShortContext({ loaded }: Model, maxNewTokens: number): void {
+  const { context_length: context } = loaded;
+  if (context === null || maxNewTokens < context) return;
+  throw new ConfigError([
+    `critic.max_new_tokens: ${maxNewTokens} leaves no room for a prompt in the critic's context of ${context} tokens; lower it (in TRL: critic_max_new_tokens), or take a critic with a longer context`,
+  ]);
+}
+
+/** More tokens than a chat template writes around a message. */
+const TEMPLATE_TOKENS = 1024;
+
+/** For each prompt: does the context have room for it and for what the critic may write? */
+async function whichFit(
+  model: Model,
+  prompts: readonly Prompt[],
+  maxNewTokens: number,
+): Promise<readonly boolean[]> {
+  const { context_length: context } = model.loaded;
+  const all = prompts.map(() => true);
+  if (context === null) return all;
+  const room = context - maxNewTokens;
+  // No token is shorter than a byte, so most prompts are known to fit before they are tokenized.
+  const doubtful = prompts.filter((p) => Buffer.byteLength(promptText(p)) + TEMPLATE_TOKENS > room);
+  if (doubtful.length === 0) return all;
+  const sequences = await model.tokenize(
+    prompts,
+    prompts.map(() => ''),
+  );
+  return sequences.map(({ promptIds }) => promptIds.length <= room);
 }

@@ -10,6 +10,9 @@ import { promptSchema } from './operations.ts';
 const count = z.int().nonnegative();
 const metrics = z.record(z.string(), z.number());
 const path = z.string().min(1);
+const range = z.tuple([z.number(), z.number()]);
+
+const actor = z.strictObject({ name: z.string().min(1), parameters: count });
 
 /** First of all, once: reads the config, starts the critic's worker, loads the critic. No tensors. */
 const open = {
@@ -22,8 +25,8 @@ const open = {
     base: path,
     /** Folder for the workers' logs. */
     logs: path,
-    /** What In-Context Conditioning tells the critic of the actor. */
-    actor: z.strictObject({ name: z.string().min(1), parameters: count }),
+    /** What In-Context Conditioning tells the critic of the actor; null: `set_actor` says it later. */
+    actor: actor.nullable(),
   }),
   result: z.strictObject({
     critic: z.string(),
@@ -34,6 +37,9 @@ const open = {
     pids: z.array(count),
   }),
 };
+
+/** The actor, where `open` could not know it yet: before anything is valued. No tensors. */
+const setActor = { arguments: actor, result: z.strictObject({}) };
 
 /** One segment of a response as it was valued. */
 const valued = z.strictObject({
@@ -55,7 +61,7 @@ const valued = z.strictObject({
  */
 const assignCredit = {
   arguments: z.strictObject({
-    /** `joint`: actor and critic learn; `critic-rl`: the critic alone; `evaluation`: nobody, and values are the critic's likeliest. */
+    /** `joint`: actor and critic learn; `critic-rl`: the critic alone; `evaluation`: nobody. Values are sampled in all three. */
     purpose: z.enum(['joint', 'critic-rl', 'evaluation']),
     /** Of the purpose, from 0: draws and learning rates depend on it. */
     iteration: count,
@@ -65,7 +71,11 @@ const assignCredit = {
     texts: z.array(z.string()),
     /** Did the response end by itself? */
     finished: z.array(z.boolean()),
-    /** What advantages are divided by. */
+    /**
+     * What advantages are divided by: nothing; their root mean square over the batch; or the deviation of
+     * the group's rewards, which is for batches whose baseline is the group's mean (a critic that values
+     * from outcomes, or a gate that closed) and means `batch-std` for others.
+     */
     scale: z.enum(['none', 'batch-std', 'group-std']),
     /** Trajectories whose valuations are told, from the first. */
     tell: count,
@@ -77,12 +87,14 @@ const assignCredit = {
   }),
 };
 
-/** Values of the last state of each of these partial responses, by the critic's likeliest completion. Out: `values` float64 [N]. */
+/** Values of the last state of each of these partial responses. Out: `values` float64 [N]. */
 const value = {
   arguments: z.strictObject({
     prompts: z.array(promptSchema),
     /** One for each prompt. */
     responses: z.array(z.string()),
+    /** By the critic's likeliest completion; false: as in training. */
+    greedy: z.boolean().default(true),
   }),
   result: z.strictObject({ rationales: z.array(z.string()), parsed: z.array(z.enum(['ok', 'malformed'])) }),
 };
@@ -144,6 +156,8 @@ const save = {
     iteration: count,
     /** Does the stage end here? Then the next one begins with a fresh optimizer, here as after `restore`. */
     complete: z.boolean(),
+    /** Least and largest reward so far, where the host learns the range; kept for `restore`. */
+    reward_range: range.nullable().default(null),
   }),
   result: z.strictObject({}),
 };
@@ -156,11 +170,13 @@ const restore = {
     iteration: count,
     complete: z.boolean(),
     success_rate: z.number().nullable(),
+    reward_range: range.nullable(),
   }),
 };
 
 export const hostOperations = {
   open,
+  set_actor: setActor,
   assign_credit: assignCredit,
   value,
   fence,

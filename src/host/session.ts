@@ -24,6 +24,7 @@ import { startConfigured, workersOf } from '../workers/configured.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { hostMetrics, type Metrics, type Segmented, told } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
+import { CarefulValuer } from './careful-valuer.ts';
 import { type HostConfig, loadHostConfig } from './config.ts';
 import { StageOne } from './stage-one.ts';
 
@@ -37,7 +38,9 @@ export class HostSession {
   readonly #workers: WorkerGroup;
   readonly #segmentation: Segmentation;
   readonly #stageOne: StageOne;
-  readonly #actor: Omit<ActorProfile, 'successRate'>;
+  readonly #valuer: CarefulValuer;
+  /** What ICC tells of the actor; the host may say it after `open`. */
+  actor: Omit<ActorProfile, 'successRate'>;
   readonly #tell: (text: string) => void;
   #successRate: number | null;
   /** The critic's update that is on its way; its metrics. */
@@ -59,7 +62,8 @@ export class HostSession {
     this.#critic = parts.critic;
     this.#workers = parts.workers;
     this.#stageOne = new StageOne(parts);
-    this.#actor = parts.actor;
+    this.#valuer = new CarefulValuer(parts.critic);
+    this.actor = parts.actor;
     this.#tell = parts.tell;
     this.#successRate = parts.config.icc.success_rate;
     this.#segmentation = segmentationOf(parts);
@@ -85,7 +89,8 @@ export class HostSession {
             tell(`critic: ${wanted.model} has no chat template; it is given chats as plain text`),
           ),
       });
-      return new HostSession({ config, critic, workers, task, actor: given.actor, tell });
+      const actor = given.actor ?? { name: 'actor', parameters: 0 };
+      return new HostSession({ config, critic, workers, task, actor, tell });
     } catch (error) {
       await workers.close(0);
       throw error;
@@ -113,7 +118,7 @@ export class HostSession {
       throw new RangeError(
         "segmentation by low-probability needs the tokens' log-probabilities, and the host sent none (TRL: name it in GenACConfig's `segmentation`)",
       );
-    const profile = { ...this.#actor, successRate: this.#successRate };
+    const profile = { ...this.actor, successRate: this.#successRate };
     const critic = this.#critic;
     const segmented = await mapInTurns(trajectories, (trajectory, i) =>
       segmentTrajectory(trajectory, i, this.#segmentation, profile, critic.sharesFirstState),
@@ -121,10 +126,12 @@ export class HostSession {
     const valuing = performance.now();
     const valuations = await this.#value(segmented, ask);
     const { gamma, lambda } = this.#config.credit;
-    const fallback = this.#config.gates.explained_variance ? 'group-mean' : 'off';
+    const states = critic.needs === 'states';
+    const fallback = this.#config.gates.explained_variance && states ? 'group-mean' : 'off';
     const assignment = assignCredit(segmented, valuations, {
       ...{ gamma, lambda, fallback },
-      scale: ask.scale,
+      scale: ask.scale === 'group-std' && states ? 'batch-std' : ask.scale,
+      fallbackScale: ask.scale,
     });
     const learns = !evaluates && trajectories.length > 0;
     if (learns)
@@ -157,12 +164,12 @@ export class HostSession {
 
   async #value(segmented: Segmented, ask: Ask): Promise<Map<string, Valuation>> {
     const states = [...new Map(segmented.flatMap((s) => s.states).map((s) => [s.id, s])).values()];
-    const values = await valuesOf(this.#critic, states, {
+    const context = {
       purpose: ask.purpose,
       iteration: ask.iteration,
-      greedy: ask.purpose === 'evaluation',
       rewards: segmented.map(({ trajectory: { group, reward } }) => ({ group, reward })),
-    });
+    };
+    const values = await this.#valuer.value(states, context, ask.purpose === 'critic-rl');
     return new Map(states.map((state, i) => [state.id, values[i]!]));
   }
 
@@ -192,18 +199,18 @@ export class HostSession {
   }
 
   /** Values of partial responses by themselves. */
-  async value({ prompts, responses }: HostArguments<'value'>) {
+  async value({ prompts, responses, greedy }: HostArguments<'value'>) {
     await this.fence();
     if (prompts.length !== responses.length)
       throw new RangeError(`there are ${prompts.length} prompts, but ${responses.length} responses`);
-    const actor = { ...this.#actor, successRate: this.#successRate };
+    const actor = { ...this.actor, successRate: this.#successRate };
     const states = responses.map((response, i) => ({
       id: `${i}`,
       problem: { id: `p${i}`, prompt: prompts[i]!, columns: {} },
       ...{ response, index: response === '' ? 0 : 1, group: i, trajectory: null, actor },
     }));
     const valuations = await valuesOf(this.#critic, states, {
-      ...{ purpose: 'value', iteration: 0, greedy: true },
+      ...{ purpose: 'value', iteration: 0, greedy },
     });
     return {
       result: {
@@ -225,7 +232,7 @@ export class HostSession {
   ): Promise<HostResult<'ask_oracle'>> {
     const trajectories = trajectoriesOf(ask, tensors);
     this.#successRate ??= mean(trajectories.map(({ reward }) => reward));
-    const profile = { ...this.#actor, successRate: this.#successRate };
+    const profile = { ...this.actor, successRate: this.#successRate };
     const rollouts = trajectories.map((t) => rolloutOf(t, t.reward, this.#segmentation, profile));
     return this.#stageOne.askOracle(rollouts, progress);
   }
@@ -238,7 +245,14 @@ export class HostSession {
     return this.#stageOne.imitate(ask, progress);
   }
 
-  async save({ folder, optimizer, stage, iteration, complete }: HostArguments<'save'>): Promise<void> {
+  async save({
+    folder,
+    optimizer,
+    stage,
+    iteration,
+    complete,
+    reward_range,
+  }: HostArguments<'save'>): Promise<void> {
     const done = await this.fence();
     // JSON has no other numbers.
     const told = Object.fromEntries(Object.entries(done).filter(([, value]) => Number.isFinite(value)));
@@ -246,6 +260,7 @@ export class HostSession {
       ...{ stage, iteration, complete },
       success_rate: this.#successRate,
       progress: stage === 'critic-sft' ? this.#stageOne.progress : told,
+      host: { speaks: this.#valuer.speaks, reward_range },
       written: { metrics: 0, trajectories: 0 },
       seconds: 0,
     };
@@ -262,12 +277,13 @@ export class HostSession {
     await this.fence();
     const checkpoint = await readCheckpoint(folder);
     await restoreCritic(this.#critic, checkpoint);
-    const { stage, iteration, complete, progress, success_rate } = checkpoint;
+    const { stage, iteration, complete, progress, success_rate, host } = checkpoint;
     this.#successRate = success_rate;
+    this.#valuer.speaks = host?.speaks ?? null;
     if (stage === 'critic-sft' && !complete) this.#stageOne.resume({ iteration, progress });
     // Of the update before the checkpoint: they belong to the next answer, as in a run without a break.
     else if (stage !== 'critic-sft') this.#untold = progress;
-    return { stage, iteration, complete, success_rate };
+    return { stage, iteration, complete, success_rate, reward_range: host?.reward_range ?? null };
   }
 
   /** Ends the workers. An update that is on its way is dropped: `save` would have waited for it. */

@@ -25,6 +25,15 @@ const controllerSchema = z.strictObject({
   success_rate: z.number().min(0).max(1).nullable(),
   /** What the stage itself must know to go on, besides. */
   progress: z.record(z.string(), z.number()),
+  /** What a host's session must know besides: absent in a run's checkpoints. */
+  host: z
+    .strictObject({
+      /** Did the critic write scores when it was last asked? null: not asked yet. */
+      speaks: z.boolean().nullable(),
+      /** Least and largest reward so far, where the host learns the range; null: rewards stayed in [0, 1]. */
+      reward_range: z.tuple([z.number(), z.number()]).nullable(),
+    })
+    .optional(),
   /** Bytes of the run's files that lie before this checkpoint. */
   written: z.strictObject({ metrics: bytes, trajectories: bytes }),
   /** Of the run, by then. */

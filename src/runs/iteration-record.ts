@@ -31,11 +31,23 @@ export function rolloutMetrics(
     ),
     'critic/states': outcomes.length,
     'critic/malformed_states': malformed,
+    ...skippedMetrics(outcomes),
     ...(assignment.explainedVariance !== null && {
       'critic/explained_variance': assignment.explainedVariance,
     }),
     'gate/fell_back_to_group_mean': assignment.fellBack ? 1 : 0,
     ...valueMetrics(segmented, assignment),
+  };
+}
+
+/** States that the critic was not asked about, by cause; absent where it was asked about all. */
+function skippedMetrics(outcomes: CreditAssignment['outcomes']): Metrics {
+  const count = (why: 'too-long' | 'not-asked') =>
+    outcomes.filter(({ valuation }) => valuation.skipped === why).length;
+  const [overlong, unasked] = [count('too-long'), count('not-asked')];
+  return {
+    ...(overlong > 0 && { 'critic/overlong_states': overlong }),
+    ...(unasked > 0 && { 'critic/states_not_asked': unasked }),
   };
 }
 

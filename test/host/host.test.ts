@@ -21,6 +21,22 @@ describe('credit', () => {
     expect(result.metrics).toMatchObject({ 'critic/states': 3, 'critic/success_rate': 0.5 });
   });
 
+  it('is scaled by one number for the batch where a critic values states, also where a host says "group"', async () => {
+    const { host } = await opened();
+    const scaled = await host.ask('assign_credit', ...batch({ scale: 'group-std' }));
+    // Advantages .5, .5, 0, -.5, -.5, -.5: mean square 1.25 / 6.
+    const size = Math.sqrt(1.25 / 6);
+    const expected = [0.5, 0.5, 0, -0.5, -0.5, -0.5].map((a) => Math.fround(a / size));
+    expect([...(scaled.tensors.advantages!.data as Float32Array)]).toEqual(expected);
+  });
+
+  it('learns who the actor is after it was opened', async () => {
+    const { host } = await opened();
+    await host.ask('set_actor', { name: 'b', parameters: 7 });
+    await host.ask('assign_credit', ...batch());
+    await expect(host.ask('set_actor', { name: '', parameters: 7 })).rejects.toThrow('bad_arguments');
+  });
+
   it('tells the critic how the actor did before, and of the update with the next batch', async () => {
     const { host } = await opened({ joint: { learning_rate: 0.5, decay: 'linear' } });
     await host.ask('assign_credit', ...batch());

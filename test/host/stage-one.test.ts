@@ -39,7 +39,7 @@ describe('imitation', () => {
     expect(whole.result).toMatchObject({ step: 8, done: true });
     expect(
       whole.told.map(({ metrics }) => (metrics as Record<string, number>)['critic/learning_rate']),
-    ).toEqual([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0]);
+    ).toEqual([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]);
     // Other traces in each step, none twice before all were seen: one of ten is held out.
     const seen = whole.told
       .slice(0, 3)
