@@ -37,8 +37,10 @@ export class CarefulValuer {
     const few = all || this.speaks ? states.length : FEW;
     const first = spread(states, few);
     const answers = await valuesOf(this.#critic, first, context);
-    const speaks = answers.some(({ parsed }) => parsed === 'ok');
-    if (remember && first.length > 0) this.speaks = speaks;
+    // A prompt that is too long says nothing of what the critic writes.
+    const read = answers.filter(({ skipped }) => skipped === undefined);
+    const speaks = read.length === 0 || read.some(({ parsed }) => parsed === 'ok');
+    if (remember && read.length > 0) this.speaks = speaks;
     if (first.length === states.length) return answers;
     const known = new Map(first.map((state, i) => [state.id, answers[i]!]));
     const others = states.filter(({ id }) => !known.has(id));

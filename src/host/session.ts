@@ -43,6 +43,8 @@ export class HostSession {
   actor: Omit<ActorProfile, 'successRate'>;
   readonly #tell: (text: string) => void;
   #successRate: number | null;
+  /** A worker that died: a critic that rests is not asked, and its end must not go unnoticed. */
+  #lost: Error | null = null;
   /** The critic's update that is on its way; its metrics. */
   #update: Promise<Metrics> | null = null;
   /** Metrics of an update that is done, for the next answer to a batch that somebody learns from. */
@@ -62,6 +64,9 @@ export class HostSession {
     this.#critic = parts.critic;
     this.#workers = parts.workers;
     this.#stageOne = new StageOne(parts);
+    parts.workers.onLost((error) => {
+      this.#lost ??= error;
+    });
     this.#valuer = new CarefulValuer(parts.critic);
     this.actor = parts.actor;
     this.#tell = parts.tell;
@@ -107,6 +112,7 @@ export class HostSession {
     ask: Ask,
     tensors: Tensors,
   ): Promise<{ result: HostResult<'assign_credit'>; tensors: Tensors; afterwards: () => void }> {
+    if (this.#lost) throw this.#lost;
     const began = performance.now();
     const idle = this.#update ? 0 : (began - this.#idleSince) / 1000;
     const done = await this.fence();

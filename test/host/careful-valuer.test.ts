@@ -77,6 +77,21 @@ describe('a critic that writes no scores', () => {
   });
 });
 
+it('a critic is not taken for silent where prompts are too long for it', async () => {
+  const tooLong: Valuation = {
+    ...{ value: 0.5, rationale: '', parsed: 'malformed', completions: [], skipped: 'too-long' },
+  };
+  const asked: number[] = [];
+  const { critic } = criticThat(() => true);
+  const value: Critic['value'] = async (given) => {
+    asked.push(given.length);
+    return given.map(() => tooLong);
+  };
+  const valuer = new CarefulValuer({ ...critic, value });
+  await valuer.value(states(10), context(0), false);
+  expect([asked, valuer.speaks]).toEqual([[4, 6], null]);
+});
+
 it('every state gets its own value, in order, however it was asked', async () => {
   await fc.assert(
     fc.asyncProperty(fc.nat(40), fc.nat(3), async (count, batches) => {

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
-from .config import critic_option
-from .rewards import to_unit
 from .trl_internals import sampled, tokenized, undisturbed
 
 
 class CriticQualityCallback(TrainerCallback):
     """Measures the critic against Monte Carlo values of held-out states, and logs
 
-    - `critic/heldout_mse`: mean squared error of its values (its likeliest completion) against the mean reward of `continuations` continuations of each state;
+    - `critic/heldout_mse`: mean squared error of its values, asked as in training, against the mean reward of
+      `continuations` continuations of each state;
+    - `critic/heldout_greedy_mse`: the same of its likeliest completions;
     - `critic/heldout_mse_of_constant`: that of the best constant, which a useful critic is below;
     - `critic/heldout_parse_rate`: the share of states for which it wrote a valid score.
 
@@ -70,7 +70,7 @@ class CriticQualityCallback(TrainerCallback):
         self.trainer.log(self.measure())
 
     def measure(self) -> dict[str, float]:
-        """The three numbers, now."""
+        """These numbers, now."""
         trainer, k = self.trainer, self.continuations
         limit = trainer.max_completion_length
         cuts = random.Random(self.seed)
@@ -84,11 +84,16 @@ class CriticQualityCallback(TrainerCallback):
             rewards = self._rewards([self.rows[i] for i in repeated], whole)
         observed = np.nanmean(rewards.reshape(-1, k), axis=1)
         texts, _ = trainer._decoded([np.asarray(own, np.int32) for own in begun])
-        values, _, parsed = trainer.value(prompts, texts)
+        values, _, parsed = trainer.value(prompts, texts, greedy=False)
+        likeliest, _, _ = trainer.value(prompts, texts)
         known = ~np.isnan(observed)
-        error = values[known] - observed[known]
+
+        def error(of: np.ndarray) -> float:
+            return float(np.mean((of[known] - observed[known]) ** 2))
+
         return {
-            "critic/heldout_mse": float(np.mean(error**2)),
+            "critic/heldout_mse": error(values),
+            "critic/heldout_greedy_mse": error(likeliest),
             "critic/heldout_mse_of_constant": float(np.var(observed[known])),
             "critic/heldout_parse_rate": float(np.mean(parsed)),
         }
@@ -100,9 +105,9 @@ class CriticQualityCallback(TrainerCallback):
         chats = not isinstance(prompts[0], str)
         completions = [[{"role": "assistant", "content": text}] for text in texts] if chats else texts
         per_function = trainer._calculate_rewards(rows, prompts, completions, ids)
-        return to_unit(
-            per_function, trainer.reward_weights, trainer.reward_func_names, critic_option(trainer.args, "reward_range")
-        )
+        weights, names = trainer.reward_weights, trainer.reward_func_names
+        unit: np.ndarray = trainer.reward_range.to_unit(per_function, weights, names, learn=False)
+        return unit
 
 
 class SaveValuationsCallback(TrainerCallback):

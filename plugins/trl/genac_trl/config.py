@@ -9,6 +9,20 @@ from typing import Any, ClassVar
 from trl import GRPOConfig
 
 
+class RewardBound(float):
+    """An entry of `reward_range`: a number, or the word `auto` in its place (what a command line and YAML give)."""
+
+    def __new__(cls, given: Any) -> Any:
+        return given if given == "auto" else float(given)
+
+
+class _NoGroup(int):
+    """1 response to each prompt. GRPOConfig refuses less than 2 for its baseline's sake; a critic needs no group."""
+
+    def __lt__(self, other: int) -> bool:
+        return False
+
+
 @dataclass
 class GenACConfig(GRPOConfig):
     """Configuration of [`GenACTrainer`]: all of [`~trl.GRPOConfig`], and the fields below.
@@ -70,8 +84,9 @@ class GenACConfig(GRPOConfig):
     critic_on_failure: str = field(
         default="error",
         metadata={
-            "help": "When the controller or the critic's worker dies: 'error' ends the step with what it said, 'group-mean' goes on with GRPO's own advantages, says so in the "
-            "log once and in `critic/failed` at every step."
+            "help": "When a batch can't be valued: 'error' ends the step with what the controller said; 'group-mean' "
+            "takes GRPO's own advantages for that batch, says so once, counts it in `critic/failed`, and asks again "
+            "with the next one."
         },
     )
     icc: bool | None = field(
@@ -103,10 +118,19 @@ class GenACConfig(GRPOConfig):
         default=None,
         metadata={"help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. Default: 1."},
     )
-    reward_range: list[float] = field(
-        default_factory=lambda: [0.0, 1.0],
+    num_generations: int | None = field(
+        default=8,
         metadata={
-            "help": "Least and largest combined reward (the weighted sum of all reward functions), mapped to [0, 1] for the critic. A combination outside it is an error."
+            "help": "Responses to each prompt. 1 will do with a critic: its values need no group. (The gate's and "
+            "`critic_on_failure`'s group mean do.)"
+        },
+    )
+    reward_range: list[RewardBound] | None = field(
+        default=None,
+        metadata={
+            "help": "Least and largest combined reward (the weighted sum of all reward functions), mapped to [0, 1] "
+            "for the critic; a combination outside it is an error. Default: 'auto', which is [0, 1] as long as "
+            "rewards stay in it, and from then on the range of all rewards seen so far."
         },
     )
     controller_config: str | None = field(
@@ -126,13 +150,15 @@ class GenACConfig(GRPOConfig):
     )
 
     def __post_init__(self) -> None:
+        alone = self.num_generations == 1 and self.critic != "group-mean"
+        if alone:
+            self.num_generations = _NoGroup(1)
         super().__post_init__()
+        if alone:
+            self.num_generations = 1
         if self.critic_on_failure not in ("error", "group-mean"):
             raise ValueError(f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or 'group-mean'")
-        if len(self.reward_range) != 2 or not self.reward_range[0] < self.reward_range[1]:
-            raise ValueError(
-                f"reward_range is {self.reward_range}; it must be two numbers, the least and the largest reward"
-            )
+        self.reward_range = checked_range(self.reward_range)
         if isinstance(self.segmentation, str):
             self.segmentation = {"by": self.segmentation}
         idle = self._without_effect()
@@ -144,7 +170,19 @@ class GenACConfig(GRPOConfig):
         if self.critic != "group-mean":
             return []
         own = [f for f in fields(GenACConfig) if f.name not in {g.name for g in fields(GRPOConfig)} | {"critic"}]
-        return [f.name for f in own if getattr(self, f.name) != critic_option(GRPOConfig, f.name)]
+        return [f.name for f in own if getattr(self, f.name) not in (critic_option(GRPOConfig, f.name), "auto")]
+
+
+def checked_range(given: Any) -> Any:
+    """`"auto"`, or a list of two numbers. Raises `ValueError`."""
+    if given is None or given == "auto" or (isinstance(given, list | tuple) and list(given) == ["auto"]):
+        return "auto"
+    numbers = isinstance(given, list | tuple) and all(isinstance(n, int | float) for n in given)
+    if not numbers or len(given) != 2 or not given[0] < given[1]:
+        raise ValueError(
+            f"reward_range is {given!r}; it must be 'auto', or two numbers, the least and the largest reward"
+        )
+    return [float(n) for n in given]
 
 
 def critic_option(args: GRPOConfig, name: str) -> Any:

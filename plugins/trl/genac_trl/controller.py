@@ -76,6 +76,8 @@ class Controller:
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._decoder = Decoder(ToHost)
         self._closed = False
+        #: Set by another thread: nothing is waited for any more.
+        self._aborted = threading.Event()
         self._owner = os.getpid()
         # On every way out that Python knows: collection, normal exit, an exception, `sys.exit`. For those that it doesn't (SIGKILL) there is the child's standard input.
         self._finalizer = weakref.finalize(self, _end, os.getpid(), self._process, self._socket, self._context)
@@ -146,6 +148,8 @@ class Controller:
         heard = time.monotonic()
         while not self._socket.poll(200):
             now = time.monotonic()
+            if self._aborted.is_set():
+                raise ControllerError("the start of the controller was given up")
             if self._process is not None and self._process.poll() is not None:
                 raise ControllerError(self._with_log(f"the controller ended ({_how(self._process.returncode)})"))
             if now - heard > SILENCE:
@@ -160,6 +164,15 @@ class Controller:
     def _with_log(self, what: str) -> str:
         last = _tail(self._log) if self._process else ""
         return f"{what}; the end of {self._log}:\n{last}" if last else what
+
+    @property
+    def alive(self) -> bool:
+        """Can it still answer? False once it was closed or its process ended."""
+        return not self._closed and (self._process is None or self._process.poll() is None)
+
+    def abort(self) -> None:
+        """Ends what another thread waits for, with a `ControllerError` there; `close` comes next."""
+        self._aborted.set()
 
     def close(self) -> None:
         """Ends the controller and its workers. May be called twice."""

@@ -54,6 +54,7 @@ class CriticCheckpoints:
                     "stage": place.stage,
                     "iteration": place.iteration,
                     "complete": place.complete,
+                    "reward_range": self._trainer.reward_range.learnt,
                 },
             )
 
@@ -78,6 +79,7 @@ class CriticCheckpoints:
         folder = str(self.folder / newest / CONTROLLER)
         told = on_main(self._trainer.accelerator, lambda: self._trainer.ask("restore", {"folder": folder})[0])
         self._trainer._load_rng_state(str(self.folder / newest))
+        self._trainer.reward_range.restore(told["reward_range"])
         return Place(told["stage"], told["iteration"], told["complete"])
 
     def _newest(self) -> str | None:

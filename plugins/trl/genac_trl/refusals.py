@@ -28,15 +28,6 @@ def refuse_what_has_no_meaning(args: Any) -> None:
             "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each completion, and the critic gives one for each token; set it to False",
         ),
         (
-            args.importance_sampling_level == "sequence",
-            "importance_sampling_level='sequence': the gradient then goes through the ratio of the whole sequence, where the advantages of its tokens are averaged away; "
-            "use 'token'",
-        ),
-        (
-            args.loss_type == "luspo",
-            "loss_type='luspo' is made for importance_sampling_level='sequence', where the advantages of a completion's tokens are averaged away; use another loss",
-        ),
-        (
             args.multi_objective_aggregation != "sum_then_normalize",
             f"multi_objective_aggregation={args.multi_objective_aggregation!r}: the critic's value is the chance of one combined reward in `reward_range`; "
             "use 'sum_then_normalize' with `reward_weights`",

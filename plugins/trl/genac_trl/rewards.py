@@ -2,34 +2,134 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 
+#: What rounding may put a reward outside its range by.
+TOLERANCE = 1e-6
+
 
 def combined(per_function: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The weighted sum over the reward functions that applied, [N]; NaN where none did. `per_function`: [N, functions], NaN: not applicable."""
+    """The weighted sum over the reward functions that applied, [N]; NaN where none did.
+
+    `per_function`: [N, functions], NaN: not applicable.
+    """
     total = (per_function * weights.to(per_function.device).unsqueeze(0)).nansum(dim=1)
     total[torch.isnan(per_function).all(dim=1)] = torch.nan
     return total
 
 
 def to_unit(
-    per_function: torch.Tensor, weights: torch.Tensor, names: list[str], reward_range: list[float]
+    per_function: torch.Tensor, weights: torch.Tensor, names: list[str], reward_range: Sequence[float]
 ) -> np.ndarray:
-    """float64 [N] in [0, 1]. Raises `ValueError` that names functions and values where a combination lies outside `reward_range`."""
+    """float64 [N] in [0, 1].
+
+    Raises `ValueError` that names functions and values where a combination lies outside `reward_range`.
+    """
     least, largest = reward_range
-    total = combined(per_function.double(), weights.double()).cpu().numpy()
-    outside = np.flatnonzero((total < least - 1e-6) | (total > largest + 1e-6) | np.isinf(total))
+    total = _totals(per_function, weights)
+    outside = np.flatnonzero((total < least - TOLERANCE) | (total > largest + TOLERANCE) | np.isinf(total))
     if len(outside) > 0:
         i = int(outside[0])
-        parts = [
-            f"{name} {value:g} x {weight:g}"
-            for name, value, weight in zip(names, per_function[i].tolist(), weights.tolist(), strict=True)
-            if value == value
-        ]
+        said = _said(i, total, per_function, weights, names)
         raise ValueError(
-            f"the combined reward of completion {i} is {total[i]:g} ({' + '.join(parts)}), outside reward_range [{least:g}, {largest:g}]: the critic's values are chances "
-            "of success, so rewards must lie in a known range. Set `reward_range` of GenACConfig to the least and the largest that your functions can give together"
+            f"{said}, outside reward_range [{least:g}, {largest:g}]: the critic's values are chances "
+            "of success, so rewards must lie in a known range. Set `reward_range` of GenACConfig to the least and "
+            "the largest that your functions can give together, or to 'auto'"
         )
     unit: np.ndarray = np.clip((total - least) / (largest - least), 0, 1)
     return unit
+
+
+class RewardRange:
+    """Maps combined rewards to [0, 1]: from a range that the user gave, or from what was seen so far.
+
+    `"auto"`: [0, 1] as long as rewards stay in it. From the first batch that leaves it on, the least and the
+    largest reward so far are 0 and 1, so a value is where a reward stands between the worst and the best seen.
+
+    Args:
+        given: `"auto"`, or the least and the largest reward.
+        tell: is given a sentence, once, when rewards leave [0, 1].
+    """
+
+    def __init__(self, given: str | Sequence[float], tell: Callable[[str], None]) -> None:
+        self._given = None if isinstance(given, str) else (float(given[0]), float(given[1]))
+        self._tell = tell
+        #: Of all rewards of training so far.
+        self._seen: tuple[float, float] | None = None
+
+    @property
+    def learnt(self) -> tuple[float, float] | None:
+        """Least and largest reward so far; None: a range was given, or rewards stayed in [0, 1]."""
+        if self._seen is None or _within(self._seen):
+            return None
+        return self._seen
+
+    def restore(self, learnt: Sequence[float] | None) -> None:
+        """As a checkpoint holds `learnt`."""
+        if self._given is None:
+            self._seen = None if learnt is None else (float(learnt[0]), float(learnt[1]))
+
+    def metrics(self) -> dict[str, float]:
+        """`reward_range/least` and `/largest`, where they are learnt."""
+        if self.learnt is None:
+            return {}
+        return {"reward_range/least": self.learnt[0], "reward_range/largest": self.learnt[1]}
+
+    def to_unit(
+        self, per_function: torch.Tensor, weights: torch.Tensor, names: list[str], learn: bool = True
+    ) -> np.ndarray:
+        """float64 [N] in [0, 1], NaN where no function applied. `learn` False: an evaluation, which leaves the range.
+
+        Raises `ValueError` for an infinite reward, and for one outside a range that was given.
+        """
+        if self._given is not None:
+            return to_unit(per_function, weights, names, self._given)
+        total = _totals(per_function, weights)
+        infinite = np.flatnonzero(np.isinf(total))
+        if len(infinite) > 0:
+            said = _said(int(infinite[0]), total, per_function, weights, names)
+            raise ValueError(f"{said}: a reward must be a finite number, or None where the function does not apply")
+        known = total[~np.isnan(total)]
+        if len(known) == 0:
+            return total
+        seen = (float(known.min()), float(known.max()))
+        if self._seen is not None:
+            seen = (min(seen[0], self._seen[0]), max(seen[1], self._seen[1]))
+        if learn:
+            self._say(seen)
+            self._seen = seen
+        least, largest = (0.0, 1.0) if _within(seen) else seen
+        if largest - least < TOLERANCE:  # all alike so far: neither a success nor a failure
+            return np.where(np.isnan(total), np.nan, 0.5)
+        return np.clip((total - least) / (largest - least), 0, 1)
+
+    def _say(self, seen: tuple[float, float]) -> None:
+        if self.learnt is not None or _within(seen):
+            return
+        self._tell(
+            f"GenAC: rewards leave [0, 1] ({seen[0]:g} to {seen[1]:g} so far), so the critic's values are read on the "
+            "range of rewards seen so far (reward_range/least, reward_range/largest). If you know the least and the "
+            "largest that your functions can give together, set `reward_range` of GenACConfig to them"
+        )
+
+
+def _within(seen: tuple[float, float]) -> bool:
+    return seen[0] >= -TOLERANCE and seen[1] <= 1 + TOLERANCE
+
+
+def _totals(per_function: torch.Tensor, weights: torch.Tensor) -> np.ndarray:
+    total: np.ndarray = combined(per_function.double(), weights.double()).cpu().numpy()
+    return total
+
+
+def _said(i: int, total: np.ndarray, per_function: torch.Tensor, weights: torch.Tensor, names: list[str]) -> str:
+    """The combined reward of completion i, and what it is made of."""
+    parts = [
+        f"{name} {value:g} x {weight:g}"
+        for name, value, weight in zip(names, per_function[i].tolist(), weights.tolist(), strict=True)
+        if value == value
+    ]
+    return f"the combined reward of completion {i} is {total[i]:g} ({' + '.join(parts)})"

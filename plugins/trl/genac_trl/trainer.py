@@ -19,14 +19,17 @@ from trl import GRPOTrainer
 from genac_bridge.tokens import TextDecoder
 
 from .batch import Row, from_wire, padded, plain_prompt, to_wire
-from .config import GenACConfig, controller_options, critic_option
+from .completions import rows_of
+from .config import GenACConfig, checked_range, critic_option
 from .controller import Controller, ControllerError, Tensors
 from .critic_model import critic_source
 from .critic_stages import train_critic
+from .opening import Opening, begin, open_request
 from .processes import on_main
 from .refusals import refuse_data_without_prompts, refuse_what_has_no_meaning
-from .rewards import to_unit
-from .trl_internals import check_output, check_version, log_advantages, log_probabilities, stop_tokens
+from .rewards import RewardRange
+from .sequence_ratio import broadcast, sequence_ratios
+from .trl_internals import check_output, check_version, log_advantages
 from .valuations import log_valuations, valuations_of
 
 #: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
@@ -84,70 +87,70 @@ class GenACTrainer(GRPOTrainer):
             name = model if isinstance(model, str) else model.config._name_or_path
             args = GenACConfig(f"{name.rstrip('/').split('/')[-1]}-GenAC")
         refuse_what_has_no_meaning(args)
-        refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
+        if environment_factory is None:  # an environment may give the prompt itself
+            refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
         self._controller: Controller | None = None
         #: What the next batches are for: `joint`, or `critic-rl` while the critic is trained alone.
         self._purpose = "joint"
         #: Batches of each purpose so far.
         self._batches = {"joint": 0, "critic-rl": 0, "evaluation": 0}
         self._updates_of_critic: int | None = None
+        #: Could the last batch not be valued?
         self._failed = False
-        #: Was it told that the critic writes no scores?
-        self._told_of_silence = False
+        #: What was said already, and is said once.
+        self._said: set[str] = set()
+        #: From combined rewards to [0, 1].
+        self.reward_range = RewardRange(
+            checked_range(critic_option(args, "reward_range")), lambda text: self._say_once("range", text)
+        )
         self._seen: dict[str, Any] = {}
-        #: What the controller said when it was opened: the critic's name and kind, the process ids of its workers. Main process only.
+        #: What the controller said of the critic: name, kind, process ids of its workers. Main process only.
         self.critic_info: dict[str, Any] = {}
         self._decoder: TextDecoder | None = None
         #: The last batch as the critic valued it: for each completion of all processes a list of its segments. Main process only; filled where somebody asked (`tell_valuations`).
         self.valuations: list[dict[str, Any]] = []
         #: Should `valuations` be filled?
         self.tell_valuations = bool(args.log_completions)
-        super().__init__(
-            model=model,
-            reward_funcs=reward_funcs,
-            args=args,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            processing_class=processing_class,
-            reward_processing_classes=reward_processing_classes,
-            callbacks=callbacks,
-            optimizers=optimizers,
-            quantization_config=quantization_config,
-            peft_config=peft_config,
-            tools=tools,
-            rollout_func=rollout_func,
-            environment_factory=environment_factory,
-        )
+        with begin(args, model, Controller) as opening:
+            super().__init__(
+                model=model,
+                reward_funcs=reward_funcs,
+                args=args,
+                train_dataset=train_dataset,
+                eval_dataset=eval_dataset,
+                processing_class=processing_class,
+                reward_processing_classes=reward_processing_classes,
+                callbacks=callbacks,
+                optimizers=optimizers,
+                quantization_config=quantization_config,
+                peft_config=peft_config,
+                tools=tools,
+                rollout_func=rollout_func,
+                environment_factory=environment_factory,
+            )
         if critic_option(args, "critic") != "group-mean":
-            on_main(self.accelerator, lambda: self._start(model))
+            on_main(self.accelerator, lambda: self._finish_opening(opening, model))
 
     # The controller
 
-    def _start(self, model: Any) -> None:
+    def _finish_opening(self, opening: Opening | None, model: Any) -> None:
+        assert opening is not None  # the main process began it
         args = self.args
-        logs = Path(args.output_dir, "genac-logs")
-        source = critic_source(self, model)
-        controller = Controller(
-            logs, critic_option(args, "controller_endpoint"), critic_option(args, "controller_timeout")
-        )
-        config_file = critic_option(args, "controller_config")
+        self._controller, self.critic_info = opening.finish(lambda: open_request(args, critic_source(self, model)))
         unwrapped = self.accelerator.unwrap_model(self.model)
         name = critic_option(args, "actor_name") or unwrapped.config._name_or_path.rstrip("/").split("/")[-1] or "actor"
-        try:
-            self.critic_info, _ = controller.ask(
-                "open",
-                {
-                    "config_file": None if config_file is None else os.path.abspath(config_file),
-                    "options": controller_options(args, source),
-                    "base": os.getcwd(),
-                    "logs": str(controller.logs),
-                    "actor": {"name": name, "parameters": int(unwrapped.num_parameters())},
-                },
+        self.ask("set_actor", {"name": name, "parameters": int(unwrapped.num_parameters())})
+        if self.scale_rewards == "group" and self.critic_info["needs"] == "states":
+            print(
+                "GenAC: with a critic, advantages are divided by their root mean square over the batch; "
+                "scale_rewards='group' holds where the group's own mean is the baseline",
+                flush=True,
             )
-        except BaseException:
-            controller.close()
-            raise
-        self._controller = controller
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self._said and self.accelerator.is_main_process:
+            self._said.add(what)
+            print(text, flush=True)
 
     def ask(
         self, operation: str, arguments: dict[str, Any], tensors: Tensors | None = None, **rest: Any
@@ -184,10 +187,14 @@ class GenACTrainer(GRPOTrainer):
         iteration = self._batches[purpose]
         self._batches[purpose] += 1
         advantages, metrics = on_main(self.accelerator, lambda: self._assign_credit(rows, rewards, purpose, iteration))
+        metrics |= self.reward_range.metrics()
         mode = "train" if self.model.training else "eval"
         for name, value in metrics.items():
             self._metrics[mode][name].append(value)
-        if advantages is not None:
+        if metrics.get("critic/fell_back_to_group_mean") == 1:
+            # GRPO's own, to the last digit.
+            output["advantages"] = broadcast(output["advantages"], output)
+        elif advantages is not None:
             own = len(output["completion_ids"])
             first = self.accelerator.process_index * own
             output["advantages"] = padded(advantages[first : first + own], output["completion_ids"])
@@ -204,39 +211,28 @@ class GenACTrainer(GRPOTrainer):
         """TRL's output; the completions of all processes; their rewards, float64 [N] in [0, 1], NaN where no reward function applied. Raises `ValueError`."""
         output, seen = self._sampled_by_trl(inputs)
         check_output(output)
-        rewards = to_unit(
-            seen["rewards"], self.reward_weights, self.reward_func_names, critic_option(self.args, "reward_range")
+        rewards = self.reward_range.to_unit(
+            seen["rewards"], self.reward_weights, self.reward_func_names, learn=self.model.training
         )
-        return output, gather_object(self._rows(output, seen)), rewards
+        return output, gather_object(rows_of(self, output, seen)), rewards
 
-    def _rows(self, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
-        """This process's completions. Their texts and offsets come from the token ids that TRL made; nothing is tokenized again."""
-        ids = [np.asarray(own, np.int32) for own in seen["ids"]]
-        texts, ends = self._decoded(ids)
-        masks = output.get("tool_mask")
-        logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
-        if logprobs is None and (critic_option(self.args, "segmentation") or {}).get("by") == "low-probability":
-            logprobs = log_probabilities(self, output)
-        stops = stop_tokens(self)
-        return [
-            Row(
-                prompt=plain_prompt(prompt),
-                ids=own,
-                text=text,
-                ends=end,
-                mask=None if masks is None else masks[i, : len(own)].to(torch.uint8).cpu().numpy(),
-                logprobs=None if logprobs is None else logprobs[i, : len(own)].float().cpu().numpy(),
-                finished=len(own) > 0 and int(own[-1]) in stops,
-            )
-            for i, (prompt, own, text, end) in enumerate(zip(seen["prompts"], ids, texts, ends, strict=True))
-        ]
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        """TRL's, with the sequence's ratio and each token's own advantage where `importance_sampling_level` says so."""
+        if self.importance_sampling_level != "sequence" or inputs["advantages"].dim() == 1:
+            return super()._compute_loss(model, inputs)
+        with sequence_ratios(self, inputs):
+            return super()._compute_loss(model, inputs)
 
-    def value(self, prompts: list[Any], responses: list[str]) -> tuple[np.ndarray, list[str], list[bool]]:
-        """The critic's value of each partial response, float64 [N] in [0, 1], its words, and whether it wrote a valid score (else the value is what stands in).
-        Its likeliest completion is taken. Main process only. Raises `ControllerError`.
+    def value(
+        self, prompts: list[Any], responses: list[str], greedy: bool = True
+    ) -> tuple[np.ndarray, list[str], list[bool]]:
+        """The critic's value of each partial response, float64 [N] in [0, 1], its words, and whether it wrote a valid
+        score (else the value is a fallback). By its likeliest completion, or with `greedy` False as in training.
+        Main process only. Raises `ControllerError`.
         """
         result, tensors = self.ask(
-            "value", {"prompts": [plain_prompt(prompt) for prompt in prompts], "responses": responses}
+            "value",
+            {"prompts": [plain_prompt(prompt) for prompt in prompts], "responses": responses, "greedy": greedy},
         )
         return tensors["values"], result["rationales"], [parsed == "ok" for parsed in result["parsed"]]
 
@@ -254,30 +250,33 @@ class GenACTrainer(GRPOTrainer):
     ) -> tuple[list[np.ndarray] | None, dict[str, float]]:
         """Main process: advantages of all rows (None: TRL's own stand) and metrics. Raises `ControllerError`."""
         began = time.perf_counter()
-        if not self._failed:
-            try:
-                group = self.num_generations if purpose != "evaluation" else self.num_generations_eval
-                arguments, tensors, sent = to_wire(rows, rewards, group)
-                scale = {"group": "group-std", "batch": "batch-std", "none": "none"}[str(self.scale_rewards)]
-                result, answer = self.ask(
-                    "assign_credit",
-                    {
-                        **arguments,
-                        "purpose": purpose,
-                        "iteration": iteration,
-                        "iterations": self._iterations(purpose),
-                        "scale": scale,
-                        "tell": len(sent) if self.tell_valuations else 0,
-                    },
-                    tensors,
-                )
-            except ControllerError as error:
-                if critic_option(self.args, "critic_on_failure") == "error":
-                    raise
-                self._failed = True
-                print(f"GenAC: the critic failed, and training goes on with GRPO's own advantages: {error}", flush=True)
-        if self._failed:
+        try:
+            group = self.num_generations if purpose != "evaluation" else self.num_generations_eval
+            arguments, tensors, sent = to_wire(rows, rewards, group)
+            scale = {"group": "group-std", "batch": "batch-std", "none": "none"}[str(self.scale_rewards)]
+            result, answer = self.ask(
+                "assign_credit",
+                {
+                    **arguments,
+                    "purpose": purpose,
+                    "iteration": iteration,
+                    "iterations": self._iterations(purpose),
+                    "scale": scale,
+                    "tell": len(sent) if self.tell_valuations else 0,
+                },
+                tensors,
+            )
+        except ControllerError as error:
+            if critic_option(self.args, "critic_on_failure") == "error":
+                raise
+            self._failed = True
+            self._say_once(
+                "failed",
+                "GenAC: the critic failed, and training goes on with GRPO's own advantages until it answers again "
+                f"(critic/failed): {error}",
+            )
             return None, {"critic/failed": 1.0}
+        self._failed = False
         metrics = {name: float(value) for name, value in result["metrics"].items()}
         self._tell_of_silence(metrics)
         metrics["critic/seconds_host_waited"] = time.perf_counter() - began
@@ -293,13 +292,16 @@ class GenACTrainer(GRPOTrainer):
     def _tell_of_silence(self, metrics: dict[str, float]) -> None:
         """Once: a critic that was never taught looks like one that works."""
         states = metrics.get("critic/states", 0)
-        if self._told_of_silence or states == 0 or metrics.get("critic/malformed_states") != states:
+        if states == 0 or metrics.get("critic/malformed_states") != states:
             return
-        self._told_of_silence = True
-        print(
-            f"GenAC: the critic wrote no valid score for any of {states:.0f} states, so this batch's advantages are not its own (critic/fell_back_to_group_mean, critic/parse_rate). "
+        asked = states - metrics.get("critic/states_not_asked", 0) - metrics.get("critic/overlong_states", 0)
+        if asked == 0:
+            return
+        self._say_once(
+            "silence",
+            f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's advantages are GRPO's own (critic/fell_back_to_group_mean, critic/parse_rate), "
+            "and it is asked about a few states every few batches only (critic/states_not_asked). "
             "Teach it first, by train_critic(...), name one that was taught in `critic_model`, or let it write more (`critic_max_new_tokens`)",
-            flush=True,
         )
 
     def _iterations(self, purpose: str) -> int | None:
@@ -371,7 +373,8 @@ class GenACTrainer(GRPOTrainer):
                 path = os.path.abspath(folder)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 place = {"stage": "joint", "iteration": self._batches["joint"], "complete": False}
-                self.ask("save", {"folder": path, "optimizer": optimizer, **place})
+                learnt = self.reward_range.learnt
+                self.ask("save", {"folder": path, "optimizer": optimizer, "reward_range": learnt, **place})
 
         on_main(self.accelerator, work)
 
@@ -390,5 +393,6 @@ class GenACTrainer(GRPOTrainer):
             raise ControllerError(
                 f"the checkpoint {checkpoint} has no folder {CHECKPOINT_FOLDER}: it was not written by GenACTrainer with a critic, or was cut off; resume from another one"
             )
-        iteration = on_main(self.accelerator, lambda: self.ask("restore", {"folder": folder})[0]["iteration"])
-        self._batches["joint"] = iteration
+        told = on_main(self.accelerator, lambda: self.ask("restore", {"folder": folder})[0])
+        self._batches["joint"] = told["iteration"]
+        self.reward_range.restore(told["reward_range"])

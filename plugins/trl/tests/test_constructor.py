@@ -48,9 +48,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(genac_trl.trainer, "Controller", Recorder)
 
     def told() -> dict[str, Any]:
-        operation, arguments = Recorder.asked[0]
-        assert operation == "open"
-        return arguments
+        asked = dict(Recorder.asked)
+        assert list(asked) == ["open", "set_actor"]
+        return {**asked["open"], "actor": asked["set_actor"]}
 
     return told
 
@@ -301,6 +301,33 @@ def test_reward_model(make: Make, own_critic: str, reward_model: str, by: str) -
     assert trainer._metrics["train"]["reward"] == [pytest.approx(sum(rewards) / 4, abs=1e-4)]
 
 
+@pytest.mark.parametrize("critic", ["generative", "group-mean"])
+def test_one_response_to_a_prompt(critic: str) -> None:
+    """A critic needs no group; GRPO's baseline does."""
+    options = {"output_dir": "unused", "use_cpu": True, "critic": critic, "num_generations": 1}
+    if critic == "group-mean":
+        with pytest.raises(ValueError, match="at least 2 generations"):
+            GenACConfig(**options)
+    else:
+        config = GenACConfig(**options, per_device_train_batch_size=3)
+        assert (config.num_generations, type(config.num_generations)) == (1, int)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, "auto"), ("auto", "auto"), (["auto"], "auto"), ([-1, 2], [-1, 2])]
+)
+def test_reward_range_as_it_may_be_given(given: Any, expected: Any) -> None:
+    assert GenACConfig(output_dir="unused", use_cpu=True, reward_range=given).reward_range == expected
+
+
+def test_reward_range_on_the_command_line(tmp_path: Path) -> None:
+    assert parsed("--reward_range", "auto").reward_range == "auto"
+    assert parsed().reward_range == "auto"
+    path = tmp_path / "config.yaml"
+    path.write_text("reward_range: auto\n")
+    assert parsed("--config", str(path)).reward_range == "auto"
+
+
 # Refusals
 
 REFUSED = [
@@ -308,8 +335,6 @@ REFUSED = [
         {"use_liger_kernel": True},
         "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each completion",
     ),
-    ({"importance_sampling_level": "sequence"}, "importance_sampling_level='sequence'.*use 'token'"),
-    ({"loss_type": "luspo"}, "loss_type='luspo' is made for importance_sampling_level='sequence'"),
     ({"multi_objective_aggregation": "normalize_then_sum"}, "multi_objective_aggregation='normalize_then_sum'"),
 ]
 

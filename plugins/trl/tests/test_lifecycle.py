@@ -171,7 +171,7 @@ def test_an_endpoint_where_nobody_listens(make: Make, own_critic: str, monkeypat
         make(critic=own_critic, controller_endpoint="tcp://127.0.0.1:9")
 
 
-def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make) -> None:
+def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make, scorer: str) -> None:
     """The limit is the operating system's, set on the running worker before a batch of long prompts."""
     data = Dataset.from_dict({"prompt": ["short", *["0123456789" * 300] * 3]})
 
@@ -187,6 +187,7 @@ def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make) -> None
         {"train_dataset": data, "reward_funcs": reward},
         shuffle_dataset=False,
         segmentation={"by": "tokens", "tokens": 1, "at_most": 12},
+        critic_model=scorer,
         critic_max_new_tokens=4,
         critic_update=False,
     )

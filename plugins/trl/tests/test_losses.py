@@ -94,14 +94,11 @@ def test_loss_and_gradient(credited: Any, loss_type: str) -> None:
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
 def test_scale_of_advantages(credited: Any, scale: str) -> None:
-    """group: the deviation of the group's rewards; batch: that of all tokens' advantages."""
+    """batch, and group, which is for a group's own mean: the root mean square of all tokens' advantages; none: 1."""
     trainer, output = credited(scale_rewards=scale, per_device_train_batch_size=8)
     plain = per_token(trainer, output)
-    rewards = np.array([one["reward"] for one in trainer.valuations]).reshape(2, 4)
-    if scale == "group":
-        plain = plain / torch.tensor(rewards.std(axis=1)).repeat_interleave(4).unsqueeze(1)
-    if scale == "batch":
-        plain = plain / plain[output["completion_mask"].bool()].std(correction=0)
+    if scale != "none":
+        plain = plain / plain[output["completion_mask"].bool()].square().mean().sqrt()
     np.testing.assert_allclose(output["advantages"].numpy(), plain.numpy(), rtol=1e-4, atol=1e-6)
 
 
@@ -228,3 +225,59 @@ def test_segments_that_need_what_is_not_there_are_refused(make: Make, own_critic
         first_batch(make(critic=own_critic, controller_config=str(config)))
     # Off policy, TRL has them.
     first_batch(make(critic=own_critic, controller_config=str(config), num_iterations=2))
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "luspo", "cispo"])
+def test_the_sequence_s_ratio_with_each_token_s_own_advantage(credited: Any, loss_type: str) -> None:
+    """GSPO-token (arXiv 2507.18071, eq. 13-14): the ratio is the sequence's, the gradient goes through each token alone."""
+    trainer, output = credited(loss_type=loss_type, importance_sampling_level="sequence", num_iterations=2)
+    # As if the actor had moved since it sampled.
+    old = output["old_per_token_logps"] = output["old_per_token_logps"] + torch.linspace(
+        -0.4, 0.1, output["completion_ids"].numel()
+    ).reshape(output["completion_ids"].shape)
+    loss = trainer._compute_loss(trainer.model, output)
+    loss.backward()
+    ours = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+    trainer.model.zero_grad()
+
+    ids, mask = (torch.cat([output[f"prompt_{n}"], output[f"completion_{n}"]], dim=1) for n in ("ids", "mask"))
+    length = output["completion_ids"].shape[1]
+    logps = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, length)[0]
+    own = output["completion_mask"]
+    mean = ((logps.detach() - old) * own).sum(-1, keepdim=True) / own.sum(-1, keepdim=True)
+    ratio = mean.exp() * (logps - logps.detach()).exp()
+    advantages = per_token(trainer, output)
+    if loss_type == "cispo":
+        expected = -ratio.detach().clamp(max=trainer.epsilon_high) * advantages * logps
+    else:
+        clipped = ratio.clamp(1 - trainer.epsilon_low, 1 + trainer.epsilon_high)
+        expected = -torch.min(ratio * advantages, clipped * advantages)
+    total = {
+        "grpo": ((expected * own).sum(-1) / own.sum(-1)).mean(),
+        "luspo": (expected * own).sum(-1).mean(),
+    }.get(loss_type, (expected * own).sum() / output["num_items_in_batch"])
+    torch.testing.assert_close(loss, total)
+    total.backward()
+    for name, p in trainer.model.named_parameters():
+        torch.testing.assert_close(ours[name], p.grad, msg=name)
+    assert torch.equal(output["old_per_token_logps"], old)
+    assert trainer.importance_sampling_level == "sequence"
+
+
+def test_one_advantage_for_all_tokens_is_gspo_itself(make: Make, credited: Any) -> None:
+    """Where all tokens of a completion have one advantage, TRL's own sequence-level loss has the same value and gradient."""
+    trainer, output = credited(loss_type="grpo", importance_sampling_level="sequence", num_iterations=2)
+    shift = torch.linspace(-0.4, 0.1, output["completion_ids"].numel()).reshape(output["completion_ids"].shape)
+    output["old_per_token_logps"] = output["old_per_token_logps"] + shift
+    each = torch.tensor([1.0, -0.5, 0.25, -2.0])
+    found = []
+    for advantages in (each, each.unsqueeze(1).expand_as(output["completion_ids"])):
+        output["advantages"] = advantages
+        loss = trainer._compute_loss(trainer.model, output)
+        loss.backward()
+        found.append((loss, {n: p.grad.clone() for n, p in trainer.model.named_parameters()}))
+        trainer.model.zero_grad()
+    (theirs, their_gradient), (ours, our_gradient) = found
+    torch.testing.assert_close(ours, theirs)
+    for name, gradient in our_gradient.items():
+        torch.testing.assert_close(gradient, their_gradient[name], msg=name, rtol=1e-4, atol=1e-6)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from conftest import Make, first_batch, letter_values, letters, logged, moved, weights
-from genac_trl.rewards import combined, to_unit
+from genac_trl.rewards import RewardRange, combined, to_unit
 
 TOKENS = {"by": "tokens", "tokens": 4}
 
@@ -143,13 +143,14 @@ def test_extra_columns_and_ids_come_to_the_functions(credited: Any) -> None:
         assert output["completion_ids"][row, : len(ids)].tolist() == ids
 
 
-def test_functions_may_log(make: Make, own_critic: str) -> None:
+def test_functions_may_log(make: Make, own_critic: str, no_gate: str) -> None:
     def tells(completions: list[Any], log_extra: Any, log_metric: Any, **_: Any) -> list[float]:
         log_extra("shout", [str(text).upper() for text in completions])
         log_metric("longest", max(map(len, completions)))
         return letters(completions)
 
-    trainer = make({"reward_funcs": tells}, critic=own_critic, log_completions=True, max_steps=1)
+    options = {"critic": own_critic, "controller_config": no_gate, "log_completions": True}
+    trainer = make({"reward_funcs": tells}, **options, max_steps=1)
     trainer.train()
     extra = trainer._logs["extra"]
     assert list(extra["shout"]) == [text.upper() for text in trainer._logs["completion"]]
@@ -175,7 +176,7 @@ def test_a_reward_outside_names_function_and_value(credited: Any) -> None:
         return [None, 5.0, 0.0, 0.0]
 
     with pytest.raises(ValueError, match="Set `reward_range`") as caught:
-        credited(quarter, five, reward_weights=[1.0, 0.5])
+        credited(quarter, five, reward_weights=[1.0, 0.5], reward_range=[0.0, 1.0])
     words = str(caught.value)
     assert (
         "the combined reward of completion 1 is 2.75 (quarter 0.25 x 1 + five 5 x 0.5), outside reward_range [0, 1]"
@@ -196,3 +197,73 @@ def test_combination_by_hand() -> None:
     np.testing.assert_array_equal(total.numpy(), np.array([4, 2, 2, nan], np.float32))
     unit = to_unit(per_function, torch.tensor([2.0, 4.0]), ["f", "g"], [-4.0, 4.0])
     np.testing.assert_array_equal(unit, [1, 0.75, 0.75, nan])
+
+
+class TestRangeThatIsLearnt:
+    """`reward_range="auto"`."""
+
+    @staticmethod
+    def make() -> tuple[RewardRange, list[str]]:
+        told: list[str] = []
+        return RewardRange("auto", told.append), told
+
+    @staticmethod
+    def unit(learns: RewardRange, *values: float, learn: bool = True) -> list[float]:
+        own: list[float] = learns.to_unit(torch.tensor([[v] for v in values]), torch.ones(1), ["f"], learn).tolist()
+        return own
+
+    def test_rewards_within_0_and_1_stay_as_they_are(self) -> None:
+        learns, told = self.make()
+        assert self.unit(learns, 0.25, 0.5) == [0.25, 0.5]
+        assert self.unit(learns, 1.0000001, -1e-17) == [1, 0]
+        assert (learns.learnt, learns.metrics(), told) == (None, {}, [])
+
+    def test_others_stand_between_the_least_and_the_largest_so_far(self) -> None:
+        learns, told = self.make()
+        assert self.unit(learns, 0.0, 1.0) == [0, 1]
+        assert self.unit(learns, 3.0, -1.0, 1.0) == [1, 0, 0.5]
+        assert self.unit(learns, 1.0, 2.0) == [0.5, 0.75]
+        assert learns.metrics() == {"reward_range/least": -1, "reward_range/largest": 3}
+        assert len(told) == 1
+        assert "set `reward_range`" in told[0]
+
+    def test_an_evaluation_changes_nothing(self) -> None:
+        learns, _ = self.make()
+        self.unit(learns, 2.0, 4.0)
+        assert self.unit(learns, 6.0, 2.0, learn=False) == [1, 0]
+        assert learns.learnt == (2, 4)
+
+    def test_a_checkpoint_holds_it(self) -> None:
+        learns, _ = self.make()
+        self.unit(learns, 2.0, 4.0)
+        other, told = self.make()
+        other.restore(learns.learnt)
+        assert self.unit(other, 3.0) == self.unit(learns, 3.0) == [0.5]
+        assert told == []
+
+    def test_rewards_that_are_all_alike_are_neither_success_nor_failure(self) -> None:
+        learns, _ = self.make()
+        assert self.unit(learns, 7.0, 7.0) == [0.5, 0.5]
+
+    @pytest.mark.parametrize("value", [math.inf, -math.inf])
+    def test_infinite_rewards_are_refused(self, value: float) -> None:
+        with pytest.raises(ValueError, match=r"the combined reward of completion 1 is -?inf .*finite number"):
+            self.unit(self.make()[0], 0.5, value)
+
+    def test_nothing_is_learnt_where_no_function_applied(self) -> None:
+        learns, _ = self.make()
+        assert math.isnan(self.unit(learns, math.nan)[0])
+        assert learns.learnt is None
+
+
+def test_a_length_reward_trains_with_nothing_but_the_class_changed(
+    make: Make, own_critic: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def length(completions: list[Any], **_: Any) -> list[float]:
+        return [-float(len(text)) for text in completions]
+
+    trainer = make({"reward_funcs": length}, critic=own_critic)
+    trainer.train()
+    seen = -np.array(logged(trainer, "reward_range/least"))
+    assert (seen[1:] >= seen[:-1]).all()
+    assert capfd.readouterr().out.count("rewards leave [0, 1]") == 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from conftest import Make, logged
+from conftest import Make, first_batch, logged, moved, weights
 from genac_trl import ControllerError
 
 
@@ -53,21 +53,65 @@ def test_a_wrong_critic_path_is_told_at_construction(make: Make) -> None:
         make(critic_model="/nowhere/critic")
 
 
-def test_a_prompt_that_is_longer_than_the_critic_s_context(make: Make) -> None:
-    data = Dataset.from_dict({"prompt": ["What comes after this? " * 400] * 4})
-    trainer = make({"train_dataset": data}, critic_max_new_tokens=8, max_completion_length=4)
-    with pytest.raises(ControllerError, match=r"more than the model's context of 4096 \('critic'\). Nothing is cut"):
-        trainer.train()
+def test_a_prompt_that_is_longer_than_the_critic_s_context_costs_its_own_credit(make: Make, scorer: str) -> None:
+    """It is counted; the other prompts of the batch are valued as ever."""
+    short, long = "What comes after 1?", "What comes after this? " * 400
+    data = Dataset.from_dict({"prompt": [short, long] * 4})
+    options = {"critic_max_new_tokens": 8, "max_completion_length": 4, "per_device_train_batch_size": 8}
+    trainer = make({"train_dataset": data}, critic_model=scorer, **options)
+    trainer.train()
+    assert logged(trainer, "critic/overlong_states") == [1, 1]
+    for states, malformed in zip(
+        logged(trainer, "critic/states"), logged(trainer, "critic/malformed_states"), strict=True
+    ):
+        assert 1 <= malformed < states
+
+
+def test_a_context_without_room_for_the_critic_s_words_is_told_at_construction(make: Make) -> None:
+    with pytest.raises(
+        ControllerError, match=r"no room for a prompt in the critic's context of 4096.*critic_max_new_tokens"
+    ):
+        make(critic_max_new_tokens=4096)
 
 
 def test_a_critic_that_writes_no_scores_is_told_once_and_is_not_used(
     make: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """An untrained model: GRPO's group mean stands in, where every value would be the same."""
+    """An untrained model: GRPO's own advantages are used, where every value would be the same."""
     trainer = make(critic_max_new_tokens=4, max_steps=3)
     trainer.train()
     assert logged(trainer, "critic/malformed_states") == logged(trainer, "critic/states")
+    # One state for each prompt, and a few more at most: then it is left alone for some batches.
+    assert logged(trainer, "critic/states_not_asked")[-2:] == logged(trainer, "critic/states")[-2:]
     assert logged(trainer, "critic/fell_back_to_group_mean") == [1, 1, 1]
     said = capfd.readouterr().out
     assert said.count("GenAC: the critic wrote no valid score for any of") == 1
     assert "Teach it first, by train_critic(...)" in said
+
+
+def test_one_response_to_each_prompt(make: Make, own_critic: str, no_gate: str) -> None:
+    """A critic that values states needs no group."""
+    options = {"num_generations": 1, "per_device_train_batch_size": 3, "log_completions": True}
+    trainer = make(critic=own_critic, controller_config=no_gate, **options)
+    before = weights(trainer)
+    trainer.train()
+    assert moved(trainer, before)
+    assert len({one["prompt"] for one in trainer.valuations}) == 3
+
+
+def test_where_the_gate_closes_advantages_are_grpo_s_own(make: Make, own_critic: str) -> None:
+    """To the last digit, on every token that the actor wrote."""
+    options = {"critic": own_critic, "segmentation": {"by": "tokens", "tokens": 4}, "log_completions": True}
+    closed = 0
+    for seed in range(6):
+        trainer = make(**options, seed=seed)
+        output = first_batch(trainer)
+        rewards = torch.tensor([one["reward"] for one in trainer.valuations], dtype=torch.float32)
+        if trainer._metrics["train"]["critic/fell_back_to_group_mean"][-1] != 1:
+            continue
+        closed += 1
+        expected = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+        mask = output["completion_mask"]
+        torch.testing.assert_close(output["advantages"], expected.unsqueeze(1) * mask)
+        break
+    assert closed == 1

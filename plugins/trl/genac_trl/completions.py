@@ -1,0 +1,38 @@
+"""This process's completions, as TRL made them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .batch import Row, plain_prompt
+from .config import critic_option
+from .trl_internals import log_probabilities, stop_tokens
+
+
+def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
+    """One row for each completion. Texts and offsets come from TRL's token ids; nothing is tokenized again.
+
+    `seen`: what the reward functions were given (`prompts`, and `ids` of the completions).
+    """
+    ids = [np.asarray(own, np.int32) for own in seen["ids"]]
+    texts, ends = trainer._decoded(ids)
+    masks = output.get("tool_mask")
+    logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
+    if logprobs is None and (critic_option(trainer.args, "segmentation") or {}).get("by") == "low-probability":
+        logprobs = log_probabilities(trainer, output)
+    stops = stop_tokens(trainer)
+    return [
+        Row(
+            prompt=plain_prompt(prompt),
+            ids=own,
+            text=text,
+            ends=end,
+            mask=None if masks is None else masks[i, : len(own)].to(torch.uint8).cpu().numpy(),
+            logprobs=None if logprobs is None else logprobs[i, : len(own)].float().cpu().numpy(),
+            finished=len(own) > 0 and int(own[-1]) in stops,
+        )
+        for i, (prompt, own, text, end) in enumerate(zip(seen["prompts"], ids, texts, ends, strict=True))
+    ]
