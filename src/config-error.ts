@@ -5,12 +5,20 @@ import { hideSecrets } from './oracle/secrets.ts';
 export class ConfigError extends Error {
   readonly problems: readonly string[];
 
-  constructor(problems: readonly string[], source?: string) {
+  constructor(problems: readonly string[], source?: string, heading = 'the config is not valid') {
     super(
-      `${source ? `${source}: ` : ''}the config is not valid\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
+      `${source ? `${source}: ` : ''}${heading}\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
     );
     this.name = 'ConfigError';
     this.problems = problems;
+  }
+}
+
+/** What is wrong with a user's data, where the config that names it is fine. */
+export class DataError extends ConfigError {
+  constructor(problems: readonly string[], source?: string) {
+    super(problems, source, "the data can't be used");
+    this.name = 'DataError';
   }
 }
 

@@ -1,7 +1,9 @@
 /** What a response earned: the task's own reward, or the config's `rewards`, combined and held to [0, 1]. */
 import { existsSync } from 'node:fs';
+import { valueAt } from './columns.ts';
 import type { Config } from './config.ts';
 import { ConfigError } from './config-error.ts';
+import { toUnit } from './math/unit.ts';
 import type { PythonFunctions } from './python-functions.ts';
 import { kindOf, type RewardOptions } from './rewards/options.ts';
 import { PythonRewards, trlKeywords } from './rewards/python-reward.ts';
@@ -88,9 +90,9 @@ function load(
       ...{ use, where, timeout, name: options.name ?? use, batch: batch.mathVerify },
       prepare: [`${module}:prepare`, {}],
       call: (responses) => {
-        const missing = responses.find(({ problem }) => !(column in problem.columns));
+        const missing = responses.find(({ problem }) => valueAt(problem.columns, column) === undefined);
         if (missing) throw new Error(noColumn(where, column, missing));
-        const references = responses.map(({ problem }) => problem.columns[column]!);
+        const references = responses.map(({ problem }) => valueAt(problem.columns, column)!);
         const texts = responses.map(({ text }) => text);
         return [`${module}:judge`, { texts, references, conventions, seconds: timeout / 20 }];
       },
@@ -128,13 +130,13 @@ function combine(
       const value = values[i];
       parts[name] = null;
       if (value === null) continue;
-      const [low, high] = rescale ?? [0, 1];
-      if (typeof value !== 'number' || !(value >= low && value <= high)) {
+      const unit = toUnit(value, rescale ?? [0, 1]);
+      if (unit === null) {
         const problem = `the reward function "${name}" returned ${words(value)} for problem ${id} of task "${task}"`;
         throw new Error(`${problem}: ${remedy(value, rescale, `rewards.${i}.rescale`)}`);
       }
-      parts[name] = value;
-      sum += weight * ((value - low) / (high - low));
+      parts[name] = value as number;
+      sum += weight * unit;
       weights += weight;
     }
     if (weights === 0) {
@@ -182,7 +184,8 @@ export async function judge(task: Task, response: Response): Promise<number> {
       { cause: error },
     );
   }
-  if (typeof reward === 'number' && reward >= 0 && reward <= 1) return reward;
+  const unit = toUnit(reward);
+  if (unit !== null) return unit;
   const given = typeof reward === 'number' ? reward : `${JSON.stringify(reward)} (${typeof reward})`;
   throw new Error(
     `the reward function of task "${task.name}" returned ${given} for problem ${response.problem.id}: ` +

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { ConfigError } from '../../src/config-error.ts';
+import { ConfigError, DataError } from '../../src/config-error.ts';
 import { defineTask, type Split, type Task } from '../../src/task.ts';
 import type { Problem } from '../../src/types.ts';
 import { BadRows } from './rows/bad-rows.ts';
@@ -102,6 +102,6 @@ function byShare(rows: readonly Read[], { heldout }: Options): Record<Split, Rea
     const { train, heldout: held } = splitByKey(rows.map(keyOf), shareOf(heldout, false)!);
     return { train: train.map((i) => rows[i]!), heldout: held.map((i) => rows[i]!) };
   } catch (error) {
-    throw new ConfigError([`task.heldout: ${(error as Error).message}; name a file of held-out problems`]);
+    throw new DataError([`task.heldout: ${(error as Error).message}; name a file of held-out problems`]);
   }
 }

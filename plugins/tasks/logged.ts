@@ -1,7 +1,7 @@
 /** Logged rollouts: responses that some actor once wrote, with their rewards. A critic learns from them in stages 1 and 2, without any actor at hand. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { ConfigError } from '../../src/config-error.ts';
+import { ConfigError, DataError } from '../../src/config-error.ts';
 import { defineTask, type LoggedRollout, type Split, type Task } from '../../src/task.ts';
 import { needsTokens, prefixesOfText } from '../../src/text/segment-text.ts';
 import type { ActorProfile, Problem } from '../../src/types.ts';
@@ -105,7 +105,7 @@ function splitRows(
   try {
     return splitByKey(rows.map(problemKey), shareOf(heldout, false)!);
   } catch (error) {
-    throw new ConfigError([`task.heldout: ${(error as Error).message}: log responses to more problems`]);
+    throw new DataError([`task.heldout: ${(error as Error).message}: log responses to more problems`]);
   }
 }
 

@@ -79,10 +79,26 @@ class Compute:
         self._failed = failed
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._max_message_bytes = 2**30
+        #: Another thread is lent for the computing (`serve_here`).
+        self._lent = False
+        self._started = threading.Event()
+
+    def lend_thread(self) -> None:
+        """Before `start`: the computing is done by the thread that calls `serve_here`."""
+        self._lent = True
 
     def start(self, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
-        threading.Thread(target=self._serve, name="compute", daemon=True).start()
+        if self._lent:
+            self._started.set()
+        else:
+            threading.Thread(target=self._serve, name="compute", daemon=True).start()
+
+    def serve_here(self) -> None:
+        """Computes in this thread, from `start` on; returns only where the operations could not be made."""
+        while not self._started.wait(1.0):  # with a limit, so that signals are heard on every platform
+            pass
+        self._serve()
 
     def submit(self, job: Job) -> None:
         self._jobs.put(job)

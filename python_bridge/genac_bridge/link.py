@@ -118,6 +118,13 @@ class Link:
         with contextlib.suppress(BlockingIOError):  # The buffer is full of wake-ups: it will wake.
             self._wake_sender.send(b"\0")
 
+    def lend_thread(self) -> None:
+        """Before `run`, which another thread is to call: this one computes, in `compute_here`."""
+        self._compute.lend_thread()
+
+    def compute_here(self) -> None:
+        self._compute.serve_here()
+
     # The thread that owns the socket
 
     def run(self) -> int:

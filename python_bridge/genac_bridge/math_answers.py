@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
-# 1,000 and 0.5 and 3/4 and 25%; a minus belongs to it unless something is subtracted from.
-_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:/\d+)?%?")
+# 1,000 and 0.5 and 3/4 and 25% and 1e-5; a minus belongs to it unless something is subtracted from.
+_NUMBER = re.compile(
+    r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][+-]?\d+(?!\w)|/\d+)?%?"
+)
+# 1e-05 and 1.5E+16: how Python and many models write small and large numbers, and what math-verify can't read.
+_SCIENTIFIC = re.compile(r"(?<![\w.])([+-]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([+-]?\d{1,3})(?![\w.])")
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _FUNCTIONS = frozenset(
@@ -79,8 +84,14 @@ def reference_of(text: str, conventions: Sequence[str]) -> str:
     return (sentence and "number" in conventions and last_number(text)) or text.strip()
 
 
+def positional(text: str) -> str:
+    """The text with its numbers in positional notation: `1e-05` is `0.00001`."""
+    return _SCIENTIFIC.sub(lambda match: format(Decimal(match.group()), "f"), text)
+
+
 def equal(reference: str, answer: str) -> bool | None:
     """Whether the two are the same mathematical object, or the same words. None: nothing can be made of the reference."""
+    reference, answer = positional(reference), positional(answer)
     if not reference:
         return None
     if "".join(reference.split()) == "".join(answer.split()):

@@ -7,10 +7,15 @@ import importlib
 import os
 import signal
 import sys
+import threading
 
 from .compute import OperationsLike
 from .link import Link
 from .orphan import die_with_parent, kill_group_with_parent, watch_stdin
+
+#: A worker of functions alone. They are called in the main thread: what people write for a trainer (a time limit by
+#: `signal.alarm`, `math_verify.parse` with its defaults) works there only.
+FUNCTIONS = "genac_bridge.functions:FunctionOperations"
 
 
 def make_operations(target: str) -> OperationsLike:
@@ -46,8 +51,16 @@ def main(arguments: list[str] | None = None) -> None:
     if options.parent is not None:
         kill_group_with_parent()
         watch_stdin(lambda: link.end(5, "the controller is gone"))
-    code = link.run()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The computing thread may be in the middle of something long; nothing is owed to it.
-    os._exit(code)
+
+    def serve() -> None:
+        code = link.run()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # The computing thread may be in the middle of something long; nothing is owed to it.
+        os._exit(code)
+
+    if options.operations != FUNCTIONS:
+        serve()
+    link.lend_thread()
+    threading.Thread(target=serve, name="link").start()
+    link.compute_here()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,14 @@ def test_a_reference_is_its_answer_or_holds_it(text: str, answer: str) -> None:
         ("yes", "yes", True),
         ("", "1", None),
         ("1", "", False),
+        ("1e-05", "0.00001", True),
+        ("1e-05", "1e-5", True),
+        ("2.5e-06", "0.0000025", True),
+        ("1e+16", "10000000000000000", True),
+        ("1e+16", r"10^{16}", True),
+        ("-1.5E+3", "-1500", True),
+        ("1e-05", "0.0001", False),
+        ("2e", "2e", True),
     ],
 )
 def test_the_same_mathematical_object(reference: str, answer: str, same: bool | None) -> None:
@@ -202,6 +211,16 @@ def test_math_verify_judges_in_a_thread_and_survives_what_never_ends() -> None:
     assert 1.0 <= results[1] < 30  # the first one was given up
     with pytest.raises(BadArguments, match="neither text nor a number"):
         math_verifier.judge(["1"], [[1]], ALL, 1.0)
+    math_verifier._verifier.end()  # it ends with the thread that started it, at a time of its own
+
+
+@pytest.mark.parametrize("exponent", [*range(-12, -3), *range(15, 23)])
+@pytest.mark.parametrize("digits", ["1", "1.25", "-3.5"])
+def test_numbers_of_every_size_are_references(digits: str, exponent: int) -> None:
+    """`str` writes them as 1e-05 and 1e+16; a model writes them out."""
+    reference = float(f"{digits}e{exponent}")
+    written = format(Decimal(repr(reference)), "f")
+    assert math_verifier.judge([f"It is {written}.", "It is 7."], [reference] * 2, ALL, 20.0) == [1.0, 0.0]
 
 
 def test_math_verify_goes_on_after_its_process_died() -> None:

@@ -24,7 +24,7 @@ export const rewardSchema = z.strictObject({
     .default(null),
   /** Seconds until a call is given up: of one response in TypeScript, of one batch in Python. */
   timeout: z.number().positive().max(1e6).default(60),
-  /** math-verify: the column of a problem that holds the reference answer. */
+  /** math-verify: the column of a problem that holds the reference answer, by name or path (`reward_model.ground_truth`). */
   column: z.string().min(1).default('answer'),
   /** math-verify: where answers are looked for, in this order: `\boxed{}`, after `####`, the last number. */
   conventions: z

@@ -53,6 +53,14 @@ describe('a run', () => {
     expect(line['rewards/plain/mean']).toBe(-1);
   }, 120_000);
 
+  it('calls Python functions in the main thread, and takes rounding for what it is', async () => {
+    const rewards = [{ use: './test/fixtures/rewards/own.py:alarmed' }];
+    const run = startRun(config('alarmed', rewards), { base: root });
+    for await (const _ of run);
+    expect(await run.finished).toBe('done');
+    for (const { reward } of readTrajectories(join(scratch, 'alarmed'))) expect(reward).toBe(1);
+  }, 120_000);
+
   it('that is paid by its task alone writes no such metrics', async () => {
     const run = startRun(config('unpaid', []), { base: root });
     for await (const _ of run);

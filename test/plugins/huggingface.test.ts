@@ -26,6 +26,9 @@ train.to_csv("rows.csv"); train.to_json("rows.jsonl"); test.to_json("test.jsonl"
 datasets.Dataset.from_dict({"question": ["a", None, " ", "b"], "score": [1.0, 2.0, 3.0, float("nan")]}).to_parquet("holes.parquet")
 datasets.Dataset.from_dict({"prompt": ["a", "b"], "picture": [b"x", b"y"]}).to_parquet("bytes.parquet")
 datasets.Dataset.from_dict({"prompt": [[{"role": "user", "content": f"hi {i}"}] for i in range(3)]}).to_parquet("chat.parquet")
+verl = datasets.Dataset.from_dict({"prompt": [f"{i}?" for i in range(24)], "data_source": ["m"] * 24,
+    "reward_model": [{"ground_truth": str(i), "style": "rule"} for i in range(24)]})
+verl.to_parquet("verl.parquet"); verl.to_json("verl.jsonl")
 `;
 
 beforeAll(async () => {
@@ -55,6 +58,23 @@ taskConformance('huggingface, streamed, a share held out', () =>
 );
 
 describe('rows', () => {
+  it.each([false, true])(
+    "of verl's layout give what lies within a column (streaming: %s)",
+    async (streaming) => {
+      const changes = {
+        ...{ data: streaming ? 'verl.jsonl' : 'verl.parquet', streaming, prompt: 'prompt' },
+        heldout: { share: 0.25 },
+        rename: { 'reward_model.ground_truth': 'answer' },
+        columns: ['answer', 'reward_model.style'],
+      };
+      const problems = await (await load(changes)).problems('train', 0, 0, 3);
+      for (const { prompt, columns } of problems)
+        expect(columns).toEqual({ answer: (prompt as string).slice(0, -1), 'reward_model.style': 'rule' });
+      const wrong = load({ ...changes, rename: {}, columns: ['reward_modl.style'] });
+      await expect(wrong).rejects.toThrow('has no column "reward_modl.style"');
+    },
+  );
+
   it.each(['./folder', './saved', 'rows.csv', 'rows.jsonl', ['rows.jsonl'], './folder/tr*.parquet'])(
     'of %j are problems, whatever they are read from',
     async (data) => {

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { linesOf } from '../../plugins/tasks/rows/json-lines.ts';
 import { loadTask } from '../../src/plugins.ts';
@@ -70,6 +71,44 @@ describe('what a line becomes', () => {
     expect(await promptOf([user], { system: 'Be brief.' })).toEqual([system, user]);
   });
 
+  it('a chat whose contents are in parts', async () => {
+    const parts = [
+      { type: 'text', text: 'What is ' },
+      { type: 'text', text: '1 + 1?' },
+    ];
+    const [problem] = await all(write(lines([{ prompt: [{ role: 'user', content: parts }] }])));
+    expect(problem!.prompt).toEqual([{ role: 'user', content: 'What is 1 + 1?' }]);
+    const image = [{ role: 'user', content: [...parts, { type: 'image', url: 'x' }] }];
+    expect(await causes(write(lines([{ prompt: image }])))).toContain(
+      'column "prompt", message 1, part 3 is of type "image"; models here read text',
+    );
+  });
+
+  it('a column within another, by its path', async () => {
+    const row = {
+      prompt: 'p',
+      'a.b': 1,
+      reward_model: { ground_truth: '2', style: { name: 'rule' } },
+      extra_info: { question: 'q?' },
+    };
+    const changes = {
+      template: '{extra_info.question}',
+      rename: { 'reward_model.ground_truth': 'answer' },
+      columns: ['answer', 'a.b', 'reward_model.style.name'],
+      heldout: { file: write(lines([{ ...row, extra_info: { question: 'held out' } }])) },
+    };
+    expect(await all(write(lines([row])), changes)).toEqual([
+      {
+        id: 'train-1',
+        prompt: 'q?',
+        columns: { answer: '2', 'a.b': 1, 'reward_model.style.name': 'rule' },
+      },
+    ]);
+    expect(await causes(write(lines([row])), { columns: ['reward_model.truth'] })).toContain(
+      'there is no "reward_model.truth": column "reward_model" holds ground_truth, style',
+    );
+  });
+
   it('other names, and only the columns that are wanted', async () => {
     const changes = { prompt: 'q', rename: { question: 'q', answer: 'solution' }, columns: ['solution'] };
     expect(await all(write(lines(sums(1))), changes)).toEqual([
@@ -92,6 +131,43 @@ describe('a file', () => {
     const read: string[] = [];
     for await (const { bytes } of linesOf(file)) read.push(JSON.parse(bytes.toString()).prompt);
     expect(read).toEqual(rows.map(({ prompt }) => prompt));
+  });
+
+  it('may be gzipped', async () => {
+    const name = `${files++}.jsonl.gz`;
+    writeFileSync(join(folder, name), gzipSync(lines(sums(3))));
+    expect(await all(name, { prompt: 'question' })).toHaveLength(3);
+    const broken = `${files++}.jsonl.gz`;
+    writeFileSync(join(folder, broken), gzipSync(lines(sums(500))).subarray(0, 200));
+    expect(await causes(broken)).toContain(`${join(folder, broken)} can't be unzipped`);
+  });
+
+  it('that is one JSON array is named, with what to do', async () => {
+    const message = await causes(write(`\n ${JSON.stringify(sums(3), null, 2)}`));
+    expect(message).toMatch(/^the data can't be used\n/);
+    expect(message).toContain(
+      "is a JSON array, and one JSON object in each line is read: write it with `jq -c '.[]'`",
+    );
+  });
+
+  it('keeps integers exactly, or refuses them', async () => {
+    const kept = ['9007199254740991', '-9007199254740991', '1e30', '0.1234567890123456789'];
+    for (const number of kept) {
+      const [problem] = await all(write(`{"prompt": "a", "x": ${number}}\n`));
+      expect(problem!.columns).toEqual({ x: Number(number) });
+    }
+    const text = '12345678901234567890';
+    const [problem] = await all(write(`{"prompt": "at ${text} \\" ${text}", "x": "${text}"}\n`));
+    expect(problem).toMatchObject({ prompt: `at ${text} " ${text}`, columns: { x: text } });
+    for (const [row, digits] of [
+      ['{"prompt": "a", "x": 12345678901234567890}', '12345678901234567890'],
+      ['{"prompt": "a", "x": {"y": [-9007199254740993]}}', '-9007199254740993'],
+      ['{"prompt": "a", "x": 9007199254740992}', '9007199254740992'],
+    ] as const) {
+      expect(await causes(write(`${row}\n`))).toContain(
+        `column "x" holds the integer ${digits}, which numbers can't hold exactly (from 2^53 on); write it as text: "${digits}"`,
+      );
+    }
   });
 
   it.each<[string | Buffer, string]>([

@@ -1,5 +1,5 @@
 /** Data sets whose rows can be had in any order: every prompt is looked at once, then problems come as `ProblemOrder` says. */
-import { ConfigError } from '../../../src/config-error.ts';
+import { DataError } from '../../../src/config-error.ts';
 import type { Split } from '../../../src/task.ts';
 import type { Problem } from '../../../src/types.ts';
 import { type BadRowPolicy, BadRows } from '../rows/bad-rows.ts';
@@ -85,6 +85,6 @@ function split(keys: readonly string[], share: Share) {
   try {
     return splitByKey(keys, share);
   } catch (error) {
-    throw new ConfigError([`task.heldout: ${(error as Error).message}; name a split of held-out problems`]);
+    throw new DataError([`task.heldout: ${(error as Error).message}; name a split of held-out problems`]);
   }
 }

@@ -1,10 +1,10 @@
 /** A data set in the worker `python`, as the package `datasets` loads it: opened once, read in parts. */
 import { existsSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
-import { ConfigError, nearest } from '../../../src/config-error.ts';
+import { ConfigError, DataError, nearest } from '../../../src/config-error.ts';
 import type { PythonFunctions } from '../../../src/python-functions.ts';
 import type { Json } from '../../../src/types.ts';
-import { promptColumns, type Row, type RowOptions } from '../rows/prompt.ts';
+import { promptColumns, type Row, type RowOptions, rootOf } from '../rows/prompt.ts';
 
 export interface DataOptions {
   /** Hub name, folder, or file(s). */
@@ -77,7 +77,9 @@ export class Source {
 
   /** The rows with these indices. `only`: the columns that are read, under their own names; default: all that the options ask for. */
   async rows(indices: readonly number[], only?: readonly string[]): Promise<Row[]> {
-    const columns = [...(only ?? this.#columns!)];
+    const known = this.#columns!;
+    const roots = only?.map((column) => (known.includes(column) ? column : rootOf(column)));
+    const columns = [...new Set(roots ?? known)];
     const answer = await ask(
       this.#python,
       'rows',
@@ -94,10 +96,10 @@ export class Source {
   }
 }
 
-/** Calls a function of `hub_data.py`; what the user can mend is one `ConfigError`. */
+/** Calls a function of `hub_data.py`; what the user can mend is one `DataError`. */
 async function ask(python: PythonFunctions, name: string, keywords: Record<string, Json>, where?: string) {
   const answer = (await python.call(`genac_bridge.hub_data:${name}`, keywords)) as Record<string, Json>;
-  if ('problem' in answer) throw new ConfigError([`task: ${where ? `${where}: ` : ''}${answer.problem}`]);
+  if ('problem' in answer) throw new DataError([`task: ${where ? `${where}: ` : ''}${answer.problem}`]);
   return answer;
 }
 
@@ -109,19 +111,24 @@ function columnsToRead(
 ): string[] | null {
   const named = options.columns && [...promptColumns(options), ...options.columns];
   const theirs = theirNames(options);
-  if (!found) return named && [...new Set([...named.map(theirs), ...Object.keys(options.rename)])];
+  if (!found) {
+    const asked = named && [...named.map(theirs), ...Object.keys(options.rename)];
+    // Whether `a.b` is a column or lies within column `a`, the rows will tell.
+    return asked && [...new Set(asked.flatMap((column) => [column, rootOf(column)]))];
+  }
   const all = Object.keys(found);
+  const root = (column: string) => (all.includes(column) ? column : rootOf(column));
   for (const column of [
     ...Object.keys(options.rename),
     ...[...promptColumns(options), ...(named ?? [])].map(theirs),
   ]) {
-    if (all.includes(column)) continue;
+    if (all.includes(root(column))) continue;
     const close = nearest(column, all);
     throw new ConfigError([
       `task: ${name} has no column "${column}"; ${close ? `did you mean "${close}"?` : `it has: ${all.join(', ')}`}`,
     ]);
   }
-  const wanted = named ? [...new Set([...named.map(theirs), ...Object.keys(options.rename)])] : all;
+  const wanted = named ? [...new Set([...named.map(theirs), ...Object.keys(options.rename)].map(root))] : all;
   for (const column of wanted) {
     if (found[column] === null) continue;
     throw new ConfigError([

@@ -1,5 +1,5 @@
 /** Data sets that are streamed: problem number n is the n-th row of the shuffled stream that gives a problem on this side of the split. */
-import { ConfigError } from '../../../src/config-error.ts';
+import { DataError } from '../../../src/config-error.ts';
 import { deriveSeed } from '../../../src/math/random.ts';
 import type { Split } from '../../../src/task.ts';
 import type { Problem } from '../../../src/types.ts';
@@ -97,7 +97,7 @@ class ProblemStream {
     if (rows.length === chunk) return;
     if (this.#inEpoch === 0) {
       const dropped = this.#dropped > 0 ? `; ${this.#dropped} rows were dropped` : '';
-      throw new ConfigError([`task: ${this.#source.name} gives no problems for "${this.#split}"${dropped}`]);
+      throw new DataError([`task: ${this.#source.name} gives no problems for "${this.#split}"${dropped}`]);
     }
     [this.#epoch, this.#position, this.#inEpoch] = [this.#epoch + 1, 0, 0];
   }
@@ -120,7 +120,7 @@ class ProblemStream {
   #bad(cause: string, policy: BadRowPolicy): void {
     const { name } = this.#source;
     if (policy === 'error')
-      throw new ConfigError([
+      throw new DataError([
         `task: ${name}: ${cause}; mend it, or set task.bad_rows: drop to go on without such rows`,
       ]);
     this.#dropped++;

@@ -1,7 +1,8 @@
 /** Reads logs of rollouts: one JSONL file, or a folder of them. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from '../../../src/config-error.ts';
+import { ConfigError, DataError } from '../../../src/config-error.ts';
+import { toUnit } from '../../../src/math/unit.ts';
 import { BadRows } from '../rows/bad-rows.ts';
 import { linesOf, rowOfLine } from '../rows/json-lines.ts';
 import { BadRow } from '../rows/prompt.ts';
@@ -46,7 +47,7 @@ export async function readLog(
   bad.settle(rows.length, log);
   const stepless = rows.filter(({ step }) => step === null).length;
   if (stepless > 0 && stepless < rows.length)
-    throw new ConfigError([
+    throw new DataError([
       `task: ${path} has a step in ${rows.length - stepless} rows and none in ${stepless}`,
     ]);
   return rows;
@@ -55,7 +56,8 @@ export async function readLog(
 /** Rewards outside the range say that the range is wrong: nothing is clipped. */
 function rescaled(reward: number, range: LogOptions['rescale']): number {
   const [low, high] = range ?? [0, 1];
-  if (reward >= low && reward <= high) return (reward - low) / (high - low);
+  const unit = toUnit(reward, [low, high]);
+  if (unit !== null) return unit;
   const advice = range
     ? 'mend task.rescale'
     : 'say the range of the rewards in task.rescale: [lowest, highest]';

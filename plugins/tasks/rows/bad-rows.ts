@@ -1,5 +1,5 @@
 /** Rows that give no problem: an error that names the first ones, or dropped, counted and said in the log. */
-import { ConfigError } from '../../../src/config-error.ts';
+import { DataError } from '../../../src/config-error.ts';
 
 export type BadRowPolicy = 'error' | 'drop';
 
@@ -37,14 +37,14 @@ export class BadRows {
     if (this.#count > 0 && this.#policy === 'error') {
       const advice = `mend them, or set task.${this.#option}: drop to go on without them`;
       const causes = this.#examples.map((example) => `  ${example}`);
-      throw new ConfigError([
+      throw new DataError([
         `task: ${this.#source} has ${this.#count} ${this.#count === 1 ? 'row that gives' : 'rows that give'} no problem; ${advice}`,
         ...causes,
         ...more.map((text) => `  ${text}`),
       ]);
     }
     if (good === 0)
-      throw new ConfigError([
+      throw new DataError([
         `task: ${this.#source} gives no problems${this.#count > 0 ? `: all ${this.#count} rows were dropped` : ', it is empty'}`,
         ...[...this.#examples, ...more].map((text) => `  ${text}`),
       ]);

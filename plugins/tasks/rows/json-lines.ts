@@ -1,5 +1,11 @@
-/** Rows of a JSONL file, read as a stream of bytes: a byte order mark, CRLF, blank lines and a missing last newline are all fine. */
+/**
+ * Rows of a JSONL file, plain or gzipped, read as a stream of bytes: a byte order mark, CRLF, blank lines
+ * and a missing last newline are all fine.
+ */
 import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { createGunzip } from 'node:zlib';
+import { DataError } from '../../../src/config-error.ts';
 import type { Json } from '../../../src/types.ts';
 import { BadRow, described, type Row } from './prompt.ts';
 
@@ -13,7 +19,9 @@ export interface Line {
 export async function* linesOf(file: string): AsyncGenerator<Line> {
   let number = 0;
   let rest: Buffer[] = [];
-  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+  let begun = false;
+  for await (const chunk of bytesOf(file)) {
+    if (!begun) begun = refuseArray(file, chunk);
     let start = 0;
     for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {
       const bytes = Buffer.concat([...rest, chunk.subarray(start, end)]);
@@ -28,6 +36,36 @@ export async function* linesOf(file: string): AsyncGenerator<Line> {
   if (!isBlank(bytes)) yield { number: number + 1, bytes };
 }
 
+async function* bytesOf(file: string): AsyncGenerator<Buffer> {
+  const handle = await open(file);
+  const magic = Buffer.alloc(2);
+  await handle.read(magic, 0, 2, 0);
+  await handle.close();
+  const raw = createReadStream(file);
+  if (magic[0] !== 0x1f || magic[1] !== 0x8b) {
+    yield* raw as AsyncIterable<Buffer>;
+    return;
+  }
+  const unzipped = createGunzip();
+  raw.on('error', (error) => unzipped.destroy(error));
+  try {
+    yield* raw.pipe(unzipped) as AsyncIterable<Buffer>;
+  } catch (error) {
+    throw new DataError([`task: ${file} can't be unzipped: ${(error as Error).message}`]);
+  }
+}
+
+/** @returns whether the first character that is not blank was seen. @throws DataError where it begins an array */
+function refuseArray(file: string, chunk: Buffer): boolean {
+  const text = chunk.toString('latin1').replace(/^\xef\xbb\xbf/, '');
+  const first = /[^ \t\r\n]/.exec(text)?.[0];
+  if (first === '[')
+    throw new DataError([
+      `task: ${file} is a JSON array, and one JSON object in each line is read: write it with \`jq -c '.[]'\`, or name it in the task "huggingface"`,
+    ]);
+  return first !== undefined;
+}
+
 const isBlank = (bytes: Buffer) => bytes.every((byte) => byte === 32 || byte === 9 || byte === 13);
 
 /** The object that a line holds. @throws BadRow that says why it holds none */
@@ -40,7 +78,7 @@ export function rowOfLine(bytes: Buffer): Row {
   }
   let row: Json;
   try {
-    row = JSON.parse(text) as Json;
+    row = JSON.parse(withLargeIntegersMarked(text)) as Json;
   } catch (error) {
     throw new BadRow(`not JSON (${(error as Error).message})`);
   }
@@ -53,11 +91,29 @@ export function rowOfLine(bytes: Buffer): Row {
   return row;
 }
 
+/** A character that no text may hold, before the digits of an integer that a double can't hold. */
+const MARK = '\ufdd0';
+const token = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/** `JSON.parse` rounds integers from 2^53 on without a word. Here they become marked text, which is then refused. */
+function withLargeIntegersMarked(text: string): string {
+  if (!/\d{16}/.test(text)) return text;
+  return text.replace(token, (found) =>
+    /^-?\d{16,}$/.test(found) && !Number.isSafeInteger(Number(found)) ? `"${MARK}${found}"` : found,
+  );
+}
+
 /** What JSON can write and neither JavaScript nor Python can keep. */
 function unusable(value: Json): string | null {
   if (typeof value === 'number')
     return Number.isFinite(value) ? null : 'a number beyond the range of doubles';
-  if (typeof value === 'string') return /\p{Surrogate}/u.test(value) ? 'half of a surrogate pair' : null;
+  if (typeof value === 'string') {
+    if (value.startsWith(MARK)) {
+      const digits = value.slice(MARK.length);
+      return `the integer ${digits}, which numbers can't hold exactly (from 2^53 on); write it as text: "${digits}"`;
+    }
+    return /\p{Surrogate}/u.test(value) ? 'half of a surrogate pair' : null;
+  }
   if (value === null || typeof value !== 'object') return null;
   for (const item of Object.values(value)) {
     const why = unusable(item);

@@ -1,5 +1,6 @@
 /** From a row of data (columns by name) to a problem: the options that tasks with data of the user's own share. */
 import { z } from 'zod';
+import { valueAt } from '../../../src/columns.ts';
 import { nearest } from '../../../src/config-error.ts';
 import type { Json, Prompt } from '../../../src/types.ts';
 
@@ -115,26 +116,57 @@ function messageOf(value: Json, where: string): { role: string; content: string 
   const { role, content } = value;
   if (typeof role !== 'string' || role === '')
     throw new BadRow(`${where}: role is ${described(role)}, not text`);
-  if (typeof content !== 'string') throw new BadRow(`${where}: content is ${described(content)}, not text`);
-  if (role === 'user' && content.trim() === '') throw new BadRow(`${where}: content is blank`);
-  return { role, content };
+  const text = Array.isArray(content) ? textOfParts(content, where) : content;
+  if (typeof text !== 'string') throw new BadRow(`${where}: content is ${described(content)}, not text`);
+  if (role === 'user' && text.trim() === '') throw new BadRow(`${where}: content is blank`);
+  return { role, content: text };
+}
+
+/** Content parts `[{type: 'text', text}, ...]`, as OpenAI and Transformers have them, laid end to end. */
+function textOfParts(parts: readonly Json[], where: string): string {
+  return parts
+    .map((part, i) => {
+      const at = `${where}, part ${i + 1}`;
+      if (part === null || typeof part !== 'object' || Array.isArray(part))
+        throw new BadRow(`${at} is ${described(part)}, not {type, text}`);
+      const { type = null, text = null } = part;
+      if (type !== 'text')
+        throw new BadRow(`${at} is of type ${JSON.stringify(type)}; models here read text`);
+      if (typeof text !== 'string') throw new BadRow(`${at}: text is ${described(text)}, not text`);
+      return text;
+    })
+    .join('');
 }
 
 function renamed(row: Row, names: Readonly<Record<string, string>>): Row {
   const pairs = Object.entries(names);
   if (pairs.length === 0) return row;
   for (const [theirs] of pairs) columnOf(row, theirs);
-  const result = Object.entries(row).map(
-    ([name, value]) => [Object.hasOwn(names, name) ? names[name]! : name, value] as const,
-  );
+  const nested = pairs.filter(([theirs]) => !Object.hasOwn(row, theirs));
+  const result = [
+    ...Object.entries(row).map(
+      ([name, value]) => [Object.hasOwn(names, name) ? names[name]! : name, value] as const,
+    ),
+    ...nested.map(([theirs, ours]) => [ours, columnOf(row, theirs)] as const),
+  ];
   const twice = result.find(([name], i) => result.findIndex(([other]) => other === name) !== i);
   if (twice) throw new BadRow(`\`rename\` gives two columns the name "${twice[0]}"`);
   return Object.fromEntries(result);
 }
 
+/** The column that a path such as `reward_model.ground_truth` begins in. */
+export const rootOf = (path: string): string => path.split('.', 1)[0]!;
+
+/** A column by its name, else by its path: `a.b` is `b` within the object that column `a` holds. @throws BadRow */
 function columnOf(row: Row, name: string): Json {
-  if (Object.hasOwn(row, name)) return row[name]!;
+  const found = valueAt(row, name);
+  if (found !== undefined) return found;
   const names = Object.keys(row);
+  const root = row[rootOf(name)];
+  if (name.includes('.') && root !== undefined) {
+    const within = root !== null && typeof root === 'object' ? Object.keys(root).join(', ') : described(root);
+    throw new BadRow(`there is no "${name}": column "${rootOf(name)}" holds ${within || 'nothing'}`);
+  }
   const close = nearest(name, names);
   throw new BadRow(
     `there is no column "${name}"; ${close ? `did you mean "${close}"?` : `there are: ${names.join(', ') || 'none'}`}`,

@@ -1,0 +1,12 @@
+/** What rounding may put a reward outside its range by, as in TRL's trainer. */
+const TOLERANCE = 1e-6;
+
+/**
+ * A reward of the range [low, high] in [0, 1].
+ *
+ * @returns null where it is no finite number, or lies outside the range by more than rounding (1e-6)
+ */
+export function toUnit(reward: unknown, [low, high]: readonly [number, number] = [0, 1]): number | null {
+  if (typeof reward !== 'number' || !(reward >= low - TOLERANCE && reward <= high + TOLERANCE)) return null;
+  return Math.min(1, Math.max(0, (reward - low) / (high - low)));
+}
