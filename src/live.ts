@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
 import type { Config, StageName } from './config.ts';
+import { ConfigError } from './config-error.ts';
 import { pretrainCritic, superviseCritic } from './critic-stages.ts';
 import { apiOf, checkOracle } from './oracle/gather.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
@@ -23,6 +24,7 @@ import { paperFormat } from './text/critic-prompt.ts';
 import { traceSources } from './traces.ts';
 import { trainJointly } from './train.ts';
 import { bestCriticFolder, type Standing, type Training } from './training.ts';
+import type { Problem } from './types.ts';
 import { startConfigured, workersOf } from './workers/configured.ts';
 import type { WorkerGroup } from './workers/local.ts';
 
@@ -69,6 +71,7 @@ export async function live(
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
   const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython || config.log.length > 0);
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
+  checkActor(config, task);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   const folder = await life.open();
   const status = new StatusFile(folder.path);
@@ -95,7 +98,7 @@ export async function live(
     const tell = (text: string) => emit({ type: 'message', text });
     if (config.log.length > 0) loggers = await openLoggers(config, folder.path, python, tell);
     await task.prepare?.();
-    await rewards.prepare();
+    await rewards.prepare(await firstProblem(config, task));
     const parts = {
       config,
       task,
@@ -134,6 +137,27 @@ function checkTraces(config: Config, task: Task): void {
   const api = apiOf(config);
   if (api) checkOracle(api, config, task);
   else traceSources(config, task, task.criticFormat ?? paperFormat);
+}
+
+/** Stages 1 and 2 measure the critic on states of somebody. @throws ConfigError */
+function checkActor({ actor, stages }: Config, task: Task): void {
+  if (actor !== null) return;
+  const needed = stages.filter(
+    (stage) =>
+      (stage === 'critic-sft' && !task.referenceStates && !task.frozenRollouts) ||
+      (stage === 'critic-rl' && !task.frozenRollouts),
+  );
+  if (needed.length === 0) return;
+  throw new ConfigError([
+    `actor: ${needed.join(' and ')} ${needed.length > 1 ? 'need' : 'needs'} one, for the task "${task.name}" brings no rollouts of its own: name its model`,
+  ]);
+}
+
+/** What rewards are checked against; null: the actor samples nothing. */
+async function firstProblem({ actor, seed, rewards }: Config, task: Task): Promise<Problem | null> {
+  if (actor === null || rewards.length === 0) return null;
+  const [problem] = await task.problems('train', seed, 0, 1);
+  return problem ?? null;
 }
 
 /** Models, and what else a stage needs to go on, as they were at the checkpoint. */

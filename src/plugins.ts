@@ -1,10 +1,10 @@
 /** Finds a task or a critic by name (built in) or by path (a user's file), and checks its options. */
 import { existsSync } from 'node:fs';
-import { isAbsolute, resolve } from 'node:path';
 import type { z } from 'zod';
 import { ConfigError, issuesOf, nearest } from './config-error.ts';
 import type { CriticPlugin } from './critic.ts';
 import { compiled, importOwn } from './own-files.ts';
+import { isWrittenAsPath, pathFrom } from './paths.ts';
 import type { Task, TaskEnvironment, TaskPlugin } from './task.ts';
 
 const builtIn = {
@@ -72,8 +72,8 @@ async function importPlugin(kind: 'task' | 'critic', use: string, base: string):
   if (names.includes(use)) {
     file = new URL(`../plugins/${folders[kind]}/${use}${compiled ? '.js' : '.ts'}`, import.meta.url).href;
     importing = (url) => import(url);
-  } else if (use.startsWith('.') || isAbsolute(use)) {
-    file = resolve(base, use);
+  } else if (isWrittenAsPath(use)) {
+    file = pathFrom(base, use);
     if (!existsSync(file)) throw new ConfigError([`${kind}: there is no file ${file}`]);
   } else {
     const close = nearest(use, names);

@@ -10,6 +10,7 @@ import { PythonRewards, trlKeywords } from './rewards/python-reward.ts';
 import { NotANumber, type RewardFunction } from './rewards/reward-function.ts';
 import { loadTypescriptReward } from './rewards/typescript-reward.ts';
 import type { Response, Task } from './task.ts';
+import type { Problem } from './types.ts';
 
 export { defineReward, type Reward, type Score } from './rewards/typescript-reward.ts';
 
@@ -27,8 +28,13 @@ export interface RunJudge {
   readonly judge: Judge;
   /** true: a reward function lives in the worker `python`. */
   readonly usesPython: boolean;
-  /** Called once when the workers run: throws what is wrong with a Python function. */
-  prepare(): Promise<void>;
+  /**
+   * Called once when the workers run, before models are loaded: throws what is wrong with a Python function,
+   * or with a column that one needs.
+   *
+   * @param problem one of those that are to be judged; null (default): none is known
+   */
+  prepare(problem?: Problem | null): Promise<void>;
 }
 
 /** Responses of one call to a Python function. */
@@ -67,8 +73,8 @@ export async function makeJudge(
   return {
     judge: combine(task.name, loaded, config.rewards),
     usesPython,
-    async prepare() {
-      for (const reward of loaded) await reward.prepare?.();
+    async prepare(problem = null) {
+      for (const reward of loaded) await reward.prepare?.(problem);
     },
   };
 }
@@ -86,12 +92,17 @@ function load(
   if (kind.kind === 'math-verify') {
     const { column, conventions } = options;
     const module = 'genac_bridge.math_verifier';
+    const refuseWithout = (problem: Problem) => {
+      if (valueAt(problem.columns, column) === undefined) throw new Error(noColumn(where, column, problem));
+    };
     return pythons.add({
       ...{ use, where, timeout, name: options.name ?? use, batch: batch.mathVerify },
-      prepare: [`${module}:prepare`, {}],
+      prepare: (problem) => {
+        if (problem) refuseWithout(problem);
+        return [`${module}:prepare`, {}];
+      },
       call: (responses) => {
-        const missing = responses.find(({ problem }) => valueAt(problem.columns, column) === undefined);
-        if (missing) throw new Error(noColumn(where, column, missing));
+        for (const { problem } of responses) refuseWithout(problem);
         const references = responses.map(({ problem }) => valueAt(problem.columns, column)!);
         const texts = responses.map(({ text }) => text);
         return [`${module}:judge`, { texts, references, conventions, seconds: timeout / 20 }];
@@ -104,12 +115,15 @@ function load(
   return pythons.add({
     ...{ use, where, timeout, batch: batch.python },
     name: options.name ?? target.slice(target.lastIndexOf(':') + 1),
-    prepare: [`${module}:prepare`, { function: target }],
+    prepare: (problem) => [
+      `${module}:prepare`,
+      { function: target, columns: problem && Object.keys(problem.columns).sort() },
+    ],
     call: (responses) => [`${module}:judge`, { function: target, ...trlKeywords(responses) }],
   });
 }
 
-function noColumn(where: string, column: string, { problem }: Response): string {
+function noColumn(where: string, column: string, problem: Problem): string {
   const there = Object.keys(problem.columns);
   return `${where}.column: problem ${problem.id} has no column "${column}" (it has ${there.join(', ') || 'none'})`;
 }

@@ -5,6 +5,7 @@ import type { ConfigInput } from './config.ts';
 import { nearest } from './config-error.ts';
 import { type Life, live } from './live.ts';
 import { checkConfig } from './load-config.ts';
+import { pathFrom, withAbsolutePaths } from './paths.ts';
 import {
   type Checkpoint,
   checkpointNames,
@@ -50,10 +51,10 @@ export interface RunOptions {
  * iteration with the same error.
  */
 export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
-  const config = checkConfig(input);
+  const config = withAbsolutePaths(checkConfig(input));
   const base = resolve(options.base ?? '.');
   const life = { config, base, checkpoint: null, past: [], open: () => RunFolder.create(config, base) };
-  return begin(resolve(config.folder), async () => life, options);
+  return begin(config.folder, async () => life, options);
 }
 
 export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
@@ -66,7 +67,7 @@ export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
  * that checkpoint is cut off. A checkpoint that is not whole is refused.
  */
 export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
-  const path = resolve(folder);
+  const path = pathFrom('.', folder);
   return begin(path, () => lifeOf(path, options.from), options);
 }
 

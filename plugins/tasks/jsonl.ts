@@ -1,8 +1,8 @@
 /** Problems from a JSONL file. The config's `rewards` judge the responses. */
 import { statSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { z } from 'zod';
 import { ConfigError, DataError } from '../../src/config-error.ts';
+import { pathFrom } from '../../src/paths.ts';
 import { defineTask, type Split, type Task } from '../../src/task.ts';
 import type { Problem } from '../../src/types.ts';
 import { BadRows } from './rows/bad-rows.ts';
@@ -45,7 +45,7 @@ export default defineTask({
   name: 'jsonl',
   options,
   async create(given, { base, log }): Promise<Task> {
-    const read = (file: string, option: string) => readProblems(resolve(base, file), option, given, log);
+    const read = (file: string, option: string) => readProblems(pathFrom(base, file), option, given, log);
     const rows = await read(given.file, 'file');
     const own = given.heldout.file === undefined ? null : await read(given.heldout.file, 'heldout.file');
     const sets = own ? { train: rows, heldout: own } : byShare(rows, given);

@@ -1,7 +1,7 @@
 /** Logged rollouts: responses that some actor once wrote, with their rewards. A critic learns from them in stages 1 and 2, without any actor at hand. */
-import { resolve } from 'node:path';
 import { z } from 'zod';
 import { ConfigError, DataError } from '../../src/config-error.ts';
+import { pathFrom } from '../../src/paths.ts';
 import { defineTask, type LoggedRollout, type Split, type Task } from '../../src/task.ts';
 import { needsTokens, prefixesOfText } from '../../src/text/segment-text.ts';
 import type { ActorProfile, Problem } from '../../src/types.ts';
@@ -62,7 +62,7 @@ export default defineTask({
     const rule = segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
     const why = needsTokens(rule);
     if (why) throw new ConfigError([`credit.segmentation: ${why}`]);
-    const rows = await readLog(resolve(base, given.file), given, log);
+    const rows = await readLog(pathFrom(base, given.file), given, log);
     const split = splitRows(rows, given);
     const read = rolloutsOf(rows, given);
     const problems = { train: different(split.train, read), heldout: different(split.heldout, read) };

@@ -16,9 +16,12 @@ GIVEN = ("prompts", "completions", "completion_ids")
 Answer = list[float | dict[str, str] | None]
 
 
-def prepare(function: str) -> None:
-    """Finds the function; raises `BadArguments` where it is not there or does not take TRL's keywords."""
-    refuse_bad_signature(function, find(function), columns=None)
+def prepare(function: str, columns: list[str] | None = None) -> None:
+    """Finds the function; raises `BadArguments` where it is not there or does not take TRL's keywords.
+
+    `columns`: those that the problems have; None: not known yet.
+    """
+    refuse_bad_signature(function, find(function), None if columns is None else dict.fromkeys(columns))
 
 
 def judge(

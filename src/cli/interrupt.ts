@@ -1,8 +1,10 @@
 import type { Run } from '../run.ts';
 
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 /**
- * Ctrl-C (or SIGTERM) ends the runs after the iterations in hand, with checkpoints; a second one ends the process at once, and the last
- * checkpoint stays whole.
+ * Ctrl-C (or SIGTERM, or SIGHUP where the terminal closes) ends the runs after the iterations in hand, with
+ * checkpoints; a second one ends the process at once, and the last checkpoint stays whole.
  *
  * @returns a function that takes the handlers away
  */
@@ -18,10 +20,12 @@ export function stopOnInterrupt(
     console.error('\nending after this iteration, with a checkpoint; once more to end at once');
     for (const run of runs) void run.stop();
   };
-  process.on('SIGINT', handle);
-  process.on('SIGTERM', handle);
+  for (const signal of signals) process.on(signal, handle);
+  // A terminal that is gone can't be written to, and that must not end the run.
+  const deaf = () => {};
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', deaf);
   return () => {
-    process.off('SIGINT', handle);
-    process.off('SIGTERM', handle);
+    for (const signal of signals) process.off(signal, handle);
+    for (const stream of [process.stdout, process.stderr]) stream.off('error', deaf);
   };
 }

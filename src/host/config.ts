@@ -5,6 +5,7 @@ import type { HostArguments } from '../bridge/host-operations.ts';
 import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config.ts';
 import { ConfigError, issuesOf } from '../config-error.ts';
 import { readYaml } from '../load-config.ts';
+import { expandHome } from '../paths.ts';
 import { findCritic } from '../value/find-critic.ts';
 
 const { seed, critic, workers, task } = configSchema.shape;
@@ -87,7 +88,7 @@ async function trainedWith(
   critic: Tree,
 ): Promise<{ options: Tree; critic: Tree; base: string | null } | null> {
   if (typeof critic.model !== 'string') return null;
-  const found = await findCritic(critic.model);
+  const found = await findCritic(expandHome(critic.model));
   const own = { ...critic, model: found.model };
   if (!found.run) return { options: {}, critic: own, base: null };
   const { config, base } = found.run;

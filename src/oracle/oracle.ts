@@ -1,7 +1,8 @@
 /** An oracle behind an API, with the folder that keeps its answers and the traces that they become. */
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Critic } from '../critic.ts';
+import { pathFrom } from '../paths.ts';
 import type { LoggedRollout, OracleTrace } from '../task.ts';
 import type { CriticFormat } from '../text/critic-prompt.ts';
 import { readTraceFile, writeTraceFile } from '../traces.ts';
@@ -44,7 +45,7 @@ export class Oracle {
     this.#api = api;
     this.#run = run;
     this.#cache = new AnswerCache(
-      api.cache === null ? join(folder, 'answers.jsonl') : resolve(api.cache),
+      api.cache === null ? join(folder, 'answers.jsonl') : pathFrom('.', api.cache),
       run,
     );
     this.#ledger = new Ledger(api, this.#cache.paid);

@@ -1,7 +1,7 @@
 /** One entry of a config's `rewards`, and which kind of function its `use` names. */
-import { isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
 import { nearest } from '../config-error.ts';
+import { isWrittenAsPath, pathFrom } from '../paths.ts';
 
 export const mathVerify = 'math-verify';
 
@@ -46,11 +46,11 @@ export function kindOf(use: string, base: string): RewardKind | string {
   if (use === mathVerify) return { kind: 'math-verify' };
   const python = /^(.+\.py):([\w.]+)$/.exec(use);
   if (python) {
-    const file = resolve(base, python[1]!);
+    const file = pathFrom(base, python[1]!);
     return { kind: 'python', target: `${file}:${python[2]}`, file };
   }
   if (use.endsWith('.py')) return `name the function as well: ${use}:FUNCTION`;
-  if (use.startsWith('.') || isAbsolute(use)) return { kind: 'typescript', file: resolve(base, use) };
+  if (isWrittenAsPath(use)) return { kind: 'typescript', file: pathFrom(base, use) };
   if (/^[\w.]+:[\w.]+$/.test(use)) return { kind: 'python', target: use, file: null };
   const hint = nearest(use, [mathVerify]) ? `; did you mean "${mathVerify}"?` : '';
   return `is none of "${mathVerify}", ./reward.ts, ./rewards.py:function and package.module:function${hint}`;

@@ -4,7 +4,7 @@ import { BridgeError, reasonOf } from '../bridge/errors.ts';
 import { groupBy } from '../math/statistics.ts';
 import type { PythonFunctions } from '../python-functions.ts';
 import type { Response } from '../task.ts';
-import type { Json } from '../types.ts';
+import type { Json, Problem } from '../types.ts';
 import { NotANumber, type RewardFunction } from './reward-function.ts';
 
 export interface PythonReward {
@@ -18,7 +18,7 @@ export interface PythonReward {
   /** Responses of one call, at the most: the time of a call then has a bound that does not depend on the size of an iteration. */
   readonly batch: number;
   /** Python function and keywords that check the function and load what it needs. */
-  readonly prepare: readonly [name: string, keywords: Record<string, Json>];
+  readonly prepare: (problem: Problem | null) => readonly [name: string, keywords: Record<string, Json>];
   /** Python function and keywords that answer for some responses, whose problems have the same columns. */
   readonly call: (responses: readonly Response[]) => readonly [name: string, keywords: Record<string, Json>];
 }
@@ -48,8 +48,8 @@ export class PythonRewards {
     this.#waiting.set(reward, waiting);
     return {
       name: reward.name,
-      prepare: async () => {
-        await this.#call(reward, reward.prepare, 'while it was loaded', 300);
+      prepare: async (problem) => {
+        await this.#call(reward, reward.prepare(problem), 'while it was loaded', 300);
       },
       score: (response) =>
         new Promise((resolve, reject) => {

@@ -1,11 +1,12 @@
 /** One reward function, in whatever language it is written, as the judge sees it. */
 import type { Response } from '../task.ts';
+import type { Problem } from '../types.ts';
 
 export interface RewardFunction {
   /** In metrics and errors. */
   readonly name: string;
-  /** Called once when the workers run: throws what is wrong with a function that lives there. */
-  prepare?(): Promise<void>;
+  /** Called once when the workers run: throws what is wrong with a function that lives there, or with the problem's columns. */
+  prepare?(problem: Problem | null): Promise<void>;
   /** A number, or null where the function does not apply; checked by the caller. Throws an error that names the function. */
   score(response: Response): Promise<unknown>;
 }

@@ -1,7 +1,7 @@
 /** A data set in the worker `python`, as the package `datasets` loads it: opened once, read in parts. */
 import { existsSync } from 'node:fs';
-import { isAbsolute, resolve } from 'node:path';
 import { ConfigError, DataError, nearest } from '../../../src/config-error.ts';
+import { isWrittenAsPath, pathFrom } from '../../../src/paths.ts';
 import type { PythonFunctions } from '../../../src/python-functions.ts';
 import type { Json } from '../../../src/types.ts';
 import { promptColumns, type Row, type RowOptions, rootOf } from '../rows/prompt.ts';
@@ -27,9 +27,9 @@ const endings = /\.(?:parquet|jsonl?|csv|tsv|arrow)(?:\.gz)?$/i;
 export function locate(data: string | readonly string[], base: string, option: string) {
   const files = typeof data === 'string' ? [data] : data;
   const paths = files.map((name) => {
-    const path = resolve(base, name);
+    const path = pathFrom(base, name);
     if (existsSync(path)) return path;
-    const isPath = typeof data !== 'string' || /^[.~]/.test(name) || isAbsolute(name) || endings.test(name);
+    const isPath = typeof data !== 'string' || isWrittenAsPath(name) || endings.test(name);
     if (!isPath) return null;
     if (/[*?[]/.test(name)) return path;
     throw new ConfigError([`task.${option}: there is no file or folder ${path}`]);

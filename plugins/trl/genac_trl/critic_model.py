@@ -42,7 +42,7 @@ def _names_model(args: Any) -> bool:
     import yaml
 
     try:
-        config = yaml.safe_load(Path(args.controller_config).read_text(encoding="utf-8"))
+        config = yaml.safe_load(Path(args.controller_config).expanduser().read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return True  # the controller says what is wrong with it
     critic = config.get("critic") if isinstance(config, dict) else None

@@ -101,7 +101,7 @@ def open_request(args: Any, source: str | None) -> dict[str, Any]:
     """Arguments of `open`; who the actor is, `set_actor` says once it is loaded."""
     config_file = critic_option(args, "controller_config")
     return {
-        "config_file": None if config_file is None else os.path.abspath(config_file),
+        "config_file": None if config_file is None else os.path.abspath(os.path.expanduser(config_file)),
         "options": controller_options(args, source),
         "base": os.getcwd(),
         "logs": str(Path(args.output_dir, "genac-logs").resolve()),

@@ -18,11 +18,10 @@ def trace_source(trainer: Any, traces: Any, resume: bool) -> str:
     if traces == "oracle":
         return "oracle"
     if isinstance(traces, str | os.PathLike):
-        if not os.path.isfile(traces):
-            raise ValueError(
-                f"traces: there is no file {os.fspath(traces)!r}; name a JSONL file of an oracle's judgements"
-            )
-        return os.path.abspath(traces)
+        path = os.path.abspath(os.path.expanduser(traces))
+        if not os.path.isfile(path):
+            raise ValueError(f"traces: there is no file {path!r}; name a JSONL file of an oracle's judgements")
+        return path
     if isinstance(traces, dict) and set(traces) == {"api"} and isinstance(traces["api"], dict):
         return gathered(trainer, traces["api"], resume)
     raise ValueError(

@@ -10,7 +10,13 @@ import { copyNodePackages } from './node-packages.mjs';
 const external = ['zeromq', 'uplot', 'pythonia', 'msgpackr-extract'];
 
 /** Files that modules read, besides JSON that they import. */
-const read = ['src/bridge/schema.json', 'examples/miniature.yaml', 'src/cli/genac.mjs', 'LICENSE'];
+const read = [
+  'src/bridge/schema.json',
+  'examples/miniature.yaml',
+  'src/cli/genac.mjs',
+  'src/own-hooks.mjs',
+  'LICENSE',
+];
 
 function plugins() {
   return ['plugins/tasks', 'plugins/critics'].flatMap((folder) =>
