@@ -89,10 +89,11 @@ export interface Valuation {
   /** Empty where the critic is not generative. */
   readonly completions: readonly CriticCompletion[];
   /**
-   * Why the critic was not asked, where it was not (`parsed` is then `malformed`): its prompt leaves no
-   * room in the critic's context, or the critic writes no scores at all at present.
+   * Why the critic gave no answer, where it was not asked (`parsed` is then `malformed`): its prompt leaves
+   * no room in the critic's context, or can't be read (a chat template refuses it); or the critic writes no
+   * scores at all at present.
    */
-  readonly skipped?: 'too-long' | 'not-asked';
+  readonly skipped?: 'too-long' | 'refused' | 'not-asked';
 }
 
 /** A valued state and the rewards of all trajectories that went through it: what a critic learns from. */

@@ -4,16 +4,16 @@
  */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
-import { ConfigError } from '../../src/config-error.ts';
 import { type Critic, type CriticEnvironment, defineCritic } from '../../src/critic.ts';
 import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
-import { promptText, readScore, writeTrace } from '../../src/text/critic-prompt.ts';
+import { readScore, writeTrace } from '../../src/text/critic-prompt.ts';
 import { mapInTurns } from '../../src/turns.ts';
-import type { Outcome, Prompt, State, Valuation } from '../../src/types.ts';
-import type { Model, Sampled, Sequence } from '../../src/workers/model.ts';
+import type { Outcome, State, Valuation } from '../../src/types.ts';
+import type { Sampled, Sequence } from '../../src/workers/model.ts';
+import { eachReadable, refuseShortContext, whichFit } from './generative/asking.ts';
 
 const options = z
   .strictObject({
@@ -72,34 +72,39 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
       const prompts = await mapInTurns(states, promptOf);
       const fits = await whichFit(model, prompts, o.max_new_tokens);
       const asked = states.filter((_, i) => fits[i]);
-      const sampled = await model.sample({
-        ...sampling,
-        prompts: prompts.filter((_, i) => fits[i]),
-        completionsPerPrompt: perState,
-        temperature: greedy ? 0 : o.temperature,
-        seed: (i) =>
-          deriveSeed(
-            seed,
-            `critic/${purpose}/${asked[Math.floor(i / perState)]!.id}`,
-            iteration,
-            i % perState,
-          ),
-      });
-      let next = 0;
-      return mapInTurns(states, (state, i) =>
-        fits[i]
-          ? valuation(state, sampled.slice(next++ * perState, next * perState))
-          : unasked(state, 'too-long'),
+      const fitting = prompts.filter((_, i) => fits[i]);
+      const answers = await eachReadable(
+        asked.map((state, i) => ({ state, prompt: fitting[i]! })),
+        async (some) => {
+          const sampled = await model.sample({
+            ...sampling,
+            prompts: some.map(({ prompt }) => prompt),
+            completionsPerPrompt: perState,
+            temperature: greedy ? 0 : o.temperature,
+            seed: (i) => {
+              const { id } = some[Math.floor(i / perState)]!.state;
+              return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
+            },
+          });
+          return some.map((_, i) => sampled.slice(i * perState, (i + 1) * perState));
+        },
       );
+      let next = 0;
+      return mapInTurns(states, (state, i) => {
+        if (!fits[i]) return unasked(state, 'too-long');
+        const answer = answers[next++]!;
+        return answer === null ? unasked(state, 'refused') : valuation(state, answer);
+      });
     },
 
-    async learn(outcomes, update) {
+    async learn(given, update) {
+      const outcomes = given.filter(({ valuation }) => valuation.completions.length > 0);
+      if (outcomes.length === 0) return { skipped_steps: 1 };
+      const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
       const rewards = outcomes.map(({ valuation, rewards }) =>
         valuation.completions.map(({ score }) => criticReward(score === null ? null : score / 10, rewards)),
       );
       const weights = criticWeights(rewards, o.baseline).flat();
-      const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
-      if (completions.length === 0) return { skipped_steps: 1 };
       const told = { reward: mean(rewards.flat()), ...calibration(outcomes) };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
       if (weights.every((weight) => weight === 0)) return { ...told, skipped_steps: 1 };
@@ -189,36 +194,4 @@ function calibration(outcomes: readonly Outcome[]): Record<string, number> {
     parse_rate: mean(completions.map(({ score }) => (score === null ? 0 : 1))),
     mean_length: mean(completions.map(({ completionIds }) => completionIds.length)),
   };
-}
-
-/** What can be known before anything is asked. @throws ConfigError */
-function refuseShortContext({ loaded }: Model, maxNewTokens: number): void {
-  const { context_length: context } = loaded;
-  if (context === null || maxNewTokens < context) return;
-  throw new ConfigError([
-    `critic.max_new_tokens: ${maxNewTokens} leaves no room for a prompt in the critic's context of ${context} tokens; lower it (in TRL: critic_max_new_tokens), or take a critic with a longer context`,
-  ]);
-}
-
-/** More tokens than a chat template writes around a message. */
-const TEMPLATE_TOKENS = 1024;
-
-/** For each prompt: does the context have room for it and for what the critic may write? */
-async function whichFit(
-  model: Model,
-  prompts: readonly Prompt[],
-  maxNewTokens: number,
-): Promise<readonly boolean[]> {
-  const { context_length: context } = model.loaded;
-  const all = prompts.map(() => true);
-  if (context === null) return all;
-  const room = context - maxNewTokens;
-  // No token is shorter than a byte, so most prompts are known to fit before they are tokenized.
-  const doubtful = prompts.filter((p) => Buffer.byteLength(promptText(p)) + TEMPLATE_TOKENS > room);
-  if (doubtful.length === 0) return all;
-  const sequences = await model.tokenize(
-    prompts,
-    prompts.map(() => ''),
-  );
-  return sequences.map(({ promptIds }) => promptIds.length <= room);
 }

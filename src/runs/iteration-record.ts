@@ -42,13 +42,18 @@ export function rolloutMetrics(
 
 /** States that the critic was not asked about, by cause; absent where it was asked about all. */
 function skippedMetrics(outcomes: CreditAssignment['outcomes']): Metrics {
-  const count = (why: 'too-long' | 'not-asked') =>
-    outcomes.filter(({ valuation }) => valuation.skipped === why).length;
-  const [overlong, unasked] = [count('too-long'), count('not-asked')];
-  return {
-    ...(overlong > 0 && { 'critic/overlong_states': overlong }),
-    ...(unasked > 0 && { 'critic/states_not_asked': unasked }),
-  };
+  const names = {
+    'too-long': 'critic/overlong_states',
+    refused: 'critic/refused_states',
+    'not-asked': 'critic/states_not_asked',
+  } as const;
+  const metrics: Record<string, number> = {};
+  for (const { valuation } of outcomes) {
+    if (!valuation.skipped) continue;
+    const name = names[valuation.skipped];
+    metrics[name] = (metrics[name] ?? 0) + 1;
+  }
+  return metrics;
 }
 
 /** Mean and standard deviation (of a sample, as TRL has it) of what each reward function gave where it applied; absent where there are too few for one. */

@@ -135,34 +135,6 @@ describe('joint training', () => {
     );
   });
 
-  it('trains with the group mean, with KL and entropy, and counts steps that had nothing to learn', async () => {
-    const events = await run(
-      small('group-mean', {
-        critic: 'group-mean',
-        credit: { scale: 'group-std' },
-        joint: { iterations: 2 },
-        actor: { model: 'task:blank', learning_rate: 1e-3, kl: 0.1, entropy: 0.01 },
-      }),
-    );
-    const metrics = events.flatMap((e) => (e.type === 'iteration' ? [e.metrics] : []));
-    expect(metrics[0]!.kl).toBeCloseTo(0, 6);
-    expect(metrics[1]!.kl).toBeGreaterThan(0);
-    expect(metrics[0]!.entropy).toBeGreaterThan(0);
-    const starved = await run(
-      small('starved', {
-        critic: 'group-mean',
-        credit: {},
-        joint: { iterations: 1 },
-        sampling: { problems: 1, responses: 2, max_new_tokens: 2 },
-      }),
-    );
-    expect(starved.find((e) => e.type === 'iteration')?.metrics).toMatchObject({
-      'actor/steps': 0,
-      'actor/skipped_steps': 4,
-      reward: 0,
-    });
-  }, 120_000);
-
   it('does not start with a critic that fails the gate', async () => {
     const gates = { joint: { parse_rate: 0.9, mse_against_mean: 1 } };
     await expect(run(small('gated', { gates, critic: { ...critic, model: 'task:blank' } }))).rejects.toThrow(

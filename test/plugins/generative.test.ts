@@ -3,9 +3,11 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eachReadable } from '../../plugins/critics/generative/asking.ts';
 import generative from '../../plugins/critics/generative.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
+import { BridgeError } from '../../src/bridge/errors.ts';
 import type { Critic } from '../../src/critic.ts';
 import { bareEnvironment } from '../../src/plugins.ts';
 import type { Task } from '../../src/task.ts';
@@ -129,6 +131,60 @@ describe('generative', () => {
     expect(await value({ malformed_value: 0.3 }, 0.8)).toEqual(['malformed', 0.3]);
     expect(await value({}, 0.8)).toEqual(['malformed', 0.8]);
     expect(await value({}, null)).toEqual(['malformed', 0.5]);
+  });
+
+  it('values the other states where one prompt is too long, or can’t be read', async () => {
+    const critic = await make(taught);
+    const states = Array.from({ length: 4 }, (_, i) => stateOf(i, 0.4));
+    const context = { purpose: 'test', iteration: 0 };
+    const alone = await critic.value(states, context);
+    const long = { ...states[1]!, response: 'a 1 '.repeat(300) };
+    const [first, second, third, fourth] = await critic.value(
+      [states[0]!, long, states[2]!, states[3]!],
+      context,
+    );
+    expect(second).toEqual({
+      ...{ value: 0.4, rationale: '', parsed: 'malformed', completions: [], skipped: 'too-long' },
+    });
+    expect([first, third, fourth]).toEqual([alone[0], alone[2], alone[3]]);
+    // An update has nothing to learn from it.
+    const told = await critic.learn!([{ state: long, valuation: second!, rewards: [1] }], {
+      ...{ learningRate: 1e-3, maxGradNorm: null },
+    });
+    expect(told).toEqual({ skipped_steps: 1 });
+
+    const asked: number[] = [];
+    const answers = await eachReadable([1, 2, 3, 4, 5], async (some) => {
+      asked.push(some.length);
+      if (some.includes(4)) throw new BridgeError('bad_arguments', 'not 4');
+      return some.map((n) => 10 * n);
+    });
+    expect(answers).toEqual([10, 20, 30, null, 50]);
+    expect(asked).toEqual([5, 2, 3, 1, 2, 1, 1]);
+    const refuse = (code: 'bad_arguments' | 'worker_lost') => () =>
+      Promise.reject(new BridgeError(code, 'no'));
+    await expect(eachReadable([1, 2], refuse('bad_arguments'))).rejects.toThrow('no');
+    await expect(eachReadable([1, 2], refuse('worker_lost'))).rejects.toThrow('no');
+    expect(await eachReadable([], refuse('worker_lost'))).toEqual([]);
+  });
+
+  it('is refused where its context has no room for a prompt', async () => {
+    await expect(make(taught, { max_new_tokens: 256 })).rejects.toThrow(
+      'critic.max_new_tokens: 256 leaves no room for a prompt in the critic',
+    );
+  });
+
+  it('takes no step where all completions are worth the same', async () => {
+    for (const baseline of ['leave-one-out', 'batch-mean'] as const) {
+      const critic = await make(taught, { baseline });
+      const completion = { promptIds: Int32Array.of(1), completionIds: Int32Array.of(2), text: '', score: 3 };
+      const valuation = {
+        ...{ value: 0.3, rationale: '', parsed: 'ok' as const, completions: [completion, completion] },
+      };
+      const outcomes = [0, 1].map((i) => ({ state: stateOf(i, 0.5), valuation, rewards: [0.1, 0.1, 0.1] }));
+      const told = await critic.learn!(outcomes, { learningRate: 1e-3, maxGradNorm: 1 });
+      expect(told).toMatchObject({ skipped_steps: 1 });
+    }
   });
 
   it('draws for each state apart: states alike but for their names get other completions', async () => {

@@ -294,7 +294,8 @@ class GenACTrainer(GRPOTrainer):
         states = metrics.get("critic/states", 0)
         if states == 0 or metrics.get("critic/malformed_states") != states:
             return
-        asked = states - metrics.get("critic/states_not_asked", 0) - metrics.get("critic/overlong_states", 0)
+        skipped = ("critic/states_not_asked", "critic/overlong_states", "critic/refused_states")
+        asked = states - sum(metrics.get(name, 0) for name in skipped)
         if asked == 0:
             return
         self._say_once(

@@ -1,0 +1,65 @@
+/** Which prompts a language model can be asked: those that fit its context, and those that its tokenizer can read. */
+import { BridgeError } from '../../../src/bridge/errors.ts';
+import { ConfigError } from '../../../src/config-error.ts';
+import { promptText } from '../../../src/text/critic-prompt.ts';
+import type { Prompt } from '../../../src/types.ts';
+import type { Model } from '../../../src/workers/model.ts';
+
+/** What can be known before anything is asked. @throws ConfigError */
+export function refuseShortContext({ loaded }: Model, maxNewTokens: number): void {
+  const { context_length: context } = loaded;
+  if (context === null || maxNewTokens < context) return;
+  throw new ConfigError([
+    `critic.max_new_tokens: ${maxNewTokens} leaves no room for a prompt in the critic's context of ${context} tokens; lower it (in TRL: critic_max_new_tokens), or take a critic with a longer context`,
+  ]);
+}
+
+/**
+ * Answers for items of which the worker may refuse some (a prompt that its chat template can't render, for
+ * instance): the others are asked without them. Draws depend on the item, so that halving changes nothing.
+ *
+ * @returns null for each that was refused. @throws what the worker says where it refuses all
+ */
+export async function eachReadable<T, R>(
+  items: readonly T[],
+  ask: (some: readonly T[]) => Promise<readonly R[]>,
+): Promise<readonly (R | null)[]> {
+  let refusal: unknown = null;
+  const halved = async (some: readonly T[]): Promise<readonly (R | null)[]> => {
+    try {
+      return some.length === 0 ? [] : await ask(some);
+    } catch (error) {
+      if (!(error instanceof BridgeError) || error.code !== 'bad_arguments') throw error;
+      refusal ??= error;
+      if (some.length === 1) return [null];
+      const half = some.length >> 1;
+      return [...(await halved(some.slice(0, half))), ...(await halved(some.slice(half)))];
+    }
+  };
+  const answers = await halved(items);
+  if (refusal !== null && answers.every((answer) => answer === null)) throw refusal;
+  return answers;
+}
+
+/** More tokens than a chat template writes around a message. */
+const TEMPLATE_TOKENS = 1024;
+
+/** For each prompt: does the context have room for it and for what the critic may write? */
+export async function whichFit(
+  model: Model,
+  prompts: readonly Prompt[],
+  maxNewTokens: number,
+): Promise<readonly boolean[]> {
+  const { context_length: context } = model.loaded;
+  const all = prompts.map(() => true);
+  if (context === null) return all;
+  const room = context - maxNewTokens;
+  // No token is shorter than a byte, so most prompts are known to fit before they are tokenized.
+  const doubtful = prompts.filter((p) => Buffer.byteLength(promptText(p)) + TEMPLATE_TOKENS > room);
+  if (doubtful.length === 0) return all;
+  const sequences = await model.tokenize(
+    prompts,
+    prompts.map(() => ''),
+  );
+  return sequences.map(({ promptIds }) => promptIds.length <= room);
+}
