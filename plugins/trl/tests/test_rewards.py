@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from trl import GRPOConfig
 
 from conftest import Make, first_batch, letter_values, letters, logged, moved, weights
 from genac_trl.rewards import RewardRange, combined, to_unit
@@ -262,8 +263,10 @@ def test_a_length_reward_trains_with_nothing_but_the_class_changed(
     def length(completions: list[Any], **_: Any) -> list[float]:
         return [-float(len(text)) for text in completions]
 
+    trainer = make({"reward_funcs": length}, config=GRPOConfig)  # a plain one: a critic that can't judge yet
+    trainer.train()
     trainer = make({"reward_funcs": length}, critic=own_critic)
     trainer.train()
     seen = -np.array(logged(trainer, "reward_range/least"))
     assert (seen[1:] >= seen[:-1]).all()
-    assert capfd.readouterr().out.count("rewards leave [0, 1]") == 1
+    assert capfd.readouterr().out.count("rewards leave [0, 1]") == 2  # each trainer says so once

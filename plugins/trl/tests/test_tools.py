@@ -218,6 +218,24 @@ def test_environments(scripted: Any) -> None:
         assert one["reward"] == pytest.approx(min(1, (start + row) / 10))
 
 
+def test_environments_that_give_the_prompts_themselves(scripted: Any) -> None:
+    """A data set without prompts, and none at all: TRL trains on both."""
+    data = Dataset.from_list([{"start": n} for n in range(4)])
+    trainer = scripted(counting, {"environment_factory": Counter, "reward_funcs": None, "train_dataset": data})
+    check_credit(trainer, first_batch(trainer))
+    start = trainer.environments[0].count
+    assert {one["prompt"][0]["content"] for one in trainer.valuations} == {f" to {start}"}
+
+    class Fixed(Counter):
+        def reset(self, **_: Any) -> str:
+            return super().reset(3)
+
+    without = {"environment_factory": Fixed, "reward_funcs": None, "train_dataset": None}
+    trainer = scripted(counting, without, max_steps=1)
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
 def test_environments_that_begin_differently(scripted: Any) -> None:
     """Each response is judged by the prompt that it answers, also where a group's environments did not begin alike."""
     begun: list[int] = []
