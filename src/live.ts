@@ -16,6 +16,7 @@ import { serveControl } from './runs/control.ts';
 import type { EventStream, RunEvent } from './runs/events.ts';
 import { linkFolder } from './runs/file-list.ts';
 import type { RunFolder } from './runs/folder.ts';
+import { lockRun } from './runs/lock.ts';
 import { type Loggers, openLoggers } from './runs/loggers.ts';
 import { StatusFile } from './runs/status.ts';
 import { type Setting, Steering } from './steering.ts';
@@ -73,7 +74,11 @@ export async function live(
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
   checkActor(config, task);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
-  const folder = await life.open();
+  const lock = await lockRun(config.folder);
+  const folder = await life.open().catch((error: unknown) => {
+    lock.release();
+    throw error;
+  });
   const status = new StatusFile(folder.path);
   const emit = (event: RunEvent) => {
     folder.record(event);
@@ -128,6 +133,7 @@ export async function live(
     await loggers?.close();
     if (!given) await group?.close();
     status.close(end);
+    lock.release();
   }
   emit({ type: 'end', reason: end });
   return end;

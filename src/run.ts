@@ -16,7 +16,6 @@ import {
 import { EventStream, type Place, type RunEvent } from './runs/events.ts';
 import { RunFolder } from './runs/folder.ts';
 import { readSettings } from './runs/read.ts';
-import { refuseInUse } from './runs/status.ts';
 import type { Settings } from './settings.ts';
 import type { Steering } from './steering.ts';
 import type { WorkerGroup } from './workers/local.ts';
@@ -87,7 +86,6 @@ async function lifeOf(path: string, from: string | undefined): Promise<Life> {
   // Where the best models so far are gone, the next ones are the best.
   const checkpoint = best || found === null ? found : { ...found, progress: withoutBest(found.progress) };
   const open = async () => {
-    refuseInUse(path);
     // What lies after it belongs to a future that will not be.
     for (const later of names.slice(names.indexOf(name ?? '') + 1))
       await rm(join(folder, later), { recursive: true, force: true });

@@ -117,7 +117,11 @@ class Compute:
             if not job.claim():
                 continue
             self.running = job
-            frames = self._answer(operations, job)
+            try:
+                frames = self._answer(operations, job)
+            except BaseException as error:  # an answer that can't be framed is an answer all the same
+                text = f"{type(error).__name__}: {error!a}"
+                frames = encode(Error(job.request.id, "internal", text, None))
             self.running = None
             self._say(frames, job.request.id)
 

@@ -48,8 +48,21 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
 def _pack(message: AnyMessage) -> bytes:
     try:
         return _encoder.encode(message)
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 can't hold
+        return _encoder.encode(well_formed(msgspec.to_builtins(message)))
     except (TypeError, OverflowError, RecursionError) as error:
         raise FrameError(f"this can't travel as msgpack: {error}") from error
+
+
+def well_formed(value: Any) -> Any:
+    """`value` with halves of surrogate pairs replaced by U+FFFD, in all texts and keys."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list | tuple):
+        return [well_formed(item) for item in value]
+    if isinstance(value, dict):
+        return {well_formed(key): well_formed(item) for key, item in value.items()}
+    return value
 
 
 class Decoder:
@@ -68,7 +81,8 @@ class Decoder:
             raise FrameError("a message without a header")
         try:
             message = self._decoder.decode(frames[0])
-        except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is one of them
+        # ValidationError is a DecodeError; text that is not UTF-8 is an error of Python's own.
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise FrameError(f"not a valid message: {error}") from error
         return message, _tensors(getattr(message, "tensors", []), frames)
 

@@ -182,9 +182,10 @@ class Link:
         buffers = [frame.buffer for frame in frames]
         try:
             message, tensors = self._decoder.decode(buffers)
-        except FrameError as error:
-            print(f"a message was refused: {error}", file=sys.stderr, flush=True)
-            self._send(Error(readable_id(buffers), "bad_message", str(error), None))
+        except Exception as error:  # FrameError, and whatever a decoder does not foresee
+            words = str(error) if isinstance(error, FrameError) else f"{type(error).__name__}: {error!a}"
+            print(f"a message was refused: {words}", file=sys.stderr, flush=True)
+            self._send(Error(readable_id(buffers), "bad_message", words, None))
             return
         self._handle(message, tensors)
 

@@ -68,6 +68,13 @@ class EchoOperations:
     def fail(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
         raise ZeroDivisionError("on purpose")
 
+    def fail_in_words(self, tensors: Tensors, context: Context, unit: int) -> tuple[Any, Tensors]:
+        """An exception whose text holds half of a surrogate pair."""
+        raise ValueError(f"no {chr(unit)}")
+
+    def half(self, tensors: Tensors, context: Context, unit: int) -> tuple[Any, Tensors]:
+        return {f"k{chr(unit)}": [chr(unit)]}, {}
+
     def die(self, tensors: Tensors, context: Context, text: str) -> tuple[Any, Tensors]:
         print(text, flush=True)
         os._exit(9)

@@ -37,6 +37,18 @@ def header(**changes: Any) -> bytes:
     return msgspec.msgpack.encode({"type": "result", "id": "a", "result": {}, "seconds": 0.5, "tensors": [], **changes})
 
 
+@pytest.mark.parametrize("half", ["\ud83d", "\udc00", "a\ud83db", "\ud83d" * 3])
+def test_halves_of_surrogate_pairs_become_the_replacement_character(half: str) -> None:
+    message, _ = Decoder(FromWorker).decode(encode(result({half: [half, "\U0001f600"]})))
+    whole = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in half)
+    assert message.result == {"value": {whole: [whole, "\U0001f600"]}}
+
+
+def test_text_that_is_not_utf_8_is_refused() -> None:
+    frame = header(id="abc").replace(b"abc", b"a\xed\xa0")
+    assert "not a valid message" in refusal([frame])
+
+
 @settings(deadline=None, max_examples=150)
 @given(JSON, st.dictionaries(st.text("xyz", min_size=1, max_size=3), ARRAYS, max_size=4), st.integers(0, 7))
 def test_round_trip_at_any_alignment(value: Any, tensors: dict[str, np.ndarray], offset: int) -> None:

@@ -156,10 +156,12 @@ function product(shape: readonly number[]): number {
 }
 
 /**
- * msgpackr writes an integer of more than 32 bits as a float; a bigint stays an integer, which Python needs (seeds, byte counts). Returns the
- * value itself where there is nothing to widen.
+ * What the wire needs: msgpackr writes an integer of more than 32 bits as a float, and a bigint stays an
+ * integer, which Python needs (seeds, byte counts); half of a surrogate pair has no UTF-8, and becomes U+FFFD.
+ * Returns the value itself where there is nothing to change.
  */
 function widen(value: unknown): unknown {
+  if (typeof value === 'string') return value.toWellFormed();
   if (typeof value === 'number') {
     return Number.isSafeInteger(value) && (value > 0xffff_ffff || value < -0x8000_0000)
       ? BigInt(value)
@@ -173,9 +175,11 @@ function widen(value: unknown): unknown {
   let copy: Record<string, unknown> | null = null;
   for (const [key, item] of Object.entries(value)) {
     const widened = widen(item);
-    if (widened === item) continue;
+    const name = key.toWellFormed();
+    if (widened === item && name === key) continue;
     copy ??= { ...value };
-    copy[key] = widened;
+    if (name !== key) delete copy[key];
+    copy[name] = widened;
   }
   return copy ?? value;
 }

@@ -34,7 +34,12 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
   if (options.tcp !== undefined) refuseUnprotected(options.tcp, options.curve);
   const parent = shortTemporaryFolder();
   await removeLeftovers(parent);
-  const folder = await mkdtemp(join(parent, folderPrefix));
+  const folder = await mkdtemp(join(parent, folderPrefix)).catch((error: NodeJS.ErrnoException) => {
+    throw new BridgeError(
+      'refused',
+      `no folder for sockets can be made in ${parent} (${error.code}): set TMPDIR to a folder that you can write to`,
+    );
+  });
   const router = new Router({
     mandatory: true,
     handover: true,

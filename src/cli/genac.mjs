@@ -5,6 +5,8 @@ import { existsSync } from 'node:fs';
 const compiled = new URL('./main.js', import.meta.url);
 if (existsSync(compiled)) await import(compiled.href);
 else {
+  // tsx would keep what it compiles in the shared temporary folder, where others could have put theirs first.
+  process.env.TSX_DISABLE_CACHE = '1';
   const tsx = await import('tsx/esm/api').catch(() => null);
   if (tsx === null) {
     console.error('genac: its npm packages are not installed: run `npm run setup` in the checkout first.');

@@ -116,29 +116,25 @@ export function readStatus(folder: string): Status | null {
   }
 }
 
-/** Throws if a run is at work in the folder, in this process or another. To be asked before anything in it is touched. */
-export function refuseInUse(folder: string): void {
-  const other = readStatus(folder);
-  if (!other || !isAlive(other)) return;
-  throw new Error(
-    `${folder} is in use by process ${other.pid} on ${other.host}: stop that run first (genac stop ${folder}); genac status ${folder} shows what it does`,
-  );
-}
-
 /** Is the process that wrote it still at work? */
 export function isAlive(status: Status): boolean {
   if (!['starting', 'running', 'paused'].includes(status.state)) return false;
   if (status.host !== hostname()) return Date.now() - Date.parse(status.updated) < SILENCE_MS;
+  return processIsAlive(status.pid, status.process_start);
+}
+
+/** Is the process of this number on this machine still the one that began then? */
+export function processIsAlive(pid: number, start: string | null): boolean {
   try {
-    process.kill(status.pid, 0);
+    process.kill(pid, 0);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
   }
-  return status.process_start === null || status.process_start === processStart(status.pid);
+  return start === null || start === processStart(pid);
 }
 
-/** Field 22 of /proc/PID/stat; null where there is no such file. */
-function processStart(pid: number): string | null {
+/** When a process began: field 22 of /proc/PID/stat; null where there is no such file. */
+export function processStart(pid: number): string | null {
   const path = `/proc/${pid}/stat`;
   if (!existsSync(path)) return null;
   const text = readFileSync(path, 'utf8');

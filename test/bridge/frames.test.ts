@@ -90,6 +90,22 @@ describe('round trips', () => {
   });
 });
 
+describe('any string that JavaScript can hold', () => {
+  const units = fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 80 });
+  const text = units.map((all) => String.fromCharCode(...all));
+  test('crosses the wire as well-formed text of the same length', () => {
+    fc.assert(
+      fc.property(text, text, (value, key) => {
+        const frames = encode({ ...result, result: { [key]: [value] } });
+        const { message } = decode(frames, anyMessage, limits);
+        const wellFormed = value.toWellFormed();
+        expect(message).toMatchObject({ result: { [key.toWellFormed()]: [wellFormed] } });
+        expect(wellFormed).toHaveLength(value.length);
+      }),
+    );
+  });
+});
+
 describe('refusals', () => {
   const frames = () => encode(result, { x: tensor(new Int32Array(6), [2, 3]) });
 

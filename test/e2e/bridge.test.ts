@@ -58,6 +58,23 @@ async function gone(pids: number[], milliseconds: number): Promise<boolean> {
   return !pids.some(isAlive);
 }
 
+describe('half of a surrogate pair', () => {
+  test('in a short text, an answer or an exception is an answer, and the worker lives on', async () => {
+    const [worker] = (await start()).all;
+    const halves = ['hm \ud83d', '\udc00', `${'x'.repeat(100)}\ud83d`, 'fine \u{1f600}'];
+    for (const text of halves) {
+      const echoed = (await run(worker!, 'echo', { text, [text]: [text] })) as object;
+      expect(echoed).toEqual({ text: text.toWellFormed(), [text.toWellFormed()]: [text.toWellFormed()] });
+    }
+    for (const unit of [0xd83d, 0xdc00]) {
+      expect(await run(worker!, 'half', { unit })).toEqual({ 'k\ufffd': ['\ufffd'] });
+      const error = await failure(run(worker!, 'fail_in_words', { unit }));
+      expect(error.message).toContain('ValueError: no \ufffd');
+    }
+    expect(await run(worker!, 'count')).toBe(1);
+  }, 60_000);
+});
+
 describe('requests', () => {
   test('numbers, text, big integers and tensors come back from Python as they were', async () => {
     const group = await start();

@@ -1,0 +1,100 @@
+/**
+ * `run.lock` of a run folder: one process at a time works in it. It is made by one hard link, which is
+ * atomic, and is taken over only where its holder is dead.
+ */
+import { randomBytes } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { isAlive, processIsAlive, processStart, readStatus } from './status.ts';
+
+const holderSchema = z.strictObject({
+  pid: z.int(),
+  process_start: z.string().nullable(),
+  host: z.string(),
+  /** Tells two locks of one process from each other. */
+  nonce: z.string(),
+});
+type Holder = z.infer<typeof holderSchema>;
+
+export interface RunLock {
+  /** May be called twice. */
+  release(): void;
+}
+
+/** Tries to take over a lock whose holder is dead, while others may try as well. */
+const ATTEMPTS = 100;
+
+/** Makes the folder where it is not there. @throws Error that names the process that works in it */
+export async function lockRun(folder: string): Promise<RunLock> {
+  mkdirSync(folder, { recursive: true });
+  const lock = join(folder, 'run.lock');
+  const guard = join(folder, 'run.lock.taking-over');
+  const nonce = randomBytes(8).toString('hex');
+  const me: Holder = {
+    ...{ pid: process.pid, process_start: processStart(process.pid), host: hostname(), nonce },
+  };
+  const claim = `${lock}.${nonce}`;
+  writeFileSync(claim, JSON.stringify(me));
+  try {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      if (linked(claim, lock)) return { release: () => releaseIfMine(lock, nonce) };
+      refuseIfAlive(folder, readHolder(lock));
+      // One at a time looks again and takes the dead holder's lock away.
+      if (linked(claim, guard)) {
+        try {
+          const holder = readHolder(lock);
+          refuseIfAlive(folder, holder);
+          rmSync(lock, { force: true });
+        } finally {
+          rmSync(guard, { force: true });
+        }
+      } else if (!holderIsAlive(folder, readHolder(guard))) rmSync(guard, { force: true });
+      await sleep(10);
+    }
+  } finally {
+    rmSync(claim, { force: true });
+  }
+  throw new Error(`${lock} can't be taken over from a process that is dead: remove it`);
+}
+
+/** false: it is there already. */
+function linked(claim: string, path: string): boolean {
+  try {
+    linkSync(claim, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** null: it is gone, or was cut off while it was written. */
+function readHolder(path: string): Holder | null {
+  try {
+    return holderSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch {
+    return null;
+  }
+}
+
+function holderIsAlive(folder: string, holder: Holder | null): boolean {
+  if (holder === null) return false;
+  if (holder.host === hostname()) return processIsAlive(holder.pid, holder.process_start);
+  // The process can't be asked; its run renews its status.
+  const status = readStatus(folder);
+  return status !== null && isAlive(status);
+}
+
+function refuseIfAlive(folder: string, holder: Holder | null): void {
+  if (holder === null || !holderIsAlive(folder, holder)) return;
+  throw new Error(
+    `${folder} is in use by process ${holder.pid} on ${holder.host}: stop that run first (genac stop ${folder}); genac status ${folder} shows what it does`,
+  );
+}
+
+function releaseIfMine(lock: string, nonce: string): void {
+  if (readHolder(lock)?.nonce === nonce) rmSync(lock, { force: true });
+}
