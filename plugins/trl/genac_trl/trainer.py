@@ -29,11 +29,9 @@ from .processes import on_main
 from .refusals import refuse_data_without_prompts, refuse_what_has_no_meaning
 from .rewards import RewardRange
 from .sequence_ratio import broadcast, sequence_ratios
+from .torn_checkpoints import CHECKPOINT_FOLDER, tell_of_torn, whole_or_set_aside
 from .trl_internals import check_output, check_version, log_advantages
 from .valuations import log_valuations, valuations_of
-
-#: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
-CHECKPOINT_FOLDER = "genac"
 
 
 class GenACTrainer(GRPOTrainer):
@@ -130,6 +128,7 @@ class GenACTrainer(GRPOTrainer):
             )
         if critic_option(args, "critic") != "group-mean":
             on_main(self.accelerator, lambda: self._finish_opening(opening, model))
+            tell_of_torn(self)
 
     # The controller
 
@@ -382,8 +381,9 @@ class GenACTrainer(GRPOTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before TRL's own files: where its last one is, this one is whole.
         folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-        self.save_critic(folder / CHECKPOINT_FOLDER, optimizer=not self.args.save_only_model)
-        super()._save_checkpoint(model, trial)
+        with whole_or_set_aside(self, folder):
+            self.save_critic(folder / CHECKPOINT_FOLDER, optimizer=not self.args.save_only_model)
+            super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
