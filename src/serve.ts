@@ -4,13 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BridgeError } from './bridge/errors.ts';
 import { DEFAULT_MAX_MESSAGE_BYTES } from './bridge/link.ts';
+import { endpointToken } from './bridge/token.ts';
 import type { Transport } from './bridge/transport.ts';
 import { bindZmq } from './bridge/zmq-transport.ts';
 import { type HostAnswer, type HostAsk, HostLink } from './host/host-link.ts';
 import { HostSession } from './host/session.ts';
 
 export interface ServeOptions {
-  /** TCP endpoint beside the local socket, such as `tcp://127.0.0.1:5555` (`:*`: any free port). Beyond loopback: through an SSH tunnel. */
+  /**
+   * TCP endpoint beside the local socket, such as `tcp://127.0.0.1:5555` (`:*`: any free port). Beyond loopback:
+   * through an SSH tunnel. Hosts must show a token: `GENAC_TOKEN`, `GENAC_TOKEN_FILE`, or a new one.
+   */
   readonly listen?: string;
   /** Config file for hosts that name none. */
   readonly config?: string;
@@ -23,7 +27,10 @@ export interface ServeOptions {
 
 /** Serves one host until it says goodbye, is lost, or the signal is aborted. @returns why it ended */
 export async function serve({ listen, ready, ...rest }: ServeOptions): Promise<string> {
-  const transport = await bindZmq({ tcp: listen, maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES });
+  const token = listen === undefined ? null : endpointToken();
+  const maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES;
+  const transport = await bindZmq({ tcp: listen, token: token?.token, maxMessageBytes });
+  if (token?.file) rest.log(`hosts show the token in ${token.file} (TRL: controller_token_file)`);
   rest.log(`the controller (pid ${process.pid}) listens at ${transport.endpoints.join(', ')}`);
   ready(transport.endpoints);
   return serveOver(transport, rest);

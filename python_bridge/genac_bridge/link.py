@@ -46,10 +46,17 @@ QUICK = 0.001
 COPY_THRESHOLD = 65536
 
 
+def show_token(dealer: zmq.Socket[Any], token: str) -> None:
+    """Before `connect`: the controller's endpoint asks for a token (`src/bridge/authentication.ts`)."""
+    dealer.plain_username = b"genac"
+    dealer.plain_password = token.encode()
+
+
 class Link:
     """Connects to the controller, serves its requests, and returns from `run` when the worker should end.
 
-    `curve`: the worker's public and secret key and the controller's public key (Z85), for protected endpoints.
+    `curve`: the worker's public and secret key and the controller's public key (Z85); `token`: what it shows where
+    there are no keys. For protected endpoints.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Link:
         make_operations: Callable[[], OperationsLike],
         curve: tuple[str, str, str] | None = None,
         start_id: str | None = None,
+        token: str | None = None,
     ) -> None:
         self._name = name
         self._start_id = start_id or uuid.uuid4().hex
@@ -78,12 +86,12 @@ class Link:
         self._controller_timeout = DEFAULT_CONTROLLER_TIMEOUT
         self._sequence = 0
         self._context = zmq.Context()
-        self._socket = self._make_socket(curve)
+        self._socket = self._make_socket(curve, token)
         # Before `connect`: a handshake that the monitor misses would never be followed by `hello`.
         self._monitor: zmq.Socket[Any] = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._socket.connect(endpoint)
 
-    def _make_socket(self, curve: tuple[str, str, str] | None) -> zmq.Socket[Any]:
+    def _make_socket(self, curve: tuple[str, str, str] | None, token: str | None) -> zmq.Socket[Any]:
         dealer: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
         dealer.setsockopt(zmq.LINGER, LINGER)
         dealer.setsockopt(zmq.SNDHWM, 0)
@@ -96,6 +104,8 @@ class Link:
         dealer.copy_threshold = COPY_THRESHOLD
         if curve is not None:
             dealer.curve_publickey, dealer.curve_secretkey, dealer.curve_serverkey = (key.encode() for key in curve)
+        elif token is not None:
+            show_token(dealer, token)
         return dealer
 
     # Called by other threads and by signal handlers

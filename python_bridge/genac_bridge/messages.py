@@ -38,7 +38,7 @@ Operation = Literal[
     "call",
 ]
 HostOperation = Literal[
-    "open", "assign_credit", "value", "fence", "open_oracle", "ask_oracle", "imitate", "save", "restore"
+    "open", "set_actor", "assign_credit", "value", "fence", "open_oracle", "ask_oracle", "imitate", "save", "restore"
 ]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Count = Annotated[int, Meta(ge=0)]

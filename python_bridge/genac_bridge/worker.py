@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from .compute import OperationsLike
 from .link import Link
@@ -36,6 +37,20 @@ def _curve() -> tuple[str, str, str] | None:
     return keys[0], keys[1], keys[2]
 
 
+def token() -> str | None:
+    """What a TCP endpoint asks for: `GENAC_TOKEN`, or what the file holds that `GENAC_TOKEN_FILE` names."""
+    given = os.environ.get("GENAC_TOKEN")
+    if given:
+        return given
+    path = os.environ.get("GENAC_TOKEN_FILE")
+    if not path:
+        return None
+    try:
+        return Path(path).expanduser().read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise SystemExit(f"GENAC_TOKEN_FILE: {path} can't be read: {error}") from None
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="genac_bridge", description="A GenAC worker.")
     parser.add_argument("--connect", required=True, metavar="ENDPOINT", help="where the controller listens")
@@ -45,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     die_with_parent(options.parent)
-    link = Link(options.connect, options.name, lambda: make_operations(options.operations), _curve())
+    link = Link(options.connect, options.name, lambda: make_operations(options.operations), _curve(), token=token())
     signal.signal(signal.SIGTERM, lambda *_: link.end(143, "SIGTERM"))
     signal.signal(signal.SIGINT, lambda *_: link.end(130, "interrupted"))
     if options.parent is not None:

@@ -37,7 +37,7 @@ def header(**changes: Any) -> bytes:
     return msgspec.msgpack.encode({"type": "result", "id": "a", "result": {}, "seconds": 0.5, "tensors": [], **changes})
 
 
-@pytest.mark.parametrize("half", ["\ud83d", "\udc00", "a\ud83db", "\ud83d" * 3])
+@pytest.mark.parametrize("half", ["\ud83d", "a\udc00b", "\ud83d" * 3])
 def test_halves_of_surrogate_pairs_become_the_replacement_character(half: str) -> None:
     message, _ = Decoder(FromWorker).decode(encode(result({half: [half, "\U0001f600"]})))
     whole = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in half)

@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Router } from 'zeromq';
-import { type CurveServer, guardWithCurve } from './curve.ts';
+import { type CurveServer, guardWithCurve, guardWithToken } from './authentication.ts';
 import { BridgeError, reasonOf } from './errors.ts';
 import { folderPrefix, removeLeftovers } from './leftovers.ts';
 import type { Transport, TransportHandlers } from './transport.ts';
@@ -16,6 +16,8 @@ export interface ZmqOptions {
   readonly tcp?: string | undefined;
   /** Keys and the list of allowed workers. Needed for TCP beyond loopback; it then holds for every connection. */
   readonly curve?: CurveServer | undefined;
+  /** What every peer must show, where there are no CURVE keys. Needed for TCP: whoever is on this machine can connect to it. */
+  readonly token?: string | undefined;
   /** Bytes of one frame; a peer that sends more is disconnected. */
   readonly maxMessageBytes: number;
 }
@@ -27,11 +29,12 @@ const PING_MS = 2_000;
 const PING_TIMEOUT_MS = 10_000;
 
 /**
- * Binds `ipc://` in a folder of mode 0700 that is removed on close (those of killed processes: by the next that binds), and `tcp` if it is given. Throws `BridgeError` (`refused`) for TCP beyond loopback
- * without CURVE keys, and for an address that can't be bound.
+ * Binds `ipc://` in a folder of mode 0700 that is removed on close (those of killed processes: by the next that
+ * binds), and `tcp` if it is given. Throws `BridgeError` (`refused`) for TCP on loopback without a token or
+ * keys, for TCP beyond it without CURVE keys, and for an address that can't be bound.
  */
 export async function bindZmq(options: ZmqOptions): Promise<Transport> {
-  if (options.tcp !== undefined) refuseUnprotected(options.tcp, options.curve);
+  if (options.tcp !== undefined) refuseUnprotected(options.tcp, options);
   const parent = shortTemporaryFolder();
   await removeLeftovers(parent);
   const folder = await mkdtemp(join(parent, folderPrefix)).catch((error: NodeJS.ErrnoException) => {
@@ -53,7 +56,12 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
     heartbeatTimeout: PING_TIMEOUT_MS,
     heartbeatTimeToLive: PING_TIMEOUT_MS,
   });
-  const stopGuard = options.curve === undefined ? null : await guardWithCurve(router, options.curve);
+  const { curve, token } = options;
+  const stopGuard = curve
+    ? await guardWithCurve(router, curve)
+    : token
+      ? await guardWithToken(router, token)
+      : null;
   const release = async () => {
     router.close();
     await stopGuard?.();
@@ -138,10 +146,16 @@ function shortTemporaryFolder(): string {
   return folder.length + `/${folderPrefix}xxxxxx/socket`.length <= LONGEST_SOCKET_PATH ? folder : '/tmp';
 }
 
-function refuseUnprotected(endpoint: string, curve: CurveServer | undefined): void {
+function refuseUnprotected(endpoint: string, { curve, token }: Pick<ZmqOptions, 'curve' | 'token'>): void {
   const host = /^tcp:\/\/(.+):(\d+|\*)$/.exec(endpoint)?.[1];
   if (host === undefined) throw new BridgeError('refused', `${endpoint} is not of the form tcp://HOST:PORT`);
   const loopback = host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
+  if (loopback && curve === undefined && token === undefined) {
+    throw new BridgeError(
+      'refused',
+      `${endpoint} can be reached by every user of this machine, and whoever reaches it can have code run here: give a token, or CURVE keys`,
+    );
+  }
   if (!loopback && curve === undefined) {
     throw new BridgeError(
       'refused',

@@ -40,6 +40,11 @@ export interface HostLinkOptions {
   readonly absenceMs?: number;
 }
 
+/** A host waits for one answer at a time; a few more are kept for a message that was long on its way. */
+const KEPT_ANSWERS = 4;
+/** A trainer may be suspended for a while, or its tunnel be down. */
+const ABSENCE_MS = 600_000;
+
 export class HostLink {
   readonly #options: HostLinkOptions;
   #host: string | null = null;
@@ -47,6 +52,8 @@ export class HostLink {
   #sequence = 0;
   #absentSince: number | null = null;
   readonly #timer: NodeJS.Timeout;
+  /** Frames of the last answers, by the ask's id; null: it is not answered yet. A host that lost its connection asks again. */
+  readonly #answers = new Map<string, readonly Buffer[] | null>();
   #end!: (reason: string) => void;
   /** Why the host is gone; resolves once. */
   readonly gone: Promise<string>;
@@ -74,7 +81,7 @@ export class HostLink {
       await this.#options.transport.send(this.#host, encode({ type: 'pulse', sequence: this.#sequence++ }));
       this.#absentSince = null;
     } catch {
-      const { absenceMs = 60_000 } = this.#options;
+      const { absenceMs = ABSENCE_MS } = this.#options;
       this.#absentSince ??= performance.now();
       if (performance.now() - this.#absentSince >= absenceMs)
         this.#end(`the host's connection was lost ${absenceMs / 1000} s ago`);
@@ -87,7 +94,7 @@ export class HostLink {
       if (message.type === 'hello') this.#greet(identity, message);
       else if (identity !== this.#host) this.#send(identity, reject('bad_message', 'say hello first'));
       else if (message.type === 'bye') this.#end(`the host said goodbye: ${message.reason}`);
-      else this.#asks = this.#asks.then(() => this.#serve(message, tensors));
+      else this.#take(message, tensors);
     } catch (error) {
       this.#options.log(`a message was refused: ${reasonOf(error)}`);
       const id = readableId(frames);
@@ -120,6 +127,20 @@ export class HostLink {
     }
   }
 
+  /** Serves each ask once, however often it comes: one that comes again gets the answer that was lost. */
+  #take(ask: MessageOf<'ask'>, tensors: Tensors): void {
+    const known = this.#answers.get(ask.id);
+    if (known === null) return; // it is being served
+    if (known !== undefined) {
+      this.#hand(known);
+      return;
+    }
+    this.#answers.set(ask.id, null);
+    const answered = [...this.#answers].flatMap(([id, frames]) => (frames === null ? [] : [id]));
+    for (const id of answered.slice(0, Math.max(0, answered.length - KEPT_ANSWERS))) this.#answers.delete(id);
+    this.#asks = this.#asks.then(() => this.#serve(ask, tensors));
+  }
+
   async #serve({ id, operation, arguments: given }: MessageOf<'ask'>, tensors: Tensors): Promise<void> {
     const began = performance.now();
     let sequence = 0;
@@ -133,15 +154,30 @@ export class HostLink {
           this.#tell({ type: 'partial', id, sequence: sequence++, data } as Outgoing<MessageOf<'partial'>>),
       });
       const seconds = (performance.now() - began) / 1000;
-      this.#tell(
-        { type: 'result', id, result: answer.result, seconds } as Outgoing<MessageOf<'result'>>,
-        answer.tensors,
-      );
+      const result = { type: 'result', id, result: answer.result, seconds };
+      this.#settle(id, encode(result as Outgoing<MessageOf<'result'>>, answer.tensors));
       answer.afterwards?.();
     } catch (error) {
       const traceback = error instanceof BridgeError ? error.traceback : null;
-      this.#tell({ type: 'error', id, code: codeOf(error), message: reasonOf(error), traceback });
+      const refusal = {
+        type: 'error',
+        id,
+        code: codeOf(error),
+        message: reasonOf(error),
+        traceback,
+      } as const;
+      this.#settle(id, encode(refusal));
     }
+  }
+
+  #settle(id: string, frames: readonly Buffer[]): void {
+    this.#answers.set(id, frames);
+    this.#hand(frames);
+  }
+
+  /** What can't be handed over now, the host asks for once more when it is back. */
+  #hand(frames: readonly Buffer[]): void {
+    if (this.#host !== null) this.#options.transport.send(this.#host, frames).catch(() => {});
   }
 
   #tell(message: Outgoing<Message>, tensors?: Tensors): void {

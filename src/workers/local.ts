@@ -2,9 +2,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CurveServer } from '../bridge/curve.ts';
+import type { CurveServer } from '../bridge/authentication.ts';
 import { BridgeError } from '../bridge/errors.ts';
 import { DEFAULT_MAX_MESSAGE_BYTES, Link, type LinkOptions } from '../bridge/link.ts';
+import { endpointToken, type Token } from '../bridge/token.ts';
 import { bindZmq } from '../bridge/zmq-transport.ts';
 import { Child } from './child.ts';
 import { tailOf } from './log-file.ts';
@@ -67,9 +68,13 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
   const logDirectory = options.logDirectory ?? mkdtempSync(join(tmpdir(), 'genac-logs-'));
   mkdirSync(logDirectory, { recursive: true });
   const byHand = options.workers.some((spec) => spec.byHand);
+  const tcp = options.tcp ?? (byHand ? 'tcp://127.0.0.1:*' : undefined);
+  // Children get it by their environment, workers by hand from a file.
+  const token = tcp === undefined || options.curve !== undefined ? null : endpointToken();
   const transport = await bindZmq({
-    tcp: options.tcp ?? (byHand ? 'tcp://127.0.0.1:*' : undefined),
+    tcp,
     curve: options.curve,
+    token: token?.token,
     maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES,
   });
   const link = new Link({ ...options, transport });
@@ -87,12 +92,12 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
   });
   let timer: NodeJS.Timeout | undefined;
   try {
-    const [local, tcp] = transport.endpoints;
+    const [local, remote] = transport.endpoints;
     const starting = options.workers.map((spec) => {
       const logPath = join(logDirectory, `${spec.name}.log`);
       const ready = link.expect(spec.name, spec.byHand ? undefined : () => tailOf(logPath));
-      if (spec.byHand) announce(options, tcp!, spec);
-      else children.set(spec.name, startChild(options, spec, local!, logPath, link));
+      if (spec.byHand) announce(options, remote!, spec, token);
+      else children.set(spec.name, startChild(options, withToken(spec, token), local!, logPath, link));
       return ready;
     });
     const startTimeoutMs = options.startTimeoutMs ?? 300_000;
@@ -164,8 +169,20 @@ function startChild(
   return child;
 }
 
-function announce(options: StartOptions, endpoint: string, { name, operations }: WorkerSpec): void {
-  const command = `${options.python ?? findPython()} -m genac_bridge --connect ${endpoint} --name ${name}${operations === undefined ? '' : ` --operations ${operations}`}`;
+/** Without one, none of this process's own environment: a socket that asks for none takes none. */
+const withToken = (spec: WorkerSpec, token: Token | null): WorkerSpec => ({
+  ...spec,
+  env: { ...spec.env, GENAC_TOKEN: token?.token ?? '', GENAC_TOKEN_FILE: '' },
+});
+
+function announce(
+  options: StartOptions,
+  endpoint: string,
+  { name, operations }: WorkerSpec,
+  token: Token | null,
+): void {
+  const file = token?.file ? `env GENAC_TOKEN_FILE=${token.file} ` : '';
+  const command = `${file}${options.python ?? findPython()} -m genac_bridge --connect ${endpoint} --name ${name}${operations === undefined ? '' : ` --operations ${operations}`}`;
   if (options.onCommand === undefined) console.error(`Start worker ${name} with: ${command}`);
   else options.onCommand(command);
 }

@@ -5,11 +5,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Dealer } from 'zeromq';
-import { curveKeys } from '../../src/bridge/curve.ts';
+import { curveKeys } from '../../src/bridge/authentication.ts';
 import { removeLeftovers } from '../../src/bridge/leftovers.ts';
 import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
 import { bindZmq } from '../../src/bridge/zmq-transport.ts';
 import { type TestPeer, transportConformance } from './transport-conformance.ts';
+
+const token = 'a-token-of-this-test';
 
 function dealer(endpoint: string, identity: string, options: object = {}): TestPeer {
   const socket = new Dealer({ routingId: identity, linger: 0, ...options });
@@ -49,8 +51,9 @@ for (const [name, tcp, which] of [
   ['tcp', 'tcp://127.0.0.1:*', 1],
 ] as const) {
   transportConformance(name, async () => {
-    const transport = await bindZmq({ tcp, maxMessageBytes: 2 ** 30 });
-    return { transport, connect: (identity) => dealer(transport.endpoints[which]!, identity) };
+    const transport = await bindZmq({ tcp, token: tcp && token, maxMessageBytes: 2 ** 30 });
+    const shown = tcp ? { plainUsername: 'genac', plainPassword: token } : {};
+    return { transport, connect: (identity) => dealer(transport.endpoints[which]!, identity, shown) };
   });
 }
 
@@ -100,11 +103,46 @@ describe('endpoints', () => {
   });
 
   test('a port that is taken is refused in words', async () => {
-    const first = await bindZmq({ tcp: 'tcp://127.0.0.1:*', maxMessageBytes });
-    await expect(bindZmq({ tcp: first.endpoints[1]!, maxMessageBytes })).rejects.toThrow(
+    const first = await bindZmq({ tcp: 'tcp://127.0.0.1:*', token, maxMessageBytes });
+    await expect(bindZmq({ tcp: first.endpoints[1]!, token, maxMessageBytes })).rejects.toThrow(
       /can't listen on tcp:/,
     );
     await first.close();
+  });
+
+  test('on loopback a token or keys are needed, for every user of the machine can connect', async () => {
+    await expect(bindZmq({ tcp: 'tcp://127.0.0.1:*', maxMessageBytes })).rejects.toThrow(
+      'can be reached by every user of this machine',
+    );
+  });
+
+  test('with a token, who shows it gets in; another one, and none, do not, at two sockets at once', async () => {
+    const transports = await Promise.all(
+      [token, `${token}2`].map((own) => bindZmq({ tcp: 'tcp://127.0.0.1:*', token: own, maxMessageBytes })),
+    );
+    for (const [i, transport] of transports.entries()) {
+      const own = i === 0 ? token : `${token}2`;
+      const senders: string[] = [];
+      let refused = 0;
+      transport.start({
+        message: (identity) => senders.push(identity),
+        connection: ({ kind }) => {
+          if (kind === 'refused') refused += 1;
+        },
+      });
+      const shown = (plainPassword: string) => ({ plainUsername: 'genac', plainPassword });
+      const peers = transport.endpoints.flatMap((endpoint) => [
+        dealer(endpoint, 'stranger', shown('x'.repeat(own.length))),
+        dealer(endpoint, 'shorter', shown(own.slice(1))),
+        dealer(endpoint, 'nobody'),
+        dealer(endpoint, `friend at ${endpoint.slice(0, 3)}`, shown(own)),
+      ]);
+      for (const peer of peers) void Promise.resolve(peer.send([Buffer.from('hello')])).catch(() => {});
+      while (senders.length < 2 || refused < 6) await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(senders.sort()).toEqual(['friend at ipc', 'friend at tcp']);
+      for (const peer of peers) peer.close();
+    }
+    for (const transport of transports) await transport.close();
   });
 
   test('with CURVE keys, a listed worker gets in; another key, and no key, do not', async () => {
@@ -142,7 +180,6 @@ describe('endpoints', () => {
     await friendHeard;
     while (refused < 2) await new Promise((resolve) => setTimeout(resolve, 10));
     expect(senders).toEqual(['friend']);
-    await expect(bindZmq({ curve, maxMessageBytes })).rejects.toThrow(/CURVE endpoint already/);
     for (const peer of peers) peer.close();
     await transport.close();
   });

@@ -122,6 +122,25 @@ it('a host is gone when its own connection is, not when that of another peer is'
   link.close();
 });
 
+it('an ask that comes again is served once, and its answer is said again', async () => {
+  const { host } = await opened();
+  const [given, tensors] = batch();
+  const ask = { type: 'ask', id: 'same', operation: 'assign_credit', arguments: given } as const;
+  const answers = [];
+  host.send(ask as never, tensors);
+  answers.push(await host.next('result'));
+  host.hello(); // after a reconnect the host greets, and asks for what it has no answer to
+  await host.next('welcome');
+  host.send(ask as never, tensors);
+  answers.push(await host.next('result'));
+  expect(answers[1]!.message).toEqual(answers[0]!.message);
+  expect(answers[1]!.tensors).toEqual(answers[0]!.tensors);
+  // One batch went by: the success rate that the next one tells is that of one.
+  const next = await host.ask('assign_credit', ...batch({ iteration: 1 }));
+  expect((next.result.metrics as unknown as Record<string, number>)['critic/outcomes']).toBe(3);
+  expect(host.heard.filter(({ message }) => message.type === 'result')).toEqual([]);
+});
+
 describe('what is refused', () => {
   it('a second host', async () => {
     const { transport } = await opened();

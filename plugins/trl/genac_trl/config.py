@@ -142,10 +142,16 @@ class GenACConfig(GRPOConfig):
             "help": "Where a controller that was started by hand (`genac serve --listen tcp://127.0.0.1:5555`) listens. None: one is started with the trainer and ends with it."
         },
     )
-    controller_timeout: float | None = field(
+    controller_token_file: str | None = field(
         default=None,
         metadata={
-            "help": "Seconds after which an unanswered request to the controller is an error. None: never while it is alive."
+            "help": "File with the token that a controller started by hand asks for; it says where that is. None: what the environment says (GENAC_TOKEN, GENAC_TOKEN_FILE)."
+        },
+    )
+    controller_timeout: float | None = field(
+        default=14_400.0,
+        metadata={
+            "help": "Seconds after which an unanswered request to the controller is an error. Default: 4 hours. None: never while it is alive."
         },
     )
 

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from genac_bridge.frames import Decoder, FrameError, encode
+from genac_bridge.link import show_token
 from genac_bridge.messages import (
     PROTOCOL_VERSION,
     Ask,
@@ -34,6 +36,7 @@ from genac_bridge.messages import (
     schema_hash,
 )
 from genac_bridge.node import NodeError, controller_command, environment
+from genac_bridge.worker import token
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 
@@ -54,11 +57,20 @@ class ControllerError(RuntimeError):
 class Controller:
     """A controller of this process: a child, or with `endpoint` one that was started by hand (`genac serve --listen tcp://...`).
 
+    One that was started by hand asks for a token: `token_file` holds it, else `GENAC_TOKEN`, or the file that
+    `GENAC_TOKEN_FILE` names.
+
     Not for several threads at once. `logs`: folder of `controller.log` and of the workers' logs.
     Raises `ControllerError` where it can't be started or refuses.
     """
 
-    def __init__(self, logs: str | os.PathLike[str], endpoint: str | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        logs: str | os.PathLike[str],
+        endpoint: str | None = None,
+        timeout: float | None = None,
+        token_file: str | None = None,
+    ) -> None:
         self.logs = Path(logs).resolve()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._log = self.logs / "controller.log"
@@ -66,6 +78,8 @@ class Controller:
         self._process: subprocess.Popen[str] | None = None
         self._last_id = 0
         self._identity = f"host-{uuid.uuid4().hex}"
+        own = endpoint is None
+        shown = None if own else _token(token_file)
         if endpoint is None:
             self._process, endpoint = _start(self._log)
         self._context = zmq.Context()
@@ -74,13 +88,25 @@ class Controller:
         self._socket.setsockopt(zmq.LINGER, 500)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)
+        # A tunnel that is gone without a word is found out, and the connection made anew.
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        if shown is not None:
+            show_token(self._socket, shown)
         self._decoder = Decoder(ToHost)
         self._closed = False
+        self._handshakes = 0
         #: Set by another thread: nothing is waited for any more.
         self._aborted = threading.Event()
         self._owner = os.getpid()
         # On every way out that Python knows: collection, normal exit, an exception, `sys.exit`. For those that it doesn't (SIGKILL) there is the child's standard input.
         self._finalizer = weakref.finalize(self, _end, os.getpid(), self._process, self._socket, self._context)
+        # Before `connect`, so that no handshake is missed: each one after the first is a reconnect.
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        #: What has no answer yet, and is said again after a reconnect.
+        self._unanswered: list[Any] | None = None
         self._socket.connect(endpoint)
         try:
             self._greet(endpoint)
@@ -105,7 +131,8 @@ class Controller:
             raise ControllerError("the controller is closed")
         self._last_id += 1
         asked = f"h-{self._last_id}"
-        self._send(Ask(asked, operation, arguments, []), tensors)  # type: ignore[arg-type]  # checked by the other side
+        self._unanswered = self._framed(Ask(asked, operation, arguments, []), tensors)  # type: ignore[arg-type]  # checked by the other side
+        self._socket.send_multipart(self._unanswered, copy=False)
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
             message, received = self._receive(f"{operation} had no answer yet", deadline)
@@ -113,11 +140,25 @@ class Controller:
                 case Partial() if message.id == asked and on_progress:
                     on_progress(message.data)
                 case Result() if message.id == asked:
+                    self._unanswered = None
                     return message.result, received
                 case Error() if message.id in (asked, None):
+                    self._unanswered = None
                     raise ControllerError(_told(message))
 
     def _greet(self, endpoint: str) -> None:
+        self._hello()
+        while True:
+            message, _ = self._receive(
+                f"nobody answered at {endpoint} (or it knows another token)", time.monotonic() + GREETING
+            )
+            if isinstance(message, Welcome):
+                self._decoder.max_message_bytes = message.max_message_bytes
+                return
+            if isinstance(message, Reject):
+                raise ControllerError(f"the controller at {endpoint} refused: {message.message}")
+
+    def _hello(self) -> None:
         self._send(
             Hello(
                 name="host",
@@ -129,25 +170,39 @@ class Controller:
                 host=socket.gethostname(),
             )
         )
-        while True:
-            message, _ = self._receive(f"nobody answered at {endpoint}", time.monotonic() + GREETING)
-            if isinstance(message, Welcome):
-                self._decoder.max_message_bytes = message.max_message_bytes
-                return
-            if isinstance(message, Reject):
-                raise ControllerError(f"the controller at {endpoint} refused: {message.message}")
 
-    def _send(self, message: Any, tensors: Tensors | None = None) -> None:
+    def _framed(self, message: Any, tensors: Tensors | None = None) -> list[Any]:
         try:
-            self._socket.send_multipart(encode(message, tensors), copy=False)
+            return encode(message, tensors)
         except FrameError as error:
             raise ControllerError(str(error)) from error
 
+    def _send(self, message: Any, tensors: Tensors | None = None) -> None:
+        self._socket.send_multipart(self._framed(message, tensors), copy=False)
+
+    def _reconnected(self) -> None:
+        """After each handshake but the first: greets again, and asks again for what has no answer, which may have been lost.
+
+        The controller serves an ask once, however often it comes.
+        """
+        while self._monitor.poll(0):
+            recv_monitor_message(self._monitor)
+            self._handshakes += 1
+            if self._handshakes == 1:
+                continue
+            self._hello()
+            if self._unanswered is not None:
+                self._socket.send_multipart(self._unanswered, copy=False)
+
     def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
         """The next message. Raises `ControllerError` when the controller ended, fell silent, or the deadline passed."""
-        heard = time.monotonic()
+        heard = looked = time.monotonic()
+        self._reconnected()
         while not self._socket.poll(200):
+            self._reconnected()
             now = time.monotonic()
+            heard += max(0.0, now - looked - 1)  # this process was stopped: what it could not hear is no silence
+            looked = now
             if self._aborted.is_set():
                 raise ControllerError("the start of the controller was given up")
             if self._process is not None and self._process.poll() is not None:
@@ -187,10 +242,33 @@ class Controller:
         self._finalizer()
 
 
+def _token(token_file: str | None) -> str | None:
+    """Raises `ControllerError` for a file that can't be read."""
+    if token_file is not None:
+        try:
+            return Path(token_file).expanduser().read_text(encoding="ascii").strip()
+        except (OSError, UnicodeError) as error:
+            raise ControllerError(f"controller_token_file: {token_file} can't be read: {error}") from None
+    try:
+        return token()
+    except SystemExit as error:
+        raise ControllerError(str(error)) from None
+
+
 def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
     variables = environment()
     # What concerns this process in its group (torchrun, accelerate) must not reach the critic's worker.
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
+    for name in (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "LOCAL_WORLD_SIZE",
+        "GROUP_RANK",
+        "GENAC_TOKEN",
+        "GENAC_TOKEN_FILE",
+    ):
         variables.pop(name, None)
     try:
         command = controller_command()
@@ -224,8 +302,8 @@ def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context
     if os.getpid() != owner:  # A fork of the trainer (a data loader) ends: not the trainer.
         return
     with contextlib.suppress(Exception):
-        dealer.close(0)
-        context.term()
+        dealer.disable_monitor()
+        context.destroy(0)  # the monitor's socket too, on which `term` would wait for ever
     if process is None:
         return
     assert process.stdin is not None

@@ -94,7 +94,9 @@ def begin(args: Any, model: Any, controller: type[Controller]) -> AbstractContex
     endpoint, timeout = (critic_option(args, f"controller_{name}") for name in ("endpoint", "timeout"))
     logs = Path(args.output_dir, "genac-logs")
     request = open_request(args, source) if known else None
-    return Opening(lambda: controller(logs, endpoint, timeout), request)
+    token_file = critic_option(args, "controller_token_file")
+    shown = {} if token_file is None else {"token_file": token_file}
+    return Opening(lambda: controller(logs, endpoint, timeout, **shown), request)
 
 
 def open_request(args: Any, source: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -146,21 +147,34 @@ def test_node_that_is_missing_or_too_old(make: Make, monkeypatch: pytest.MonkeyP
         make()
 
 
-def test_a_controller_that_was_started_by_hand(make: Make, own_critic: str) -> None:
+def test_a_controller_that_was_started_by_hand(make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends when the trainer says goodbye."""
     served = subprocess.Popen(
-        [*controller_command(), "serve", "--listen", "tcp://127.0.0.1:*"], stdout=subprocess.PIPE, text=True
+        [*controller_command(), "serve", "--listen", "tcp://127.0.0.1:*"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert served.stdout is not None
+    assert served.stderr is not None
     endpoint = served.stdout.readline().split(" or ")[-1].strip()
     assert endpoint.startswith("tcp://127.0.0.1:")
-    trainer = make(critic=own_critic, controller_endpoint=endpoint)
+    lines = [served.stderr.readline() for _ in range(2)]
+    (token_file,) = re.findall(r"the token in (\S+) ", "".join(lines))
+    assert os.stat(token_file).st_mode & 0o077 == 0
+    # Whoever is on this machine can connect, and without the token is not heard.
+    monkeypatch.setattr("genac_trl.controller.GREETING", 2.0)
+    with pytest.raises(ControllerError, match="or it knows another token"):
+        make(critic=own_critic, controller_endpoint=endpoint)
+    monkeypatch.undo()
+    token = {"controller_endpoint": endpoint, "controller_token_file": token_file}
+    trainer = make(critic=own_critic, **token)
     assert trainer._controller is not None
     assert trainer._controller.pid is None
     trainer.train()
     assert [entry["critic/states"] for entry in trainer.state.log_history if "critic/states" in entry] != []
     with pytest.raises(ControllerError, match="this controller serves another host already"):
-        make(critic=own_critic, controller_endpoint=endpoint)
+        make(critic=own_critic, **token)
     trainer.close()
     assert served.wait(timeout=30) == 0
 
