@@ -9,7 +9,7 @@ import { criticBaselines, criticReward, criticWeights } from '../../src/math/cri
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
-import { readScore, writeTrace } from '../../src/text/critic-prompt.ts';
+import { plainRationale, readScore, safeFormat, writeTrace } from '../../src/text/critic-prompt.ts';
 import { mapInTurns } from '../../src/turns.ts';
 import type { Outcome, State, Valuation } from '../../src/types.ts';
 import type { Sampled, Sequence } from '../../src/workers/model.ts';
@@ -43,7 +43,9 @@ type Options = z.infer<typeof options>;
 
 export default defineCritic({ name: 'generative', options, create });
 
-async function create(given: Options, { seed, format, loadModel }: CriticEnvironment): Promise<Critic> {
+async function create(given: Options, environment: CriticEnvironment): Promise<Critic> {
+  const { seed, loadModel } = environment;
+  const format = safeFormat(environment.format);
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
   let model = await loadModel({ model: o.model, worker, dtype, lora, optimizer });
@@ -57,6 +59,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
         writeTrace(o.thinking ? rationale : '', score, format, o.icc ? state.actor : null),
       ),
       format.appendEos,
+      true,
     );
 
   return {
@@ -70,6 +73,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
       const sampled = await model.sample({
         ...sampling,
         prompts: await mapInTurns(states, promptOf),
+        literal: true,
         completionsPerPrompt: perState,
         temperature: greedy ? 0 : o.temperature,
         seed: (i) =>
@@ -108,7 +112,9 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
     async rationaleLoss(traces) {
       const sequences = await model.tokenize(
         traces.map(({ state }) => promptOf(state)),
-        traces.map(({ rationale }) => rationale),
+        traces.map(({ rationale }) => plainRationale(rationale, format)),
+        false,
+        true,
       );
       return -mean((await model.logprobs(sequences)).flatMap((perToken) => Array.from(perToken)));
     },

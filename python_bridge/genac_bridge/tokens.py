@@ -9,6 +9,8 @@ import numpy as np
 
 from .arguments import ChatMessage, Prompt
 from .context import BadArguments
+from .folding import break_turns, folded
+from .literal import Literal
 
 INCOMPLETE = "\ufffd"
 
@@ -18,29 +20,42 @@ def utf16_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def plain_chat(messages: Sequence[ChatMessage]) -> str:
+#: Who speaks in chats, besides the roles that a chat has itself.
+ROLES = ("assistant", "developer", "function", "system", "tool", "user")
+
+
+def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
     """A chat as plain text, for models without a chat template: `role: content` for each message, a blank line between two, and at the end
-    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows chats alike.)"""
-    return "\n\n".join([*(f"{m.role}: {m.content}" for m in messages), "assistant:"])
+    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows chats alike.)
+
+    `literal`: no line of a content begins as a turn does; its colon is replaced.
+    """
+    roles = {*ROLES, *(folded(m.role) for m in messages)}
+    contents = [break_turns(m.content, roles) if literal else m.content for m in messages]
+    return "\n\n".join([*(f"{m.role}: {text}" for m, text in zip(messages, contents, strict=True)), "assistant:"])
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt, where: str) -> list[int]:
+def encode_prompt(tokenizer: Any, prompt: Prompt, where: str, literal: Literal | None = None) -> list[int]:
     """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template renders it, or as `plain_chat` does where it has none.
 
-    All of it: `truncation=False` goes before whatever a tokenizer's own files say.
+    `literal`: the contents are other people's text, which makes no control token. All of it: `truncation=False` goes before whatever a tokenizer's own files say.
     """
-    if isinstance(prompt, str):
-        return list(tokenizer(prompt, truncation=False)["input_ids"])
-    messages = [m for m in prompt if isinstance(m, ChatMessage)]
-    if not getattr(tokenizer, "chat_template", None):
-        return list(tokenizer(plain_chat(messages), truncation=False)["input_ids"])
-    try:
-        text = tokenizer.apply_chat_template(
-            [{"role": m.role, "content": m.content} for m in messages], tokenize=False, add_generation_prompt=True
-        )
-    except Exception as error:
-        raise BadArguments(f"{where}: the chat template refused it: {error}") from error
-    return encode_text(tokenizer, text)
+    messages = [] if isinstance(prompt, str) else [m for m in prompt if isinstance(m, ChatMessage)]
+    if isinstance(prompt, str) or not getattr(tokenizer, "chat_template", None):
+        text = prompt if isinstance(prompt, str) else plain_chat(messages, literal is not None)
+        if literal is not None:
+            return literal.text(text, where, special=True)
+        return list(tokenizer(text, truncation=False)["input_ids"])
+
+    def render(chat: Sequence[tuple[str, str]]) -> str:
+        given = [{"role": role, "content": content} for role, content in chat]
+        try:
+            return str(tokenizer.apply_chat_template(given, tokenize=False, add_generation_prompt=True))
+        except Exception as error:
+            raise BadArguments(f"{where}: the chat template refused it: {error}") from error
+
+    chat = [(m.role, m.content) for m in messages]
+    return literal.chat(chat, render, where) if literal is not None else encode_text(tokenizer, render(chat))
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:

@@ -117,13 +117,15 @@ def test_ids_beyond_the_tokenizer_add_no_text() -> None:
 def test_tokenize_appends_completions_apart_from_prompts(client: Client, byte_folder: str) -> None:
     client.load(byte_folder)
     tokenizer = client.operations.models["m"].tokenizer
-    result, out = client.run("tokenize", model="m", prompts=["the c", ""], completions=["at", "the"], append_eos=True)
+    result, out = client.run(
+        "tokenize", model="m", prompts=["the c", ""], completions=["at", "the"], append_eos=True, literal=False
+    )
     first = [tokenizer("the c")["input_ids"], tokenizer("at")["input_ids"], tokenizer("the")["input_ids"]]
     eos = [tokenizer.eos_token_id]
     assert [ids.tolist() for ids in split(out["ids"], out["cu_seqlens"])] == [first[0] + first[1] + eos, first[2] + eos]
     assert out["prompt_lengths"].tolist() == [len(first[0]), 0]
     assert result["tokens"] == len(out["ids"])
-    alone = client.run("tokenize", model="m", prompts=["the c"], completions=None, append_eos=False)[1]
+    alone = client.run("tokenize", model="m", prompts=["the c"], completions=None, append_eos=False, literal=False)[1]
     assert alone["ids"].tolist() == first[0]
     assert alone["prompt_lengths"].tolist() == [len(first[0])]
 
@@ -131,14 +133,17 @@ def test_tokenize_appends_completions_apart_from_prompts(client: Client, byte_fo
 @pytest.mark.parametrize("name", ["ids", "cu_seqlens", "prompt_lengths"])
 def test_tokenize_answers_in_int32(client: Client, folder: str, name: str) -> None:
     client.load(folder)
-    assert client.run("tokenize", model="m", prompts=[], completions=None, append_eos=False)[1][name].dtype == np.int32
+    assert (
+        client.run("tokenize", model="m", prompts=[], completions=None, append_eos=False, literal=False)[1][name].dtype
+        == np.int32
+    )
 
 
 def test_a_chat_without_a_template_is_plain_text(client: Client, byte_folder: str) -> None:
     client.load(byte_folder)
     chat = [{"role": "system", "content": "Add."}, {"role": "user", "content": "2 + 2?"}]
     plain = "system: Add.\n\nuser: 2 + 2?\n\nassistant:"
-    _, out = client.run("tokenize", model="m", prompts=[chat, plain], completions=None, append_eos=False)
+    _, out = client.run("tokenize", model="m", prompts=[chat, plain], completions=None, append_eos=False, literal=False)
     first, second = split(out["ids"], out["cu_seqlens"])
     assert first.tolist() == second.tolist()
     assert byte_tokenizer().decode(first) == plain
@@ -147,7 +152,9 @@ def test_a_chat_without_a_template_is_plain_text(client: Client, byte_folder: st
 def test_a_template_goes_before_the_plain_default(client: Client, folder: str) -> None:
     client.load(folder)
     chat = [{"role": "user", "content": "1"}]
-    _, out = client.run("tokenize", model="m", prompts=[chat, "user 1 assistant"], completions=None, append_eos=False)
+    _, out = client.run(
+        "tokenize", model="m", prompts=[chat, "user 1 assistant"], completions=None, append_eos=False, literal=False
+    )
     first, second = split(out["ids"], out["cu_seqlens"])
     assert first.tolist() == second.tolist()
 
@@ -164,7 +171,9 @@ def test_no_prompt_is_cut_whatever_the_tokenizer_says(client: Client, tmp_path: 
     client.load(tmp_path)
     text = "zq" * 50
     chat = [{"role": "user", "content": text}]
-    _, out = client.run("tokenize", model="m", prompts=[text, chat], completions=["xy" * 20] * 2, append_eos=False)
+    _, out = client.run(
+        "tokenize", model="m", prompts=[text, chat], completions=["xy" * 20] * 2, append_eos=False, literal=False
+    )
     assert out["prompt_lengths"].min() >= 100
     assert np.diff(out["cu_seqlens"]).min() >= 140
     seeds = np.zeros((1, 2), np.uint32)

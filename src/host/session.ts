@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { assignCredit, segmentTrajectory } from '../credit.ts';
-import { type Critic, type UpdateMetrics, valuesOf } from '../critic.ts';
+import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
 import { learningRate } from '../math/learning-rate.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
@@ -77,7 +77,7 @@ export class HostSession {
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
       const { seed } = config;
-      const critic = await plugin.create(options, {
+      const critic = await createCritic(plugin, options, {
         seed,
         format: task?.criticFormat ?? paperFormat,
         loadModel: (wanted) =>
