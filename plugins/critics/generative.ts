@@ -52,10 +52,10 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
   const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
 
-  const tokenizeTraces = (traces: readonly OracleTrace[]) =>
+  const tokenizeTraces = async (traces: readonly OracleTrace[]) =>
     model.tokenize(
-      traces.map(({ state }) => promptOf(state)),
-      traces.map(({ rationale, score, state }) =>
+      await mapInTurns(traces, ({ state }) => promptOf(state)),
+      await mapInTurns(traces, ({ rationale, score, state }) =>
         writeTrace(o.thinking ? rationale : '', score, format, o.icc ? state.actor : null),
       ),
       format.appendEos,
@@ -111,8 +111,8 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
     async rationaleLoss(traces) {
       const sequences = await model.tokenize(
-        traces.map(({ state }) => promptOf(state)),
-        traces.map(({ rationale }) => plainRationale(rationale, format)),
+        await mapInTurns(traces, ({ state }) => promptOf(state)),
+        await mapInTurns(traces, ({ rationale }) => plainRationale(rationale, format)),
         false,
         true,
       );

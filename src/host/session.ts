@@ -226,7 +226,9 @@ export class HostSession {
     const trajectories = trajectoriesOf(ask, tensors);
     this.#successRate ??= mean(trajectories.map(({ reward }) => reward));
     const profile = { ...this.#actor, successRate: this.#successRate };
-    const rollouts = trajectories.map((t) => rolloutOf(t, t.reward, this.#segmentation, profile));
+    const rollouts = await mapInTurns(trajectories, (t) =>
+      rolloutOf(t, t.reward, this.#segmentation, profile),
+    );
     return this.#stageOne.askOracle(rollouts, progress);
   }
 

@@ -28,8 +28,12 @@ export function promptText(prompt: Prompt): string {
     .join('\n\n');
 }
 
+/** UTF-16 units of an actor's name that the critic is shown. */
+const LONGEST_NAME = 200;
+
 /** A name on one line, without tags. */
-const nameOf = (name: string, tags: Tags = promptTags) => defuse(printableLine(name), tags);
+const nameOf = (name: string, tags: Tags = promptTags) =>
+  defuse(printableLine(name.slice(0, LONGEST_NAME)), tags);
 
 function profileText(profile: ActorProfile): string {
   const rate =

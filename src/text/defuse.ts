@@ -5,11 +5,14 @@
 import { foldCharacter } from './fold.ts';
 import type { ScoreFormat } from './score.ts';
 
+/** A binding of this module: one of another is slow where every character needs it. */
+const fold = foldCharacter;
+
 /** Tags that enclose what others wrote, and the score's. */
 const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
 
-/** What may stand between a bracket and a tag's name, or between the name's letters. */
-const passedOver = /^[\s/\\_.'"`*-]*$/u;
+/** What may stand between a bracket and a tag's name, or between the name's letters: blanks, slashes, quotes, `_`, `-`. */
+const passedOver = new Set(' \n\t/\\_.\'"`*-');
 
 /** Brackets that open a tag, and what takes their place; neither folds to the other. */
 const instead = new Map([
@@ -23,7 +26,7 @@ export type Tags = ReadonlyMap<string, readonly string[]>;
 
 const bare = (name: string) =>
   [...name]
-    .map(foldCharacter)
+    .map(fold)
     .join('')
     .replace(/[^\p{L}\p{N}]/gu, '');
 
@@ -48,52 +51,89 @@ export function tagsWith({ open, close }: ScoreFormat): Tags {
   return marks.length === 0 ? promptTags : tagsOf([...ownTags, ...marks]);
 }
 
-/** Characters that may fold to a bracket: everything that is neither ASCII nor a letter, and the brackets. */
-const candidates = /[<[{]|[^\p{ASCII}\p{L}\p{N}\p{M}]|[ᐸᗕ˂]/gu;
+/** 1 + which bracket of `brackets` a UTF-16 unit folds to, 0: not yet known, 255: none. */
+const brackets = '<[{';
+const bracketOf = new Uint8Array(0x10000);
+
+/** The bracket that a character folds to, if it does. */
+function bracketAt(text: string, index: number): string | null {
+  const unit = text.charCodeAt(index);
+  const known = bracketOf[unit]!;
+  if (known > 0) return known === 255 ? null : brackets[known - 1]!;
+  const at = brackets.indexOf(fold(text[index]!)[0] ?? ' ');
+  bracketOf[unit] = at < 0 ? 255 : at + 1;
+  return at < 0 ? null : brackets[at]!;
+}
 
 /**
  * The text with no tag of `tags` in it: the bracket before a tag's name is replaced (`<` by `‹`). A name counts in any
  * case and script, full-width, with invisible characters, blanks or slashes before and within it.
  */
 export function defuse(text: string, tags: Tags = promptTags): string {
-  let result = '';
+  const parts: string[] = [];
   let copied = 0;
-  for (const { index, 0: character } of text.matchAll(candidates)) {
-    const bracket = foldCharacter(character)[0] ?? '';
-    const names = tags.get(bracket);
-    if (!names || !namesTag(text, index + character.length, names, bracket)) continue;
-    result += text.slice(copied, index) + instead.get(bracket)!;
-    copied = index + character.length;
+  for (let i = 0; i < text.length; i++) {
+    const bracket = bracketAt(text, i);
+    const names = bracket === null ? undefined : tags.get(bracket);
+    if (!names || !namesTag(text, i + 1, names, bracket!)) continue;
+    parts.push(text.slice(copied, i), instead.get(bracket!)!);
+    copied = i + 1;
   }
-  return copied === 0 ? text : result + text.slice(copied);
+  return copied === 0 ? text : parts.join('') + text.slice(copied);
 }
+
+/** Of ASCII: the UTF-16 unit that a character folds to; 0: it is passed over. */
+const asciiUnits = Uint8Array.from({ length: 128 }, (_, unit) => {
+  const folded = fold(String.fromCharCode(unit));
+  return folded === '' || passedOver.has(folded) ? 0 : folded.charCodeAt(0);
+});
 
 /** Does the name of a tag come next? Ends at the next bracket, so that each character is read for one bracket only. */
 function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean {
-  let open = names;
+  const bracketUnit = bracket.charCodeAt(0);
   let read = 0;
-  for (let i = from; i < text.length; ) {
-    const character = String.fromCodePoint(text.codePointAt(i)!);
-    i += character.length;
-    for (const part of foldCharacter(character)) {
-      if (part === bracket) return false;
-      if (passedOver.test(part)) continue;
-      open = open.filter((name) => name[read] === part);
-      if (open.length === 0) return false;
-      read++;
-      if (open.some((name) => name.length === read)) return true;
+  // Bit n: names[n] begins with what was read.
+  let open = (1 << names.length) - 1;
+  // What the last character folds to, and how much of it was read.
+  let folded = '';
+  let j = 0;
+  for (let i = from; i < text.length || j < folded.length; ) {
+    let unit: number;
+    if (j < folded.length) unit = folded.charCodeAt(j++);
+    else {
+      unit = text.charCodeAt(i);
+      if (unit >= 128) {
+        const character = characterAt(text, i);
+        folded = fold(character);
+        j = 0;
+        i += character.length;
+        continue;
+      }
+      i++;
     }
+    if (unit < 128) unit = asciiUnits[unit]!;
+    if (unit === 0) continue;
+    if (unit === bracketUnit) return false;
+    for (let n = 0; n < names.length; n++) if (names[n]!.charCodeAt(read) !== unit) open &= ~(1 << n);
+    if (open === 0) return false;
+    read++;
+    for (let n = 0; n < names.length; n++) if (open & (1 << n) && names[n]!.length === read) return true;
   }
   return false;
+}
+
+function characterAt(text: string, index: number): string {
+  const unit = text.charCodeAt(index);
+  return unit >= 0xd800 && unit <= 0xdbff ? String.fromCodePoint(text.codePointAt(index)!) : text[index]!;
 }
 
 /** Who speaks in chats, besides the roles that a chat has itself. */
 const speakers = ['assistant', 'developer', 'function', 'system', 'tool', 'user'];
 /** Looks like a colon (RATIO) and is none. */
 const COLON = '\u2236';
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they end lines
-const ends = /\r\n|[\n\r\v\f\u001c-\u001e\u0085\u2028\u2029]/u;
-const keptEnds = new RegExp(`(${ends.source})`, 'u');
+const lineEnds = new Set('\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029');
+/** Characters of the longest role that is looked for. */
+const LONGEST_ROLE = 64;
 
 /**
  * A message's content with no line, after its first, that begins as a turn of a plain-text chat does (`assistant:`): the
@@ -101,24 +141,28 @@ const keptEnds = new RegExp(`(${ends.source})`, 'u');
  * @param roles of the chat itself
  */
 export function defuseTurns(content: string, roles: readonly string[]): string {
-  if (!ends.test(content)) return content;
-  const names = [...speakers, ...roles.map((role) => [...role].map(foldCharacter).join('').trim())];
-  return content
-    .split(keptEnds)
-    .map((line, i) => (i > 0 && i % 2 === 0 ? withoutTurn(line, names) : line))
-    .join('');
+  const names = new Set([...speakers, ...roles.map((role) => [...role].map(fold).join('').trim())]);
+  const parts: string[] = [];
+  let copied = 0;
+  for (let i = 0; i < content.length; i++) {
+    if (!lineEnds.has(content[i]!)) continue;
+    const colon = colonOfTurn(content, i + 1, names);
+    if (colon < 0) continue;
+    parts.push(content.slice(copied, colon), COLON);
+    copied = colon + 1;
+  }
+  return copied === 0 ? content : parts.join('') + content.slice(copied);
 }
 
-function withoutTurn(line: string, roles: readonly string[]): string {
+/** Where a line that begins at `from` has the colon after a role; -1: it is no turn. */
+function colonOfTurn(text: string, from: number, roles: ReadonlySet<string>): number {
   let read = '';
   let blank = false;
-  for (let i = 0; i < line.length && read.length <= 64; ) {
-    const character = String.fromCodePoint(line.codePointAt(i)!);
-    const folded = foldCharacter(character);
-    if (folded === ':') {
-      if (!roles.includes(read)) return line;
-      return line.slice(0, i) + COLON + line.slice(i + character.length);
-    }
+  for (let i = from; i < text.length && read.length <= LONGEST_ROLE; ) {
+    const character = characterAt(text, i);
+    const folded = fold(character);
+    if (folded === '\n') return -1;
+    if (folded === ':') return roles.has(read) ? i : -1;
     if (folded.trim() === '') blank ||= folded !== '' && read !== '';
     else {
       read += (blank ? ' ' : '') + folded;
@@ -126,5 +170,5 @@ function withoutTurn(line: string, roles: readonly string[]): string {
     }
     i += character.length;
   }
-  return line;
+  return -1;
 }

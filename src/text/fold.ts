@@ -40,7 +40,6 @@ const lookAlikes = new Map<string, string>(
 /** Shown as nothing or as a blank: format characters, marks on letters, controls, fillers. */
 const invisible = /[\p{Cf}\p{Cc}\p{M}\p{Default_Ignorable_Code_Point}\u2800\p{Surrogate}]/gu;
 const lineEnds = new Set('\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029');
-const asciiPrintable = /^[ -~]$/;
 const known = new Map<string, string>();
 
 /**
@@ -48,9 +47,11 @@ const known = new Map<string, string>();
  * @returns '' for what is not seen, a line feed for each kind of line end, lower-case compatibility characters
  */
 export function foldCharacter(character: string): string {
-  if (asciiPrintable.test(character)) return character.toLowerCase();
-  const folded = known.get(character) ?? foldOther(character);
-  if (known.size < 10_000) known.set(character, folded);
+  const seen = known.get(character);
+  if (seen !== undefined) return seen;
+  const folded = foldOther(character);
+  // More different characters than a text of any language has.
+  if (known.size < 20_000) known.set(character, folded);
   return folded;
 }
 
