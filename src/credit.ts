@@ -14,7 +14,7 @@ import {
 } from './math/advantage.ts';
 import { explainedVariance, groupBy, mean } from './math/statistics.ts';
 import { withoutColumns } from './text/critic-prompt.ts';
-import { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
+import { type BudgetedSegmentation, segmentResponse, textBefore } from './text/segment.ts';
 import type {
   ActorProfile,
   Credit,
@@ -57,7 +57,7 @@ export interface CreditAssignment {
 export function segmentTrajectory<T extends Trajectory>(
   trajectory: T,
   index: number,
-  segmentation: Segmentation,
+  segmentation: BudgetedSegmentation,
   actor: ActorProfile,
   shareFirst = true,
 ): SegmentedTrajectory<T> {

@@ -24,6 +24,8 @@ const open = {
     logs: path,
     /** What In-Context Conditioning tells the critic of the actor. */
     actor: z.strictObject({ name: z.string().min(1), parameters: count }),
+    /** The most tokens that a response can have: segments are spread over them. null: not known. */
+    max_new_tokens: z.int().positive().nullable().default(null),
   }),
   result: z.strictObject({
     critic: z.string(),

@@ -16,7 +16,7 @@ import { rolloutOf, segmentationOf } from '../rollouts.ts';
 import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
-import type { Segmentation } from '../text/segment.ts';
+import type { BudgetedSegmentation } from '../text/segment.ts';
 import { prefixed } from '../training.ts';
 import { mapInTurns } from '../turns.ts';
 import type { ActorProfile, Outcome, Valuation } from '../types.ts';
@@ -35,7 +35,7 @@ export class HostSession {
   readonly #config: HostConfig;
   readonly #critic: Critic;
   readonly #workers: WorkerGroup;
-  readonly #segmentation: Segmentation;
+  readonly #segmentation: BudgetedSegmentation;
   readonly #stageOne: StageOne;
   readonly #actor: Omit<ActorProfile, 'successRate'>;
   readonly #tell: (text: string) => void;
@@ -53,6 +53,7 @@ export class HostSession {
     workers: WorkerGroup;
     task: Task | null;
     actor: Omit<ActorProfile, 'successRate'>;
+    budget: number | null;
     tell: (text: string) => void;
   }) {
     this.#config = parts.config;
@@ -62,7 +63,7 @@ export class HostSession {
     this.#actor = parts.actor;
     this.#tell = parts.tell;
     this.#successRate = parts.config.icc.success_rate;
-    this.#segmentation = segmentationOf(parts);
+    this.#segmentation = segmentationOf(parts, parts.budget);
   }
 
   /** Reads the config, starts the critic's worker, loads the critic. */
@@ -85,7 +86,8 @@ export class HostSession {
             tell(`critic: ${wanted.model} has no chat template; it is given chats as plain text`),
           ),
       });
-      return new HostSession({ config, critic, workers, task, actor: given.actor, tell });
+      const { actor, max_new_tokens: budget } = given;
+      return new HostSession({ config, critic, workers, task, actor, budget, tell });
     } catch (error) {
       await workers.close(0);
       throw error;

@@ -60,6 +60,10 @@ export class Boundaries {
     return this.#ripe && this.visible && !this.#formulas.inside && !this.#inNumber;
   }
 
+  get inFormula(): boolean {
+    return this.#formulas.inside;
+  }
+
   /** A boundary was used, or is too near to the one before. */
   drop(): void {
     this.#ended = false;

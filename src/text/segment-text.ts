@@ -16,7 +16,8 @@ export function needsTokens({ by }: Segmentation): string | null {
 
 /**
  * The partial responses before each segment, as `segmentResponse` would cut where each character is a token. The first is
- * empty. Each ends where a line or a sentence ends: nothing need be causal here, for no token is trained by these values.
+ * empty. Each ends where a line or a sentence ends, and the cuts are spread over the whole text: nothing need be causal
+ * here, for no token is trained by these values.
  *
  * @throws RangeError where the rule needs tokens
  */
@@ -29,7 +30,7 @@ export function prefixesOfText(text: string, options: Segmentation): string[] {
   if (options.by === 'line' || options.by === 'sentence') {
     const before = tokensBefore(text, textEnds);
     const minimum_tokens = options.minimum_tokens === 1 ? 0 : options.minimum_tokens;
-    const rule = { ...options, minimum_tokens };
+    const rule = { ...options, minimum_tokens, budget: before.at(-1)! };
     const starts = textStarts(response, options.by, rule, (t) => before[t]!);
     return starts.map(({ textEnd }) => text.slice(0, textEnd));
   }

@@ -13,7 +13,7 @@
 import { z } from 'zod';
 import type { Segment } from '../types.ts';
 import { Boundaries } from './boundaries.ts';
-import { shareOf } from './share.ts';
+import { type Place, type Share, shareOf } from './share.ts';
 
 const limits = {
   /** Segments of one response at the most: a bound on what the critic costs. */
@@ -88,6 +88,7 @@ export interface Start {
 
 /**
  * Cuts by line or by sentence.
+ * @param shares how long a segment may be; another function for a study alone
  * @param sizes where characters stand for the tokens of a complete text: how many tokens there are before character t
  */
 export function textStarts(
@@ -95,12 +96,13 @@ export function textStarts(
   by: 'line' | 'sentence',
   { at_most, minimum_tokens, budget = null }: BudgetedSegmentation,
   sizes: ((t: number) => number) | null = null,
+  shares: (place: Place) => Share = shareOf,
 ): Start[] {
   const boundaries = new Boundaries(by, sizes !== null);
   const tokensBefore = sizes ?? ((t: number) => t);
   const starts: Start[] = [{ token: 0, textEnd: 0 }];
   const shareFrom = (token: number) =>
-    shareOf({ from: tokensBefore(token), segment: starts.length - 1, at_most, minimum_tokens, budget });
+    shares({ from: tokensBefore(token), segment: starts.length - 1, at_most, minimum_tokens, budget });
   let share = shareFrom(0);
   // The last token has nothing after it to begin a segment with; but a boundary may lie before the last character.
   const end = sizes === null ? textEnds.length : textEnds.length + 1;
@@ -122,8 +124,12 @@ export function textStarts(
   return starts;
 }
 
-/** What a segment that is nearly as long as its share is cut at: the end of a clause, a word, and at last anything. */
-function cutsAnyway({ clause, word, visible }: Boundaries, ofShare: number): boolean {
+/**
+ * What a segment that is nearly as long as its share is cut at: the end of a clause, a word, and at last anything. A formula
+ * is cut where the segment is twice as long.
+ */
+function cutsAnyway({ clause, word, visible, inFormula }: Boundaries, ofShare: number): boolean {
+  if (inFormula) return visible && ofShare >= 2;
   return (clause && ofShare >= 0.75) || (word && ofShare >= 0.9) || (visible && ofShare >= 1);
 }
 

@@ -22,10 +22,16 @@ export interface Share {
   readonly most: number;
 }
 
-/** Each segment may be longer than the one before by this factor: short responses are cut finely too. */
-const GROWTH = 1.25;
-/** The same where the budget is not known, for the second half of the cuts. The first half is not thinned. */
-const GROWTH_WITHOUT_BUDGET = 1.35;
+/** How fast segments may grow. */
+export interface Growth {
+  /** With a budget: each segment may be longer than the one before by this factor, so that short responses are cut finely. */
+  readonly withBudget: number;
+  /** Without: the same, for the second half of the cuts. The first half is not thinned. */
+  readonly without: number;
+}
+
+/** Chosen in docs/segmentation.md. */
+const GROWTH: Growth = { withBudget: 1.25, without: 1.4 };
 /** A sentence up to this length, in tokens, is not cut, though its fair share be smaller. */
 const SENTENCE = 32;
 /** The fair share, in tokens, of the first segments where the budget is not known. */
@@ -36,14 +42,20 @@ const SHARE_WITHOUT_BUDGET = 64;
  * of n lengths that grow by a factor g and together are B - from: (B - from) (g - 1) / (g^n - 1). So the cuts last until the
  * budget ends, whatever the text.
  */
-export function shareOf({ from, segment, at_most, minimum_tokens, budget }: Place): Share {
+export function shareOf(place: Place, growth: Growth = GROWTH): Share {
+  const { from, segment, at_most, minimum_tokens, budget } = place;
   const left = at_most - segment;
   if (budget === null) {
-    const least = 2 * segment < at_most - 1 ? 0 : from * (GROWTH_WITHOUT_BUDGET - 1);
+    const least = 2 * segment < at_most - 1 ? 0 : from * (growth.without - 1);
     return bounded(least, Math.max(SHARE_WITHOUT_BUDGET, 2 * least), minimum_tokens);
   }
   const tokens = Math.max(0, budget - from);
-  return bounded((tokens * (GROWTH - 1)) / (GROWTH ** left - 1), tokens / left, minimum_tokens);
+  const g = growth.withBudget;
+  return bounded(
+    g === 1 ? tokens / left : (tokens * (g - 1)) / (g ** left - 1),
+    tokens / left,
+    minimum_tokens,
+  );
 }
 
 function bounded(least: number, most: number, minimum: number): Share {

@@ -262,19 +262,22 @@ describe('by sentence', () => {
     expect(Math.max(...found.map((s) => s.end - s.start))).toBeLessThan(0.3 * tokens);
   });
 
-  it('has cuts left until the budget ends: no segment is longer than its share of what is left', () => {
-    const word = fc.constantFrom(' a', ' B', '.', ',', '\n', ' 7', '。', '我', ' $');
-    const many = fc.array(word, { minLength: 100, maxLength: 400 });
+  const words = [' a', ' B', '.', ',', '\n', ' 7', '。', '我'];
+  it.each([
+    ['no segment is longer than its share of what is left', words, 1],
+    ['with formulas, than twice its share', [...words, ' $', '$'], 2],
+  ])('has cuts left until the budget ends: %s', (_, some, times) => {
+    const many = fc.array(fc.constantFrom(...some), { minLength: 100, maxLength: 400 });
     const count = fc.integer({ min: 2, max: 16 });
     fc.assert(
       fc.property(many, count, fc.integer({ min: 0, max: 400 }), (tokens, at_most, unused) => {
         const budget = tokens.length + unused;
         const visible = tokens.map((token) => token.trim() !== '');
         const found = segmentResponse(response(tokens), parse({ by: 'sentence', at_most, budget } as object));
-        found.forEach(({ start, end }, k) => {
-          const share = Math.max(32, Math.ceil((budget - start) / (at_most - k)));
+        found.slice(0, at_most - 1).forEach(({ start, end }, k) => {
+          const share = times * Math.max(32, Math.ceil((budget - start) / (at_most - k)));
           // Blanks alone are nothing to cut: they add to what is before them.
-          if (k < at_most - 1) expect(visible.slice(start + share - 1, end - 1)).not.toContain(true);
+          expect(visible.slice(start + share - 1, end - 1)).not.toContain(true);
         });
         expect(found.length).toBeLessThanOrEqual(at_most);
         // The last of n lengths that grow by 1.25 and together are the budget; each is rounded down to whole tokens.
@@ -288,10 +291,10 @@ describe('by sentence', () => {
   });
 
   it('cuts a text without marks at its fair share, a long sentence at the end of a clause', () => {
-    const words = response(Array.from({ length: 400 }, () => ' word'));
+    const unmarked = response(Array.from({ length: 400 }, () => ' word'));
     // 0.9 of 400 / 4; of (400 - 90) / 3, rounded up; of (400 - 184) / 2.
-    expect(starts(words, { by: 'sentence', at_most: 4, budget: 400 })).toEqual([0, 90, 184, 282]);
-    expect(starts(words, { by: 'line' }).length).toBeGreaterThan(3);
+    expect(starts(unmarked, { by: 'sentence', at_most: 4, budget: 400 })).toEqual([0, 90, 184, 282]);
+    expect(starts(unmarked, { by: 'line' }).length).toBeGreaterThan(3);
     const clause = [
       ...Array.from({ length: 50 }, () => ' word'),
       ',',

@@ -142,6 +142,7 @@ class GenACTrainer(GRPOTrainer):
                     "base": os.getcwd(),
                     "logs": str(controller.logs),
                     "actor": {"name": name, "parameters": int(unwrapped.num_parameters())},
+                    "max_new_tokens": args.max_completion_length,
                 },
             )
         except BaseException:
