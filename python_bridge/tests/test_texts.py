@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from conftest import Client, byte_tokenizer, llama, ragged, split, word_tokenizer
@@ -92,6 +92,74 @@ def test_blanks_that_vanish_at_the_start_of_a_text() -> None:
     assert [part.tolist() for part in ends] == [[3, 7, 8], [1, 5], [0, 1]]
     assert StopStrings(decoder, ["e c"]).may_end[[1, 2, 3]].tolist() == [False, True, False]
     assert StopStrings(decoder, [" "]).may_end[[1, 2, 3]].tolist() == [True, True, False]
+
+
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
+LLAMA_WORDS = ["<unk>", "<s>", "</s>", *BYTE_TOKENS, "▁", "▁▁", "▁the", "▁a", "the", ".", "s", "漢"]
+
+
+def llama_2(unigram: bool) -> PreTrainedTokenizerFast:
+    """As of Llama 2: what is in no word is written in bytes, a newline too; bytes that follow each other are decoded together."""
+    model = (
+        models.Unigram([(word, -1.0) for word in LLAMA_WORDS], unk_id=0, byte_fallback=True)
+        if unigram
+        else models.BPE({word: n for n, word in enumerate(LLAMA_WORDS)}, [], unk_token="<unk>", byte_fallback=True)
+    )
+    backend = Tokenizer(model)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def metaspace() -> PreTrainedTokenizerFast:
+    words = ["<unk>", "</s>", "▁the", "▁cat", "s", "▁", "▁▁"]
+    backend = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="</s>")
+
+
+TOKENIZERS = {"bytes": BYTES, "Llama 2": llama_2(False), "Llama 2, unigram": llama_2(True), "Metaspace": metaspace()}
+DECODERS = {name: TextDecoder(tokenizer, len(tokenizer)) for name, tokenizer in TOKENIZERS.items()}
+
+
+def llama_ids(*words: str) -> list[int]:
+    return [LLAMA_WORDS.index(word) for word in words]
+
+
+def test_a_newline_in_bytes_is_complete_when_no_byte_can_spoil_it() -> None:
+    begun = llama_ids("▁the", ".", "<0x0A>")
+    spoiled, whole, alone = (begun + llama_ids(*rest) for rest in (("<0xF0>", "▁a"), ("▁a",), ("</s>", "▁a")))
+    texts, ends = DECODERS["Llama 2"].decode([np.array(ids) for ids in (spoiled, whole, alone, begun)])
+    assert texts == ["the.\ufffd\ufffd a", "the.\n a", "the.\n a", "the.\n"]
+    assert [part.tolist() for part in ends] == [[3, 4, 4, 4, 8], [3, 4, 4, 7], [3, 4, 4, 4, 7], [3, 4, 5]]
+
+
+def test_a_blank_after_a_special_token_at_the_start() -> None:
+    sequences = [[1, 5], [1, 5, 2], [5, 1, 2], [1, 1, 4], [1, 2, 1, 5, 1]]
+    texts, ends = DECODERS["Metaspace"].decode([np.array(ids) for ids in sequences])
+    assert texts == [TOKENIZERS["Metaspace"].decode(ids, skip_special_tokens=True) for ids in sequences]
+    assert [int(part[-1]) for part in ends] == [len(text) for text in texts]
+    assert ends[0].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name", list(TOKENIZERS))
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_what_is_complete_does_not_depend_on_later_tokens(name: str, data: st.DataObject) -> None:
+    """A state's text is a function of the tokens before it. Ends never fall, and the last is the text's length."""
+    size = len(TOKENIZERS[name])
+    odd = [i for i, text in enumerate(DECODERS[name].lone) if "\ufffd" in text or text in ("", "\n", " ")] or [0]
+    token = st.one_of(st.integers(0, size - 1), st.sampled_from(odd), st.integers(max(0, size - 9), size - 1))
+    begun, one, other = (data.draw(st.lists(token, min_size=least, max_size=6)) for least in (1, 1, 1))
+    sequences = [np.array(begun + rest) for rest in (one, other)]
+    texts, ends = DECODERS[name].decode(sequences)
+    units = [text.encode("utf-16-le", "surrogatepass") for text in texts]
+    for k in range(len(begun)):
+        assert units[0][: 2 * ends[0][k]] == units[1][: 2 * ends[1][k]]
+    for text, part in zip(texts, ends, strict=True):
+        assert np.all(np.diff(part) >= 0)
+        assert part[-1] == utf16_length(text)
 
 
 def test_a_tokenizer_that_rewrites_what_stands_before_takes_the_exact_way() -> None:

@@ -37,8 +37,14 @@ export class Sentences {
   /** Where the word that is being read begins; -1: between words. */
   #wordStart = -1;
   #beginsLine = true;
+  /** UTF-16 units of the word that a blank just ended; 0 after anything else than a blank. */
+  #wordAway = 0;
+  /** Nothing was read, or the last character is a blank. */
+  #afterBlank = true;
   /** Of the mark. */
   #wordBefore = '';
+  #standsAlone = false;
+  #markAway = false;
   #wordBeganLine = false;
 
   /** Would a letter within a word be nothing to it? Then it need not be read. */
@@ -56,6 +62,10 @@ export class Sentences {
     if (kind & (SOFT_MARK | HARD_MARK)) this.#mark(text, index, code, kind);
     const ended = this.#state !== 'text' && this.#step(code, kind, index, formula);
     if (ended) this.endedAt = this.#end;
+    const blank = (kind & BLANK) !== 0;
+    if (!blank) this.#wordAway = 0;
+    else if (this.#wordStart >= 0) this.#wordAway = index - this.#wordStart;
+    this.#afterBlank = blank;
     if (kind & (LETTER | DIGIT) || code === 0x2e) {
       if (this.#wordStart < 0) this.#wordStart = index;
     } else if (kind & LINE_END) {
@@ -104,6 +114,8 @@ export class Sentences {
       this.#hard = false;
       this.#run = 0;
       this.#firstMark = code;
+      this.#markAway = this.#afterBlank;
+      this.#standsAlone = this.#afterBlank && !(code !== 0x2e && this.#wordAway > 1);
       const long = this.#wordStart < 0 || index - this.#wordStart > LONGEST_WORD;
       this.#wordBefore = long ? '' : text.slice(this.#wordStart, index);
       this.#wordBeganLine = this.#beginsLine;
@@ -115,9 +127,12 @@ export class Sentences {
     this.#end = index + (code > 0xffff ? 2 : 1);
   }
 
-  /** Does the mark belong to the word before it? `kind` is of what follows. */
+  /** Is the mark no end: part of the word before it, or alone between blanks? `kind` is of what follows. */
   #abbreviates(kind: number): boolean {
-    if (this.#firstMark !== 0x2e || this.#run > 1) return false;
+    if (this.#run > 1) return false;
+    // In French a blank is before `?` and `!`.
+    if (this.#standsAlone || (this.#markAway && !(kind & LETTER))) return true;
+    if (this.#firstMark !== 0x2e) return false;
     const word = this.#wordBefore;
     if (this.#wordBeganLine && listMark.test(word)) return true;
     const plain = word.toLowerCase();

@@ -205,6 +205,7 @@ describe('by sentence', () => {
       ['He said “Go.” Then', ' she said "No!" And', ' so'],
     ],
     ['brackets', 'It is so (as we saw.) Now go on', ['It is so (as we saw.) Now', ' go on']],
+    ['French', 'Vraiment ? Oui, bien. Alors on va', ['Vraiment ? Oui', ', bien. Alors', ' on va']],
     ['a quote that opens', 'It is so. "Why is it?" They ask', ['It is so. "Why', ' is it?" They', ' ask']],
   ])('cuts after each sentence: %s', (_, text, expected) => {
     expect(texts(text)).toEqual(expected);
@@ -217,6 +218,7 @@ describe('by sentence', () => {
       'abbreviations',
       'We use e.g. Small ones, i.e. $x$, of Dr. Smith in Fig. 3, eq. (2), the U.S. Army, no. 5 vs. Him',
     ],
+    ['marks between blanks', 'Take a . B and c ? 4 and x ! Y and . Z'],
     ['a small letter', 'And so on... but "Why?" he said'],
     ['list marks', '1. First'],
     ['a formula', 'Here $a. B = 3! C$ and $$x. Y\nz. W$$ and \\(p. Q\\) and \\[r. S\\] go'],
