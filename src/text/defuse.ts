@@ -11,8 +11,8 @@ const fold = foldCharacter;
 /** Tags that enclose what others wrote, and the score's. */
 const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
 
-/** What may stand between a bracket and a tag's name, or between the name's letters: blanks, slashes, quotes, `_`, `-`. */
-const passedOver = new Set(' \n\t/\\_.\'"`*-');
+/** What may stand between a bracket and a tag's name, or between the name's letters: blanks, slashes, and all marks but closing ones. */
+const passedOver = new Set(' \n\t/\\_.,:;\'"`*-+=~!?#$%&@^|(');
 
 /** Brackets that open a tag, and what takes their place; neither folds to the other. */
 const instead = new Map([

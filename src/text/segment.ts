@@ -171,10 +171,34 @@ function boundaryRule(
     }
     case 'pattern': {
       const pattern = new RegExp(`(?:${options.pattern})$`, 'u');
+      const next = nextMatch(text, options.pattern);
       return (start, t) => {
-        const [from, to] = [textStart(textEnds, start), textEnds[t - 1]!];
-        return pattern.test(text.slice(Math.max(from, to - PATTERN_REACH), to));
+        const to = textEnds[t - 1]!;
+        const from = Math.max(textStart(textEnds, start), to - PATTERN_REACH);
+        return next(from) <= to && pattern.test(text.slice(from, to));
       };
     }
   }
+}
+
+/** Begins or ends of a text, of words, and what is around a match: a match then depends on where the text is cut. */
+const assertion = /[\^$]|\\[bB]|\(\?<?[=!]/;
+
+/**
+ * Where the first match begins that begins at `from` or later: before that there is nothing to try. Found once for many
+ * positions, so that a long text without a match is read once.
+ */
+function nextMatch(text: string, pattern: string): (from: number) => number {
+  if (assertion.test(pattern)) return () => 0;
+  const search = new RegExp(pattern, 'gu');
+  // The first match at `since` or later begins at `index`.
+  let [since, index] = [0, -1];
+  return (from) => {
+    if (from < since || from > index) {
+      search.lastIndex = from;
+      index = search.exec(text)?.index ?? Number.POSITIVE_INFINITY;
+      since = from;
+    }
+    return index;
+  };
 }

@@ -82,6 +82,8 @@ const functions: Readonly<Record<string, (text: string) => unknown>> = {
   'by line': (text) => segmentResponse(tokens.get(text)!, rules[1]!),
   'by sentence, with a budget': (text) =>
     segmentResponse(tokens.get(text)!, { ...rules[0]!, budget: 250_000 }),
+  'by pattern, the text alone': (text) =>
+    prefixesOfText(text, segmentationSchema.parse({ by: 'pattern', pattern: 'none of it' })),
   'by sentence, the text alone': (text) => prefixesOfText(text, rules[0]!),
 };
 
@@ -101,14 +103,15 @@ function best(work: () => unknown, enough: number): number {
 describe.each(Object.keys(functions))('a megabyte in %s', (name) => {
   it.each(Object.keys(nasty))('of %s', (kind) => {
     const text = nasty[kind]!;
-    expect(best(() => functions[name]!(text), 40)).toBeLessThan(50);
+    // 5 to 40 ms on a quiet machine, once compiled; what takes quadratic time takes minutes.
+    expect(best(() => functions[name]!(text), 100)).toBeLessThan(250);
   });
 });
 
 describe('time', () => {
   it('of 8,192 tokens of 16 line breaks each is a moment', () => {
     const many = tokensOf('\n'.repeat(16 * 8192), 16);
-    for (const rule of rules) expect(best(() => segmentResponse(many, rule), 10)).toBeLessThan(50);
+    for (const rule of rules) expect(best(() => segmentResponse(many, rule), 25)).toBeLessThan(50);
   });
 
   it('is given to others between long texts', async () => {

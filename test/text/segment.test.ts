@@ -179,6 +179,29 @@ describe('segmentResponse', () => {
   });
 });
 
+describe('by pattern', () => {
+  it('cuts where the text so far ends with a match, as if each end was tried', () => {
+    const patterns = ['ab', 'a+b', '[^a]', 'b*', '(?<=a)b', 'a$', '^a', '\\bb', 'a|bb', '(?=b)'];
+    const text = fc.string({ unit: fc.constantFrom('a', 'b', ' ', '😀'), minLength: 1, maxLength: 30 });
+    fc.assert(
+      fc.property(
+        text,
+        fc.constantFrom(...patterns),
+        fc.integer({ min: 1, max: 3 }),
+        (all, pattern, size) => {
+          const tokens = all.match(new RegExp(`.{1,${size}}`, 'gu'))!;
+          const ends = new RegExp(`(?:${pattern})$`, 'u');
+          const expected = [0];
+          for (let t = 1; t < tokens.length && expected.length < 16; t++)
+            if (ends.test(tokens.slice(expected.at(-1)!, t).join(''))) expected.push(t);
+          expect(starts(response(tokens), { by: 'pattern', pattern })).toEqual(expected);
+        },
+      ),
+      { numRuns: 1000 },
+    );
+  });
+});
+
 describe('by sentence', () => {
   it.each([
     [
