@@ -72,7 +72,7 @@ class Literal:
         tokenizer = self.tokenizer
         template = json.dumps(self.template, ensure_ascii=False) if self.template else ""
         names = {name: tokenizer.convert_tokens_to_ids(name) for name in tokenizer.all_special_tokens}
-        for token, added in tokenizer.added_tokens_decoder.items():
+        for token, added in getattr(tokenizer, "added_tokens_decoder", {}).items():
             mark = not (added.content.isspace() or added.content.isalnum())
             if added.special or _PIPES.fullmatch(added.content) or (mark and added.content in template):
                 names[added.content] = token

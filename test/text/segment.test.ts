@@ -254,6 +254,29 @@ describe('by sentence', () => {
     expect(texts(text)).toEqual([text]);
   });
 
+  it('makes no segment of what comes after an answer: its last mark, blanks, the end-of-sequence token', () => {
+    const word = fc.constantFrom('we', 'Add', 'so', '12', '$x$', 'it', '**all**');
+    const sentence = fc.tuple(
+      fc.array(word, { minLength: 3, maxLength: 8 }),
+      fc.constantFrom('.', '!', '?', '...', '.**'),
+    );
+    const end = fc.constantFrom('', ' ', '\n', '\n\n', '\n```', ' \n');
+    fc.assert(
+      fc.property(
+        fc.array(sentence, { minLength: 1, maxLength: 12 }),
+        end,
+        fc.constantFrom('line', 'sentence'),
+        (all, rest, by) => {
+          const text = all
+            .map(([words, mark]) => `So that ${words.join(' ')}${mark}`)
+            .join(by === 'line' ? '\n' : ' ');
+          expect(texts(text + rest, { by }).at(-1)).toMatch(/[\p{L}\p{N}]/u);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
   it('cuts before a formula once it has ended, and none of what is only money is one', () => {
     expect(texts('We see. $x. Y$ is it.')).toEqual(['We see. $x. Y$ is', ' it.']);
     expect(texts('It costs $5. Then it is $7,000. But then he paid.')).toEqual([
