@@ -13,6 +13,8 @@ from .folding import break_turns, folded
 from .literal import Literal
 
 INCOMPLETE = "\ufffd"
+#: Tokens. A character has at most four bytes.
+LONG_RUN = 16
 
 
 def utf16_length(text: str) -> int:
@@ -175,6 +177,11 @@ class TextDecoder:
                 if whole is None:
                     return self._exact(ids, text)
                 if not last and ((not self.spoils and whole.endswith(INCOMPLETE)) or not (built or whole)):
+                    settled = self._settled(run, whole, not built)
+                    if settled is not None:
+                        built.append(settled[0])
+                        total += utf16_length(settled[0])
+                        run, whole = run[settled[1] :], settled[2]
                     # A token may end one character and begin the next.
                     ends[k] = total + utf16_length(whole.rstrip(INCOMPLETE))
                     continue
@@ -187,6 +194,18 @@ class TextDecoder:
         if "".join(built) != text:
             return self._exact(ids, text)
         return ends.astype(np.int32)
+
+    def _settled(self, run: list[int], whole: str, at_start: bool) -> tuple[str, int, str] | None:
+        """Of a long run of broken bytes, what no later byte can change: its text, its number of tokens, and the text of the rest. Without it
+        a run of n tokens would be decoded n times."""
+        if len(run) < LONG_RUN:
+            return None
+        for count in range(len(run) - 4, len(run) - 8, -1):
+            before, after = self._run_text(run[:count], at_start), self._run_text(run[count:], False)
+            # What the two give by themselves, they give together: no character lies across the cut, and the bytes after it end what is before.
+            if before and after is not None and before + after == whole:
+                return before, count, after
+        return None
 
     def _run_text(self, run: list[int], at_start: bool) -> str | None:
         if at_start:

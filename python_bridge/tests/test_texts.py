@@ -162,6 +162,41 @@ def test_what_is_complete_does_not_depend_on_later_tokens(name: str, data: st.Da
         assert part[-1] == utf16_length(text)
 
 
+@pytest.mark.parametrize("name", ["bytes", "Llama 2"])
+def test_long_runs_of_broken_bytes_take_linear_time(name: str) -> None:
+    decoder = TextDecoder(TOKENIZERS[name], len(TOKENIZERS[name]))
+    part = next(i for i, text in enumerate(decoder.lone) if "\ufffd" in text)
+    decoded = 0
+    texts = decoder.texts
+
+    def counted(sequences: Any) -> list[str]:
+        nonlocal decoded
+        decoded += sum(len(ids) for ids in sequences)
+        return texts(sequences)
+
+    decoder.texts = counted  # type: ignore[method-assign]
+    for ids in ([part] * 4000, [decoder.anchor or 0, *[part] * 4000, decoder.anchor or 0]):
+        decoded = 0
+        (text,), (ends,) = decoder.decode([np.array(ids)])
+        assert ends[-1] == utf16_length(text)
+        assert decoded < 100 * len(ids)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 255), min_size=20, max_size=80), st.integers(1, 60))
+def test_long_runs_of_broken_bytes_are_causal(values: list[int], at: int) -> None:
+    single = sorted(token for text, token in BYTES.get_vocab().items() if len(text) == 1)
+    broken = [token for token in single if "\ufffd" in BYTE_DECODER.lone[token]]
+    ids = [broken[value % len(broken)] for value in values]
+    at = min(at, len(ids) - 1)
+    other = [*ids[:at], single[0], single[0]]
+    texts, ends = BYTE_DECODER.decode([np.array(ids), np.array(other)])
+    assert texts == [BYTES.decode(ids), BYTES.decode(other)]
+    units = [text.encode("utf-16-le", "surrogatepass") for text in texts]
+    for k in range(at):
+        assert units[0][: 2 * ends[0][k]] == units[1][: 2 * ends[1][k]]
+
+
 def test_a_tokenizer_that_rewrites_what_stands_before_takes_the_exact_way() -> None:
     words = ["<unk>", "do", "n't", "not", "x", "##y"]
     backend = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
