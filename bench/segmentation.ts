@@ -1,6 +1,7 @@
 /**
- * How candidate defaults of segmentation cut real kinds of text: the responses in `test/fixtures/responses`, each alone
- * and in a row of four, as long responses are. Prints the tables of `docs/segmentation.md`.
+ * How candidate defaults of segmentation cut real kinds of text: the responses in
+ * `test/fixtures/responses`, each alone and in a row of four, as long responses are. Prints the
+ * tables of `docs/segmentation.md`.
  *
  *     npx tsx bench/segmentation.ts
  */
@@ -15,7 +16,10 @@ const texts = readdirSync(folder).map((file) => ({
   text: readFileSync(`${folder}/${file}`, 'utf8').trimEnd(),
 }));
 
-/** As byte-level BPE cuts: words with the blank before them, in pieces of at most 7 letters; digits alone; marks. */
+/**
+ * As byte-level BPE cuts: words with the blank before them, in pieces of at most 7 letters; digits
+ * alone; marks.
+ */
 const piece =
   / ?\p{Script=Han}| ?[\p{Script=Hiragana}\p{Script=Katakana}]{1,2}|'(?:s|t|re|ve|m|ll|d)| ?[\p{L}\p{M}]{1,7}| ?\p{N}| ?[^\s\p{L}\p{N}]{1,3}\n*|\s+(?!\S)|\s+/gu;
 

@@ -87,8 +87,8 @@ export function defineCritic<Options>(plugin: CriticPlugin<Options>): CriticPlug
 }
 
 /**
- * A critic that never sees a reference column (`problem.columns` is empty in every state that it is given), and whose
- * format sees others' text without tags. All critics are made here.
+ * A critic that never sees a reference column (`problem.columns` is empty in every state that it is
+ * given), and whose format sees others' text without tags. All critics are made here.
  */
 export async function createCritic(
   plugin: CriticPlugin,

@@ -19,7 +19,10 @@ export interface RolloutRequest {
   readonly onFinished?: (index: number, trajectory: Trajectory) => void;
 }
 
-/** The config's, else the task's own, else by sentence; for responses of at most `budget` tokens, null: not known. */
+/**
+ * The config's, else the task's own, else by sentence; for responses of at most `budget` tokens,
+ * null: not known.
+ */
 export function segmentationOf(
   {
     config,

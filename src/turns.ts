@@ -6,7 +6,10 @@ const PIECE = 10;
 /** Lets the event loop turn once. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** `items.map(f)`, with a turn of the event loop after every 10 ms: one item more than that, and it is held no longer. */
+/**
+ * `items.map(f)`, with a turn of the event loop after every 10 ms: one item more than that, and it
+ * is held no longer.
+ */
 export async function mapInTurns<T, R>(items: readonly T[], f: (item: T, index: number) => R): Promise<R[]> {
   const results: R[] = [];
   let began = performance.now();

@@ -1,4 +1,5 @@
-"""Text as a reader takes it: full-width forms, capitals and invisible characters are folded away, so that a mark is found however it is written."""
+"""Text as a reader takes it: full-width forms, capitals and invisible characters are folded away,
+so that a mark is found however it is written."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from functools import lru_cache
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 _ASCII = {code: "\n" if chr(code) in _LINE_ENDS else None for code in (*range(9), *range(10, 32), 127)}
-#: What takes the place of a mark's first character. No Unicode normalization folds one to the other.
+#: What takes the place of a mark's first character. No Unicode normalization folds one to the
+#: other.
 _INSTEAD = {"<": "\u2039", "[": "\u2045", "{": "\u2774"}
 #: Looks like a colon (RATIO) and is none.
 _COLON = "\u2236"
@@ -19,7 +21,8 @@ _COLON = "\u2236"
 
 @lru_cache(maxsize=65536)
 def fold_character(character: str) -> str:
-    """What a reader takes a character for: nothing, a line feed (for each kind of line end), or compatibility characters in lower case."""
+    """What a reader takes a character for: nothing, a line feed (for each kind of line end), or
+    compatibility characters in lower case."""
     if character in _LINE_ENDS:
         return "\n"
     if character in _BLANK_LETTERS or (unicodedata.category(character) == "Cc" and character != "\t"):
@@ -47,7 +50,8 @@ def fold(text: str) -> tuple[str, list[int]]:
 
 
 def break_marks(text: str, marks: Iterable[str]) -> str:
-    """`text` with none of `marks` in it, in whatever form: of each occurrence one character is replaced. Marks are folded ones, of two characters or more."""
+    """`text` with none of `marks` in it, in whatever form: of each occurrence one character is
+    replaced. Marks are folded ones, of two characters or more."""
     plain = folded(text)
     present = [mark for mark in marks if mark in plain]
     if not present:
@@ -67,7 +71,8 @@ def break_marks(text: str, marks: Iterable[str]) -> str:
 
 
 def break_turns(text: str, roles: Iterable[str]) -> str:
-    """`text` with no line, after its first, that begins as a turn of a plain-text chat does: `assistant:`. Roles are folded ones."""
+    """`text` with no line, after its first, that begins as a turn of a plain-text chat does:
+    `assistant:`. Roles are folded ones."""
     plain = folded(text)
     names = [role for role in roles if role in plain]
     if not names:

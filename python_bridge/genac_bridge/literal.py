@@ -1,6 +1,8 @@
-"""Prompts that hold other people's text: it adds no control token and no turn, whatever it contains. Only the chat template writes control tokens.
+"""Prompts that hold other people's text: it adds no control token and no turn, whatever it contains.
+Only the chat template writes control tokens.
 
-What is built is checked by its ids: they hold the same control tokens, in the same order, as the template has around harmless contents.
+What is built is checked by its ids: they hold the same control tokens, in the same order, as the
+template has around harmless contents.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from .folding import break_marks, folded
 
 #: `<|im_start|>` and its like are control tokens even where a tokenizer doesn't call them special.
 _PIPES = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)
-#: Marks that a template writes as plain text: `[INST]`, `<<SYS>>`, `<|user|>`; `### Response:`; `ASSISTANT:` before a content.
+#: Marks that a template writes as plain text: `[INST]`, `<<SYS>>`, `<|user|>`; `### Response:`;
+#: `ASSISTANT:` before a content.
 _BRACKETS = re.compile(r"<<[^<>\s]+>>|<[^<>\s]+>|\[[^\[\]\s]+\]|\{\{[^{}\s]+\}\}")
 _HEADER = re.compile(r"^#+[^\n]*\w[^\n]*$", re.MULTILINE)
 _LABEL = re.compile(r"(?:^|\s)(\w+:)[^\S\n]*$", re.MULTILINE)
@@ -46,10 +49,13 @@ def letters(count: int) -> str:
 
 
 class Literal:
-    """Encodes for one tokenizer. Text that holds nothing of a control token gets the ids that the tokenizer gives it.
+    """Encodes for one tokenizer. Text that holds nothing of a control token gets the ids that the
+    tokenizer gives it.
 
-    Otherwise three ways are tried, and the first is taken whose ids are right: a copy of the tokenizer that knows the control tokens by secret names (so that others'
-    text can't name them), the tokenizer's own `split_special_tokens`, and the text with each control token's text broken by another character.
+    Otherwise three ways are tried, and the first is taken whose ids are right:
+    - a copy of the tokenizer that knows the control tokens by secret names, which nobody can write;
+    - the tokenizer's own `split_special_tokens`;
+    - the text with the text of each control token broken by another character.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -65,9 +71,11 @@ class Literal:
         self._skeletons: dict[tuple[tuple[str, str | None], ...], Skeleton] = {}
 
     def _control_tokens(self) -> dict[str, int]:
-        """Control tokens by their text: special ones, those that the chat template writes, and those of the form `<|...|>`.
+        """Control tokens by their text: special ones, those that the chat template writes, and
+        those of the form `<|...|>`.
 
-        Without the token that stands for unknown text, which any text may hold, unless it has another meaning too.
+        Without the token that stands for unknown text, which any text may hold, unless it has
+        another meaning too.
         """
         tokenizer = self.tokenizer
         template = json.dumps(self.template, ensure_ascii=False) if self.template else ""
@@ -88,7 +96,8 @@ class Literal:
         return [token for token in ids if token in self.control]
 
     def text(self, text: str, where: str, special: bool = False) -> list[int]:
-        """Ids of text that is other people's as a whole. `special`: with the control tokens that the tokenizer puts around a text."""
+        """Ids of text that is other people's as a whole. `special`: with the control tokens that
+        the tokenizer puts around a text."""
         own = self._ids(text, special)
         expected = self._in_order(self._ids("a", special)) if special else []
         if not text or self._in_order(own) == expected:
@@ -122,7 +131,7 @@ class Literal:
         for way in ways:
             try:
                 ids = way()
-            except Exception:  # a way that this tokenizer does not go; the last one's ids are checked as well
+            except Exception:  # this tokenizer does not go this way
                 continue
             if self._in_order(ids) == expected:
                 return ids
@@ -193,7 +202,8 @@ class Literal:
         return self._twin_ids("".join(self._filled(Skeleton(hidden, skeleton.slots, [], []), contents)), False)
 
     def _made_twin(self) -> Any:
-        """A copy of the tokenizer in which each control token has a secret name. Raises where there is none."""
+        """A copy of the tokenizer in which each control token has a secret name. Raises where there
+        is none."""
         if self.backend is None:
             raise TypeError("no fast tokenizer")
         data = json.loads(self.backend.to_str())

@@ -28,7 +28,8 @@ ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 
 def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
     """A chat as plain text, for models without a chat template: `role: content` for each message, a blank line between two, and at the end
-    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows chats alike.)
+    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows
+    chats alike.)
 
     `literal`: no line of a content begins as a turn does; its colon is replaced.
     """
@@ -40,7 +41,8 @@ def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
 def encode_prompt(tokenizer: Any, prompt: Prompt, where: str, literal: Literal | None = None) -> list[int]:
     """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template renders it, or as `plain_chat` does where it has none.
 
-    `literal`: the contents are other people's text, which makes no control token. All of it: `truncation=False` goes before whatever a tokenizer's own files say.
+    `literal`: the contents are other people's text, which makes no control token.
+    All of it: `truncation=False` goes before whatever a tokenizer's own files say.
     """
     messages = [] if isinstance(prompt, str) else [m for m in prompt if isinstance(m, ChatMessage)]
     if isinstance(prompt, str) or not getattr(tokenizer, "chat_template", None):
@@ -71,8 +73,9 @@ class TextDecoder:
     `pieces[i]` is what token i adds after another token, `lone[i]` what it is at the start. Most tokenizers' texts are just the pieces laid
     end to end; that is checked for each sequence against the tokenizer's own text, and a sequence that differs takes a slower, exact way.
 
-    What is complete after a token depends on this token and those before it, never on later ones: whoever reads the text up to there sees what
-    was known there. (Not the last token's end, which is the text's length, nor tokenizers that rewrite words, as WordPiece's clean-up does.)
+    What is complete after a token depends on this token and those before it, never on later ones:
+    whoever reads the text up to there sees what was known there. (Not the last token's end, which
+    is the text's length, nor tokenizers that rewrite words, as WordPiece's clean-up does.)
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
@@ -92,13 +95,15 @@ class TextDecoder:
         self.piece_units = np.array([utf16_length(piece or "") for piece in self.pieces], dtype=np.int64)
         #: A piece that is no whole character, or no plain addition to the text before it: its sequence needs the exact way.
         self.odd = np.array([piece is None or INCOMPLETE in piece for piece in self.pieces], dtype=bool)
-        #: Are bytes that follow each other decoded together, so that a bad one spoils a newline before it? So it is with sentencepiece's byte fallback.
+        #: Are bytes that follow each other decoded together, so that a bad one spoils a newline
+        #: before it? So it is with sentencepiece's byte fallback.
         self.spoils = self._find_spoiled()
         self.any_odd = bool(self.odd.any())
         self._runs: dict[tuple[int, ...], str | None] = {}
 
     def _find_anchor(self) -> int | None:
-        """A token of letters or digits that stays what it is where a part of a character follows: no byte of sentencepiece's byte fallback."""
+        """A token of letters or digits that stays what it is where a part of a character follows:
+        no byte of sentencepiece's byte fallback."""
         candidates = [i for i, text in enumerate(self.lone) if text.isascii() and text.isalnum()]
         part = next((i for i, text in enumerate(self.lone) if INCOMPLETE in text), None)
         if part is None or not candidates:
@@ -108,7 +113,8 @@ class TextDecoder:
         return next(stays, None)
 
     def _find_spoiled(self) -> bool:
-        """Marks tokens as odd whose text changes where a part of a character follows; says whether there are any."""
+        """Marks tokens as odd whose text changes where a part of a character follows; says whether
+        there are any."""
         part = next((i for i, piece in enumerate(self.pieces) if piece is not None and INCOMPLETE in piece), None)
         if part is None or self.anchor is None:
             return False
@@ -147,7 +153,8 @@ class TextDecoder:
         return self._by_runs(ids, text)
 
     def _joined(self, ids: list[int]) -> tuple[str, int] | None:
-        """The pieces laid end to end, and which token starts the text (specials before it add none); None: no token does."""
+        """The pieces laid end to end, and which token starts the text (specials before it add
+        none); None: no token does."""
         first = next((k for k, token in enumerate(ids) if self.lone[token]), None)
         if first is None:
             return None
@@ -155,8 +162,9 @@ class TextDecoder:
         return self.lone[ids[first]] + rest, first
 
     def _by_runs(self, ids: list[int], text: str) -> np.ndarray:
-        """Tokens that are parts of characters are decoded together with their neighbours, until the run is whole. So are the first tokens, until
-        there is text: a blank at the start may show or not."""
+        """Tokens that are parts of characters are decoded together with their neighbours, until
+        the run is whole. So are the first tokens, until there is text: a blank at the start may
+        show or not."""
         ends = np.zeros(len(ids), np.int64)
         built: list[str] = []
         total = 0
@@ -169,7 +177,8 @@ class TextDecoder:
             else:
                 run.append(token)
                 last = k == len(ids) - 1
-                # A plain token ends a run of bytes, for none after it can spoil them; a special token does not.
+                # A plain token ends a run of bytes, for none after it can spoil them; a special
+                # token does not.
                 if self.spoils and not last and not (plain and piece) and any(self.odd[t] for t in run):
                     ends[k] = total
                     continue
@@ -196,13 +205,14 @@ class TextDecoder:
         return ends.astype(np.int32)
 
     def _settled(self, run: list[int], whole: str, at_start: bool) -> tuple[str, int, str] | None:
-        """Of a long run of broken bytes, what no later byte can change: its text, its number of tokens, and the text of the rest. Without it
-        a run of n tokens would be decoded n times."""
+        """Of a long run of broken bytes, what no later byte can change: its text, its number of
+        tokens, and the text of the rest. Without it a run of n tokens would be decoded n times."""
         if len(run) < LONG_RUN:
             return None
         for count in range(len(run) - 4, len(run) - 8, -1):
             before, after = self._run_text(run[:count], at_start), self._run_text(run[count:], False)
-            # What the two give by themselves, they give together: no character lies across the cut, and the bytes after it end what is before.
+            # What the two give by themselves, they give together: no character lies across the cut,
+            # and the bytes after it end what is before.
             if before and after is not None and before + after == whole:
                 return before, count, after
         return None

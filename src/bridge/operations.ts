@@ -72,8 +72,10 @@ const loadModel = {
 };
 
 /**
- * true: the contents of prompts (and completions) are other people's text. It makes no control token, whatever it contains: only the chat template, `append_eos`
- * and what the tokenizer puts around plain text write control tokens. Where the contents hold none, the ids are the same with false.
+ * true: the contents of prompts (and completions) are other people's text. It makes no control
+ * token, whatever it contains: only the chat template, `append_eos` and what the tokenizer puts
+ * around plain text write control tokens. Where the contents hold none, the ids are the same with
+ * false.
  */
 const literal = z.boolean();
 

@@ -1,10 +1,10 @@
 /**
- * Where a text may be cut, known while it is read token by token. What is known after a token depends on this token and
- * those before it alone.
+ * Where a text may be cut, known while it is read token by token. What is known after a token
+ * depends on this token and those before it alone.
  *
- * A boundary is known late: with the first word of what follows. Nothing comes after the end of an answer, so its last mark
- * and the blanks behind it make no boundary. A number alone (`42.`) may be the whole answer, so it counts as a word only
- * where the text is complete.
+ * A boundary is known late: with the first word of what follows. Nothing comes after the end of an
+ * answer, so its last mark and the blanks behind it make no boundary. A number alone (`42.`) may be
+ * the whole answer, so it counts as a word only where the text is complete.
  */
 import { KIND, kindOf } from './characters.ts';
 import { Formulas } from './formulas.ts';
@@ -24,7 +24,9 @@ export class Boundaries {
   visible = false;
   readonly #sentences: Sentences | null;
   readonly #formulas = new Formulas();
-  /** A sentence or a line ended, and nothing was read since that could be the first word of another. */
+  /**
+   * A sentence or a line ended, and nothing was read since that could be the first word of another.
+   */
   #ended = false;
   /** As `#ended`, within what may be a formula. */
   #endedInside = false;
@@ -48,7 +50,10 @@ export class Boundaries {
 
   readonly #complete: boolean;
 
-  /** @param complete the text was written to its end, and is cut at `at`: nothing need be guarded against */
+  /**
+   * @param complete the text was written to its end, and is cut at `at`: nothing need be guarded
+   * against
+   */
   constructor(rule: 'line' | 'sentence', complete = false) {
     this.#complete = complete;
     this.#sentences = rule === 'sentence' ? new Sentences() : null;
@@ -79,9 +84,10 @@ export class Boundaries {
     let idle = this.#formulas.idle;
     for (let i = from; i < to; ) {
       const unit = text.charCodeAt(i);
-      const code = unit >= 0xd800 && unit <= 0xdbff ? text.codePointAt(i)! : unit;
+      const code = unit >= 0xd800 && unit <= 0xdbff && i + 1 < to ? text.codePointAt(i)! : unit;
       const kind = kindOfCharacter(code);
-      // Most characters tell nothing new: blanks after blanks of the same kind, letters within a word.
+      // Most characters tell nothing new: blanks after blanks of the same kind, letters within a
+      // word.
       const known =
         idle && (kind & BLANK ? kind === before : (kind & before & LETTER) !== 0 && this.#passes(kind));
       if (!known) {

@@ -1,6 +1,9 @@
 /** Kinds of characters, as segmentation tells them apart. A character may be of several kinds. */
 
-/** Each a bit. Modules take them out of the object once: a binding of another module is slow where every character needs it. */
+/**
+ * Each a bit. Modules take them out of the object once: a binding of another module is slow where
+ * every character needs it.
+ */
 export const KIND = {
   BLANK: 1,
   /** Ends a line. Also a blank. */

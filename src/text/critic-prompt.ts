@@ -19,7 +19,10 @@ export interface CriticFormat {
   recall?(profile: ActorProfile): string;
 }
 
-/** A prompt as text. A chat is `role: content` for each message, a blank line between two; no content begins a turn. */
+/**
+ * A prompt as text. A chat is `role: content` for each message, a blank line between two; no
+ * content begins a turn.
+ */
 export function promptText(prompt: Prompt): string {
   if (typeof prompt === 'string') return prompt;
   const roles = prompt.map(({ role }) => role);
@@ -109,9 +112,9 @@ export function withoutColumns(problem: Problem): Problem {
 }
 
 /**
- * The same format, which sees what others wrote (the problem, the response, the actor's name) without the prompt's tags
- * and without the tags of its own score, and never sees a reference column. So a format of one's own can put texts
- * together as it likes.
+ * The same format, which sees what others wrote (the problem, the response, the actor's name)
+ * without the prompt's tags and without the tags of its own score, and never sees a reference
+ * column. So a format of one's own can put texts together as it likes.
  */
 export function safeFormat(format: CriticFormat): CriticFormat {
   const tags = tagsWith(format.score);

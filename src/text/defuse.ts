@@ -1,6 +1,7 @@
 /**
- * Text of others (responses, prompts, names, rationales) made harmless in a critic's prompt: it can't open or close
- * the prompt's own tags, nor begin a turn of a chat that is plain text. Every function takes linear time.
+ * Text of others (responses, prompts, names, rationales) made harmless in a critic's prompt: it
+ * can't open or close the prompt's own tags, nor begin a turn of a chat that is plain text. Every
+ * function takes linear time.
  */
 import { foldCharacter } from './fold.ts';
 import type { ScoreFormat } from './score.ts';
@@ -11,7 +12,10 @@ const fold = foldCharacter;
 /** Tags that enclose what others wrote, and the score's. */
 const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
 
-/** What may stand between a bracket and a tag's name, or between the name's letters: blanks, slashes, and all marks but closing ones. */
+/**
+ * What may stand between a bracket and a tag's name, or between the name's letters: blanks,
+ * slashes, and all marks but closing ones.
+ */
 const passedOver = new Set(' \n\t/\\_.,:;\'"`*-+=~!?#$%&@^|(');
 
 /** Brackets that open a tag, and what takes their place; neither folds to the other. */
@@ -42,7 +46,10 @@ function tagsOf(names: readonly (readonly [string, string])[]): Tags {
 const ownTags = enclosing.map((name) => ['<', name] as const);
 export const promptTags: Tags = tagsOf(ownTags);
 
-/** The prompt's own tags and those of a score format, where its marks are like tags: `<grade>`, `[[grade]]`. */
+/**
+ * The prompt's own tags and those of a score format, where its marks are like tags: `<grade>`,
+ * `[[grade]]`.
+ */
 export function tagsWith({ open, close }: ScoreFormat): Tags {
   const marks = [open, close].flatMap((mark) => {
     const found = /^\s*([<[{])[^\p{L}\p{N}]*([\p{L}\p{N}][\p{L}\p{N}_:.-]*)/u.exec(mark);
@@ -66,8 +73,9 @@ function bracketAt(text: string, index: number): string | null {
 }
 
 /**
- * The text with no tag of `tags` in it: the bracket before a tag's name is replaced (`<` by `‹`). A name counts in any
- * case and script, full-width, with invisible characters, blanks or slashes before and within it.
+ * The text with no tag of `tags` in it: the bracket before a tag's name is replaced (`<` by `‹`). A
+ * name counts in any case and script, full-width, with invisible characters, blanks or slashes
+ * before and within it.
  */
 export function defuse(text: string, tags: Tags = promptTags): string {
   const parts: string[] = [];
@@ -88,7 +96,10 @@ const asciiUnits = Uint8Array.from({ length: 128 }, (_, unit) => {
   return folded === '' || passedOver.has(folded) ? 0 : folded.charCodeAt(0);
 });
 
-/** Does the name of a tag come next? Ends at the next bracket, so that each character is read for one bracket only. */
+/**
+ * Does the name of a tag come next? Ends at the next bracket, so that each character is read for
+ * one bracket only.
+ */
 function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean {
   const bracketUnit = bracket.charCodeAt(0);
   let read = 0;
@@ -136,8 +147,8 @@ const lineEnds = new Set('\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029');
 const LONGEST_ROLE = 64;
 
 /**
- * A message's content with no line, after its first, that begins as a turn of a plain-text chat does (`assistant:`): the
- * colon is replaced.
+ * A message's content with no line, after its first, that begins as a turn of a plain-text chat
+ * does (`assistant:`): the colon is replaced.
  * @param roles of the chat itself
  */
 export function defuseTurns(content: string, roles: readonly string[]): string {

@@ -1,6 +1,6 @@
 /**
- * Text as a reader takes it: full-width forms, capitals, accents, look-alike letters of other scripts and
- * invisible characters are folded away, so that a mark is found however it is written.
+ * Text as a reader takes it: full-width forms, capitals, accents, look-alike letters of other
+ * scripts and invisible characters are folded away, so that a mark is found however it is written.
  */
 
 /** Letters of other scripts that look like those of a tag (Unicode TR 39's confusables of a-z). */
@@ -44,7 +44,8 @@ const known = new Map<string, string>();
 
 /**
  * What a reader takes one character (code point) for.
- * @returns '' for what is not seen, a line feed for each kind of line end, lower-case compatibility characters
+ * @returns '' for what is not seen, a line feed for each kind of line end, lower-case compatibility
+ * characters
  */
 export function foldCharacter(character: string): string {
   const seen = known.get(character);

@@ -1,4 +1,7 @@
-/** Finds formulas while a text is read character by character: `$...$`, `$$...$$`, `\(...\)`, `\[...\]`, `\begin{align}`. */
+/**
+ * Finds formulas while a text is read character by character: `$...$`, `$$...$$`, `\(...\)`,
+ * `\[...\]`, `\begin{align}`.
+ */
 import { KIND } from './characters.ts';
 
 const { BLANK, DIGIT, LETTER, LINE_END } = KIND;
@@ -35,7 +38,10 @@ export class Formulas {
     this.#mode = 'none';
   }
 
-  /** Would the next character be nothing to a formula, be it a letter or a blank? Then it need not be read. */
+  /**
+   * Would the next character be nothing to a formula, be it a letter or a blank? Then it need not
+   * be read.
+   */
   get idle(): boolean {
     return this.#mode === 'none' && !this.#escapes;
   }

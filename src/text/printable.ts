@@ -1,6 +1,9 @@
 /** Text of others (responses, prompts, a critic's words) made fit for a terminal and a page. */
 
-/** C0 but tab and line feed, DEL, C1, marks that turn the direction of writing, line separators, zero-width characters. */
+/**
+ * C0 but tab and line feed, DEL, C1, marks that turn the direction of writing, line separators,
+ * zero-width characters.
+ */
 const hidden =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;

@@ -4,7 +4,10 @@ import { type Segmentation, segmentResponse, textBefore, textStarts } from './se
 
 const { UNCASED } = KIND;
 
-/** Characters that a token is taken for. Of scripts without capitals, such as Chinese, each is a token. */
+/**
+ * Characters that a token is taken for. Of scripts without capitals, such as Chinese, each is a
+ * token.
+ */
 const CHARACTERS_PER_TOKEN = 4;
 
 /** Why this rule can't cut a text without its tokens; null: it can. */
@@ -15,9 +18,9 @@ export function needsTokens({ by }: Segmentation): string | null {
 }
 
 /**
- * The partial responses before each segment, as `segmentResponse` would cut where each character is a token. The first is
- * empty. Each ends where a line or a sentence ends, and the cuts are spread over the whole text: nothing need be causal
- * here, for no token is trained by these values.
+ * The partial responses before each segment, as `segmentResponse` would cut where each character is
+ * a token. The first is empty. Each ends where a line or a sentence ends, and the cuts are spread
+ * over the whole text: nothing need be causal here, for no token is trained by these values.
  *
  * @throws RangeError where the rule needs tokens
  */

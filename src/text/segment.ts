@@ -1,14 +1,16 @@
 /**
- * Segmentation: where a response is cut into the units of credit. Boundaries are token positions; every token belongs to
- * exactly one segment.
+ * Segmentation: where a response is cut into the units of credit. Boundaries are token positions;
+ * every token belongs to exactly one segment.
  *
- * Whether a boundary stands before token t depends on the tokens before t alone. Otherwise the choice of the state whose
- * value is subtracted for token t would depend on token t itself, and the baseline would bias the policy gradient. So there
- * is no thinning that looks at the whole response, and the end of a sentence is known only with the first word of the next:
- * the segment begins after this word.
+ * Whether a boundary stands before token t depends on the tokens before t alone. Otherwise the
+ * choice of the state whose value is subtracted for token t would depend on token t itself, and the
+ * baseline would bias the policy gradient. So there is no thinning that looks at the whole
+ * response, and the end of a sentence is known only with the first word of the next: the segment
+ * begins after this word.
  *
- * By line and by sentence, the cuts are spread over the token budget (`share.ts`): where lines and sentences are short, some
- * are passed over, and where they are long, the text is cut between clauses or words.
+ * By line and by sentence, the cuts are spread over the token budget (`share.ts`): where lines and
+ * sentences are short, some are passed over, and where they are long, the text is cut between
+ * clauses or words.
  */
 import { z } from 'zod';
 import type { Segment } from '../types.ts';
@@ -18,7 +20,7 @@ import { type Place, type Share, shareOf } from './share.ts';
 const limits = {
   /** Segments of one response at the most: a bound on what the critic costs. */
   at_most: z.int().positive().default(16),
-  /** Tokens of a segment at the least (the last one may be shorter). max_new_tokens / at_most spreads the segments over the longest responses. */
+  /** Tokens of a segment at the least (the last one may be shorter). */
   minimum_tokens: z.int().positive().default(1),
 };
 
@@ -61,14 +63,18 @@ export interface Segmentable {
   readonly logprobs: Float32Array;
 }
 
-/** A segmentation, and the most tokens that a response can have: cuts are spread over them. null: not known. */
+/**
+ * A segmentation, and the most tokens that a response can have: cuts are spread over them. null:
+ * not known.
+ */
 export type BudgetedSegmentation = Segmentation & { readonly budget?: number | null };
 
 /** How far back a user's pattern looks, in UTF-16 units: a pattern is tried at every token, and would otherwise read a long segment again and again. */
 const PATTERN_REACH = 1000;
 
 /**
- * @returns at least one segment (for a response of at least one token), in order, covering all tokens; the first begins at token 0
+ * @returns at least one segment (for a response of at least one token), in order, covering all
+ * tokens; the first begins at token 0
  */
 export function segmentResponse(response: Segmentable, options: BudgetedSegmentation): Segment[] {
   const length = response.textEnds.length;
@@ -80,7 +86,9 @@ export function segmentResponse(response: Segmentable, options: BudgetedSegmenta
   return starts.map((start, i) => ({ start, end: starts[i + 1] ?? length }));
 }
 
-/** Where a segment begins: at a token, and at which UTF-16 unit the line or sentence before it ends. */
+/**
+ * Where a segment begins: at a token, and at which UTF-16 unit the line or sentence before it ends.
+ */
 export interface Start {
   readonly token: number;
   readonly textEnd: number;
@@ -89,7 +97,8 @@ export interface Start {
 /**
  * Cuts by line or by sentence.
  * @param shares how long a segment may be; another function for a study alone
- * @param sizes where characters stand for the tokens of a complete text: how many tokens there are before character t
+ * @param sizes where characters stand for the tokens of a complete text: how many tokens there are
+ * before character t
  */
 export function textStarts(
   { text, textEnds }: Pick<Segmentable, 'text' | 'textEnds'>,
@@ -104,7 +113,8 @@ export function textStarts(
   const shareFrom = (token: number) =>
     shares({ from: tokensBefore(token), segment: starts.length - 1, at_most, minimum_tokens, budget });
   let share = shareFrom(0);
-  // The last token has nothing after it to begin a segment with; but a boundary may lie before the last character.
+  // The last token has nothing after it to begin a segment with; but a boundary may lie before the
+  // last character.
   const end = sizes === null ? textEnds.length : textEnds.length + 1;
   for (let t = 1; t < end && starts.length < at_most; t++) {
     const before = textStart(textEnds, t - 1);
@@ -125,8 +135,8 @@ export function textStarts(
 }
 
 /**
- * What a segment that is nearly as long as its share is cut at: the end of a clause, a word, and at last anything. A formula
- * is cut where the segment is twice as long.
+ * What a segment that is nearly as long as its share is cut at: the end of a clause, a word, and at
+ * last anything. A formula is cut where the segment is twice as long.
  */
 function cutsAnyway({ clause, word, visible, inFormula }: Boundaries, ofShare: number): boolean {
   if (inFormula) return visible && ofShare >= 2;
@@ -181,12 +191,15 @@ function boundaryRule(
   }
 }
 
-/** Begins or ends of a text, of words, and what is around a match: a match then depends on where the text is cut. */
+/**
+ * Begins or ends of a text, of words, and what is around a match: a match then depends on where the
+ * text is cut.
+ */
 const assertion = /[\^$]|\\[bB]|\(\?<?[=!]/;
 
 /**
- * Where the first match begins that begins at `from` or later: before that there is nothing to try. Found once for many
- * positions, so that a long text without a match is read once.
+ * Where the first match begins that begins at `from` or later: before that there is nothing to try.
+ * Found once for many positions, so that a long text without a match is read once.
  */
 function nextMatch(text: string, pattern: string): (from: number) => number {
   if (assertion.test(pattern)) return () => 0;

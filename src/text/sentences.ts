@@ -1,6 +1,7 @@
 /**
- * Finds the ends of sentences while a text is read character by character. Whether a mark ends a sentence is known with
- * the first character of what follows: `3.` may go on with `5`, `obj.` with `field`, and `i.e.` with a small letter.
+ * Finds the ends of sentences while a text is read character by character. Whether a mark ends a
+ * sentence is known with the first character of what follows: `3.` may go on with `5`, `obj.` with
+ * `field`, and `i.e.` with a small letter.
  */
 import { KIND } from './characters.ts';
 
@@ -26,7 +27,10 @@ const OPENERS = 8;
 const opensQuote = (code: number) => code === 0x201c || code === 0x2018 || code === 0xab;
 
 export class Sentences {
-  /** UTF-16 units before the end of the last sentence that was found: its closing marks included, blanks left out. */
+  /**
+   * UTF-16 units before the end of the last sentence that was found: its closing marks included,
+   * blanks left out.
+   */
   endedAt = 0;
   #state: 'text' | 'marks' | 'blanks' = 'text';
   #hard = false;
@@ -127,7 +131,10 @@ export class Sentences {
     this.#end = index + (code > 0xffff ? 2 : 1);
   }
 
-  /** Is the mark no end: part of the word before it, or alone between blanks? `kind` is of what follows. */
+  /**
+   * Is the mark no end: part of the word before it, or alone between blanks? `kind` is of what
+   * follows.
+   */
   #abbreviates(kind: number): boolean {
     if (this.#run > 1) return false;
     // In French a blank is before `?` and `!`.

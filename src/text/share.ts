@@ -1,6 +1,6 @@
 /**
- * How long a segment may be and must be, so that the cuts are spread over all that a response may hold. Both are known when
- * the segment begins.
+ * How long a segment may be and must be, so that the cuts are spread over all that a response may
+ * hold. Both are known when the segment begins.
  */
 
 export interface Place {
@@ -18,13 +18,19 @@ export interface Place {
 export interface Share {
   /** Tokens: a sentence that ends sooner does not end the segment. */
   readonly least: number;
-  /** Tokens: the segment's fair share, after which it ends, where a cut is left, whatever the text says. */
+  /**
+   * Tokens: the segment's fair share, after which it ends, where a cut is left, whatever the text
+   * says.
+   */
   readonly most: number;
 }
 
 /** How fast segments may grow. */
 export interface Growth {
-  /** With a budget: each segment may be longer than the one before by this factor, so that short responses are cut finely. */
+  /**
+   * With a budget: each segment may be longer than the one before by this factor, so that short
+   * responses are cut finely.
+   */
   readonly withBudget: number;
   /** Without: the same, for the second half of the cuts. The first half is not thinned. */
   readonly without: number;
@@ -38,9 +44,9 @@ const SENTENCE = 32;
 const SHARE_WITHOUT_BUDGET = 64;
 
 /**
- * With a budget B, `from` tokens written and n segments left: `most` is the fair share (B - from) / n, and `least` the first
- * of n lengths that grow by a factor g and together are B - from: (B - from) (g - 1) / (g^n - 1). So the cuts last until the
- * budget ends, whatever the text.
+ * With a budget B, `from` tokens written and n segments left: `most` is the fair share (B - from) /
+ * n, and `least` the first of n lengths that grow by a factor g and together are B - from: (B -
+ * from) (g - 1) / (g^n - 1). So the cuts last until the budget ends, whatever the text.
  */
 export function shareOf(place: Place, growth: Growth = GROWTH): Share {
   const { from, segment, at_most, minimum_tokens, budget } = place;

@@ -36,7 +36,8 @@ describe('credit', () => {
       const { result } = await host.ask('assign_credit', ask, tensors);
       return (result.valuations as unknown as { tokens: number }[][])[0]!.map(({ tokens }) => tokens);
     };
-    // Not known: 64 tokens. Else half of 50, but at least 32; nine tenths of that, at the end of a word.
+    // Not known: 64 tokens. Else half of 50, but at least 32; nine tenths of that, at the end of a
+    // word.
     expect(await tokensOf({})).toEqual([50]);
     expect(await tokensOf({ max_new_tokens: 50 })).toEqual([29, 21]);
   });

@@ -82,7 +82,8 @@ describe('buildCriticPrompt', () => {
       fc.property(soup, soup, soup, (response, prompt, name) => {
         const problem = { ...state.problem, prompt };
         const text = buildCriticPrompt({ ...state, response, problem }, { ...actor, name }, true);
-        // What a reader sees: no invisible characters, plain forms, Cyrillic letters that look like Latin ones.
+        // What a reader sees: no invisible characters, plain forms, Cyrillic letters that look like
+        // Latin ones.
         const seen = text
           .normalize('NFKC')
           .replace(/[\p{Cf}\s]/gu, '')

@@ -1,4 +1,7 @@
-/** Every text function takes linear time, whatever the text: a megabyte never holds the event loop for long. */
+/**
+ * Every text function takes linear time, whatever the text: a megabyte never holds the event loop
+ * for long.
+ */
 import { describe, expect, it } from 'vitest';
 import {
   buildCriticPrompt,
@@ -87,7 +90,10 @@ const functions: Readonly<Record<string, (text: string) => unknown>> = {
   'by sentence, the text alone': (text) => prefixesOfText(text, rules[0]!),
 };
 
-/** Milliseconds of the processor, the best of some tries: other work on the machine is not the function's. */
+/**
+ * Milliseconds of the processor, the best of some tries: other work on the machine is not the
+ * function's.
+ */
 function best(work: () => unknown, enough: number): number {
   let least = Number.POSITIVE_INFINITY;
   for (let i = 0; i < 12 && least > enough; i++) {

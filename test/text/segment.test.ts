@@ -26,7 +26,10 @@ const parse = ({ budget = null, ...options }: { budget?: number | null }): Budge
 const starts = (r: ReturnType<typeof response>, options: object) =>
   segmentResponse(r, parse(options)).map((s) => s.start);
 
-/** Words with the blank before them, digits and marks by themselves, and an end-of-sequence token without text. */
+/**
+ * Words with the blank before them, digits and marks by themselves, and an end-of-sequence token
+ * without text.
+ */
 const tokensOf = (text: string): string[] => [
   ...(text.match(/ ?\p{Lo}|\s?\p{L}+|\s?\p{N}|\s?\p{M}|\n|[^\s\p{L}\p{N}]|\s/gu) ?? []),
   '',
@@ -328,7 +331,8 @@ describe('by sentence', () => {
           expect(visible.slice(start + share - 1, end - 1)).not.toContain(true);
         });
         expect(found.length).toBeLessThanOrEqual(at_most);
-        // The last of n lengths that grow by 1.25 and together are the budget; each is rounded down to whole tokens.
+        // The last of n lengths that grow by 1.25 and together are the budget; each is rounded down
+        // to whole tokens.
         const ofLast = (1.25 ** (at_most - 1) * 0.25) / (1.25 ** at_most - 1);
         const last = found.at(-1)!;
         if (found.length === at_most)
