@@ -95,7 +95,7 @@ export class Sentences {
       else {
         this.#state = 'text';
         if (this.#hard) return true;
-        return (kind & UNCASED) !== 0 && this.#firstMark !== 0xff0e && !this.#abbreviates(kind);
+        return (kind & UNCASED) !== 0 && !this.#abbreviates(kind);
       }
       return false;
     }

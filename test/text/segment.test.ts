@@ -219,6 +219,14 @@ describe('by sentence', () => {
     ['Armenian', 'Այո։ Ոչ չէ։ Լավ է', ['Այո։ Ոչ', ' չէ։ Լավ', ' է']],
     ['Ethiopic', 'አዎ።አይ ነው', ['አዎ።አ', 'ይ ነው']],
     ['full-width', 'ＡＢ．５も。はい！次に', ['ＡＢ．５も。は', 'い！次', 'に']],
+    ['a full-width point', 'これは文．次の文．３．５も文', ['これは文．次', 'の文．３．５も文']],
+    ['Hebrew', 'זה נכון. אז נמשיך הלאה', ['זה נכון. א', 'ז נמשיך הלאה']],
+    ['Korean', '맞습니다. 그래서 끝났다', ['맞습니다. 그', '래서 끝났다']],
+    [
+      'Spanish',
+      'Es así. ¿Por qué? ¡Vale ya! Adiós a ti',
+      ['Es así. ¿Por', ' qué? ¡Vale', ' ya! Adiós', ' a ti'],
+    ],
     [
       'marks as several tokens',
       'Wow!!! Then it goes... On it is',
