@@ -152,10 +152,7 @@ export class Model {
     }));
   }
 
-  /**
-   * Token ids of texts that no model wrote.
-   * @param literal prompts and completions hold other people's text, which makes no control token
-   */
+  /** Token ids of texts that no model wrote. `literal`: other people's text, which makes no control token. */
   async tokenize(
     prompts: readonly Prompt[],
     completions: readonly string[],
