@@ -103,6 +103,7 @@ def sampling(case: Case, operations: Operations, rounds: int, stopping: bool) ->
         arguments = {
             "model": "m",
             "prompts": None,
+            "literal": False,
             "completions_per_prompt": 1,
             "max_new_tokens": case.new_tokens,
             "temperature": 1.0,

@@ -16,7 +16,8 @@ import {
   tokenAdvantages,
 } from './math/advantage.ts';
 import { explainedVariance, groupBy, isNoise, mean, meanSquaredError } from './math/statistics.ts';
-import { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
+import { withoutColumns } from './text/critic-prompt.ts';
+import { type BudgetedSegmentation, segmentResponse, textBefore } from './text/segment.ts';
 import type {
   ActorProfile,
   Credit,
@@ -69,7 +70,7 @@ export interface CreditAssignment {
 export function segmentTrajectory<T extends Trajectory>(
   trajectory: T,
   index: number,
-  segmentation: Segmentation,
+  segmentation: BudgetedSegmentation,
   actor: ActorProfile,
   shareFirst = true,
 ): SegmentedTrajectory<T> {
@@ -77,14 +78,16 @@ export function segmentTrajectory<T extends Trajectory>(
   const states = segments.map((segment, k): State => {
     if (k === 0 && shareFirst) return firstState(trajectory.problem, trajectory.group, actor);
     const response = textBefore(trajectory, segment);
-    const { problem, group } = trajectory;
+    const { group } = trajectory;
+    const problem = withoutColumns(trajectory.problem);
     return { id: `t${index}.${k}`, problem, response, index: k, group, trajectory: index, actor };
   });
   return { trajectory, segments, states };
 }
 
 /** s_0 of a group: known before any response is. */
-export function firstState(problem: Problem, group: number, actor: ActorProfile): State {
+export function firstState(given: Problem, group: number, actor: ActorProfile): State {
+  const problem = withoutColumns(given);
   return { id: `g${group}`, problem, response: '', index: 0, group, trajectory: null, actor };
 }
 

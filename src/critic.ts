@@ -5,7 +5,7 @@
 import type { z } from 'zod';
 import type { LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import type { OracleTrace } from './task.ts';
-import type { CriticFormat } from './text/critic-prompt.ts';
+import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import type { Model } from './workers/model.ts';
 
@@ -84,6 +84,51 @@ export interface CriticPlugin<Options = unknown> {
 /** For a file of one's own: `export default defineCritic({ name, options, create })`. */
 export function defineCritic<Options>(plugin: CriticPlugin<Options>): CriticPlugin<Options> {
   return plugin;
+}
+
+/**
+ * A critic that never sees a reference column (`problem.columns` is empty in every state that it is
+ * given), and whose format sees others' text without tags. All critics are made here.
+ */
+export async function createCritic(
+  plugin: CriticPlugin,
+  options: unknown,
+  environment: CriticEnvironment,
+): Promise<Critic> {
+  const critic = await plugin.create(options, { ...environment, format: safeFormat(environment.format) });
+  const { learn, imitate, rationaleLoss, save, load, prompt, restore, configure, close } = critic;
+  const blindTraces = (traces: readonly OracleTrace[]) => traces.map(blindPart);
+  return {
+    name: critic.name,
+    needs: critic.needs,
+    sharesFirstState: critic.sharesFirstState,
+    value: (states, context) => critic.value(states.map(blindState), context),
+    ...(learn && { learn: (outcomes, update) => learn.call(critic, outcomes.map(blindPart), update) }),
+    ...(imitate && { imitate: (traces, update) => imitate.call(critic, blindTraces(traces), update) }),
+    ...(rationaleLoss && { rationaleLoss: (traces) => rationaleLoss.call(critic, blindTraces(traces)) }),
+    ...(prompt && { prompt: (state) => prompt.call(critic, blindState(state)) }),
+    ...(save && { save: save.bind(critic) }),
+    ...(load && { load: load.bind(critic) }),
+    ...(restore && { restore: restore.bind(critic) }),
+    ...(configure && { configure: configure.bind(critic) }),
+    ...(close && { close: close.bind(critic) }),
+  };
+}
+
+const blindStates = new WeakMap<State, State>();
+
+/** The same object for the same state, so that a critic may remember states. */
+function blindState(state: State): State {
+  const problem = withoutColumns(state.problem);
+  if (problem === state.problem) return state;
+  const known = blindStates.get(state) ?? { ...state, problem };
+  blindStates.set(state, known);
+  return known;
+}
+
+function blindPart<T extends { readonly state: State }>(part: T): T {
+  const state = blindState(part.state);
+  return state === part.state ? part : { ...part, state };
 }
 
 /** Valuations of a critic, held to its contract: one for each state, each value in [0, 1]. */

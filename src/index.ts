@@ -35,7 +35,12 @@ export {
 } from './task.ts';
 export { buildCriticPrompt, type CriticFormat, paperFormat, parameterCount } from './text/critic-prompt.ts';
 export { parseScore } from './text/score.ts';
-export { type Segmentation, segmentResponse, textBefore } from './text/segment.ts';
+export {
+  type BudgetedSegmentation,
+  type Segmentation,
+  segmentResponse,
+  textBefore,
+} from './text/segment.ts';
 export type * from './types.ts';
 export {
   type JudgedPrefix,

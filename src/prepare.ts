@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
 import { ConfigError } from './config-error.ts';
-import type { Critic, CriticModelOptions, CriticPlugin } from './critic.ts';
+import { type Critic, type CriticModelOptions, type CriticPlugin, createCritic } from './critic.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
@@ -40,7 +40,7 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const { seed } = config;
   const plainChat = sayPlainChats(emit);
   const { actor, reference } = await loadActor(preparation, plainChat);
-  const critic = await preparation.plugin.create(optionsFrom(preparation), {
+  const critic = await createCritic(preparation.plugin, optionsFrom(preparation), {
     seed,
     format: task.criticFormat ?? paperFormat,
     loadModel: async (options) => {

@@ -2,8 +2,7 @@
 import { fittingProblems } from './fitting.ts';
 import { deriveSeed } from './math/random.ts';
 import type { LoggedRollout, Split } from './task.ts';
-import type { Segmentation } from './text/segment.ts';
-import { segmentResponse, textBefore } from './text/segment.ts';
+import { type BudgetedSegmentation, segmentResponse, textBefore } from './text/segment.ts';
 import { actorOf, profileOf, type Training } from './training.ts';
 import type { ActorProfile, Problem, RewardedTrajectory, Trajectory } from './types.ts';
 import type { Sampled } from './workers/model.ts';
@@ -20,17 +19,22 @@ export interface RolloutRequest {
   readonly onFinished?: (index: number, trajectory: Trajectory) => void;
 }
 
-/** The config's, else the task's own, else by sentence. */
-export function segmentationOf({
-  config,
-  task,
-}: {
-  readonly config: { readonly credit: Pick<Training['config']['credit'], 'segmentation'> };
-  readonly task: Pick<Training['task'], 'segmentation'> | null;
-}): Segmentation {
-  return (
-    config.credit.segmentation ?? task?.segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 }
-  );
+/**
+ * The config's, else the task's own, else by sentence; for responses of at most `budget` tokens,
+ * null: not known.
+ */
+export function segmentationOf(
+  {
+    config,
+    task,
+  }: {
+    readonly config: { readonly credit: Pick<Training['config']['credit'], 'segmentation'> };
+    readonly task: Pick<Training['task'], 'segmentation'> | null;
+  },
+  budget: number | null,
+): BudgetedSegmentation {
+  const rule = config.credit.segmentation ?? task?.segmentation;
+  return { ...(rule ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 }), budget };
 }
 
 /** Trajectories in order: response j of problem i is number i * responses + j; the group is i. */
@@ -83,7 +87,7 @@ export async function actorRollouts(
   successRate: number | null,
 ): Promise<LoggedRollout[]> {
   if (count === 0) return [];
-  const { judge } = training;
+  const { judge, config } = training;
   const { problems, overlong } = await fittingProblems(training, split, from, count);
   if (overlong > 0) {
     const text = `${purpose}: dropped ${overlong} of ${count} problems, whose prompts are too long`;
@@ -91,7 +95,7 @@ export async function actorRollouts(
   }
   const trajectories = await sampleTrajectories(training, { problems, responses, purpose, iteration: from });
   const actor = profileOf(training, successRate);
-  const segmentation = segmentationOf(training);
+  const segmentation = segmentationOf(training, config.sampling.max_new_tokens);
   return Promise.all(
     trajectories.map(async (trajectory) =>
       rolloutOf(trajectory, (await judge(trajectory)).reward, segmentation, actor),
@@ -103,7 +107,7 @@ export async function actorRollouts(
 export function rolloutOf(
   trajectory: Trajectory,
   reward: number,
-  segmentation: Segmentation,
+  segmentation: BudgetedSegmentation,
   actor: ActorProfile,
 ): LoggedRollout {
   const { problem, promptIds, completionIds, text } = trajectory;

@@ -68,7 +68,7 @@ const pipelined: Schedule = {
       const { states } = segmentTrajectory(
         trajectory,
         index,
-        segmentationOf(training),
+        segmentationOf(training, config.sampling.max_new_tokens),
         profile,
         critic.sharesFirstState,
       );
@@ -103,7 +103,7 @@ function segment(
   successRate: number | null,
 ) {
   const profile = profileOf(training, successRate);
-  const segmentation = segmentationOf(training);
+  const segmentation = segmentationOf(training, training.config.sampling.max_new_tokens);
   return mapInTurns(trajectories, (trajectory, i) =>
     segmentTrajectory(trajectory, i, segmentation, profile, training.critic.sharesFirstState),
   );

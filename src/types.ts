@@ -58,6 +58,7 @@ export interface Segment {
 export interface State {
   /** Unique within an iteration. */
   readonly id: string;
+  /** Critics and their formats get it with empty `columns`. */
   readonly problem: Problem;
   /** The response so far. */
   readonly response: string;

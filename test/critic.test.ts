@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type Critic, valuesOf } from '../src/critic.ts';
-import type { State } from '../src/types.ts';
+import { z } from 'zod';
+import { firstState, segmentTrajectory } from '../src/credit.ts';
+import { type Critic, createCritic, defineCritic, valuesOf } from '../src/critic.ts';
+import { paperFormat } from '../src/text/critic-prompt.ts';
+import type { Problem, State } from '../src/types.ts';
+import { rewardedTrajectory } from './fixtures/trajectories.ts';
 
 const state = (id: string): State => ({
   id,
@@ -37,5 +41,81 @@ describe('valuesOf', () => {
 
   it('asks for nothing where there are no states', async () => {
     expect(await valuesOf(criticOf(0.5), [], context)).toEqual([]);
+  });
+});
+
+describe('createCritic', () => {
+  const problem = { id: 'p', prompt: '2 + 3? </problem>', columns: { answer: 'SECRET' } };
+  const shown: Problem[] = [];
+  const seen: State[] = [];
+  const plugin = defineCritic({
+    name: 'own',
+    options: z.strictObject({}),
+    create: (_, { format }) => ({
+      name: 'own',
+      needs: 'states' as const,
+      sharesFirstState: true,
+      saved: [] as string[],
+      value: async (states: readonly State[]) => {
+        seen.push(...states);
+        return states.map(() => ({ value: 0.5, rationale: '', parsed: 'ok' as const, completions: [] }));
+      },
+      learn: async (outcomes: readonly { state: State }[]) => {
+        seen.push(...outcomes.map(({ state }) => state));
+        return {};
+      },
+      imitate: async (traces: readonly { state: State }[]) => {
+        seen.push(...traces.map(({ state }) => state));
+        return {};
+      },
+      rationaleLoss: async (traces: readonly { state: State }[]) => {
+        seen.push(...traces.map(({ state }) => state));
+        return 0;
+      },
+      prompt: (state: State) => format.prompt(state, state.actor, true),
+      async save(this: { saved: string[] }, folder: string) {
+        this.saved.push(folder);
+      },
+    }),
+  });
+  const format = {
+    ...paperFormat,
+    prompt: ({ problem }: State) => {
+      shown.push(problem);
+      return JSON.stringify(problem);
+    },
+  };
+  const create = () =>
+    createCritic(plugin, {}, { seed: 0, format, loadModel: () => Promise.reject(new Error('no model')) });
+
+  it('makes a critic that no reference column reaches, by whatever way', async () => {
+    const critic = await create();
+    const one = { ...state('a'), problem };
+    const [valuation] = await valuesOf(critic, [one], context);
+    const update = { learningRate: 1, maxGradNorm: null };
+    await critic.learn!([{ state: one, valuation: valuation!, rewards: [1] }], update);
+    const trace = { state: one, rationale: '', score: 5, observed: 0.5 };
+    await critic.imitate!([trace], update);
+    await critic.rationaleLoss!([trace]);
+    expect(seen).toEqual(Array(4).fill({ ...one, problem: { ...problem, columns: {} } }));
+    expect(new Set(seen).size).toBe(1); // a critic may remember a state by its object
+    expect(critic.prompt!(one)).toBe('{"id":"p","prompt":"2 + 3? ‹/problem>","columns":{}}');
+    expect(shown).toEqual([{ id: 'p', prompt: '2 + 3? ‹/problem>', columns: {} }]);
+    await critic.save!('there', false);
+    expect([critic.load, critic.restore, critic.configure, critic.close]).toEqual(Array(4).fill(undefined));
+  });
+
+  it('is not needed for the states of a batch: they have no columns', () => {
+    const { actor } = state('a');
+    const trajectory = { ...rewardedTrajectory(0, 'a b c', 1), problem };
+    const rule = { by: 'tokens', tokens: 1, at_most: 3, minimum_tokens: 1 } as const;
+    const { states } = segmentTrajectory(trajectory, 0, rule, actor);
+    expect([firstState(problem, 0, actor), ...states].map((s) => s.problem.columns)).toEqual([
+      {},
+      {},
+      {},
+      {},
+    ]);
+    expect(trajectory.problem.columns).toEqual({ answer: 'SECRET' });
   });
 });

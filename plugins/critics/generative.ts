@@ -9,7 +9,7 @@ import { criticBaselines, criticReward, criticWeights } from '../../src/math/cri
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
-import { readScore, writeTrace } from '../../src/text/critic-prompt.ts';
+import { plainRationale, readScore, safeFormat, writeTrace } from '../../src/text/critic-prompt.ts';
 import { mapInTurns } from '../../src/turns.ts';
 import type { Outcome, State, Valuation } from '../../src/types.ts';
 import type { Sampled, Sequence } from '../../src/workers/model.ts';
@@ -44,7 +44,9 @@ type Options = z.infer<typeof options>;
 
 export default defineCritic({ name: 'generative', options, create });
 
-async function create(given: Options, { seed, format, loadModel }: CriticEnvironment): Promise<Critic> {
+async function create(given: Options, environment: CriticEnvironment): Promise<Critic> {
+  const { seed, loadModel } = environment;
+  const format = safeFormat(environment.format);
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
   let model = await loadModel({ model: o.model, worker, dtype, lora, optimizer });
@@ -52,13 +54,14 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
   const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
 
-  const tokenizeTraces = (traces: readonly OracleTrace[]) =>
+  const tokenizeTraces = async (traces: readonly OracleTrace[]) =>
     model.tokenize(
-      traces.map(({ state }) => promptOf(state)),
-      traces.map(({ rationale, score, state }) =>
+      await mapInTurns(traces, ({ state }) => promptOf(state)),
+      await mapInTurns(traces, ({ rationale, score, state }) =>
         writeTrace(o.thinking ? rationale : '', score, format, o.icc ? state.actor : null),
       ),
       format.appendEos,
+      true,
     );
 
   return {
@@ -79,6 +82,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
           const sampled = await model.sample({
             ...sampling,
             prompts: some.map(({ prompt }) => prompt),
+            literal: true,
             completionsPerPrompt: perState,
             temperature: greedy ? 0 : o.temperature,
             seed: (i) => {
@@ -124,8 +128,10 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
 
     async rationaleLoss(traces) {
       const sequences = await model.tokenize(
-        traces.map(({ state }) => promptOf(state)),
-        traces.map(({ rationale }) => rationale),
+        await mapInTurns(traces, ({ state }) => promptOf(state)),
+        await mapInTurns(traces, ({ rationale }) => plainRationale(rationale, format)),
+        false,
+        true,
       );
       return -mean((await model.logprobs(sequences)).flatMap((perToken) => Array.from(perToken)));
     },

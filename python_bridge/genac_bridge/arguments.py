@@ -62,11 +62,13 @@ class Tokenize(Struct):
     prompts: list[Prompt]
     completions: list[str] | None
     append_eos: bool
+    literal: bool
 
 
 class Sample(Struct):
     model: Name
     prompts: list[Prompt] | None
+    literal: bool
     completions_per_prompt: Positive
     max_new_tokens: Positive
     temperature: NonNegativeFloat

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from .arguments import LoadModel, LoraOptions
 from .context import BadArguments, BadState
+from .literal import Literal
 from .optimizer import Optimizer
 from .tokens import TextDecoder
 
@@ -55,6 +56,7 @@ class LoadedModel:
     eos_token_ids: list[int] = field(default_factory=list)
     splits_head: bool = False
     _decoder: TextDecoder | None = None
+    _literal: Literal | None = None
 
     @property
     def base(self) -> Any:
@@ -79,6 +81,13 @@ class LoadedModel:
         if self._decoder is None:
             self._decoder = TextDecoder(self.tokenizer, self.vocabulary)
         return self._decoder
+
+    @property
+    def literal(self) -> Literal:
+        """Encodes other people's text."""
+        if self._literal is None:
+            self._literal = Literal(self.tokenizer)
+        return self._literal
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Every parameter once, the value head's under `value_head.`."""

@@ -134,14 +134,16 @@ class Operations:
             )
         if parsed.append_eos and not model.eos_token_ids:
             raise BadArguments(f"tokenize: model {parsed.model!r} has no end-of-sequence token to append")
+        literal = model.literal if parsed.literal else None
         sequences: list[list[int]] = []
         prompt_lengths: list[int] = []
         for index, prompt in enumerate(parsed.prompts):
             context.check()
-            ids = encode_prompt(model.tokenizer, prompt, f"tokenize: prompts[{index}]")
+            ids = encode_prompt(model.tokenizer, prompt, f"tokenize: prompts[{index}]", literal)
             prompt_lengths.append(len(ids))
             if parsed.completions is not None:
-                ids = ids + encode_text(model.tokenizer, parsed.completions[index])
+                text, where = parsed.completions[index], f"tokenize: completions[{index}]"
+                ids = ids + (literal.text(text, where) if literal is not None else encode_text(model.tokenizer, text))
             sequences.append(ids + model.eos_token_ids[:1] if parsed.append_eos else ids)
         answer = {
             "ids": join([np.array(ids, np.int32) for ids in sequences], "int32"),
@@ -225,8 +227,9 @@ class Operations:
             prompts = [ids[cu[i] : cu[i + 1]] for i in range(len(cu) - 1)]
         else:
             refuse_others(tensors, {"seeds"})
+            literal = model.literal if parsed.literal else None
             prompts = [
-                np.array(encode_prompt(model.tokenizer, prompt, f"sample: prompts[{index}]"), np.int32)
+                np.array(encode_prompt(model.tokenizer, prompt, f"sample: prompts[{index}]", literal), np.int32)
                 for index, prompt in enumerate(parsed.prompts)
             ]
         for index, prompt in enumerate(prompts):

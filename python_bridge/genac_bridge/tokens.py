@@ -9,8 +9,12 @@ import numpy as np
 
 from .arguments import ChatMessage, Prompt
 from .context import BadArguments
+from .folding import break_turns, folded
+from .literal import Literal
 
 INCOMPLETE = "\ufffd"
+#: Tokens. A character has at most four bytes.
+LONG_RUN = 16
 
 
 def utf16_length(text: str) -> int:
@@ -18,29 +22,44 @@ def utf16_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def plain_chat(messages: Sequence[ChatMessage]) -> str:
+#: Who speaks in chats, besides the roles that a chat has itself.
+ROLES = ("assistant", "developer", "function", "system", "tool", "user")
+
+
+def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
     """A chat as plain text, for models without a chat template: `role: content` for each message, a blank line between two, and at the end
-    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows chats alike.)"""
-    return "\n\n".join([*(f"{m.role}: {m.content}" for m in messages), "assistant:"])
+    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows
+    chats alike.)
+
+    `literal`: no line of a content begins as a turn does; its colon is replaced.
+    """
+    roles = {*ROLES, *(folded(m.role) for m in messages)}
+    contents = [break_turns(m.content, roles) if literal else m.content for m in messages]
+    return "\n\n".join([*(f"{m.role}: {text}" for m, text in zip(messages, contents, strict=True)), "assistant:"])
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt, where: str) -> list[int]:
+def encode_prompt(tokenizer: Any, prompt: Prompt, where: str, literal: Literal | None = None) -> list[int]:
     """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template renders it, or as `plain_chat` does where it has none.
 
+    `literal`: the contents are other people's text, which makes no control token.
     All of it: `truncation=False` goes before whatever a tokenizer's own files say.
     """
-    if isinstance(prompt, str):
-        return list(tokenizer(prompt, truncation=False)["input_ids"])
-    messages = [m for m in prompt if isinstance(m, ChatMessage)]
-    if not getattr(tokenizer, "chat_template", None):
-        return list(tokenizer(plain_chat(messages), truncation=False)["input_ids"])
-    try:
-        text = tokenizer.apply_chat_template(
-            [{"role": m.role, "content": m.content} for m in messages], tokenize=False, add_generation_prompt=True
-        )
-    except Exception as error:
-        raise BadArguments(f"{where}: the chat template refused it: {error}") from error
-    return encode_text(tokenizer, text)
+    messages = [] if isinstance(prompt, str) else [m for m in prompt if isinstance(m, ChatMessage)]
+    if isinstance(prompt, str) or not getattr(tokenizer, "chat_template", None):
+        text = prompt if isinstance(prompt, str) else plain_chat(messages, literal is not None)
+        if literal is not None:
+            return literal.text(text, where, special=True)
+        return list(tokenizer(text, truncation=False)["input_ids"])
+
+    def render(chat: Sequence[tuple[str, str]]) -> str:
+        given = [{"role": role, "content": content} for role, content in chat]
+        try:
+            return str(tokenizer.apply_chat_template(given, tokenize=False, add_generation_prompt=True))
+        except Exception as error:
+            raise BadArguments(f"{where}: the chat template refused it: {error}") from error
+
+    chat = [(m.role, m.content) for m in messages]
+    return literal.chat(chat, render, where) if literal is not None else encode_text(tokenizer, render(chat))
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -53,6 +72,10 @@ class TextDecoder:
 
     `pieces[i]` is what token i adds after another token, `lone[i]` what it is at the start. Most tokenizers' texts are just the pieces laid
     end to end; that is checked for each sequence against the tokenizer's own text, and a sequence that differs takes a slower, exact way.
+
+    What is complete after a token depends on this token and those before it, never on later ones:
+    whoever reads the text up to there sees what was known there. (Not the last token's end, which
+    is the text's length, nor tokenizers that rewrite words, as WordPiece's clean-up does.)
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
@@ -62,7 +85,7 @@ class TextDecoder:
             self.backend = None
         self.lone = self.texts([[token] for token in range(vocabulary)])
         #: A plain token that pieces are read after.
-        self.anchor = next((i for i, text in enumerate(self.lone) if text.isascii() and text.isalnum()), None)
+        self.anchor = self._find_anchor()
         if self.anchor is None:
             self.pieces: list[str | None] = [None] * vocabulary
         else:
@@ -72,7 +95,37 @@ class TextDecoder:
         self.piece_units = np.array([utf16_length(piece or "") for piece in self.pieces], dtype=np.int64)
         #: A piece that is no whole character, or no plain addition to the text before it: its sequence needs the exact way.
         self.odd = np.array([piece is None or INCOMPLETE in piece for piece in self.pieces], dtype=bool)
+        #: Are bytes that follow each other decoded together, so that a bad one spoils a newline
+        #: before it? So it is with sentencepiece's byte fallback.
+        self.spoils = self._find_spoiled()
         self.any_odd = bool(self.odd.any())
+        self._runs: dict[tuple[int, ...], str | None] = {}
+
+    def _find_anchor(self) -> int | None:
+        """A token of letters or digits that stays what it is where a part of a character follows:
+        no byte of sentencepiece's byte fallback."""
+        candidates = [i for i, text in enumerate(self.lone) if text.isascii() and text.isalnum()]
+        part = next((i for i, text in enumerate(self.lone) if INCOMPLETE in text), None)
+        if part is None or not candidates:
+            return candidates[0] if candidates else None
+        followed = self.texts([[token, part] for token in candidates])
+        stays = (i for i, text in zip(candidates, followed, strict=True) if text.startswith(self.lone[i]))
+        return next(stays, None)
+
+    def _find_spoiled(self) -> bool:
+        """Marks tokens as odd whose text changes where a part of a character follows; says whether
+        there are any."""
+        part = next((i for i, piece in enumerate(self.pieces) if piece is not None and INCOMPLETE in piece), None)
+        if part is None or self.anchor is None:
+            return False
+        start = self.lone[self.anchor]
+        followed = self.texts([[self.anchor, token, part] for token in range(len(self.pieces))])
+        spoiled = [
+            piece is not None and INCOMPLETE not in piece and not text.startswith(start + piece)
+            for text, piece in zip(followed, self.pieces, strict=True)
+        ]
+        self.odd |= np.array(spoiled, dtype=bool)
+        return any(spoiled)
 
     def texts(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """The tokenizer's own texts, special tokens skipped, spaces as they are."""
@@ -91,38 +144,53 @@ class TextDecoder:
         if not ids:
             return np.zeros(0, np.int32)
         if not (self.any_odd and self.odd[array].any()):
-            units = self.piece_units[array]
             joined = self._joined(ids)
             if joined is not None and joined[0] == text:
+                units = self.piece_units[array]
                 units[: joined[1]] = 0
                 units[joined[1]] = utf16_length(self.lone[ids[joined[1]]])
                 return units.cumsum().astype(np.int32)
         return self._by_runs(ids, text)
 
     def _joined(self, ids: list[int]) -> tuple[str, int] | None:
-        """The pieces laid end to end, and which token starts the text (specials before it add none)."""
+        """The pieces laid end to end, and which token starts the text (specials before it add
+        none); None: no token does."""
         first = next((k for k, token in enumerate(ids) if self.lone[token]), None)
         if first is None:
-            return "", 0
+            return None
         rest = "".join([self.pieces[token] or "" for token in ids[first + 1 :]])
         return self.lone[ids[first]] + rest, first
 
     def _by_runs(self, ids: list[int], text: str) -> np.ndarray:
-        """Tokens that are parts of characters are decoded together with their neighbours, until the run is whole."""
+        """Tokens that are parts of characters are decoded together with their neighbours, until
+        the run is whole. So are the first tokens, until there is text: a blank at the start may
+        show or not."""
         ends = np.zeros(len(ids), np.int64)
         built: list[str] = []
         total = 0
         run: list[int] = []
         for k, token in enumerate(ids):
             piece = self.pieces[token]
-            if not run and built and piece is not None and INCOMPLETE not in piece:
-                added = piece
+            plain = piece is not None and not self.odd[token]
+            if plain and built and not run:
+                added = piece or ""
             else:
                 run.append(token)
+                last = k == len(ids) - 1
+                # A plain token ends a run of bytes, for none after it can spoil them; a special
+                # token does not.
+                if self.spoils and not last and not (plain and piece) and any(self.odd[t] for t in run):
+                    ends[k] = total
+                    continue
                 whole = self._run_text(run, not built)
                 if whole is None:
                     return self._exact(ids, text)
-                if whole.endswith(INCOMPLETE) and k < len(ids) - 1:
+                if not last and ((not self.spoils and whole.endswith(INCOMPLETE)) or not (built or whole)):
+                    settled = self._settled(run, whole, not built)
+                    if settled is not None:
+                        built.append(settled[0])
+                        total += utf16_length(settled[0])
+                        run, whole = run[settled[1] :], settled[2]
                     # A token may end one character and begin the next.
                     ends[k] = total + utf16_length(whole.rstrip(INCOMPLETE))
                     continue
@@ -136,21 +204,46 @@ class TextDecoder:
             return self._exact(ids, text)
         return ends.astype(np.int32)
 
+    def _settled(self, run: list[int], whole: str, at_start: bool) -> tuple[str, int, str] | None:
+        """Of a long run of broken bytes, what no later byte can change: its text, its number of
+        tokens, and the text of the rest. Without it a run of n tokens would be decoded n times."""
+        if len(run) < LONG_RUN:
+            return None
+        for count in range(len(run) - 4, len(run) - 8, -1):
+            before, after = self._run_text(run[:count], at_start), self._run_text(run[count:], False)
+            # What the two give by themselves, they give together: no character lies across the cut,
+            # and the bytes after it end what is before.
+            if before and after is not None and before + after == whole:
+                return before, count, after
+        return None
+
     def _run_text(self, run: list[int], at_start: bool) -> str | None:
         if at_start:
             return self.texts([run])[0]
         if self.anchor is None:
             return None
-        text = self.texts([[self.anchor, *run]])[0]
-        start = self.lone[self.anchor]
-        return text[len(start) :] if text.startswith(start) else None
+        key = tuple(run)
+        if key not in self._runs:
+            if len(self._runs) > 10_000:
+                self._runs.clear()
+            text = self.texts([[self.anchor, *run]])[0]
+            start = self.lone[self.anchor]
+            self._runs[key] = text[len(start) :] if text.startswith(start) else None
+        return self._runs[key]
 
     def _exact(self, ids: list[int], text: str) -> np.ndarray:
         """What every prefix of the tokens has in common with the whole text. Slow (quadratic), for tokenizers that rewrite what stands before."""
         ends = np.zeros(len(ids), np.int32)
         previous = 0
+        waits = False
         for k, prefix in enumerate(self.texts([ids[: k + 1] for k in range(len(ids))])):
-            sure = prefix.rstrip(INCOMPLETE) if k < len(ids) - 1 else text
+            last = k == len(ids) - 1
+            if self.spoils and (self.odd[ids[k]] or (waits and self.pieces[ids[k]] == "")) and not last:
+                waits = True
+                ends[k] = previous
+                continue
+            waits = False
+            sure = text if last else prefix.rstrip(INCOMPLETE)
             common = 0
             while common < min(len(sure), len(text)) and sure[common] == text[common]:
                 common += 1

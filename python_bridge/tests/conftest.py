@@ -118,6 +118,7 @@ class Client:
         arguments: dict[str, Any] = {
             "model": "m",
             "prompts": None,
+            "literal": False,
             "completions_per_prompt": 1,
             "max_new_tokens": 16,
             "temperature": 1.0,

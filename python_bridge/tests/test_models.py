@@ -240,7 +240,7 @@ def test_requests_that_sample_refuses(client: Client, folder: str, byte_folder: 
             client.sample(given, **changes)  # type: ignore[arg-type]  # mypy reads the dicts as one type
         assert caught.value.code == "bad_arguments", words
     with pytest.raises(OperationError, match="2 prompts but 1 completions"):
-        client.run("tokenize", model="m", prompts=["w1", "w2"], completions=["w3"], append_eos=False)
+        client.run("tokenize", model="m", prompts=["w1", "w2"], completions=["w3"], append_eos=False, literal=False)
 
 
 FUNCTIONS = """

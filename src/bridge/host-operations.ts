@@ -27,6 +27,8 @@ const open = {
     logs: path,
     /** What In-Context Conditioning tells the critic of the actor; null: `set_actor` says it later. */
     actor: actor.nullable(),
+    /** The most tokens that a response can have: segments are spread over them. null: not known. */
+    max_new_tokens: z.int().positive().nullable().default(null),
   }),
   result: z.strictObject({
     critic: z.string(),

@@ -72,6 +72,14 @@ const loadModel = {
 };
 
 /**
+ * true: the contents of prompts (and completions) are other people's text. It makes no control
+ * token, whatever it contains: only the chat template, `append_eos` and what the tokenizer puts
+ * around plain text write control tokens. Where the contents hold none, the ids are the same with
+ * false.
+ */
+const literal = z.boolean();
+
+/**
  * Text to token ids, for text that no model wrote (demonstrations, oracle traces). What a model wrote is never tokenized again.
  * Out: `ids` int32 [T], `cu_seqlens` int32 [N+1], `prompt_lengths` int32 [N] (tokens of each sequence that belong to its prompt).
  */
@@ -82,6 +90,7 @@ const tokenize = {
     /** One for each prompt, tokenized apart from it and appended; null: prompts alone. */
     completions: z.array(z.string()).nullable(),
     append_eos: z.boolean(),
+    literal,
   }),
   result: z.strictObject({ tokens: count }),
 };
@@ -102,6 +111,7 @@ const sample = {
   arguments: z.strictObject({
     model: modelName,
     prompts: z.array(promptSchema).nullable(),
+    literal,
     completions_per_prompt: z.int().positive(),
     max_new_tokens: z.int().positive(),
     /** 0 = greedy. */

@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { assignCredit, segmentTrajectory } from '../credit.ts';
-import { type Critic, type UpdateMetrics, valuesOf } from '../critic.ts';
+import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
 import { learningRate } from '../math/learning-rate.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
@@ -16,7 +16,7 @@ import { rolloutOf, segmentationOf } from '../rollouts.ts';
 import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
-import type { Segmentation } from '../text/segment.ts';
+import type { BudgetedSegmentation } from '../text/segment.ts';
 import { prefixed } from '../training.ts';
 import { mapInTurns } from '../turns.ts';
 import type { ActorProfile, Outcome, Valuation } from '../types.ts';
@@ -36,7 +36,7 @@ export class HostSession {
   readonly #config: HostConfig;
   readonly #critic: Critic;
   readonly #workers: WorkerGroup;
-  readonly #segmentation: Segmentation;
+  readonly #segmentation: BudgetedSegmentation;
   readonly #stageOne: StageOne;
   readonly #valuer: CarefulValuer;
   /** What ICC tells of the actor; the host may say it after `open`. */
@@ -58,6 +58,7 @@ export class HostSession {
     workers: WorkerGroup;
     task: Task | null;
     actor: Omit<ActorProfile, 'successRate'>;
+    budget: number | null;
     tell: (text: string) => void;
   }) {
     this.#config = parts.config;
@@ -71,7 +72,7 @@ export class HostSession {
     this.actor = parts.actor;
     this.#tell = parts.tell;
     this.#successRate = parts.config.icc.success_rate;
-    this.#segmentation = segmentationOf(parts);
+    this.#segmentation = segmentationOf(parts, parts.budget);
   }
 
   /** Reads the config, starts the critic's worker, loads the critic. */
@@ -86,7 +87,7 @@ export class HostSession {
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
       const { seed } = config;
-      const critic = await plugin.create(options, {
+      const critic = await createCritic(plugin, options, {
         seed,
         format: task?.criticFormat ?? paperFormat,
         loadModel: (wanted) =>
@@ -95,7 +96,8 @@ export class HostSession {
           ),
       });
       const actor = given.actor ?? { name: 'actor', parameters: 0 };
-      return new HostSession({ config, critic, workers, task, actor, tell });
+      const budget = given.max_new_tokens;
+      return new HostSession({ config, critic, workers, task, actor, budget, tell });
     } catch (error) {
       await workers.close(0);
       throw error;
@@ -239,7 +241,9 @@ export class HostSession {
     const trajectories = trajectoriesOf(ask, tensors);
     this.#successRate ??= mean(trajectories.map(({ reward }) => reward));
     const profile = { ...this.actor, successRate: this.#successRate };
-    const rollouts = trajectories.map((t) => rolloutOf(t, t.reward, this.#segmentation, profile));
+    const rollouts = await mapInTurns(trajectories, (t) =>
+      rolloutOf(t, t.reward, this.#segmentation, profile),
+    );
     return this.#stageOne.askOracle(rollouts, progress);
   }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Critic } from '../critic.ts';
 import { pathFrom } from '../paths.ts';
 import type { LoggedRollout, OracleTrace } from '../task.ts';
-import type { CriticFormat } from '../text/critic-prompt.ts';
+import { type CriticFormat, safeFormat } from '../text/critic-prompt.ts';
 import { readTraceFile, writeTraceFile } from '../traces.ts';
 import type { State } from '../types.ts';
 import { askAll, OracleError } from './ask.ts';
@@ -66,7 +66,7 @@ export class Oracle {
     if (cache.torn > 0) say(`oracle: ${cache.torn} lines of ${cache.path} can't be read, and are ignored`);
     const asked = statesToAsk(rollouts, seed);
     const promptOf =
-      critic.prompt?.bind(critic) ?? ((state: State) => format.prompt(state, state.actor, true));
+      critic.prompt?.bind(critic) ?? ((state: State) => safeFormat(format).prompt(state, state.actor, true));
     const questions = questionsOf(asked, promptOf);
     const most = questions.reduce((sum, question) => sum + ledger.bound(question), 0);
     say(

@@ -2,8 +2,12 @@
  * The critic's prompt: instructions + actor profile (ICC) + problem + partial response. A `CriticFormat` is data that a task or a user may replace;
  * the default follows what is public of the paper (arXiv 2604.10701): five things in order, the score in a tag, and never the reference answer.
  */
-import type { ActorProfile, Prompt, State } from '../types.ts';
+import type { ActorProfile, Problem, Prompt, State } from '../types.ts';
+import { defuse, defuseTurns, promptTags, type Tags, tagsWith } from './defuse.ts';
+import { printableLine } from './printable.ts';
 import { type ParsedScore, parseScore, type ScoreFormat, tagFormat } from './score.ts';
+
+export { defuse } from './defuse.ts';
 
 export interface CriticFormat {
   /** The prompt for a state. `profile` null: ICC is off. `thinking` false: the critic answers with the score alone. */
@@ -15,18 +19,24 @@ export interface CriticFormat {
   recall?(profile: ActorProfile): string;
 }
 
-/** Tags that enclose what others wrote. A response that contains them can't close its own part: their `<` is replaced by `‹`. */
-const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
-const forged = new RegExp(`<(?=\\s*/?\\s*(?:${enclosing.join('|')}))`, 'gi');
-
-export function defuse(text: string): string {
-  return text.replace(forged, '‹');
-}
-
+/**
+ * A prompt as text. A chat is `role: content` for each message, a blank line between two; no
+ * content begins a turn.
+ */
 export function promptText(prompt: Prompt): string {
   if (typeof prompt === 'string') return prompt;
-  return prompt.map((message) => `${message.role}: ${message.content}`).join('\n\n');
+  const roles = prompt.map(({ role }) => role);
+  return prompt
+    .map(({ role, content }) => `${printableLine(role)}: ${defuseTurns(content, roles)}`)
+    .join('\n\n');
 }
+
+/** UTF-16 units of an actor's name that the critic is shown. */
+const LONGEST_NAME = 200;
+
+/** A name on one line, without tags. */
+const nameOf = (name: string, tags: Tags = promptTags) =>
+  defuse(printableLine(name.slice(0, LONGEST_NAME)), tags);
 
 function profileText(profile: ActorProfile): string {
   const rate =
@@ -35,7 +45,7 @@ function profileText(profile: ActorProfile): string {
       : `${(100 * profile.successRate).toFixed(1)}% on recent problems`;
   return [
     '<actor_profile>',
-    `name: ${defuse(profile.name)}`,
+    `name: ${nameOf(profile.name)}`,
     `parameters: ${parameterCount(profile.parameters)}`,
     `success rate: ${rate}`,
     '</actor_profile>',
@@ -91,6 +101,52 @@ export const paperFormat: CriticFormat = {
   appendEos: true,
 };
 
+const blind = new WeakMap<Problem, Problem>();
+
+/** The problem as critics and their formats see it: without its reference columns. */
+export function withoutColumns(problem: Problem): Problem {
+  if (Object.keys(problem.columns).length === 0) return problem;
+  const known = blind.get(problem) ?? { ...problem, columns: {} };
+  blind.set(problem, known);
+  return known;
+}
+
+/**
+ * The same format, which sees what others wrote (the problem, the response, the actor's name)
+ * without the prompt's tags and without the tags of its own score, and never sees a reference
+ * column. So a format of one's own can put texts together as it likes.
+ */
+export function safeFormat(format: CriticFormat): CriticFormat {
+  const tags = tagsWith(format.score);
+  const profileOf = (actor: ActorProfile): ActorProfile => {
+    const name = nameOf(actor.name, tags);
+    return name === actor.name ? actor : { ...actor, name };
+  };
+  const promptOf = (prompt: Prompt): Prompt =>
+    typeof prompt === 'string'
+      ? defuse(prompt, tags)
+      : prompt.map(({ role, content }) => ({ role: printableLine(role), content: defuse(content, tags) }));
+  return {
+    score: format.score,
+    appendEos: format.appendEos,
+    prompt(state, profile, thinking) {
+      const problem = withoutColumns(state.problem);
+      const seen = {
+        ...state,
+        problem: { ...problem, prompt: promptOf(problem.prompt) },
+        response: defuse(state.response, tags),
+        actor: profileOf(state.actor),
+      };
+      return format.prompt(seen, profile && profileOf(profile), thinking);
+    },
+    ...(format.recall && { recall: (profile) => format.recall!(profileOf(profile)) }),
+  };
+}
+
+/** A rationale that stage 1 imitates, without tags: the score's own comes last, and once. */
+export const plainRationale = (rationale: string, format: CriticFormat): string =>
+  defuse(rationale, tagsWith(format.score));
+
 /**
  * A critic's completion as it should be: what stage 1 imitates. `parseScore` reads it back.
  *
@@ -108,7 +164,7 @@ export function writeTrace(
   const tag = isTag ? `${open}${score}${close}` : `${open} ${score} ${close}`;
   if (rationale === '') return tag;
   const recalled = profile && format.recall ? ` ${format.recall(profile)}` : '';
-  return `${rationale}${recalled}${isTag ? '\n' : ' '}${tag}`;
+  return `${plainRationale(rationale, format)}${recalled}${isTag ? '\n' : ' '}${tag}`;
 }
 
 export function readScore(completion: string, format: CriticFormat): ParsedScore | null {

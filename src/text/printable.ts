@@ -1,14 +1,54 @@
 /** Text of others (responses, prompts, a critic's words) made fit for a terminal and a page. */
 
-/** C0 but tab and line feed, DEL, C1, marks that turn the direction of writing, line separators, zero-width characters, halves of surrogate pairs. */
+/**
+ * C0 but tab and line feed, DEL, C1, marks that turn the direction of writing, line separators,
+ * zero-width characters.
+ */
 const hidden =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]|\p{Surrogate}/gu;
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
+/** The same, and halves of surrogate pairs. */
+const hiddenOrHalf = new RegExp(`${hidden.source}|\\p{Surrogate}`, 'u');
+const lineOrHidden = new RegExp(`[\\n\\t]|${hiddenOrHalf.source}`, 'u');
+
+/** 1 for each UTF-16 unit that is hidden. */
+let hiddenUnits: Uint8Array | null = null;
+
+const isHigh = (unit: number) => unit >= 0xd800 && unit <= 0xdbff;
+const isLow = (unit: number) => unit >= 0xdc00 && unit <= 0xdfff;
+/** UTF-16 unit of a hexadecimal digit. */
+const digitOf = (value: number) => (value < 10 ? 48 : 87) + value;
 
 /** Characters that could steer a terminal, or hide or reorder what is read, become escapes such as `\u001b`; tabs and line feeds stay. */
-export const printable = (text: string): string =>
-  text.replace(hidden, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+export const printable = (text: string): string => escaped(text, text.search(hiddenOrHalf), false);
 
 /** The same on one line. */
-export const printableLine = (text: string): string =>
-  printable(text).replaceAll('\n', '\\n').replaceAll('\t', ' ');
+export const printableLine = (text: string): string => escaped(text, text.search(lineOrHidden), true);
+
+/**
+ * Writes UTF-16: a string that is put together from a million escapes would hold the event loop.
+ * @param first index of the first character to escape; below 0: there is none
+ */
+function escaped(text: string, first: number, oneLine: boolean): string {
+  if (first < 0) return text;
+  hiddenUnits ??= Uint8Array.from({ length: 0x10000 }, (_, unit) =>
+    hidden.test(String.fromCharCode(unit)) ? 1 : 0,
+  );
+  const units = new Uint16Array(6 * (text.length - first));
+  let length = 0;
+  for (let i = first; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (isHigh(unit) && isLow(text.charCodeAt(i + 1))) {
+      units[length++] = unit;
+      units[length++] = text.charCodeAt(++i);
+    } else if (hiddenUnits[unit] === 1 || isHigh(unit) || isLow(unit)) {
+      units[length++] = 0x5c;
+      units[length++] = 0x75;
+      for (let shift = 12; shift >= 0; shift -= 4) units[length++] = digitOf((unit >> shift) & 15);
+    } else if (oneLine && unit === 0x0a) {
+      units[length++] = 0x5c;
+      units[length++] = 0x6e;
+    } else units[length++] = oneLine && unit === 0x09 ? 0x20 : unit;
+  }
+  return text.slice(0, first) + Buffer.from(units.buffer, 0, 2 * length).toString('utf16le');
+}

@@ -1,6 +1,5 @@
 /**
  * Where a critic writes its score. `open` and `close` enclose it: `<score>7</score>` (the default), or the miniature's `# 7 .`.
- * `partial`: marks that may not be confused with the rationale; see `parseScore`.
  */
 export interface ScoreFormat {
   readonly open: string;
@@ -20,7 +19,7 @@ export interface ParsedScore {
 }
 
 const integer = /^(?:[0-9]|10)$/;
-const blanks = /^[ \t\r\n]*|[ \t\r\n]*$/g;
+const blanks = new Set(' \t\r\n');
 
 /**
  * The score of a critic's own completion, strictly: the last complete tag counts; it holds a plain decimal integer 0..10 (ASCII digits, no sign, point, fraction
@@ -42,4 +41,9 @@ export function parseScore(completion: string, format: ScoreFormat = tagFormat):
 }
 
 /** Only ASCII blanks: `String.trim` would also take away what Unicode calls white space. */
-const trim = (text: string) => text.replace(blanks, '');
+function trim(text: string): string {
+  let [from, to] = [0, text.length];
+  while (from < to && blanks.has(text[from]!)) from++;
+  while (to > from && blanks.has(text[to - 1]!)) to--;
+  return text.slice(from, to);
+}

@@ -1,7 +1,13 @@
 /** Segmentation of a response of which only the text is known: no tokens, no probabilities. */
-import { type Segmentation, segmentResponse, textBefore } from './segment.ts';
+import { KIND, kindOf } from './characters.ts';
+import { type Segmentation, segmentResponse, textBefore, textStarts } from './segment.ts';
 
-/** Characters that a token of `minimum_tokens` is taken for. */
+const { UNCASED } = KIND;
+
+/**
+ * Characters that a token is taken for. Of scripts without capitals, such as Chinese, each is a
+ * token.
+ */
 const CHARACTERS_PER_TOKEN = 4;
 
 /** Why this rule can't cut a text without its tokens; null: it can. */
@@ -12,18 +18,46 @@ export function needsTokens({ by }: Segmentation): string | null {
 }
 
 /**
- * The partial responses before each segment, as `segmentResponse` would cut where each character is a token. The first is empty.
+ * The partial responses before each segment, as `segmentResponse` would cut where each character is
+ * a token. The first is empty. Each ends where a line or a sentence ends, and the cuts are spread
+ * over the whole text: nothing need be causal here, for no token is trained by these values.
  *
  * @throws RangeError where the rule needs tokens
  */
 export function prefixesOfText(text: string, options: Segmentation): string[] {
   const why = needsTokens(options);
   if (why) throw new RangeError(why);
-  const ends: number[] = [];
-  for (const character of text) ends.push((ends.at(-1) ?? 0) + character.length);
-  if (ends.length === 0) return [''];
+  const textEnds = endsOfCharacters(text);
+  if (textEnds.length === 0) return [''];
+  const response = { text, textEnds, logprobs: new Float32Array() };
+  if (options.by === 'line' || options.by === 'sentence') {
+    const before = tokensBefore(text, textEnds);
+    const minimum_tokens = options.minimum_tokens === 1 ? 0 : options.minimum_tokens;
+    const rule = { ...options, minimum_tokens, budget: before.at(-1)! };
+    const starts = textStarts(response, options.by, rule, (t) => before[t]!);
+    return starts.map(({ textEnd }) => text.slice(0, textEnd));
+  }
   const minimum = options.minimum_tokens === 1 ? 1 : CHARACTERS_PER_TOKEN * options.minimum_tokens;
-  const response = { text, textEnds: Int32Array.from(ends), logprobs: new Float32Array() };
   const segments = segmentResponse(response, { ...options, minimum_tokens: minimum });
   return segments.map((segment) => textBefore(response, segment));
+}
+
+/** UTF-16 units before the end of each character. */
+function endsOfCharacters(text: string): Int32Array {
+  const ends = new Int32Array(text.length);
+  let count = 0;
+  for (let at = 0; at < text.length; ) {
+    at += text.codePointAt(at)! > 0xffff ? 2 : 1;
+    ends[count++] = at;
+  }
+  return ends.subarray(0, count);
+}
+
+function tokensBefore(text: string, textEnds: Int32Array): Float64Array {
+  const before = new Float64Array(textEnds.length + 1);
+  for (let t = 0, at = 0; t < textEnds.length; at = textEnds[t]!, t++) {
+    const tokens = kindOf(text.codePointAt(at)!) & UNCASED ? 1 : 1 / CHARACTERS_PER_TOKEN;
+    before[t + 1] = before[t]! + tokens;
+  }
+  return before;
 }

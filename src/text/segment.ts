@@ -1,24 +1,33 @@
 /**
- * Segmentation: where a response is cut into the units of credit. Boundaries are token positions; every token belongs to exactly one segment.
+ * Segmentation: where a response is cut into the units of credit. Boundaries are token positions;
+ * every token belongs to exactly one segment.
  *
- * Whether a boundary stands before token t depends on the tokens before t alone. Otherwise the choice of the state whose value is subtracted for token t
- * would depend on token t itself, and the baseline would bias the policy gradient. So there is no thinning that looks at the whole response: a boundary
- * too close to the one before is dropped (`minimum_tokens`), and after `at_most` segments the rest of the response belongs to the last one.
+ * Whether a boundary stands before token t depends on the tokens before t alone. Otherwise the
+ * choice of the state whose value is subtracted for token t would depend on token t itself, and the
+ * baseline would bias the policy gradient. So there is no thinning that looks at the whole
+ * response, and the end of a sentence is known only with the first word of the next: the segment
+ * begins after this word.
+ *
+ * By line and by sentence, the cuts are spread over the token budget (`share.ts`): where lines and
+ * sentences are short, some are passed over, and where they are long, the text is cut between
+ * clauses or words.
  */
 import { z } from 'zod';
 import type { Segment } from '../types.ts';
+import { Boundaries } from './boundaries.ts';
+import { type Place, type Share, shareOf } from './share.ts';
 
 const limits = {
   /** Segments of one response at the most: a bound on what the critic costs. */
   at_most: z.int().positive().default(16),
-  /** Tokens of a segment at the least (the last one may be shorter). max_new_tokens / at_most spreads the segments over the longest responses. */
+  /** Tokens of a segment at the least (the last one may be shorter). */
   minimum_tokens: z.int().positive().default(1),
 };
 
 export const segmentationSchema = z.discriminatedUnion('by', [
-  /** After the line break that ends a line with something in it. */
+  /** Between a line with something in it and the next. */
   z.strictObject({ by: z.literal('line'), ...limits }),
-  /** After the mark that ends a sentence (. ! ? ... with closing quotes, not a decimal point's digit before it) or a line. */
+  /** Between sentences, by the marks of any writing system, and between lines. */
   z.strictObject({ by: z.literal('sentence'), ...limits }),
   /** Every `tokens` tokens. */
   z.strictObject({ by: z.literal('tokens'), tokens: z.int().positive().default(64), ...limits }),
@@ -54,49 +63,98 @@ export interface Segmentable {
   readonly logprobs: Float32Array;
 }
 
+/**
+ * A segmentation, and the most tokens that a response can have: cuts are spread over them. null:
+ * not known.
+ */
+export type BudgetedSegmentation = Segmentation & { readonly budget?: number | null };
+
 /** How far back a user's pattern looks, in UTF-16 units: a pattern is tried at every token, and would otherwise read a long segment again and again. */
 const PATTERN_REACH = 1000;
 
-/** Does `text`, from `from` to `to`, end a line that has something in it? Looks at the last line alone. */
-export function endsLine(text: string, from: number, to: number): boolean {
-  if (to <= from || text[to - 1] !== '\n') return false;
-  for (let i = to - 2; i >= from && text[i] !== '\n'; i--) if (!isSpace(text[i]!)) return true;
-  return false;
-}
-
 /**
- * Does `text`, from `from` to `to`, end a sentence: marks (. ! ? ...), closing quotes or brackets, blanks; a single mark not after a digit or a blank, as in
- * `3.5`? Looks at what the sentence ends with alone.
+ * @returns at least one segment (for a response of at least one token), in order, covering all
+ * tokens; the first begins at token 0
  */
-export function endsSentence(text: string, from: number, to: number): boolean {
-  let i = to;
-  while (i > from && isSpace(text[i - 1]!)) i--;
-  while (i > from && closers.has(text[i - 1]!)) i--;
-  const marksEnd = i;
-  while (i > from && marks.has(text[i - 1]!)) i--;
-  const count = marksEnd - i;
-  if (count === 0) return false;
-  return count > 1 || i === from || !(isSpace(text[i - 1]!) || isDigit(text[i - 1]!));
-}
-
-const marks = new Set(['.', '!', '?', '\u2026']);
-const closers = new Set(['"', "'", '\u201d', '\u2019', ')', ']']);
-const isSpace = (unit: string) => /\s/u.test(unit);
-const isDigit = (unit: string) => unit >= '0' && unit <= '9';
-
-/**
- * @returns at least one segment (for a response of at least one token), in order, covering all tokens; the first begins at token 0
- */
-export function segmentResponse(response: Segmentable, options: Segmentation): Segment[] {
+export function segmentResponse(response: Segmentable, options: BudgetedSegmentation): Segment[] {
   const length = response.textEnds.length;
   if (length === 0) return [];
-  const endsSegment = boundaryRule(response, options);
-  const starts = [0];
-  for (let t = 1; t < length && starts.length < options.at_most; t++) {
-    const start = starts.at(-1)!;
-    if (t - start >= options.minimum_tokens && endsSegment(start, t)) starts.push(t);
-  }
+  const starts =
+    options.by === 'line' || options.by === 'sentence'
+      ? textStarts(response, options.by, options).map(({ token }) => token)
+      : ruleStarts(length, boundaryRule(response, options), options);
   return starts.map((start, i) => ({ start, end: starts[i + 1] ?? length }));
+}
+
+/**
+ * Where a segment begins: at a token, and at which UTF-16 unit the line or sentence before it ends.
+ */
+export interface Start {
+  readonly token: number;
+  readonly textEnd: number;
+}
+
+/**
+ * Cuts by line or by sentence.
+ * @param shares how long a segment may be; another function for a study alone
+ * @param sizes where characters stand for the tokens of a complete text: how many tokens there are
+ * before character t
+ */
+export function textStarts(
+  { text, textEnds }: Pick<Segmentable, 'text' | 'textEnds'>,
+  by: 'line' | 'sentence',
+  { at_most, minimum_tokens, budget = null }: BudgetedSegmentation,
+  sizes: ((t: number) => number) | null = null,
+  shares: (place: Place) => Share = shareOf,
+): Start[] {
+  const boundaries = new Boundaries(by, sizes !== null);
+  const tokensBefore = sizes ?? ((t: number) => t);
+  const starts: Start[] = [{ token: 0, textEnd: 0 }];
+  const shareFrom = (token: number) =>
+    shares({ from: tokensBefore(token), segment: starts.length - 1, at_most, minimum_tokens, budget });
+  let share = shareFrom(0);
+  // The last token has nothing after it to begin a segment with; but a boundary may lie before the
+  // last character.
+  const end = sizes === null ? textEnds.length : textEnds.length + 1;
+  for (let t = 1; t < end && starts.length < at_most; t++) {
+    const before = textStart(textEnds, t - 1);
+    boundaries.read(text, before, textEnds[t - 1]!);
+    if (!boundaries.visible) continue;
+    const tokens = tokensBefore(t) - tokensBefore(starts.at(-1)!.token);
+    const atEnd = boundaries.ready && tokens >= share.least;
+    if (
+      atEnd ||
+      (tokens >= share.least && t < textEnds.length && cutsAnyway(boundaries, tokens / share.most))
+    ) {
+      starts.push({ token: t, textEnd: atEnd ? boundaries.at : before });
+      share = shareFrom(t);
+      boundaries.drop();
+    } else if (boundaries.ready) boundaries.drop();
+  }
+  return starts;
+}
+
+/**
+ * What a segment that is nearly as long as its share is cut at: the end of a clause, a word, and at
+ * last anything. A formula is cut where the segment is twice as long.
+ */
+function cutsAnyway({ clause, word, visible, inFormula }: Boundaries, ofShare: number): boolean {
+  if (inFormula) return visible && ofShare >= 2;
+  return (clause && ofShare >= 0.75) || (word && ofShare >= 0.9) || (visible && ofShare >= 1);
+}
+
+/** Cuts where a rule says so, `minimum_tokens` apart, until there are `at_most` segments. */
+function ruleStarts(
+  length: number,
+  endsSegment: (start: number, t: number) => boolean,
+  { at_most, minimum_tokens }: Segmentation,
+): number[] {
+  const starts = [0];
+  for (let t = 1; t < length && starts.length < at_most; t++) {
+    const start = starts.at(-1)!;
+    if (t - start >= minimum_tokens && endsSegment(start, t)) starts.push(t);
+  }
+  return starts;
 }
 
 /** The text before a segment: what the critic sees as the partial response. */
@@ -110,10 +168,10 @@ export function textBefore(
 const textStart = (textEnds: Int32Array, token: number) => (token === 0 ? 0 : textEnds[token - 1]!);
 
 /** Does the segment that began at token `start` end before token `t`? Reads tokens before t alone. */
-function boundaryRule(response: Segmentable, options: Segmentation): (start: number, t: number) => boolean {
-  const { text, textEnds, logprobs } = response;
-  const ends = (rule: (text: string, from: number, to: number) => boolean) => (start: number, t: number) =>
-    rule(text, textStart(textEnds, start), textEnds[t - 1]!);
+function boundaryRule(
+  { text, textEnds, logprobs }: Segmentable,
+  options: Exclude<Segmentation, { by: 'line' | 'sentence' }>,
+): (start: number, t: number) => boolean {
   switch (options.by) {
     case 'tokens':
       return (start, t) => t - start >= options.tokens;
@@ -121,13 +179,39 @@ function boundaryRule(response: Segmentable, options: Segmentation): (start: num
       const limit = Math.log(options.probability);
       return (_, t) => logprobs[t - 1]! < limit;
     }
-    case 'line':
-      return ends(endsLine);
-    case 'sentence':
-      return ends((...at) => endsSentence(...at) || endsLine(...at));
     case 'pattern': {
       const pattern = new RegExp(`(?:${options.pattern})$`, 'u');
-      return ends((all, from, to) => pattern.test(all.slice(Math.max(from, to - PATTERN_REACH), to)));
+      const next = nextMatch(text, options.pattern);
+      return (start, t) => {
+        const to = textEnds[t - 1]!;
+        const from = Math.max(textStart(textEnds, start), to - PATTERN_REACH);
+        return next(from) <= to && pattern.test(text.slice(from, to));
+      };
     }
   }
+}
+
+/**
+ * Begins or ends of a text, of words, and what is around a match: a match then depends on where the
+ * text is cut.
+ */
+const assertion = /[\^$]|\\[bB]|\(\?<?[=!]/;
+
+/**
+ * Where the first match begins that begins at `from` or later: before that there is nothing to try.
+ * Found once for many positions, so that a long text without a match is read once.
+ */
+function nextMatch(text: string, pattern: string): (from: number) => number {
+  if (assertion.test(pattern)) return () => 0;
+  const search = new RegExp(pattern, 'gu');
+  // The first match at `since` or later begins at `index`.
+  let [since, index] = [0, -1];
+  return (from) => {
+    if (from < since || from > index) {
+      search.lastIndex = from;
+      index = search.exec(text)?.index ?? Number.POSITIVE_INFINITY;
+      since = from;
+    }
+    return index;
+  };
 }

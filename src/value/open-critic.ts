@@ -1,6 +1,6 @@
 /** A trained critic by itself: values and rationales of a response's prefixes, and rankings of responses. */
 import type { Config } from '../config.ts';
-import { type Critic, valuesOf } from '../critic.ts';
+import { type Critic, createCritic, valuesOf } from '../critic.ts';
 import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import { type Segmentation, segmentationSchema } from '../text/segment.ts';
@@ -155,7 +155,7 @@ async function load(
   const isOurs = trained.use === 'generative';
   const choice = { ...trained, ...(isOurs ? changes : 'model' in trained ? { model: source } : {}) };
   const { plugin, options: checked } = await loadCritic(choice as PluginChoice, run?.base ?? '.');
-  const critic = await plugin.create(checked, {
+  const critic = await createCritic(plugin, checked, {
     seed: 0,
     format: ofAnyone(format),
     loadModel: ({ model, dtype }) =>

@@ -31,6 +31,8 @@ export type SamplePrompts = readonly Prompt[] | readonly Sequence[];
 
 export interface SampleRequest extends SampleOptions {
   readonly prompts: SamplePrompts;
+  /** The prompts hold other people's text, which makes no control token. Default: false. */
+  readonly literal?: boolean;
   readonly completionsPerPrompt: number;
   /** Of sequence i, which belongs to prompt floor(i / completionsPerPrompt). */
   readonly seed: (sequence: number) => Seed;
@@ -113,7 +115,7 @@ export class Model {
   }
 
   async #sample(request: SampleRequest, options: RequestOptions): Promise<Sampled[]> {
-    const { prompts, completionsPerPrompt, seed, onFinished, ...sampling } = request;
+    const { prompts, literal = false, completionsPerPrompt, seed, onFinished, ...sampling } = request;
     const sequences = prompts.length * completionsPerPrompt;
     const begun = isBegun(prompts) ? prompts : null;
     const { result, tensors } = await this.worker.request(
@@ -121,6 +123,7 @@ export class Model {
       {
         model: this.name,
         prompts: begun ? null : ([...prompts] as Arguments<'sample'>['prompts']),
+        literal,
         completions_per_prompt: completionsPerPrompt,
         ...sampling,
         stop_token_ids: [],
@@ -152,11 +155,12 @@ export class Model {
     }));
   }
 
-  /** Token ids of texts that no model wrote. */
+  /** Token ids of texts that no model wrote. `literal`: other people's text, which makes no control token. */
   async tokenize(
     prompts: readonly Prompt[],
     completions: readonly string[],
     appendEos = false,
+    literal = false,
   ): Promise<Sequence[]> {
     this.#tellOfPlainChat(prompts);
     const { tensors } = await this.worker.request('tokenize', {
@@ -164,6 +168,7 @@ export class Model {
       prompts: [...prompts] as Arguments<'tokenize'>['prompts'],
       completions: [...completions],
       append_eos: appendEos,
+      literal,
     });
     const lengths = tensors.prompt_lengths!.data as Int32Array;
     return split(tensors, 'ids', 'cu_seqlens', Int32Array).map((ids, i) => ({

@@ -37,6 +37,27 @@ describe('credit', () => {
     await expect(host.ask('set_actor', { name: '', parameters: 7 })).rejects.toThrow('bad_arguments');
   });
 
+  it('spreads segments over the tokens that the host says a response can have', async () => {
+    const words = 50;
+    const ask = batch({ texts: [' word'.repeat(words)], finished: [true], tell: 1 })[0];
+    const tensors = {
+      completion_ids: tensor(new Int32Array(words)),
+      cu_seqlens: tensor(Int32Array.of(0, words)),
+      text_ends: tensor(Int32Array.from({ length: words }, (_, i) => 5 * (i + 1))),
+      problems: tensor(Int32Array.of(0)),
+      rewards: tensor(Float64Array.of(1)),
+    };
+    const tokensOf = async (more: object) => {
+      const { host } = await opened({ credit: { segmentation: { by: 'sentence', at_most: 2 } } }, more);
+      const { result } = await host.ask('assign_credit', ask, tensors);
+      return (result.valuations as unknown as { tokens: number }[][])[0]!.map(({ tokens }) => tokens);
+    };
+    // Not known: 64 tokens. Else half of 50, but at least 32; nine tenths of that, at the end of a
+    // word.
+    expect(await tokensOf({})).toEqual([50]);
+    expect(await tokensOf({ max_new_tokens: 50 })).toEqual([29, 21]);
+  });
+
   it('tells the critic how the actor did before, and of the update with the next batch', async () => {
     const { host } = await opened({ joint: { learning_rate: 0.5, decay: 'linear' } });
     await host.ask('assign_credit', ...batch());

@@ -77,7 +77,8 @@ export function start() {
   return { transport, served, log };
 }
 
-export async function opened(options: object = {}) {
+/** @param more arguments of `open` besides the options */
+export async function opened(options: object = {}, more: object = {}) {
   const parts = start();
   const host = new Host(parts.transport);
   host.hello();
@@ -87,6 +88,7 @@ export async function opened(options: object = {}) {
   await host.ask('open', {
     ...{ config_file: null, options: given, base: scratch, logs: join(scratch, 'logs') },
     actor: { name: 'a', parameters: 10 },
+    ...more,
   });
   return { ...parts, host };
 }

@@ -14,6 +14,7 @@ import type { Task } from '../../src/task.ts';
 import type { State } from '../../src/types.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 import { Model } from '../../src/workers/model.ts';
+import type { Worker } from '../../src/workers/worker.ts';
 import { criticConformance } from '../conformance/critic.ts';
 
 let workers: WorkerGroup;
@@ -21,7 +22,11 @@ let task: Task;
 let blank: string;
 let taught: string;
 
-async function make(model: string, changes: object = {}): Promise<Critic> {
+async function make(
+  model: string,
+  changes: object = {},
+  worker: Worker = workers.get('critic'),
+): Promise<Critic> {
   const options = generative.options.parse({
     model,
     thinking: false,
@@ -34,7 +39,7 @@ async function make(model: string, changes: object = {}): Promise<Critic> {
     seed: 0,
     format: task.criticFormat!,
     loadModel: ({ model: source, dtype, lora, optimizer }) =>
-      Model.load(workers.get('critic'), 'critic', {
+      Model.load(worker, 'critic', {
         source,
         kind: 'causal',
         initialization: 'pretrained',
@@ -193,6 +198,29 @@ describe('generative', () => {
     const valuations = await critic.value(states, { purpose: 'test', iteration: 3 });
     const texts = valuations.map(({ completions }) => completions.map(({ text }) => text).join('|'));
     expect(new Set(texts).size).toBeGreaterThan(1);
+  });
+
+  it('says on the wire that its prompts and traces hold other people’s text', async () => {
+    const critic = workers.get('critic');
+    const asked: unknown[] = [];
+    const recorded: Worker = {
+      name: critic.name,
+      ready: critic.ready,
+      request(operation, args, options) {
+        if ('literal' in args) asked.push([operation, args.literal]);
+        return critic.request(operation, args, options);
+      },
+    };
+    const recording = await make(taught, {}, recorded);
+    await recording.value([stateOf(0, 0.5)], { purpose: 'test', iteration: 0 });
+    const traces = task.oracleTraces!(0, 0, 1);
+    await recording.imitate!(traces, { learningRate: 1e-3, maxGradNorm: 1 });
+    await recording.rationaleLoss!(traces);
+    expect(asked).toEqual([
+      ['sample', true],
+      ['tokenize', true],
+      ['tokenize', true],
+    ]);
   });
 
   it('trains the very tokens that it sampled', async () => {

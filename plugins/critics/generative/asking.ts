@@ -57,9 +57,17 @@ export async function whichFit(
   // No token is shorter than a byte, so most prompts are known to fit before they are tokenized.
   const doubtful = prompts.filter((p) => Buffer.byteLength(promptText(p)) + TEMPLATE_TOKENS > room);
   if (doubtful.length === 0) return all;
-  const sequences = await model.tokenize(
-    prompts,
-    prompts.map(() => ''),
-  );
-  return sequences.map(({ promptIds }) => promptIds.length <= room);
+  try {
+    const sequences = await model.tokenize(
+      prompts,
+      prompts.map(() => ''),
+      false,
+      true,
+    );
+    return sequences.map(({ promptIds }) => promptIds.length <= room);
+  } catch (error) {
+    // Which of them can't be read, `eachReadable` finds out.
+    if (error instanceof BridgeError && error.code === 'bad_arguments') return all;
+    throw error;
+  }
 }

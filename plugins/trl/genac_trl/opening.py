@@ -108,4 +108,5 @@ def open_request(args: Any, source: str | None) -> dict[str, Any]:
         "base": os.getcwd(),
         "logs": str(Path(args.output_dir, "genac-logs").resolve()),
         "actor": None,
+        "max_new_tokens": args.max_completion_length,
     }

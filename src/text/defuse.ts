@@ -1,0 +1,185 @@
+/**
+ * Text of others (responses, prompts, names, rationales) made harmless in a critic's prompt: it
+ * can't open or close the prompt's own tags, nor begin a turn of a chat that is plain text. Every
+ * function takes linear time.
+ */
+import { foldCharacter } from './fold.ts';
+import type { ScoreFormat } from './score.ts';
+
+/** A binding of this module: one of another is slow where every character needs it. */
+const fold = foldCharacter;
+
+/** Tags that enclose what others wrote, and the score's. */
+const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
+
+/**
+ * What may stand between a bracket and a tag's name, or between the name's letters: blanks,
+ * slashes, and all marks but closing ones.
+ */
+const passedOver = new Set(' \n\t/\\_.,:;\'"`*-+=~!?#$%&@^|(');
+
+/** Brackets that open a tag, and what takes their place; neither folds to the other. */
+const instead = new Map([
+  ['<', '‹'],
+  ['[', '⁅'],
+  ['{', '❴'],
+]);
+
+/** Names of tags by the bracket that opens them, each as its letters and digits alone. */
+export type Tags = ReadonlyMap<string, readonly string[]>;
+
+const bare = (name: string) =>
+  [...name]
+    .map(fold)
+    .join('')
+    .replace(/[^\p{L}\p{N}]/gu, '');
+
+function tagsOf(names: readonly (readonly [string, string])[]): Tags {
+  const tags = new Map<string, string[]>();
+  for (const [bracket, name] of names) {
+    const known = tags.get(bracket) ?? [];
+    if (bare(name) !== '' && !known.includes(bare(name))) tags.set(bracket, [...known, bare(name)]);
+  }
+  return tags;
+}
+
+const ownTags = enclosing.map((name) => ['<', name] as const);
+export const promptTags: Tags = tagsOf(ownTags);
+
+/**
+ * The prompt's own tags and those of a score format, where its marks are like tags: `<grade>`,
+ * `[[grade]]`.
+ */
+export function tagsWith({ open, close }: ScoreFormat): Tags {
+  const marks = [open, close].flatMap((mark) => {
+    const found = /^\s*([<[{])[^\p{L}\p{N}]*([\p{L}\p{N}][\p{L}\p{N}_:.-]*)/u.exec(mark);
+    return found ? [[found[1]!, found[2]!] as const] : [];
+  });
+  return marks.length === 0 ? promptTags : tagsOf([...ownTags, ...marks]);
+}
+
+/** 1 + which bracket of `brackets` a UTF-16 unit folds to, 0: not yet known, 255: none. */
+const brackets = '<[{';
+const bracketOf = new Uint8Array(0x10000);
+
+/** The bracket that a character folds to, if it does. */
+function bracketAt(text: string, index: number): string | null {
+  const unit = text.charCodeAt(index);
+  const known = bracketOf[unit]!;
+  if (known > 0) return known === 255 ? null : brackets[known - 1]!;
+  const at = brackets.indexOf(fold(text[index]!)[0] ?? ' ');
+  bracketOf[unit] = at < 0 ? 255 : at + 1;
+  return at < 0 ? null : brackets[at]!;
+}
+
+/**
+ * The text with no tag of `tags` in it: the bracket before a tag's name is replaced (`<` by `‹`). A
+ * name counts in any case and script, full-width, with invisible characters, blanks or slashes
+ * before and within it.
+ */
+export function defuse(text: string, tags: Tags = promptTags): string {
+  const parts: string[] = [];
+  let copied = 0;
+  for (let i = 0; i < text.length; i++) {
+    const bracket = bracketAt(text, i);
+    const names = bracket === null ? undefined : tags.get(bracket);
+    if (!names || !namesTag(text, i + 1, names, bracket!)) continue;
+    parts.push(text.slice(copied, i), instead.get(bracket!)!);
+    copied = i + 1;
+  }
+  return copied === 0 ? text : parts.join('') + text.slice(copied);
+}
+
+/** Of ASCII: the UTF-16 unit that a character folds to; 0: it is passed over. */
+const asciiUnits = Uint8Array.from({ length: 128 }, (_, unit) => {
+  const folded = fold(String.fromCharCode(unit));
+  return folded === '' || passedOver.has(folded) ? 0 : folded.charCodeAt(0);
+});
+
+/**
+ * Does the name of a tag come next? Ends at the next bracket, so that each character is read for
+ * one bracket only.
+ */
+function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean {
+  const bracketUnit = bracket.charCodeAt(0);
+  let read = 0;
+  // Bit n: names[n] begins with what was read.
+  let open = (1 << names.length) - 1;
+  // What the last character folds to, and how much of it was read.
+  let folded = '';
+  let j = 0;
+  for (let i = from; i < text.length || j < folded.length; ) {
+    let unit: number;
+    if (j < folded.length) unit = folded.charCodeAt(j++);
+    else {
+      unit = text.charCodeAt(i);
+      if (unit >= 128) {
+        const character = characterAt(text, i);
+        folded = fold(character);
+        j = 0;
+        i += character.length;
+        continue;
+      }
+      i++;
+    }
+    if (unit < 128) unit = asciiUnits[unit]!;
+    if (unit === 0) continue;
+    if (unit === bracketUnit) return false;
+    for (let n = 0; n < names.length; n++) if (names[n]!.charCodeAt(read) !== unit) open &= ~(1 << n);
+    if (open === 0) return false;
+    read++;
+    for (let n = 0; n < names.length; n++) if (open & (1 << n) && names[n]!.length === read) return true;
+  }
+  return false;
+}
+
+function characterAt(text: string, index: number): string {
+  const unit = text.charCodeAt(index);
+  return unit >= 0xd800 && unit <= 0xdbff ? String.fromCodePoint(text.codePointAt(index)!) : text[index]!;
+}
+
+/** Who speaks in chats, besides the roles that a chat has itself. */
+const speakers = ['assistant', 'developer', 'function', 'system', 'tool', 'user'];
+/** Looks like a colon (RATIO) and is none. */
+const COLON = '\u2236';
+const lineEnds = new Set('\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029');
+/** Characters of the longest role that is looked for. */
+const LONGEST_ROLE = 64;
+
+/**
+ * A message's content with no line, after its first, that begins as a turn of a plain-text chat
+ * does (`assistant:`): the colon is replaced.
+ * @param roles of the chat itself
+ */
+export function defuseTurns(content: string, roles: readonly string[]): string {
+  const names = new Set([...speakers, ...roles.map((role) => [...role].map(fold).join('').trim())]);
+  const parts: string[] = [];
+  let copied = 0;
+  for (let i = 0; i < content.length; i++) {
+    if (!lineEnds.has(content[i]!)) continue;
+    const colon = colonOfTurn(content, i + 1, names);
+    if (colon < 0) continue;
+    parts.push(content.slice(copied, colon), COLON);
+    copied = colon + 1;
+  }
+  return copied === 0 ? content : parts.join('') + content.slice(copied);
+}
+
+/** Where a line that begins at `from` has the colon after a role; -1: it is no turn. */
+function colonOfTurn(text: string, from: number, roles: ReadonlySet<string>): number {
+  let read = '';
+  let blank = false;
+  for (let i = from; i < text.length && read.length <= LONGEST_ROLE; ) {
+    const character = characterAt(text, i);
+    const folded = fold(character);
+    if (folded === '\n') return -1;
+    if (folded === ':') return roles.has(read) ? i : -1;
+    if (folded.trim() === '') blank ||= folded !== '' && read !== '';
+    else {
+      read += (blank ? ' ' : '') + folded;
+      blank = false;
+    }
+    i += character.length;
+  }
+  return -1;
+}
