@@ -41,8 +41,8 @@ export async function eachReadable<T, R>(
   return answers;
 }
 
-/** More tokens than a chat template writes around a message. */
-const TEMPLATE_TOKENS = 1024;
+/** More tokens than a chat template writes around messages, and than a tokenizer writes around text. */
+const around = (prompt: Prompt) => (typeof prompt === 'string' ? 8 : 1024);
 
 /** For each prompt: does the context have room for it and for what the critic may write? */
 export async function whichFit(
@@ -55,8 +55,8 @@ export async function whichFit(
   if (context === null) return all;
   const room = context - maxNewTokens;
   // No token is shorter than a byte, so most prompts are known to fit before they are tokenized.
-  const doubtful = prompts.filter((p) => Buffer.byteLength(promptText(p)) + TEMPLATE_TOKENS > room);
-  if (doubtful.length === 0) return all;
+  const sureToFit = (p: Prompt) => Buffer.byteLength(promptText(p)) + around(p) <= room;
+  if (prompts.every(sureToFit)) return all;
   try {
     const sequences = await model.tokenize(
       prompts,
