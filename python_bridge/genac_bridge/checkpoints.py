@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .context import BadArguments, OperationError
-from .models import VALUE_HEAD, LoadedModel, from_pretrained
+from .loading import from_pretrained
+from .models import VALUE_HEAD, LoadedModel
 
 STATE = "genac_state.safetensors"
 FORMAT = "1"

@@ -13,22 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, checkpoints, decoding, functions, models, training
+from . import __version__, checkpoints, decoding, functions, loading, models, training
 from . import arguments as args
-from .context import BadArguments, BadState, Context, OperationError, Tensors
+from .context import BadArguments, BadState, Context, OperationError, Tensors, no_memory
 from .models import LoadedModel
 from .ragged import cumulative, join, refuse_others, take, take_sequences
 from .random import join_seeds
 from .tokens import StopStrings, encode_prompt, encode_text
 
 Answer = tuple[dict[str, Any], Tensors]
-
-
-def no_memory(error: BaseException) -> bool:
-    """Whether a library's error says that memory ran out; the CPU's allocator says so in words only."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 class Operations:
@@ -107,7 +100,7 @@ class Operations:
         parsed = args.parse("load_model", args.LoadModel, arguments)
         refuse_others(tensors, set())
         context.check()
-        model = models.load(parsed)
+        model = loading.load(parsed)
         self.models[parsed.model] = model
         eos = model.eos_token_ids[0] if model.eos_token_ids else None
         trainable = model.optimizer.parameters.values() if model.optimizer is not None else []
