@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .context import Context, OperationError
-from .models import LoadedModel
+from .models import LoadedModel, largest
 from .random import uniforms
 from .rows import Rows
 from .sampling import pick
@@ -55,17 +54,6 @@ class Progress:
     padding: int = 0
     on_finished: Callable[[list[int], list[Completion]], None] | None = None
     completions: dict[int, Completion] = field(default_factory=dict)
-
-
-def largest(config: Any, *names: str) -> int | None:
-    """The first of these entries that the config has; of a list (a number for each layer), its largest."""
-    for name in names:
-        value = getattr(config, name, None)
-        if isinstance(value, list | tuple):
-            value = max((v for v in value if isinstance(v, int)), default=None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None
 
 
 def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prompt: int) -> int:

@@ -114,6 +114,20 @@ def accepts(network: Any, name: str) -> bool:
     return name in inspect.signature(network.forward).parameters
 
 
+def largest(config: Any, *names: str) -> int | None:
+    """The first of these entries that the config has; of a list (a number for each layer), its largest."""
+    for name in names:
+        try:
+            value = getattr(config, name, None)
+        except Exception:  # some say so where layers differ
+            continue
+        if isinstance(value, list | tuple):
+            value = max((v for v in value if isinstance(v, int)), default=None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
 def find(models: dict[str, LoadedModel], name: str) -> LoadedModel:
     if name not in models:
         raise BadState(f"no model {name!r} is loaded; loaded are {sorted(models) or 'none'}")

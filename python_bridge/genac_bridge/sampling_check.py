@@ -5,23 +5,32 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from .context import BadArguments, no_memory
-from .models import LoadedModel, accepts
+from .models import LoadedModel, accepts, largest
 from .ragged import pad
 from .rows import Rows
 from .ways import WAYS, Way
 
 #: Largest difference of log-probabilities that is rounding, in nats: in float32, and in bfloat16.
-TOLERANCE, ROUGH = 1e-3, 0.25
+TOLERANCE, ROUGH = 3e-4, 0.25
 #: Log-probabilities below this are alike: they are of tokens that nothing samples.
 FLOOR = -20.0
 #: Tokens of the two prompts, and tokens that follow each.
 SHORT, LONG, NEW = 1, 7, 3
+#: Tokens that follow where states are recurrent: a fault may need its time to show.
+LASTING = 24
+#: Windows of attention that a prompt of a trial outgrows.
+WINDOW = 64
+#: Experts chosen by a hair may change sides with rounding: one odd set of tokens is no fault.
+TRIALS = 4
 #: Sequences: two of each prompt. One of each ends after its first token.
 OWNERS = np.array([0, 0, 1, 1])
 ENDS_EARLY = np.array([True, False, False, True])
@@ -66,16 +75,37 @@ def difference(have: Tensor, want: Tensor) -> float:
     return float((have.clamp_min(FLOOR) - want.clamp_min(FLOOR)).abs().max())
 
 
+def sizes(model: LoadedModel) -> tuple[int, int]:
+    """Tokens of the long prompt and tokens that follow, as many as this architecture needs."""
+    window = largest(model.config, "sliding_window", "attention_window_size", "attention_chunk_size")
+    long = LONG if window is None or window > WINDOW else window + LONG
+    layers = DynamicCache(config=model.config).layers
+    attends = [isinstance(layer, DynamicLayer) and not is_linear(layer) for layer in layers]
+    new = NEW if attends and all(attends) else LASTING
+    limit = model.context_length or long + new
+    new = max(1, min(new, limit // 2))
+    return max(1, min(long, limit - new)), new
+
+
+def is_linear(layer: Any) -> bool:
+    return isinstance(layer, LinearAttentionCacheLayerMixin)
+
+
 def make_trial(model: LoadedModel, attempt: int, tolerance: float) -> Trial:
     """Reads the sequences as `score` does, padded on the right and alone. Raises `Differs`."""
-    limit = model.context_length or 10**6
-    new = min(NEW, limit - 1)
+    long, new = sizes(model)
     ids = usable_ids(model)
     # Scattered over the vocabulary, and the same at every load.
-    drawn = ids[(7919 * (1 + np.arange(64) + 61 * attempt)) % len(ids)]
-    prompts = [drawn[:SHORT], drawn[SHORT : SHORT + LONG]]
-    prompts = [prompt[: limit - new].astype(np.int32) for prompt in prompts]
-    tokens = drawn[SHORT + LONG :][: 4 * new].reshape(4, new).astype(np.int64)
+    count = SHORT + long + 4 * new
+    drawn = ids[(7919 * (1 + np.arange(count) + 61 * attempt)) % len(ids)]
+    prompts = [drawn[:SHORT].astype(np.int32), drawn[SHORT : SHORT + long].astype(np.int32)]
+    tokens = drawn[SHORT + long :].reshape(4, new).astype(np.int64)
+    # The padding token may be sampled like any other, and some networks count positions by it.
+    for holder in (model.config, model.tokenizer):
+        padding = getattr(holder, "pad_token_id", None)
+        if isinstance(padding, int) and 0 <= padding < model.vocabulary:
+            tokens[:, min(1, new - 1)] = padding
+            break
     whole = [np.concatenate([prompts[owner], tokens[i]]) for i, owner in enumerate(OWNERS)]
     padded = right_padded(model, whole)
     width = padded.shape[1]
@@ -116,7 +146,7 @@ def check_rows(model: LoadedModel, way: Way, trial: Trial, numbers: np.ndarray, 
         if step == steps:
             return
         tokens = trial.tokens[numbers, step]
-        if step == 1 and way.selects and len(numbers) > 1:
+        if step == min(1, steps - 1) and way.selects and len(numbers) > 1:
             stays = np.flatnonzero(~ENDS_EARLY[numbers])
             rows.keep(torch.from_numpy(stays).to(model.device))
             numbers, tokens = numbers[stays], tokens[stays]
@@ -158,15 +188,14 @@ def rounds(model: LoadedModel) -> bool:
 
 
 class Trials:
-    """At most two of them: experts that are chosen by a hair may change sides with rounding, and
-    one odd set of tokens is no fault. `reason`: why there is none."""
+    """Up to four, made when they are asked for. `reason`: why there is none."""
 
     def __init__(self, model: LoadedModel, tolerance: float) -> None:
         self._model, self._tolerance = model, tolerance
         self._made: list[Trial] = []
         self._attempts = 0
         self.reason: str | None = None
-        while not self._made and self._attempts < 2:
+        while not self._made and self._attempts < TRIALS:
             self._make()
         if self._made:
             self.reason = None
@@ -179,10 +208,11 @@ class Trials:
             self.reason = self.reason or first_line(error)
 
     def __iter__(self) -> Iterator[Trial]:
-        yield self._made[0]
-        if self._attempts < 2:
+        yield from list(self._made)
+        while self._attempts < TRIALS:
+            made = len(self._made)
             self._make()
-        yield from self._made[1:]
+            yield from self._made[made:]
 
 
 def refusal(model: LoadedModel, way: Way, trials: Trials) -> str | None:

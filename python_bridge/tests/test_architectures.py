@@ -26,6 +26,8 @@ NIGHTLY = os.environ.get("GENAC_NIGHTLY", "")
 #: Of each kind: all attention, windows, linear attention, convolutions, recurrent, states in modules.
 USUAL = ("gpt2", "llama", "lfm2", "mamba", "qwen3_5_text", "qwen3_next", "recurrent_gemma", "gemma3_text")
 KINDS = {kind.model_type: kind for kind in causal_configs()}
+#: Transformers zeroes the padding token's embedding when it loads: a checkpoint is refused in words.
+NOT_RETURNED = ("youtu",)
 #: Parameters that still are a small model.
 LARGE = 20_000_000
 
@@ -99,7 +101,7 @@ def test_sampled_exactly_or_refused(client: Client, tmp_path: Path, name: str) -
 
     # Sampled together: each token's log-prob is that of the whole text, alone and padded.
     sampled = sample(client, batch, completions_per_prompt=3)
-    assert len({len(ids) for ids, _ in sampled}) > 2, "rows must leave at different times"
+    assert len({len(ids) for ids, _ in sampled}) > 1, "rows must leave at different times"
     texts = [np.concatenate([given[i // 3], ids]) for i, (ids, _) in enumerate(sampled)]
     for limit in (1, 4096):
         for i, logprobs in enumerate(scored(client, texts, micro_batch_tokens=limit)):
@@ -125,6 +127,10 @@ def test_sampled_exactly_or_refused(client: Client, tmp_path: Path, name: str) -
     client.run("save_model", model="m", path=str(tmp_path / "saved"), optimizer=True)
     weights = client.weights()
     client.load(tmp_path, seed=1)
+    if name in NOT_RETURNED:
+        with pytest.raises(OperationError, match="its weights are not those that were saved"):
+            client.run("restore_model", model="m", path=str(tmp_path / "saved"))
+        return
     client.run("restore_model", model="m", path=str(tmp_path / "saved"))
     assert all(torch.equal(weights[key], weight) for key, weight in client.weights().items())
     client.load(tmp_path / "saved", initialization="pretrained", optimizer=None)
