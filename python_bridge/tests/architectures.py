@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -141,7 +142,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "kimi_linear": HYBRID,
     "longcat_flash": {"head_dim": 4},
     "dbrx": {
-        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
         "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
     },
     "lfm2": {"layer_types": ["conv", "full_attention"]},
@@ -153,10 +154,15 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "qwen3_5_moe_text": HYBRID,
     "qwen3_5_text": HYBRID,
     "qwen3_next": HYBRID,
-    "qwen4_exp_text": HYBRID,
+    "reformer": {"axial_pos_embds_dim": [16, 16], "axial_pos_shape": [16, 16], "attention_head_size": 8},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "xlstm": {"hidden_size": 128, "num_heads": 2},
-    "zamba": {"layers_block_type": ["linear_attention", "hybrid"]},
+    "zamba": {
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
+        "num_hidden_layers": 4,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid"]},
     "zaya": {"num_experts_per_tok": 1},
 }
@@ -174,6 +180,10 @@ def small_config(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     if "qk_rope_head_dim" in known:
         given.pop("head_dim", None)  # derived
         given["num_key_value_heads"] = 4
+    for part, part_kind in kind.sub_configs.items():
+        if part not in SPECIAL.get(kind.model_type, {}) and issubclass(part_kind, PreTrainedConfig):
+            with contextlib.suppress(Exception):
+                given[part] = small_config(part_kind).to_dict()
     given |= SPECIAL.get(kind.model_type, {})
     return kind(**given)
 
