@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
 import type { Critic, CriticModelOptions, CriticPlugin } from './critic.ts';
+import { loadingOf } from './loading.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
@@ -118,6 +119,7 @@ async function loadActor(
   const { config, workers, from } = preparation;
   if (!config.actor) return { actor: null, reference: null };
   const { model: named, worker: name, dtype, lora, optimizer, kl } = config.actor;
+  const loading = loadingOf(config.actor);
   const worker = workers.get(name);
   const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
     Model.load(
@@ -127,6 +129,7 @@ async function loadActor(
         ...common,
         seed: config.seed,
         dtype,
+        loading,
         source,
         ...withoutSecondAdapter(source, { lora: trained ? lora : null }),
         optimizer: trained ? optimizer : null,

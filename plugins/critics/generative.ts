@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
 import { type Critic, type CriticEnvironment, defineCritic } from '../../src/critic.ts';
+import { loadingFields, loadingOf } from '../../src/loading.ts';
 import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
@@ -20,6 +21,7 @@ const options = z
     model: z.string().min(1),
     worker: z.string().default('critic'),
     dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+    ...loadingFields,
     lora: loraSchema.nullable().default(null),
     optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
     /** In-Context Conditioning: tell the critic of the actor. */
@@ -46,7 +48,8 @@ export default defineCritic({ name: 'generative', options, create });
 async function create(given: Options, { seed, format, loadModel }: CriticEnvironment): Promise<Critic> {
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
-  let model = await loadModel({ model: o.model, worker, dtype, lora, optimizer });
+  const how = { worker, dtype, loading: loadingOf(o), lora, optimizer };
+  let model = await loadModel({ model: o.model, ...how });
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
   const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
 
@@ -115,7 +118,7 @@ async function create(given: Options, { seed, format, loadModel }: CriticEnviron
 
     save: (folder, optimizer) => model.save(folder, optimizer),
     async load(folder) {
-      model = await loadModel({ model: folder, worker, dtype, lora, optimizer });
+      model = await loadModel({ model: folder, ...how });
     },
     restore: (folder) => model.restore(folder),
     configure(next) {

@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import msgspec
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from .arguments import LoadModel, LoraOptions
+from .adapters import (
+    CONFIG,
+    add_lora,
+    base_digest,
+    base_of,
+    is_adapter,
+    open_adapter,
+    read_config,
+    refuse_other_base,
+)
+from .arguments import LoadingOptions, LoadModel
 from .context import BadArguments, no_memory
+from .errors import one_line
 from .models import VALUE_HEAD, LoadedModel
 from .optimizer import Optimizer
+from .quantization import device_map, is_quantized, quantization, ready_for_lora, refuse_training
 from .sampling_check import check_values, choose_way
 
 # A worker's output is a log, where bars that redraw themselves are noise.
@@ -26,6 +39,15 @@ WEIGHT_NAMES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+)
+#: One of these is what a folder's tokenizer is read from.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
 )
 
 
@@ -72,6 +94,10 @@ def check_folder(source: str, pretrained: bool) -> None:
         )
 
 
+def has_tokenizer(folder: str) -> bool:
+    return any(os.path.isfile(os.path.join(folder, name)) for name in TOKENIZER_FILES)
+
+
 def draw_weights(network: nn.Module, seed: int) -> None:
     """Draws every matrix from N(0, 1/fan_in), embeddings from N(0, 1/width); norms and biases stay as the architecture starts them.
 
@@ -90,19 +116,50 @@ def draw_weights(network: nn.Module, seed: int) -> None:
 
 def unusable(source: str, kind: str, error: Exception) -> str:
     """What to say of a source that could not be loaded: a name without a folder is first of all that."""
+    reason = one_line(error)
+    if "trust_remote_code" in str(error):
+        return (
+            f"load_model: {source!r} brings code of its own, which runs with your rights; "
+            "set `trust_remote_code: true` if you trust it"
+        )
+    if isinstance(error, ImportError):
+        return f"load_model: {source!r} needs a package that is not installed here: {reason}"
     if os.path.isdir(source):
-        return f"load_model: {source!r} could not be loaded as a {kind} model: {error}"
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"load_model: {source!r} could not be loaded as a {kind} model: {reason}"
     return f"load_model: there is no folder {source!r}, and as a name on the Hub it could not be had: {reason}"
 
 
-def from_pretrained(source: str, kind: str) -> nn.Module:
-    """Float32 weights of a folder or Hub name; refuses one that lacks weights that this kind needs."""
-    auto: Any = AutoModel if kind == "value" else AutoModelForCausalLM
+def files_of(loading: LoadingOptions) -> dict[str, Any]:
+    """Which files `from_pretrained` reads."""
+    return {"revision": loading.revision or "main", "trust_remote_code": loading.trust_remote_code}
+
+
+def auto_class(kind: str) -> Any:
+    return AutoModel if kind == "value" else AutoModelForCausalLM
+
+
+def from_pretrained(source: str, kind: str, loading: LoadingOptions, device: torch.device | None = None) -> nn.Module:
+    """Weights of a folder or Hub name, in float32 if they are not quantized; refuses a source that lacks some that this kind needs.
+
+    `device`: where quantized weights go.
+    """
+    more: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": loading.attn_implementation}
+    if loading.quantization_config is not None:
+        more |= {"quantization_config": quantization(loading.quantization_config)}
+        more |= {"device_map": device_map(device or torch.device("cpu"))}
     try:
-        network, report = auto.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        network, report = auto_class(kind).from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **files_of(loading), **more
+        )
     except Exception as error:
+        if no_memory(error):
+            raise
         raise BadArguments(unusable(source, kind, error)) from error
+    wrong = sorted(str(key[0]) + f" (in the file {list(key[1])})" for key in report["mismatched_keys"])
+    if wrong:
+        raise BadArguments(
+            f"load_model: {source!r} has weights of other sizes than its config.json says: {', '.join(wrong[:4])}"
+        )
     missing = sorted(report["missing_keys"])
     if missing:
         raise BadArguments(
@@ -111,28 +168,52 @@ def from_pretrained(source: str, kind: str) -> nn.Module:
     return network
 
 
-def add_lora(network: nn.Module, options: LoraOptions, kind: str, seed: int) -> nn.Module:
-    alpha: Any = options.alpha  # PEFT declares an int, but takes any number
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=alpha,
-        lora_dropout=options.dropout,
-        target_modules=options.target_modules,
-        task_type="FEATURE_EXTRACTION" if kind == "value" else "CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            return get_peft_model(network, config)
-        except ValueError as error:
-            raise BadArguments(f"load_model: LoRA could not be added: {error}") from None
-
-
-def load_tokenizer(source: str) -> Any:
+def drawn(source: str, kind: str, loading: LoadingOptions, seed: int) -> nn.Module:
+    """The architecture of a folder's config.json, with weights drawn from `seed`."""
+    if loading.quantization_config is not None:
+        raise BadArguments(
+            "load_model: weights that are drawn at random are not quantized; pass quantization_config null"
+        )
     try:
-        return AutoTokenizer.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, **files_of(loading))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = auto_class(kind).from_config(
+                config,
+                dtype=torch.float32,
+                attn_implementation=loading.attn_implementation,
+                trust_remote_code=loading.trust_remote_code,
+            )
     except Exception as error:
-        raise BadArguments(f"load_model: {source!r} has no usable tokenizer: {error}") from error
+        if no_memory(error):
+            raise
+        raise BadArguments(unusable(source, kind, error)) from error
+    draw_weights(network, seed)
+    return network
+
+
+def load_tokenizer(source: str, loading: LoadingOptions) -> Any:
+    if os.path.isdir(source) and not has_tokenizer(source):
+        raise BadArguments(
+            f"load_model: {source!r} has no usable tokenizer: it holds none of {', '.join(TOKENIZER_FILES[:4])}; "
+            "put the tokenizer's files there, or name their folder in `tokenizer`"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(source, **files_of(loading))
+    except Exception as error:
+        raise BadArguments(f"load_model: {source!r} has no usable tokenizer: {one_line(error)}") from error
+
+
+def refuse_larger_tokenizer(model: LoadedModel, source: str) -> None:
+    """A token beyond the embedding is an index error as soon as a text holds it."""
+    ids = model.tokenizer.get_vocab().values()
+    beyond = max(ids, default=-1)
+    if beyond >= model.vocabulary:
+        raise BadArguments(
+            f"load_model: the tokenizer of {source!r} has token ids up to {beyond}, but the model's embedding has "
+            f"{model.vocabulary} rows: call resize_token_embeddings(len(tokenizer)) on the model and save it, or name "
+            "the tokenizer that it was trained with in `tokenizer`"
+        )
 
 
 def stop_ids(network: Any, tokenizer: Any) -> list[int]:
@@ -166,54 +247,43 @@ def load(arguments: LoadModel) -> LoadedModel:
     """Loads or draws a model, its tokenizer, value head and optimizer as `load_model` asks."""
     source = os.path.expanduser(arguments.source)
     pretrained = arguments.initialization == "pretrained"
+    kind, loading = arguments.kind, arguments.loading
     check_folder(source, pretrained)
     device = choose_device(arguments.device)
-    adapter = os.path.isfile(os.path.join(source, "adapter_config.json"))
-    if adapter and arguments.lora is not None:
-        raise BadArguments(f"load_model: {source!r} already is a LoRA adapter; pass lora null to go on with it")
-    if adapter and not pretrained:
-        raise BadArguments(f"load_model: {source!r} is a LoRA adapter, which can't be drawn at random")
-    if pretrained:
-        weights = PeftConfig.from_pretrained(source).base_model_name_or_path if adapter else source
-        if adapter:
-            check_folder(str(weights), True)
-        network = from_pretrained(str(weights), arguments.kind)
-        if adapter:
-            network = PeftModel.from_pretrained(network, source, is_trainable=True)
-    else:
-        config = AutoConfig.from_pretrained(source)
-        auto = AutoModel if arguments.kind == "value" else AutoModelForCausalLM
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(arguments.seed)
-            network = auto.from_config(config, dtype=torch.float32)
-        draw_weights(network, arguments.seed)
-    tokenizer = load_tokenizer(source)
+    network, base, has_adapter = network_of(arguments, source, device)
+    quantized = is_quantized(network)
+    if quantized:
+        refuse_training(source, arguments.optimizer is not None, has_adapter or arguments.lora is not None)
     if arguments.lora is not None:
-        network = add_lora(network, arguments.lora, arguments.kind, arguments.seed)
+        network = ready_for_lora(network) if quantized else network
+        network = add_lora(network, arguments.lora, kind, arguments.seed, loading.revision)
+    words = os.path.expanduser(loading.tokenizer) if loading.tokenizer else source
+    if has_adapter and words == source and not has_tokenizer(source):
+        words = base
+    tokenizer = load_tokenizer(words, loading)
     # Dropout would make log-probs of sampling and training differ; training turns LoRA's own back on.
-    network.eval().to(device)
-    base: Any = network.get_base_model() if isinstance(network, PeftModel) else network
-    value_head = None
-    if arguments.kind == "value":
-        value_head = nn.Linear(base.config.get_text_config().hidden_size, 1)
-        nn.init.zeros_(value_head.weight)
-        nn.init.zeros_(value_head.bias)
-        saved = os.path.join(source, VALUE_HEAD)
-        if pretrained and os.path.isfile(saved):
-            value_head.load_state_dict(load_file(saved))
-        value_head.to(device)
+    network.eval()
+    if not quantized:
+        network.to(device)
+    plain: Any = network.get_base_model() if isinstance(network, PeftModel) else network
     model = LoadedModel(
         name=arguments.model,
-        kind=arguments.kind,
+        kind=kind,
         network=network,
-        value_head=value_head,
+        value_head=value_head(plain, source if pretrained else None, device) if kind == "value" else None,
         tokenizer=tokenizer,
-        config=base.config.get_text_config(),
+        config=plain.config.get_text_config(),
         device=device,
         dtype=choose_dtype(arguments.dtype, device),
-        eos_token_ids=stop_ids(base, tokenizer),
+        loading=loading,
+        eos_token_ids=stop_ids(plain, tokenizer),
+        quantized=quantized,
     )
-    if arguments.kind == "causal":
+    refuse_larger_tokenizer(model, words)
+    if isinstance(network, PeftModel):
+        model.base_digest = base_digest(network)
+        refuse_other_base(source, model.base_digest, "load_model")
+    if kind == "causal":
         model.splits_head = head_splits(model)
         model.way = choose_way(model)
     else:
@@ -223,3 +293,40 @@ def load(arguments: LoadModel) -> LoadedModel:
             [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer
         )
     return model
+
+
+def network_of(arguments: LoadModel, source: str, device: torch.device) -> tuple[nn.Module, str, bool]:
+    """The network, the source of its base, and whether the source is an adapter."""
+    kind, loading = arguments.kind, arguments.loading
+    pretrained = arguments.initialization == "pretrained"
+    if not is_adapter(source):
+        if pretrained:
+            return from_pretrained(source, kind, loading, device), source, False
+        return drawn(source, kind, loading, arguments.seed), source, False
+    if arguments.lora is not None:
+        raise BadArguments(f"load_model: {source!r} already is a LoRA adapter; pass lora null to go on with it")
+    if not pretrained:
+        raise BadArguments(f"load_model: {source!r} is a LoRA adapter, which can't be drawn at random")
+    config = read_config(source)
+    base = base_of(source, config)
+    of_base = msgspec.structs.replace(loading, revision=config.get("revision") or loading.revision)
+    try:
+        check_folder(base, True)
+        network = from_pretrained(base, kind, of_base, device)
+    except BadArguments as error:
+        named = f"the base model that {os.path.join(source, CONFIG)!r} names in base_model_name_or_path"
+        raise BadArguments(f"{error} (it is {named}; write there where the base is)") from error
+    if is_quantized(network):
+        network = ready_for_lora(network)
+    return open_adapter(network, source, base), base, True
+
+
+def value_head(network: Any, folder: str | None, device: torch.device) -> nn.Linear:
+    """A folder's head, or one of zeros."""
+    head = nn.Linear(network.config.get_text_config().hidden_size, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    saved = os.path.join(folder or "", VALUE_HEAD)
+    if folder is not None and os.path.isfile(saved):
+        head.load_state_dict(load_file(saved))
+    return head.to(device)

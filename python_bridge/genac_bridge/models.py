@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from .arguments import LoadingOptions
 from .context import BadState
 from .optimizer import Optimizer
 from .tokens import TextDecoder
@@ -33,6 +34,7 @@ class LoadedModel:
     config: Any
     device: torch.device
     dtype: torch.dtype
+    loading: LoadingOptions | None = None
     optimizer: Optimizer | None = None
     #: Steps in the weights, and steps in the weights that `sample` may serve.
     step: int = 0
@@ -45,6 +47,8 @@ class LoadedModel:
     way: Way = TOGETHER
     #: Its own positions are 0, 1, 2, ..., as `position_ids` say them.
     counts_from_zero: bool = True
+    #: Of the weights under an adapter.
+    base_digest: str | None = None
     #: Its base weights are not float32 but quantized.
     quantized: bool = False
     _decoder: TextDecoder | None = None

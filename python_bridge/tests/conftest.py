@@ -85,6 +85,17 @@ def byte_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+#: A model as its folder says, and nothing else.
+LOADING: dict[str, Any] = {
+    "revision": None,
+    "trust_remote_code": False,
+    "attn_implementation": None,
+    "quantization_config": None,
+    "tokenizer": None,
+    "chat_template_kwargs": {},
+}
+
+
 class Client:
     """Short words for the operations under test; `context` is fresh for every call unless one is given."""
 
@@ -109,6 +120,7 @@ class Client:
             "seed": 0,
             "device": "cpu",
             "dtype": "float32",
+            "loading": LOADING,
             "lora": None,
             "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01},
         }
