@@ -25,8 +25,8 @@ BASE = "genac_base.json"
 KNOWN = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 #: Here PEFT rewrites its own choice for fused experts, and then finds nothing.
 REWRITTEN = ("mixtral",)
-#: Words of 32 bits that are hashed at a time.
-CHUNK = 2**22
+#: Words of 64 bits that are hashed at a time.
+CHUNK = 2**20
 SPREAD = 6364136223846793005
 
 
@@ -174,8 +174,8 @@ def refuse_changed(adapted: PeftModel, folder: str) -> None:
 def base_digest(network: nn.Module) -> str:
     """16 hex digits of the weights that no optimizer moves, names and values.
 
-    A sum over all words of 32 bits, each times an odd number of its place, modulo 2^64: a change
-    of one weight always changes it, of several all but certainly. Fast on every device, and the same.
+    A sum over all words of 64 bits, each times an odd number of its place, modulo 2^64: a change
+    of one word always changes it, of several all but certainly. Fast on every device, and the same.
     """
     total = 0
     for name, parameter in sorted(network.named_parameters(), key=lambda item: item[0]):
@@ -187,14 +187,17 @@ def base_digest(network: nn.Module) -> str:
 
 def tensor_sum(values: Tensor) -> int:
     """The sum of one tensor, in [0, 2^64)."""
-    size = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
-    words = values.contiguous().reshape(-1).view(size)
+    data = values.contiguous().reshape(-1).view(torch.uint8)
+    if data.storage_offset() % 8:
+        data = data.clone()  # a view as words begins at a word
+    whole = len(data) // 8 * 8
+    words = data[:whole].view(torch.int64)
     places = torch.arange(min(CHUNK, len(words)), device=words.device)
     # Knuth's multiplier spreads the places; the last bit makes each factor odd.
     factors = (places * SPREAD + 1442695040888963407) | 1
-    total = 0
+    total = int.from_bytes(bytes(data[whole:].tolist()), "little")
     for start in range(0, len(words), CHUNK):
-        part = words[start : start + CHUNK].long()
+        part = words[start : start + CHUNK]
         total = total * SPREAD + int((part * factors[: len(part)]).sum())
     return total % 2**64
 

@@ -30,6 +30,7 @@ from .models import VALUE_HEAD, LoadedModel
 from .optimizer import Optimizer
 from .quantization import device_map, is_quantized, quantization, ready_for_lora, refuse_training
 from .sampling_check import check_values, choose_way
+from .tokens import TOKENIZER_FILES, has_tokenizer
 
 # A worker's output is a log, where bars that redraw themselves are noise.
 transformers_logging.disable_progress_bar()
@@ -39,15 +40,6 @@ WEIGHT_NAMES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
-)
-#: One of these is what a folder's tokenizer is read from.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
 )
 
 
@@ -92,10 +84,6 @@ def check_folder(source: str, pretrained: bool) -> None:
         raise BadArguments(
             f"load_model: {source!r} has a config.json but no weights; pass initialization 'random' to draw them"
         )
-
-
-def has_tokenizer(folder: str) -> bool:
-    return any(os.path.isfile(os.path.join(folder, name)) for name in TOKENIZER_FILES)
 
 
 def draw_weights(network: nn.Module, seed: int) -> None:

@@ -21,7 +21,7 @@ from genac_bridge.tokens import TextDecoder
 from .batch import Row, from_wire, padded, plain_prompt, to_wire
 from .config import GenACConfig, controller_options, critic_option
 from .controller import Controller, ControllerError, Tensors
-from .critic_model import critic_source
+from .critic_model import critic_start, loading_options
 from .critic_stages import train_critic
 from .processes import on_main
 from .refusals import refuse_data_without_prompts, refuse_what_has_no_meaning
@@ -85,6 +85,7 @@ class GenACTrainer(GRPOTrainer):
             args = GenACConfig(f"{name.rstrip('/').split('/')[-1]}-GenAC")
         refuse_what_has_no_meaning(args)
         refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
+        loading = loading_options(args, model, quantization_config)
         self._controller: Controller | None = None
         #: What the next batches are for: `joint`, or `critic-rl` while the critic is trained alone.
         self._purpose = "joint"
@@ -119,14 +120,14 @@ class GenACTrainer(GRPOTrainer):
             environment_factory=environment_factory,
         )
         if critic_option(args, "critic") != "group-mean":
-            on_main(self.accelerator, lambda: self._start(model))
+            on_main(self.accelerator, lambda: self._start(model, loading))
 
     # The controller
 
-    def _start(self, model: Any) -> None:
+    def _start(self, model: Any, loading: dict[str, Any]) -> None:
         args = self.args
         logs = Path(args.output_dir, "genac-logs")
-        source = critic_source(self, model)
+        start = critic_start(self, model, loading)
         controller = Controller(
             logs, critic_option(args, "controller_endpoint"), critic_option(args, "controller_timeout")
         )
@@ -138,7 +139,7 @@ class GenACTrainer(GRPOTrainer):
                 "open",
                 {
                     "config_file": None if config_file is None else os.path.abspath(config_file),
-                    "options": controller_options(args, source),
+                    "options": controller_options(args, start.model, start.options),
                     "base": os.getcwd(),
                     "logs": str(controller.logs),
                     "actor": {"name": name, "parameters": int(unwrapped.num_parameters())},
