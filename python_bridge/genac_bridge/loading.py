@@ -24,6 +24,7 @@ from .adapters import (
     refuse_other_base,
 )
 from .arguments import LoadingOptions, LoadModel
+from .chats import refuse_template_options
 from .context import BadArguments, no_memory
 from .errors import one_line
 from .models import VALUE_HEAD, LoadedModel
@@ -268,6 +269,7 @@ def load(arguments: LoadModel) -> LoadedModel:
         quantized=quantized,
     )
     refuse_larger_tokenizer(model, words)
+    refuse_template_options(tokenizer, loading.chat_template_kwargs, words)
     if isinstance(network, PeftModel):
         model.base_digest = base_digest(network)
         refuse_other_base(source, model.base_digest, "load_model")

@@ -72,6 +72,11 @@ class LoadedModel:
         return None
 
     @property
+    def template_options(self) -> dict[str, Any]:
+        """What its chat template is given with every chat."""
+        return self.loading.chat_template_kwargs if self.loading is not None else {}
+
+    @property
     def decoder(self) -> TextDecoder:
         if self._decoder is None:
             self._decoder = TextDecoder(self.tokenizer, self.vocabulary)

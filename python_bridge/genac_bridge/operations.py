@@ -131,7 +131,7 @@ class Operations:
         prompt_lengths: list[int] = []
         for index, prompt in enumerate(parsed.prompts):
             context.check()
-            ids = encode_prompt(model.tokenizer, prompt, f"tokenize: prompts[{index}]")
+            ids = encode_prompt(model.tokenizer, prompt, f"tokenize: prompts[{index}]", model.template_options)
             prompt_lengths.append(len(ids))
             if parsed.completions is not None:
                 ids = ids + encode_text(model.tokenizer, parsed.completions[index])
@@ -219,7 +219,10 @@ class Operations:
         else:
             refuse_others(tensors, {"seeds"})
             prompts = [
-                np.array(encode_prompt(model.tokenizer, prompt, f"sample: prompts[{index}]"), np.int32)
+                np.array(
+                    encode_prompt(model.tokenizer, prompt, f"sample: prompts[{index}]", model.template_options),
+                    np.int32,
+                )
                 for index, prompt in enumerate(parsed.prompts)
             ]
         for index, prompt in enumerate(prompts):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import ChatMessage, Prompt
-from .context import BadArguments
+from .chats import render_chat, with_special_tokens
 
 INCOMPLETE = "\ufffd"
 #: One of these is what a folder's tokenizer is read from.
@@ -34,27 +34,32 @@ def utf16_length(text: str) -> int:
 
 def plain_chat(messages: Sequence[ChatMessage]) -> str:
     """A chat as plain text, for models without a chat template: `role: content` for each message, a blank line between two, and at the end
-    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows chats alike.)"""
-    return "\n\n".join([*(f"{m.role}: {m.content}" for m in messages), "assistant:"])
+    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows chats alike.)
+
+    After a last message of the assistant the model goes on in that.
+    """
+    turns = [f"{m.role}: {m.content}" for m in messages]
+    if messages[-1].role == "assistant":
+        turns[-1] = turns[-1] if messages[-1].content else "assistant:"
+    else:
+        turns.append("assistant:")
+    return "\n\n".join(turns)
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt, where: str) -> list[int]:
+def encode_prompt(
+    tokenizer: Any, prompt: Prompt, where: str, template_options: dict[str, Any] | None = None
+) -> list[int]:
     """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template renders it, or as `plain_chat` does where it has none.
 
-    All of it: `truncation=False` goes before whatever a tokenizer's own files say.
+    `template_options`: given to the template. All of it: `truncation=False` goes before whatever a tokenizer's own files say.
     """
     if isinstance(prompt, str):
-        return list(tokenizer(prompt, truncation=False)["input_ids"])
+        return with_special_tokens(tokenizer, prompt)
     messages = [m for m in prompt if isinstance(m, ChatMessage)]
     if not getattr(tokenizer, "chat_template", None):
-        return list(tokenizer(plain_chat(messages), truncation=False)["input_ids"])
-    try:
-        text = tokenizer.apply_chat_template(
-            [{"role": m.role, "content": m.content} for m in messages], tokenize=False, add_generation_prompt=True
-        )
-    except Exception as error:
-        raise BadArguments(f"{where}: the chat template refused it: {error}") from error
-    return encode_text(tokenizer, text)
+        return with_special_tokens(tokenizer, plain_chat(messages))
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    return encode_text(tokenizer, render_chat(tokenizer, chat, where, template_options))
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:

@@ -45,7 +45,7 @@ export const loadingSchema = z.strictObject({
 
 /**
  * A prompt is plain text, or chat messages that the tokenizer's chat template renders (with the generation prompt). Without a template they are the plain
- * text `role: content`, a blank line between two messages, and `assistant:` at the end.
+ * text `role: content`, a blank line between two messages, and `assistant:` at the end. After a last message of the assistant, the model goes on in that.
  */
 export const promptSchema = z.union([
   z.string(),
