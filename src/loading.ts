@@ -5,9 +5,22 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { type LoadingOptions, loadingSchema } from './bridge/operations.ts';
+import { type LoadingOptions, loadingSchema, type Result } from './bridge/operations.ts';
 
 const { shape } = loadingSchema;
+
+const slow: Partial<Record<NonNullable<Result<'load_model'>['sampling']>, string>> = {
+  'equal-lengths': 'only prompts of equal length share a batch',
+  'whole-groups': 'only prompts of equal length share a batch, until the last response of it has ended',
+  'one-by-one': 'responses are sampled one after the other',
+  reread: 'each token reads its whole sequence again',
+};
+
+/** A sentence for the log where a model's architecture can't be sampled as fast as most; else null. */
+export function slowSampling(as: string, model: string, { sampling }: Result<'load_model'>): string | null {
+  const why = sampling && slow[sampling];
+  return why ? `${as}: of ${model}, to be exact, ${why} (docs/models.md)` : null;
+}
 
 /** For the schema of options; each has a default that changes nothing. */
 export const loadingFields = {

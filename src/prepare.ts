@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
 import type { Critic, CriticModelOptions, CriticPlugin } from './critic.ts';
-import { loadingOf } from './loading.ts';
+import { loadingOf, slowSampling } from './loading.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
@@ -46,7 +46,14 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     loadModel: async (options) => {
       const { model, worker } = options;
       const source = await sourceOf(preparation, model, worker);
-      return loadCriticModel(workers, { ...options, model: source }, seed, plainChat('critic', model));
+      const loaded = await loadCriticModel(
+        workers,
+        { ...options, model: source },
+        seed,
+        plainChat('critic', model),
+      );
+      sayIfSlow(emit, 'critic', model, loaded);
+      return loaded;
     },
   });
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
@@ -112,6 +119,11 @@ function sayPlainChats(emit: (event: RunEvent) => void) {
   };
 }
 
+function sayIfSlow(emit: Preparation['emit'], as: string, source: string, { loaded }: Model): void {
+  const text = slowSampling(as, source, loaded);
+  if (text) emit({ type: 'message', text });
+}
+
 async function loadActor(
   preparation: Preparation,
   plainChat: ReturnType<typeof sayPlainChats>,
@@ -138,6 +150,7 @@ async function loadActor(
     );
   const initial = await sourceOf(preparation, named, name);
   const actor = await load('actor', from?.actor ?? initial, config.actor);
+  sayIfSlow(preparation.emit, 'actor', named, actor);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
 }

@@ -113,6 +113,7 @@ class Operations:
             "eos_token_id": eos,
             "context_length": model.context_length,
             "has_chat_template": bool(getattr(model.tokenizer, "chat_template", None)),
+            "sampling": model.way.name if model.kind == "causal" else None,
             "step": model.step,
             "version": model.published,
         }, {}

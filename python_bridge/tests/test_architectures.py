@@ -28,6 +28,8 @@ USUAL = ("gpt2", "llama", "lfm2", "mamba", "qwen3_5_text", "qwen3_next", "recurr
 KINDS = {kind.model_type: kind for kind in causal_configs()}
 #: Transformers zeroes the padding token's embedding when it loads: a checkpoint is refused in words.
 NOT_RETURNED = ("youtu",)
+#: PEFT and Transformers do not load its adapter as it was saved: refused in words.
+NOT_RETURNED_ADAPTERS = ("laguna",)
 #: The architecture itself refuses to be trained without its dropout.
 NOT_TRAINED = ("reformer",)
 #: Parameters that still are a small model.
@@ -166,6 +168,10 @@ def test_lora_without_names_of_modules(client: Client, tmp_path: Path, name: str
     assert client.step()["update_norm"] > 0
     client.run("save_model", model="m", path=str(tmp_path / "adapter"), optimizer=True)
     trained = client.score(batch)["logprobs"]
+    if name in NOT_RETURNED_ADAPTERS:
+        with pytest.raises(OperationError, match=r"PEFT did not load .* as it was saved"):
+            client.load(tmp_path / "adapter", initialization="pretrained")
+        return
     client.load(tmp_path / "adapter", initialization="pretrained")
     np.testing.assert_allclose(client.score(batch)["logprobs"], trained, atol=1e-5)
 

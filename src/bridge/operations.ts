@@ -83,6 +83,13 @@ const loadModel = {
     eos_token_id: count.nullable(),
     context_length: count.nullable(),
     has_chat_template: z.boolean(),
+    /**
+     * The fastest way in which sampling gives `score`'s log-probs for this architecture, tried out at load; docs/models.md says what each means.
+     * null: a value model, which is not sampled.
+     */
+    sampling: z
+      .enum(['together', 'masked', 'equal-lengths', 'whole-groups', 'one-by-one', 'reread'])
+      .nullable(),
     step: count,
     version: count,
   }),

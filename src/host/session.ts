@@ -7,6 +7,7 @@ import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { assignCredit, segmentTrajectory } from '../credit.ts';
 import { type Critic, type UpdateMetrics, valuesOf } from '../critic.ts';
+import { slowSampling } from '../loading.ts';
 import { learningRate } from '../math/learning-rate.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
@@ -80,10 +81,14 @@ export class HostSession {
       const critic = await plugin.create(options, {
         seed,
         format: task?.criticFormat ?? paperFormat,
-        loadModel: (wanted) =>
-          loadCriticModel(workers, wanted, seed, () =>
+        loadModel: async (wanted) => {
+          const model = await loadCriticModel(workers, wanted, seed, () =>
             tell(`critic: ${wanted.model} has no chat template; it is given chats as plain text`),
-          ),
+          );
+          const slow = slowSampling('critic', wanted.model, model.loaded);
+          if (slow) tell(slow);
+          return model;
+        },
       });
       return new HostSession({ config, critic, workers, task, actor: given.actor, tell });
     } catch (error) {
