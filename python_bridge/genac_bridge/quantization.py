@@ -24,7 +24,9 @@ def quantization(options: dict[str, Any]) -> Any:
     except Exception as error:
         raise BadArguments(f"load_model: quantization_config {options} is not valid: {one_line(error)}") from None
     if ignored:
-        raise BadArguments(f"load_model: quantization_config has no effect of {', '.join(ignored)}")
+        raise BadArguments(
+            f"load_model: quantization_config has {', '.join(ignored)}, which {config.quant_method} does not know"
+        )
     return config
 
 

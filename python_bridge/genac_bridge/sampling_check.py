@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -188,11 +188,29 @@ def choose_way(model: LoadedModel) -> Way:
         for way in WAYS if reason is None else ():
             why = refusal(model, way, trials)
             if why is None:
+                if not rough:
+                    refuse_in_half(model, way, next(iter(trials)))
                 return way
             if reason is None:
                 reason = why
                 model.counts_from_zero = counts_from_zero(model, trials)
     raise BadArguments(f"load_model: a {type(model.base).__name__} can't be sampled exactly ({model.name!r}): {reason}")
+
+
+def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
+    """Raises `BadArguments` where the network fails or overflows once it computes in less than float32."""
+    if model.dtype == torch.float32:
+        return
+    loose = replace(trial, tolerance=float("inf"))
+    numbers = np.arange(4) if way.pads else np.array([2, 3])
+    try:
+        with model.autocast():
+            check_rows(model, way, loose, numbers[: way.rows], min(2, trial.tokens.shape[1]))
+    except Exception as error:
+        raise BadArguments(
+            f"load_model: a {type(model.base).__name__} can't be sampled in {str(model.dtype)[6:]} "
+            f"({model.name!r}): {first_line(error)}; use dtype float32"
+        ) from error
 
 
 def rounds(model: LoadedModel) -> bool:

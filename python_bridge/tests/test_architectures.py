@@ -176,6 +176,16 @@ def test_lora_without_names_of_modules(client: Client, tmp_path: Path, name: str
     np.testing.assert_allclose(client.score(batch)["logprobs"], trained, atol=1e-5)
 
 
+def test_an_architecture_that_fails_in_bfloat16_is_refused(client: Client, tmp_path: Path) -> None:
+    """DBRX adds up its experts in a type of their own."""
+    make("dbrx", tmp_path, tell=False)
+    client.load(tmp_path)
+    with pytest.raises(OperationError, match=r"a DbrxForCausalLM can't be sampled in bfloat16 .*; use dtype float32"):
+        client.load(tmp_path, dtype="bfloat16")
+    make("qwen3_next", tmp_path, tell=False)
+    assert client.load(tmp_path, dtype="bfloat16")["sampling"] == "together"
+
+
 def report() -> str:
     """The part of docs/models.md between its marks."""
     lines = [f"Transformers {transformers.__version__}, {sum(map(len, found.values()))} architectures:", ""]
