@@ -28,8 +28,8 @@ FLOOR = -20.0
 SHORT, LONG, NEW = 1, 7, 3
 #: Tokens that follow where states are recurrent: a fault may need its time to show.
 LASTING = 24
-#: Windows of attention that a prompt of a trial outgrows.
-WINDOW = 64
+#: Windows of attention that a prompt of a trial outgrows: in any model, and in those so small that it takes no time.
+WINDOW, WIDE_WINDOW, SMALL = 64, 512, 2**28
 #: Experts chosen by a hair may change sides with rounding: one odd set of tokens is no fault.
 TRIALS = 4
 #: Sequences: two of each prompt. One of each ends after its first token.
@@ -79,7 +79,9 @@ def difference(have: Tensor, want: Tensor) -> float:
 def sizes(model: LoadedModel) -> tuple[int, int]:
     """Tokens of the long prompt and tokens that follow, as many as this architecture needs."""
     window = largest(model.config, "sliding_window", "attention_window_size", "attention_chunk_size")
-    long = LONG if window is None or window > WINDOW else window + LONG
+    weights = sum(parameter.numel() for parameter in model.network.parameters())
+    outgrown = WIDE_WINDOW if weights * WIDE_WINDOW <= SMALL else WINDOW
+    long = LONG if window is None or window > outgrown else window + LONG
     new = NEW if attends(model) else LASTING
     limit = model.context_length or long + new
     new = max(1, min(new, limit // 2))

@@ -101,5 +101,10 @@ def test_a_small_window_is_outgrown(client: Client, folder: str) -> None:
     assert sampling_check.sizes(model) == (7, 3)
     model.config.sliding_window = 16
     assert sampling_check.sizes(model) == (23, 3)
+    model.config.sliding_window = 200
+    model.config.max_position_embeddings = 4096
+    assert sampling_check.sizes(model) == (207, 3)
+    model.config.sliding_window = 4096
+    assert sampling_check.sizes(model) == (7, 3)
     model.config.max_position_embeddings = 8
     assert sampling_check.sizes(model) == (5, 3)
