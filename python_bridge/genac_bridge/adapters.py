@@ -1,4 +1,4 @@
-"""LoRA: adapters that are added to a model, adapters in folders, and the base that each belongs to."""
+"""LoRA: adapters that are added to a model, adapters in folders, and the base of each."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def write_base(folder: str, digest: str) -> None:
 
 
 def refuse_other_base(folder: str, digest: str, operation: str) -> None:
-    """Raises `BadArguments` where the adapter in `folder` was trained over a base of another digest."""
+    """Raises `BadArguments` where the adapter in `folder` was trained over another base."""
     try:
         with open(os.path.join(folder, BASE), encoding="utf-8") as file:
             trained = json.load(file)["digest"]

@@ -128,9 +128,10 @@ def auto_class(kind: str) -> Any:
 
 
 def from_pretrained(source: str, kind: str, loading: LoadingOptions, device: torch.device | None = None) -> nn.Module:
-    """Weights of a folder or Hub name, in float32 if they are not quantized; refuses a source that lacks some that this kind needs.
+    """Weights of a folder or Hub name, in float32 if they are not quantized.
 
-    `device`: where quantized weights go.
+    Raises `BadArguments` where some that this kind needs are missing. `device`: where quantized
+    weights go.
     """
     more: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": loading.attn_implementation}
     if loading.quantization_config is not None:

@@ -12,7 +12,10 @@ from .errors import one_line
 
 
 def quantization(options: dict[str, Any]) -> Any:
-    """Transformers' config of these options; `load_in_4bit` or `load_in_8bit` alone is bitsandbytes'. Raises `BadArguments`."""
+    """Transformers' config of these options. Raises `BadArguments`.
+
+    `load_in_4bit` or `load_in_8bit` alone is bitsandbytes'.
+    """
     from transformers.quantizers.auto import AutoQuantizationConfig
 
     given = dict(options)

@@ -1,4 +1,4 @@
-"""The network's side of sampling: rows of sequences that are read prompt by prompt, then token by token."""
+"""The network's side of sampling: rows that are read prompt by prompt, then token by token."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STATES = ("past_key_values", "cache_params", "state")
 class Rows:
     """Sequences that grow by a token at a time, read in a given way.
 
-    `prompts` (ids int32) are distinct; `owners[i]` int [rows] says which of them row i continues, and
-    `room` how many tokens may follow. `padding` counts the padding that was read.
+    `prompts` (ids int32) are distinct; `owners[i]` int [rows] says which of them row i continues,
+    and `room` how many tokens may follow. `padding` counts the padding that was read.
     """
 
     def __init__(self, model: LoadedModel, way: Way, prompts: list[np.ndarray], owners: np.ndarray, room: int) -> None:
@@ -51,7 +51,8 @@ class Rows:
         if way.own and self.name == "past_key_values":
             self.state, plain = make_cache(model.config)
         self.takes_positions = model.counts_from_zero and accepts(model.base, "position_ids")
-        # A mask of our own saves building one at every token; other kinds of layers and kernels get the plain one and build theirs.
+        # A mask of our own saves building one at every token; other kinds of layers and kernels
+        # get the plain one and build theirs.
         self.plain = plain and self.takes_positions and model.config._attn_implementation == "sdpa"
         self.extra: dict[str, Any] = {"logits_to_keep": 1} if accepts(model.base, "logits_to_keep") else {}
         # Keys [rows, capacity] that are not padding.
@@ -79,7 +80,8 @@ class Rows:
             seen = self.valid[:, :width]
             if self.plain:
                 causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
-                # Padding attends to itself: a row that attends to nothing would be nan, and nan times weight 0 is nan.
+                # Padding attends to itself: a row that attends to nothing would be nan, and nan
+                # times weight 0 is nan.
                 itself = torch.eye(width, dtype=torch.bool, device=device)
                 arguments["attention_mask"] = ((causal & seen[:, None]) | itself)[:, None]
             else:

@@ -1,4 +1,4 @@
-"""Tries out at load how a model can be sampled: what sampling predicts must be what `score` does."""
+"""Tries out at load how a model can be sampled: sampling must predict what `score` does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ FLOOR = -20.0
 SHORT, LONG, NEW = 1, 7, 3
 #: Tokens that follow where states are recurrent: a fault may need its time to show.
 LASTING = 24
-#: Windows of attention that a prompt of a trial outgrows: in any model, and in those so small that it takes no time.
+#: Windows of attention that a prompt of a trial outgrows: in any model, and in those so small
+#: (weights x window) that it takes no time.
 WINDOW, WIDE_WINDOW, SMALL = 64, 512, 2**28
 #: Experts chosen by a hair may change sides with rounding: one odd set of tokens is no fault.
 TRIALS = 4
@@ -133,7 +134,7 @@ def make_trial(model: LoadedModel, attempt: int, tolerance: float) -> Trial:
 
 
 def check_way(model: LoadedModel, way: Way, trial: Trial) -> None:
-    """Feeds the trial's tokens as sampling does. Raises `Differs`, or whatever the network raises."""
+    """Feeds the trial's tokens as sampling does. Raises `Differs`, or what the network raises."""
     new = trial.tokens.shape[1]
     groups = [np.arange(4)] if way.pads else [np.array([2, 3]), np.array([0, 1])]
     for group in groups:
@@ -178,7 +179,7 @@ def undisturbed(model: LoadedModel) -> Iterator[None]:
 
 
 def choose_way(model: LoadedModel) -> Way:
-    """The fastest way in which sampling says what `score` does. Raises `BadArguments` if there is none.
+    """The fastest way in which sampling says what `score` does. Raises `BadArguments` without one.
 
     Weights are used as they are, in float32, where the kernels allow it: then the comparison is
     sharp. It costs some forward passes over at most forty tokens. Sets `counts_from_zero`.
@@ -200,7 +201,7 @@ def choose_way(model: LoadedModel) -> Way:
 
 
 def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
-    """Raises `BadArguments` where the network fails or overflows once it computes in less than float32."""
+    """Raises `BadArguments` where the network fails once it computes in less than float32."""
     if model.dtype == torch.float32:
         return
     loose = replace(trial, tolerance=float("inf"))

@@ -35,9 +35,9 @@ export const loadingSchema = z.strictObject({
   trust_remote_code: z.boolean(),
   /** `eager`, `sdpa`, `flash_attention_2`, ...; null: Transformers' choice. */
   attn_implementation: z.string().min(1).nullable(),
-  /** As of Transformers' `BitsAndBytesConfig`: `{load_in_4bit: true}`. Such weights are trained with LoRA only. */
+  /** As of Transformers' `BitsAndBytesConfig`: `{load_in_4bit: true}`. Trained with LoRA only. */
   quantization_config: z.record(z.string(), z.json()).nullable(),
-  /** Folder or Hub name of the tokenizer; null: the model's, or for an adapter without one its base's. */
+  /** Folder or Hub name of the tokenizer; null: the model's, or its base's for an adapter without. */
   tokenizer: path.nullable(),
   /** Given to the chat template with every chat: `{enable_thinking: false}`. */
   chat_template_kwargs: z.record(z.string(), z.json()),
@@ -84,8 +84,8 @@ const loadModel = {
     context_length: count.nullable(),
     has_chat_template: z.boolean(),
     /**
-     * The fastest way in which sampling gives `score`'s log-probs for this architecture, tried out at load; docs/models.md says what each means.
-     * null: a value model, which is not sampled.
+     * The fastest way in which sampling gives `score`'s log-probs, tried out at load; docs/models.md
+     * says what each means. null: a value model, which is not sampled.
      */
     sampling: z
       .enum(['together', 'masked', 'equal-lengths', 'whole-groups', 'one-by-one', 'reread'])

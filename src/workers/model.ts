@@ -78,11 +78,8 @@ export class Model {
     options: LoadOptions,
     onPlainChat: (() => void) | null = null,
   ): Promise<Model> {
-    const { result } = await worker.request('load_model', {
-      model: name,
-      loading: plainLoading,
-      ...options,
-    });
+    const asked = { model: name, loading: plainLoading, ...options };
+    const { result } = await worker.request('load_model', asked);
     return new Model(worker, name, result, onPlainChat);
   }
 

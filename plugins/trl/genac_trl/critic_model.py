@@ -32,7 +32,8 @@ DTYPES = {"auto": "auto", "bfloat16": "bfloat16", "float32": "float32"}
 
 @dataclass
 class CriticStart:
-    """`model`: folder or Hub name; None: the controller's config names it, or the critic has none. `options`: of the critic, by the controller's names."""
+    """`model`: folder or Hub name; None: the controller's config names it, or the critic has none.
+    `options`: of the critic, by the controller's names."""
 
     model: str | None
     options: dict[str, Any] = field(default_factory=dict)
@@ -46,8 +47,9 @@ def starts_from_actor(args: Any) -> bool:
 
 
 def critic_start(trainer: Any, model: Any, loading: dict[str, Any]) -> CriticStart:
-    """Without `critic_model` the critic starts from the actor's own checkpoint: the name that the trainer was given, else the
-    model's weights as they are, written to `OUTPUT_DIR/critic-start`; for a PEFT adapter its base model.
+    """Without `critic_model` the critic starts from the actor's own checkpoint: the name that the
+    trainer was given, else the model's weights as they are, written to `OUTPUT_DIR/critic-start`;
+    for a PEFT adapter its base model.
 
     `loading`: what `loading_options` gave.
     """
@@ -73,10 +75,10 @@ def critic_start(trainer: Any, model: Any, loading: dict[str, Any]) -> CriticSta
 
 
 def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str, Any]:
-    """What TRL gives to the actor's `from_pretrained`, as options of a critic that starts from the same files.
+    """What TRL gives to the actor's `from_pretrained`, for a critic that starts from the same files.
 
-    Nothing where the critic has a model of its own, or the actor is in memory. The file of `controller_config` goes
-    before. Raises `ValueError` for what a critic can't have.
+    Nothing where the critic has a model of its own, or the actor is in memory. The file of
+    `controller_config` goes before. Raises `ValueError` for what a critic can't have.
     """
     if not isinstance(model, str) or not starts_from_actor(args):
         return {}
@@ -139,7 +141,7 @@ def _without_adapter(base: Any) -> dict[str, torch.Tensor]:
 
 
 def _tokenizer(trainer: Any, source: str) -> dict[str, Any]:
-    """The trainer's tokenizer, where the critic's source has none; its folder is `OUTPUT_DIR/critic-tokenizer`."""
+    """The trainer's tokenizer, where the critic's source has none, in `OUTPUT_DIR/critic-tokenizer`."""
     if not os.path.isdir(source) or has_tokenizer(source) or "tokenizer" in _critic_in_file(trainer.args):
         return {}
     folder = Path(trainer.args.output_dir, "critic-tokenizer").resolve()
