@@ -39,7 +39,8 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
   const plainChat = sayPlainChats(emit);
-  const { actor, reference } = await loadActor(preparation, plainChat);
+  const sayIfSlow = saySlowSampling(emit);
+  const { actor, reference } = await loadActor(preparation, plainChat, sayIfSlow);
   const critic = await preparation.plugin.create(optionsFrom(preparation), {
     seed,
     format: task.criticFormat ?? paperFormat,
@@ -52,7 +53,7 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
         seed,
         plainChat('critic', model),
       );
-      sayIfSlow(emit, 'critic', model, loaded);
+      sayIfSlow('critic', model, loaded);
       return loaded;
     },
   });
@@ -119,14 +120,21 @@ function sayPlainChats(emit: (event: RunEvent) => void) {
   };
 }
 
-function sayIfSlow(emit: Preparation['emit'], as: string, source: string, { loaded }: Model): void {
-  const text = slowSampling(as, source, loaded);
-  if (text) emit({ type: 'message', text });
+/** Says in the log, once for each model, that its architecture is sampled more slowly than most. */
+function saySlowSampling(emit: (event: RunEvent) => void) {
+  const said = new Set<string>();
+  return (as: string, source: string, { loaded }: Model) => {
+    const text = slowSampling(as, source, loaded);
+    if (!text || said.has(as)) return;
+    said.add(as);
+    emit({ type: 'message', text });
+  };
 }
 
 async function loadActor(
   preparation: Preparation,
   plainChat: ReturnType<typeof sayPlainChats>,
+  sayIfSlow: ReturnType<typeof saySlowSampling>,
 ): Promise<Pick<Training, 'actor' | 'reference'>> {
   const { config, workers, from } = preparation;
   if (!config.actor) return { actor: null, reference: null };
@@ -150,7 +158,7 @@ async function loadActor(
     );
   const initial = await sourceOf(preparation, named, name);
   const actor = await load('actor', from?.actor ?? initial, config.actor);
-  sayIfSlow(preparation.emit, 'actor', named, actor);
+  sayIfSlow('actor', named, actor);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
 }

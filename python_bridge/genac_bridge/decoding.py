@@ -71,6 +71,10 @@ def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prom
     # One layer's activations at a time: hidden states, queries and the like, and the MLP's three.
     inner = largest(config, "intermediate_size") or 4 * hidden
     read = prompt * (6 * hidden + 3 * inner) * size // (per_prompt if model.way.selects else 1)
+    if not model.way.cached:
+        # All of every row is read at once, for each token.
+        logits = 0 if model.splits_head else model.vocabulary
+        cached, read = 0, (prompt + new_tokens) * (6 * hidden + 3 * inner + logits) * size
     if model.device.type == "cuda":
         return int(min(1024, max(1, torch.cuda.mem_get_info(model.device)[0] // 3 // (cached + read))))
     return int(min(512, max(8, 2**31 // (cached + read))))

@@ -78,6 +78,7 @@ export class HostSession {
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
       const { seed } = config;
+      let saidSlow = false;
       const critic = await plugin.create(options, {
         seed,
         format: task?.criticFormat ?? paperFormat,
@@ -85,8 +86,9 @@ export class HostSession {
           const model = await loadCriticModel(workers, wanted, seed, () =>
             tell(`critic: ${wanted.model} has no chat template; it is given chats as plain text`),
           );
-          const slow = slowSampling('critic', wanted.model, model.loaded);
+          const slow = saidSlow ? null : slowSampling('critic', wanted.model, model.loaded);
           if (slow) tell(slow);
+          saidSlow = true;
           return model;
         },
       });
