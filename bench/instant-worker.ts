@@ -92,7 +92,15 @@ export class InstantWorker {
           context_length: null,
         };
         return [
-          { ...counts, device: 'cpu', dtype: 'float32', has_chat_template: true, step: 0, version: 0 },
+          {
+            ...counts,
+            device: 'cpu',
+            dtype: 'float32',
+            has_chat_template: true,
+            sampling: 'together',
+            step: 0,
+            version: 0,
+          },
           {},
         ];
       }

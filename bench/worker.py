@@ -239,6 +239,14 @@ def main() -> None:
                     "seed": 0,
                     "device": "cpu",
                     "dtype": "float32",
+                    "loading": {
+                        "revision": None,
+                        "trust_remote_code": False,
+                        "attn_implementation": None,
+                        "quantization_config": None,
+                        "tokenizer": None,
+                        "chat_template_kwargs": {},
+                    },
                     "lora": None,
                     "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01},
                 }

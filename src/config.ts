@@ -1,6 +1,7 @@
 /** One schema of a run; defaults here and nowhere else. Names are those of the YAML file. */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from './bridge/operations.ts';
+import { loadingFields } from './loading.ts';
 import { apiSchema } from './oracle/options.ts';
 import { rewardSchema } from './rewards/options.ts';
 import { logSchema } from './runs/log-options.ts';
@@ -37,6 +38,7 @@ const actor = z.strictObject({
   /** What ICC calls it. null: the model's name. */
   name: z.string().nullable().default(null),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  ...loadingFields,
   lora: loraSchema.nullable().default(null),
   optimizer: optimizerSchema.prefault({ betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }),
   learning_rate: z.number().positive().default(1e-6),

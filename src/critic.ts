@@ -3,7 +3,7 @@
  * own, named in the config. Critics see states, never sockets.
  */
 import type { z } from 'zod';
-import type { LoraOptions, OptimizerOptions } from './bridge/operations.ts';
+import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import type { OracleTrace } from './task.ts';
 import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
@@ -70,6 +70,8 @@ export interface CriticModelOptions {
   readonly model: string;
   readonly worker: string;
   readonly dtype: 'auto' | 'float32' | 'bfloat16';
+  /** Default: as its folder says. */
+  readonly loading?: LoadingOptions;
   readonly lora: LoraOptions | null;
   readonly optimizer: OptimizerOptions | null;
 }

@@ -6,6 +6,7 @@ import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
 import { ConfigError } from './config-error.ts';
 import { type Critic, type CriticModelOptions, type CriticPlugin, createCritic } from './critic.ts';
+import { loadingOf, slowSampling } from './loading.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
@@ -39,14 +40,22 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
   const plainChat = sayPlainChats(emit);
-  const { actor, reference } = await loadActor(preparation, plainChat);
+  const sayIfSlow = saySlowSampling(emit);
+  const { actor, reference } = await loadActor(preparation, plainChat, sayIfSlow);
   const critic = await createCritic(preparation.plugin, optionsFrom(preparation), {
     seed,
     format: task.criticFormat ?? paperFormat,
     loadModel: async (options) => {
       const { model, worker } = options;
       const source = await sourceOf(preparation, model, worker);
-      return loadCriticModel(workers, { ...options, model: source }, seed, plainChat('critic', model));
+      const loaded = await loadCriticModel(
+        workers,
+        { ...options, model: source },
+        seed,
+        plainChat('critic', model),
+      );
+      sayIfSlow('critic', model, loaded);
+      return loaded;
     },
   });
   if (critic.needs === 'states' && config.credit.scale === 'group-std')
@@ -116,13 +125,26 @@ function sayPlainChats(emit: (event: RunEvent) => void) {
   };
 }
 
+/** Says in the log, once for each model, that its architecture is sampled more slowly than most. */
+function saySlowSampling(emit: (event: RunEvent) => void) {
+  const said = new Set<string>();
+  return (as: string, source: string, { loaded }: Model) => {
+    const text = slowSampling(as, source, loaded);
+    if (!text || said.has(as)) return;
+    said.add(as);
+    emit({ type: 'message', text });
+  };
+}
+
 async function loadActor(
   preparation: Preparation,
   plainChat: ReturnType<typeof sayPlainChats>,
+  sayIfSlow: ReturnType<typeof saySlowSampling>,
 ): Promise<Pick<Training, 'actor' | 'reference'>> {
   const { config, workers, from } = preparation;
   if (!config.actor) return { actor: null, reference: null };
   const { model: named, worker: name, dtype, lora, optimizer, kl } = config.actor;
+  const loading = loadingOf(config.actor);
   const worker = workers.get(name);
   const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
     Model.load(
@@ -132,6 +154,7 @@ async function loadActor(
         ...common,
         seed: config.seed,
         dtype,
+        loading,
         source,
         ...withoutSecondAdapter(source, { lora: trained ? lora : null }),
         optimizer: trained ? optimizer : null,
@@ -140,6 +163,7 @@ async function loadActor(
     );
   const initial = await sourceOf(preparation, named, name);
   const actor = await load('actor', from?.actor ?? initial, config.actor);
+  sayIfSlow('actor', named, actor);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
 }

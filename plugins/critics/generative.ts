@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
 import { type Critic, type CriticEnvironment, defineCritic } from '../../src/critic.ts';
+import { loadingFields, loadingOf } from '../../src/loading.ts';
 import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
@@ -21,6 +22,7 @@ const options = z
     model: z.string().min(1),
     worker: z.string().default('critic'),
     dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+    ...loadingFields,
     lora: loraSchema.nullable().default(null),
     optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
     /** In-Context Conditioning: tell the critic of the actor. */
@@ -49,7 +51,8 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   const format = safeFormat(environment.format);
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
-  let model = await loadModel({ model: o.model, worker, dtype, lora, optimizer });
+  const how = { worker, dtype, loading: loadingOf(o), lora, optimizer };
+  let model = await loadModel({ model: o.model, ...how });
   refuseShortContext(model, o.max_new_tokens);
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
   const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
@@ -138,7 +141,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
     save: (folder, optimizer) => model.save(folder, optimizer),
     async load(folder) {
-      model = await loadModel({ model: folder, worker, dtype, lora, optimizer });
+      model = await loadModel({ model: folder, ...how });
     },
     restore: (folder) => model.restore(folder),
     configure(next) {

@@ -34,7 +34,16 @@ class LoraOptions(Struct):
     rank: Positive
     alpha: PositiveFloat
     dropout: BelowOne
-    target_modules: list[str] | None
+    target_modules: Annotated[list[str], Meta(min_length=1)] | Literal["all-linear"] | None
+
+
+class LoadingOptions(Struct):
+    revision: Annotated[str, Meta(min_length=1)] | None
+    trust_remote_code: bool
+    attn_implementation: Annotated[str, Meta(min_length=1)] | None
+    quantization_config: dict[str, Any] | None
+    tokenizer: Path | None
+    chat_template_kwargs: dict[str, Any]
 
 
 class ChatMessage(Struct):
@@ -53,6 +62,7 @@ class LoadModel(Struct):
     seed: Count
     device: Annotated[str, Meta(min_length=1)]
     dtype: Literal["auto", "float32", "bfloat16"]
+    loading: LoadingOptions
     lora: LoraOptions | None
     optimizer: OptimizerOptions | None
 

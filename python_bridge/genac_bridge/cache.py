@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 #: Columns added when a layer is full.
@@ -49,8 +49,10 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not t
     def get_seq_length(self) -> int:
         return self.length
 
-    def batch_select_indices(self, indices: Tensor) -> None:
+    def reorder_cache(self, indices: Tensor) -> None:
         """Keeps these rows, in this order; a row may be named more than once."""
+        if not self.is_initialized:
+            return
         for name in ("key_buffer", "value_buffer"):
             old = getattr(self, name)
             new = old.new_empty((len(indices), *old.shape[1:]))
@@ -66,3 +68,25 @@ def make_cache(config: Any) -> tuple[DynamicCache, bool]:
     if plain:
         cache.layers = [GrowingLayer() for _ in cache.layers]
     return cache, plain
+
+
+def select_rows(state: Any, rows: Tensor) -> Any:
+    """The state of these rows, in this order; a row may be named more than once.
+
+    `state`: a cache, changed in place, or tensors [batch, ...] in lists, tuples and dicts. Raises
+    `TypeError` for anything else.
+    """
+    if isinstance(state, Cache):
+        if type(state).batch_select_indices is not Cache.batch_select_indices:
+            state.batch_select_indices(rows)  # an architecture's own kind of cache
+        else:
+            # Layers with states of two kinds inherit `batch_select_indices` for one of them.
+            state.reorder_cache(rows)
+        return state
+    if isinstance(state, Tensor):
+        return state.index_select(0, rows)
+    if isinstance(state, list | tuple):
+        return type(state)(select_rows(part, rows) for part in state)
+    if isinstance(state, dict):
+        return {name: select_rows(part, rows) for name, part in state.items()}
+    raise TypeError(f"rows of a {type(state).__name__} can't be selected")

@@ -14,8 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .adapters import refuse_other_base, write_base
 from .context import BadArguments, OperationError
-from .models import VALUE_HEAD, LoadedModel, from_pretrained
+from .loading import from_pretrained
+from .models import VALUE_HEAD, LoadedModel
 
 STATE = "genac_state.safetensors"
 FORMAT = "1"
@@ -44,6 +46,8 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
         network: Any = model.network
         network.save_pretrained(path)
         model.tokenizer.save_pretrained(path)
+        if model.base_digest is not None:
+            write_base(path, model.base_digest)
         if model.value_head is not None:
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in model.value_head.state_dict().items()},
@@ -133,10 +137,12 @@ def restore(model: LoadedModel, path: str) -> None:
             raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")
     head = load_file(os.path.join(path, VALUE_HEAD)) if model.value_head is not None else {}
     if adapter:
+        refuse_other_base(path, model.base_digest or "", "restore_model")
         fresh = load_peft_weights(path, device="cpu")
         wrong = differing(fresh, get_peft_model_state_dict(model.network))
     else:
-        network = from_pretrained(path, model.kind)
+        assert model.loading is not None
+        network = from_pretrained(path, model.kind, model.loading)
         fresh = network.state_dict()
         wrong = differing(fresh, model.network.state_dict())
         named = [*network.named_parameters(), *((f"value_head.{k}", nn.Parameter(v)) for k, v in head.items())]

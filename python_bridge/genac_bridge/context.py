@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 Tensors = dict[str, np.ndarray]
 
@@ -58,3 +59,10 @@ class NullContext:
 
     def partial(self, data: dict[str, Any], tensors: Tensors) -> None:
         self.partials.append((data, tensors))
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether a library's error says that memory ran out; the CPU's allocator says so in words only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .cache import make_cache
 from .context import Context, OperationError
-from .models import LoadedModel, accepts
-from .ragged import pad
+from .models import LoadedModel, largest
 from .random import uniforms
+from .rows import Rows
 from .sampling import pick
 from .tokens import StopStrings
+from .ways import Way
 
 #: Rows are dropped from the batch once this part of it has finished: dropping copies the cache, keeping computes for nothing.
 DROP_AT = 0.125
@@ -63,14 +62,19 @@ def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prom
     `prompt`: tokens of the longest prompt; each is read once for its `per_prompt` rows.
     """
     config = model.config
-    attention_heads = getattr(config, "num_attention_heads", 1)
-    heads = getattr(config, "num_key_value_heads", None) or attention_heads
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // attention_heads
+    hidden = largest(config, "hidden_size") or 1024
+    attention_heads = largest(config, "num_attention_heads") or 1
+    heads = largest(config, "num_key_value_heads") or attention_heads
+    head_width = largest(config, "head_dim") or hidden // attention_heads
     size = 2 if model.dtype == torch.bfloat16 else 4
-    cached = 2 * config.num_hidden_layers * heads * head_width * (prompt + new_tokens) * size
+    cached = 2 * (largest(config, "num_hidden_layers") or 1) * heads * head_width * (prompt + new_tokens) * size
     # One layer's activations at a time: hidden states, queries and the like, and the MLP's three.
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    read = prompt * (6 * config.hidden_size + 3 * inner) * size // per_prompt
+    inner = largest(config, "intermediate_size") or 4 * hidden
+    read = prompt * (6 * hidden + 3 * inner) * size // (per_prompt if model.way.selects else 1)
+    if not model.way.cached:
+        # All of every row is read at once, for each token.
+        logits = 0 if model.splits_head else model.vocabulary
+        cached, read = 0, (prompt + new_tokens) * (6 * hidden + 3 * inner + logits) * size
     if model.device.type == "cuda":
         return int(min(1024, max(1, torch.cuda.mem_get_info(model.device)[0] // 3 // (cached + read))))
     return int(min(512, max(8, 2**31 // (cached + read))))
@@ -79,7 +83,7 @@ def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prom
 class Batch:
     """One batch of sequences, decoded until all of them have finished.
 
-    `prompts` are distinct; `rows[i]` says which of them sequence `numbers[i]` continues. Each prompt is read once and its cache copied.
+    `prompts` are distinct; `owners[i]` says which of them sequence `numbers[i]` continues. Where rows can be selected, each prompt is read once and its state copied.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class Batch:
         options: Options,
         progress: Progress,
         prompts: list[np.ndarray],
-        rows: np.ndarray,
+        owners: np.ndarray,
         numbers: np.ndarray,
         seeds: np.ndarray,
         limits: np.ndarray,
@@ -96,69 +100,13 @@ class Batch:
         self.model, self.options, self.progress = model, options, progress
         self.numbers, self.seeds, self.limits = numbers, seeds, limits
         self.longest = int(limits.max())
-        self.network = model.network
-        self.cache, self.plain = make_cache(model.config)
-        self.takes_positions = accepts(model.base, "position_ids")
-        self.extra: dict[str, Any] = {"logits_to_keep": 1} if accepts(model.base, "logits_to_keep") else {}
-        # A mask of our own saves building one at every token; other kinds of layers and kernels get the plain one and build theirs.
-        self.plain = self.plain and self.takes_positions and model.config._attn_implementation == "sdpa"
-        self.lengths = np.array([len(p) for p in prompts])
-        self.width = int(self.lengths.max())
-        self.padded = bool((self.lengths != self.width).any())
-        starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        self.prompt_ids = torch.from_numpy(pad(np.concatenate(prompts), starts, self.lengths, left=True)).to(
-            model.device
-        )
-        # Keys [rows, capacity] that are not padding.
-        columns = torch.arange(self.width + self.longest, device=model.device)
-        self.valid = columns[None] >= (self.width - torch.from_numpy(self.lengths).to(model.device))[:, None]
-        self.rows = torch.from_numpy(rows).to(model.device)
-
-    def read_prompts(self) -> Tensor:
-        """Logits [prompts, V] after each prompt; fills the cache."""
-        prompts, width = self.prompt_ids.shape
-        lengths = torch.from_numpy(self.lengths).to(self.model.device)
-        arguments: dict[str, Any] = {**self.extra}
-        if self.takes_positions:
-            positions = torch.arange(width, device=self.model.device)[None] - (width - lengths)[:, None]
-            arguments["position_ids"] = positions.clamp_min(0)
-        if self.padded:
-            seen = self.valid[:, :width]
-            if self.plain:
-                causal = torch.ones(width, width, dtype=torch.bool, device=self.model.device).tril()
-                # Padding attends to itself: a row that attends to nothing would be nan, and nan times weight 0 is nan.
-                itself = torch.eye(width, dtype=torch.bool, device=self.model.device)
-                arguments["attention_mask"] = ((causal & seen[:, None]) | itself)[:, None]
-            else:
-                arguments["attention_mask"] = seen.long()
-        self.progress.padding += int(prompts * width - self.lengths.sum())
-        return self.network(input_ids=self.prompt_ids, past_key_values=self.cache, use_cache=True, **arguments).logits[
-            :, -1
-        ]
-
-    def read_token(self, tokens: Tensor, positions: Tensor, valid: Tensor, seen: int) -> Tensor:
-        """Logits [rows, V] after one more token a row; `seen`: columns of the cache with it."""
-        arguments: dict[str, Any] = {}
-        if self.takes_positions:
-            arguments["position_ids"] = positions[:, None]
-        if self.plain:
-            # Given even where all is valid: with it, grouped heads share their keys without a copy.
-            arguments["attention_mask"] = valid[:, None, None, :seen]
-        elif self.padded:
-            arguments["attention_mask"] = valid[:, :seen].long()
-        return self.network(input_ids=tokens[:, None], past_key_values=self.cache, use_cache=True, **arguments).logits[
-            :, -1
-        ]
+        self.rows = Rows(model, model.way, prompts, owners, self.longest)
 
     def run(self) -> None:
         options, device = self.options, self.model.device
-        logits = self.read_prompts()
-        count = len(self.rows)
-        positions = torch.from_numpy(self.lengths).to(device).index_select(0, self.rows)
-        valid = self.valid
-        if len(self.lengths) != count or bool((self.rows[1:] <= self.rows[:-1]).any()):
-            self.cache.batch_select_indices(self.rows)
-            logits, valid = logits.index_select(0, self.rows), valid.index_select(0, self.rows)
+        logits = self.rows.read_prompts()
+        self.progress.padding += self.rows.padding
+        count = len(self.numbers)
         all_tokens = torch.zeros(count, self.longest, dtype=torch.int64, device=device)
         all_logprobs = torch.zeros(count, self.longest, device=device)
         lengths = np.zeros(count, np.int64)
@@ -203,16 +151,15 @@ class Batch:
                 remaining = int((~finished).sum())
                 if remaining == 0:
                     break
-                if len(alive) - remaining >= max(1, DROP_AT * len(alive)):
+                if self.model.way.selects and len(alive) - remaining >= max(1, DROP_AT * len(alive)):
                     keep = torch.from_numpy(np.flatnonzero(~finished)).to(device)
-                    self.cache.batch_select_indices(keep)
-                    tokens, positions, valid = tokens[keep], positions[keep], valid[keep]
+                    self.rows.keep(keep)
+                    tokens = tokens[keep]
                     alive_rows = alive_rows[keep]
                     draws = draws[:, keep] if draws is not None else None
                     alive, finished = alive[~finished], np.zeros(remaining, bool)
             self.progress.padding += int(finished.sum())
-            logits = self.read_token(tokens, positions, valid, self.width + step + 1)
-            positions = positions + 1
+            logits = self.rows.read_token(tokens)
             self.progress.context.progress(
                 min(
                     1.0,
@@ -251,6 +198,14 @@ class Batch:
             self.progress.on_finished(numbers, done)
 
 
+def batches(way: Way, order: np.ndarray, lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Sequences `order`, sorted by their prompts' `lengths`, in parts of at most `size` that the way can take."""
+    groups = [order] if way.pads else np.split(order, np.flatnonzero(np.diff(lengths)) + 1)
+    for group in groups:
+        for start in range(0, len(group), min(size, way.rows or size)):
+            yield group[start : start + min(size, way.rows or size)]
+
+
 @torch.inference_mode()
 def generate(
     model: LoadedModel,
@@ -276,8 +231,7 @@ def generate(
     if len(order) == 0:
         return []
     size = batch_size or choose_batch_size(model, int(lengths.max()), options.max_new_tokens, per_prompt)
-    for start in range(0, len(order), size):
-        numbers = order[start : start + size]
+    for numbers in batches(model.way, order, lengths[order // per_prompt], size):
         owners = numbers // per_prompt
         distinct, rows = np.unique(owners, return_inverse=True)
         with model.autocast():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .chats import without_added_end
 from .context import BadArguments
 from .folding import break_marks, folded
 
@@ -97,7 +98,11 @@ class Literal:
 
     def text(self, text: str, where: str, special: bool = False) -> list[int]:
         """Ids of text that is other people's as a whole. `special`: with the control tokens that
-        the tokenizer puts around a text."""
+        the tokenizer puts around a text, but for an end-of-sequence token at the end."""
+        ids = self._text(text, where, special)
+        return without_added_end(self.tokenizer, ids) if special else ids
+
+    def _text(self, text: str, where: str, special: bool) -> list[int]:
         own = self._ids(text, special)
         expected = self._in_order(self._ids("a", special)) if special else []
         if not text or self._in_order(own) == expected:

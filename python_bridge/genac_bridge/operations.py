@@ -13,22 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, checkpoints, decoding, functions, models, training
+from . import __version__, checkpoints, decoding, functions, loading, models, training
 from . import arguments as args
-from .context import BadArguments, BadState, Context, OperationError, Tensors
+from .context import BadArguments, BadState, Context, OperationError, Tensors, no_memory
 from .models import LoadedModel
 from .ragged import cumulative, join, refuse_others, take, take_sequences
 from .random import join_seeds
 from .tokens import StopStrings, encode_prompt, encode_text
 
 Answer = tuple[dict[str, Any], Tensors]
-
-
-def no_memory(error: BaseException) -> bool:
-    """Whether a library's error says that memory ran out; the CPU's allocator says so in words only."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 class Operations:
@@ -107,7 +100,7 @@ class Operations:
         parsed = args.parse("load_model", args.LoadModel, arguments)
         refuse_others(tensors, set())
         context.check()
-        model = models.load(parsed)
+        model = loading.load(parsed)
         self.models[parsed.model] = model
         eos = model.eos_token_ids[0] if model.eos_token_ids else None
         trainable = model.optimizer.parameters.values() if model.optimizer is not None else []
@@ -120,6 +113,7 @@ class Operations:
             "eos_token_id": eos,
             "context_length": model.context_length,
             "has_chat_template": bool(getattr(model.tokenizer, "chat_template", None)),
+            "sampling": model.way.name if model.kind == "causal" else None,
             "step": model.step,
             "version": model.published,
         }, {}
@@ -139,7 +133,7 @@ class Operations:
         prompt_lengths: list[int] = []
         for index, prompt in enumerate(parsed.prompts):
             context.check()
-            ids = encode_prompt(model.tokenizer, prompt, f"tokenize: prompts[{index}]", literal)
+            ids = encode_prompt(model.tokenizer, prompt, f"tokenize: prompts[{index}]", literal, model.template_options)
             prompt_lengths.append(len(ids))
             if parsed.completions is not None:
                 text, where = parsed.completions[index], f"tokenize: completions[{index}]"
@@ -229,7 +223,12 @@ class Operations:
             refuse_others(tensors, {"seeds"})
             literal = model.literal if parsed.literal else None
             prompts = [
-                np.array(encode_prompt(model.tokenizer, prompt, f"sample: prompts[{index}]", literal), np.int32)
+                np.array(
+                    encode_prompt(
+                        model.tokenizer, prompt, f"sample: prompts[{index}]", literal, model.template_options
+                    ),
+                    np.int32,
+                )
                 for index, prompt in enumerate(parsed.prompts)
             ]
         for index, prompt in enumerate(prompts):

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .arguments import ChatMessage, Prompt
-from .context import BadArguments
+from .chats import render_chat, with_special_tokens
 from .folding import break_turns, folded
 from .literal import Literal
 
 INCOMPLETE = "\ufffd"
 #: Tokens. A character has at most four bytes.
 LONG_RUN = 16
+#: One of these is what a folder's tokenizer is read from.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+)
+
+
+def has_tokenizer(folder: str) -> bool:
+    return any(os.path.isfile(os.path.join(folder, name)) for name in TOKENIZER_FILES)
 
 
 def utf16_length(text: str) -> int:
@@ -29,34 +43,41 @@ ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
     """A chat as plain text, for models without a chat template: `role: content` for each message, a blank line between two, and at the end
     `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows
-    chats alike.)
+    chats alike.) After a last message of the assistant the model goes on in that.
 
     `literal`: no line of a content begins as a turn does; its colon is replaced.
     """
     roles = {*ROLES, *(folded(m.role) for m in messages)}
     contents = [break_turns(m.content, roles) if literal else m.content for m in messages]
-    return "\n\n".join([*(f"{m.role}: {text}" for m, text in zip(messages, contents, strict=True)), "assistant:"])
+    turns = [f"{m.role}: {text}" for m, text in zip(messages, contents, strict=True)]
+    if messages[-1].role == "assistant":
+        turns[-1] = turns[-1] if contents[-1] else "assistant:"
+    else:
+        turns.append("assistant:")
+    return "\n\n".join(turns)
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt, where: str, literal: Literal | None = None) -> list[int]:
-    """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template renders it, or as `plain_chat` does where it has none.
+def encode_prompt(
+    tokenizer: Any,
+    prompt: Prompt,
+    where: str,
+    literal: Literal | None = None,
+    template_options: dict[str, Any] | None = None,
+) -> list[int]:
+    """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template
+    renders it, or as `plain_chat` does where it has none.
 
-    `literal`: the contents are other people's text, which makes no control token.
-    All of it: `truncation=False` goes before whatever a tokenizer's own files say.
+    `literal`: the contents are other people's text, which makes no control token. `template_options`:
+    given to the template. All of it: `truncation=False` goes before whatever a tokenizer's own files say.
     """
     messages = [] if isinstance(prompt, str) else [m for m in prompt if isinstance(m, ChatMessage)]
     if isinstance(prompt, str) or not getattr(tokenizer, "chat_template", None):
         text = prompt if isinstance(prompt, str) else plain_chat(messages, literal is not None)
-        if literal is not None:
-            return literal.text(text, where, special=True)
-        return list(tokenizer(text, truncation=False)["input_ids"])
+        return with_special_tokens(tokenizer, text) if literal is None else literal.text(text, where, special=True)
 
     def render(chat: Sequence[tuple[str, str]]) -> str:
         given = [{"role": role, "content": content} for role, content in chat]
-        try:
-            return str(tokenizer.apply_chat_template(given, tokenize=False, add_generation_prompt=True))
-        except Exception as error:
-            raise BadArguments(f"{where}: the chat template refused it: {error}") from error
+        return render_chat(tokenizer, given, where, template_options)
 
     chat = [(m.role, m.content) for m in messages]
     return literal.chat(chat, render, where) if literal is not None else encode_text(tokenizer, render(chat))

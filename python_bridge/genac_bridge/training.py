@@ -14,7 +14,7 @@ from . import losses
 from .arguments import Accumulate, Score, ValueLoss
 from .arguments import Entropy as EntropyStream
 from .context import BadArguments, BadState, Context, OperationError, Tensors
-from .models import LoadedModel
+from .models import LoadedModel, largest
 from .ragged import micro_batches, pad, refuse_others, take, take_sequences
 
 #: Numbers of activations that a micro-batch may hold, where the worker chooses.
@@ -38,7 +38,7 @@ def choose_micro_batch(model: LoadedModel) -> int:
     """Padded tokens of one forward pass: what fits caches and memory."""
     config = model.config
     vocabulary = model.vocabulary if model.kind == "causal" else 0
-    numbers = vocabulary + 12 * config.hidden_size * config.num_hidden_layers
+    numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (largest(config, "num_hidden_layers") or 1)
     limit = GPU_ACTIVATIONS if model.device.type == "cuda" else CPU_ACTIVATIONS
     return max(512, min(16384, limit // numbers))
 

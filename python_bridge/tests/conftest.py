@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# Read when the libraries below are imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
@@ -85,6 +89,17 @@ def byte_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+#: A model as its folder says, and nothing else.
+LOADING: dict[str, Any] = {
+    "revision": None,
+    "trust_remote_code": False,
+    "attn_implementation": None,
+    "quantization_config": None,
+    "tokenizer": None,
+    "chat_template_kwargs": {},
+}
+
+
 class Client:
     """Short words for the operations under test; `context` is fresh for every call unless one is given."""
 
@@ -95,6 +110,8 @@ class Client:
         self, operation: str, tensors: dict[str, np.ndarray] | None = None, context: Any = None, **arguments: Any
     ) -> Any:
         given = dict(tensors or {})
+        if operation == "tokenize":
+            arguments.setdefault("literal", False)
         for array in given.values():
             array.flags.writeable = False
         result, out = self.operations.run(operation, arguments, given, context or NullContext())
@@ -109,6 +126,7 @@ class Client:
             "seed": 0,
             "device": "cpu",
             "dtype": "float32",
+            "loading": LOADING,
             "lora": None,
             "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01},
         }

@@ -23,13 +23,29 @@ export const loraSchema = z.strictObject({
   rank: z.int().positive(),
   alpha: z.number().positive(),
   dropout: z.number().min(0).lt(1),
-  /** null: PEFT's own choice for the architecture. */
-  target_modules: z.array(z.string()).nullable(),
+  /** null: PEFT's own choice for the architecture, and all linear layers where it has none. */
+  target_modules: z.union([z.literal('all-linear'), z.array(z.string()).min(1)]).nullable(),
+});
+
+/** How a model's files are read, by the names that Transformers has for it. */
+export const loadingSchema = z.strictObject({
+  /** Branch, tag or commit of a Hub name; null: the newest. */
+  revision: z.string().min(1).nullable(),
+  /** May code that lies beside the weights run? */
+  trust_remote_code: z.boolean(),
+  /** `eager`, `sdpa`, `flash_attention_2`, ...; null: Transformers' choice. */
+  attn_implementation: z.string().min(1).nullable(),
+  /** As of Transformers' `BitsAndBytesConfig`: `{load_in_4bit: true}`. Trained with LoRA only. */
+  quantization_config: z.record(z.string(), z.json()).nullable(),
+  /** Folder or Hub name of the tokenizer; null: the model's, or its base's for an adapter without. */
+  tokenizer: path.nullable(),
+  /** Given to the chat template with every chat: `{enable_thinking: false}`. */
+  chat_template_kwargs: z.record(z.string(), z.json()),
 });
 
 /**
  * A prompt is plain text, or chat messages that the tokenizer's chat template renders (with the generation prompt). Without a template they are the plain
- * text `role: content`, a blank line between two messages, and `assistant:` at the end.
+ * text `role: content`, a blank line between two messages, and `assistant:` at the end. After a last message of the assistant, the model goes on in that.
  */
 export const promptSchema = z.union([
   z.string(),
@@ -53,6 +69,7 @@ const loadModel = {
     device: z.string().min(1),
     /** Compute type. Master weights are float32 always. `auto`: bfloat16 where the device has it natively (CUDA), else float32. */
     dtype: z.enum(['auto', 'float32', 'bfloat16']),
+    loading: loadingSchema,
     lora: loraSchema.nullable(),
     /** null: frozen, no optimizer is made; `accumulate` and `step` are refused. */
     optimizer: optimizerSchema.nullable(),
@@ -66,6 +83,13 @@ const loadModel = {
     eos_token_id: count.nullable(),
     context_length: count.nullable(),
     has_chat_template: z.boolean(),
+    /**
+     * The fastest way in which sampling gives `score`'s log-probs, tried out at load; docs/models.md
+     * says what each means. null: a value model, which is not sampled.
+     */
+    sampling: z
+      .enum(['together', 'masked', 'equal-lengths', 'whole-groups', 'one-by-one', 'reread'])
+      .nullable(),
     step: count,
     version: count,
   }),
@@ -279,4 +303,5 @@ export type Result<O extends OperationName> = z.infer<(typeof operations)[O]['re
 export type LossStream = z.infer<typeof streamSchema>;
 export type Prompt = z.infer<typeof promptSchema>;
 export type OptimizerOptions = z.infer<typeof optimizerSchema>;
+export type LoadingOptions = z.infer<typeof loadingSchema>;
 export type LoraOptions = z.infer<typeof loraSchema>;

@@ -7,6 +7,7 @@ import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { assignCredit, segmentTrajectory } from '../credit.ts';
 import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
+import { slowSampling } from '../loading.ts';
 import { learningRate } from '../math/learning-rate.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
@@ -87,13 +88,19 @@ export class HostSession {
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
       const { seed } = config;
+      let saidSlow = false;
       const critic = await createCritic(plugin, options, {
         seed,
         format: task?.criticFormat ?? paperFormat,
-        loadModel: (wanted) =>
-          loadCriticModel(workers, wanted, seed, () =>
+        loadModel: async (wanted) => {
+          const model = await loadCriticModel(workers, wanted, seed, () =>
             tell(`critic: ${wanted.model} has no chat template; it is given chats as plain text`),
-          ),
+          );
+          const slow = saidSlow ? null : slowSampling('critic', wanted.model, model.loaded);
+          if (slow) tell(slow);
+          saidSlow = true;
+          return model;
+        },
       });
       const actor = given.actor ?? { name: 'actor', parameters: 0 };
       const budget = given.max_new_tokens;

@@ -1,6 +1,7 @@
 /** A trained critic by itself: values and rationales of a response's prefixes, and rankings of responses. */
 import type { Config } from '../config.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
+import { plainLoading } from '../loading.ts';
 import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import { type Segmentation, segmentationSchema } from '../text/segment.ts';
@@ -158,13 +159,13 @@ async function load(
   const critic = await createCritic(plugin, checked, {
     seed: 0,
     format: ofAnyone(format),
-    loadModel: ({ model, dtype }) =>
+    loadModel: ({ model, dtype, loading = plainLoading }) =>
       Model.load(
         workers.get('critic'),
         'critic',
         {
           ...{ source: model, dtype, kind: 'causal', initialization: 'pretrained', device: 'auto', seed: 0 },
-          ...{ lora: null, optimizer: null }, // it stays as it is
+          ...{ loading, lora: null, optimizer: null }, // it stays as it is
         },
         () => console.error(`${model} has no chat template: it is given chats as plain text`),
       ),

@@ -1,6 +1,7 @@
 /** A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back. */
-import type { Arguments, LossStream, Prompt, Result } from '../bridge/operations.ts';
+import type { Arguments, LoadingOptions, LossStream, Prompt, Result } from '../bridge/operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
+import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
 import { turn } from '../turns.ts';
 import type { RequestOptions, Worker } from './worker.ts';
@@ -46,7 +47,10 @@ export interface StreamValues {
   readonly tensors: Readonly<Record<string, readonly (ArrayLike<number> | number)[]>>;
 }
 
-export type LoadOptions = Omit<Arguments<'load_model'>, 'model'>;
+export type LoadOptions = Omit<Arguments<'load_model'>, 'model' | 'loading'> & {
+  /** Default: as its folder says. */
+  readonly loading?: LoadingOptions;
+};
 
 export class Model {
   readonly worker: Worker;
@@ -79,7 +83,8 @@ export class Model {
     options: LoadOptions,
     onPlainChat: (() => void) | null = null,
   ): Promise<Model> {
-    const { result } = await worker.request('load_model', { model: name, ...options });
+    const asked = { model: name, loading: plainLoading, ...options };
+    const { result } = await worker.request('load_model', asked);
     return new Model(worker, name, result, options.optimizer?.eps ?? 0, onPlainChat);
   }
 

@@ -13,6 +13,7 @@ const loaded = {
   eos_token_id: 1,
   context_length: 8,
   has_chat_template: false,
+  sampling: 'together',
   step: 0,
   version: 0,
 };

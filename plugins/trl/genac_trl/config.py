@@ -199,14 +199,19 @@ def critic_option(args: GRPOConfig, name: str) -> Any:
     return own.default_factory() if callable(own.default_factory) else own.default
 
 
-def controller_options(args: GRPOConfig, critic_model: str | None) -> dict[str, Any]:
-    """The fields that were given, in the shape of the controller's config."""
+def controller_options(
+    args: GRPOConfig, critic_model: str | None, critic_loading: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The fields that were given, in the shape of the controller's config.
+
+    `critic_loading`: how the files of the critic's model are read.
+    """
 
     def given(**names: str) -> dict[str, Any]:
         values = {key: critic_option(args, name) for key, name in names.items()}
         return {key: value for key, value in values.items() if value is not None}
 
-    critic: dict[str, Any] = {"use": critic_option(args, "critic")}
+    critic: dict[str, Any] = {"use": critic_option(args, "critic"), **(critic_loading or {})}
     if critic_model is not None:
         critic["model"] = critic_model
     # A critic of one's own says which of these it knows.

@@ -1,49 +1,178 @@
-"""Which model the critic starts from."""
+"""Which model the critic starts from, and how its files are read."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from genac_bridge.tokens import has_tokenizer
+
 from .config import critic_option
 
+#: What TRL gives to the actor's `from_pretrained`, and the critic has by the same names.
+PASSED = ("revision", "trust_remote_code", "attn_implementation", "quantization_config")
+#: Where and how the actor's weights lie in memory, which does not concern the critic.
+PLACING = (
+    "device_map",
+    "low_cpu_mem_usage",
+    "max_memory",
+    "offload_buffers",
+    "offload_folder",
+    "offload_state_dict",
+    "tp_plan",
+    "use_cache",
+    "use_kernels",
+)
+DTYPES = {"auto": "auto", "bfloat16": "bfloat16", "float32": "float32"}
 
-def early_source(args: Any, model: Any) -> tuple[bool, str | None]:
-    """Is it known before TRL has loaded the actor what the critic starts from, and if so what `critic_source` gives?"""
+
+def early_start(args: Any, model: Any, loading: dict[str, Any]) -> CriticStart | None:
+    """What `critic_start` gives, where it is known before TRL has loaded the actor; else None."""
     chosen = critic_option(args, "critic_model")
     if chosen is not None:
-        return True, str(chosen)
-    if critic_option(args, "critic") != "generative" or (
-        critic_option(args, "controller_config") is not None and _names_model(args)
-    ):
-        return True, None
-    return (True, model) if isinstance(model, str) else (False, None)
+        return CriticStart(str(chosen))
+    if not starts_from_actor(args):
+        return CriticStart(None)
+    if not isinstance(model, str) or _lacks_tokenizer(args, model):
+        return None
+    return CriticStart(model, loading)
 
 
-def critic_source(trainer: Any, model: Any) -> str | None:
-    """Folder or Hub name of the critic's model; None: the controller's config names it, or the critic has none.
+@dataclass
+class CriticStart:
+    """`model`: folder or Hub name; None: the controller's config names it, or the critic has none.
+    `options`: of the critic, by the controller's names."""
 
-    Without `critic_model` it is the actor's own checkpoint: the name that the trainer was given, else the model's weights as they are, written to
-    `OUTPUT_DIR/critic-start`; for a PEFT adapter its base model.
+    model: str | None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def starts_from_actor(args: Any) -> bool:
+    """Whether the critic's model is the actor's own checkpoint."""
+    if critic_option(args, "critic") != "generative" or critic_option(args, "critic_model") is not None:
+        return False
+    return "model" not in _critic_in_file(args)
+
+
+def critic_start(trainer: Any, model: Any, loading: dict[str, Any]) -> CriticStart:
+    """Without `critic_model` the critic starts from the actor's own checkpoint: the name that the
+    trainer was given, else the model's weights as they are, written to `OUTPUT_DIR/critic-start`;
+    for a PEFT adapter its base model.
+
+    `loading`: what `loading_options` gave.
     """
-    known, source = early_source(trainer.args, model)
-    if known:
-        return source
+    known = early_start(trainer.args, model, loading)
+    if known is not None:
+        return known
     plain = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(plain, "peft_config"):
-        return str(next(iter(plain.peft_config.values())).base_model_name_or_path)
+    if isinstance(model, str):
+        source: str | None = model
+    else:
+        source = _written_base(plain)
+    if source is not None:
+        return CriticStart(source, loading | _tokenizer(trainer, source))
     folder = Path(trainer.args.output_dir, "critic-start").resolve()
-    plain.save_pretrained(folder)
+    base = plain.get_base_model() if hasattr(plain, "peft_config") else plain
+    base.save_pretrained(folder, state_dict=_without_adapter(base) if base is not plain else None)
     trainer.processing_class.save_pretrained(folder)
-    return str(folder)
+    # Its code runs in this process already.
+    own_code = type(base).__module__.startswith("transformers_modules")
+    return CriticStart(str(folder), {"trust_remote_code": True} if own_code else {})
 
 
-def _names_model(args: Any) -> bool:
+def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str, Any]:
+    """What TRL gives to the actor's `from_pretrained`, for a critic that starts from the same files.
+
+    Nothing where the critic has a model of its own, or the actor is in memory. The file of
+    `controller_config` goes before. Raises `ValueError` for what a critic can't have.
+    """
+    if not isinstance(model, str) or not starts_from_actor(args):
+        return {}
+    given = {name: value for name, value in (args.model_init_kwargs or {}).items() if value is not None}
+    if quantization_config is not None:
+        given["quantization_config"] = quantization_config
+    if getattr(args, "trust_remote_code", False):
+        given.setdefault("trust_remote_code", True)
+    options = {name: given.pop(name) for name in PASSED if name in given}
+    quantized = options.get("quantization_config")
+    if quantized is not None:
+        options["quantization_config"] = _plain(quantized if isinstance(quantized, dict) else quantized.to_dict())
+    dtype = given.pop("dtype", given.pop("torch_dtype", None))
+    if dtype is not None and critic_option(args, "critic_dtype") is None:
+        name = str(dtype).removeprefix("torch.")
+        if name not in DTYPES:
+            raise ValueError(
+                f"model_init_kwargs has dtype {name!r}, in which the critic, which starts from the actor's checkpoint, "
+                "can't compute: give it one in `critic_dtype` ('auto', 'bfloat16' or 'float32')"
+            )
+        options["dtype"] = DTYPES[name]
+    foreign = sorted(set(given) - set(PLACING))
+    if foreign:
+        raise ValueError(
+            f"model_init_kwargs has {', '.join(foreign)}, which can't be given to the critic, and the critic starts from "
+            "the actor's checkpoint: name a model of its own in `critic_model`, or in the file of `controller_config`"
+        )
+    return {name: value for name, value in options.items() if name not in _critic_in_file(args)}
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """JSON of a quantization's config: dtypes and enums by their names."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, torch.dtype):
+            return str(value).removeprefix("torch.")
+        return getattr(value, "value", value)
+
+    return {name: plain(value) for name, value in options.items() if not name.startswith("_")}
+
+
+def _written_base(plain: Any) -> str | None:
+    """Folder or Hub name of an adapter's base; None: there is no adapter, or its base was made in memory."""
+    if not hasattr(plain, "peft_config"):
+        return None
+    named = next(iter(plain.peft_config.values())).base_model_name_or_path
+    if not named or (os.path.isabs(named) and not os.path.isdir(named)):
+        return None
+    return str(named)
+
+
+def _without_adapter(base: Any) -> dict[str, torch.Tensor]:
+    """The base's weights by their own names, as they are without the adapter."""
+    own: dict[str, torch.Tensor] = {}
+    for name, tensor in base.state_dict().items():
+        if "lora_" in name or ".modules_to_save." in name:
+            continue
+        own[name.replace(".base_layer.", ".").replace(".original_module.", ".")] = tensor
+    return own
+
+
+def _lacks_tokenizer(args: Any, source: str) -> bool:
+    return os.path.isdir(source) and not has_tokenizer(source) and "tokenizer" not in _critic_in_file(args)
+
+
+def _tokenizer(trainer: Any, source: str) -> dict[str, Any]:
+    """The trainer's tokenizer, where the critic's source has none, in `OUTPUT_DIR/critic-tokenizer`."""
+    if not _lacks_tokenizer(trainer.args, source):
+        return {}
+    folder = Path(trainer.args.output_dir, "critic-tokenizer").resolve()
+    trainer.processing_class.save_pretrained(folder)
+    return {"tokenizer": str(folder)}
+
+
+def _critic_in_file(args: Any) -> dict[str, Any]:
+    """The critic's options in the file of `controller_config`."""
     import yaml
 
+    path = critic_option(args, "controller_config")
+    if path is None:
+        return {}
     try:
-        config = yaml.safe_load(Path(args.controller_config).expanduser().read_text(encoding="utf-8"))
+        config = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
-        return True  # the controller says what is wrong with it
+        return {}  # the controller says what is wrong with it
     critic = config.get("critic") if isinstance(config, dict) else None
-    return isinstance(critic, dict) and "model" in critic
+    return critic if isinstance(critic, dict) else {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from .config import controller_options, critic_option
 from .controller import Controller
-from .critic_model import early_source
+from .critic_model import CriticStart
 
 #: A wait that is shorter needs no word, in seconds.
 PATIENCE = 3.0
@@ -83,28 +83,29 @@ class Opening:
             self._controller.close()
 
 
-def begin(args: Any, model: Any, controller: type[Controller]) -> AbstractContextManager[Opening | None]:
-    """In the main process, where there is a critic: starts all that can start before TRL has loaded `model`.
+def begin(args: Any, start: CriticStart | None, controller: type[Controller]) -> AbstractContextManager[Opening | None]:
+    """In the main process, where there is a critic: starts all that can start before TRL has loaded the actor.
+
+    `start`: what the critic starts from; None: that is not known yet.
 
     What was started ends where the block, in which TRL makes its trainer, raises.
     """
     if critic_option(args, "critic") == "group-mean" or args.process_index != 0:
         return nullcontext()
-    known, source = early_source(args, model)
     endpoint, timeout = (critic_option(args, f"controller_{name}") for name in ("endpoint", "timeout"))
     logs = Path(args.output_dir, "genac-logs")
-    request = open_request(args, source) if known else None
+    request = None if start is None else open_request(args, start)
     token_file = critic_option(args, "controller_token_file")
     shown = {} if token_file is None else {"token_file": token_file}
     return Opening(lambda: controller(logs, endpoint, timeout, **shown), request)
 
 
-def open_request(args: Any, source: str | None) -> dict[str, Any]:
+def open_request(args: Any, start: CriticStart) -> dict[str, Any]:
     """Arguments of `open`; who the actor is, `set_actor` says once it is loaded."""
     config_file = critic_option(args, "controller_config")
     return {
         "config_file": None if config_file is None else os.path.abspath(os.path.expanduser(config_file)),
-        "options": controller_options(args, source),
+        "options": controller_options(args, start.model, start.options),
         "base": os.getcwd(),
         "logs": str(Path(args.output_dir, "genac-logs").resolve()),
         "actor": None,

@@ -22,7 +22,7 @@ from .batch import Row, from_wire, padded, plain_prompt, to_wire
 from .completions import rows_of
 from .config import GenACConfig, checked_range, critic_option
 from .controller import Controller, ControllerError, Tensors
-from .critic_model import critic_source
+from .critic_model import critic_start, early_start, loading_options
 from .critic_stages import train_critic
 from .opening import Opening, begin, open_request
 from .processes import on_main
@@ -87,6 +87,7 @@ class GenACTrainer(GRPOTrainer):
         refuse_what_has_no_meaning(args)
         if environment_factory is None:  # an environment may give the prompt itself
             refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
+        loading = loading_options(args, model, quantization_config)
         self._controller: Controller | None = None
         #: What the next batches are for: `joint`, or `critic-rl` while the critic is trained alone.
         self._purpose = "joint"
@@ -109,7 +110,7 @@ class GenACTrainer(GRPOTrainer):
         self.valuations: list[dict[str, Any]] = []
         #: Should `valuations` be filled?
         self.tell_valuations = bool(args.log_completions)
-        with begin(args, model, Controller) as opening:
+        with begin(args, early_start(args, model, loading), Controller) as opening:
             super().__init__(
                 model=model,
                 reward_funcs=reward_funcs,
@@ -127,15 +128,17 @@ class GenACTrainer(GRPOTrainer):
                 environment_factory=environment_factory,
             )
         if critic_option(args, "critic") != "group-mean":
-            on_main(self.accelerator, lambda: self._finish_opening(opening, model))
+            on_main(self.accelerator, lambda: self._finish_opening(opening, model, loading))
             tell_of_torn(self)
 
     # The controller
 
-    def _finish_opening(self, opening: Opening | None, model: Any) -> None:
+    def _finish_opening(self, opening: Opening | None, model: Any, loading: dict[str, Any]) -> None:
         assert opening is not None  # the main process began it
         args = self.args
-        self._controller, self.critic_info = opening.finish(lambda: open_request(args, critic_source(self, model)))
+        self._controller, self.critic_info = opening.finish(
+            lambda: open_request(args, critic_start(self, model, loading))
+        )
         unwrapped = self.accelerator.unwrap_model(self.model)
         name = critic_option(args, "actor_name") or unwrapped.config._name_or_path.rstrip("/").split("/")[-1] or "actor"
         self.ask("set_actor", {"name": name, "parameters": int(unwrapped.num_parameters())})

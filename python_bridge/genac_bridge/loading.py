@@ -1,0 +1,323 @@
+"""Loading: a folder or a Hub name becomes a model on a device, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from .adapters import (
+    CONFIG,
+    add_lora,
+    base_digest,
+    base_of,
+    is_adapter,
+    open_adapter,
+    read_config,
+    refuse_other_base,
+)
+from .arguments import LoadingOptions, LoadModel
+from .chats import refuse_template_options
+from .context import BadArguments, no_memory
+from .errors import one_line
+from .models import VALUE_HEAD, LoadedModel
+from .optimizer import Optimizer
+from .quantization import device_map, is_quantized, quantization, ready_for_lora, refuse_training
+from .sampling_check import check_values, choose_way
+from .tokens import TOKENIZER_FILES, has_tokenizer
+
+# A worker's output is a log, where bars that redraw themselves are noise.
+transformers_logging.disable_progress_bar()
+
+WEIGHT_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadArguments(f"load_model: device {name!r} can't be used here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def check_folder(source: str, pretrained: bool) -> None:
+    """A folder that is no model folder gets one sentence, not a stack of a hub client's errors."""
+    if not os.path.isdir(source):
+        if os.path.isabs(source) or source.startswith(("./", "../", "~")) or source.count("/") > 1:
+            raise BadArguments(f"load_model: there is no folder {source!r}")
+        return  # a name on the Hub
+    files = os.listdir(source)
+    if "adapter_config.json" in files:
+        return
+    if "config.json" not in files:
+        raise BadArguments(
+            f"load_model: {source!r} is not a model folder: it has no config.json (it holds {sorted(files)[:8]})"
+        )
+    if (
+        pretrained
+        and not any(name in files for name in WEIGHT_NAMES)
+        and not any(f.endswith(".safetensors") for f in files)
+    ):
+        raise BadArguments(
+            f"load_model: {source!r} has a config.json but no weights; pass initialization 'random' to draw them"
+        )
+
+
+def draw_weights(network: nn.Module, seed: int) -> None:
+    """Draws every matrix from N(0, 1/fan_in), embeddings from N(0, 1/width); norms and biases stay as the architecture starts them.
+
+    Tied matrices are drawn once. Drawn on the CPU, so that every device gets the same weights.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    transposed = {id(m.weight) for m in network.modules() if type(m).__name__ == "Conv1D"}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim < 2:
+                continue
+            fan_in = parameter.shape[-2] if id(parameter) in transposed else parameter.shape[-1]
+            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+            parameter.copy_(drawn * fan_in**-0.5)
+
+
+def unusable(source: str, kind: str, error: Exception) -> str:
+    """What to say of a source that could not be loaded: a name without a folder is first of all that."""
+    reason = one_line(error)
+    if "trust_remote_code" in str(error):
+        return (
+            f"load_model: {source!r} brings code of its own, which runs with your rights; "
+            "set `trust_remote_code: true` if you trust it"
+        )
+    if isinstance(error, ImportError):
+        return f"load_model: {source!r} needs a package that is not installed here: {reason}"
+    if os.path.isdir(source):
+        return f"load_model: {source!r} could not be loaded as a {kind} model: {reason}"
+    return f"load_model: there is no folder {source!r}, and as a name on the Hub it could not be had: {reason}"
+
+
+def files_of(loading: LoadingOptions) -> dict[str, Any]:
+    """Which files `from_pretrained` reads."""
+    return {"revision": loading.revision or "main", "trust_remote_code": loading.trust_remote_code}
+
+
+def auto_class(kind: str) -> Any:
+    return AutoModel if kind == "value" else AutoModelForCausalLM
+
+
+def from_pretrained(source: str, kind: str, loading: LoadingOptions, device: torch.device | None = None) -> nn.Module:
+    """Weights of a folder or Hub name, in float32 if they are not quantized.
+
+    Raises `BadArguments` where some that this kind needs are missing. `device`: where quantized
+    weights go.
+    """
+    more: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": loading.attn_implementation}
+    if loading.quantization_config is not None:
+        more |= {"quantization_config": quantization(loading.quantization_config)}
+        more |= {"device_map": device_map(device or torch.device("cpu"))}
+    try:
+        network, report = auto_class(kind).from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **files_of(loading), **more
+        )
+    except Exception as error:
+        if no_memory(error):
+            raise
+        raise BadArguments(unusable(source, kind, error)) from error
+    wrong = sorted(str(key[0]) + f" (in the file {list(key[1])})" for key in report["mismatched_keys"])
+    if wrong:
+        raise BadArguments(
+            f"load_model: {source!r} has weights of other sizes than its config.json says: {', '.join(wrong[:4])}"
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise BadArguments(
+            f"load_model: {source!r} lacks the weights {missing[:4]} ({len(missing)} in all) that a {kind} model needs"
+        )
+    return network
+
+
+def drawn(source: str, kind: str, loading: LoadingOptions, seed: int) -> nn.Module:
+    """The architecture of a folder's config.json, with weights drawn from `seed`."""
+    if loading.quantization_config is not None:
+        raise BadArguments(
+            "load_model: weights that are drawn at random are not quantized; pass quantization_config null"
+        )
+    try:
+        config = AutoConfig.from_pretrained(source, **files_of(loading))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = auto_class(kind).from_config(
+                config,
+                dtype=torch.float32,
+                attn_implementation=loading.attn_implementation,
+                trust_remote_code=loading.trust_remote_code,
+            )
+    except Exception as error:
+        if no_memory(error):
+            raise
+        raise BadArguments(unusable(source, kind, error)) from error
+    draw_weights(network, seed)
+    return network
+
+
+def load_tokenizer(source: str, loading: LoadingOptions) -> Any:
+    if os.path.isdir(source) and not has_tokenizer(source):
+        raise BadArguments(
+            f"load_model: {source!r} has no usable tokenizer: it holds none of {', '.join(TOKENIZER_FILES[:4])}; "
+            "put the tokenizer's files there, or name their folder in `tokenizer`"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(source, **files_of(loading))
+    except Exception as error:
+        raise BadArguments(f"load_model: {source!r} has no usable tokenizer: {one_line(error)}") from error
+
+
+def refuse_larger_tokenizer(model: LoadedModel, source: str) -> None:
+    """A token beyond the embedding is an index error as soon as a text holds it."""
+    ids = model.tokenizer.get_vocab().values()
+    beyond = max(ids, default=-1)
+    if beyond >= model.vocabulary:
+        raise BadArguments(
+            f"load_model: the tokenizer of {source!r} has token ids up to {beyond}, but the model's embedding has "
+            f"{model.vocabulary} rows: call resize_token_embeddings(len(tokenizer)) on the model and save it, or name "
+            "the tokenizer that it was trained with in `tokenizer`"
+        )
+
+
+def stop_ids(network: Any, tokenizer: Any) -> list[int]:
+    """End-of-sequence ids, the tokenizer's own first: the one that chat formats end a turn with."""
+    found: list[int] = []
+    for holder in (tokenizer, getattr(network, "generation_config", None), network.config):
+        ids = getattr(holder, "eos_token_id", None)
+        for token in ids if isinstance(ids, list | tuple) else [ids]:
+            if isinstance(token, int) and token not in found:
+                found.append(token)
+    return found
+
+
+@torch.inference_mode()
+def head_splits(model: LoadedModel) -> bool:
+    """Whether logits are exactly head(backbone(ids)). Some architectures scale or cap them; tried out, not guessed."""
+    head = model.base.get_output_embeddings()
+    if head is None or model.base.base_model is model.base:
+        return False
+    ids = torch.arange(6, device=model.device)[None] % model.vocabulary
+    try:
+        split = head(model.hidden_states(ids))
+        return bool(torch.allclose(split, model.network(input_ids=ids, use_cache=False).logits, rtol=1e-6, atol=1e-7))
+    except Exception as error:
+        if no_memory(error):
+            raise
+        return False
+
+
+def load(arguments: LoadModel) -> LoadedModel:
+    """Loads or draws a model, its tokenizer, value head and optimizer as `load_model` asks."""
+    source = os.path.expanduser(arguments.source)
+    pretrained = arguments.initialization == "pretrained"
+    kind, loading = arguments.kind, arguments.loading
+    check_folder(source, pretrained)
+    device = choose_device(arguments.device)
+    network, base, has_adapter = network_of(arguments, source, device)
+    quantized = is_quantized(network)
+    if quantized:
+        refuse_training(source, arguments.optimizer is not None, has_adapter or arguments.lora is not None)
+    if arguments.lora is not None:
+        network = ready_for_lora(network) if quantized else network
+        network = add_lora(network, arguments.lora, kind, arguments.seed, loading.revision)
+    words = os.path.expanduser(loading.tokenizer) if loading.tokenizer else source
+    if has_adapter and words == source and not has_tokenizer(source):
+        words = base
+    tokenizer = load_tokenizer(words, loading)
+    # Dropout would make log-probs of sampling and training differ; training turns LoRA's own back on.
+    network.eval()
+    if not quantized:
+        network.to(device)
+    plain: Any = network.get_base_model() if isinstance(network, PeftModel) else network
+    model = LoadedModel(
+        name=arguments.model,
+        kind=kind,
+        network=network,
+        value_head=value_head(plain, source if pretrained else None, device) if kind == "value" else None,
+        tokenizer=tokenizer,
+        config=plain.config.get_text_config(),
+        device=device,
+        dtype=choose_dtype(arguments.dtype, device),
+        loading=loading,
+        eos_token_ids=stop_ids(plain, tokenizer),
+        quantized=quantized,
+    )
+    refuse_larger_tokenizer(model, words)
+    refuse_template_options(tokenizer, loading.chat_template_kwargs, words)
+    if isinstance(network, PeftModel):
+        model.base_digest = base_digest(network)
+        refuse_other_base(source, model.base_digest, "load_model")
+    if kind == "causal":
+        model.splits_head = head_splits(model)
+        model.way = choose_way(model)
+    else:
+        check_values(model)
+    if arguments.optimizer is not None:
+        model.optimizer = Optimizer(
+            [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer
+        )
+    return model
+
+
+def network_of(arguments: LoadModel, source: str, device: torch.device) -> tuple[nn.Module, str, bool]:
+    """The network, the source of its base, and whether the source is an adapter."""
+    kind, loading = arguments.kind, arguments.loading
+    pretrained = arguments.initialization == "pretrained"
+    if not is_adapter(source):
+        if pretrained:
+            return from_pretrained(source, kind, loading, device), source, False
+        return drawn(source, kind, loading, arguments.seed), source, False
+    if arguments.lora is not None:
+        raise BadArguments(f"load_model: {source!r} already is a LoRA adapter; pass lora null to go on with it")
+    if not pretrained:
+        raise BadArguments(f"load_model: {source!r} is a LoRA adapter, which can't be drawn at random")
+    config = read_config(source)
+    base = base_of(source, config)
+    of_base = msgspec.structs.replace(loading, revision=config.get("revision") or loading.revision)
+    try:
+        check_folder(base, True)
+        network = from_pretrained(base, kind, of_base, device)
+    except BadArguments as error:
+        named = f"the base model that {os.path.join(source, CONFIG)!r} names in base_model_name_or_path"
+        raise BadArguments(f"{error} (it is {named}; write there where the base is)") from error
+    if is_quantized(network):
+        network = ready_for_lora(network)
+    return open_adapter(network, source, base), base, True
+
+
+def value_head(network: Any, folder: str | None, device: torch.device) -> nn.Linear:
+    """A folder's head, or one of zeros."""
+    head = nn.Linear(network.config.get_text_config().hidden_size, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    saved = os.path.join(folder or "", VALUE_HEAD)
+    if folder is not None and os.path.isfile(saved):
+        head.load_state_dict(load_file(saved))
+    return head.to(device)

@@ -1,0 +1,53 @@
+/**
+ * How a model's files are read: options of the actor and of critics that are models, by the names
+ * that Transformers has for them.
+ */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { type LoadingOptions, loadingSchema, type Result } from './bridge/operations.ts';
+
+const { shape } = loadingSchema;
+
+const slow: Partial<Record<NonNullable<Result<'load_model'>['sampling']>, string>> = {
+  'equal-lengths': 'only prompts of equal length share a batch',
+  'whole-groups': 'only prompts of equal length share a batch, until the last response of it has ended',
+  'one-by-one': 'responses are sampled one after the other',
+  reread: 'each token reads its whole sequence again',
+};
+
+/** A sentence for the log where a model's architecture can't be sampled as fast as most; else null. */
+export function slowSampling(as: string, model: string, { sampling }: Result<'load_model'>): string | null {
+  const why = sampling && slow[sampling];
+  return why ? `${as}: of ${model}, to be exact, ${why} (docs/models.md)` : null;
+}
+
+/** For the schema of options; each has a default that changes nothing. */
+export const loadingFields = {
+  /** Branch, tag or commit of a Hub name; null: the newest. */
+  revision: shape.revision.default(null),
+  /** Code that lies beside the weights runs, with your rights. */
+  trust_remote_code: shape.trust_remote_code.default(false),
+  /** `eager`, `sdpa`, `flash_attention_2`, ...; null: Transformers' choice. */
+  attn_implementation: shape.attn_implementation.default(null),
+  /** Fields of Transformers' BitsAndBytesConfig, such as `{load_in_4bit: true}`; needs `lora`. */
+  quantization_config: shape.quantization_config.default(null),
+  /** Folder or Hub name of the tokenizer; null: the model's own. */
+  tokenizer: shape.tokenizer.default(null),
+  /** Given to the chat template with every chat: `{enable_thinking: false}`. */
+  chat_template_kwargs: shape.chat_template_kwargs.default({}),
+};
+
+/** A model as its folder says. */
+export const plainLoading: LoadingOptions = z.object(loadingFields).parse({});
+
+/** Those of an object's options that say how files are read. A tokenizer's folder becomes absolute. */
+export function loadingOf(options: LoadingOptions): LoadingOptions {
+  const { revision, trust_remote_code, attn_implementation, quantization_config } = options;
+  const { tokenizer, chat_template_kwargs } = options;
+  const own = tokenizer !== null && existsSync(resolve(tokenizer)) ? resolve(tokenizer) : tokenizer;
+  return {
+    ...{ revision, trust_remote_code, attn_implementation, quantization_config },
+    ...{ tokenizer: own, chat_template_kwargs },
+  };
+}
