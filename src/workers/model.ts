@@ -4,7 +4,10 @@ import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
 import { turn } from '../turns.ts';
+import { aligned, pack, type Sequence, split } from './ragged.ts';
 import type { RequestOptions, Worker } from './worker.ts';
+
+export type { Sequence } from './ragged.ts';
 
 export interface Sampled {
   readonly promptIds: Int32Array;
@@ -14,12 +17,6 @@ export interface Sampled {
   readonly text: string;
   readonly finishReason: 'stop_token' | 'stop_string' | 'length';
   readonly version: number;
-}
-
-/** Token ids of a prompt and what follows it. */
-export interface Sequence {
-  readonly promptIds: Int32Array;
-  readonly completionIds: Int32Array;
 }
 
 export type SampleOptions = Pick<
@@ -355,55 +352,4 @@ function unpack(tensors: Tensors, texts: readonly string[], reasons: readonly Sa
     text,
     finishReason: reasons[i]!,
   }));
-}
-
-/** Ragged data back to one view for each sequence. */
-function split<A extends Int32Array | Float32Array>(
-  tensors: Tensors,
-  name: string,
-  offsets: string,
-  type: abstract new (...args: never[]) => A,
-): A[] {
-  const flat = tensors[name]?.data;
-  const cu = tensors[offsets]?.data;
-  if (!(flat instanceof type) || !(cu instanceof Int32Array) || cu.at(-1) !== flat.length) {
-    throw new Error(`the worker's answer has no tensor "${name}" that fits "${offsets}"`);
-  }
-  return Array.from({ length: cu.length - 1 }, (_, i) => flat.subarray(cu[i]!, cu[i + 1]!) as A);
-}
-
-function offsetsOf(sequences: readonly Sequence[]): Int32Array {
-  const cu = new Int32Array(sequences.length + 1);
-  sequences.forEach((s, i) => {
-    cu[i + 1] = cu[i]! + s.promptIds.length + s.completionIds.length;
-  });
-  return cu;
-}
-
-function pack(sequences: readonly Sequence[]): Tensors {
-  const cu = offsetsOf(sequences);
-  const ids = new Int32Array(cu.at(-1)!);
-  sequences.forEach((s, i) => {
-    ids.set(s.promptIds, cu[i]!);
-    ids.set(s.completionIds, cu[i]! + s.promptIds.length);
-  });
-  return { ids: tensor(ids), cu_seqlens: tensor(cu) };
-}
-
-/** Values of completion tokens at their places among all tokens; 0 at prompts. */
-function aligned(
-  sequences: readonly Sequence[],
-  values: readonly (ArrayLike<number> | number)[],
-): Float32Array {
-  const cu = offsetsOf(sequences);
-  const flat = new Float32Array(cu.at(-1)!);
-  sequences.forEach((s, i) => {
-    const value = values[i]!;
-    const start = cu[i]! + s.promptIds.length;
-    if (typeof value === 'number') flat.fill(value, start, cu[i + 1]!);
-    else if (value.length === s.completionIds.length) flat.set(value, start);
-    else
-      throw new RangeError(`sequence ${i} has ${s.completionIds.length} tokens but ${value.length} values`);
-  });
-  return flat;
 }
