@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
-import { type Critic, type CriticEnvironment, defineCritic } from '../../src/critic.ts';
+import { type Critic, type CriticEnvironment, defineCritic, type UpdateOptions } from '../../src/critic.ts';
 import { loadingFields, loadingOf } from '../../src/loading.ts';
 import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
@@ -106,7 +106,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
     async learn(given, update) {
       const outcomes = given.filter(({ valuation }) => valuation.completions.length > 0);
-      if (outcomes.length === 0) return { skipped_steps: 1 };
+      if (outcomes.length === 0) return skipped(update);
       const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
       const rewards = outcomes.map(({ valuation, rewards }) =>
         valuation.completions.map(({ score }) => criticReward(score === null ? null : score / 10, rewards)),
@@ -114,7 +114,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       const weights = criticWeights(rewards, o.baseline).flat();
       const told = { reward: mean(rewards.flat()), ...calibration(outcomes) };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
-      if (weights.every((weight) => weight === 0)) return { ...told, skipped_steps: 1 };
+      if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...told };
       const statistics = await descend(completions, weights, o.temperature, update);
       return { ...statistics, ...told };
     },
@@ -179,7 +179,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     sequences: readonly Sequence[],
     weights: readonly number[],
     temperature: number,
-    update: { learningRate: number; maxGradNorm: number | null },
+    update: UpdateOptions,
   ) {
     const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
     const stream = { stream: { kind: 'ce', coefficient: 1 } as const, tensors: { weights } };
@@ -195,6 +195,16 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     };
   }
 }
+
+/** Numbers of an update that had nothing to learn from, under the names of one that had. */
+const skipped = ({ learningRate }: UpdateOptions) => ({
+  loss: 0,
+  tokens: 0,
+  grad_norm: 0,
+  update_norm: 0,
+  learning_rate: learningRate,
+  skipped_steps: 1,
+});
 
 /** Completion by completion: share with a valid score, mean length. */
 function calibration(outcomes: readonly Outcome[]): Record<string, number> {

@@ -156,7 +156,9 @@ describe('generative', () => {
     const told = await critic.learn!([{ state: long, valuation: second!, rewards: [1] }], {
       ...{ learningRate: 1e-3, maxGradNorm: null },
     });
-    expect(told).toEqual({ skipped_steps: 1 });
+    expect(told).toEqual({
+      ...{ loss: 0, tokens: 0, grad_norm: 0, update_norm: 0, learning_rate: 1e-3, skipped_steps: 1 },
+    });
 
     const asked: number[] = [];
     const answers = await eachReadable([1, 2, 3, 4, 5], async (some) => {
