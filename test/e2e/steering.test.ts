@@ -265,7 +265,7 @@ describe('from another process', () => {
       expect(readMetrics(folder)).toHaveLength(lines);
       expect(genac('train', config)).toMatchObject({
         status: 1,
-        text: expect.stringContaining('holds a run already'),
+        text: expect.stringContaining(`is in use by process ${child.pid}`),
       });
       expect(genac('resume', folder, '--from', 'x')).toMatchObject({
         status: 1,
