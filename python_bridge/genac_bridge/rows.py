@@ -108,7 +108,7 @@ class Rows:
         return logits
 
     def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows alone. Only where the way selects."""
+        """Keeps only these rows of the batch. For ways that can select rows."""
         self._select(rows)
 
     def _select(self, rows: Tensor) -> None:

@@ -217,7 +217,7 @@ def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
 
 
 def rounds(model: LoadedModel) -> bool:
-    """Whether the network computes in less than float32 whatever it is told."""
+    """Whether the network computes in less than float32, whatever dtype was asked for."""
     return model.quantized or "flash" in str(getattr(model.config, "_attn_implementation", None))
 
 

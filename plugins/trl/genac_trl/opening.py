@@ -53,7 +53,7 @@ class Opening:
             self._error = error
 
     def finish(self, request: Callable[[], dict[str, Any]]) -> tuple[Controller, dict[str, Any]]:
-        """The controller, with its critic, and what it said of it. `request`: what is asked where it was not asked yet.
+        """The controller, with its critic, and what it said of it. `request` opens it, if nothing did before.
 
         Says on the terminal what it waits for, where that takes some seconds. Raises `ControllerError`.
         """

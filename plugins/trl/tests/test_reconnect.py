@@ -1,4 +1,4 @@
-"""A connection that breaks while an answer is on its way: the answer comes, and what was asked is done once."""
+"""A connection that breaks while an answer is on its way: the answer still arrives, and the request is served once."""
 
 from __future__ import annotations
 
