@@ -158,7 +158,7 @@ const save = {
     iteration: count,
     /** Does the stage end here? Then the next one begins with a fresh optimizer, here as after `restore`. */
     complete: z.boolean(),
-    /** Least and largest reward so far, where the host learns the range; kept for `restore`. */
+    /** Least and largest reward so far, where the host may learn the range; kept for `restore`. */
     reward_range: range.nullable().default(null),
   }),
   result: z.strictObject({}),

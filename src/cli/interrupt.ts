@@ -4,7 +4,8 @@ const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
  * Ctrl-C (or SIGTERM, or SIGHUP where the terminal closes) ends the runs after the iterations in hand, with
- * checkpoints; a second one ends the process at once, and the last checkpoint stays whole.
+ * checkpoints; a second one ends the process at once, and the last checkpoint stays whole. Not a second
+ * SIGHUP: a terminal that closes sends two, the shell's and the kernel's.
  *
  * @returns a function that takes the handlers away
  */
@@ -13,7 +14,8 @@ export function stopOnInterrupt(
   onStop: () => void = () => {},
 ): () => void {
   let asked = false;
-  const handle = () => {
+  const handle = (signal: NodeJS.Signals) => {
+    if (asked && signal === 'SIGHUP') return;
     if (asked) process.exit(130); // workers end with the process: see src/workers
     asked = true;
     onStop();

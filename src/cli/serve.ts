@@ -12,7 +12,7 @@ export async function serveCommand(flags: ServeFlags): Promise<void> {
   const { listen, config, child = false } = flags;
   const ending = new AbortController();
   const end = (reason: string) => () => ending.abort(reason);
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, end(signal));
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end(signal));
   if (child) {
     process.stdin.on('end', end('the host is gone')).on('error', end('the host is gone')).resume();
     const parent = process.ppid;

@@ -54,7 +54,7 @@ class CriticCheckpoints:
                     "stage": place.stage,
                     "iteration": place.iteration,
                     "complete": place.complete,
-                    "reward_range": self._trainer.reward_range.learnt,
+                    "reward_range": self._trainer.reward_range.seen,
                 },
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-#: What rounding may put a reward outside its range by.
+#: What rounding may put a reward outside its range by, where the range's bounds are of order 1 or less.
 TOLERANCE = 1e-6
 
 
@@ -30,7 +30,8 @@ def to_unit(
     """
     least, largest = reward_range
     total = _totals(per_function, weights)
-    outside = np.flatnonzero((total < least - TOLERANCE) | (total > largest + TOLERANCE) | np.isinf(total))
+    slack = TOLERANCE * max(1, abs(least), abs(largest))
+    outside = np.flatnonzero((total < least - slack) | (total > largest + slack) | np.isinf(total))
     if len(outside) > 0:
         i = int(outside[0])
         said = _said(i, total, per_function, weights, names)
@@ -61,16 +62,21 @@ class RewardRange:
         self._seen: tuple[float, float] | None = None
 
     @property
+    def seen(self) -> tuple[float, float] | None:
+        """Least and largest reward so far, for a checkpoint; None: a range was given, or there was no reward yet."""
+        return self._seen
+
+    @property
     def learnt(self) -> tuple[float, float] | None:
-        """Least and largest reward so far; None: a range was given, or rewards stayed in [0, 1]."""
+        """What `seen` is once it left [0, 1]; None before: rewards are read as they are."""
         if self._seen is None or _within(self._seen):
             return None
         return self._seen
 
-    def restore(self, learnt: Sequence[float] | None) -> None:
-        """As a checkpoint holds `learnt`."""
+    def restore(self, seen: Sequence[float] | None) -> None:
+        """As a checkpoint holds `seen`."""
         if self._given is None:
-            self._seen = None if learnt is None else (float(learnt[0]), float(learnt[1]))
+            self._seen = None if seen is None else (float(seen[0]), float(seen[1]))
 
     def metrics(self) -> dict[str, float]:
         """`reward_range/least` and `/largest`, where they are learnt."""
@@ -121,8 +127,18 @@ def _within(seen: tuple[float, float]) -> bool:
 
 
 def _totals(per_function: torch.Tensor, weights: torch.Tensor) -> np.ndarray:
-    total: np.ndarray = combined(per_function.double(), weights.double()).cpu().numpy()
+    total: np.ndarray = combined(_as_given(per_function), _as_given(weights)).numpy()
     return total
+
+
+def _as_given(values: torch.Tensor) -> torch.Tensor:
+    """float64, on the CPU: the shortest decimals that are these float32 numbers, as TRL keeps rewards and weights.
+
+    A function that gave .7 is taken at .7, not at .69999999: rounding is not a difference from the value .7.
+    """
+    if values.dtype == torch.float64:
+        return values.cpu()
+    return torch.from_numpy(values.detach().float().cpu().numpy().astype(str).astype(np.float64))
 
 
 def _said(i: int, total: np.ndarray, per_function: torch.Tensor, weights: torch.Tensor, names: list[str]) -> str:

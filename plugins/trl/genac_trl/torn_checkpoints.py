@@ -36,7 +36,10 @@ def tell_of_torn(trainer: Any) -> None:
     """`set_torn_aside` in the main process, with a line for each."""
     if trainer.accelerator.is_main_process:
         for path in set_torn_aside(trainer.args.output_dir):
-            print(f"GenAC: a checkpoint was cut off while it was written; it is now {path}: resume from another one", flush=True)
+            print(
+                f"GenAC: a checkpoint was cut off while it was written; it is now {path}: resume from another one",
+                flush=True,
+            )
 
 
 @contextmanager

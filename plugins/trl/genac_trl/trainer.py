@@ -31,7 +31,7 @@ from .rewards import RewardRange
 from .sequence_ratio import broadcast, sequence_ratios
 from .torn_checkpoints import CHECKPOINT_FOLDER, tell_of_torn, whole_or_set_aside
 from .trl_internals import check_output, check_version, log_advantages
-from .valuations import log_valuations, valuations_of
+from .valuations import log_valuations, silence, valuations_of
 
 
 class GenACTrainer(GRPOTrainer):
@@ -298,14 +298,8 @@ class GenACTrainer(GRPOTrainer):
             return
         skipped = ("critic/states_not_asked", "critic/overlong_states", "critic/refused_states")
         asked = states - sum(metrics.get(name, 0) for name in skipped)
-        if asked == 0:
-            return
-        self._say_once(
-            "silence",
-            f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's advantages are GRPO's own (critic/fell_back_to_group_mean, critic/parse_rate), "
-            "and it is asked about a few states every few batches only (critic/states_not_asked). "
-            "Teach it first, by train_critic(...), name one that was taught in `critic_model`, or let it write more (`critic_max_new_tokens`)",
-        )
+        if asked > 0:
+            self._say_once("silence", silence(asked, self.num_generations))
 
     def _iterations(self, purpose: str) -> int | None:
         """How many batches there will be, for the critic's learning rate."""
@@ -376,8 +370,8 @@ class GenACTrainer(GRPOTrainer):
                 path = os.path.abspath(folder)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 place = {"stage": "joint", "iteration": self._batches["joint"], "complete": False}
-                learnt = self.reward_range.learnt
-                self.ask("save", {"folder": path, "optimizer": optimizer, "reward_range": learnt, **place})
+                seen = self.reward_range.seen
+                self.ask("save", {"folder": path, "optimizer": optimizer, "reward_range": seen, **place})
 
         on_main(self.accelerator, work)
 

@@ -35,3 +35,18 @@ def log_valuations(trainer: Any, valuations: list[dict[str, Any]]) -> None:
 
 def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
+
+
+def silence(asked: float, num_generations: int) -> str:
+    """What is said of a critic that wrote no valid score for any of `asked` states."""
+    alone = (
+        "With num_generations=1 those are all 0: the actor learns nothing until the critic gives scores. "
+        if num_generations == 1
+        else ""
+    )
+    return (
+        f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's advantages are "
+        "GRPO's own (critic/fell_back_to_group_mean, critic/parse_rate), and it is asked about a few states every "
+        f"few batches only (critic/states_not_asked). {alone}Teach it first, by train_critic(...), name one that was "
+        "taught in `critic_model`, or let it write more (`critic_max_new_tokens`)"
+    )

@@ -200,6 +200,16 @@ def test_combination_by_hand() -> None:
     np.testing.assert_array_equal(unit, [1, 0.75, 0.75, nan])
 
 
+@pytest.mark.parametrize("tenth", [324, 1234, 19_999])
+def test_a_range_holds_its_own_ends(tenth: int) -> None:
+    largest = tenth / 10
+    given = RewardRange([-largest, largest], print)
+    own = torch.tensor([[largest], [-largest]])
+    assert given.to_unit(own, torch.ones(1), ["f"]).tolist() == [1, 0]
+    two = torch.full((1, 2), 100.0)
+    assert RewardRange([0, 100], print).to_unit(two, torch.tensor([0.6, 0.4]), ["f", "g"]).tolist() == [1]
+
+
 class TestRangeThatIsLearnt:
     """`reward_range="auto"`."""
 
@@ -228,6 +238,12 @@ class TestRangeThatIsLearnt:
         assert len(told) == 1
         assert "set `reward_range`" in told[0]
 
+    @pytest.mark.parametrize("value", [0.7, 0.3, 0.1, 2 / 3])
+    def test_a_reward_is_the_number_that_the_function_gave(self, value: float) -> None:
+        # TRL keeps float32; what that rounds off is not a signal for a critic that knows the value.
+        learns, _ = self.make()
+        assert self.unit(learns, value)[0] == pytest.approx(value, abs=1e-15 if len(str(value)) < 9 else 5e-8)
+
     def test_an_evaluation_changes_nothing(self) -> None:
         learns, _ = self.make()
         self.unit(learns, 2.0, 4.0)
@@ -238,9 +254,16 @@ class TestRangeThatIsLearnt:
         learns, _ = self.make()
         self.unit(learns, 2.0, 4.0)
         other, told = self.make()
-        other.restore(learns.learnt)
+        other.restore(learns.seen)
         assert self.unit(other, 3.0) == self.unit(learns, 3.0) == [0.5]
         assert told == []
+
+    def test_so_it_does_before_rewards_leave_0_and_1(self) -> None:
+        learns, _ = self.make()
+        self.unit(learns, 0.0, 1.0)
+        other, _ = self.make()
+        other.restore(learns.seen)
+        assert self.unit(other, 2.0, 3.0) == self.unit(learns, 2.0, 3.0) == pytest.approx([2 / 3, 1])
 
     def test_rewards_that_are_all_alike_are_neither_success_nor_failure(self) -> None:
         learns, _ = self.make()
