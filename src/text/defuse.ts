@@ -13,10 +13,20 @@ const fold = foldCharacter;
 const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
 
 /**
- * What may stand between a bracket and a tag's name, or between the name's letters: blanks,
- * slashes, and all marks but closing ones.
+ * What may stand between a bracket and a tag's name, or between the name's letters: all
+ * punctuation, blanks and what is not seen. Of ASCII its symbols too, but for brackets: these may
+ * begin something else.
  */
 const passedOver = new Set(' \n\t/\\_.,:;\'"`*-+=~!?#$%&@^|(');
+const passedOverToo = /(?![ -~])[\p{P}\p{Z}\p{M}\p{Cf}\p{Cc}\p{Cs}\ufffc\ufffd]/gu;
+
+/**
+ * What closes `(<)` and `“<”`: there a bracket is spoken of, and no tag begins. Elsewhere it is
+ * passed over, like other punctuation.
+ */
+const opening = /[\p{Ps}\p{Pi}]\s?$/u;
+const closingToo = /(?![ -~])[\p{Pe}\p{Pf}\p{Pi}]/gu;
+const closing = new Set([...')]}'].map((mark) => mark.charCodeAt(0)));
 
 /** Brackets that open a tag, and what takes their place; neither folds to the other. */
 const instead = new Map([
@@ -24,6 +34,7 @@ const instead = new Map([
   ['[', '⁅'],
   ['{', '❴'],
 ]);
+const ends: Readonly<Record<string, string>> = { '<': '>', '[': ']', '{': '}' };
 
 /** Names of tags by the bracket that opens them, each as its letters and digits alone. */
 export type Tags = ReadonlyMap<string, readonly string[]>;
@@ -74,8 +85,8 @@ function bracketAt(text: string, index: number): string | null {
 
 /**
  * The text with no tag of `tags` in it: the bracket before a tag's name is replaced (`<` by `‹`). A
- * name counts in any case and script, full-width, with invisible characters, blanks or slashes
- * before and within it.
+ * name counts in any case and script, full-width, with invisible characters, blanks, slashes or
+ * other punctuation before and within it.
  */
 export function defuse(text: string, tags: Tags = promptTags): string {
   const parts: string[] = [];
@@ -96,12 +107,25 @@ const asciiUnits = Uint8Array.from({ length: 128 }, (_, unit) => {
   return folded === '' || passedOver.has(folded) ? 0 : folded.charCodeAt(0);
 });
 
+const otherUnits = new Map<string, string>();
+
+/** What a character that is not ASCII is read as in a tag; '': it is passed over. */
+function readAs(character: string): string {
+  const seen = otherUnits.get(character);
+  if (seen !== undefined) return seen;
+  const read = fold(character).replace(closingToo, ')').replace(passedOverToo, '');
+  if (otherUnits.size < 20_000) otherUnits.set(character, read);
+  return read;
+}
+
 /**
  * Does the name of a tag come next? Ends at the next bracket, so that each character is read for
  * one bracket only.
  */
 function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean {
   const bracketUnit = bracket.charCodeAt(0);
+  const endUnit = ends[bracket]!.charCodeAt(0);
+  let spokenOf: boolean | undefined;
   let read = 0;
   // Bit n: names[n] begins with what was read.
   let open = (1 << names.length) - 1;
@@ -115,7 +139,7 @@ function namesTag(text: string, from: number, names: readonly string[], bracket:
       unit = text.charCodeAt(i);
       if (unit >= 128) {
         const character = characterAt(text, i);
-        folded = fold(character);
+        folded = readAs(character);
         j = 0;
         i += character.length;
         continue;
@@ -124,7 +148,12 @@ function namesTag(text: string, from: number, names: readonly string[], bracket:
     }
     if (unit < 128) unit = asciiUnits[unit]!;
     if (unit === 0) continue;
-    if (unit === bracketUnit) return false;
+    if (unit === bracketUnit || unit === endUnit) return false;
+    if (closing.has(unit)) {
+      spokenOf ??= opening.test(text.slice(Math.max(0, from - 3), from - 1));
+      if (spokenOf) return false;
+      continue;
+    }
     for (let n = 0; n < names.length; n++) if (names[n]!.charCodeAt(read) !== unit) open &= ~(1 << n);
     if (open === 0) return false;
     read++;

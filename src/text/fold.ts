@@ -3,39 +3,50 @@
  * scripts and invisible characters are folded away, so that a mark is found however it is written.
  */
 
-/** Letters of other scripts that look like those of a tag (Unicode TR 39's confusables of a-z). */
-const lookAlikes = new Map<string, string>(
-  Object.entries({
-    a: 'аɑαᴀ',
-    b: 'Ььв',
-    c: 'сϲᴄ',
-    d: 'ԁᴅ',
-    e: 'еєεᴇ',
-    f: 'ꜰ',
-    g: 'ɡɢ',
-    h: 'һʜ',
-    i: 'іıɩιɪ',
-    j: 'јᴊ',
-    k: 'кκᴋ',
-    l: 'ӏʟ',
-    m: 'мᴍ',
-    n: 'ոռɴ',
-    o: 'оοσօᴏ',
-    p: 'рρᴘ',
-    r: 'гʀ',
-    s: 'ѕꜱ',
-    t: 'тτᴛ',
-    u: 'υսᴜ',
-    v: 'ѵνᴠ',
-    w: 'ԝᴡ',
-    x: 'хχ',
-    y: 'уγʏ',
-    z: 'ᴢ',
-    '<': '˂ᐸ⟨〈〈❮❰ᗕ',
-    '>': '˃ᐳ⟩〉〉❯❱',
-    '/': '∕⁄⧸',
-  }).flatMap(([plain, alike]) => [...alike].map((character) => [character, plain])),
-);
+/**
+ * Letters of other scripts that look like those of a tag (of Unicode TR 39's confusables of a-z).
+ * A capital stands here where it looks like another letter than its lower case does.
+ */
+const alike: readonly (readonly [string, string])[] = Object.entries({
+  a: 'аɑαᴀᎪꓮⲁ⍺',
+  b: 'ЬьвᏴꓐƀɓ',
+  c: 'сϲᴄᏟꓚⲥȼƈ𐐽',
+  d: 'ԁᴅᎠꓓđɗ',
+  e: 'еєεᴇᎬꓰⲉɛ℮ҽɇ',
+  f: 'ꜰꓝꞙƒք',
+  g: 'ɡɢᏀꓖցɠ',
+  h: 'һʜнΗᎻꓧհħ',
+  i: 'іıɩιɪᎥꓲⲓɨ',
+  j: 'јᴊᎫꓙɉ',
+  k: 'кκᴋᏦꓗⲕƙ',
+  l: 'ӏʟᏞꓡłɫ',
+  m: 'мᴍΜᎷꓟⲙ',
+  n: 'ոռɴηΝꓠⲛɲ',
+  o: 'оοσօᴏꓳⲟøɵჿ',
+  p: 'рρᴘϱᏢꓑⲣƥ',
+  r: 'гʀᎡᏒꓣᴦⲅɍꭇ',
+  s: 'ѕꜱςᏚᏕꓢʂȿƽ𐑈',
+  t: 'тτᴛᎢꓔⲧŧƭ',
+  u: 'υսᴜꓴʋ',
+  v: 'ѵνᴠᏙꓦ',
+  w: 'ԝᴡᎳᏔꓪⲱ',
+  x: 'хχꓫⲭ',
+  y: 'уγʏΥᎽꓬⲩ',
+  z: 'ᴢΖᏃꓜ',
+  '<': '˂ᐸ⟨〈〈❮❰ᗕ❬⟪《⧼⦑ᚲ',
+  '>': '˃ᐳ⟩〉〉❯❱❭⟫》⧽⦒',
+  '/': '∕⁄⧸',
+  ':': '꞉ː',
+}).flatMap(([plain, letters]) => [...letters].map((letter) => [letter, plain] as const));
+
+/** What is written here itself comes before what is the lower case of something here. */
+const lookAlikes = new Map([
+  ...alike.map(([letter, plain]) => [letter.toLowerCase(), plain] as const),
+  ...alike,
+]);
+
+/** Where alphabets of letters in circles and squares (white on black) and in flags begin. */
+const alphabets = [0x1f150, 0x1f170, 0x1f1e6];
 
 /** Shown as nothing or as a blank: format characters, marks on letters, controls, fillers. */
 const invisible = /[\p{Cf}\p{Cc}\p{M}\p{Default_Ignorable_Code_Point}\u2800\p{Surrogate}]/gu;
@@ -59,6 +70,17 @@ export function foldCharacter(character: string): string {
 function foldOther(character: string): string {
   if (lineEnds.has(character)) return '\n';
   if (character === '\t') return ' ';
-  const compatible = character.normalize('NFKD').replace(invisible, '').toLowerCase();
-  return [...compatible].map((part) => lookAlikes.get(part) ?? part).join('');
+  const compatible = character.normalize('NFKD').replace(invisible, '');
+  return [...compatible].map(looksLike).join('');
+}
+
+/** The plain letter or mark that a character looks like; its lower case, if it looks like none. */
+function looksLike(character: string): string {
+  const plain = lookAlikes.get(character);
+  if (plain !== undefined) return plain;
+  const code = character.codePointAt(0)!;
+  const first = alphabets.find((start) => code >= start && code < start + 26);
+  if (first !== undefined) return String.fromCharCode(0x61 + code - first);
+  const lower = character.toLowerCase();
+  return lookAlikes.get(lower) ?? lower;
 }
