@@ -1,5 +1,5 @@
 /** Columns of a problem or a row of data, by name or by path. */
-import type { Json } from './types.ts';
+import type { Json, Problem } from './types.ts';
 
 /**
  * The value of a column, or of what lies within one: `reward_model.ground_truth` is the column of that
@@ -17,3 +17,7 @@ export function valueAt(columns: Readonly<Record<string, Json>>, path: string): 
   }
   return rest.length > 0 ? value : undefined;
 }
+
+/** The same problem; one of a task in JavaScript may have no columns, whatever the type says. */
+export const withColumns = (problem: Problem): Problem =>
+  problem.columns ? problem : { ...problem, columns: {} };

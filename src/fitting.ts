@@ -1,4 +1,5 @@
 /** Problems whose prompts fit the actor: what doesn't is an error, or dropped and counted, and never cut. */
+import { withColumns } from './columns.ts';
 import type { Config } from './config.ts';
 import type { Split } from './task.ts';
 import { actorOf, type Training } from './training.ts';
@@ -48,7 +49,7 @@ export async function fittingProblems(
   count: number,
 ): Promise<FittingProblems> {
   const { task, config } = training;
-  const all = await task.problems(split, config.seed, from, count);
+  const all = (await task.problems(split, config.seed, from, count)).map(withColumns);
   const { model } = actorOf(training);
   const limit = promptLimit(config.sampling, model.loaded.context_length);
   if (limit === null || all.length === 0) return { problems: all, overlong: 0 };

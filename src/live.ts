@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
+import { withColumns } from './columns.ts';
 import type { Config, StageName } from './config.ts';
 import { ConfigError } from './config-error.ts';
 import { pretrainCritic, superviseCritic } from './critic-stages.ts';
@@ -163,7 +164,7 @@ function checkActor({ actor, stages }: Config, task: Task): void {
 async function firstProblem({ actor, seed, rewards }: Config, task: Task): Promise<Problem | null> {
   if (actor === null || rewards.length === 0) return null;
   const [problem] = await task.problems('train', seed, 0, 1);
-  return problem ?? null;
+  return problem ? withColumns(problem) : null;
 }
 
 /** Models, and what else a stage needs to go on, as they were at the checkpoint. */

@@ -35,5 +35,7 @@ function asModule(resolved) {
     return resolved;
   }
   if (!statement.test(text)) return resolved;
-  return { ...resolved, format: 'module' };
+  // tsx compiles what it is told is a module; without it, as in a wheel, Node strips the types itself.
+  const stripped = packages.genac?.endsWith('.js') && /\.ts(?:\?|$)/.test(url);
+  return { ...resolved, format: stripped ? 'module-typescript' : 'module' };
 }

@@ -105,7 +105,8 @@ const blind = new WeakMap<Problem, Problem>();
 
 /** The problem as critics and their formats see it: without its reference columns. */
 export function withoutColumns(problem: Problem): Problem {
-  if (Object.keys(problem.columns).length === 0) return problem;
+  // A task written in JavaScript may leave them out, whatever the type says.
+  if (problem.columns && Object.keys(problem.columns).length === 0) return problem;
   const known = blind.get(problem) ?? { ...problem, columns: {} };
   blind.set(problem, known);
   return known;
