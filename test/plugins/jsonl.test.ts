@@ -170,6 +170,31 @@ describe('a file', () => {
     }
   });
 
+  it('keeps large numbers with a point or an exponent as doubles print, or refuses them', async () => {
+    const kept = ['0.1', '1e300', '1.5e20', '1.2345678901234568e+20', '9007199254740992.0', '4.0e15'];
+    const long = [
+      '123456789012345683968.0',
+      '90071992547409910e-1',
+      '0.00000000000000000001',
+      '0e99',
+      '1.00000000000000000000',
+    ];
+    for (const number of [...kept, ...long]) {
+      const [problem] = await all(write(`{"prompt": "a", "x": ${number}}\n`));
+      expect(problem!.columns).toEqual({ x: Number(number) });
+    }
+    const rounded = ['9007199254740993.0', '9007199254740993e0', '12345678901234567890E2'];
+    const mixed = ['1.2345678901234567890123e20', '-12345678.90123456789e20', '90071992547409930E-1'];
+    for (const number of [...rounded, ...mixed]) {
+      expect(await causes(write(`{"prompt": "a", "x": [${number}]}\n`))).toContain(
+        `column "x" holds the number ${number}, which numbers can't hold exactly (from 2^53 on); write it as text: "${number}"`,
+      );
+    }
+    const odd = '\ufdd0 12345678901234567890';
+    const [problem] = await all(write(`${lines([{ prompt: 'a', x: odd, y: '\ufdd0' }])}`));
+    expect(problem!.columns).toEqual({ x: odd, y: '\ufdd0' });
+  });
+
   it.each<[string | Buffer, string]>([
     ['{"prompt": "a"', 'line 2: not JSON (Expected'],
     ['[1]', 'line 2: an array, not an object of columns'],

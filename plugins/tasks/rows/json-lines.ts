@@ -2,6 +2,7 @@
  * Rows of a JSONL file, plain or gzipped, read as a stream of bytes: a byte order mark, CRLF, blank lines
  * and a missing last newline are all fine.
  */
+import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
@@ -91,17 +92,44 @@ export function rowOfLine(bytes: Buffer): Row {
   return row;
 }
 
-/** A character that no text may hold, before the digits of an integer that a double can't hold. */
-const MARK = '\ufdd0';
+/** Before a number that a double can't hold: what no file can know. */
+const MARK = `\ufdd0${randomUUID()} `;
 const token = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-/** `JSON.parse` rounds integers from 2^53 on without a word. Here they become marked text, which is then refused. */
+/**
+ * `JSON.parse` rounds integers from 2^53 on without a word. Here they become marked text, which is
+ * then refused.
+ */
 function withLargeIntegersMarked(text: string): string {
-  if (!/\d{16}/.test(text)) return text;
-  return text.replace(token, (found) =>
-    /^-?\d{16,}$/.test(found) && !Number.isSafeInteger(Number(found)) ? `"${MARK}${found}"` : found,
-  );
+  if (!/[\d.]{16}/.test(text)) return text;
+  return text.replace(token, (found) => {
+    const kept = found.startsWith('"') || isKept(found);
+    return kept ? found : `"${MARK}${found}"`;
+  });
 }
+
+/**
+ * Does a double keep a number? Yes below 2^53: it is an integer that a double holds, or a decimal.
+ * From there on plain digits are refused, and what has a point or an exponent is kept where it is
+ * the double, rounded to as many digits as are written.
+ */
+function isKept(written: string): boolean {
+  const value = Math.abs(Number(written));
+  if (value <= Number.MAX_SAFE_INTEGER || value === Number.POSITIVE_INFINITY) return true;
+  if (/^-?\d+$/.test(written)) return false;
+  const digits = digitsOf(written);
+  // 100 digits are the most that are printed.
+  if (digits.length <= 15 || digits.length > 100) return digits.length <= 15;
+  return digitsOf(value.toPrecision(digits.length)) === digits;
+}
+
+/** The digits of a number without its sign, point, exponent, and zeros before and after. */
+const digitsOf = (number: string) =>
+  number
+    .replace(/e.*/i, '')
+    .replace(/\D/g, '')
+    .replace(/^0+/, '')
+    .replace(/(?<!0)0+$/, '');
 
 /** What JSON can write and neither JavaScript nor Python can keep. */
 function unusable(value: Json): string | null {
@@ -110,7 +138,8 @@ function unusable(value: Json): string | null {
   if (typeof value === 'string') {
     if (value.startsWith(MARK)) {
       const digits = value.slice(MARK.length);
-      return `the integer ${digits}, which numbers can't hold exactly (from 2^53 on); write it as text: "${digits}"`;
+      const kind = /[.eE]/.test(digits) ? 'number' : 'integer';
+      return `the ${kind} ${digits}, which numbers can't hold exactly (from 2^53 on); write it as text: "${digits}"`;
     }
     return /\p{Surrogate}/u.test(value) ? 'half of a surrogate pair' : null;
   }
