@@ -20,10 +20,10 @@ from .folding import break_marks, folded
 
 #: `<|im_start|>` and its like are control tokens even where a tokenizer doesn't call them special.
 _PIPES = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)
-#: Marks that a template writes as plain text: `[INST]`, `<<SYS>>`, `<|user|>`; `### Response:`;
-#: `ASSISTANT:` before a content.
-_BRACKETS = re.compile(r"<<[^<>\s]+>>|<[^<>\s]+>|\[[^\[\]\s]+\]|\{\{[^{}\s]+\}\}")
-_HEADER = re.compile(r"^#+[^\n]*\w[^\n]*$", re.MULTILINE)
+#: Marks that a template writes as plain text: `[INST]`, `<<SYS>>`, `<|user|>`; the lines
+#: `### Response:`, `=== USER ===` and `**User**:`; `ASSISTANT:` before a content.
+_BRACKETS = re.compile(r"<[|\uff5c][^<>\n]*[|\uff5c]>|<<[^<>\s]+>>|<[^<>\s]+>|\[[^\[\]\s]+\]|\{\{[^{}\s]+\}\}")
+_HEADER = re.compile(r"^(?:#+|[=*~+|_-]{2,})[^\n]*\w[^\n]*$", re.MULTILINE)
 _LABEL = re.compile(r"(?:^|\s)(\w+:)[^\S\n]*$", re.MULTILINE)
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,63}")
 
@@ -120,7 +120,8 @@ class Literal:
             if not _ROLE.fullmatch(role):
                 raise BadArguments(f"{where}: the role {role!r} is not a plain name, such as user, assistant or system")
         skeleton = self._skeleton(messages, render)
-        given = [(role, break_marks(content, skeleton.marks)) for role, content in messages]
+        marks = skeleton.marks
+        given = [(role, break_marks(text, marks, loosely=True)) for role, text in messages]
         own = self._ids(render(given), False)
         if self._in_order(own) == skeleton.control:
             return own
