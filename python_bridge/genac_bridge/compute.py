@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 import traceback
@@ -113,17 +114,24 @@ class Compute:
             self._failed(f"could not load its operations:\n{traceback.format_exc()}")
             return
         while True:
-            job = self._jobs.get()
-            if not job.claim():
-                continue
-            self.running = job
             try:
-                frames = self._answer(operations, job)
-            except BaseException as error:  # an answer that can't be framed is an answer all the same
-                text = f"{type(error).__name__}: {error!a}"
-                frames = encode(Error(job.request.id, "internal", text, None))
-            self.running = None
-            self._say(frames, job.request.id)
+                self._serve_one(operations)
+            except BaseException:  # a signal's handler that raises, where no operation runs
+                text = f"between two requests:\n{traceback.format_exc()}"
+                print(text, file=sys.stderr, flush=True)
+
+    def _serve_one(self, operations: OperationsLike) -> None:
+        job = self._jobs.get()
+        if not job.claim():
+            return
+        self.running = job
+        try:
+            frames = self._answer(operations, job)
+        except BaseException as error:  # an answer that can't be framed is an answer all the same
+            text = f"{type(error).__name__}: {error!a}"
+            frames = encode(Error(job.request.id, "internal", text, None))
+        self.running = None
+        self._say(frames, job.request.id)
 
     def _answer(self, operations: OperationsLike, job: Job) -> list[Buffer]:
         request = job.request

@@ -101,7 +101,32 @@ def equal(reference: str, answer: str) -> bool | None:
     gold = parsed(reference)
     if not gold:
         return None
-    return bool(verify(gold, parsed(answer), timeout_seconds=None))
+    more = extra_digits(gold[0])
+    return bool(
+        verify(
+            gold,
+            parsed(answer),
+            float_rounding=6 + more,
+            numeric_precision=15 + more,
+            timeout_seconds=None,
+        )
+    )
+
+
+def extra_digits(reference: Any) -> int:
+    """How many decimals more than 6 are compared.
+
+    math-verify rounds to 6 decimals, which makes all small numbers equal. A reference that is a
+    number under 0.0001 is compared to 6 significant digits instead.
+    """
+    value = getattr(reference, "rhs", reference)  # x = 1e-7
+    try:
+        size = Decimal(str(abs(value.evalf())))
+    except Exception:  # not one number: a set, a matrix, a formula with letters
+        return 0
+    if not size.is_finite() or size == 0 or size.adjusted() >= -4:
+        return 0
+    return -1 - size.adjusted()
 
 
 def parsed(answer: str) -> list[Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from .context import BadArguments, OperationError
-from .functions import find
+from .functions import find, run_own
 
 GIVEN = ("prompts", "completions", "completion_ids")
 
@@ -26,7 +25,7 @@ def prepare(function: str, columns: list[str] | None = None) -> None:
 
 def judge(
     function: str, prompts: list[Any], completions: list[Any], completion_ids: list[Any], columns: dict[str, list[Any]]
-) -> Answer | Coroutine[Any, Any, Answer]:
+) -> Answer:
     """Calls `function(prompts=..., completions=..., completion_ids=..., **columns)`, which may be async.
 
     Returns for each response a finite number, None (not applicable), or `{"not_a_number": ...}` with what stands there instead.
@@ -37,27 +36,9 @@ def judge(
     if taken:
         raise BadArguments(f"{function}: a column can't be named {', '.join(taken)}; rename it in the task")
     refuse_bad_signature(function, call, columns)
-    try:
-        answer = call(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
-    except (Exception, SystemExit) as error:
-        raise failure(function, error) from error
-    if inspect.isawaitable(answer):
-
-        async def later() -> Answer:
-            try:
-                value = await answer
-            except (Exception, SystemExit) as error:
-                raise failure(function, error) from error
-            return checked(function, value, len(prompts))
-
-        return later()
+    keywords = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
+    answer = run_own(function, call, {**keywords, **columns})
     return checked(function, answer, len(prompts))
-
-
-def failure(function: str, error: BaseException) -> OperationError:
-    return OperationError(
-        "function_error", f"{function} raised {type(error).__name__}: {error}\n{traceback.format_exc()}"
-    )
 
 
 def refuse_bad_signature(name: str, function: Callable[..., Any], columns: dict[str, Any] | None) -> None:

@@ -16,6 +16,8 @@ from genac_bridge.functions import call
 from genac_bridge.math_answers import answer_of, equal, reference_of
 
 FUNCTIONS = """
+import asyncio
+
 import numpy as np
 import torch
 
@@ -51,6 +53,26 @@ async def failing_later(completions, **kwargs):
 
 def leaving(completions, **kwargs):
     raise SystemExit(3)
+
+def cancelled(completions, **kwargs):
+    raise asyncio.CancelledError("no more")
+
+async def cancelled_later(completions, **kwargs):
+    raise asyncio.CancelledError("no more")
+
+def interrupting(completions, **kwargs):
+    raise KeyboardInterrupt("by hand")
+
+async def interrupting_later(completions, **kwargs):
+    raise KeyboardInterrupt("by hand")
+
+def closing(completions, **kwargs):
+    raise GeneratorExit("closed")
+
+async def leaving_inside(completions, **kwargs):
+    async def leave():
+        raise SystemExit(4)
+    await asyncio.gather(leave(), asyncio.sleep(60))
 """
 
 
@@ -104,6 +126,12 @@ def test_what_is_no_number_is_named_in_its_place(judge: Any) -> None:
         ("failing", {}, "(?s)own.py:failing raised KeyError: 'gone'.*Traceback.*in failing"),
         ("failing_later", {}, "(?s)own.py:failing_later raised KeyError.*Traceback.*in failing_later"),
         ("leaving", {}, "own.py:leaving raised SystemExit: 3"),
+        ("cancelled", {}, "own.py:cancelled raised CancelledError: no more"),
+        ("cancelled_later", {}, "own.py:cancelled_later raised CancelledError: no more"),
+        ("interrupting", {}, "own.py:interrupting raised KeyboardInterrupt: by hand"),
+        ("interrupting_later", {}, "own.py:interrupting_later raised KeyboardInterrupt: by hand"),
+        ("closing", {}, "own.py:closing raised GeneratorExit: closed"),
+        ("leaving_inside", {}, "own.py:leaving_inside raised SystemExit: 4"),
     ],
 )
 def test_errors_name_the_function(judge: Any, name: str, columns: dict[str, Any], message: str) -> None:
@@ -186,6 +214,24 @@ def test_a_reference_is_its_answer_or_holds_it(text: str, answer: str) -> None:
         ("-1.5E+3", "-1500", True),
         ("1e-05", "0.0001", False),
         ("2e", "2e", True),
+        ("1e-7", "0.0000002", False),
+        ("1e-07", "0.0000001", True),
+        ("1e-7", r"10^{-7}", True),
+        ("1e-7", r"2 \cdot 10^{-7}", False),
+        ("1.23e-5", "0.0000124", False),
+        ("1.23e-5", r"1.23 \times 10^{-5}", True),
+        ("-1.23e-5", "0.0000123", False),
+        ("x = 1e-7", "0.0000002", False),
+        (r"3 \times 10^{-20}", r"4 \times 10^{-20}", False),
+        (r"1.23 \times 10^{-20}", r"12.3 \times 10^{-21}", True),
+        (r"\frac{1}{30000}", "0.0000333333", True),
+        (r"\frac{1}{30000}", "0.00003", False),
+        ("0.005%", "0.00005", True),
+        ("0.005%", "0.00006", False),
+        ("1e-300", "0", False),
+        ("0", "0.0", True),
+        ("1/3", "0.333333", True),
+        ("123456789012345678", "123456789012345678.0", True),
     ],
 )
 def test_the_same_mathematical_object(reference: str, answer: str, same: bool | None) -> None:
