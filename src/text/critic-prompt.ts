@@ -3,7 +3,7 @@
  * the default follows what is public of the paper (arXiv 2604.10701): five things in order, the score in a tag, and never the reference answer.
  */
 import type { ActorProfile, Problem, Prompt, State } from '../types.ts';
-import { defuse, defuseTurns, promptTags, type Tags, tagsWith } from './defuse.ts';
+import { defuse, defuseTurns, promptTags, type Tags, tagsWith, withoutTurns } from './defuse.ts';
 import { printableLine } from './printable.ts';
 import { type ParsedScore, parseScore, type ScoreFormat, tagFormat } from './score.ts';
 
@@ -112,10 +112,24 @@ export function withoutColumns(problem: Problem): Problem {
   return known;
 }
 
+/** The state with no line, in its problem and response, that begins a turn; itself if none does. */
+function stateWithoutTurns(state: State): State {
+  const { prompt } = state.problem;
+  const roles = typeof prompt === 'string' ? [] : prompt.map(({ role }) => role);
+  const asks = typeof prompt === 'string' ? [prompt] : prompt.map(({ content }) => content);
+  const before = [state.response, ...asks];
+  const after = before.map((text) => withoutTurns(text, roles));
+  if (after.every((text, i) => text === before[i])) return state;
+  const asked =
+    typeof prompt === 'string' ? after[1]! : prompt.map(({ role }, i) => ({ role, content: after[i + 1]! }));
+  return { ...state, response: after[0]!, problem: { ...state.problem, prompt: asked } };
+}
+
 /**
  * The same format, which sees what others wrote (the problem, the response, the actor's name)
  * without the prompt's tags and without the tags of its own score, and never sees a reference
- * column. So a format of one's own can put texts together as it likes.
+ * column. So a format of one's own can put texts together as it likes. Where it makes one string of
+ * them, which may be a chat as plain text, no line of theirs begins a turn.
  */
 export function safeFormat(format: CriticFormat): CriticFormat {
   const tags = tagsWith(format.score);
@@ -138,7 +152,10 @@ export function safeFormat(format: CriticFormat): CriticFormat {
         response: defuse(state.response, tags),
         actor: profileOf(state.actor),
       };
-      return format.prompt(seen, profile && profileOf(profile), thinking);
+      const told = profile && profileOf(profile);
+      const prompt = format.prompt(seen, told, thinking);
+      const calm = typeof prompt === 'string' ? stateWithoutTurns(seen) : seen;
+      return calm === seen ? prompt : format.prompt(calm, told, thinking);
     },
     ...(format.recall && { recall: (profile) => format.recall!(profileOf(profile)) }),
   };

@@ -168,20 +168,27 @@ function characterAt(text: string, index: number): string {
 }
 
 /** Who speaks in chats, besides the roles that a chat has itself. */
-const speakers = ['assistant', 'developer', 'function', 'system', 'tool', 'user'];
+const speakers = [
+  ...['assistant', 'developer', 'function', 'system', 'tool', 'user'],
+  ...['ai', 'bot', 'human'],
+];
 /** Looks like a colon (RATIO) and is none. */
 const COLON = '\u2236';
 const lineEnds = new Set('\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029');
 /** Characters of the longest role that is looked for. */
 const LONGEST_ROLE = 64;
 
+const isWord = /[\p{L}\p{N}]/u;
+const signsAround = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu;
+
 /**
  * A message's content with no line, after its first, that begins as a turn of a plain-text chat
- * does (`assistant:`): the colon is replaced.
+ * does (`assistant:`, also in bold, in quotes, or as an item of a list): the colon is replaced.
  * @param roles of the chat itself
  */
 export function defuseTurns(content: string, roles: readonly string[]): string {
-  const names = new Set([...speakers, ...roles.map((role) => [...role].map(fold).join('').trim())]);
+  const own = roles.map((role) => [...role].map(fold).join('').replace(signsAround, ''));
+  const names = new Set([...speakers, ...own.filter((role) => role !== '')]);
   const parts: string[] = [];
   let copied = 0;
   for (let i = 0; i < content.length; i++) {
@@ -194,6 +201,10 @@ export function defuseTurns(content: string, roles: readonly string[]): string {
   return copied === 0 ? content : parts.join('') + content.slice(copied);
 }
 
+/** The text with no line, its first too, that begins as a turn does. */
+export const withoutTurns = (text: string, roles: readonly string[]): string =>
+  defuseTurns(`\n${text}`, roles).slice(1);
+
 /** Where a line that begins at `from` has the colon after a role; -1: it is no turn. */
 function colonOfTurn(text: string, from: number, roles: ReadonlySet<string>): number {
   let read = '';
@@ -202,8 +213,9 @@ function colonOfTurn(text: string, from: number, roles: ReadonlySet<string>): nu
     const character = characterAt(text, i);
     const folded = fold(character);
     if (folded === '\n') return -1;
-    if (folded === ':') return roles.has(read) ? i : -1;
-    if (folded.trim() === '') blank ||= folded !== '' && read !== '';
+    const signs = read === '' && !isWord.test(folded);
+    if (folded === ':' && !signs) return roles.has(read.replace(signsAround, '')) ? i : -1;
+    if (signs || folded.trim() === '') blank ||= folded !== '' && read !== '';
     else {
       read += (blank ? ' ' : '') + folded;
       blank = false;

@@ -46,6 +46,7 @@ const nasty: Readonly<Record<string, string>> = {
   environments: repeated('\\begin{a'),
   backticks: repeated('`'),
   turns: repeated('\nuser '),
+  'signs before a turn': `\n${repeated('* ')}`,
   'one long role': `\n${repeated('user ')}`,
   Chinese: repeated('我们。'),
   emoji: repeated('😀'),
