@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .context import BadArguments, OperationError
-from .functions import find, run_own
+from .functions import find
+from .own_code import run_own
 
 GIVEN = ("prompts", "completions", "completion_ids")
 
