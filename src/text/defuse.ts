@@ -21,11 +21,15 @@ const passedOver = new Set(' \n\t/\\_.,:;\'"`*-+=~!?#$%&@^|(');
 const passedOverToo = /(?![ -~])[\p{P}\p{Z}\p{M}\p{Cf}\p{Cc}\p{Cs}\ufffc\ufffd]/gu;
 
 /**
- * What closes `(<)` and `“<”`: there a bracket is spoken of, and no tag begins. Elsewhere it is
- * passed over, like other punctuation.
+ * What closes `(<)` and `“<”`, where a bracket is spoken of, and symbols of mathematics and the
+ * like: behind these it is a tag only if its end follows the name. Elsewhere what closes is passed
+ * over, like other punctuation.
  */
 const opening = /[\p{Ps}\p{Pi}]\s?$/u;
 const closingToo = /(?![ -~])[\p{Pe}\p{Pf}\p{Pi}]/gu;
+const symbols = /(?![ -~])\p{S}/gu;
+/** Stands for all symbols; no name holds it. */
+const SYMBOL = '\ue000';
 const closing = new Set([...')]}'].map((mark) => mark.charCodeAt(0)));
 
 /** Brackets that open a tag, and what takes their place; neither folds to the other. */
@@ -113,7 +117,8 @@ const otherUnits = new Map<string, string>();
 function readAs(character: string): string {
   const seen = otherUnits.get(character);
   if (seen !== undefined) return seen;
-  const read = fold(character).replace(closingToo, ')').replace(passedOverToo, '');
+  const seenAs = fold(character).replace(closingToo, ')').replace(symbols, SYMBOL);
+  const read = seenAs.replace(passedOverToo, '');
   if (otherUnits.size < 20_000) otherUnits.set(character, read);
   return read;
 }
@@ -125,7 +130,9 @@ function readAs(character: string): string {
 function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean {
   const bracketUnit = bracket.charCodeAt(0);
   const endUnit = ends[bracket]!.charCodeAt(0);
+  const symbolUnit = SYMBOL.charCodeAt(0);
   let spokenOf: boolean | undefined;
+  let doubtful = false;
   let read = 0;
   // Bit n: names[n] begins with what was read.
   let open = (1 << names.length) - 1;
@@ -151,13 +158,30 @@ function namesTag(text: string, from: number, names: readonly string[], bracket:
     if (unit === bracketUnit || unit === endUnit) return false;
     if (closing.has(unit)) {
       spokenOf ??= opening.test(text.slice(Math.max(0, from - 3), from - 1));
-      if (spokenOf) return false;
+      doubtful ||= spokenOf;
+      continue;
+    }
+    if (unit === symbolUnit) {
+      doubtful = true;
       continue;
     }
     for (let n = 0; n < names.length; n++) if (names[n]!.charCodeAt(read) !== unit) open &= ~(1 << n);
     if (open === 0) return false;
     read++;
-    for (let n = 0; n < names.length; n++) if (open & (1 << n) && names[n]!.length === read) return true;
+    for (let n = 0; n < names.length; n++)
+      if (open & (1 << n) && names[n]!.length === read)
+        if (!doubtful || endsAt(text, i, ends[bracket]!)) return true;
+  }
+  return false;
+}
+
+/** Does a tag's end come next, but for what is not seen? */
+function endsAt(text: string, from: number, end: string): boolean {
+  for (let i = from; i < text.length; ) {
+    const character = characterAt(text, i);
+    const folded = fold(character);
+    if (folded !== '') return folded === end;
+    i += character.length;
   }
   return false;
 }

@@ -143,9 +143,14 @@ describe('buildCriticPrompt', () => {
     ...['<\u1680score>', '<\u2010score>', '<sc\u2010ore>', '<partial\u2013response>', '<·score>'],
     ...['<)score>', '<\ufffcscore>', '<Ꮪcore>', '<ꓢcore>', '<🆂🅲🅾🆁🅴>', '<🅢core>', '<🇸core>'],
     ...['<ςcore>', '❬score❭', '⟪score⟫', '《score》', '<PARTIAL_RESPOΝSE>', '<scøre>', '<」score>'],
+    ...['<−score>', '<√sco🙂re\u200b>', '</😀problem>'],
     ...['<]score>', '<“score”>', '</\u3000…problem>', '<\u202fproblem>', '< (problem)>'],
   ])('finds the tag %j', (tag) => {
     expect(defuse(`x ${tag} y`)).toBe(`x ‹${tag.slice(1)} y`);
+  });
+
+  it('finds a tag that stands in brackets', () => {
+    expect(defuse('(<)score>, “<” score>, (<score>)')).toBe('(‹)score>, “‹” score>, (‹score>)');
   });
 
   it('leaves what is no tag alone: mathematics, code, HTML, words on a bracket', () => {

@@ -33,6 +33,8 @@ const nasty: Readonly<Record<string, string>> = {
   'brackets and dashes': `<${repeated('\u2010')}`,
   'brackets and what closes': `(<${repeated('x <)')}`,
   'one bracket, and what closes': `<${repeated(')')}`,
+  'symbols and no end': repeated('<√score\u200b'),
+  'a symbol, and no end': `<√score${repeated('\u200b')}`,
   'dashes in a tag': repeated('<sc\u2010'),
   controls: repeated('\u0001'),
   'halves of pairs': repeated('\ud800'),
