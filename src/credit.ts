@@ -44,8 +44,6 @@ export interface CreditOptions {
    * negative explained variance by construction.
    */
   readonly fallback: 'group-mean' | 'off';
-  /** Scale of a batch for which the group mean replaced the critic. Default: `scale`. */
-  readonly fallbackScale?: AdvantageScale;
 }
 
 /** A trajectory cut into segments, with the state before each. */
@@ -131,8 +129,7 @@ export function assignCredit(
   const baselineIsGroupMean = credits.every(({ values }, i) =>
     values.every((v) => Math.abs(v - groupMeans.get(segmented[i]!.trajectory.group)!) < 1e-9),
   );
-  const asked = fellBack ? (options.fallbackScale ?? options.scale) : options.scale;
-  const scale = asked === 'group-std' && !baselineIsGroupMean ? 'batch-std' : asked;
+  const scale = options.scale === 'group-std' && !baselineIsGroupMean ? 'batch-std' : options.scale;
   const divisors = advantageDivisors(
     scale,
     credits.map(({ advantages }, i) => {

@@ -134,7 +134,7 @@ describe('assignCredit', () => {
       const { credits, fellBack } = credit(batch, () => 1, {
         ...scaled,
         fallback: 'group-mean',
-        fallbackScale: 'group-std',
+        scale: 'group-std',
       });
       expect(fellBack).toBe(true);
       // Sample deviation of 1, 0, 0, 0: sqrt(.75 / 3) = .5.

@@ -10,7 +10,7 @@ import { criticBaselines, criticReward, criticWeights } from '../../src/math/cri
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
-import { plainRationale, readScore, safeFormat, writeTrace } from '../../src/text/critic-prompt.ts';
+import { plainRationale, readScore, writeTrace } from '../../src/text/critic-prompt.ts';
 import { mapInTurns } from '../../src/turns.ts';
 import type { Outcome, State, Valuation } from '../../src/types.ts';
 import type { Sampled, Sequence } from '../../src/workers/model.ts';
@@ -47,8 +47,7 @@ type Options = z.infer<typeof options>;
 export default defineCritic({ name: 'generative', options, create });
 
 async function create(given: Options, environment: CriticEnvironment): Promise<Critic> {
-  const { seed, loadModel } = environment;
-  const format = safeFormat(environment.format);
+  const { seed, format, loadModel } = environment;
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
   const how = { worker, dtype, loading: loadingOf(o), lora, optimizer };

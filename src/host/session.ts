@@ -141,12 +141,10 @@ export class HostSession {
     const valuing = performance.now();
     const valuations = await this.#value(segmented, ask);
     const { gamma, lambda } = this.#config.credit;
-    const states = critic.needs === 'states';
-    const fallback = this.#config.gates.explained_variance && states ? 'group-mean' : 'off';
+    const gated = this.#config.gates.explained_variance && critic.needs === 'states';
+    const fallback = gated ? 'group-mean' : 'off';
     const assignment = assignCredit(segmented, valuations, {
-      ...{ gamma, lambda, fallback },
-      scale: ask.scale === 'group-std' && states ? 'batch-std' : ask.scale,
-      fallbackScale: ask.scale,
+      ...{ gamma, lambda, fallback, scale: ask.scale },
     });
     const learns = !evaluates && trajectories.length > 0;
     if (learns)

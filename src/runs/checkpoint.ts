@@ -30,7 +30,7 @@ const controllerSchema = z.strictObject({
     .strictObject({
       /** Did the critic write scores when it was last asked? null: not asked yet. */
       speaks: z.boolean().nullable(),
-      /** Least and largest reward so far, where the host learns the range; null: rewards stayed in [0, 1]. */
+      /** Least and largest reward so far, where the host may learn the range; null: one was given, or there was no reward yet. */
       reward_range: z.tuple([z.number(), z.number()]).nullable(),
     })
     .optional(),

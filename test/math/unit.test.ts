@@ -11,6 +11,8 @@ it('a reward of a range lies in [0, 1], rounding allowed for, and nothing else d
     null,
     null,
   ]);
+  // Rounding is of the size of the bounds: a float32 sum of a range of hundreds holds its own end.
+  expect([toUnit(Math.fround(123.4), [0, 123.4]), toUnit(123.5, [0, 123.4])]).toEqual([1, null]);
   expect([toUnit('1'), toUnit(null), toUnit(undefined)]).toEqual([null, null, null]);
   expect(toUnit(1, [-1, 3])).toBe(0.5);
   const number = fc.double({ noNaN: true, min: -1e6, max: 1e6 });
