@@ -280,7 +280,9 @@ class GenACTrainer(GRPOTrainer):
             return None, {"critic/failed": 1.0}
         self._failed = False
         metrics = {name: float(value) for name, value in result["metrics"].items()}
-        self._tell_of_silence(metrics)
+        told = silence(metrics, self.num_generations)
+        if told is not None:
+            self._say_once("silence", told)
         metrics["critic/seconds_host_waited"] = time.perf_counter() - began
         if critic_option(self.args, "critic_on_failure") != "error":
             metrics["critic/failed"] = 0.0
@@ -290,16 +292,6 @@ class GenACTrainer(GRPOTrainer):
                 one |= {"purpose": purpose, "step": self.state.global_step}
             log_valuations(self, self.valuations)
         return from_wire(answer["advantages"], rows, sent), metrics
-
-    def _tell_of_silence(self, metrics: dict[str, float]) -> None:
-        """Once: a critic that was never taught looks like one that works."""
-        states = metrics.get("critic/states", 0)
-        if states == 0 or metrics.get("critic/malformed_states") != states:
-            return
-        skipped = ("critic/states_not_asked", "critic/overlong_states", "critic/refused_states")
-        asked = states - sum(metrics.get(name, 0) for name in skipped)
-        if asked > 0:
-            self._say_once("silence", silence(asked, self.num_generations))
 
     def _iterations(self, purpose: str) -> int | None:
         """How many batches there will be, for the critic's learning rate."""
@@ -366,12 +358,18 @@ class GenACTrainer(GRPOTrainer):
         """Writes the critic to `folder/critic` (it loads with `from_pretrained`) and the controller's state beside it; `folder` is made, or replaced."""
 
         def work() -> None:
-            if self._controller is not None and not self._failed:
-                path = os.path.abspath(folder)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                place = {"stage": "joint", "iteration": self._batches["joint"], "complete": False}
-                seen = self.reward_range.seen
-                self.ask("save", {"folder": path, "optimizer": optimizer, "reward_range": seen, **place})
+            if self._controller is None:
+                return
+            path = os.path.abspath(folder)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            place = {"stage": "joint", "iteration": self._batches["joint"], "complete": False}
+            kept = {"optimizer": optimizer, "reward_range": self.reward_range.seen}
+            try:
+                self.ask("save", {"folder": path, **kept, **place})
+            except ControllerError as error:
+                if not self._failed:
+                    raise
+                self._say_once("unsaved", f"GenAC: the critic is not in {path}, for it failed before: {error}")
 
         on_main(self.accelerator, work)
 

@@ -37,8 +37,16 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def silence(asked: float, num_generations: int) -> str:
-    """What is said of a critic that wrote no valid score for any of `asked` states."""
+def silence(metrics: dict[str, float], num_generations: int) -> str | None:
+    """What is said of a critic that was asked and wrote no valid score; else None.
+
+    One that was never taught looks like one that works.
+    """
+    states = metrics.get("critic/states", 0)
+    skipped = ("critic/states_not_asked", "critic/overlong_states", "critic/refused_states")
+    asked = states - sum(metrics.get(name, 0) for name in skipped)
+    if asked <= 0 or metrics.get("critic/malformed_states") != states:
+        return None
     alone = (
         "With num_generations=1 those are all 0: the actor learns nothing until the critic gives scores. "
         if num_generations == 1

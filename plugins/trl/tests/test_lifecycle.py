@@ -119,13 +119,37 @@ def test_a_death_ends_the_step_in_one_clear_error(who: int, make: Make) -> None:
 @pytest.mark.parametrize("who", [0, 1], ids=["controller", "worker"])
 def test_training_may_go_on_with_the_group_mean(who: int, make: Make, capfd: pytest.CaptureFixture[str]) -> None:
     reward = KillAt()
-    trainer = make({"reward_funcs": reward}, critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=4)
+    saving = {"save_strategy": "steps", "save_steps": 4}
+    how = {"critic_max_new_tokens": 4, "critic_on_failure": "group-mean", "max_steps": 4, **saving}
+    trainer = make({"reward_funcs": reward}, **how)
     reward.pid = started(trainer)[who]
     trainer.train()
+    # TRL's part of the checkpoint is there, and it is said that the critic's is not.
+    checkpoint = Path(trainer.args.output_dir, "checkpoint-4")
+    assert (checkpoint / "trainer_state.json").is_file()
+    assert not (checkpoint / "genac").exists()
     failed = [entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry]
     assert failed == [0, 1, 1, 1]
     said = capfd.readouterr().out
     assert said.count("training goes on with GRPO's own advantages") == 1
+    assert said.count(f"the critic is not in {checkpoint / 'genac'}") == 1
+
+
+def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    trainer = make(critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=2, **saving)
+    ask = trainer.ask
+
+    def failing(operation: str, *rest: Any) -> Any:
+        if operation == "assign_credit" and trainer.state.global_step == 1:
+            raise ControllerError("this batch")
+        return ask(operation, *rest)
+
+    monkeypatch.setattr(trainer, "ask", failing)
+    trainer.train()
+    failed = [entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry]
+    assert failed == [0, 1]
+    assert Path(trainer.args.output_dir, "checkpoint-2", "genac", "controller.json").is_file()
 
 
 def test_a_config_that_is_wrong_is_told_at_construction(make: Make, tmp_path: Path) -> None:
