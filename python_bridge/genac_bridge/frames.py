@@ -16,6 +16,9 @@ from .messages import AnyMessage, Ask, Partial, Request, Result, TensorHeader
 if sys.byteorder != "little":
     raise RuntimeError("the bridge sends little-endian arrays as they lie in memory; this machine is big-endian")
 
+#: Entries of a tensor, counting a size of 0 as 1: what is more fits into no memory, and NumPy refuses it.
+LARGEST_SHAPE = 2**40
+
 Buffer = bytes | bytearray | memoryview
 
 _encoder = msgspec.msgpack.Encoder()
@@ -93,6 +96,8 @@ def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
     tensors: Tensors = {}
     for header, frame in zip(headers, frames[1:], strict=True):
         dtype = _DTYPES[header.dtype]
+        if math.prod(max(size, 1) for size in header.shape) > LARGEST_SHAPE:
+            raise FrameError(f"tensor {header.name} can't have the shape {header.shape}")
         expected = math.prod(header.shape) * dtype.itemsize
         if len(frame) != expected:
             raise FrameError(

@@ -41,8 +41,12 @@ HostOperation = Literal[
     "open", "set_actor", "assign_credit", "value", "fence", "open_oracle", "ask_oracle", "imitate", "save", "restore"
 ]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(gt=0)]
+#: Integers beyond this are no integers in JavaScript.
+MAX_SAFE_INTEGER = 2**53 - 1
+Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
+Positive = Annotated[int, Meta(gt=0, le=MAX_SAFE_INTEGER)]
+#: What timers can wait: 24 days.
+Milliseconds = Annotated[int, Meta(gt=0, le=2**31 - 1)]
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True):
@@ -132,8 +136,8 @@ class Bye(_Message, tag="bye"):
 
 class Welcome(_Message, tag="welcome"):
     protocol: Count
-    heartbeat_ms: Positive
-    controller_timeout_ms: Positive
+    heartbeat_ms: Milliseconds
+    controller_timeout_ms: Milliseconds
     max_message_bytes: Positive
 
 
@@ -146,7 +150,7 @@ class Request(_Message, tag="request"):
     id: Id
     operation: Operation
     arguments: dict[str, Any]
-    deadline_ms: Positive | None
+    deadline_ms: Milliseconds | None
     tensors: TensorHeaders
 
 

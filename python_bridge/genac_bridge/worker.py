@@ -60,7 +60,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     die_with_parent(options.parent)
-    link = Link(options.connect, options.name, lambda: make_operations(options.operations), _curve(), token=token())
+    link = Link(
+        options.connect,
+        options.name,
+        lambda: make_operations(options.operations),
+        _curve(),
+        # Named by the controller that started this process; processes that this one starts are others.
+        start_id=os.environ.pop("GENAC_START_ID", None),
+        token=token(),
+    )
     signal.signal(signal.SIGTERM, lambda *_: link.end(143, "SIGTERM"))
     signal.signal(signal.SIGINT, lambda *_: link.end(130, "interrupted"))
     if options.parent is not None:

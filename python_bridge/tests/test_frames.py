@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from genac_bridge.frames import Decoder, FrameError, encode, readable_id
-from genac_bridge.messages import Bye, FromWorker, Result
+from genac_bridge.messages import AnyMessage, Bye, FromWorker, Result
 
 DTYPES = ["float32", "float64", "int32", "int64", "uint8", "uint32"]
 JSON = st.recursive(
@@ -47,6 +47,19 @@ def test_halves_of_surrogate_pairs_become_the_replacement_character(half: str) -
 def test_text_that_is_not_utf_8_is_refused() -> None:
     frame = header(id="abc").replace(b"abc", b"a\xed\xa0")
     assert "not a valid message" in refusal([frame])
+
+
+@pytest.mark.parametrize("shape", [[2**63, 0], [2**62, 0], [2**53 - 1, 0], [2**31] * 7 + [0]])
+def test_a_shape_beyond_all_memory_is_refused_though_it_is_empty(shape: list[int]) -> None:
+    head = header(tensors=[{"name": "x", "dtype": "int32", "shape": shape}])
+    assert "shape" in refusal([head, b""])
+
+
+@pytest.mark.parametrize("key", ["heartbeat_ms", "controller_timeout_ms", "max_message_bytes"])
+def test_times_and_sizes_that_nothing_can_hold_are_refused(key: str) -> None:
+    welcome = {"protocol": 1, "heartbeat_ms": 1, "controller_timeout_ms": 1, "max_message_bytes": 1, key: 2**62}
+    with pytest.raises(FrameError, match=key):
+        Decoder(AnyMessage).decode([msgspec.msgpack.encode({"type": "welcome", **welcome})])
 
 
 @settings(deadline=None, max_examples=150)

@@ -61,7 +61,7 @@ async function guard(router: Router, check: Check): Promise<() => Promise<void>>
   checks.set(domain, check);
   if (handler === null) {
     const socket = new Reply({ linger: 0 });
-    handler = { socket, answering: socket.bind(ZAP_ENDPOINT).then(() => answer(socket)) };
+    handler = { socket, answering: bindWhenFree(socket).then(() => answer(socket)) };
     handler.answering.catch(() => {});
   }
   router.zapDomain = domain;
@@ -73,6 +73,18 @@ async function guard(router: Router, check: Check): Promise<() => Promise<void>>
     socket.close();
     await answering.catch(() => {});
   };
+}
+
+/** A handler that was closed just now is taken down by another thread, and holds the name until then. */
+async function bindWhenFree(socket: Reply): Promise<void> {
+  for (let attempt = 0; !socket.closed; attempt++) {
+    try {
+      return await socket.bind(ZAP_ENDPOINT);
+    } catch (error) {
+      if (attempt === 200 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
 }
 
 async function answer(socket: Reply): Promise<void> {

@@ -8,9 +8,14 @@ import { BridgeError, reasonOf } from './errors.ts';
 import type { Dtype, Message, TensorHeader } from './messages.ts';
 import { arrayTypes, dtypeOf, type Tensor, type Tensors, type TypedArray } from './tensor.ts';
 
+/** Of a peer that has not been greeted: `hello` is small, and one frame. */
+export const STRANGER_LIMITS: Limits = { maxMessageBytes: 16_384, maxFrames: 1 };
+
 export interface Limits {
   /** Bytes of all frames of one message together. */
   readonly maxMessageBytes: number;
+  /** Default: as many as the header describes. */
+  readonly maxFrames?: number;
 }
 
 type WithoutTensors<M> = M extends { tensors: TensorHeader[] } ? Omit<M, 'tensors'> : M;
@@ -21,6 +26,9 @@ export interface Decoded<M> {
   readonly message: M;
   readonly tensors: Tensors;
 }
+
+/** Entries, counting a size of 0 as 1: what is more fits into no memory, and some libraries refuse it. */
+const LARGEST_SHAPE = 2 ** 40;
 
 if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
   throw new BridgeError(
@@ -66,6 +74,10 @@ export function decode<S extends z.ZodType<Message>>(
   schema: S,
   limits: Limits,
 ): Decoded<z.output<S>> {
+  const { maxFrames = Number.POSITIVE_INFINITY } = limits;
+  if (frames.length > maxFrames) {
+    throw new BridgeError('bad_message', `a message of ${frames.length} frames exceeds ${maxFrames}`);
+  }
   const bytes = sizeOf(frames);
   if (bytes > limits.maxMessageBytes) {
     throw new BridgeError(
@@ -106,6 +118,9 @@ function readTensors(headers: readonly TensorHeader[], frames: readonly Buffer[]
 
 /** The frame as a typed array: of the same memory where its alignment allows, else of a copy. */
 function view({ name, dtype, shape }: TensorHeader, frame: Buffer): TypedArray {
+  if (product(shape.map((size) => Math.max(size, 1))) > LARGEST_SHAPE) {
+    throw new BridgeError('bad_message', `tensor ${name} can't have the shape [${shape.join(', ')}]`);
+  }
   const itemSize = arrayTypes[dtype].BYTES_PER_ELEMENT;
   const length = product(shape);
   if (frame.byteLength !== length * itemSize) {

@@ -3,8 +3,9 @@
  * heartbeats drop dead connections; whoever started a process reports its death with `lose`; and a worker that says nothing for `silenceMs` is lost.
  */
 import { BridgeError, reasonOf } from './errors.ts';
-import { decode, encode, type Outgoing, readableId } from './frames.ts';
+import { decode, encode, type Outgoing, readableId, STRANGER_LIMITS } from './frames.ts';
 import { type FromController, fromWorker, type MessageOf, PROTOCOL_VERSION } from './messages.ts';
+import { Refusals } from './refusals.ts';
 import { RemoteWorker } from './remote-worker.ts';
 import { schemaHash } from './schema.ts';
 import type { Transport } from './transport.ts';
@@ -25,8 +26,16 @@ export interface LinkOptions {
 
 export const DEFAULT_MAX_MESSAGE_BYTES = 2 ** 30;
 
+export interface Expectation {
+  /** End of the worker's log, for errors; may be empty. */
+  readonly logTail?: () => string;
+  /** The `start_id` of the process that was started for this name; then no other may have it. */
+  readonly startId?: string;
+}
+
 interface Expected {
   worker: RemoteWorker | null;
+  readonly startId: string | undefined;
   /** End of the worker's log, for errors; may be empty. */
   readonly logTail: () => string;
   readonly resolve: (worker: RemoteWorker) => void;
@@ -42,6 +51,7 @@ export class Link {
   readonly #controllerTimeoutMs: number;
   readonly #limits: { readonly maxMessageBytes: number };
   readonly #log: (line: string) => void;
+  readonly #refusals: Refusals;
   readonly #expected = new Map<string, Expected>();
   readonly #byIdentity = new Map<string, RemoteWorker>();
   readonly #lostListeners = new Set<(error: BridgeError) => void>();
@@ -57,17 +67,18 @@ export class Link {
     this.#controllerTimeoutMs = options.controllerTimeoutMs ?? 60_000;
     this.#limits = { maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES };
     this.#log = options.log ?? ((line) => console.error(`[bridge] ${line}`));
+    this.#refusals = new Refusals(this.#log);
     this.#transport.start({
       message: (identity, frames) => this.#receive(identity, frames),
       connection: ({ kind, detail }) => {
-        if (kind === 'refused') this.#log(`a connection was refused: ${detail}`);
+        if (kind === 'refused') this.#refusals.say(`a connection was refused: ${detail}`);
       },
     });
     this.#timer = setInterval(() => this.#tick(), this.#heartbeatMs);
   }
 
   /** Lets a worker of this name connect. Resolves when it is ready; rejects when it ends before. Names are unique. */
-  expect(name: string, logTail: () => string = () => ''): Promise<RemoteWorker> {
+  expect(name: string, { logTail = () => '', startId }: Expectation = {}): Promise<RemoteWorker> {
     if (this.#expected.has(name))
       throw new BridgeError('refused', `two workers are named ${name}`, { worker: name });
     return new Promise((resolve, reject) => {
@@ -75,7 +86,7 @@ export class Link {
       const gone = new Promise<void>((resolveGone) => {
         leave = resolveGone;
       });
-      this.#expected.set(name, { worker: null, logTail, resolve, reject, gone, leave });
+      this.#expected.set(name, { worker: null, startId, logTail, resolve, reject, gone, leave });
     });
   }
 
@@ -135,7 +146,7 @@ export class Link {
   #receive(identity: string, frames: Buffer[]): void {
     const worker = this.#byIdentity.get(identity);
     try {
-      const decoded = decode(frames, fromWorker, this.#limits);
+      const decoded = decode(frames, fromWorker, worker === undefined ? STRANGER_LIMITS : this.#limits);
       if (worker !== undefined) worker.lastHeard = Date.now();
       const { message } = decoded;
       if (message.type === 'hello') this.#greet(identity, message);
@@ -148,9 +159,8 @@ export class Link {
       }
     } catch (error) {
       const reason = reasonOf(error);
-      this.#log(
-        `a message of ${worker === undefined ? 'an unknown peer' : `worker ${worker.name}`} was refused: ${reason}`,
-      );
+      const peer = worker === undefined ? 'an unknown peer' : `worker ${worker.name}`;
+      this.#refusals.say(`a message of ${peer} was refused: ${reason}`);
       if (worker === undefined) this.#reject(identity, 'bad_message', reason);
       else worker.refuse(readableId(frames), reason);
     }
@@ -160,16 +170,17 @@ export class Link {
     const expected = this.#expected.get(hello.name);
     const refusal = this.#refusal(hello, identity, expected);
     if (refusal !== null) {
-      this.#log(`worker ${hello.name} (pid ${hello.pid} on ${hello.host}) was refused: ${refusal[1]}`);
+      // No end of the start: the process that was started ends by itself when it hears this, and a stranger may say anything.
+      this.#refusals.say(
+        `worker ${hello.name} (pid ${hello.pid} on ${hello.host}) was refused: ${refusal[1]}`,
+      );
       this.#reject(identity, ...refusal);
-      // A worker that was expected and can't be served will not come back by itself. A duplicate says nothing about the one that is there.
-      if (expected !== undefined && expected.worker === null)
-        this.lose(hello.name, `was refused: ${refusal[1]}`);
       return;
     }
     const returning = expected!.worker !== null;
     const worker = expected!.worker ?? this.#admit(identity, hello);
     expected!.worker = worker;
+    this.#transport.admit(identity);
     worker.tell({
       type: 'welcome',
       protocol: PROTOCOL_VERSION,
@@ -213,7 +224,10 @@ export class Link {
         `the worker's messages have schema ${hello.schema_hash}, the controller's ${schemaHash()}: install the same version of genac on both sides`,
       ];
     }
-    const { worker } = expected;
+    const { worker, startId } = expected;
+    if (startId !== undefined && startId !== hello.start_id) {
+      return ['duplicate_name', `worker ${hello.name} is a process that this controller has started`];
+    }
     if (worker !== null && (worker.startId !== hello.start_id || worker.identity !== identity)) {
       return [
         'duplicate_name',
@@ -224,6 +238,7 @@ export class Link {
   }
 
   #reject(identity: string, code: MessageOf<'reject'>['code'], message: string): void {
+    if (!this.#refusals.mayAnswer(identity)) return;
     const reject: Outgoing<FromController> = { type: 'reject', code, message };
     this.#transport.send(identity, encode(reject)).catch(() => {});
   }

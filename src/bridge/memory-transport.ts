@@ -38,6 +38,9 @@ export class MemoryTransport implements Transport {
     };
   }
 
+  /** Whoever is in this process is no stranger. */
+  admit(): void {}
+
   async send(identity: string, frames: readonly Buffer[]): Promise<void> {
     if (this.#closed) throw new BridgeError('closed', 'the transport is closed');
     const receive = this.#peers.get(identity);

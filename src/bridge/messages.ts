@@ -13,6 +13,9 @@ export const PROTOCOL_VERSION = 1;
 
 export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint32'] as const;
 
+/** Milliseconds that timers can wait: 24 days. */
+const milliseconds = z.int().positive().max(0x7fff_ffff);
+
 const tensorHeader = z.strictObject({
   name: z.string().min(1),
   dtype: z.enum(dtypes),
@@ -120,9 +123,9 @@ const bye = z.strictObject({ type: z.literal('bye'), reason: z.string() });
 const welcome = z.strictObject({
   type: z.literal('welcome'),
   protocol: count,
-  heartbeat_ms: z.int().positive(),
+  heartbeat_ms: milliseconds,
   /** A worker that hears nothing of its controller for so long ends itself. */
-  controller_timeout_ms: z.int().positive(),
+  controller_timeout_ms: milliseconds,
   max_message_bytes: z.int().positive(),
 });
 
@@ -138,7 +141,7 @@ const request = z.strictObject({
   operation: z.enum(Object.keys(operations) as [OperationName, ...OperationName[]]),
   arguments: z.record(z.string(), z.json()),
   /** The worker gives up this long after receipt; null: never. */
-  deadline_ms: z.int().positive().nullable(),
+  deadline_ms: milliseconds.nullable(),
   tensors,
 });
 

@@ -22,6 +22,8 @@ export interface Transport {
    * when no such peer is connected, `closed` after `close`.
    */
   send(identity: string, frames: readonly Buffer[]): Promise<void>;
+  /** The peer is known: limits for strangers, where there are any, end for it. */
+  admit(identity: string): void;
   /** Sends nothing more, delivers nothing more, and frees what it holds (sockets, folders). May be called twice. */
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /**
- * The transport over ZeroMQ: one ROUTER that binds, one reader loop, one queue of sends. Never use it in a worker_thread: zeromq's native sockets
- * crash there.
+ * The transport over ZeroMQ: one ROUTER that binds, one reader loop, one queue of sends. Peers on TCP come
+ * through a gate that holds them to small limits until they are known. Never use it in a worker_thread:
+ * zeromq's native sockets crash there.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,6 +9,7 @@ import { join } from 'node:path';
 import { Router } from 'zeromq';
 import { type CurveServer, guardWithCurve, guardWithToken } from './authentication.ts';
 import { BridgeError, reasonOf } from './errors.ts';
+import { Gate } from './gate.ts';
 import { folderPrefix, removeLeftovers } from './leftovers.ts';
 import type { Transport, TransportHandlers } from './transport.ts';
 
@@ -62,38 +64,58 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
     : token
       ? await guardWithToken(router, token)
       : null;
+  const path = join(folder, 'socket');
+  const refusals: Refusals = { tell: () => {} };
+  let gate: Gate | null = null;
   const release = async () => {
     router.close();
+    await gate?.close();
     await stopGuard?.();
     await rm(folder, { recursive: true, force: true });
   };
-  const endpoints: string[] = [];
   try {
-    for (const endpoint of [
-      `ipc://${join(folder, 'socket')}`,
-      ...(options.tcp === undefined ? [] : [options.tcp]),
-    ]) {
-      await router.bind(endpoint);
-      endpoints.push(router.lastEndpoint ?? endpoint);
+    await router.bind(`ipc://${path}`);
+    if (options.tcp !== undefined) {
+      const refused = (detail: string) => refusals.tell(detail);
+      gate = await Gate.listen({ endpoint: options.tcp, path, refused });
     }
   } catch (error) {
     await release();
     throw new BridgeError('refused', `can't listen on ${options.tcp ?? folder}: ${reasonOf(error)}`);
   }
-  return new ZmqTransport(router, endpoints, release);
+  return new ZmqTransport(router, `ipc://${path}`, gate, refusals, release);
+}
+
+/** Told what the gate refuses, once somebody listens. */
+interface Refusals {
+  tell: (detail: string) => void;
 }
 
 class ZmqTransport implements Transport {
   readonly endpoints: readonly string[];
   readonly #router: Router;
+  readonly #gate: Gate | null;
+  readonly #refusals: Refusals;
   readonly #release: () => Promise<void>;
   #sends: Promise<void> = Promise.resolve();
   #closed: Promise<void> | null = null;
 
-  constructor(router: Router, endpoints: readonly string[], release: () => Promise<void>) {
+  constructor(
+    router: Router,
+    local: string,
+    gate: Gate | null,
+    refusals: Refusals,
+    release: () => Promise<void>,
+  ) {
     this.#router = router;
-    this.endpoints = endpoints;
+    this.endpoints = gate ? [local, gate.endpoint] : [local];
+    this.#gate = gate;
+    this.#refusals = refusals;
     this.#release = release;
+  }
+
+  admit(identity: string): void {
+    this.#gate?.admit(identity);
   }
 
   start(handlers: TransportHandlers): void {
@@ -109,13 +131,19 @@ class ZmqTransport implements Transport {
         handlers.connection({ kind: 'refused', detail: `${address} (${kind})` }),
       );
     }
+    this.#refusals.tell = (detail) => handlers.connection({ kind: 'refused', detail });
     void this.#read(handlers);
   }
 
   async #read(handlers: TransportHandlers): Promise<void> {
-    for await (const [identity, ...frames] of this.#router) {
-      if (this.#closed !== null) return;
-      handlers.message(identity!.toString('latin1'), frames);
+    try {
+      for await (const [identity, ...frames] of this.#router) {
+        if (this.#closed !== null) return;
+        handlers.message(identity!.toString('latin1'), frames);
+      }
+    } catch (error) {
+      // A socket that is closed while messages still arrive says so to who reads from it.
+      if (this.#closed === null) throw error;
     }
   }
 

@@ -1,6 +1,13 @@
 /** The controller's end of the wire to a host: one host at a time, its asks in their order, and a pulse so that it knows that somebody is there. */
 import { BridgeError, type BridgeErrorCode, reasonOf } from '../bridge/errors.ts';
-import { decode, describeIssues, encode, type Outgoing, readableId } from '../bridge/frames.ts';
+import {
+  decode,
+  describeIssues,
+  encode,
+  type Outgoing,
+  readableId,
+  STRANGER_LIMITS,
+} from '../bridge/frames.ts';
 import { type HostArguments, type HostOperationName, hostOperations } from '../bridge/host-operations.ts';
 import {
   type ErrorCode,
@@ -10,6 +17,7 @@ import {
   type MessageOf,
   PROTOCOL_VERSION,
 } from '../bridge/messages.ts';
+import { Refusals } from '../bridge/refusals.ts';
 import { schemaHash } from '../bridge/schema.ts';
 import type { Tensors } from '../bridge/tensor.ts';
 import type { Transport } from '../bridge/transport.ts';
@@ -47,6 +55,7 @@ const ABSENCE_MS = 600_000;
 
 export class HostLink {
   readonly #options: HostLinkOptions;
+  readonly #refusals: Refusals;
   #host: string | null = null;
   #asks: Promise<void> = Promise.resolve();
   #sequence = 0;
@@ -60,12 +69,16 @@ export class HostLink {
 
   constructor(options: HostLinkOptions) {
     this.#options = options;
+    this.#refusals = new Refusals(options.log);
     this.gone = new Promise((resolve) => {
       this.#end = resolve;
     });
     options.transport.start({
       message: (identity, frames) => this.#receive(identity, frames),
-      connection: () => {}, // of any peer; whether the host is there, the pulses tell
+      connection: ({ kind, detail }) => {
+        // Who comes and goes is any peer; whether the host is there, the pulses tell.
+        if (kind === 'refused') this.#refusals.say(`a connection was refused: ${detail}`);
+      },
     });
     this.#timer = setInterval(() => void this.#pulse(), options.pulseMs ?? 1_000);
   }
@@ -89,34 +102,41 @@ export class HostLink {
   }
 
   #receive(identity: string, frames: Buffer[]): void {
+    const isHost = identity === this.#host;
     try {
-      const { message, tensors } = decode(frames, fromHost, this.#options);
+      const { message, tensors } = decode(frames, fromHost, isHost ? this.#options : STRANGER_LIMITS);
       if (message.type === 'hello') this.#greet(identity, message);
-      else if (identity !== this.#host) this.#send(identity, reject('bad_message', 'say hello first'));
+      else if (!isHost) this.#reject(identity, 'bad_message', 'say hello first');
       else if (message.type === 'bye') this.#end(`the host said goodbye: ${message.reason}`);
       else this.#take(message, tensors);
     } catch (error) {
-      this.#options.log(`a message was refused: ${reasonOf(error)}`);
-      const id = readableId(frames);
-      const refusal = { type: 'error', id, code: 'bad_message', message: reasonOf(error), traceback: null };
-      this.#send(identity, refusal as Outgoing);
+      const reason = reasonOf(error);
+      this.#refusals.say(`a message was refused: ${reason}`);
+      if (!isHost) this.#reject(identity, 'bad_message', reason);
+      else
+        this.#tell({
+          type: 'error',
+          id: readableId(frames),
+          code: 'bad_message',
+          message: reason,
+          traceback: null,
+        });
     }
   }
 
   #greet(identity: string, hello: MessageOf<'hello'>): void {
     const fits = hello.protocol_min <= PROTOCOL_VERSION && hello.protocol_max >= PROTOCOL_VERSION;
     if (this.#host !== null && this.#host !== identity)
-      this.#send(identity, reject('duplicate_name', 'this controller serves another host already'));
+      this.#reject(identity, 'duplicate_name', 'this controller serves another host already');
     else if (!fits || hello.schema_hash !== schemaHash())
-      this.#send(
+      this.#reject(
         identity,
-        reject(
-          fits ? 'schema' : 'protocol',
-          `the host's messages have schema ${hello.schema_hash}, the controller's ${schemaHash()}: install the same version of GenAC on both sides`,
-        ),
+        fits ? 'schema' : 'protocol',
+        `the host's messages have schema ${hello.schema_hash}, the controller's ${schemaHash()}: install the same version of GenAC on both sides`,
       );
     else {
       this.#host = identity;
+      this.#options.transport.admit(identity);
       this.#tell({
         type: 'welcome',
         protocol: PROTOCOL_VERSION,
@@ -125,6 +145,10 @@ export class HostLink {
         max_message_bytes: this.#options.maxMessageBytes,
       });
     }
+  }
+
+  #reject(identity: string, code: MessageOf<'reject'>['code'], message: string): void {
+    if (this.#refusals.mayAnswer(identity)) this.#send(identity, { type: 'reject', code, message });
   }
 
   /** Serves each ask once, however often it comes: one that comes again gets the answer that was lost. */
@@ -188,12 +212,6 @@ export class HostLink {
     this.#options.transport.send(identity, encode(message, tensors)).catch(() => {});
   }
 }
-
-const reject = (code: MessageOf<'reject'>['code'], message: string): Outgoing<MessageOf<'reject'>> => ({
-  type: 'reject',
-  code,
-  message,
-});
 
 function codeOf(error: unknown): ErrorCode {
   if (error instanceof ConfigError || error instanceof RangeError) return 'bad_arguments';

@@ -1,4 +1,5 @@
 /** Starts workers on this machine, or expects ones that were started by hand, and ends them together. */
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -95,9 +96,14 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
     const [local, remote] = transport.endpoints;
     const starting = options.workers.map((spec) => {
       const logPath = join(logDirectory, `${spec.name}.log`);
-      const ready = link.expect(spec.name, spec.byHand ? undefined : () => tailOf(logPath));
-      if (spec.byHand) announce(options, remote!, spec, token);
-      else children.set(spec.name, startChild(options, withToken(spec, token), local!, logPath, link));
+      if (spec.byHand) {
+        announce(options, remote!, spec, token);
+        return link.expect(spec.name);
+      }
+      const startId = randomUUID();
+      const ready = link.expect(spec.name, { logTail: () => tailOf(logPath), startId });
+      const env = { ...spec.env, ...secretsOf(token, startId) };
+      children.set(spec.name, startChild(options, { ...spec, env }, local!, logPath, link));
       return ready;
     });
     const startTimeoutMs = options.startTimeoutMs ?? 300_000;
@@ -169,10 +175,14 @@ function startChild(
   return child;
 }
 
-/** Without one, none of this process's own environment: a socket that asks for none takes none. */
-const withToken = (spec: WorkerSpec, token: Token | null): WorkerSpec => ({
-  ...spec,
-  env: { ...spec.env, GENAC_TOKEN: token?.token ?? '', GENAC_TOKEN_FILE: '' },
+/**
+ * What a child shows: the token (where there is none, none of this process's own environment, for a socket that
+ * asks for none takes none), and the `start_id` by which it is known from anyone else who says its name.
+ */
+const secretsOf = (token: Token | null, startId: string): Record<string, string> => ({
+  GENAC_TOKEN: token?.token ?? '',
+  GENAC_TOKEN_FILE: '',
+  GENAC_START_ID: startId,
 });
 
 function announce(

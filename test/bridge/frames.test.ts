@@ -130,6 +130,23 @@ describe('refusals', () => {
     expect(refusal([...encode({ type: 'bye', reason: '' }), data!])).toContain('describes 0 tensors, but 1');
   });
 
+  test.each([
+    ['[2^53 - 1, 0]', [Number.MAX_SAFE_INTEGER, 0], /can't have the shape/],
+    ['[2^63, 0]', [2n ** 63n, 0], /tensors.0.shape.0/],
+    ['eight of 2^31 and a 0', [...new Array(7).fill(2 ** 31), 0], /can't have the shape/],
+  ])('a shape of %s, empty as it is', (_, shape, words) => {
+    const described = header({ ...result, tensors: [{ name: 'x', dtype: 'int32', shape }] });
+    expect(refusal([described, Buffer.alloc(0)])).toMatch(words);
+  });
+
+  test.each(['heartbeat_ms', 'controller_timeout_ms'])('a %s that no timer can wait', (key) => {
+    const welcome = {
+      ...{ type: 'welcome', protocol: 1, heartbeat_ms: 1, controller_timeout_ms: 1, max_message_bytes: 1 },
+      [key]: 2 ** 31,
+    };
+    expect(() => decode([header(welcome)], anyMessage, limits)).toThrow(key);
+  });
+
   test('two tensors of one name', () => {
     const one = { name: 'x', dtype: 'uint8', shape: [1] };
     expect(refusal([header({ ...result, tensors: [one, one] }), Buffer.alloc(1), Buffer.alloc(1)])).toBe(

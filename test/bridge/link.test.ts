@@ -95,7 +95,7 @@ function open(options: Partial<LinkOptions> = {}) {
 
 async function connected(options: Partial<LinkOptions> = {}) {
   const all = open(options);
-  const starting = all.link.expect('w', () => 'last words');
+  const starting = all.link.expect('w', { logTail: () => 'last words' });
   const peer = new ScriptedWorker(all.transport);
   peer.hello();
   await peer.next('welcome');
@@ -138,14 +138,52 @@ describe('handshake', () => {
   test.each([
     ['protocol', { protocol_min: 2, protocol_max: 3 }, /speaks protocol 2 to 3, the controller 1/],
     ['schema', { schema_hash: 'abc' }, /have schema abc, the controller's [0-9a-f]{16}/],
-  ] as const)('a wrong %s is refused in words, and the start fails', async (code, changes, words) => {
+  ] as const)(
+    'a wrong %s is refused in words; the worker that is expected may still come',
+    async (code, changes, words) => {
+      const { transport, link } = open();
+      const starting = link.expect('w');
+      const stranger = new ScriptedWorker(transport, 'other');
+      stranger.hello(changes);
+      expect(await stranger.next('reject')).toMatchObject({ code, message: expect.stringMatching(words) });
+      const peer = new ScriptedWorker(transport);
+      peer.hello();
+      peer.ready();
+      expect((await starting).name).toBe('w');
+    },
+  );
+
+  test('a name for which a process was started is that process alone', async () => {
     const { transport, link } = open();
+    const starting = link.expect('w', { startId: 'start-1' });
+    const thief = new ScriptedWorker(transport, 'start-2');
+    thief.hello();
+    expect(await thief.next('reject')).toMatchObject({
+      code: 'duplicate_name',
+      message: 'worker w is a process that this controller has started',
+    });
+    const peer = new ScriptedWorker(transport, 'start-1');
+    peer.hello();
+    peer.ready();
+    expect((await starting).pid).toBe(7);
+  });
+
+  test('a stranger gets few answers and few lines, however much it says', async () => {
+    const { transport, link, logged } = open();
     const starting = link.expect('w');
-    starting.catch(() => {});
+    const stranger = new ScriptedWorker(transport, 'other');
+    for (let i = 0; i < 1000; i++) stranger.raw([Buffer.from('no msgpack'), Buffer.alloc(0)]);
+    stranger.raw([Buffer.alloc(20_000, 0xc0)]);
+    stranger.hello({ name: 'v' });
     const peer = new ScriptedWorker(transport);
-    peer.hello(changes);
-    expect(await peer.next('reject')).toMatchObject({ code, message: expect.stringMatching(words) });
-    await expect(starting).rejects.toMatchObject({ code: 'start_failed', worker: 'w' });
+    peer.hello();
+    peer.ready();
+    await starting;
+    for (let i = 0; i < 4; i++) await stranger.next('reject');
+    expect(stranger.received).toHaveLength(4);
+    expect(logged[0]).toContain('a message of 2 frames exceeds 1');
+    expect(logged.length).toBeLessThan(20);
+    expect(logged.at(-1)).toMatch(/\(640 refusals so far/);
   });
 
   test('an unknown name is refused; whoever is expected may still come', async () => {

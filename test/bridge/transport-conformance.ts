@@ -54,6 +54,8 @@ export function transportConformance(name: string, make: () => Promise<Transport
       const { transport, begin, next, connect } = await start();
       begin();
       const peer = connect('peer');
+      await peer.send([Buffer.from('small')]);
+      transport.admit((await next())[0]);
       const frames = [Buffer.from('head'), Buffer.alloc(0), Buffer.alloc(3_000_000, 7)];
       await peer.send(frames);
       const [identity, arrived] = await next();
@@ -69,6 +71,7 @@ export function transportConformance(name: string, make: () => Promise<Transport
       const { transport, begin, next, connect } = await start();
       begin();
       const peer = connect('peer');
+      transport.admit('peer');
       const numbers = Array.from({ length: 200 }, (_, index) => index);
       for (const number of numbers) void peer.send([Buffer.from(String(number))]);
       for (const number of numbers) expect((await next())[1][0]!.toString()).toBe(String(number));

@@ -145,6 +145,21 @@ describe('endpoints', () => {
     for (const transport of transports) await transport.close();
   });
 
+  test('a transport that is bound just after another was closed asks for its token too', async () => {
+    for (let i = 0; i < 30; i++) {
+      const transport = await bindZmq({ token, maxMessageBytes });
+      const arrived = new Promise((resolve) => transport.start({ message: resolve, connection: () => {} }));
+      const peer = dealer(transport.endpoints[0]!, 'friend', {
+        plainUsername: 'genac',
+        plainPassword: token,
+      });
+      await peer.send([Buffer.from('hello')]);
+      expect(await arrived).toBe('friend');
+      peer.close();
+      await transport.close();
+    }
+  });
+
   test('with CURVE keys, a listed worker gets in; another key, and no key, do not', async () => {
     const [server, friend, stranger] = [curveKeys(), curveKeys(), curveKeys()];
     const curve = { ...server, allowedKeys: [friend.publicKey] };

@@ -1,0 +1,78 @@
+/** A peer that writes ZMTP byte by byte, as no library would let it. */
+import { createConnection, type Socket } from 'node:net';
+
+/** The header of a frame, whether or not a body follows. Flags: 1 more, 4 command. */
+export function header(size: number, flags = 0): Buffer {
+  const bytes = Buffer.alloc(9);
+  bytes[0] = flags | 2;
+  bytes.writeBigUInt64BE(BigInt(size), 1);
+  return bytes;
+}
+
+const greeting = Buffer.concat([
+  Buffer.from([0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 1]),
+  Buffer.from('PLAIN'.padEnd(20, '\0')),
+  Buffer.alloc(32),
+]);
+
+const short = (text: string) => Buffer.concat([Buffer.from([text.length]), Buffer.from(text)]);
+
+function command(name: string, ...data: Buffer[]): Buffer {
+  const body = Buffer.concat([short(name), ...data]);
+  return Buffer.concat([Buffer.from([4, body.length]), body]);
+}
+
+function property(name: string, value: string): Buffer {
+  const size = Buffer.alloc(4);
+  size.writeUInt32BE(value.length);
+  return Buffer.concat([short(name), size, Buffer.from(value)]);
+}
+
+export class HostilePeer {
+  readonly socket: Socket;
+  /** Bytes that were given to the operating system. */
+  sent = 0;
+  readonly closed: Promise<void>;
+
+  constructor(endpoint: string) {
+    const { hostname, port } = new URL(endpoint.replace('tcp:', 'http:'));
+    this.socket = createConnection({ host: hostname, port: Number(port) });
+    this.socket.on('error', () => {}).resume();
+    this.closed = new Promise((resolve) => this.socket.once('close', () => resolve()));
+  }
+
+  greet(): void {
+    this.socket.write(greeting);
+  }
+
+  /** The whole handshake, with a token that is known. */
+  async enter(token: string, identity: string): Promise<void> {
+    this.greet();
+    this.socket.write(command('HELLO', short('genac'), short(token)));
+    await this.#heard('WELCOME');
+    const metadata = [property('Socket-Type', 'DEALER'), property('Identity', identity)];
+    this.socket.write(command('INITIATE', ...metadata));
+    await this.#heard('READY');
+  }
+
+  #heard(word: string): Promise<void> {
+    return new Promise((resolve) => {
+      const listen = (bytes: Buffer) => {
+        if (!bytes.includes(word)) return;
+        this.socket.off('data', listen);
+        resolve();
+      };
+      this.socket.on('data', listen);
+    });
+  }
+
+  /** Writes the same bytes until it is disconnected, or `most` bytes have gone. */
+  async flood(bytes: Buffer, most: number): Promise<void> {
+    while (!this.socket.destroyed && this.sent < most) {
+      const written = new Promise((resolve) => this.socket.write(bytes, resolve));
+      this.sent += bytes.length;
+      await Promise.race([written, this.closed]);
+      await new Promise((resolve) => setImmediate(resolve)); // the gate is in this process too
+    }
+  }
+}
