@@ -45,6 +45,8 @@ export interface Life {
   /** Values that were changed in earlier lives. */
   readonly past: readonly Setting[];
   open(): Promise<RunFolder>;
+  /** What the user should know before it goes on. */
+  readonly notes: readonly string[];
 }
 
 export interface Surroundings {
@@ -89,6 +91,7 @@ export async function live(
   const steering = new Steering({ config, plugin, signal, emit, past: life.past });
   const control = serveControl(folder.path, run(), steering);
   ready(steering);
+  for (const text of life.notes) emit({ type: 'message', text });
   let end: 'done' | 'stopped' | 'failed' = 'failed';
   let loggers: Loggers | null = null;
   try {

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { ConfigInput } from './config.ts';
 import { nearest } from './config-error.ts';
+import { codeNamedBy, refuseForeignCode, rememberOwnRun } from './consent.ts';
 import { type Life, live } from './live.ts';
 import { checkConfig } from './load-config.ts';
 import { pathFrom, withAbsolutePaths } from './paths.ts';
@@ -41,6 +42,8 @@ export interface Run extends AsyncIterable<RunEvent> {
 export interface RunOptions {
   /** Folder that a user's own task, critic and reward files are relative to: that of the config file. Default: the working directory. */
   readonly base?: string;
+  /** The config's file, if it has one: `resumeRun` says when it was changed since. */
+  readonly file?: string;
   /** Workers that are running already; they are left running. */
   readonly workers?: WorkerGroup;
 }
@@ -52,13 +55,20 @@ export interface RunOptions {
 export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
   const config = withAbsolutePaths(checkConfig(input));
   const base = resolve(options.base ?? '.');
-  const life = { config, base, checkpoint: null, past: [], open: () => RunFolder.create(config, base) };
+  const open = async () => {
+    const folder = await RunFolder.create(config, base, options.file);
+    rememberOwnRun(folder.path, codeNamedBy(config, base));
+    return folder;
+  };
+  const life = { config, base, checkpoint: null, past: [], open, notes: [] };
   return begin(config.folder, async () => life, options);
 }
 
 export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
   /** Name of the checkpoint to go on from. Default: the newest. */
   readonly from?: string;
+  /** Code that the config of somebody else's run names (its task, critic, rewards, code beside weights) may run. */
+  readonly trustCode?: boolean;
 }
 
 /**
@@ -67,11 +77,13 @@ export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
  */
 export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
   const path = pathFrom('.', folder);
-  return begin(path, () => lifeOf(path, options.from), options);
+  return begin(path, () => lifeOf(path, options), options);
 }
 
-async function lifeOf(path: string, from: string | undefined): Promise<Life> {
-  const { config, base } = await RunFolder.read(path);
+async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions): Promise<Life> {
+  const { config, base, notes } = await RunFolder.read(path);
+  const code = codeNamedBy(config, base);
+  refuseForeignCode(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
   const folder = join(path, 'checkpoints');
   const names = await checkpointNames(folder);
   if (from !== undefined && !names.includes(from)) {
@@ -90,9 +102,10 @@ async function lifeOf(path: string, from: string | undefined): Promise<Life> {
     for (const later of names.slice(names.indexOf(name ?? '') + 1))
       await rm(join(folder, later), { recursive: true, force: true });
     if (!best) await rm(join(folder, 'best'), { recursive: true, force: true });
+    if (trustCode) rememberOwnRun(path, code); // from now on it is this user's
     return RunFolder.reopen(path, checkpoint);
   };
-  return { config, base, checkpoint, past: readSettings(path), open };
+  return { config, base, checkpoint, past: readSettings(path), open, notes };
 }
 
 const withoutBest = ({ best_success: _, ...rest }: Checkpoint['progress']) => rest;

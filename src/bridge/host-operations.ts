@@ -29,6 +29,8 @@ const open = {
     actor: actor.nullable(),
     /** The most tokens that a response can have: segments are spread over them. null: not known. */
     max_new_tokens: z.int().positive().nullable().default(null),
+    /** May code run that the config of the run names in which the critic's model lies? */
+    trust_code: z.boolean().default(false),
   }),
   result: z.strictObject({
     critic: z.string(),

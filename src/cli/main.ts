@@ -46,7 +46,8 @@ program
   .description('go on with a run that was stopped or that died, exactly; or with one that is paused')
   .argument('<folder>', "the run's folder")
   .option('--from <checkpoint>', 'name of the checkpoint to go on from (default: the newest)')
-  .action(async (folder: string, options: { from?: string }) => {
+  .option('--trust-code', "code that the config of somebody else's run names may run")
+  .action(async (folder: string, options: { from?: string; trustCode?: boolean }) => {
     const { resumeCommand } = await import('./train.ts');
     await resumeCommand(folder, options);
   });
@@ -148,6 +149,7 @@ program
   )
   .option('--temperature <t>', 'of several completions', numberOf(1e-3, 100))
   .option('--max-new-tokens <n>', 'of a completion', numberOf(1, 1e6))
+  .option('--trust-code', "code that the config of somebody else's run names may run")
   .option('--json', 'all as JSON')
   .action(async (folder: string, options: ValueFlags) => {
     const { valueCommand } = await import('./value.ts');

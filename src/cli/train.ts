@@ -8,11 +8,14 @@ import { showProgress } from './progress.ts';
 
 export async function trainCommand(path: string, options: { folder?: string; seed?: number }): Promise<void> {
   const { config, base } = loadConfigFile(path);
-  await follow(startRun({ ...config, ...options }, { base }));
+  await follow(startRun({ ...config, ...options }, { base, file: path }));
 }
 
 /** A run that is paused goes on where it is; one that is over goes on here, from a checkpoint. */
-export async function resumeCommand(folder: string, options: { from?: string }): Promise<void> {
+export async function resumeCommand(
+  folder: string,
+  options: { from?: string; trustCode?: boolean },
+): Promise<void> {
   const status = readStatus(folder);
   if (status && isAlive(status)) {
     if (options.from)

@@ -31,6 +31,7 @@ export interface ValueFlags {
   readonly temperature?: number;
   readonly maxNewTokens?: number;
   readonly json?: boolean;
+  readonly trustCode?: boolean;
 }
 
 export async function valueCommand(folder: string, flags: ValueFlags): Promise<void> {
@@ -50,7 +51,7 @@ export async function valueCommand(folder: string, flags: ValueFlags): Promise<v
 }
 
 function optionsOf(flags: ValueFlags): OpenCriticOptions {
-  const { task, segmentation, thinking, completions, temperature, maxNewTokens } = flags;
+  const { task, segmentation, thinking, completions, temperature, maxNewTokens, trustCode } = flags;
   if (temperature !== undefined && (completions ?? 1) === 1)
     throw new Error(
       '--temperature has no effect on the greedy completion: ask for several with --completions',
@@ -64,6 +65,7 @@ function optionsOf(flags: ValueFlags): OpenCriticOptions {
     ...(completions !== undefined && { completions }),
     ...(temperature !== undefined && { temperature }),
     ...(maxNewTokens !== undefined && { maxNewTokens }),
+    ...(trustCode && { trustCode }),
   };
 }
 

@@ -4,8 +4,9 @@ import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
 import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config.ts';
 import { ConfigError, issuesOf } from '../config-error.ts';
+import { codeNamedBy, refuseForeignCode } from '../consent.ts';
 import { readYaml } from '../load-config.ts';
-import { expandHome } from '../paths.ts';
+import { expandHome, isWrittenAsPath, pathFrom } from '../paths.ts';
 import { findCritic } from '../value/find-critic.ts';
 
 const { seed, critic, workers, task } = configSchema.shape;
@@ -74,9 +75,10 @@ export async function loadHostConfig(given: HostArguments<'open'>): Promise<Load
     { ...file, ...('critic' in file && { critic: asTree(file.critic) }) },
     { ...options, ...('critic' in options && { critic: asTree(options.critic) }) },
   );
-  const trained = await trainedWith(asTree(asked.critic));
-  if (trained?.base && asked.task === undefined) base = trained.base;
-  const input = trained ? merged(trained.options, { ...asked, critic: trained.critic }) : asked;
+  const own = { ...asked, critic: withOwnFile(asTree(asked.critic), base) };
+  const trained = await trainedWith(own, given.trust_code);
+  if (trained?.options.task !== undefined) base = trained.base;
+  const input = trained ? merged(trained.options, { ...own, critic: trained.critic }) : own;
   const read = hostConfigSchema.safeParse(input);
   if (!read.success)
     throw new ConfigError(issuesOf(read.error, hostConfigSchema, input), config_file ?? undefined);
@@ -91,18 +93,42 @@ export async function loadHostConfig(given: HostArguments<'open'>): Promise<Load
   return { config: read.data, base };
 }
 
-/** What the run says in which the critic's model lies, and the critic with the weights' own folder as its model. */
-async function trainedWith(
-  critic: Tree,
-): Promise<{ options: Tree; critic: Tree; base: string | null } | null> {
+/** A file that the host names is its own, also where the task of a run lies elsewhere. */
+const withOwnFile = (critic: Tree, base: string): Tree =>
+  typeof critic.use === 'string' && isWrittenAsPath(critic.use)
+    ? { ...critic, use: pathFrom(base, critic.use) }
+    : critic;
+
+interface Trained {
+  /** What the run says that the host leaves open. */
+  readonly options: Tree;
+  /** With the weights' own folder as its model. */
+  readonly critic: Tree;
+  /** Of the run's paths. */
+  readonly base: string;
+}
+
+/** From the run in which the critic's model lies; null: it lies in none. */
+async function trainedWith(asked: Tree & { critic: Tree }, trustCode: boolean): Promise<Trained | null> {
+  const { critic } = asked;
   if (typeof critic.model !== 'string') return null;
-  const found = await findCritic(expandHome(critic.model));
-  const own = { ...critic, model: found.model };
-  if (!found.run) return { options: {}, critic: own, base: null };
-  const { config, base } = found.run;
-  const options: Tree = { task: config.task, ...(config.credit.segmentation && { credit: pick(config) }) };
-  const before = asTree(config.critic);
-  return { options, critic: before.use === (own as Tree).use ? merged(before, own) : own, base };
+  const { model, run } = await findCritic(expandHome(critic.model));
+  const own = { ...critic, model };
+  if (!run) return { options: {}, critic: own, base: '.' };
+  const { config, base } = run;
+  const options: Tree = {
+    ...(asked.task === undefined && { task: config.task }),
+    ...(config.credit.segmentation && { credit: pick(config) }),
+  };
+  const before = withOwnFile(asTree(config.critic), base);
+  const isSame = before.use === critic.use;
+  // What the host itself names is its own; the rest comes with the run.
+  const { use: _, ...inherited } = Object.fromEntries(
+    Object.entries(isSame ? before : {}).filter(([key]) => !(key in critic)),
+  );
+  const foreign = codeNamedBy({ task: options.task, critic: inherited }, base);
+  refuseForeignCode(config.folder, foreign, trustCode, 'critic_trust_code=True (TRL)');
+  return { options, critic: isSame ? merged(before, own) : own, base };
 }
 
 const pick = ({ credit: { segmentation } }: Config) => ({ segmentation });

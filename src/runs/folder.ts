@@ -2,7 +2,8 @@
  * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`, `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that it
  * can be read while the run writes.
  */
-import { appendFileSync, existsSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
@@ -19,6 +20,8 @@ const runSchema = z.strictObject({
   genac: z.string(),
   /** Folder that a user's own files are relative to. */
   base: z.string(),
+  /** The config's file as it was when the run began; null: there was none. */
+  source: z.strictObject({ file: z.string(), sha256: z.string() }).nullable().default(null),
 });
 
 export class RunFolder {
@@ -34,7 +37,7 @@ export class RunFolder {
   }
 
   /** Makes the folder. One that holds a run already is refused: nothing is overwritten. */
-  static async create(config: Config, base: string): Promise<RunFolder> {
+  static async create(config: Config, base: string, file?: string): Promise<RunFolder> {
     const folder = new RunFolder(resolve(config.folder), 0);
     if (existsSync(join(folder.path, 'config.yaml'))) {
       throw new Error(
@@ -44,29 +47,32 @@ export class RunFolder {
     await mkdir(folder.checkpoints, { recursive: true });
     await writeFile(
       join(folder.path, 'run.json'),
-      `${JSON.stringify({ genac: packageJson.version, base })}\n`,
+      `${JSON.stringify({ genac: packageJson.version, base, source: sourceOf(file) })}\n`,
     );
     await writeFile(join(folder.path, 'config.yaml'), stringify(config));
     return folder;
   }
 
-  /** The config of the run that a folder holds, and the base of its paths. */
-  static async read(path: string): Promise<{ config: Config; base: string }> {
+  /** The config of the run that a folder holds, the base of its paths, and what its user should know of it. */
+  static async read(path: string): Promise<{ config: Config; base: string; notes: readonly string[] }> {
     const file = join(path, 'run.json');
     if (!existsSync(file)) {
       const lacks = existsSync(path) ? 'it has no run.json' : 'there is no such folder';
       throw new Error(`${path} holds no run that can be resumed: ${lacks}`);
     }
     let base: string;
+    let source: z.infer<typeof runSchema>['source'];
     try {
-      ({ base } = runSchema.parse(JSON.parse(await readFile(file, 'utf8'))));
+      ({ base, source } = runSchema.parse(JSON.parse(await readFile(file, 'utf8'))));
     } catch (error) {
       throw new Error(`${path} holds no run that can be resumed: ${file} ${(error as Error).message}`, {
         cause: error,
       });
     }
     const { config } = loadConfigFile(join(path, 'config.yaml'));
-    return { config: { ...config, folder: path }, base };
+    const isChanged = source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
+    const note = `${source?.file} was changed since the run began, and is not read: the run goes on by its own ${join(path, 'config.yaml')}`;
+    return { config: { ...config, folder: path }, base, notes: isChanged ? [note] : [] };
   }
 
   /** Opens the folder of a run that goes on from a checkpoint: what was written after it is cut off. */
@@ -147,6 +153,12 @@ export class RunFolder {
   recordTrajectory(trajectory: Json): void {
     appendFileSync(this.trajectories, `${JSON.stringify(trajectory)}\n`);
   }
+}
+
+function sourceOf(file: string | undefined): { file: string; sha256: string } | null {
+  if (file === undefined || !existsSync(file)) return null;
+  const sha256 = createHash('sha256').update(readFileSync(file)).digest('hex');
+  return { file: resolve(file), sha256 };
 }
 
 const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

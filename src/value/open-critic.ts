@@ -1,5 +1,6 @@
 /** A trained critic by itself: values and rationales of a response's prefixes, and rankings of responses. */
 import type { Config } from '../config.ts';
+import { codeNamedBy, refuseForeignCode } from '../consent.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
 import { plainLoading } from '../loading.ts';
 import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
@@ -26,6 +27,8 @@ export interface OpenCriticOptions {
   readonly temperature?: number;
   /** How responses are cut. Default: the run's, the task's, or by sentence and line. */
   readonly segmentation?: Segmentation;
+  /** Code that the config of somebody else's run names (its task, its critic, code beside the weights) may run. */
+  readonly trustCode?: boolean;
   /** Workers that run already, one of them named `critic`; they are left running. */
   readonly workers?: WorkerGroup;
 }
@@ -66,6 +69,7 @@ export interface OpenedCritic {
 /** @param folder a run, a checkpoint of one, its `critic/`, any folder in Hugging Face format (also a LoRA adapter), or a Hub name */
 export async function openCritic(folder: string, options: OpenCriticOptions = {}): Promise<OpenedCritic> {
   const found = await findCritic(folder);
+  refuseForeign(found, options);
   const { format, segmentation } = await formatOf(found, options);
   const workers = options.workers ?? (await startWorkers({ workers: [{ name: 'critic' }] }));
   const close = async () => {
@@ -116,6 +120,13 @@ export async function openCritic(folder: string, options: OpenCriticOptions = {}
     await close();
     throw error;
   }
+}
+
+function refuseForeign({ run }: FoundCritic, { task, trustCode = false }: OpenCriticOptions): void {
+  if (!run) return;
+  const { folder, critic } = run.config;
+  const code = codeNamedBy({ critic, ...(task === undefined && { task: run.config.task }) }, run.base);
+  refuseForeignCode(folder, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
 }
 
 async function formatOf(

@@ -48,6 +48,13 @@ class GenACConfig(GRPOConfig):
             "or a name on the Hub. None: the actor's own checkpoint."
         },
     )
+    critic_trust_code: bool = field(
+        default=False,
+        metadata={
+            "help": "May code run that the config of somebody else's run names, where `critic_model` is such a run: "
+            "its task, and what lies beside its weights?"
+        },
+    )
     critic_device: str | None = field(
         default=None,
         metadata={

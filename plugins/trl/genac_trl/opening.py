@@ -110,4 +110,5 @@ def open_request(args: Any, start: CriticStart) -> dict[str, Any]:
         "logs": str(Path(args.output_dir, "genac-logs").resolve()),
         "actor": None,
         "max_new_tokens": args.max_completion_length,
+        "trust_code": critic_option(args, "critic_trust_code"),
     }
