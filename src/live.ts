@@ -94,6 +94,7 @@ export async function live(
   for (const text of life.notes) emit({ type: 'message', text });
   let end: 'done' | 'stopped' | 'failed' = 'failed';
   let loggers: Loggers | null = null;
+  let started = checkpoint !== null;
   try {
     const workers = group ?? (await startConfigured(config.workers, wanted, folder.logs));
     group = workers;
@@ -124,6 +125,7 @@ export async function live(
     const training = await prepareTraining(parts);
     steering.steers(training.critic);
     if (checkpoint) await goOn(training, checkpoint);
+    started = true;
     await runStages(training, checkpoint, from?.success_rate ?? null);
     await training.critic.close?.();
     end = signal.aborted ? 'stopped' : 'done';
@@ -137,6 +139,7 @@ export async function live(
     await loggers?.close();
     if (!given) await group?.close();
     status.close(end);
+    if (end === 'failed' && !started) await folder.takeBack();
     lock.release();
   }
   emit({ type: 'end', reason: end });

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -40,6 +40,22 @@ describe('the set-up', () => {
     expect(() => findBasePython([pretendPython('hello', true)])).toThrow("can't be run");
     expect(() => findBasePython([pretendPython('3.11.7', false)])).toThrow("can't make virtual environments");
     expect(findBasePython(['no-such-python', old, 'python3'])).toBe('python3');
+  });
+
+  it('installs nothing that is not pinned, and nothing without a hash but PyTorch', () => {
+    const read = (name: string) => readFileSync(join(root, 'python_bridge', name), 'utf8');
+    const locked = read('requirements.lock')
+      .replaceAll('\\\n', ' ')
+      .split('\n')
+      .filter((line) => line !== '' && !/^\s*#/.test(line));
+    expect(locked.length).toBeGreaterThan(100);
+    for (const line of locked) expect(line).toMatch(/^[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}/);
+    const pins = read('constraints.txt').matchAll(/^([\w-]+==[\w.]+) ; python_version/gm);
+    for (const [, pin] of pins)
+      expect(
+        locked.some((line) => line.startsWith(`${pin} `)),
+        pin,
+      ).toBe(true);
   });
 
   it('costs next to nothing the second time, and says nothing', () => {

@@ -28,7 +28,6 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
     console.error(
       `stopped: the demo is not finished. What it wrote so far is in ${resolve(options.folder)}; the next one begins anew there`,
     );
-    process.exitCode = 130;
     return;
   }
   console.log(demoTable(await summarizeDemo(folder)));

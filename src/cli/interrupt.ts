@@ -1,11 +1,16 @@
+import { constants } from 'node:os';
 import type { Run } from '../run.ts';
+
+/** As shells have it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP. */
+export const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
  * Ctrl-C (or SIGTERM, or SIGHUP where the terminal closes) ends the runs after the iterations in hand, with
  * checkpoints; a second one ends the process at once, and the last checkpoint stays whole. Not a second
- * SIGHUP: a terminal that closes sends two, the shell's and the kernel's.
+ * SIGHUP: a terminal that closes sends two, the shell's and the kernel's. The process's exit code is then
+ * the shell's for the signal, 128 and its number, for a job that was ended has not done its work.
  *
  * @returns a function that takes the handlers away
  */
@@ -16,7 +21,8 @@ export function stopOnInterrupt(
   let asked = false;
   const handle = (signal: NodeJS.Signals) => {
     if (asked && signal === 'SIGHUP') return;
-    if (asked) process.exit(130); // workers end with the process: see src/workers
+    process.exitCode = exitCodeOf(signal);
+    if (asked) process.exit(); // workers end with the process: see src/workers
     asked = true;
     onStop();
     console.error('\nending after this iteration, with a checkpoint; once more to end at once');

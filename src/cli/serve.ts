@@ -1,5 +1,6 @@
 /** `genac serve`: the controller for a trainer that lives in another process. */
 import { serve } from '../serve.ts';
+import { exitCodeOf } from './interrupt.ts';
 
 export interface ServeFlags {
   readonly listen?: string;
@@ -12,7 +13,12 @@ export async function serveCommand(flags: ServeFlags): Promise<void> {
   const { listen, config, child = false } = flags;
   const ending = new AbortController();
   const end = (reason: string) => () => ending.abort(reason);
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end(signal));
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      process.exitCode = exitCodeOf(signal);
+      ending.abort(signal);
+    });
+  }
   if (child) {
     process.stdin.on('end', end('the host is gone')).on('error', end('the host is gone')).resume();
     const parent = process.ppid;
@@ -31,5 +37,5 @@ export async function serveCommand(flags: ServeFlags): Promise<void> {
     signal: ending.signal,
   });
   log(`the controller ends: ${reason}`);
-  process.exit(0);
+  process.exit();
 }

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
@@ -93,6 +93,13 @@ export class RunFolder {
     }
     await mkdir(folder.checkpoints, { recursive: true });
     return folder;
+  }
+
+  /** Takes back what `create` and a start that failed have written, but for logs: the next start is not refused. */
+  async takeBack(): Promise<void> {
+    for (const name of ['config.yaml', 'run.json', 'versions.json', 'status.json', 'models'])
+      await rm(join(this.path, name), { recursive: true, force: true });
+    await rmdir(this.checkpoints).catch(() => {}); // where something is in it, it stays
   }
 
   get metrics(): string {

@@ -122,6 +122,7 @@ async function ensureNodePackages() {
 async function ensurePython() {
   const files = [
     'python_bridge/constraints.txt',
+    'python_bridge/requirements.lock',
     'python_bridge/pyproject.toml',
     'plugins/trl/pyproject.toml',
   ];
@@ -133,12 +134,14 @@ async function ensurePython() {
     await step('virtual environment', findBasePython(), ['-m', 'venv', venv]);
   }
   const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-warn-script-location'];
-  // PyTorch first and exactly: a range, or a dependency's range, may pull a build with gigabytes of GPU libraries.
+  // Exactly, or a dependency's range may pull a build with gigabytes of GPU libraries. It has no hash, for which
+  // build is installed is the machine's choice; the rest has.
   const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(/^torch==\S+/m)[0];
+  const locked = ['--no-deps', '--require-hashes', '-r', 'python_bridge/requirements.lock'];
+  await step('Python packages', venvPython, [...pip, ...locked]);
   await step(`PyTorch (${torch}), the largest part`, venvPython, [...pip, torch]);
-  const packages = ['-e', 'python_bridge[test]', '-e', 'plugins/trl[test]'];
-  const install = [...pip, '-c', 'python_bridge/constraints.txt', ...packages];
-  await step('the worker, genac_trl and their packages', venvPython, install);
+  const own = ['--no-deps', '--no-build-isolation', '-e', 'python_bridge', '-e', 'plugins/trl'];
+  await step('the worker and genac_trl', venvPython, [...pip, ...own]);
   writeFileSync(stampOf(venv), print);
 }
 

@@ -8,18 +8,18 @@ import { expect, it } from 'vitest';
 const interrupt = fileURLToPath(new URL('../../src/cli/interrupt.ts', import.meta.url));
 const script = `
   import { stopOnInterrupt } from ${JSON.stringify(interrupt)};
-  const end = () => setTimeout(() => { console.log('checkpoint'); process.exit(0); }, 600);
+  const end = () => setTimeout(() => { console.log('checkpoint'); process.exit(); }, 600);
   stopOnInterrupt([{ stop: end }]);
   setInterval(() => {}, 1_000);
   console.log('ready');
 `;
 
 it.each([
-  [['SIGHUP', 'SIGHUP'], 0, 'checkpoint'],
-  [['SIGINT', 'SIGHUP'], 0, 'checkpoint'],
-  [['SIGTERM'], 0, 'checkpoint'],
+  [['SIGHUP', 'SIGHUP'], 129, 'checkpoint'],
+  [['SIGINT', 'SIGHUP'], 130, 'checkpoint'],
+  [['SIGTERM'], 143, 'checkpoint'],
   [['SIGINT', 'SIGINT'], 130, ''],
-  [['SIGHUP', 'SIGTERM'], 130, ''],
+  [['SIGHUP', 'SIGTERM'], 143, ''],
 ] as const)(
   '%j ends a run with code %d',
   async (signals, code, said) => {

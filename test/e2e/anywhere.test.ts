@@ -76,7 +76,7 @@ describe('a run whose config lies outside of every package', () => {
     while (run.child.exitCode === null && !begun()) await new Promise((resolve) => setTimeout(resolve, 50));
     run.child.stderr.destroy(); // as a terminal that is gone
     run.child.kill('SIGHUP');
-    await run.ended;
+    expect(await run.ended).toBe(129);
     expect(await checkpointNames(join(path, 'checkpoints'))).toHaveLength(1);
     const elsewhere = join(folder, 'elsewhere');
     mkdirSync(elsewhere);
@@ -86,7 +86,7 @@ describe('a run whose config lies outside of every package', () => {
       await new Promise((resolve) => setTimeout(resolve, 50));
     expect(again.child.exitCode, again.text()).toBeNull();
     again.child.kill('SIGTERM');
-    await again.ended;
+    expect(await again.ended).toBe(143);
   }, 120_000);
 });
 

@@ -318,6 +318,9 @@ describe('a run', () => {
       'it has no controller.json that can be read',
     );
     await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow(scratch);
+    // A start that failed is no run: the next one is not refused.
+    expect(existsSync(join(scratch, 'no-model', 'config.yaml'))).toBe(false);
+    await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow('config.json');
   });
 
   it('ends loudly when a worker dies, naming it; the last checkpoint stays whole', async () => {
@@ -373,7 +376,7 @@ describe('a run', () => {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     child.kill('SIGINT');
-    expect(await ended).toBe(0);
+    expect(await ended).toBe(130);
     expect(text).toContain('ending after this iteration, with a checkpoint');
     expect(text).toContain('stopped; the last checkpoint is whole');
     const [name] = readdirSync(join(scratch, 'interrupted', 'checkpoints'));
