@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python_bridge")
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from genac_bridge.context import NullContext
 from genac_bridge.operations import Operations
+from genac_bridge.wire.context import NullContext
 
 
 @dataclass

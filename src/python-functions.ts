@@ -23,7 +23,7 @@ export const pythonWorkerName = 'python';
 /** A worker that imports neither PyTorch nor Transformers, and so starts in a moment. */
 export const pythonWorkerSpec: Pick<WorkerSpec, 'name' | 'operations'> = {
   name: pythonWorkerName,
-  operations: 'genac_bridge.functions:FunctionOperations',
+  operations: 'genac_bridge.functions.call:FunctionOperations',
 };
 
 /** Calls go to the worker that `worker()` gives at that time; it throws while there is none. */

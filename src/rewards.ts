@@ -91,7 +91,7 @@ function load(
   if (kind.kind === 'typescript') return loadTypescriptReward(kind.file, options, where);
   if (kind.kind === 'math-verify') {
     const { column, conventions } = options;
-    const module = 'genac_bridge.math_verifier';
+    const module = 'genac_bridge.functions.math_verifier';
     const refuseWithout = (problem: Problem) => {
       if (valueAt(problem.columns, column) === undefined) throw new Error(noColumn(where, column, problem));
     };
@@ -111,7 +111,7 @@ function load(
   }
   const { target, file } = kind;
   if (file && !existsSync(file)) throw new ConfigError([`${where}.use: there is no file ${file}`]);
-  const module = 'genac_bridge.rewards';
+  const module = 'genac_bridge.functions.rewards';
   return pythons.add({
     ...{ use, where, timeout, batch: batch.python },
     name: options.name ?? target.slice(target.lastIndexOf(':') + 1),

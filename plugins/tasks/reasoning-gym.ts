@@ -62,7 +62,7 @@ export default defineTask({
 
     const score = batched(async (items: readonly (Item & { answer: string })[]) => {
       const scores = await python.call(
-        'genac_bridge.gym_tasks:scores',
+        'genac_bridge.functions.gym_tasks:scores',
         { items: [...items] },
         { deadlineMs },
       );
@@ -82,7 +82,7 @@ export default defineTask({
       name: 'reasoning-gym',
       async prepare() {
         const named = generators.map(({ name, parameters }) => ({ name, parameters }));
-        const { problem } = (await python.call('genac_bridge.gym_tasks:check', { generators: named })) as {
+        const { problem } = (await python.call('genac_bridge.functions.gym_tasks:check', { generators: named })) as {
           problem: string | null;
         };
         if (problem !== null) throw new ConfigError([`task.generators: ${problem}`]);
@@ -97,7 +97,7 @@ export default defineTask({
           const { name, parameters } = generators[index]!;
           return { name, parameters, seed };
         });
-        const made = (await python.call('genac_bridge.gym_tasks:problems', { items })) as {
+        const made = (await python.call('genac_bridge.functions.gym_tasks:problems', { items })) as {
           question: string;
           answer: string | null;
         }[];

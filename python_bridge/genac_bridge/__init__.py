@@ -1,6 +1,6 @@
 """GenAC's worker: it holds models and knows tokens, losses and weights. The algorithm lives in the controller."""
 
-from .critic import Critic, CriticError
+from .host.critic import Critic, CriticError
 
 __all__ = ["Critic", "CriticError"]
 __version__ = "0.1.0"

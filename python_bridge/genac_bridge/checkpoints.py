@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .adapters import refuse_other_base, write_base
-from .context import BadArguments, OperationError
 from .loading import from_pretrained
-from .models import VALUE_HEAD, LoadedModel
+from .models.adapters import refuse_other_base, write_base
+from .models.model import VALUE_HEAD, LoadedModel
+from .wire.context import BadArguments, OperationError
 
 STATE = "genac_state.safetensors"
 FORMAT = "1"

@@ -13,7 +13,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from .adapters import (
+from .engines.sampling_check import check_values, choose_way
+from .models.adapters import (
     CONFIG,
     add_lora,
     base_digest,
@@ -23,15 +24,14 @@ from .adapters import (
     read_config,
     refuse_other_base,
 )
-from .arguments import LoadingOptions, LoadModel
-from .chats import refuse_template_options
-from .context import BadArguments, no_memory
-from .errors import one_line
-from .models import VALUE_HEAD, LoadedModel
-from .optimizer import Optimizer
-from .quantization import device_map, is_quantized, quantization, ready_for_lora, refuse_training
-from .sampling_check import check_values, choose_way
-from .tokens import TOKENIZER_FILES, has_tokenizer
+from .models.chats import refuse_template_options
+from .models.model import VALUE_HEAD, LoadedModel
+from .models.optimizer import Optimizer
+from .models.quantization import device_map, is_quantized, quantization, ready_for_lora, refuse_training
+from .models.tokens import TOKENIZER_FILES, has_tokenizer
+from .wire.arguments import LoadingOptions, LoadModel
+from .wire.context import BadArguments, no_memory
+from .wire.errors import one_line
 
 # A worker's output is a log, where bars that redraw themselves are noise.
 transformers_logging.disable_progress_bar()

@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, checkpoints, decoding, functions, loading, models, training
-from . import arguments as args
-from .context import BadArguments, BadState, Context, OperationError, Tensors, no_memory
-from .models import LoadedModel
-from .ragged import cumulative, join, refuse_others, take, take_sequences
-from .random import join_seeds
-from .tokens import StopStrings, encode_prompt, encode_text
+from . import __version__, checkpoints, loading
+from .engines import decoding
+from .engines.random import join_seeds
+from .functions import call as functions
+from .models import model as models
+from .models import training
+from .models.model import LoadedModel
+from .models.ragged import cumulative, join, refuse_others, take, take_sequences
+from .models.tokens import StopStrings, encode_prompt, encode_text
+from .wire import arguments as args
+from .wire.context import BadArguments, BadState, Context, OperationError, Tensors, no_memory
 
 Answer = tuple[dict[str, Any], Tensors]
 

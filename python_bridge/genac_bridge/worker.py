@@ -10,13 +10,13 @@ import sys
 import threading
 from pathlib import Path
 
-from .compute import OperationsLike
-from .link import Link
-from .orphan import die_with_parent, kill_group_with_parent, watch_stdin
+from .wire.compute import OperationsLike
+from .wire.link import Link
+from .wire.orphan import die_with_parent, kill_group_with_parent, watch_stdin
 
 #: A worker of functions alone. They are called in the main thread: what people write for a trainer (a time limit by
 #: `signal.alarm`, `math_verify.parse` with its defaults) works there only.
-FUNCTIONS = "genac_bridge.functions:FunctionOperations"
+FUNCTIONS = "genac_bridge.functions.call:FunctionOperations"
 
 
 def make_operations(target: str) -> OperationsLike:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genac_bridge.context import BadState, Context, Tensors
+from genac_bridge.wire.context import BadState, Context, Tensors
 
 
 class EchoOperations:

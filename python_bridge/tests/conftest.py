@@ -17,8 +17,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from genac_bridge.context import NullContext
 from genac_bridge.operations import Operations
+from genac_bridge.wire.context import NullContext
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import Client, ragged, word_tokenizer
-from genac_bridge.context import OperationError
+from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.3, "target_modules": ["q_proj", "v_proj"]}
 SETUPS: list[dict[str, Any]] = [{}, {"kind": "value"}, {"lora": LORA}, {"kind": "value", "lora": LORA}]

@@ -16,8 +16,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from conftest import LOADING, Client, llama, ragged, word_tokenizer
-from genac_bridge.adapters import base_digest, linear_modules, tensor_sum
-from genac_bridge.context import OperationError
+from genac_bridge.models.adapters import base_digest, linear_modules, tensor_sum
+from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "target_modules": ["q_proj"]}
 

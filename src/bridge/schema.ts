@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** Where `write-schema.ts` puts the wire's JSON Schema: beside this file, and the same bytes into the Python package. */
-export const schemaPaths = ['./schema.json', '../../python_bridge/genac_bridge/schema.json'].map((path) =>
+export const schemaPaths = ['./schema.json', '../../python_bridge/genac_bridge/wire/schema.json'].map((path) =>
   fileURLToPath(new URL(path, import.meta.url)),
 );
 

@@ -33,7 +33,7 @@ interface Pythonia {
   com: { proc: ChildProcess | null };
 }
 
-/** The Python module `genac_bridge.pythonia`. A `$` passes options, here the one that switches pythonia's own time limit off. */
+/** The Python module `genac_bridge.functions.pythonia`. A `$` passes options, here the one that switches pythonia's own time limit off. */
 interface Helper {
   follow(parent: number): Promise<unknown>;
   answer$(text: string, options: { $timeout: number }): Promise<string>;
@@ -161,7 +161,7 @@ async function spawn(executable: string): Promise<{ pythonia: Pythonia; loading:
   try {
     const module = (await import('pythonia')) as unknown as { default: Pythonia };
     const pythonia = module.default;
-    return { pythonia, loading: pythonia.python('genac_bridge.pythonia') };
+    return { pythonia, loading: pythonia.python('genac_bridge.functions.pythonia') };
   } finally {
     for (const [name, value] of Object.entries({ PYTHON_BIN, PYTHONPATH })) {
       if (value === undefined) delete process.env[name];

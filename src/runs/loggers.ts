@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import type { PythonFunctions } from '../python-functions.ts';
 import type { Json } from '../types.ts';
 
-const module = 'genac_bridge.loggers';
+const module = 'genac_bridge.functions.loggers';
 const LOOK_MS = 1000;
 /** wandb sends what is left over the network; a run that was stopped should not wait long for it. */
 const CLOSE_SECONDS = 60;

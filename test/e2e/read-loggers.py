@@ -8,7 +8,7 @@ import sys
 run, trackio, project = sys.argv[1:]
 os.environ["TRACKIO_DIR"] = trackio
 
-from genac_bridge.wandb_files import records  # noqa: E402
+from genac_bridge.functions.wandb_files import records  # noqa: E402
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
 from trackio.sqlite_storage import SQLiteStorage  # noqa: E402
 

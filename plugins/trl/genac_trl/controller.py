@@ -20,9 +20,10 @@ import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from genac_bridge.frames import Decoder, FrameError, encode
-from genac_bridge.link import show_token
-from genac_bridge.messages import (
+from genac_bridge.host.node import NodeError, controller_command, environment
+from genac_bridge.wire.frames import Decoder, FrameError, encode
+from genac_bridge.wire.link import show_token
+from genac_bridge.wire.messages import (
     PROTOCOL_VERSION,
     Ask,
     Bye,
@@ -35,7 +36,6 @@ from genac_bridge.messages import (
     Welcome,
     schema_hash,
 )
-from genac_bridge.node import NodeError, controller_command, environment
 from genac_bridge.worker import token
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]

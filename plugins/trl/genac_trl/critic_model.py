@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from genac_bridge.tokens import has_tokenizer
+from genac_bridge.models.tokens import has_tokenizer
 
 from .config import critic_option
 

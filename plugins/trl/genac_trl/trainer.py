@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from trl import GRPOTrainer
 
-from genac_bridge.tokens import TextDecoder
+from genac_bridge.models.tokens import TextDecoder
 
 from .batch import Row, from_wire, padded, plain_prompt, to_wire
 from .completions import rows_of

@@ -18,7 +18,7 @@ import pytest
 from datasets import Dataset
 
 from conftest import Make, alive
-from genac_bridge.node import controller_command
+from genac_bridge.host.node import controller_command
 from genac_trl import ControllerError
 from genac_trl.controller import Controller
 

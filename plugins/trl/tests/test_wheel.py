@@ -132,7 +132,7 @@ def test_wheel_needs_what_the_bridge_needs() -> None:
 
 
 def test_python_says_what_is_missing_without_node(bare: Installed, tmp_path: Path) -> None:
-    code = "from genac_bridge.node import *\ntry: print(find_node())\nexcept NodeError as e: print(e)"
+    code = "from genac_bridge.host.node import *\ntry: print(find_node())\nexcept NodeError as e: print(e)"
     needs = "GenAC's controller needs Node 20.19 or newer"
     remedy = "install it from https://nodejs.org, or run: pip install 'genac-trl[node]'"
     assert bare.says(code) == f"{needs}, and there is none: {remedy}"
@@ -148,7 +148,7 @@ def test_python_says_what_is_missing_without_node(bare: Installed, tmp_path: Pat
 
 def test_packages_and_controller_are_those_of_the_wheel(installed: Installed) -> None:
     code = (
-        "import genac_bridge, genac_trl\nfrom genac_bridge.node import controller_command\n"
+        "import genac_bridge, genac_trl\nfrom genac_bridge.host.node import controller_command\n"
         "print(genac_bridge.__file__, genac_trl.__file__, *controller_command(), sep='\\n')"
     )
     inside = str(installed.programs.parent)

@@ -1,0 +1,1 @@
+"""Python functions by name, and those that tasks, rewards and loggers of GenAC call."""

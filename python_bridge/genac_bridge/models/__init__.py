@@ -1,0 +1,1 @@
+"""Language models and value models: tokens, weights, losses, the optimizer."""

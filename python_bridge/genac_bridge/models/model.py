@@ -1,0 +1,152 @@
+"""Models by name, and how hidden states, logits and values are read from any Hugging Face architecture."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from ..wire.arguments import LoadingOptions
+from ..wire.context import BadState
+from .literal import Literal
+from .optimizer import Optimizer
+from .tokens import TextDecoder
+from .ways import TOGETHER, Way
+
+VALUE_HEAD = "value_head.safetensors"
+
+
+@dataclass
+class LoadedModel:
+    """A model under a name, with its optimizer and counters."""
+
+    name: str
+    kind: str
+    #: A causal language model, or for kind `value` its backbone; wrapped by PEFT where it has LoRA.
+    network: nn.Module
+    #: Linear [1, width] over hidden states; kind `value` only.
+    value_head: nn.Linear | None
+    tokenizer: Any
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+    loading: LoadingOptions | None = None
+    optimizer: Optimizer | None = None
+    #: Steps in the weights, and steps in the weights that `sample` may serve.
+    step: int = 0
+    published: int = 0
+    #: How many accumulations stand in the gradient.
+    accumulations: int = 0
+    eos_token_ids: list[int] = field(default_factory=list)
+    splits_head: bool = False
+    #: How its sequences are sampled; `sampling_check` tried it out.
+    way: Way = TOGETHER
+    #: Its own positions are 0, 1, 2, ..., as `position_ids` say them.
+    counts_from_zero: bool = True
+    #: Of the weights under an adapter.
+    base_digest: str | None = None
+    #: Its base weights are not float32 but quantized.
+    quantized: bool = False
+    _decoder: TextDecoder | None = None
+    _literal: Literal | None = None
+
+    @property
+    def base(self) -> Any:
+        """The network without PEFT's wrapper."""
+        return self.network.get_base_model() if isinstance(self.network, PeftModel) else self.network
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.base.get_input_embeddings().weight.shape[0])
+
+    @property
+    def context_length(self) -> int | None:
+        """Positions that the architecture was made for, or None where it has no such limit."""
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+            value = getattr(self.config, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+        return None
+
+    @property
+    def template_options(self) -> dict[str, Any]:
+        """What its chat template is given with every chat."""
+        return self.loading.chat_template_kwargs if self.loading is not None else {}
+
+    @property
+    def decoder(self) -> TextDecoder:
+        if self._decoder is None:
+            self._decoder = TextDecoder(self.tokenizer, self.vocabulary)
+        return self._decoder
+
+    @property
+    def literal(self) -> Literal:
+        """Encodes other people's text."""
+        if self._literal is None:
+            self._literal = Literal(self.tokenizer)
+        return self._literal
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Every parameter once, the value head's under `value_head.`."""
+        named = list(self.network.named_parameters())
+        if self.value_head is not None:
+            named += [(f"value_head.{name}", parameter) for name, parameter in self.value_head.named_parameters()]
+        return named
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Computes in `dtype` over float32 weights."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def hidden_states(self, ids: Tensor) -> Tensor:
+        """Last hidden states [rows, width, hidden] of right-padded ids; causal attention needs no mask for padding on the right."""
+        backbone = self.network if self.kind == "value" else self.base.base_model
+        return backbone(input_ids=ids, use_cache=False).last_hidden_state
+
+    def logits_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Logits [M, V] at `positions` [M] of the flattened, right-padded ids [rows, width].
+
+        The head is the dearest part where the vocabulary is large, so it is computed only where it is asked for.
+        """
+        if self.splits_head:
+            hidden = self.hidden_states(ids)
+            return self.base.get_output_embeddings()(hidden.flatten(0, 1).index_select(0, positions))
+        return self.network(input_ids=ids, use_cache=False).logits.flatten(0, 1).index_select(0, positions)
+
+    def values_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Values float32 [M] read at `positions` [M] of the flattened, right-padded ids [rows, width]."""
+        assert self.value_head is not None
+        hidden = self.hidden_states(ids).flatten(0, 1).index_select(0, positions)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.value_head(hidden.float()).squeeze(-1)
+
+
+def accepts(network: Any, name: str) -> bool:
+    """Whether the architecture's forward takes the argument `name`."""
+    return name in inspect.signature(network.forward).parameters
+
+
+def largest(config: Any, *names: str) -> int | None:
+    """The first of these entries that the config has; of a list (a number for each layer), its largest."""
+    for name in names:
+        try:
+            value = getattr(config, name, None)
+        except Exception:  # some say so where layers differ
+            continue
+        if isinstance(value, list | tuple):
+            value = max((v for v in value if isinstance(v, int)), default=None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def find(models: dict[str, LoadedModel], name: str) -> LoadedModel:
+    if name not in models:
+        raise BadState(f"no model {name!r} is loaded; loaded are {sorted(models) or 'none'}")
+    return models[name]

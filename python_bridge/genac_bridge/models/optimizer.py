@@ -1,0 +1,113 @@
+"""AdamW with one rate a step, clipping by the global norm, and the norm of what the step changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..wire.arguments import OptimizerOptions
+from ..wire.context import BadArguments
+
+# The weights' change is measured against a copy; stepping in parts of this many numbers keeps that copy small.
+PART = 2**26
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Optimizer:
+    """AdamW (Loshchilov, Hutter 2019) over named parameters. Matrices decay; norms and biases don't."""
+
+    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], options: OptimizerOptions) -> None:
+        self.parameters = dict(named)
+        if not self.parameters:
+            raise BadArguments("the model has no trainable parameters; load it with optimizer null")
+        self.parts: list[torch.optim.AdamW] = []
+        part: list[nn.Parameter] = []
+        for parameter in self.parameters.values():
+            if part and sum(p.numel() for p in part) + parameter.numel() > PART:
+                self.parts.append(self._make(part, options))
+                part = []
+            part.append(parameter)
+        self.parts.append(self._make(part, options))
+
+    @staticmethod
+    def _make(part: list[nn.Parameter], options: OptimizerOptions) -> torch.optim.AdamW:
+        groups = [
+            {"params": [p for p in part if p.ndim >= 2], "weight_decay": options.weight_decay},
+            {"params": [p for p in part if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        fused = part[0].device.type in ("cpu", "cuda")
+        return torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=0.0, betas=options.betas, eps=options.eps, fused=fused
+        )
+
+    def clear(self) -> None:
+        """Drops the accumulated gradient."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def gradient_norm(self) -> tuple[Tensor, list[Tensor]]:
+        """L2 norm of the whole gradient, and the gradients that exist."""
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        return nn.utils.get_total_norm(gradients), gradients
+
+    def step(self, learning_rate: float, scale: float) -> float:
+        """One step with the gradient times `scale`; clears the gradient; returns the L2 norm of the weights' change."""
+        squares = 0.0
+        for part in self.parts:
+            parameters = [p for group in part.param_groups for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+            with torch.no_grad():
+                if scale != 1.0:
+                    torch._foreach_mul_([p.grad for p in parameters], scale)
+                before = [p.detach().clone() for p in parameters]
+                part.step()
+                torch._foreach_sub_(before, parameters)
+                squares += float(torch.stack(torch._foreach_norm(before)).double().square().sum())
+        self.clear()
+        return math.sqrt(squares)
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments and step counts by parameter name, on the CPU: `optimizer.NAME.exp_avg`, `.exp_avg_sq`, `.step`."""
+        tensors = {}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
+        for part in self.parts:
+            state: dict[str, Tensor]
+            for parameter, state in part.state.items():
+                for key in (*MOMENTS, "step"):
+                    tensors[f"optimizer.{names[parameter]}.{key}"] = state[key].detach().cpu().contiguous().clone()
+        return tensors
+
+    def check(self, tensors: dict[str, Tensor]) -> str | None:
+        """None if `tensors` is a state of this optimizer, else what does not fit."""
+        for key, tensor in tensors.items():
+            name, _, what = key.removeprefix("optimizer.").rpartition(".")
+            if name not in self.parameters:
+                return f"it holds optimizer state of {name!r}, which is no trainable parameter here"
+            if what in MOMENTS and tensor.shape != self.parameters[name].shape:
+                return f"its {key} has shape {list(tensor.shape)}, the parameter {list(self.parameters[name].shape)}"
+            if any(f"optimizer.{name}.{other}" not in tensors for other in (*MOMENTS, "step")):
+                return f"its optimizer state of {name!r} is not whole"
+        return None
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Puts a state that `check` passed in place of the current one; the gradient is cleared."""
+        self.clear()
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
+        for part in self.parts:
+            part.state.clear()
+            for group in part.param_groups:
+                for parameter in group["params"]:
+                    name = names[parameter]
+                    if f"optimizer.{name}.step" not in tensors:
+                        continue
+                    state = {key: tensors[f"optimizer.{name}.{key}"].to(parameter.device, copy=True) for key in MOMENTS}
+                    # Where AdamW keeps its own count: beside the parameter when fused, else on the CPU.
+                    device = parameter.device if group["fused"] else torch.device("cpu")
+                    state["step"] = tensors[f"optimizer.{name}.step"].to(device, copy=True)
+                    part.state[parameter] = state

@@ -1,0 +1,1 @@
+"""The wire: messages and their frames, the worker's end of the link, and the thread that serves requests."""

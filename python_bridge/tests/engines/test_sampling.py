@@ -1,0 +1,411 @@
+"""`sample`: what is drawn, that it depends on prompt, seed and weights only, and that its log-probs are `score`'s."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import Client, prompts, ragged, split
+from genac_bridge.engines.random import join_seeds, uniforms
+from genac_bridge.engines.sampling import pick
+from genac_bridge.wire.context import NullContext, OperationError
+
+LENGTHS = [3, 9, 1, 6, 14]
+
+
+def completions(out: dict[str, np.ndarray], name: str = "completion_ids") -> list[list[Any]]:
+    return [part.tolist() for part in split(out[name], out["completion_cu_seqlens"])]
+
+
+def rescored(
+    client: Client, tensors: dict[str, np.ndarray], out: dict[str, np.ndarray], per_prompt: int, temperature: float
+) -> np.ndarray:
+    """`score`'s log-probs of the completions' tokens, laid end to end."""
+    first = split(tensors["prompt_ids"], tensors["prompt_cu_seqlens"])
+    done = split(out["completion_ids"], out["completion_cu_seqlens"])
+    full = [np.concatenate([first[i // per_prompt], ids]) for i, ids in enumerate(done)]
+    cu = np.concatenate([[0], np.cumsum([len(ids) for ids in full])]).astype(np.int32)
+    logprobs = split(
+        client.score({"ids": np.concatenate(full), "cu_seqlens": cu}, temperature=temperature)["logprobs"], cu
+    )
+    return np.concatenate([logs[len(logs) - len(ids) :] for logs, ids in zip(logprobs, done, strict=True)])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
+def test_logprobs_are_those_of_score(client: Client, folder: str, temperature: float) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(0), LENGTHS, 3)
+    _, out = client.sample(
+        tensors, completions_per_prompt=3, max_new_tokens=40, temperature=temperature, stop_token_ids=[10, 20, 30]
+    )
+    assert len(set(np.diff(out["completion_cu_seqlens"]).tolist())) > 3, "lengths must vary, so that rows are dropped"
+    np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 3, temperature), atol=2e-5)
+
+
+def test_logprobs_are_before_top_k_and_top_p_and_at_one_when_greedy(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(1), LENGTHS)
+    for changes in ({"top_k": 3}, {"top_p": 0.4}, {"temperature": 0.0}):
+        _, out = client.sample(tensors, **changes)
+        np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 1, 1.0), atol=2e-5)
+
+
+def test_tokens_do_not_depend_on_the_batch(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(2), LENGTHS, 2)
+    _, out = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30)
+    expected = completions(out)
+    for batch_size in (1, 3, 7):
+        _, again = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30, batch_size=batch_size)
+        assert completions(again) == expected
+    ids, cu = tensors["prompt_ids"], tensors["prompt_cu_seqlens"]
+    for i, completion in enumerate(expected):
+        alone = {
+            "prompt_ids": ids[cu[i // 2] : cu[i // 2 + 1]].copy(),
+            "prompt_cu_seqlens": np.array([0, cu[i // 2 + 1] - cu[i // 2]], np.int32),
+            "seeds": tensors["seeds"][i : i + 1].copy(),
+        }
+        assert completions(client.sample(alone, max_new_tokens=30)[1]) == [completion]
+    other = {**tensors, "seeds": tensors["seeds"] + np.uint32(1)}
+    assert completions(client.sample(other, completions_per_prompt=2, max_new_tokens=30)[1]) != expected
+
+
+def test_every_position_has_its_own_draw_however_long(client: Client, folder: str) -> None:
+    """With zero weights all 47 tokens are equally likely, so token t is ceil(47 u_t) - 1: the draws can be read off."""
+    client.load(folder)
+    with torch.no_grad():
+        for parameter in client.operations.models["m"].network.parameters():
+            parameter.zero_()
+    tensors = prompts(np.random.default_rng(2), [4] * 30)
+    _, out = client.sample(tensors, max_new_tokens=200)
+    expected = np.ceil(uniforms(join_seeds(tensors["seeds"]), 0, 200) * 47).astype(int) - 1
+    found = completions(out)
+    for row, ids in zip(expected, found, strict=True):
+        assert ids == row[: len(ids)].tolist()
+    lengths = sorted(map(len, found))
+    assert lengths[0] < 64 < 130 < lengths[-1], "rows must leave before and after a new block of draws"
+
+
+def test_logprobs_stay_those_of_score_as_the_cache_grows(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(3), LENGTHS, 4)
+    _, out = client.sample(tensors, completions_per_prompt=4, max_new_tokens=200)
+    assert np.diff(out["completion_cu_seqlens"]).max() > 140
+    np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 4, 1.0), atol=5e-5)
+
+
+@pytest.mark.parametrize("lengths", [[4, 4, 4], LENGTHS])
+def test_greedy_is_generates_greedy(client: Client, folder: str, lengths: list[int]) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(3), lengths)
+    _, out = client.sample(tensors, temperature=0.0, max_new_tokens=25)
+    network: Any = client.operations.models["m"].network
+    for prompt, completion in zip(
+        split(tensors["prompt_ids"], tensors["prompt_cu_seqlens"]), completions(out), strict=True
+    ):
+        ids = torch.from_numpy(prompt.astype(np.int64))[None]
+        expected = network.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=25, pad_token_id=0
+        )
+        assert completion == expected[0, len(prompt) :].tolist()
+
+
+def test_first_tokens_follow_the_softmax(client: Client, folder: str) -> None:
+    client.load(folder)
+    count = 20_000
+    random = np.random.default_rng(4)
+    tensors = prompts(random, [5], count)
+    _, out = client.sample(tensors, completions_per_prompt=count, max_new_tokens=1, temperature=1.3)
+    ids = torch.from_numpy(tensors["prompt_ids"].astype(np.int64))[None]
+    logits = client.operations.models["m"].network(input_ids=ids).logits[0, -1].detach().double()
+    expected = torch.softmax(logits / 1.3, 0).numpy() * count
+    seen = np.bincount(out["completion_ids"], minlength=47)
+    # Chi-square with 46 degrees of freedom: beyond 81.4 in 1 of 1,000 cases; the seed is fixed.
+    assert float(((seen - expected) ** 2 / expected).sum()) < 81.4
+
+
+def test_pick_keeps_to_top_k_and_top_p_and_renormalises() -> None:
+    # Probabilities .4 .3 .2 .1, not in order.
+    logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log().repeat(10_000, 1)
+    uniform = torch.from_numpy(uniforms(np.arange(10_000, dtype=np.uint64), 0, 1)[:, 0])
+    for changes, expected in (
+        ({"top_k": 2, "top_p": None}, [0, 4 / 7, 0, 3 / 7]),
+        ({"top_k": None, "top_p": 0.65}, [0, 4 / 7, 0, 3 / 7]),
+        ({"top_k": None, "top_p": 0.75}, [0, 4 / 9, 2 / 9, 3 / 9]),
+        ({"top_k": 1, "top_p": 0.99}, [0, 1, 0, 0]),
+        ({"top_k": None, "top_p": 0.01}, [0, 1, 0, 0]),
+        ({"top_k": 99, "top_p": 1.0}, [0.1, 0.4, 0.2, 0.3]),
+    ):
+        tokens, logprobs = pick(logits, uniform, 1.0, **changes)  # type: ignore[arg-type]  # mypy reads the dicts as one type
+        frequencies = np.bincount(tokens, minlength=4) / 10_000
+        np.testing.assert_allclose(frequencies, expected, atol=0.02)
+        assert not frequencies[np.array(expected) == 0].any()
+        torch.testing.assert_close(logprobs, logits.gather(1, tokens[:, None])[:, 0])
+
+
+def test_pick_never_takes_a_token_of_probability_zero() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]]).repeat(4, 1)
+    extremes = torch.tensor([2.0**-54, 0.5, 0.5 + 2.0**-53, 1.0], dtype=torch.float64)
+    assert pick(logits, extremes, 1.0, None, None)[0].tolist() == [1, 1, 3, 3]
+
+
+def test_uniforms_are_uniform_and_independent_of_neighbours() -> None:
+    draws = uniforms(np.arange(2000, dtype=np.uint64), 0, 50)
+    assert draws.min() > 0
+    assert draws.max() <= 1
+    counts = np.histogram(draws, bins=100, range=(0, 1))[0]
+    # Chi-square with 99 degrees of freedom: beyond 148 in 1 of 1,000 cases.
+    assert float(((counts - 1000) ** 2 / 1000).sum()) < 148
+    for shifted in (draws[1:].ravel()[: 1999 * 50], draws[:-1, ::-1].ravel()):
+        # Standard deviation 1 / sqrt(50,000) = .0045.
+        assert abs(np.corrcoef(draws[:-1].ravel(), shifted)[0, 1]) < 0.015
+    np.testing.assert_array_equal(uniforms(np.arange(2000, dtype=np.uint64), 20, 5), draws[:, 20:25])
+    # Seeds a golden constant apart would share a shifted stream if seeds were not mixed first.
+    near = uniforms(np.array([1, 1 + 0x9E3779B97F4A7C15], np.uint64), 0, 10)
+    assert not np.isin(near[0], near[1]).any()
+    assert join_seeds(np.array([[1, 2]], np.uint32))[0] == 2 * 2**32 + 1
+
+
+def test_stop_tokens_end_a_completion_and_belong_to_it(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(5), [4] * 40)
+    result, out = client.sample(tensors, max_new_tokens=12, stop_token_ids=[20, 21])
+    reasons = set()
+    for ids, reason in zip(completions(out), result["finish_reasons"], strict=True):
+        assert not {1, 20, 21} & set(ids[:-1])
+        assert (reason == "stop_token") == (ids[-1] in {1, 20, 21})
+        assert reason == "stop_token" or len(ids) == 12
+        reasons.add(ids[-1] if reason == "stop_token" else "length")
+    assert {20, 21, "length"} <= reasons
+
+
+def test_stop_strings_end_a_completion_at_the_token_that_completes_them(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(6), [4] * 60)
+    # Words are joined by a blank: this one spans two tokens, the second in part only (w1 of w13).
+    strings = ["w7", "5 w1"]
+    result, out = client.sample(tensors, max_new_tokens=30, stop_strings=strings)
+    tokenizer = client.operations.models["m"].tokenizer
+    seen = set()
+    for ids, text, reason in zip(completions(out), result["texts"], result["finish_reasons"], strict=True):
+        assert text == tokenizer.decode(ids, skip_special_tokens=True)
+        before = tokenizer.decode(ids[:-1], skip_special_tokens=True)
+        assert not any(string in before for string in strings)
+        assert (reason == "stop_string") == any(string in text for string in strings)
+        seen |= {string for string in strings if string in text}
+    assert seen == set(strings)
+
+
+def test_stop_strings_across_byte_level_tokens(client: Client, byte_folder: str) -> None:
+    client.load(byte_folder)
+    random = np.random.default_rng(7)
+    vocabulary = client.operations.models["m"].vocabulary
+    tensors = prompts(random, [4] * 8, vocabulary=vocabulary)
+    result, _ = client.sample(tensors, max_new_tokens=40)
+    # Two characters in the middle of a text, which may well be of different tokens, and a character of several bytes.
+    text = next(text for text in result["texts"] if len(text) > 20)
+    string = text[10:13]
+    stopped, out = client.sample(tensors, max_new_tokens=40, stop_strings=[string])
+    where = result["texts"].index(text)
+    assert stopped["finish_reasons"][where] == "stop_string"
+    ids = completions(out)[where]
+    tokenizer = client.operations.models["m"].tokenizer
+    assert string in stopped["texts"][where]
+    assert string not in tokenizer.decode(ids[:-1], skip_special_tokens=True)
+
+
+def test_stream_sends_every_sequence_once(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(8), LENGTHS, 4)
+    context = NullContext()
+    result, out = client.sample(
+        tensors, context, completions_per_prompt=4, max_new_tokens=30, stream=True, batch_size=8
+    )
+    expected = completions(out)
+    seen: list[int] = []
+    for data, parts in context.partials:
+        assert set(data) == {"indices", "texts", "finish_reasons"}
+        for index, ids, ends, text, reason in zip(
+            data["indices"],
+            completions(parts),
+            completions(parts, "text_ends"),
+            data["texts"],
+            data["finish_reasons"],
+            strict=True,
+        ):
+            seen.append(index)
+            assert ids == expected[index]
+            assert ends == completions(out, "text_ends")[index]
+            assert (text, reason) == (result["texts"][index], result["finish_reasons"][index])
+    assert sorted(seen) == list(range(20))
+    assert len(context.partials) > 3, "sequences come as they finish, not all at the end"
+
+
+def test_prompts_as_text_and_chat(client: Client, folder: str) -> None:
+    client.load(folder)
+    seeds = np.zeros((2, 2), np.uint32)
+    given = ["w1 w2 5", [{"role": "user", "content": "w3 7"}]]
+    result, out = client.sample({"seeds": seeds}, prompts=given, max_new_tokens=5)
+    tokenizer = client.operations.models["m"].tokenizer
+    expected = [tokenizer("w1 w2 5")["input_ids"], tokenizer("user w3 7 assistant")["input_ids"]]
+    assert [ids.tolist() for ids in split(out["prompt_ids"], out["prompt_cu_seqlens"])] == expected
+    both = {"seeds": seeds, "prompt_ids": out["prompt_ids"], "prompt_cu_seqlens": out["prompt_cu_seqlens"]}
+    again, by_ids = client.sample(both, max_new_tokens=5)
+    assert again["texts"] == result["texts"]
+    np.testing.assert_array_equal(by_ids["completion_ids"], out["completion_ids"])
+
+
+def test_weights_that_are_not_finite_are_an_error(client: Client, folder: str) -> None:
+    client.load(folder)
+    with torch.no_grad():
+        next(iter(client.operations.models["m"].network.parameters()))[:] = torch.nan
+    for temperature in (0.0, 1.0):
+        with pytest.raises(OperationError, match="probabilities that are not finite"):
+            client.sample(prompts(np.random.default_rng(8), LENGTHS), temperature=temperature)
+
+
+def test_no_prompts_give_an_empty_answer(client: Client, folder: str) -> None:
+    client.load(folder)
+    result, out = client.sample({"seeds": np.zeros((0, 2), np.uint32)}, prompts=[])
+    assert result["texts"] == []
+    assert out["completion_cu_seqlens"].tolist() == [0]
+    assert {name: array.dtype for name, array in out.items()} == {
+        "prompt_ids": np.int32, "prompt_cu_seqlens": np.int32, "completion_ids": np.int32,
+        "completion_cu_seqlens": np.int32, "logprobs": np.float32, "text_ends": np.int32,
+    }  # fmt: skip
+
+
+class CancelLater(NullContext):
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+        self.checks = 0
+        self.fractions: list[float] = []
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks == self.after:
+            raise OperationError("cancelled", "cancelled by the controller")
+
+    def progress(self, fraction: float) -> None:
+        self.fractions.append(fraction)
+
+
+def test_a_cancel_ends_decoding_within_one_step(client: Client, folder: str) -> None:
+    client.load(folder)
+    network = client.operations.models["m"].network
+    passes = []
+    handle = network.register_forward_hook(lambda *_: passes.append(1))
+    context = CancelLater(6)
+    with pytest.raises(OperationError, match="cancelled") as caught:
+        client.sample(prompts(np.random.default_rng(9), LENGTHS), context, max_new_tokens=100)
+    handle.remove()
+    assert caught.value.code == "cancelled"
+    assert len(passes) == 6, "one pass for the prompts, one for each of five tokens"
+    assert context.fractions == sorted(context.fractions)
+    assert 0 < context.fractions[-1] < 1
+
+
+def test_padding_is_counted(client: Client, folder: str) -> None:
+    client.load(folder)
+    even, _ = client.sample(prompts(np.random.default_rng(10), [5, 5, 5]), max_new_tokens=1)
+    assert even["padding_tokens"] == 0
+    uneven, _ = client.sample(prompts(np.random.default_rng(10), [5, 3, 1]), max_new_tokens=1)
+    assert uneven["padding_tokens"] == 2 + 4
+    one_by_one, _ = client.sample(prompts(np.random.default_rng(10), [5, 3, 1]), max_new_tokens=1, batch_size=1)
+    assert one_by_one["padding_tokens"] == 0
+
+
+def test_sample_serves_published_weights_only(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(11), LENGTHS)
+    assert client.sample(tensors)[0]["version"] == 0
+    digests = [client.run("publish", model="m")[0]["digest"]]
+    batch = ragged(np.random.default_rng(12), [6])
+    mask = np.array([0, 1, 1, 1, 1, 1], np.float32)
+    client.accumulate({**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}])
+    assert client.sample(tensors)[0]["version"] == 0, "a gradient alone changes no weights"
+    client.step()
+    with pytest.raises(OperationError, match="stands at step 1 but serves version 0; publish it first") as caught:
+        client.sample(tensors)
+    assert caught.value.code == "bad_state"
+    published, _ = client.run("publish", model="m")
+    digests.append(published["digest"])
+    assert published["version"] == 1
+    assert client.sample(tensors)[0]["version"] == 1
+    assert digests[0] != digests[1]
+    assert len(digests[1]) == 16
+    assert client.run("publish", model="m")[0]["digest"] == digests[1]
+
+
+def test_bfloat16_samples_near_its_own_scores(client: Client, folder: str) -> None:
+    client.load(folder, dtype="bfloat16")
+    tensors = prompts(np.random.default_rng(13), LENGTHS, 2)
+    _, out = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30)
+    np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 2, 1.0), atol=0.1)
+
+
+def test_sliding_windows_and_learned_positions_take_the_general_way(client: Client, tmp_path: Any) -> None:
+    from transformers import GPT2Config, MistralConfig
+
+    from conftest import word_tokenizer
+
+    shape = {"vocab_size": 47, "eos_token_id": 1, "bos_token_id": None, "pad_token_id": None}
+    mistral = MistralConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, sliding_window=5, max_position_embeddings=128, **shape
+    )  # fmt: skip
+    gpt2 = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128, **shape)
+    for name, config in (("mistral", mistral), ("gpt2", gpt2)):
+        path = tmp_path / name
+        word_tokenizer().save_pretrained(path)
+        config.save_pretrained(path)
+        client.load(path)
+        tensors = prompts(np.random.default_rng(14), LENGTHS, 2)
+        _, out = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30)
+        np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 2, 1.0), atol=2e-5, err_msg=name)
+
+
+def test_lora_samples_with_its_adapter(client: Client, folder: str) -> None:
+    client.load(folder, lora={"rank": 4, "alpha": 8.0, "dropout": 0.5, "target_modules": None})
+    with torch.no_grad():
+        for name, parameter in client.operations.models["m"].named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    tensors = prompts(np.random.default_rng(15), LENGTHS)
+    _, out = client.sample(tensors)
+    np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 1, 1.0), atol=2e-5)
+    client.load(folder)
+    assert completions(client.sample(tensors)[1]) != completions(out)
+
+
+@pytest.mark.parametrize("kind", ["folder", "byte_folder"])
+def test_a_begun_completion_goes_on_as_it_would_have(client: Client, kind: str, request: pytest.FixtureRequest) -> None:
+    client.load(request.getfixturevalue(kind))
+    tensors = prompts(np.random.default_rng(5), LENGTHS)
+    whole, out = client.sample(tensors, max_new_tokens=20, temperature=0.0, stop_strings=[])
+    ids, ends = completions(out), completions(out, "text_ends")
+    before = [len(row) // 2 for row in ids]
+    first = split(tensors["prompt_ids"], tensors["prompt_cu_seqlens"])
+    begun = [np.concatenate([p, np.array(row[:k], np.int32)]) for p, row, k in zip(first, ids, before, strict=True)]
+    asked = {
+        "prompt_ids": np.concatenate(begun).astype(np.int32),
+        "prompt_cu_seqlens": np.cumsum([0, *map(len, begun)]).astype(np.int32),
+        "prefix_lengths": np.array(before, np.int32),
+        "seeds": tensors["seeds"],
+    }
+    rest, new = client.sample(asked, max_new_tokens=20, temperature=0.0, stop_strings=[])
+    assert rest["texts"] == whole["texts"]
+    assert rest["finish_reasons"] == whole["finish_reasons"]
+    assert completions(new) == [row[k:] for row, k in zip(ids, before, strict=True)]
+    assert completions(new, "text_ends") == [row[k:] for row, k in zip(ends, before, strict=True)]
+
+
+def test_a_prefix_must_leave_a_prompt_and_room(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(6), [4, 4])
+    for lengths in ([4, 0], [-1, 0], [3, 3]):
+        with pytest.raises(OperationError, match=r"prefix_lengths\[0\] is .*must be less than"):
+            client.sample({**tensors, "prefix_lengths": np.array(lengths, np.int32)}, max_new_tokens=3)
