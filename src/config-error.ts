@@ -40,7 +40,7 @@ export function issuesOf(error: z.ZodError, schema: z.ZodType, input: unknown, p
     const given = value === undefined ? 'missing' : JSON.stringify(hidden(issue.path, value), hideSecrets);
     const options = issue.code === 'invalid_value' ? issue.values.map(String) : [];
     const close = typeof value === 'string' ? nearest(value, options) : null;
-    return `${path || 'config'}: ${given}: ${issue.message}${close ? `; did you mean "${close}"?` : ''}`;
+    return `${path ? `${path}: ` : ''}${given}: ${issue.message}${close ? `; did you mean "${close}"?` : ''}`;
   });
 }
 
