@@ -7,6 +7,7 @@ import type { Config, StageName } from './config.ts';
 import { ConfigError } from './config-error.ts';
 import { pretrainCritic, superviseCritic } from './critic-stages.ts';
 import { apiOf, checkOracle } from './oracle/gather.ts';
+import { checkPast } from './past-settings.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
 import { prepareTraining, restoreModels } from './prepare.ts';
 import { pythonFunctions, pythonWorkerName } from './python-functions.ts';
@@ -70,6 +71,7 @@ export async function live(
     ...{ base, python, log, segmentation: config.credit.segmentation },
   });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
+  checkPast(life.past, config, plugin);
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
   const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython || config.log.length > 0);
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
@@ -126,7 +128,7 @@ export async function live(
     end = signal.aborted ? 'stopped' : 'done';
   } catch (error) {
     // Stopped while a model was being made: there is nothing to keep.
-    if (error !== signal.reason || !signal.aborted) throw error;
+    if (error !== signal.reason || !signal.aborted) throw folder.explained(error);
     end = 'stopped';
   } finally {
     steering.end();

@@ -2,8 +2,8 @@
  * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`, `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that it
  * can be read while the run writes.
  */
-import { appendFileSync, existsSync, statSync } from 'node:fs';
-import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { existsSync, statSync } from 'node:fs';
+import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
@@ -13,6 +13,7 @@ import { loadConfigFile } from '../load-config.ts';
 import type { Json } from '../types.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { RunEvent } from './events.ts';
+import { appendText, readText, refuseNoFile } from './text-file.ts';
 
 /** What another process must know of a run to go on with it. */
 const runSchema = z.strictObject({
@@ -59,11 +60,10 @@ export class RunFolder {
     }
     let base: string;
     try {
-      ({ base } = runSchema.parse(JSON.parse(await readFile(file, 'utf8'))));
+      ({ base } = runSchema.parse(JSON.parse(readText(file))));
     } catch (error) {
-      throw new Error(`${path} holds no run that can be resumed: ${file} ${(error as Error).message}`, {
-        cause: error,
-      });
+      const why = error instanceof z.ZodError ? `${file} was edited` : (error as Error).message;
+      throw new Error(`${path} holds no run that can be resumed: ${why}`, { cause: error });
     }
     const { config } = loadConfigFile(join(path, 'config.yaml'));
     return { config: { ...config, folder: path }, base };
@@ -75,6 +75,7 @@ export class RunFolder {
     from: Pick<Checkpoint, 'written' | 'seconds'> | null,
   ): Promise<RunFolder> {
     const folder = new RunFolder(path, from?.seconds ?? 0);
+    for (const file of [folder.metrics, folder.trajectories, folder.settings]) refuseNoFile(file);
     for (const [file, bytes] of [
       [folder.metrics, from?.written.metrics ?? 0],
       [folder.trajectories, from?.written.trajectories ?? 0],
@@ -114,10 +115,24 @@ export class RunFolder {
     return this.#secondsBefore + (performance.now() - this.#began) / 1000;
   }
 
-  /** What a checkpoint notes of this folder. */
+  /** What a checkpoint notes of this folder. @throws Error where it is gone: a checkpoint would make another */
   position(): Pick<Checkpoint, 'written' | 'seconds'> {
+    if (this.#isGone()) throw new Error(this.#goneWords());
     const written = { metrics: sizeOf(this.metrics), trajectories: sizeOf(this.trajectories) };
     return { written, seconds: this.seconds() };
+  }
+
+  /** The error that ended the run, in words of its cause where the folder is gone. */
+  explained(error: unknown): unknown {
+    return this.#isGone() ? new Error(this.#goneWords(), { cause: error }) : error;
+  }
+
+  #isGone(): boolean {
+    return !existsSync(join(this.path, 'config.yaml'));
+  }
+
+  #goneWords(): string {
+    return `the run's folder ${this.path} was removed or renamed while the run went on: it can't be written any more, and the run ends here`;
   }
 
   checkpointed(): void {
@@ -136,16 +151,16 @@ export class RunFolder {
   record(event: RunEvent): void {
     if (event.type === 'set') {
       const { stage, iteration, values } = event;
-      appendFileSync(this.settings, `${JSON.stringify({ stage, iteration, values })}\n`);
+      appendText(this.settings, `${JSON.stringify({ stage, iteration, values })}\n`);
     }
     if (event.type !== 'iteration' && event.type !== 'evaluation') return;
     const { type, stage, iteration, metrics } = event;
     const seconds = Math.round(this.seconds() * 1000) / 1000;
-    appendFileSync(this.metrics, `${JSON.stringify({ type, stage, iteration, seconds, ...metrics })}\n`);
+    appendText(this.metrics, `${JSON.stringify({ type, stage, iteration, seconds, ...metrics })}\n`);
   }
 
   recordTrajectory(trajectory: Json): void {
-    appendFileSync(this.trajectories, `${JSON.stringify(trajectory)}\n`);
+    appendText(this.trajectories, `${JSON.stringify(trajectory)}\n`);
   }
 }
 

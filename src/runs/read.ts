@@ -45,7 +45,9 @@ const metricsSchema = z.looseObject({
   ...place,
   seconds: z.number(),
 });
-const settingSchema = z.strictObject({ ...place, values: z.record(z.string(), z.json()) });
+/** What `genac set` can give. */
+const scalar = z.union([z.number(), z.boolean(), z.string(), z.null()]);
+const settingSchema = z.strictObject({ ...place, values: z.record(z.string(), scalar) });
 const trajectorySchema = z.looseObject({
   iteration: place.iteration,
   problem: z.string(),

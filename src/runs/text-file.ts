@@ -2,7 +2,16 @@
  * Text files that others may have made, or put something else in the place of: opened without waiting,
  * and refused in one sentence. A FIFO, which would hold its reader for ever, is known before it is read.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 
 const MIB = 2 ** 20;
 /** Configs, statuses and the like are far smaller. */
@@ -27,6 +36,23 @@ export function openFile(path: string): number {
 export function refuseNoFile(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat && !stat.isFile()) throw new Error(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
+}
+
+/** Adds to the end of a file, and makes it where it is not there. @throws Error that names the file */
+export function appendText(path: string, text: string): void {
+  const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+  let file: number | null = null;
+  try {
+    file = openSync(path, O_WRONLY | O_APPEND | O_CREAT | (constants.O_NONBLOCK ?? 0), 0o666);
+    const stat = fstatSync(file);
+    if (!stat.isFile()) throw new Error(`it is ${kindOf(stat)}, not a file`);
+    appendFileSync(file, text);
+  } catch (error) {
+    const why = causeWords(path, error as NodeJS.ErrnoException);
+    throw new Error(`${path} can't be written: ${why}`, { cause: error });
+  } finally {
+    if (file !== null) closeSync(file);
+  }
 }
 
 /** The bytes of a file, in pieces that are used again for the next ones. */
@@ -72,13 +98,14 @@ const unreadable = (path: string, why: string, cause?: unknown) =>
   new Error(`${path} can't be read: ${why}`, { cause });
 
 function causeWords(path: string, error: NodeJS.ErrnoException): string {
-  if (error.code === 'ENOENT') return 'there is no such file';
+  if (error.code === 'ENOENT') return 'there is no such file or folder';
   if (error.code === 'EACCES') return 'its rights do not allow it';
   if (error.code === 'ENXIO') return `it is ${kindOf(statSync(path))}, not a file`;
   return error.message;
 }
 
-function kindOf(stat: Stats): string {
+/** `a folder`, `a FIFO (a named pipe)`, ...: what is no regular file. */
+export function kindOf(stat: Stats): string {
   if (stat.isDirectory()) return 'a folder';
   if (stat.isFIFO()) return 'a FIFO (a named pipe)';
   if (stat.isSocket()) return 'a socket';
