@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { inspectRun, type Order } from '../evaluation/inspect.ts';
 import { inspectionPage } from '../evaluation/inspect-page.ts';
 import { inspectionText } from '../evaluation/inspect-text.ts';
+import { printableLine } from '../text/printable.ts';
 
 export interface InspectFlags {
   readonly iteration?: number;
@@ -30,7 +31,7 @@ export function inspectCommand(
   if (html) {
     const path = html === true ? join(folder, 'inspect.html') : html;
     writeFileSync(path, inspectionPage(inspection));
-    out.write(`${path}\n`);
+    out.write(`${printableLine(path)}\n`);
     return;
   }
   // A reader such as `head` may leave early.
