@@ -46,7 +46,7 @@ const yamlWords = ({ name, message }: Error): string =>
     ? 'its values lie too deep within each other'
     : message.startsWith('Excessive alias count')
       ? 'its aliases (*name) stand for far more values than are written: write them out'
-      : message;
+      : message.replace(/:?\n.*/s, ''); // the lines that it quotes may hold a key
 
 /** @throws ConfigError with every problem at once */
 export function checkConfig(input: ConfigInput, source?: string): Config {

@@ -190,6 +190,7 @@ test.each([
   ['empty.yaml', '\n', /empty: options stand as "name: value"$/],
   ['list.yaml', '- a\n', /no mapping: options/],
   ['broken.yaml', 'a: [', /can't be read as YAML/],
+  ['broken-key.yaml', 'a: {api_key: hunter22', /can't be read as YAML: [^\n]* at line 1, column \d+$/],
   ['binary.yaml', Buffer.from([0xff, 0xfe, 0x00]), /can't be read: it is not text \(not UTF-8\)$/],
   ['huge.yaml', 'a'.repeat(2 ** 24 + 1), /can't be read: it has more than 16 MiB/],
   ['cycle.yaml', 'workers: &w {a: {b: *w}}', /\n {2}workers\.a\.b\.\.\.: values lie more than 64 deep/],
