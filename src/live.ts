@@ -17,7 +17,7 @@ import { type Checkpoint, readCheckpoint } from './runs/checkpoint.ts';
 import { serveControl } from './runs/control.ts';
 import type { EventStream, RunEvent } from './runs/events.ts';
 import { linkFolder } from './runs/file-list.ts';
-import type { RunFolder } from './runs/folder.ts';
+import { type RunFolder, refuseOtherKinds } from './runs/folder.ts';
 import { lockRun } from './runs/lock.ts';
 import { type Loggers, openLoggers } from './runs/loggers.ts';
 import { StatusFile } from './runs/status.ts';
@@ -77,6 +77,7 @@ export async function live(
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
   checkActor(config, task);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
+  refuseOtherKinds(config.folder);
   const lock = await lockRun(config.folder);
   const folder = await life.open().catch((error: unknown) => {
     lock.release();

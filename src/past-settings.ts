@@ -10,7 +10,7 @@ import type { CriticPlugin } from './critic.ts';
 import { loadCritic, type PluginChoice } from './plugins.ts';
 import { checkpointNames, newestCheckpoint, readCheckpoint } from './runs/checkpoint.ts';
 import type { Place } from './runs/events.ts';
-import { RunFolder } from './runs/folder.ts';
+import { RunFolder, refuseOtherKinds } from './runs/folder.ts';
 import { lockRun } from './runs/lock.ts';
 import { readSettings } from './runs/read.ts';
 import { changedConfig, type Settings } from './settings.ts';
@@ -52,6 +52,7 @@ export async function setBetweenLives(folder: string, values: Settings): Promise
   const { config, base } = await RunFolder.read(folder);
   const { plugin } = await loadCritic(config.critic as PluginChoice, base);
   const place = await placeOfResume(folder, config);
+  refuseOtherKinds(folder);
   const lock = await lockRun(folder);
   try {
     const past = readSettings(folder);

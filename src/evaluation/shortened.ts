@@ -1,6 +1,7 @@
 /** Responses that are too long to show are cut, with a mark that says so: a terminal and a page hold no 200 MB. */
 import type { RecordedSegment, RecordedTrajectory } from '../runs/read.ts';
 import { promptText } from '../text/critic-prompt.ts';
+import { shortText } from '../text/printable.ts';
 
 /** UTF-16 units of one text, and of all that is shown: an escape is six times as long, and no string has 2^29. */
 const LONGEST = 200_000;
@@ -14,7 +15,7 @@ export function shortened(trajectories: readonly RecordedTrajectory[], all = ALL
   const cut = (text: string): string => {
     const length = Math.max(0, Math.min(text.length, LONGEST, left));
     left -= length;
-    return cutAt(text, length);
+    return shortText(text, length);
   };
   return trajectories.map((t) => {
     const segments: RecordedSegment[] = [];
@@ -29,17 +30,8 @@ export function shortened(trajectories: readonly RecordedTrajectory[], all = ALL
     if (more > 0 && last)
       segments[segments.length - 1] = {
         ...last,
-        rationale: `${last.rationale}\n${markOf(more, 'segments')}`,
+        rationale: `${last.rationale}\n[... ${more} more segments]`,
       };
     return { ...t, problem, prompt, segments };
   });
 }
-
-/** Never between the halves of a surrogate pair. */
-function cutAt(text: string, length: number): string {
-  if (length >= text.length) return text;
-  const at = /[\ud800-\udbff]/.test(text[length - 1] ?? '') ? length - 1 : length;
-  return `${text.slice(0, at)} ${markOf(text.length - at, 'characters')}`;
-}
-
-const markOf = (count: number, what: string) => `[... ${count.toLocaleString('en')} more ${what}]`;

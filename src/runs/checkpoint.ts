@@ -9,7 +9,7 @@ import { z } from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
 import { stageNames } from '../config.ts';
 import { type FileList, filesOf, firstDifference, textDigest } from './file-list.ts';
-import { readText } from './text-file.ts';
+import { readText, refuseNoFolder } from './text-file.ts';
 
 const FORMAT = 2;
 const bytes = z.int().nonnegative();
@@ -148,6 +148,7 @@ export function checkpointName({ stage, iteration, complete }: ControllerState):
 
 /** Names of the checkpoints that lie on the way of a run, oldest first; `best` is not one of them. */
 export async function checkpointNames(folder: string): Promise<string[]> {
+  refuseNoFolder(folder);
   const names = existsSync(folder) ? await readdir(folder) : [];
   const place = (name: string): [number, number] => {
     const [, stage, iteration] = pattern.exec(name)!;

@@ -2,7 +2,7 @@
  * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`, `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that it
  * can be read while the run writes.
  */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
@@ -10,10 +10,12 @@ import { z } from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Config } from '../config.ts';
 import { loadConfigFile } from '../load-config.ts';
+import { shortText } from '../text/printable.ts';
 import type { Json } from '../types.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { RunEvent } from './events.ts';
-import { appendText, readText, refuseNoFile } from './text-file.ts';
+import { LONGEST_LINE } from './json-lines.ts';
+import { appendText, readText, refuseNoFile, refuseNoFolder } from './text-file.ts';
 
 /** What another process must know of a run to go on with it. */
 const runSchema = z.strictObject({
@@ -21,6 +23,23 @@ const runSchema = z.strictObject({
   /** Folder that a user's own files are relative to. */
   base: z.string(),
 });
+
+const ownFiles = [
+  ...['config.yaml', 'run.json', 'versions.json', 'status.json', 'status.json.unfinished'],
+  ...['metrics.jsonl', 'trajectories.jsonl', 'settings.jsonl', 'run.lock', 'run.lock.taking-over'],
+];
+const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic'];
+
+/**
+ * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO would hold
+ * the run for ever, a folder would end it half way.
+ */
+export function refuseOtherKinds(path: string): void {
+  for (const name of ownFolders) refuseNoFolder(join(path, name));
+  const beside = existsSync(join(path, 'logs')) ? readdirSync(join(path, 'logs')) : [];
+  const logs = beside.filter((name) => name.endsWith('.log')).map((name) => join('logs', name));
+  for (const name of [...ownFiles, ...logs]) refuseNoFile(join(path, name));
+}
 
 export class RunFolder {
   readonly path: string;
@@ -75,7 +94,6 @@ export class RunFolder {
     from: Pick<Checkpoint, 'written' | 'seconds'> | null,
   ): Promise<RunFolder> {
     const folder = new RunFolder(path, from?.seconds ?? 0);
-    for (const file of [folder.metrics, folder.trajectories, folder.settings]) refuseNoFile(file);
     for (const [file, bytes] of [
       [folder.metrics, from?.written.metrics ?? 0],
       [folder.trajectories, from?.written.trajectories ?? 0],
@@ -117,7 +135,7 @@ export class RunFolder {
 
   /** What a checkpoint notes of this folder. @throws Error where it is gone: a checkpoint would make another */
   position(): Pick<Checkpoint, 'written' | 'seconds'> {
-    if (this.#isGone()) throw new Error(this.#goneWords());
+    this.#refuseGone();
     const written = { metrics: sizeOf(this.metrics), trajectories: sizeOf(this.trajectories) };
     return { written, seconds: this.seconds() };
   }
@@ -125,6 +143,15 @@ export class RunFolder {
   /** The error that ended the run, in words of its cause where the folder is gone. */
   explained(error: unknown): unknown {
     return this.#isGone() ? new Error(this.#goneWords(), { cause: error }) : error;
+  }
+
+  #append(file: string, line: string): void {
+    this.#refuseGone();
+    appendText(file, `${line}\n`);
+  }
+
+  #refuseGone(): void {
+    if (this.#isGone()) throw new Error(this.#goneWords());
   }
 
   #isGone(): boolean {
@@ -151,17 +178,35 @@ export class RunFolder {
   record(event: RunEvent): void {
     if (event.type === 'set') {
       const { stage, iteration, values } = event;
-      appendText(this.settings, `${JSON.stringify({ stage, iteration, values })}\n`);
+      this.#append(this.settings, JSON.stringify({ stage, iteration, values }));
     }
     if (event.type !== 'iteration' && event.type !== 'evaluation') return;
     const { type, stage, iteration, metrics } = event;
     const seconds = Math.round(this.seconds() * 1000) / 1000;
-    appendText(this.metrics, `${JSON.stringify({ type, stage, iteration, seconds, ...metrics })}\n`);
+    this.#append(this.metrics, JSON.stringify({ type, stage, iteration, seconds, ...metrics }));
   }
 
+  /** Texts that would make a line which nobody can read are cut, with a mark. */
   recordTrajectory(trajectory: Json): void {
-    appendText(this.trajectories, `${JSON.stringify(trajectory)}\n`);
+    this.#append(this.trajectories, readableLine(trajectory));
   }
+}
+
+/** UTF-16 units of a line: in UTF-8 at most three times as many bytes, which readers take. */
+const LONGEST_RECORD = LONGEST_LINE / 4;
+
+function readableLine(record: Json): string {
+  for (const longest of [1e6, 1e4, 100]) {
+    const cut = (_: string, value: unknown) =>
+      typeof value === 'string' ? shortText(value, longest) : value;
+    try {
+      const line = JSON.stringify(record, cut);
+      if (line.length <= LONGEST_RECORD) return line;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error; // longer than any string
+    }
+  }
+  throw new Error('a trajectory of so many segments that no line holds them: set sampling.record: 0');
 }
 
 const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

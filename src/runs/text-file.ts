@@ -38,6 +38,13 @@ export function refuseNoFile(path: string): void {
   if (stat && !stat.isFile()) throw new Error(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
 }
 
+/** Refuses what stands in a folder's place. What is not there is fine. */
+export function refuseNoFolder(path: string): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat && !stat.isDirectory())
+    throw new Error(`${path} can't be used: it is ${kindOf(stat)}, not a folder`);
+}
+
 /** Adds to the end of a file, and makes it where it is not there. @throws Error that names the file */
 export function appendText(path: string, text: string): void {
   const { O_WRONLY, O_APPEND, O_CREAT } = constants;
@@ -100,12 +107,14 @@ const unreadable = (path: string, why: string, cause?: unknown) =>
 function causeWords(path: string, error: NodeJS.ErrnoException): string {
   if (error.code === 'ENOENT') return 'there is no such file or folder';
   if (error.code === 'EACCES') return 'its rights do not allow it';
+  if (error.code === 'ENOSPC') return 'the disk is full: make room, then resume';
   if (error.code === 'ENXIO') return `it is ${kindOf(statSync(path))}, not a file`;
   return error.message;
 }
 
-/** `a folder`, `a FIFO (a named pipe)`, ...: what is no regular file. */
-export function kindOf(stat: Stats): string {
+/** `a folder`, `a FIFO (a named pipe)`, ... */
+function kindOf(stat: Stats): string {
+  if (stat.isFile()) return 'a file';
   if (stat.isDirectory()) return 'a folder';
   if (stat.isFIFO()) return 'a FIFO (a named pipe)';
   if (stat.isSocket()) return 'a socket';
