@@ -137,10 +137,13 @@ export function readTraceFile(path: string): OracleTrace[] {
   return traces;
 }
 
+/** Bytes of a trace: far more than a critic can write, and few enough for a tokenizer. */
+const LONGEST_TRACE = 16 * 2 ** 20;
+
 /** Names the option where the file, or a line of it, can't be read. */
 function* tracesIn(path: string): Generator<JsonLine> {
   try {
-    yield* jsonLinesOf(path, { last: 'read' });
+    yield* jsonLinesOf(path, { last: 'read', longest: LONGEST_TRACE });
   } catch (error) {
     throw new Error(`critic_sft.traces: ${(error as Error).message}`, { cause: error });
   }
