@@ -3,8 +3,8 @@ import { inspect } from 'node:util';
 import { printable } from '../text/printable.ts';
 
 /**
- * Escapes all that is printed from here on. JSON stays the same JSON: in its texts an escape stands for the
- * character.
+ * Escapes all that is printed from here on, also of an error that nobody caught, which Node would print as it
+ * is. JSON stays the same JSON: in its texts an escape stands for the character.
  */
 export function escapeConsole(): void {
   for (const name of ['log', 'error', 'warn'] as const) {
@@ -12,4 +12,8 @@ export function escapeConsole(): void {
     console[name] = (...values: unknown[]) =>
       print(...values.map((value) => printable(typeof value === 'string' ? value : inspect(value))));
   }
+  process.on('uncaughtException', (error) => {
+    console.error(error);
+    process.exit(1);
+  });
 }

@@ -65,6 +65,14 @@ describe('what a command prints', () => {
     expect(genac('train', yaml('fault', { rewards: [{ use: reward }] })).text).toContain(shown);
   }, 120_000);
 
+  it('an error that nobody caught', () => {
+    const thrown = `setTimeout(() => { throw new Error(${JSON.stringify(hostile)}); }, 1)`;
+    const reward = fileOf('late.ts', `export default () => { ${thrown}; return new Promise(() => {}); };`);
+    const { status, text } = genac('train', yaml('late', { rewards: [{ use: reward }] }));
+    expect(status).toBe(1);
+    expect(text).toContain(shown);
+  }, 120_000);
+
   it('names and values of a config, and names of files', () => {
     const named = genac('train', yaml('key', { [hostile]: 1, stages: [hostile] })).text;
     expect(named).toContain(`${shown}\\u000d\\u0085: no such option`);

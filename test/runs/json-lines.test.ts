@@ -1,9 +1,10 @@
 /** JSONL of any size, damaged lines, and what stands in a file's place. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { inspectRun } from '../../src/evaluation/inspect.ts';
 import { jsonLinesOf, splitLines } from '../../src/runs/json-lines.ts';
 import { metricsOf, readSettings, readTrajectories } from '../../src/runs/read.ts';
 import { readText } from '../../src/runs/text-file.ts';
@@ -60,6 +61,18 @@ describe('lines', () => {
     expect(() => [...jsonLinesOf(torn, { last: 'read' })]).toThrow(/torn\.jsonl, line 2 is not JSON/);
     const whole = fileOf('whole.jsonl', '{"a":1}\n{"a":2}');
     expect([...jsonLinesOf(whole, { last: 'read' })]).toHaveLength(2);
+  });
+
+  it.runIf(process.env.GENAC_TEST_BIG)('of a file that no string holds, in little memory', () => {
+    const path = join(scratch, 'trajectories.jsonl');
+    const segment = { text: '', tokens: 1, value: 0, used_value: 0, advantage: 0, parsed: 'ok' };
+    const record = { iteration: 0, problem: 'p', prompt: '', response: '', reward: 1 };
+    const line = JSON.stringify({ ...record, segments: [{ ...segment, rationale: 'é'.repeat(5e5) }] });
+    for (let i = 0; i < 600; i++) appendFileSync(path, `${line}\n`);
+    writeFileSync(join(scratch, 'config.yaml'), '');
+    expect(statSync(path).size).toBeGreaterThan(2 ** 29);
+    expect(inspectRun(scratch, { count: 2, order: 'best' }).trajectories).toHaveLength(2);
+    expect(process.resourceUsage().maxRSS).toBeLessThan(600 * 1024);
   });
 
   it('one that is too long, or not UTF-8, is named', () => {
