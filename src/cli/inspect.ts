@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { inspectRun, type Order } from '../evaluation/inspect.ts';
 import { inspectionPage } from '../evaluation/inspect-page.ts';
 import { inspectionText } from '../evaluation/inspect-text.ts';
+import { refuseNoFile } from '../runs/text-file.ts';
 import { printableLine } from '../text/printable.ts';
 
 export interface InspectFlags {
@@ -30,6 +31,7 @@ export function inspectCommand(
   const inspection = inspectRun(folder, { ...rest, ...(orders[0] && { order: orders[0] }) });
   if (html) {
     const path = html === true ? join(folder, 'inspect.html') : html;
+    if (html === true) refuseNoFile(path); // another may be named, such as /dev/stdout
     writeFileSync(path, inspectionPage(inspection));
     out.write(`${printableLine(path)}\n`);
     return;

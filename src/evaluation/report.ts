@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { type RecordedTrajectory, readMetrics, trajectoriesOf } from '../runs/read.ts';
+import { refuseNoFile } from '../runs/text-file.ts';
 import {
   conditions,
   criticRows,
@@ -68,6 +69,7 @@ export async function writeReport(folder: string): Promise<string> {
     plotLibrary: plotLibrary(),
   });
   const path = resolve(folder, 'report.html');
+  refuseNoFile(path);
   await writeFile(path, page);
   return path;
 }

@@ -43,8 +43,7 @@ export function serveControl(folder: string, run: Controlled, steering: Steerabl
     const path = join(place, name);
     let reply: z.infer<typeof replySchema>;
     try {
-      const request = requestSchema.parse(JSON.parse(readText(path)));
-      reply = { ok: true, text: obey(request, run, steering) };
+      reply = { ok: true, text: obey(requestOf(path), run, steering) };
     } catch (error) {
       reply = { ok: false, text: (error as Error).message };
     }
@@ -64,6 +63,15 @@ export function serveControl(folder: string, run: Controlled, steering: Steerabl
       rmSync(place, { recursive: true, force: true });
     },
   };
+}
+
+function requestOf(path: string): ControlRequest {
+  const text = readText(path);
+  try {
+    return requestSchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new Error(`${path} is no command that a run knows`, { cause: error });
+  }
 }
 
 function obey(request: ControlRequest, run: Controlled, steering: Steerable): string {

@@ -1,6 +1,6 @@
 /** A run's folder: what stands in a file's place, what is gone, and lines that can be read again. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -39,6 +39,32 @@ describe('a folder that was removed or renamed while the run goes on', () => {
   it('while it is there, an error is what it was', async () => {
     const error = new Error('another');
     expect((await make('there')).explained(error)).toBe(error);
+  });
+
+  it('a command that is none is answered in one sentence', async () => {
+    const folder = await make('requests');
+    const control = serveControl(
+      folder.path,
+      { stop: async () => {} },
+      {
+        ...{ paused: false, pause() {}, resume() {} },
+        set: async () => null,
+      },
+    );
+    const place = join(folder.path, 'control');
+    for (const [id, text] of Object.entries({ a: '{', b: '{"command":"jump"}', c: 'null' }))
+      writeFileSync(join(place, `${id}.request.json`), text);
+    fifo(join(place, 'd.request.json'));
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    for (const id of ['a', 'b', 'c']) {
+      const { ok, text } = JSON.parse(readFileSync(join(place, `${id}.reply.json`), 'utf8'));
+      expect([ok, text]).toEqual([
+        false,
+        `${join(place, `${id}.request.json`)} is no command that a run knows`,
+      ]);
+    }
+    expect(readFileSync(join(place, 'd.reply.json'), 'utf8')).toContain('it is a FIFO');
+    control.close();
   });
 
   it('commands of others end nothing', async () => {
