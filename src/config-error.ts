@@ -32,15 +32,16 @@ export function issuesOf(error: z.ZodError, schema: z.ZodType, input: unknown, p
         .map((key) => {
           const close = nearest(key, allowed);
           const hint = close ? `did you mean "${close}"?` : `allowed: ${allowed.join(', ')}`;
-          return `${[path, key].filter(Boolean).join('.')}: no such option; ${hint}`;
+          const name = [path, key].filter(Boolean).join('.').slice(0, LONGEST_SHOWN);
+          return `${name}: no such option; ${hint}`;
         })
         .join('\n  ');
     }
     const value = valueAt(input, issue.path);
-    const given = value === undefined ? 'missing' : JSON.stringify(hidden(issue.path, value), hideSecrets);
+    const given = value === undefined ? 'missing' : shownValue(issue.path, value);
     const options = issue.code === 'invalid_value' ? issue.values.map(String) : [];
     const close = typeof value === 'string' ? nearest(value, options) : null;
-    return `${path || 'config'}: ${given}: ${issue.message}${close ? `; did you mean "${close}"?` : ''}`;
+    return `${path ? `${path}: ` : ''}${given}: ${issue.message}${close ? `; did you mean "${close}"?` : ''}`;
   });
 }
 
@@ -56,6 +57,14 @@ function meant(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
 
 const hidden = (path: readonly PropertyKey[], value: unknown) =>
   hideSecrets(String(path.at(-1) ?? ''), value);
+
+/** As JSON, cut where it is long: a config may hold a whole book by mistake. */
+function shownValue(path: readonly PropertyKey[], value: unknown): string {
+  const json = JSON.stringify(hidden(path, value), hideSecrets) ?? String(value);
+  return json.length > LONGEST_SHOWN ? `${json.slice(0, LONGEST_SHOWN)}...` : json;
+}
+
+const LONGEST_SHOWN = 500;
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>(
@@ -90,6 +99,7 @@ function unwrap(schema: unknown): unknown {
 
 /** The allowed name within an edit distance of a third of its length (at least 2); null: none. */
 export function nearest(name: string, allowed: readonly string[]): string | null {
+  if (name.length > LONGEST_SHOWN) return null;
   const ranked = allowed
     .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);

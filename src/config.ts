@@ -8,15 +8,22 @@ import { logSchema } from './runs/log-options.ts';
 import { segmentationSchema } from './text/segment.ts';
 
 const share = z.number().min(0).max(1);
-const count = z.int().nonnegative();
-const positive = z.int().positive();
+/** More of anything is a slip of the hand. */
+const MOST = 1e9;
+const count = z.int().nonnegative().max(MOST);
+const positive = z.int().positive().max(MOST);
+const seed = z.int().nonnegative();
+/** Of AdamW. Below, no weight of float32 moves, which ends a run; above, none keeps what it learned. */
+const learningRate = z.number().min(1e-12).max(1);
+/** Below, logits that are divided by it leave the range of float32; above, all tokens are alike. */
+export const temperature = z.number().min(1e-3).max(100);
 
 /** A plugin by name, a user's file (a path that begins with `.` or `/`), or either with options. */
 const plugin = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
 
 const scheduleFields = {
   /** Peak learning rate. */
-  learning_rate: z.number().positive(),
+  learning_rate: learningRate,
   decay: z.enum(['constant', 'linear', 'cosine']),
   /** Steps of linear warm-up. */
   warmup: count,
@@ -41,7 +48,7 @@ const actor = z.strictObject({
   ...loadingFields,
   lora: loraSchema.nullable().default(null),
   optimizer: optimizerSchema.prefault({ betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }),
-  learning_rate: z.number().positive().default(1e-6),
+  learning_rate: learningRate.default(1e-6),
   decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),
   warmup: count.default(0),
   final: share.default(0),
@@ -67,7 +74,7 @@ const sampling = z.strictObject({
   /** Responses to each. */
   responses: positive.default(8),
   max_new_tokens: positive.default(1024),
-  temperature: z.number().positive().default(1),
+  temperature: temperature.default(1),
   top_p: z.number().positive().max(1).nullable().default(null),
   top_k: positive.nullable().default(null),
   stop_strings: z.array(z.string().min(1)).default([]),
@@ -106,7 +113,7 @@ export const criticSft = z.strictObject({
   steps: positive.default(1000),
   /** Steps of the final decay to `final`. */
   cooldown: count.default(200),
-  learning_rate: z.number().positive().default(1e-5),
+  learning_rate: learningRate.default(1e-5),
   warmup: count.default(50),
   final: share.default(0.05),
   max_grad_norm: z.number().positive().nullable().default(1),
@@ -125,7 +132,7 @@ export const criticRl = z.strictObject({
   /** Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1 where the task has none. */
   actor_share: share.default(0),
   ...scheduleFields,
-  learning_rate: z.number().positive().default(1e-6),
+  learning_rate: learningRate.default(1e-6),
   decay: scheduleFields.decay.default('linear'),
   warmup: count.default(5),
   final: share.default(0.1),
@@ -139,7 +146,7 @@ export const joint = z.strictObject({
   critic: z.enum(['learn', 'frozen']).default('learn'),
   ...scheduleFields,
   /** Of the critic. */
-  learning_rate: z.number().positive().default(1e-6),
+  learning_rate: learningRate.default(1e-6),
   decay: scheduleFields.decay.default('constant'),
   warmup: count.default(0),
   final: share.default(0),
@@ -182,7 +189,7 @@ const order = (stage: StageName) => stageNames.indexOf(stage);
 export const configSchema = z.strictObject({
   /** Where the run is written. */
   folder: z.string().min(1),
-  seed: count.default(0),
+  seed: seed.default(0),
   stages: z
     .array(z.enum(stageNames))
     .min(1)

@@ -7,6 +7,7 @@ import type { Config, StageName } from './config.ts';
 import { ConfigError } from './config-error.ts';
 import { pretrainCritic, superviseCritic } from './critic-stages.ts';
 import { apiOf, checkOracle } from './oracle/gather.ts';
+import { checkPast } from './past-settings.ts';
 import { loadCritic, loadTask, type PluginChoice } from './plugins.ts';
 import { prepareTraining, restoreModels } from './prepare.ts';
 import { pythonFunctions, pythonWorkerName } from './python-functions.ts';
@@ -16,7 +17,7 @@ import { type Checkpoint, readCheckpoint } from './runs/checkpoint.ts';
 import { serveControl } from './runs/control.ts';
 import type { EventStream, RunEvent } from './runs/events.ts';
 import { linkFolder } from './runs/file-list.ts';
-import type { RunFolder } from './runs/folder.ts';
+import { type RunFolder, refuseOtherKinds } from './runs/folder.ts';
 import { lockRun } from './runs/lock.ts';
 import { type Loggers, openLoggers } from './runs/loggers.ts';
 import { StatusFile } from './runs/status.ts';
@@ -72,11 +73,13 @@ export async function live(
     ...{ base, python, log, segmentation: config.credit.segmentation },
   });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
+  checkPast(life.past, config, plugin);
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
   const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython || config.log.length > 0);
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
   checkActor(config, task);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
+  refuseOtherKinds(config.folder);
   const lock = await lockRun(config.folder);
   const folder = await life.open().catch((error: unknown) => {
     lock.release();
@@ -131,7 +134,7 @@ export async function live(
     end = signal.aborted ? 'stopped' : 'done';
   } catch (error) {
     // Stopped while a model was being made: there is nothing to keep.
-    if (error !== signal.reason || !signal.aborted) throw error;
+    if (error !== signal.reason || !signal.aborted) throw folder.explained(error);
     end = 'stopped';
   } finally {
     steering.end();

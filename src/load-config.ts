@@ -1,11 +1,13 @@
 /** Reads and checks a run's config. */
-import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
-import { type Config, type ConfigInput, configSchema, type StageName } from './config.ts';
+import { z } from 'zod';
+import { type Config, type ConfigInput, configSchema, type StageName, temperature } from './config.ts';
 import { ConfigError, issuesOf } from './config-error.ts';
 import { secretsIn } from './oracle/secrets.ts';
+import { unusableIn } from './plain-data.ts';
 import { rewardsWithoutEffect } from './rewards/options.ts';
+import { readText } from './runs/text-file.ts';
 
 export interface LoadedConfig {
   readonly config: Config;
@@ -17,14 +19,19 @@ export function loadConfigFile(path: string): LoadedConfig {
   return { config: checkConfig(readYaml(path) as ConfigInput, path), base: dirname(resolve(path)) };
 }
 
-/** A file of options. @throws ConfigError where it is not there, not YAML, or not a mapping */
+/** A file of options. @throws ConfigError where it can't be read, is not YAML, or not a mapping */
 export function readYaml(path: string): Record<string, unknown> {
-  if (!existsSync(path)) throw new ConfigError(['there is no such file'], path);
+  let text: string;
+  try {
+    text = readText(path);
+  } catch (error) {
+    throw new ConfigError([(error as Error).message.replace(`${path} `, '')], path);
+  }
   let input: unknown;
   try {
-    input = parse(readFileSync(path, 'utf8'));
+    input = parse(text, { logLevel: 'error' });
   } catch (error) {
-    throw new ConfigError([`can't be read as YAML: ${(error as Error).message}`], path);
+    throw new ConfigError([`can't be read as YAML: ${yamlWords(error as Error)}`], path);
   }
   if (typeof input !== 'object' || input === null || Array.isArray(input))
     throw new ConfigError(
@@ -34,8 +41,17 @@ export function readYaml(path: string): Record<string, unknown> {
   return input as Record<string, unknown>;
 }
 
+const yamlWords = ({ name, message }: Error): string =>
+  name === 'RangeError' || message.startsWith('Maximum call stack')
+    ? 'its values lie too deep within each other'
+    : message.startsWith('Excessive alias count')
+      ? 'its aliases (*name) stand for far more values than are written: write them out'
+      : message.replace(/:?\n.*/s, ''); // the lines that it quotes may hold a key
+
 /** @throws ConfigError with every problem at once */
 export function checkConfig(input: ConfigInput, source?: string): Config {
+  const unusable = unusableIn(input);
+  if (unusable !== null) throw new ConfigError([unusable], source);
   const secrets = secretsIn(input);
   if (secrets.length > 0) throw new ConfigError(secrets, source);
   const read = configSchema.safeParse(input);
@@ -107,6 +123,7 @@ function withoutEffect(config: Config): string[] {
   if (every === 0 && minutes === null && keep !== defaults.checkpoints.keep) {
     problems.push('checkpoints.keep: has no effect with checkpoints.every: 0 and checkpoints.minutes: null');
   }
+  if (critic === 'generative') problems.push(...beyondWorkers(config.critic));
   problems.push(...rewardsWithoutEffect(config.rewards, config.actor !== null));
   if (config.stages.includes('joint')) problems.push(...creditWithoutMeaning(config, critic));
   if (config.actor === null && config.stages.includes('joint')) {
@@ -122,6 +139,18 @@ function withoutEffect(config: Config): string[] {
   }
   return problems;
 }
+
+/** Options of the critic "generative" that a worker can't use, as those of the actor's sampling. */
+function beyondWorkers(critic: Config['critic']): string[] {
+  if (typeof critic === 'string') return [];
+  const given = criticBounds.safeParse(critic);
+  return given.success ? [] : issuesOf(given.error, criticBounds, critic, 'critic');
+}
+
+const criticBounds = z.looseObject({
+  temperature: temperature.optional(),
+  completions_per_state: z.int().max(10_000).optional(),
+});
 
 /** Options of joint training that are in range, and yet would train from nothing, or from a wrong scale. */
 function creditWithoutMeaning({ sampling, credit, gates, actor }: Config, critic: string): string[] {

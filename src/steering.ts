@@ -72,6 +72,7 @@ export class Steering {
    * @returns from where on they hold; null: the run ended before
    */
   set(values: Settings): Promise<Place | null> {
+    if (Object.keys(values).length === 0) throw new ConfigError(['no value is named that can change']);
     if (this.#critic) refuseFixed(this.#critic, values);
     this.#asked = changedConfig(this.#asked, values, this.#options.plugin);
     return new Promise((tell) => this.#waiting.push({ values, tell }));
@@ -79,8 +80,8 @@ export class Steering {
 
   /** Applies what lies before this place, without a word: that was said in the earlier life. */
   catchUp(place: Place): void {
-    const before = this.#past.filter((setting) => order(setting) < order(place));
-    this.#past = this.#past.filter((setting) => order(setting) >= order(place));
+    const before = this.#past.filter((setting) => orderOf(setting) < orderOf(place));
+    this.#past = this.#past.filter((setting) => orderOf(setting) >= orderOf(place));
     for (const { values } of before) this.#apply(values);
   }
 
@@ -97,8 +98,8 @@ export class Steering {
       if (!signal.aborted) emit({ type: 'resumed', ...place });
     }
     if (signal.aborted) return false;
-    const due = this.#past.filter((setting) => order(setting) === order(place));
-    this.#past = this.#past.filter((setting) => order(setting) > order(place));
+    const due = this.#past.filter((setting) => orderOf(setting) === orderOf(place));
+    this.#past = this.#past.filter((setting) => orderOf(setting) > orderOf(place));
     for (const { values } of due) this.#apply(values);
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -129,7 +130,8 @@ export class Steering {
 }
 
 /** Places in the order in which a run comes by them. */
-const order = ({ stage, iteration }: Place): number => stageNames.indexOf(stage) * 2 ** 40 + iteration;
+export const orderOf = ({ stage, iteration }: Place): number =>
+  stageNames.indexOf(stage) * 2 ** 40 + iteration;
 
 function refuseFixed(critic: Critic, values: Settings): void {
   if (!touchesCritic(values) || critic.configure) return;

@@ -1,5 +1,4 @@
 /** Stage 1's traces: from the task's oracle, a JSONL file or an oracle behind an API, filtered, with a count of what was dropped and why. */
-import { readFileSync } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
@@ -7,6 +6,7 @@ import { promptSchema } from './bridge/operations.ts';
 import type { Config } from './config.ts';
 import { issuesOf } from './config-error.ts';
 import { deriveSeed, Random } from './math/random.ts';
+import { type JsonLine, jsonLinesOf } from './runs/json-lines.ts';
 import type { OracleTrace, Task } from './task.ts';
 import { type CriticFormat, writeTrace } from './text/critic-prompt.ts';
 import { parseScore } from './text/score.ts';
@@ -103,39 +103,28 @@ const line = z.strictObject({
     .default({ name: 'unknown', parameters: 0, success_rate: null }),
 });
 
-/** Reads a JSONL file of traces: prompt, partial_response, rationale, score, observed_outcome, and the actor's profile if known. */
+/**
+ * Reads a JSONL file of traces: prompt, partial_response, rationale, score, observed_outcome, and the
+ * actor's profile if known.
+ */
 export function readTraceFile(path: string): OracleTrace[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new Error(
-      `critic_sft.traces: ${path} can't be read (${(error as Error).message}); name a JSONL file, or "oracle"`,
-    );
-  }
-  const lines = text.split('\n');
   const traces: OracleTrace[] = [];
-  lines.forEach((text, i) => {
-    if (text.trim() === '') return;
-    const where = `${path}, line ${i + 1}`;
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch (error) {
-      throw new Error(`${where}: not JSON (${(error as Error).message})`);
-    }
-    const read = line.safeParse(json);
+  for (const { number, value } of tracesIn(path)) {
+    const read = line.safeParse(value);
     if (!read.success)
-      throw new Error(`${where} is no trace:\n  ${issuesOf(read.error, line, json).join('\n  ')}`);
+      throw new Error(
+        `${path}, line ${number} is no trace:\n  ${issuesOf(read.error, line, value).join('\n  ')}`,
+      );
     const { prompt, partial_response, rationale, score, observed_outcome, actor } = read.data;
     const profile = { name: actor.name, parameters: actor.parameters, successRate: actor.success_rate };
+    const id = `trace-${number - 1}`;
     traces.push({
       state: {
-        id: `trace-${i}`,
-        problem: { id: `trace-${i}`, prompt, columns: {} },
+        id,
+        problem: { id, prompt, columns: {} },
         response: partial_response,
         index: partial_response === '' ? 0 : 1,
-        group: i,
+        group: number - 1,
         trajectory: null,
         actor: profile,
       },
@@ -143,26 +132,41 @@ export function readTraceFile(path: string): OracleTrace[] {
       score: score ?? Number.NaN,
       observed: observed_outcome,
     });
-  });
+  }
   if (traces.length === 0) throw new Error(`${path}: no traces in it`);
   return traces;
 }
 
+/** Bytes of a trace: far more than a critic can write, and few enough for a tokenizer. */
+const LONGEST_TRACE = 16 * 2 ** 20;
+
+/** Names the option where the file, or a line of it, can't be read. */
+function* tracesIn(path: string): Generator<JsonLine> {
+  try {
+    yield* jsonLinesOf(path, { last: 'read', longest: LONGEST_TRACE });
+  } catch (error) {
+    throw new Error(`critic_sft.traces: ${(error as Error).message}`, { cause: error });
+  }
+}
+
 /** Writes traces as `readTraceFile` reads them. Whole or not at all. */
 export async function writeTraceFile(path: string, traces: readonly OracleTrace[]): Promise<void> {
-  const lines = traces.map(({ state, rationale, score, observed }) => {
-    const { name, parameters, successRate } = state.actor;
-    return JSON.stringify({
-      prompt: state.problem.prompt,
-      partial_response: state.response,
-      rationale,
-      score: Number.isNaN(score) ? null : score,
-      observed_outcome: observed,
-      actor: { name, parameters, success_rate: successRate },
-    });
-  });
+  const lines = function* () {
+    for (const { state, rationale, score, observed } of traces) {
+      const { name, parameters, successRate } = state.actor;
+      const trace = {
+        prompt: state.problem.prompt,
+        partial_response: state.response,
+        rationale,
+        score: Number.isNaN(score) ? null : score,
+        observed_outcome: observed,
+        actor: { name, parameters, success_rate: successRate },
+      };
+      yield `${JSON.stringify(trace)}\n`;
+    }
+  };
   await mkdir(dirname(path), { recursive: true });
-  await writeFile(`${path}.unfinished`, lines.map((line) => `${line}\n`).join(''));
+  await writeFile(`${path}.unfinished`, lines());
   await rename(`${path}.unfinished`, path);
 }
 

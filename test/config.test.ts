@@ -5,6 +5,7 @@ import { describe, expect, it, test } from 'vitest';
 import { type ConfigInput, configSchema } from '../src/config.ts';
 import { ConfigError, nearest } from '../src/config-error.ts';
 import { checkConfig, loadConfigFile } from '../src/load-config.ts';
+import { unusableIn } from '../src/plain-data.ts';
 import { bareEnvironment, loadCritic, loadTask } from '../src/plugins.ts';
 
 const minimal = {
@@ -175,13 +176,41 @@ describe('stages and schedules', () => {
   });
 });
 
+/** Ten names, each of which stands for nine of the one before. */
+const bomb = Array.from({ length: 10 }, (_, i) =>
+  i === 0
+    ? 'a0: &a0 [x]'
+    : `a${i}: &a${i} [${Array(9)
+        .fill(`*a${i - 1}`)
+        .join(', ')}]`,
+).join('\n');
+
 test.each([
-  ['nowhere.yaml', null, /nowhere\.yaml: the config is not valid\s+there is no such file$/],
+  ['nowhere.yaml', null, /nowhere\.yaml: the config is not valid\s+can't be read: there is no such file/],
   ['empty.yaml', '\n', /empty: options stand as "name: value"$/],
   ['list.yaml', '- a\n', /no mapping: options/],
   ['broken.yaml', 'a: [', /can't be read as YAML/],
+  ['broken-key.yaml', 'a: {api_key: hunter22', /can't be read as YAML: [^\n]* at line 1, column \d+$/],
+  ['binary.yaml', Buffer.from([0xff, 0xfe, 0x00]), /can't be read: it is not text \(not UTF-8\)$/],
+  ['huge.yaml', 'a'.repeat(2 ** 24 + 1), /can't be read: it has more than 16 MiB/],
+  ['cycle.yaml', 'workers: &w {a: {b: *w}}', /\n {2}workers\.a\.b\.\.\.: values lie more than 64 deep/],
+  ['own-item.yaml', 'stages: &s [*s]', /\n {2}stages\.0\.0\.\.\.: values lie more than 64 deep/],
+  ['deep.yaml', `a: ${'['.repeat(5000)}`, /can't be read as YAML: its values lie too deep/],
+  ['less-deep.yaml', `a: ${'['.repeat(70)}${']'.repeat(70)}`, /\n {2}a\.0\.0\.\.\.: values lie more than 64/],
+  ['bomb.yaml', bomb, /can't be read as YAML: its aliases \(\*name\) stand for far more values/],
+  ['nul.yaml', 'folder: "a\\0b"', /\n {2}folder: holds a NUL character: take it out$/],
+  ['nul-name.yaml', 'actor: {"a\\0b": 1}', /\n {2}actor: the name "a\\u0000b" holds a NUL character/],
+  ['nul-within.yaml', 'task: {use: x, files: [a, "b\\0"]}', /\n {2}task\.files\.1: holds a NUL/],
+  ['tiny.yaml', 'actor: {learning_rate: 1e-320}', /\n {2}actor\.learning_rate: 1e-320: is beyond/],
 ])('a config file that is none: %s', (name, text, words) => {
   const path = join(mkdtempSync(join(tmpdir(), 'genac-config-')), name);
   if (text !== null) writeFileSync(path, text);
   expect(() => loadConfigFile(path)).toThrow(words);
+});
+
+test('an alias that stands for one value many times is fine', () => {
+  const shared = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`a${i}`, 1]));
+  let value: unknown = shared;
+  for (let i = 0; i < 40; i++) value = [value, value];
+  expect(unusableIn({ value })).toBeNull();
 });

@@ -82,7 +82,9 @@ export default defineTask({
       name: 'reasoning-gym',
       async prepare() {
         const named = generators.map(({ name, parameters }) => ({ name, parameters }));
-        const { problem } = (await python.call('genac_bridge.functions.gym_tasks:check', { generators: named })) as {
+        const { problem } = (await python.call('genac_bridge.functions.gym_tasks:check', {
+          generators: named,
+        })) as {
           problem: string | null;
         };
         if (problem !== null) throw new ConfigError([`task.generators: ${problem}`]);

@@ -1,8 +1,10 @@
 /** `genac pause | set | stop | status`: of a run in another terminal. */
+import { resolve } from 'node:path';
 import { parse } from 'yaml';
+import { setBetweenLives } from '../past-settings.ts';
 import { askRun } from '../runs/control.ts';
-import { isAlive, readStatus, type Status } from '../runs/status.ts';
-import type { Json } from '../types.ts';
+import { isAlive, type Status, statusOf } from '../runs/status.ts';
+import type { Settings } from '../settings.ts';
 import { shownMetrics, stageTitles } from './progress.ts';
 
 export async function askCommand(folder: string, command: 'pause' | 'stop'): Promise<void> {
@@ -11,18 +13,30 @@ export async function askCommand(folder: string, command: 'pause' | 'stop'): Pro
 
 /** @param assignments `credit.lambda=0.9 critic.icc=false` */
 export async function setCommand(folder: string, assignments: readonly string[]): Promise<void> {
-  const values: Record<string, Json> = {};
-  for (const assignment of assignments) {
-    const at = assignment.indexOf('=');
-    if (at < 1) throw new Error(`"${assignment}" is not of the form NAME=VALUE, as in credit.lambda=0.9`);
-    values[assignment.slice(0, at)] = parse(assignment.slice(at + 1)) as Json;
+  const values: Settings = Object.fromEntries(assignments.map(assignmentOf));
+  const status = statusOf(folder);
+  const isOver = !isAlive(status) && status.state !== 'done';
+  console.error(
+    isOver
+      ? await setBetweenLives(resolve(folder), values)
+      : await askRun(folder, { command: 'set', values: values as Record<string, never> }),
+  );
+}
+
+function assignmentOf(assignment: string): [name: string, value: unknown] {
+  const at = assignment.indexOf('=');
+  if (at < 1) throw new Error(`"${assignment}" is not of the form NAME=VALUE, as in credit.lambda=0.9`);
+  try {
+    return [assignment.slice(0, at), parse(assignment.slice(at + 1), { logLevel: 'error' })];
+  } catch (error) {
+    throw new Error(
+      `"${assignment}": the value can't be read as YAML: ${(error as Error).message.split('\n')[0]}`,
+    );
   }
-  console.error(await askRun(folder, { command: 'set', values }));
 }
 
 export function statusCommand(folder: string, options: { json?: boolean }): void {
-  const status = readStatus(folder);
-  if (!status) throw new Error(`${folder} holds no run`);
+  const status = statusOf(folder);
   const alive = isAlive(status);
   if (options.json) console.log(JSON.stringify({ ...status, alive }, null, 2));
   else console.log(statusText(folder, status, alive, Date.now()));

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { inspectRun, type Order } from '../evaluation/inspect.ts';
 import { inspectionPage } from '../evaluation/inspect-page.ts';
 import { inspectionText } from '../evaluation/inspect-text.ts';
+import { refuseNoFile } from '../runs/text-file.ts';
+import { printableLine } from '../text/printable.ts';
 
 export interface InspectFlags {
   readonly iteration?: number;
@@ -29,8 +31,9 @@ export function inspectCommand(
   const inspection = inspectRun(folder, { ...rest, ...(orders[0] && { order: orders[0] }) });
   if (html) {
     const path = html === true ? join(folder, 'inspect.html') : html;
+    if (html === true) refuseNoFile(path); // another may be named, such as /dev/stdout
     writeFileSync(path, inspectionPage(inspection));
-    out.write(`${path}\n`);
+    out.write(`${printableLine(path)}\n`);
     return;
   }
   // A reader such as `head` may leave early.

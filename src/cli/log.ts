@@ -1,9 +1,10 @@
 /** `genac log`: what the loggers of a run lack of its metrics, once it is over: after a logger failed, or after `log` was added to its config.yaml. */
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from '../python-functions.ts';
 import { RunFolder } from '../runs/folder.ts';
 import { openLoggers } from '../runs/loggers.ts';
 import { isAlive, readStatus } from '../runs/status.ts';
+import { refuseNoFile } from '../runs/text-file.ts';
 import { startWorkers } from '../workers/local.ts';
 
 export async function logCommand(given: string): Promise<void> {
@@ -11,6 +12,7 @@ export async function logCommand(given: string): Promise<void> {
   const { config } = await RunFolder.read(folder);
   if (config.log.length === 0)
     throw new Error(`${given}/config.yaml names no loggers: write them to its \`log\``);
+  refuseNoFile(join(folder, 'metrics.jsonl'));
   const status = readStatus(folder);
   if (status && isAlive(status))
     throw new Error(`the run in ${given} is at work (process ${status.pid}), and feeds its loggers itself`);

@@ -2,6 +2,8 @@
 import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config-error.ts';
+import { printable } from '../text/printable.ts';
+import { escapeConsole } from './escaped-console.ts';
 import type { InspectFlags } from './inspect.ts';
 import type { ServeFlags } from './serve.ts';
 import type { ValueFlags } from './value.ts';
@@ -25,9 +27,11 @@ const numberOf = (least: number, most: number) => (text: string) => {
   throw new InvalidArgumentError(`it is a number from ${least} to ${most}.`);
 };
 
+escapeConsole();
 const program = new Command('genac')
   .description('Generative Actor-Critic: reinforcement learning with a critic that reasons in words')
   .version(packageJson.version)
+  .configureOutput({ outputError: (text, write) => write(printable(text)) })
   .showHelpAfterError();
 
 program

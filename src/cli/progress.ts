@@ -1,5 +1,6 @@
 /** Live progress of a run: one line that renews itself on a terminal, plain lines elsewhere. */
 import type { RunEvent } from '../runs/events.ts';
+import { printable, printableLine } from '../text/printable.ts';
 
 export const stageTitles = {
   'critic-sft': 'stage 1, critic imitates',
@@ -40,11 +41,18 @@ export async function* showProgress(
   let seen = null as Seen | null;
   let lastPlain = 0;
   const prefix = label ? `${label}: ` : '';
-  const print = (line: string) => out.write(live ? `\r\u001b[2K${prefix}${line}\n` : `${prefix}${line}\n`);
+  // Lines hold text of others: messages of a task, phases, names and paths.
+  const print = (line: string) => {
+    const text = printable(`${prefix}${line}`);
+    out.write(live ? `\r\u001b[2K${text}\n` : `${text}\n`);
+  };
   const renew = () => {
     if (live && seen)
       out.write(
-        `\r\u001b[2K${prefix}${statusLine(seen, performance.now())}`.slice(0, 2 * (out.columns ?? 80)),
+        `\r\u001b[2K${printableLine(`${prefix}${statusLine(seen, performance.now())}`)}`.slice(
+          0,
+          2 * (out.columns ?? 80),
+        ),
       );
   };
   for await (const event of events) {

@@ -1,7 +1,8 @@
 /** What a demo measured, read from its run folders: the figures of the table and of the page. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { type MetricsLine, metric, readMetrics } from '../runs/read.ts';
+import { readText } from '../runs/text-file.ts';
 
 export interface Point {
   readonly iteration: number;
@@ -35,14 +36,17 @@ export interface DemoSummary {
 }
 
 export async function summarizeDemo(folder: string): Promise<DemoSummary> {
-  const demo = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8')) as {
-    seed: number;
-    seconds?: number;
-  };
+  const demo = readDemo(join(folder, 'demo.json'));
   const critic = readCritic(folder);
   const genac = readMetrics(join(folder, 'genac'));
   const evaluations = (stage: string) =>
-    critic.filter((l) => l.stage === stage && l.type === 'evaluation' && metric(l, 'critic/mse') !== null);
+    critic.filter(
+      (line) =>
+        line.stage === stage &&
+        line.type === 'evaluation' &&
+        metric(line, 'critic/mse') !== null &&
+        metric(line, 'critic/mse_of_mean') !== null,
+    );
   const stage1 = evaluations('critic-sft').at(-1);
   const stage2 = evaluations('critic-rl').map((line) => metric(line, 'critic/mse')!);
   if (!stage1 || stage2.length === 0)
@@ -54,13 +58,24 @@ export async function summarizeDemo(folder: string): Promise<DemoSummary> {
       mean: metric(stage1, 'critic/mse_of_mean')!,
       afterStage1: metric(stage1, 'critic/mse')!,
       // Stage 2 ends with the critic of the least held-out error.
-      afterStage2: Math.min(...stage2),
+      afterStage2: stage2.reduce((least, mse) => Math.min(least, mse)),
       seconds: secondsOf(critic, 'critic-sft') + secondsOf(critic, 'critic-rl'),
     },
     genac: pointsOf(genac),
     groupMean: pointsOf(readMetrics(join(folder, 'group-mean'))),
     criticTokens: sum(genac, 'critic/tokens'),
   };
+}
+
+const demoSchema = z.looseObject({ seed: z.int(), seconds: z.number().optional() });
+
+function readDemo(path: string): z.infer<typeof demoSchema> {
+  try {
+    return demoSchema.parse(JSON.parse(readText(path)));
+  } catch (error) {
+    const words = error instanceof z.ZodError ? 'it has no seed' : (error as Error).message;
+    throw new Error(`${path} can't be used: ${words}. Run the demo again`, { cause: error });
+  }
 }
 
 /** Stages 1 and 2, which are runs of their own; `seconds` count from the beginning of each. */

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import {
   type MetricsLine,
   metric,
+  metricsOf,
   type RecordedTrajectory,
-  readMetrics,
-  readTrajectories,
+  trajectoriesOf,
 } from '../runs/read.ts';
+import { shortened } from './shortened.ts';
 
 export type Order = 'best' | 'worst' | 'surprising';
 
@@ -46,15 +47,21 @@ const ROWS = 24;
 export function inspectRun(folder: string, options: InspectOptions): Inspection {
   if (!existsSync(join(folder, 'config.yaml')))
     throw new Error(`${folder} holds no run (it has no config.yaml): name the folder of one`);
-  const { table, notes } = iterationTable(readMetrics(folder), options.iteration);
-  const all = readTrajectories(folder);
-  const trajectories = choose(all, options);
-  if (all.length === 0) {
+  const { table, notes } = iterationTable(metricsOf(folder), options.iteration);
+  let recorded = 0;
+  const counted = function* () {
+    for (const trajectory of trajectoriesOf(folder)) {
+      recorded++;
+      yield trajectory;
+    }
+  };
+  const trajectories = shortened(choose(counted(), options));
+  if (recorded === 0) {
     notes.push(
       'There are no trajectories: stage 3 records them (sampling.record), and has recorded none here.',
     );
   } else if (trajectories.length === 0) {
-    notes.push(`None of the ${all.length} recorded trajectories is as asked for.`);
+    notes.push(`None of the ${recorded} recorded trajectories is as asked for.`);
   }
   return { folder, table, notes, trajectories };
 }
@@ -67,17 +74,11 @@ const surprise = (t: RecordedTrajectory) => {
   return value === null ? -1 : Math.abs(t.reward - value);
 };
 
-/** Equal ones stay in the order in which they were recorded. */
+/** Equal ones stay in the order in which they were recorded. No more are held than about twice `count`. */
 export function choose(
-  all: readonly RecordedTrajectory[],
+  all: Iterable<RecordedTrajectory>,
   { iteration, order, malformed = false, count }: InspectOptions,
 ): RecordedTrajectory[] {
-  const asked = all.filter(
-    (t) =>
-      (iteration === undefined || t.iteration === iteration) &&
-      (!malformed || t.segments.some((s) => s.parsed === 'malformed')),
-  );
-  if (!order) return count > 0 ? asked.slice(-count) : [];
   const worth = (a: RecordedTrajectory, b: RecordedTrajectory) =>
     a.reward - b.reward || (lastValue(a) ?? -1) - (lastValue(b) ?? -1);
   const orders = {
@@ -85,12 +86,21 @@ export function choose(
     worst: worth,
     surprising: (a, b) => surprise(b) - surprise(a),
   } satisfies Record<Order, typeof worth>;
-  return asked.sort(orders[order]).slice(0, count);
+  const first = (some: RecordedTrajectory[]) =>
+    order ? some.sort(orders[order]).slice(0, count) : count > 0 ? some.slice(-count) : [];
+  let chosen: RecordedTrajectory[] = [];
+  for (const t of all) {
+    if (iteration !== undefined && t.iteration !== iteration) continue;
+    if (malformed && !t.segments.some((s) => s.parsed === 'malformed')) continue;
+    chosen.push(t);
+    if (chosen.length > 2 * count) chosen = first(chosen);
+  }
+  return first(chosen);
 }
 
 /** One row an iteration: its own figures, and the held-out ones from before it. Of many, those with held-out figures, evenly, and the last. */
 export function iterationTable(
-  lines: readonly MetricsLine[],
+  lines: Iterable<MetricsLine>,
   iteration?: number,
 ): { table: string[][]; notes: string[] } {
   const rows = new Map<string, MetricsLine>();
@@ -98,8 +108,9 @@ export function iterationTable(
     if (iteration !== undefined && line.iteration !== iteration) continue;
     const key = `${line.stage} ${line.iteration}`;
     const before = rows.get(key);
+    const own = shownOf(line);
     // An iteration's own figures win, whichever line came first.
-    rows.set(key, line.type === 'iteration' ? { ...before, ...line } : { ...line, ...before });
+    rows.set(key, line.type === 'iteration' ? { ...before, ...own } : { ...own, ...before });
   }
   const all = [...rows.values()];
   if (all.length === 0) return { table: [], notes: ['No iteration is recorded that was asked for.'] };
@@ -115,6 +126,13 @@ export function iterationTable(
   ];
   const left = all.length - shown.length;
   return { table, notes: left > 0 ? [`${left} more iterations are in metrics.jsonl.`] : [] };
+}
+
+/** A line without the metrics that no column shows. */
+function shownOf(line: MetricsLine): MetricsLine {
+  const { type, stage, iteration, seconds } = line;
+  const shown = Object.keys(columns).flatMap((name) => (name in line ? [[name, line[name]]] : []));
+  return { type, stage, iteration, seconds, ...Object.fromEntries(shown) };
 }
 
 function thinned(rows: readonly MetricsLine[]): MetricsLine[] {

@@ -1,5 +1,8 @@
 /** A page of HTML from figures, plots and responses. All text that comes from a run is escaped; the page asks the network for nothing. */
+import { createHash } from 'node:crypto';
 import type { RecordedSegment, RecordedTrajectory } from '../runs/read.ts';
+import { promptText } from '../text/critic-prompt.ts';
+import { printable, printableLine } from '../text/printable.ts';
 import { isRight, type Plot } from './report-plots.ts';
 import { reportStyle } from './report-style.ts';
 
@@ -20,7 +23,21 @@ export function escapeHtml(text: string): string {
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')
     .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;');
+    .replaceAll('"', '&quot;')
+    .replaceAll("'", '&#39;');
+}
+
+/** Lets the page run these scripts and no other, load nothing, and send nothing anywhere. */
+export function contentPolicy(scripts: readonly string[] = []): string {
+  const digests = scripts.map((s) => `'sha256-${createHash('sha256').update(s).digest('base64')}'`);
+  const rules = [
+    "default-src 'none'",
+    "style-src 'unsafe-inline'",
+    ...(digests.length > 0 ? [`script-src ${digests.join(' ')}`] : []),
+    "base-uri 'none'",
+    "form-action 'none'",
+  ];
+  return `<meta http-equiv="Content-Security-Policy" content="${rules.join('; ')}">`;
 }
 
 /** JSON that can stand in a script element: no text can end the element. */
@@ -29,12 +46,13 @@ export const scriptJson = (value: unknown): string => JSON.stringify(value).repl
 export function renderPage(page: Page): string {
   const plots = page.sections.flatMap((section) => section.plots);
   const title = escapeHtml(page.title);
+  const script = `const plots = ${scriptJson(plots.map(drawable))};\n${draw}`;
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+${contentPolicy([page.plotLibrary.script, script])}
 <title>${title}</title>
 <style>${page.plotLibrary.style}${reportStyle}</style>
 </head>
@@ -46,8 +64,7 @@ ${page.sections.map(({ title, plots: own }) => `<h2>${escapeHtml(title)}</h2>\n<
 ${responsesOf(page)}
 </main>
 <script>${page.plotLibrary.script}</script>
-<script>const plots = ${scriptJson(plots.map(drawable))};
-${draw}</script>
+<script>${script}</script>
 </body></html>
 `;
 }
@@ -94,26 +111,24 @@ function responsesOf({ responses, notation }: Page): string {
 ${responses.map(responseOf).join('\n')}`;
 }
 
+/** Hidden characters are shown as escapes. */
 export function responseOf({ why, trajectory }: Page['responses'][number]): string {
   const outcome = isRight(trajectory) ? 'right' : 'wrong';
   const replaced = trajectory.segments.find((s) => Math.abs(s.used_value - s.value) > 1e-9);
   const gate = replaced
     ? `<p class="soft">In this iteration the gate put the group mean, ${replaced.used_value.toFixed(2)}, in the place of these values.</p>`
     : '';
-  return `<article class="response"><h3><span class="mark ${outcome}">${outcome}</span> ${escapeHtml(why)}, iteration ${trajectory.iteration}</h3>
-<p class="problem">${escapeHtml(promptOf(trajectory.prompt))}</p>
+  return `<article class="response"><h3><span class="mark ${outcome}">${outcome}</span> ${escapeHtml(printableLine(why))}, iteration ${escapeHtml(String(trajectory.iteration))}</h3>
+<p class="problem">${escapeHtml(printable(promptText(trajectory.prompt)))}</p>
 ${gate}<div class="segment head"><span>segment</span><span>value before it</span><span class="advantage">advantage</span><span class="rationale">the critic’s words</span></div>
 ${trajectory.segments.map(segmentOf).join('\n')}</article>`;
 }
-
-/** A prompt may be a list of messages. */
-const promptOf = (prompt: unknown): string => (typeof prompt === 'string' ? prompt : JSON.stringify(prompt));
 
 function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegment): string {
   const rounded = Math.round(100 * advantage) / 100;
   const [sign, look] = rounded > 0 ? ['+', 'right'] : rounded < 0 ? ['−', 'wrong'] : ['', 'soft'];
   const words = parsed === 'ok' ? rationale : `[no valid score; a stand-in is the value] ${rationale}`;
-  return `<div class="segment"><span class="text">${escapeHtml(text.trim())}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span class="rationale">${escapeHtml(words)}</span></div>`;
+  return `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span class="rationale">${escapeHtml(printable(words))}</span></div>`;
 }
 
 /** Runs in the page: draws every plot with uPlot, again whenever its width or the colour scheme changes. */

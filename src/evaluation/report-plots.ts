@@ -23,6 +23,11 @@ export interface Plot {
   readonly series: readonly Series[];
 }
 
+/** Of a trajectory what plots and the choice of responses need, without its words. */
+export interface Outline extends Pick<RecordedTrajectory, 'iteration' | 'reward'> {
+  readonly segments: readonly Pick<RecordedTrajectory['segments'][number], 'value'>[];
+}
+
 export function successPlots(genac: readonly Point[], groupMean: readonly Point[]): Plot[] {
   const runs = [
     { label: 'GenAC', colour: 'blue', points: genac },
@@ -70,7 +75,7 @@ const along = (
 export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const evaluations = lines.filter((line) => line.type === 'evaluation');
   const imitated = evaluations.filter((line) => line.stage === 'critic-sft');
-  const end = Math.max(0, ...imitated.map((line) => line.iteration));
+  const end = lastIteration(imitated);
   const learned = evaluations.filter((line) => line.stage !== 'critic-sft' || line.iteration === end);
   const x = (line: MetricsLine) => (line.stage === 'critic-sft' ? 0 : line.iteration);
   const loss: Plot = {
@@ -153,8 +158,8 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
 }
 
 /** Mean of the critic's values by segment number (from 1), over recorded responses of the second half of stage 3. */
-export function segmentPlot(trajectories: readonly RecordedTrajectory[]): Plot | null {
-  const last = Math.max(0, ...trajectories.map((t) => t.iteration));
+export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
+  const last = lastIteration(trajectories);
   const late = trajectories.filter((t) => 2 * t.iteration >= last);
   const means = (right: boolean): [number, number][] => {
     const values = late
@@ -179,6 +184,10 @@ export function segmentPlot(trajectories: readonly RecordedTrajectory[]): Plot |
   };
   return hasPoints(plot) ? plot : null;
 }
+
+/** 0 where there is none. Files may have more lines than a call may have arguments. */
+export const lastIteration = (of: readonly { readonly iteration: number }[]): number =>
+  of.reduce((last, { iteration }) => Math.max(last, iteration), 0);
 
 export const isRight = ({ reward }: { readonly reward: number }): boolean => reward >= 0.5;
 

@@ -3,7 +3,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { type RecordedTrajectory, readMetrics, readTrajectories } from '../runs/read.ts';
+import { type RecordedTrajectory, readMetrics, trajectoriesOf } from '../runs/read.ts';
+import { refuseNoFile } from '../runs/text-file.ts';
 import {
   conditions,
   criticRows,
@@ -17,11 +18,14 @@ import { type Page, renderPage } from './report-page.ts';
 import {
   isRight,
   jointPlots,
+  lastIteration,
+  type Outline,
   type Plot,
   pretrainingPlots,
   segmentPlot,
   successPlots,
 } from './report-plots.ts';
+import { shortened } from './shortened.ts';
 
 const notation =
   'The task is a chain of steps on a register modulo 7. In “5 | a +1 | b -1 | >” the register starts at 5; a right response is “a 6 b 5 .”: after each label the register, of which ' +
@@ -42,8 +46,8 @@ export async function writeReport(folder: string): Promise<string> {
     throw new Error(
       `${folder} holds no joint training with GenAC (genac/metrics.jsonl): run the demo to its end`,
     );
-  const trajectories = readTrajectories(join(folder, 'genac'));
-  const along = segmentPlot(trajectories);
+  const outlines = outlinesOf(join(folder, 'genac'));
+  const along = segmentPlot(outlines);
   const stage3: Plot[] = [...jointPlots(readMetrics(join(folder, 'genac'))), ...(along ? [along] : [])];
   const page = renderPage({
     title: headlineOf(summary),
@@ -61,10 +65,11 @@ export async function writeReport(folder: string): Promise<string> {
       { title: 'The critic, beside the actor', plots: stage3 },
     ],
     notation,
-    responses: chooseResponses(trajectories),
+    responses: withWords(join(folder, 'genac'), chooseResponses(outlines)),
     plotLibrary: plotLibrary(),
   });
   const path = resolve(folder, 'report.html');
+  refuseNoFile(path);
   await writeFile(path, page);
   return path;
 }
@@ -76,12 +81,43 @@ function headlineOf({ genac, groupMean }: DemoSummary): string {
   return `GenAC: the actor’s held-out success went ${change(genac)}${other}`;
 }
 
+interface Chosen<T> {
+  readonly why: string;
+  readonly trajectory: T;
+}
+
+/** Memory holds the words of the few trajectories that are chosen. */
+function outlinesOf(run: string): (Outline & { readonly index: number })[] {
+  const outlines: (Outline & { readonly index: number })[] = [];
+  for (const { iteration, reward, segments } of trajectoriesOf(run)) {
+    const values = segments.map(({ value }) => ({ value }));
+    outlines.push({ index: outlines.length, iteration, reward, segments: values });
+  }
+  return outlines;
+}
+
+function withWords(run: string, chosen: readonly Chosen<{ index: number }>[]): Page['responses'] {
+  const found = new Map<number, RecordedTrajectory>();
+  const wanted = new Set(chosen.map(({ trajectory }) => trajectory.index));
+  let index = 0;
+  for (const trajectory of trajectoriesOf(run)) {
+    if (wanted.has(index)) found.set(index, trajectory);
+    index++;
+  }
+  const indices = [...found.keys()];
+  const short = shortened([...found.values()]);
+  return chosen.map(({ why, trajectory }) => ({
+    why,
+    trajectory: short[indices.indexOf(trajectory.index)]!,
+  }));
+}
+
 /** The first right and wrong response of each third of the iterations, and the two that surprised the critic most. Never the same one twice. */
-export function chooseResponses(trajectories: readonly RecordedTrajectory[]): Page['responses'] {
+export function chooseResponses<T extends Outline>(trajectories: readonly T[]): Chosen<T>[] {
   const whole = trajectories.filter((t) => t.segments.length > 0);
-  const count = Math.max(0, ...whole.map((t) => t.iteration)) + 1;
-  const chosen: { why: string; trajectory: RecordedTrajectory }[] = [];
-  const add = (why: string, candidates: readonly RecordedTrajectory[]) => {
+  const count = lastIteration(whole) + 1;
+  const chosen: Chosen<T>[] = [];
+  const add = (why: string, candidates: readonly T[]) => {
     const trajectory = candidates.find((t) => chosen.every((c) => c.trajectory !== t));
     if (trajectory) chosen.push({ why, trajectory });
   };
@@ -93,7 +129,7 @@ export function chooseResponses(trajectories: readonly RecordedTrajectory[]): Pa
       of.filter((t) => !isRight(t)),
     );
   });
-  const last = (t: RecordedTrajectory) => t.segments.at(-1)!.value;
+  const last = (t: Outline) => t.segments.at(-1)!.value;
   const byValue = [...whole].sort((a, b) => last(a) - last(b));
   add('the lowest value before a right ending', byValue.filter(isRight));
   add('the highest value before a wrong ending', byValue.filter((t) => !isRight(t)).reverse());

@@ -3,18 +3,11 @@
  * (the process died while it wrote) is ignored.
  */
 import { createHash } from 'node:crypto';
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readSync,
-  statSync,
-} from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
+import { LONGEST_LINE, splitLines } from '../runs/json-lines.ts';
+import { chunksOf, textOf } from '../runs/text-file.ts';
 import { type ApiOptions, endpointOf } from './options.ts';
 
 const usageSchema = z.strictObject({ input: z.number(), output: z.number() });
@@ -72,9 +65,12 @@ export class AnswerCache {
     this.path = path;
     mkdirSync(dirname(path), { recursive: true });
     let torn = 0;
-    for (const text of existsSync(path) ? readFileSync(path, 'utf8').split('\n') : []) {
-      if (text.trim() === '') continue;
-      const line = lineOf(text);
+    for (const { number, bytes } of existsSync(path) ? splitLines(chunksOf(path), LONGEST_LINE) : []) {
+      // Not ignored: what follows was paid for as well.
+      if (bytes === null) throw new Error(`${path}, line ${number} is too long to be an answer: remove it`);
+      const text = textOf(bytes);
+      if (text?.trim() === '') continue;
+      const line = text === null ? null : lineOf(text);
       if (line === null) torn++;
       else {
         if (line.answer && !this.#answers.has(line.key)) this.#answers.set(line.key, line);

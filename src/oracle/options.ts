@@ -1,6 +1,5 @@
 /** Options of an oracle behind an API: `critic_sft.traces: {api: {...}}`. */
 import { z } from 'zod';
-import { keyLikeName } from './secrets.ts';
 
 const positive = z.int().positive();
 const dollars = z.number().nonnegative();
@@ -12,8 +11,9 @@ export const apiSchema = z
     /** What stands before `/chat/completions`. */
     base_url: z
       .url({ protocol: /^https?$/, error: 'expected a URL such as https://api.openai.com/v1' })
-      .refine((url) => !holdsSecret(url), {
-        message: 'a key or password does not belong in a URL: name an environment variable in api_key_env',
+      .refine((url) => !/[?#]/.test(url), {
+        message:
+          'ends with its path, for /chat/completions is put after it: leave out what follows ? or #. A key goes into an environment variable, which api_key_env names',
       })
       .default('https://api.openai.com/v1'),
     /** Name of the environment variable that holds the key; null: the server asks for none. */
@@ -78,16 +78,6 @@ const reserved = new Set([
 ]);
 
 export type ApiOptions = z.infer<typeof apiSchema>;
-
-function holdsSecret(text: string): boolean {
-  if (!URL.canParse(text)) return false;
-  const url = new URL(text);
-  return (
-    url.username !== '' ||
-    url.password !== '' ||
-    [...url.searchParams.keys()].some((name) => name === 'key' || keyLikeName(name))
-  );
-}
 
 /** Where requests go, as errors name it. */
 export const endpointOf = ({ base_url }: Pick<ApiOptions, 'base_url'>) =>

@@ -3,6 +3,7 @@ import { statesOfRollouts } from '../evaluation/critic-error.ts';
 import { mean } from '../math/statistics.ts';
 import type { LoggedRollout, OracleTrace } from '../task.ts';
 import { type CriticFormat, readScore } from '../text/critic-prompt.ts';
+import { shortText } from '../text/printable.ts';
 import type { Prompt, State } from '../types.ts';
 import type { Question } from './cache.ts';
 
@@ -46,13 +47,19 @@ export function questionsOf(asked: readonly Asked[], promptOf: (state: State) =>
   });
 }
 
-/** An answer as a trace. Its score is NaN where none can be read: such traces are dropped and counted. */
+/** UTF-16 units: no critic writes as much, whatever the server says. */
+const LONGEST_ANSWER = 1e6;
+
+/**
+ * An answer as a trace. Its score is NaN where none can be read, or where it is too long: such traces are
+ * dropped and counted.
+ */
 export function traceOf({ state, observed }: Asked, answer: string, format: CriticFormat): OracleTrace {
-  const parsed = readScore(answer, format);
+  const parsed = answer.length > LONGEST_ANSWER ? null : readScore(answer, format);
   return {
     state,
     observed,
-    rationale: parsed?.rationale ?? answer,
+    rationale: parsed?.rationale ?? shortText(answer, LONGEST_ANSWER),
     score: parsed?.score ?? Number.NaN,
   };
 }

@@ -3,12 +3,13 @@
  * rename, so that a checkpoint that exists is complete; `controller.json` lists every file with its size and digest, so that one that was cut off or edited is known.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
 import { stageNames } from '../config.ts';
 import { type FileList, filesOf, firstDifference, textDigest } from './file-list.ts';
+import { readText, refuseNoFolder } from './text-file.ts';
 
 const FORMAT = 2;
 const bytes = z.int().nonnegative();
@@ -98,9 +99,9 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
     new Error(`the checkpoint ${path} can't be used: ${why}. ${remedy(path)}`, { cause });
   let text: string;
   try {
-    text = await readFile(join(path, 'controller.json'), 'utf8');
+    text = readText(join(path, 'controller.json'));
   } catch (error) {
-    throw refuse('it has no controller.json that can be read', error);
+    throw refuse(`it has no controller.json that can be read (${(error as Error).message})`, error);
   }
   const at = text.trimEnd().lastIndexOf('\n');
   const json = text.slice(0, at);
@@ -122,7 +123,10 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   if (!read.success)
     throw refuse(`its controller.json is not valid (${read.error.issues[0]?.path.join('.')})`);
   const { format: _format, genac: _genac, files, ...rest } = read.data;
-  const wrong = firstDifference(files as FileList, await filesOf(path));
+  const found = await filesOf(path).catch((error: Error) => {
+    throw refuse(error.message, error);
+  });
+  const wrong = firstDifference(files as FileList, found);
   if (wrong !== null) throw refuse(wrong);
   const part = (name: string) => (existsSync(join(path, name)) ? join(path, name) : null);
   return { ...rest, path, actor: part('actor'), critic: part('critic'), bestCritic: part('best-critic') };
@@ -144,6 +148,7 @@ export function checkpointName({ stage, iteration, complete }: ControllerState):
 
 /** Names of the checkpoints that lie on the way of a run, oldest first; `best` is not one of them. */
 export async function checkpointNames(folder: string): Promise<string[]> {
+  refuseNoFolder(folder);
   const names = existsSync(folder) ? await readdir(folder) : [];
   const place = (name: string): [number, number] => {
     const [, stage, iteration] = pattern.exec(name)!;

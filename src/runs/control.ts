@@ -3,13 +3,14 @@
  * are made beside their place and renamed, so that none is read half written.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Settings } from '../settings.ts';
 import type { Place } from './events.ts';
-import { isAlive, readStatus } from './status.ts';
+import { isAlive, readStatus, statusOf } from './status.ts';
+import { readText } from './text-file.ts';
 
 const requestSchema = z.discriminatedUnion('command', [
   z.strictObject({ command: z.enum(['pause', 'resume', 'stop']) }),
@@ -42,17 +43,19 @@ export function serveControl(folder: string, run: Controlled, steering: Steerabl
     const path = join(place, name);
     let reply: z.infer<typeof replySchema>;
     try {
-      const request = requestSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-      reply = { ok: true, text: obey(request, run, steering) };
+      reply = { ok: true, text: obey(requestOf(path), run, steering) };
     } catch (error) {
       reply = { ok: false, text: (error as Error).message };
     }
-    rmSync(path, { force: true });
+    rmSync(path, { force: true, recursive: true });
     writeWhole(path.replace(/\.request\.json$/, '.reply.json'), reply);
   };
   const timer = setInterval(() => {
-    if (!existsSync(place)) return;
-    for (const name of readdirSync(place).filter((n) => n.endsWith('.request.json'))) answer(name);
+    try {
+      for (const name of readdirSync(place).filter((n) => n.endsWith('.request.json'))) answer(name);
+    } catch {
+      // Whoever asked gets no answer, and says so. A folder that is gone ends the run where it writes.
+    }
   }, POLL_MS).unref();
   return {
     close() {
@@ -60,6 +63,15 @@ export function serveControl(folder: string, run: Controlled, steering: Steerabl
       rmSync(place, { recursive: true, force: true });
     },
   };
+}
+
+function requestOf(path: string): ControlRequest {
+  const text = readText(path);
+  try {
+    return requestSchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new Error(`${path} is no command that a run knows`, { cause: error });
+  }
 }
 
 function obey(request: ControlRequest, run: Controlled, steering: Steerable): string {
@@ -86,8 +98,7 @@ function obey(request: ControlRequest, run: Controlled, steering: Steerable): st
 
 /** Asks the run that works in a folder. Resolves with its answer; rejects with its refusal, or if none is at work there. */
 export async function askRun(folder: string, request: ControlRequest): Promise<string> {
-  const status = readStatus(folder);
-  if (!status) throw new Error(`${folder} holds no run`);
+  const status = statusOf(folder);
   if (!isAlive(status)) {
     const how = ['done', 'stopped', 'failed'].includes(status.state)
       ? `is over (${status.state})`
@@ -99,7 +110,11 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
   const place = join(folder, 'control');
   const id = randomBytes(6).toString('hex');
   const reply = join(place, `${id}.reply.json`);
-  writeWhole(join(place, `${id}.request.json`), request);
+  try {
+    writeWhole(join(place, `${id}.request.json`), request);
+  } catch (error) {
+    throw new Error(`the run in ${folder} can't be asked: ${(error as Error).message}`, { cause: error });
+  }
   for (const until = Date.now() + ANSWER_MS; Date.now() < until; await sleep(POLL_MS / 4)) {
     if (!existsSync(reply)) {
       // A run that has come to its end takes its answers along.
@@ -110,7 +125,7 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
       }
       continue;
     }
-    const { ok, text } = replySchema.parse(JSON.parse(readFileSync(reply, 'utf8')));
+    const { ok, text } = replyOf(reply);
     rmSync(reply, { force: true });
     if (ok) return text;
     throw new Error(text);
@@ -118,6 +133,15 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
   throw new Error(
     `the run in ${folder} (process ${status.pid} on ${status.host}) did not answer within ${ANSWER_MS / 1000} s`,
   );
+}
+
+function replyOf(path: string): z.infer<typeof replySchema> {
+  const text = readText(path);
+  try {
+    return replySchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new Error(`${path} is no answer of a run`, { cause: error });
+  }
 }
 
 function writeWhole(path: string, content: unknown): void {

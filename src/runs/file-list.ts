@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { copyFile, link, mkdir, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { refuseNoFile } from './text-file.ts';
 
 /** Path within the folder: bytes, and the first 32 hex digits of a SHA-256. */
 export type FileList = Readonly<Record<string, readonly [number, string]>>;
@@ -30,6 +31,7 @@ export async function filesOf(folder: string): Promise<FileList> {
 }
 
 async function digestOf(path: string): Promise<readonly [number, string]> {
+  refuseNoFile(path);
   const { size } = await stat(path);
   const hash = createHash('sha256').update(String(size));
   const file = await open(path, 'r');

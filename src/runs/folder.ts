@@ -3,17 +3,20 @@
  * can be read while the run writes.
  */
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, readFile, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdir, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Config } from '../config.ts';
 import { loadConfigFile } from '../load-config.ts';
+import { shortText } from '../text/printable.ts';
 import type { Json } from '../types.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { RunEvent } from './events.ts';
+import { LONGEST_LINE } from './json-lines.ts';
+import { appendText, readText, refuseNoFile, refuseNoFolder } from './text-file.ts';
 
 /** What another process must know of a run to go on with it. */
 const runSchema = z.strictObject({
@@ -23,6 +26,23 @@ const runSchema = z.strictObject({
   /** The config's file as it was when the run began; null: there was none. */
   source: z.strictObject({ file: z.string(), sha256: z.string() }).nullable().default(null),
 });
+
+const ownFiles = [
+  ...['config.yaml', 'run.json', 'versions.json', 'status.json', 'status.json.unfinished'],
+  ...['metrics.jsonl', 'trajectories.jsonl', 'settings.jsonl', 'run.lock', 'run.lock.taking-over'],
+];
+const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic'];
+
+/**
+ * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO would hold
+ * the run for ever, a folder would end it half way.
+ */
+export function refuseOtherKinds(path: string): void {
+  for (const name of ownFolders) refuseNoFolder(join(path, name));
+  const beside = existsSync(join(path, 'logs')) ? readdirSync(join(path, 'logs')) : [];
+  const logs = beside.filter((name) => name.endsWith('.log')).map((name) => join('logs', name));
+  for (const name of [...ownFiles, ...logs]) refuseNoFile(join(path, name));
+}
 
 export class RunFolder {
   readonly path: string;
@@ -63,11 +83,10 @@ export class RunFolder {
     let base: string;
     let source: z.infer<typeof runSchema>['source'];
     try {
-      ({ base, source } = runSchema.parse(JSON.parse(await readFile(file, 'utf8'))));
+      ({ base, source } = runSchema.parse(JSON.parse(readText(file))));
     } catch (error) {
-      throw new Error(`${path} holds no run that can be resumed: ${file} ${(error as Error).message}`, {
-        cause: error,
-      });
+      const why = error instanceof z.ZodError ? `${file} was edited` : (error as Error).message;
+      throw new Error(`${path} holds no run that can be resumed: ${why}`, { cause: error });
     }
     const { config } = loadConfigFile(join(path, 'config.yaml'));
     const isChanged = source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
@@ -127,10 +146,33 @@ export class RunFolder {
     return this.#secondsBefore + (performance.now() - this.#began) / 1000;
   }
 
-  /** What a checkpoint notes of this folder. */
+  /** What a checkpoint notes of this folder. @throws Error where it is gone: a checkpoint would make another */
   position(): Pick<Checkpoint, 'written' | 'seconds'> {
+    this.#refuseGone();
     const written = { metrics: sizeOf(this.metrics), trajectories: sizeOf(this.trajectories) };
     return { written, seconds: this.seconds() };
+  }
+
+  /** The error that ended the run, in words of its cause where the folder is gone. */
+  explained(error: unknown): unknown {
+    return this.#isGone() ? new Error(this.#goneWords(), { cause: error }) : error;
+  }
+
+  #append(file: string, line: string): void {
+    this.#refuseGone();
+    appendText(file, `${line}\n`);
+  }
+
+  #refuseGone(): void {
+    if (this.#isGone()) throw new Error(this.#goneWords());
+  }
+
+  #isGone(): boolean {
+    return !existsSync(join(this.path, 'config.yaml'));
+  }
+
+  #goneWords(): string {
+    return `the run's folder ${this.path} was removed or renamed while the run went on: it can't be written any more, and the run ends here`;
   }
 
   checkpointed(): void {
@@ -149,23 +191,42 @@ export class RunFolder {
   record(event: RunEvent): void {
     if (event.type === 'set') {
       const { stage, iteration, values } = event;
-      appendFileSync(this.settings, `${JSON.stringify({ stage, iteration, values })}\n`);
+      this.#append(this.settings, JSON.stringify({ stage, iteration, values }));
     }
     if (event.type !== 'iteration' && event.type !== 'evaluation') return;
     const { type, stage, iteration, metrics } = event;
     const seconds = Math.round(this.seconds() * 1000) / 1000;
-    appendFileSync(this.metrics, `${JSON.stringify({ type, stage, iteration, seconds, ...metrics })}\n`);
+    this.#append(this.metrics, JSON.stringify({ type, stage, iteration, seconds, ...metrics }));
   }
 
+  /** Texts that would make a line which nobody can read are cut, with a mark. */
   recordTrajectory(trajectory: Json): void {
-    appendFileSync(this.trajectories, `${JSON.stringify(trajectory)}\n`);
+    this.#append(this.trajectories, readableLine(trajectory));
   }
 }
 
+/** null: there is none that can be read again (a pipe can't). */
 function sourceOf(file: string | undefined): { file: string; sha256: string } | null {
-  if (file === undefined || !existsSync(file)) return null;
+  if (file === undefined || !statSync(file, { throwIfNoEntry: false })?.isFile()) return null;
   const sha256 = createHash('sha256').update(readFileSync(file)).digest('hex');
   return { file: resolve(file), sha256 };
+}
+
+/** UTF-16 units of a line: in UTF-8 at most three times as many bytes, which readers take. */
+const LONGEST_RECORD = LONGEST_LINE / 4;
+
+function readableLine(record: Json): string {
+  for (const longest of [1e6, 1e4, 100]) {
+    const cut = (_: string, value: unknown) =>
+      typeof value === 'string' ? shortText(value, longest) : value;
+    try {
+      const line = JSON.stringify(record, cut);
+      if (line.length <= LONGEST_RECORD) return line;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error; // longer than any string
+    }
+  }
+  throw new Error('a trajectory of so many segments that no line holds them: set sampling.record: 0');
 }
 
 const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

@@ -1,8 +1,12 @@
 /** Reads what a run wrote: while it runs, or later. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { StageName } from '../config.ts';
+import { z } from 'zod';
+import { promptSchema } from '../bridge/operations.ts';
+import { type StageName, stageNames } from '../config.ts';
+import { issuesOf } from '../config-error.ts';
 import type { Setting } from '../steering.ts';
+import { jsonLinesOf } from './json-lines.ts';
 
 export interface MetricsLine {
   readonly type: 'iteration' | 'evaluation';
@@ -35,18 +39,61 @@ export interface RecordedTrajectory {
   readonly segments: readonly RecordedSegment[];
 }
 
+const place = { stage: z.enum(stageNames), iteration: z.int().nonnegative() };
+const metricsSchema = z.looseObject({
+  type: z.enum(['iteration', 'evaluation']),
+  ...place,
+  seconds: z.number(),
+});
+/** What `genac set` can give. */
+const scalar = z.union([z.number(), z.boolean(), z.string(), z.null()]);
+const settingSchema = z.strictObject({ ...place, values: z.record(z.string(), scalar) });
+const trajectorySchema = z.looseObject({
+  iteration: place.iteration,
+  problem: z.string(),
+  prompt: promptSchema,
+  response: z.string(),
+  reward: z.number(),
+  segments: z.array(
+    z.looseObject({
+      text: z.string(),
+      tokens: z.number(),
+      value: z.number(),
+      used_value: z.number(),
+      advantage: z.number(),
+      parsed: z.enum(['ok', 'malformed']),
+      rationale: z.string(),
+    }),
+  ),
+});
+
 /** Whole lines only: the last one may still be in writing. */
-function readLines<T>(path: string): T[] {
-  if (!existsSync(path)) return [];
-  const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
-  return lines.map((line) => JSON.parse(line) as T);
+function* recordsOf<T>(path: string, schema: z.ZodType, what: string): Generator<T> {
+  if (!existsSync(path)) return;
+  for (const { number, value } of jsonLinesOf(path, { last: 'ignore' })) {
+    const read = schema.safeParse(value);
+    if (!read.success) {
+      const [issue] = issuesOf(read.error, schema, value);
+      throw new Error(`${path}, line ${number} is not ${what} (${issue}): mend or remove it`);
+    }
+    yield value as T;
+  }
 }
 
-export const readMetrics = (folder: string) => readLines<MetricsLine>(join(folder, 'metrics.jsonl'));
+/** One line at a time: memory does not grow with the file. */
+export const metricsOf = (folder: string) =>
+  recordsOf<MetricsLine>(join(folder, 'metrics.jsonl'), metricsSchema, 'a line of metrics');
+/** One trajectory at a time: memory does not grow with the file. */
+export const trajectoriesOf = (folder: string) =>
+  recordsOf<RecordedTrajectory>(join(folder, 'trajectories.jsonl'), trajectorySchema, 'a trajectory');
+
+/** @throws Error that names file and line where a line is damaged; a last one that was cut off is left out */
+export const readMetrics = (folder: string) => [...metricsOf(folder)];
 /** Values that were changed while the run went on, and from which iteration on. */
-export const readSettings = (folder: string) => readLines<Setting>(join(folder, 'settings.jsonl'));
-export const readTrajectories = (folder: string) =>
-  readLines<RecordedTrajectory>(join(folder, 'trajectories.jsonl'));
+export const readSettings = (folder: string) => [
+  ...recordsOf<Setting>(join(folder, 'settings.jsonl'), settingSchema, 'a changed setting'),
+];
+export const readTrajectories = (folder: string) => [...trajectoriesOf(folder)];
 
 /** A metric as a number; null where the line does not have it. */
 export function metric(line: MetricsLine | undefined, name: string): number | null {

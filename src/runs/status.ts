@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { stageNames } from '../config.ts';
 import type { RunEvent } from './events.ts';
+import { readText } from './text-file.ts';
 
 const statusSchema = z.strictObject({
   state: z.enum(['starting', 'running', 'paused', 'done', 'stopped', 'failed']),
@@ -107,10 +108,27 @@ const finite = (metrics: Readonly<Record<string, number>>) =>
     Object.entries(metrics).map(([name, value]) => [name, Number.isFinite(value) ? value : null]),
   );
 
-/** What a run folder says of its run; null: no run was there, or what it wrote can't be read. */
+/** What a run folder says of its run. @throws Error where it holds none, or its status can't be read */
+export function statusOf(folder: string): Status {
+  const path = join(folder, 'status.json');
+  if (!existsSync(path)) {
+    const lacks = existsSync(folder) ? 'it has no status.json' : 'there is no such folder';
+    throw new Error(`${folder} holds no run: ${lacks}`);
+  }
+  const text = readText(path);
+  try {
+    return statusSchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new Error(`${path} was cut off or edited: what the run does can't be known from it`, {
+      cause: error,
+    });
+  }
+}
+
+/** The same; null: no run was there, or what it wrote can't be read. */
 export function readStatus(folder: string): Status | null {
   try {
-    return statusSchema.parse(JSON.parse(readFileSync(join(folder, 'status.json'), 'utf8')));
+    return statusOf(folder);
   } catch {
     return null;
   }

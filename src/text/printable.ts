@@ -25,6 +25,13 @@ export const printable = (text: string): string => escaped(text, text.search(hid
 /** The same on one line. */
 export const printableLine = (text: string): string => escaped(text, text.search(lineOrHidden), true);
 
+/** A text of at most `longest` UTF-16 units, then a mark that says how much was cut; never within a character. */
+export function shortText(text: string, longest: number): string {
+  if (text.length <= longest) return text;
+  const at = isHigh(text.charCodeAt(longest - 1)) ? longest - 1 : longest;
+  return `${text.slice(0, at)} [... ${(text.length - at).toLocaleString('en')} more characters]`;
+}
+
 /**
  * Writes UTF-16: a string that is put together from a million escapes would hold the event loop.
  * @param first index of the first character to escape; below 0: there is none

@@ -116,6 +116,9 @@ describe('from a script', () => {
     [{ 'credit.lambda': 2 }, 'credit.lambda: 2'],
     [{ 'joint.schedule': 'fast' }, 'joint.schedule: "fast"'],
     [{ 'critic.temperature': -1 }, 'critic.temperature: -1'],
+    [{ 'sampling.temperature': 1e-320 }, 'sampling.temperature: 1e-320'],
+    [{ 'critic.temperature': 1e-30 }, 'critic.temperature: 1e-30'],
+    [{}, 'no value is named that can change'],
     [{ 'critic_rl.learning_rate': 1e-3 }, 'critic_rl: has no effect'],
   ])('%j is refused at once, and nothing changes', async (bad, words) => {
     const name = `refused-${Math.random()}`;

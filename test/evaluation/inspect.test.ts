@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { choose, inspectRun, iterationTable } from '../../src/evaluation/inspect.ts';
 import { inspectionPage } from '../../src/evaluation/inspect-page.ts';
 import { inspectionText } from '../../src/evaluation/inspect-text.ts';
+import { shortened } from '../../src/evaluation/shortened.ts';
 import type { RecordedTrajectory } from '../../src/runs/read.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -79,11 +80,41 @@ describe('responses', () => {
     expect(indices(options)).toEqual(expected);
   });
 
+  it('are the same where many are left out on the way, and few are held', () => {
+    const many = Array.from({ length: 50 }, (_, i) => trajectory(i, ((i * 7) % 11) / 10, (i % 5) / 5));
+    for (const order of ['best', 'worst', 'surprising'] as const) {
+      const all = choose(many, { order, count: 50 });
+      for (const count of [1, 3, 20]) expect(choose(many, { order, count })).toEqual(all.slice(0, count));
+    }
+    expect(choose(many, { count: 3 })).toEqual(many.slice(-3));
+  });
+
   it('without segments are not surprising, and can be shown', () => {
     const empty = { ...trajectory(0, 1, 0), segments: [] };
     expect(choose([empty, ...all], { order: 'surprising', count: 9 }).at(-1)).toBe(empty);
     const shown = { folder: 'x', table: [], notes: [], trajectories: [empty] };
     expect(inspectionText(shown, false)).toContain('reward 1.00');
+  });
+});
+
+describe('what is too long to show', () => {
+  it('is cut with a mark, never within a character', () => {
+    const long = `${'x'.repeat(199_999)}😀${'\u200b'.repeat(1000)}`;
+    const [short] = shortened([trajectory(0, 1, 0.5, { rationale: long })]);
+    expect(short!.segments[0]!.rationale).toBe(`${'x'.repeat(199_999)} [... 1,002 more characters]`);
+    expect(short!.segments[0]!.text).toBe('two');
+  });
+
+  it('leaves out segments and texts once all together are too long', () => {
+    const segment = trajectory(0, 1, 0.5, { rationale: '\u200b'.repeat(199_000) }).segments[0]!;
+    const many = { ...trajectory(0, 1, 0.5), segments: Array.from({ length: 1000 }, () => segment) };
+    const inspection = { folder: 'x', table: [], notes: [], trajectories: shortened([many, many], 6e5) };
+    const [first, second] = inspection.trajectories;
+    expect(first!.segments).toHaveLength(4);
+    expect(first!.segments.at(-1)!.rationale).toMatch(/\n\[\.\.\. 996 more segments\]$/);
+    expect(second!.segments).toEqual([]);
+    expect(inspectionText(inspection, false)).toContain('more segments]');
+    expect(inspectionPage(inspection)).toContain('more segments]');
   });
 });
 

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { demoTable, summarizeDemo } from '../../src/evaluation/demo-summary.ts';
@@ -44,6 +45,15 @@ describe('the page', () => {
     // The library's and the page's own, and no other.
     expect(html.match(/<script>/g)).toHaveLength(2);
     expect(html.match(/<\/script/g)).toHaveLength(2);
+  });
+
+  it('lets its own two scripts run, and no other, also where one would be put in', () => {
+    const scripts = [...html.matchAll(/<script>([\s\S]*?)<\/script>/g)].map(([, script]) => script!);
+    const digests = scripts.map((s) => `'sha256-${createHash('sha256').update(s).digest('base64')}'`);
+    const [, policy] = /Content-Security-Policy" content="([^"]*)"/.exec(html)!;
+    expect(policy).toContain(`script-src ${digests.join(' ')};`);
+    expect(policy).not.toMatch(/script-src[^;]*unsafe/);
+    for (const rule of ["base-uri 'none'", "form-action 'none'"]) expect(policy).toContain(rule);
   });
 
   it('shows value, advantage and where the gate replaced the values', () => {
@@ -141,5 +151,43 @@ describe('a folder that lacks something is one clear error', () => {
   it('but the group mean may be left out', async () => {
     const html = readFileSync(await writeReport(writeDemo({ groupMean: null })), 'utf8');
     expect(html).toContain('There is no group mean to compare with.');
+  });
+});
+
+describe('hostile files', () => {
+  const hostile = '<img src=x onerror=alert(1)>\u001b]0;owned\u0007\u202e';
+
+  it('have their words shown as text, hidden characters as escapes', async () => {
+    const folder = writeDemo();
+    const whole = { ...trajectories[0], iteration: 2, prompt: hostile, problem: hostile };
+    const segments = [{ ...(trajectories[0]!.segments as object[])[0], text: hostile, rationale: hostile }];
+    appendFileSync(join(folder, 'genac/trajectories.jsonl'), `${JSON.stringify({ ...whole, segments })}\n`);
+    const line = { ...genac.at(-1), [hostile]: hostile, 'critic/mse': hostile };
+    appendFileSync(join(folder, 'genac/metrics.jsonl'), `${JSON.stringify(line)}\n`);
+    const html = readFileSync(await writeReport(folder), 'utf8');
+    expect(html).toContain('&lt;img src=x onerror=alert(1)&gt;\\u001b]0;owned\\u0007\\u202e');
+    expect(html).not.toContain('<img');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: none may be there
+    expect(html).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/);
+  });
+
+  it.each(['iteration', 'stage', 'type', 'seconds'])('with another kind of %s are refused', async (name) => {
+    const folder = writeDemo();
+    const file = join(folder, 'genac/metrics.jsonl');
+    appendFileSync(file, `${JSON.stringify({ ...genac[1], [name]: hostile })}\n`);
+    await expect(writeReport(folder)).rejects.toThrow(`${file}, line ${genac.length + 1} is not a line of`);
+  });
+
+  it.each(['[]', '{"seed":"<b>"}', '{', ''])('demo.json %j is refused', async (text) => {
+    const folder = writeDemo();
+    writeFileSync(join(folder, 'demo.json'), text);
+    await expect(writeReport(folder)).rejects.toThrow(/demo\.json can't be used: .* Run the demo again/);
+  });
+
+  it('with more lines than a call may have arguments are read', async () => {
+    const folder = writeDemo();
+    const line = `${JSON.stringify({ ...trajectories[1], prompt: '' })}\n`;
+    appendFileSync(join(folder, 'genac/trajectories.jsonl'), line.repeat(130_000));
+    expect(readFileSync(await writeReport(folder), 'utf8')).toContain('130002 right');
   });
 });

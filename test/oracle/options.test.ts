@@ -54,16 +54,44 @@ describe('the options of an oracle behind an API', () => {
     { model: 'm', extra: { headers: { Authorization: `Bearer ${secret}` } } },
     { model: secret },
   ])('a key is refused in words that do not repeat it: %#', (api) => {
-    expect(problemsOf(api)).toContain('looks like a key. A config is copied into the run');
+    expect(problemsOf(api)).toContain('in it. A config is copied into the run');
     expect(problemsOf(api)).not.toContain(secret);
   });
 
   it.each([
-    { model: 'm', base_url: 'https://me:hunter22@host/v1' },
-    { model: 'm', base_url: 'https://host/v1?api_key=hunter22' },
-  ])('a key in the URL is refused: %#', (api) => {
-    expect(problemsOf(api)).toContain('a key or password does not belong in a URL');
+    'https://me:hunter22@host/v1',
+    'https://hunter22@host/v1',
+    'http://:hunter22@host/v1',
+    'ftp://me:hunter22@host/v1',
+    ' https://me:hunter22@host/v1',
+    'https://host/v1?api_key=hunter22',
+    'https://host/v1?x=1&token=hunter22',
+    'https://host/v1?sig=hunter22',
+    'https://host/v1#access_token=hunter22',
+    'https://host/sk-hunter22abcdefghijkl/v1',
+    'https://host/v1?version=hunter22',
+  ])('a key in the URL is refused in words that do not repeat it: %s', (base_url) => {
+    const message = problemsOf({ model: 'm', base_url });
+    expect(message).toMatch(/looks like a key, or like a URL with one|A key goes into an environment var/);
+    expect(message).toMatch(/critic_sft\.traces\.api\.base_url: /);
+    expect(message).not.toContain('hunter22');
   });
+
+  it.each([
+    { extra: { tools: [{ url: 'https://me:hunter22@host/' }] } },
+    { extra: { 'https://me:hunter22@host': 1 } },
+    { cache: 'https://me:hunter22@host/answers' },
+    { base_url: ['https://me:hunter22@host'] },
+    { 'https://me:hunter22@host': 1 },
+  ])('nor elsewhere: %#', (options) => {
+    const message = problemsOf({ model: 'm', ...options });
+    expect(message).toContain('looks like a key, or like a URL with one in it');
+    expect(message).not.toContain('hunter22');
+  });
+
+  it.each(['http://127.0.0.1:8000/v1', 'https://host/@me/v1'])('%s is fine', (base_url) =>
+    expect(problemsOf({ model: 'm', base_url })).toBe(''),
+  );
 
   it('an environment variable whose name is none is refused without being repeated', () => {
     const message = problemsOf({ model: 'm', api_key_env: 'my own key!' });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { linesOf } from '../../plugins/tasks/rows/json-lines.ts';
+import { linesOf, rowOfLine } from '../../plugins/tasks/rows/json-lines.ts';
 import { loadTask } from '../../src/plugins.ts';
 import { taskConformance } from '../conformance/task.ts';
 
@@ -288,4 +288,26 @@ it.each([
   [{ prompt: 'question', rename: { answer: 'tags' } }, '`rename` gives two columns the name "tags"'],
 ])('%j is one clear error', async (changes, expected) => {
   expect(await causes(large, changes)).toContain(expected);
+});
+
+describe('rows of any size and shape', () => {
+  const row = (text: string) => rowOfLine(Buffer.from(text));
+
+  it('a text of millions of escapes is read, and large integers after it are found', () => {
+    const text = `"${'\\n\\"'.repeat(3e6)}"`;
+    expect((row(`{"a": ${text}, "n": 1234567890123456}`).a as string).length).toBe(6e6);
+    expect(() => row(`{"a": ${text}, "n": 12345678901234567}`)).toThrow('column "n" holds the integer');
+  });
+
+  it.each([
+    ['{"a": "12345678901234567", "b": -1.5e3}', { a: '12345678901234567', b: -1500 }],
+    ['{"12345678901234567\\\\": [1234567890123456, "\\"12345678901234567"]}', null],
+  ])('digits within text are text: %s', (text, expected) => {
+    expect(row(text)).toEqual(expected ?? JSON.parse(text));
+  });
+
+  it('values that lie too deep within each other are refused', () => {
+    const deep = `{"a": ${'['.repeat(50_000)}${']'.repeat(50_000)}}`;
+    expect(() => row(deep)).toThrow('column "a" holds values within each other, 100 deep and more');
+  });
 });

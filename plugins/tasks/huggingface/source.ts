@@ -98,7 +98,10 @@ export class Source {
 
 /** Calls a function of `hub_data.py`; what the user can mend is one `DataError`. */
 async function ask(python: PythonFunctions, name: string, keywords: Record<string, Json>, where?: string) {
-  const answer = (await python.call(`genac_bridge.functions.hub_data:${name}`, keywords)) as Record<string, Json>;
+  const answer = (await python.call(`genac_bridge.functions.hub_data:${name}`, keywords)) as Record<
+    string,
+    Json
+  >;
   if ('problem' in answer) throw new DataError([`task: ${where ? `${where}: ` : ''}${answer.problem}`]);
   return answer;
 }

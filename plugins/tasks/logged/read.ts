@@ -19,6 +19,10 @@ export function filesOf(path: string): string[] {
   if (found?.isFile()) return [path];
   if (!found?.isDirectory()) throw new ConfigError([`task.file: there is no file or folder ${path}`]);
   const names = readdirSync(path).filter((name) => name.endsWith('.jsonl'));
+  for (const name of names) {
+    if (!statSync(join(path, name), { throwIfNoEntry: false })?.isFile())
+      throw new ConfigError([`task.file: ${join(path, name)} is not a file: remove it, or name one file`]);
+  }
   if (names.length === 0) throw new ConfigError([`task.file: there is no .jsonl file in ${path}`]);
   const order = new Intl.Collator('en', { numeric: true });
   return names.sort(order.compare).map((name) => join(path, name));

@@ -7,6 +7,7 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import { DataError } from '../../../src/config-error.ts';
+import { LONGEST_LINE } from '../../../src/runs/json-lines.ts';
 import type { Json } from '../../../src/types.ts';
 import { BadRow, described, type Row } from './prompt.ts';
 
@@ -20,18 +21,24 @@ export interface Line {
 export async function* linesOf(file: string): AsyncGenerator<Line> {
   let number = 0;
   let rest: Buffer[] = [];
+  let length = 0;
   let begun = false;
   for await (const chunk of bytesOf(file)) {
     if (!begun) begun = refuseArray(file, chunk);
     let start = 0;
     for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {
       const bytes = Buffer.concat([...rest, chunk.subarray(start, end)]);
-      rest = [];
+      [rest, length] = [[], 0];
       start = end + 1;
       number++;
       if (!isBlank(bytes)) yield { number, bytes };
     }
     rest.push(chunk.subarray(start));
+    length += chunk.length - start;
+    if (length > LONGEST_LINE)
+      throw new DataError([
+        `task: ${file}, line ${number + 1} has more than ${LONGEST_LINE / 2 ** 20} MiB: shorten or remove it`,
+      ]);
   }
   const bytes = Buffer.concat(rest);
   if (!isBlank(bytes)) yield { number: number + 1, bytes };
@@ -94,18 +101,44 @@ export function rowOfLine(bytes: Buffer): Row {
 
 /** Before a number that a double can't hold: what no file can know. */
 const MARK = `\ufdd0${randomUUID()} `;
-const token = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const numberOrText = /["\d-]/g;
+const numberHere = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
 /**
  * `JSON.parse` rounds integers from 2^53 on without a word. Here they become marked text, which is
- * then refused.
+ * then refused. Steps over text by hand: an expression that matches a text with millions of escapes
+ * has no stack for it.
  */
 function withLargeIntegersMarked(text: string): string {
   if (!/[\d.]{16}/.test(text)) return text;
-  return text.replace(token, (found) => {
-    const kept = found.startsWith('"') || isKept(found);
-    return kept ? found : `"${MARK}${found}"`;
-  });
+  const parts: string[] = [];
+  let copied = 0;
+  let at = 0;
+  for (;;) {
+    numberOrText.lastIndex = at;
+    const begin = numberOrText.exec(text)?.index;
+    if (begin === undefined) return copied === 0 ? text : [...parts, text.slice(copied)].join('');
+    if (text[begin] === '"') {
+      at = endOfText(text, begin);
+      continue;
+    }
+    numberHere.lastIndex = begin;
+    const found = numberHere.exec(text)?.[0] ?? '-';
+    at = begin + found.length;
+    if (isKept(found)) continue;
+    parts.push(text.slice(copied, begin), `"${MARK}${found}"`);
+    copied = at;
+  }
+}
+
+/** After the quote that ends the text which begins here; the end where there is none. */
+function endOfText(json: string, begin: number): number {
+  for (let end = json.indexOf('"', begin + 1); end !== -1; end = json.indexOf('"', end + 1)) {
+    let slashes = 0;
+    while (json[end - 1 - slashes] === '\\') slashes++;
+    if (slashes % 2 === 0) return end + 1;
+  }
+  return json.length;
 }
 
 /**
@@ -131,8 +164,12 @@ const digitsOf = (number: string) =>
     .replace(/^0+/, '')
     .replace(/(?<!0)0+$/, '');
 
+/** What works on a row goes down by calls, of which there may be some thousands. */
+const DEEPEST = 100;
+
 /** What JSON can write and neither JavaScript nor Python can keep. */
-function unusable(value: Json): string | null {
+function unusable(value: Json, depth = 1): string | null {
+  if (depth > DEEPEST) return `values within each other, ${DEEPEST} deep and more`;
   if (typeof value === 'number')
     return Number.isFinite(value) ? null : 'a number beyond the range of doubles';
   if (typeof value === 'string') {
@@ -145,7 +182,7 @@ function unusable(value: Json): string | null {
   }
   if (value === null || typeof value !== 'object') return null;
   for (const item of Object.values(value)) {
-    const why = unusable(item);
+    const why = unusable(item, depth + 1);
     if (why) return why;
   }
   return null;
