@@ -13,7 +13,9 @@ const MOST = 1e9;
 const count = z.int().nonnegative().max(MOST);
 const positive = z.int().positive().max(MOST);
 const seed = z.int().nonnegative();
-/** Of AdamW. Below, no weight of float32 moves, which ends a run; above, none keeps what it learned. */
+/**
+ * Of AdamW. Below, no weight of float32 moves, which ends a run; above, none keeps what it learned.
+ */
 const learningRate = z.number().min(1e-12).max(1);
 /** Below, logits that are divided by it leave the range of float32; above, all tokens are alike. */
 export const temperature = z.number().min(1e-3).max(100);

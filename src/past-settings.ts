@@ -1,6 +1,6 @@
 /**
- * Settings of a run that no process works on: they are checked before a resume applies them again, and can be
- * replaced, so that a run which a setting ended can go on.
+ * Settings of a run that no process works on: they are checked before a resume applies them again,
+ * and can be replaced, so that a run which a setting ended can go on.
  */
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,10 @@ import { readSettings } from './runs/read.ts';
 import { changedConfig, type Settings } from './settings.ts';
 import { orderOf, type Setting } from './steering.ts';
 
-/** @throws ConfigError that names the line whose values the run can't go on with, and how to replace them */
+/**
+ * @throws ConfigError that names the line whose values the run can't go on with, and how to replace
+ * them
+ */
 export function checkPast(
   past: readonly Setting[],
   config: Config,
@@ -42,8 +45,8 @@ export function checkPast(
 }
 
 /**
- * Sets values of a run that is over, from where a resume will go on. What was set of these names from there on
- * is replaced, and so is what was set before and can't be used.
+ * Sets values of a run that is over, from where a resume will go on. What was set of these names
+ * from there on is replaced, and so is what was set before and can't be used.
  *
  * @returns what was done, in words
  * @throws ConfigError where the values are refused; nothing changes then

@@ -1,4 +1,6 @@
-/** What a config may hold: a tree of plain values, of which every part can be written down and used. */
+/**
+ * What a config may hold: a tree of plain values, of which every part can be written down and used.
+ */
 
 /** Deeper than any option. */
 const DEEPEST = 64;

@@ -104,8 +104,8 @@ const line = z.strictObject({
 });
 
 /**
- * Reads a JSONL file of traces: prompt, partial_response, rationale, score, observed_outcome, and the
- * actor's profile if known.
+ * Reads a JSONL file of traces: prompt, partial_response, rationale, score, observed_outcome, and
+ * the actor's profile if known.
  */
 export function readTraceFile(path: string): OracleTrace[] {
   const traces: OracleTrace[] = [];

@@ -1,4 +1,7 @@
-/** Values that are set pass the checks that a config passes, and a run that one of them ended can go on. */
+/**
+ * Values that are set pass the checks that a config passes, and a run that one of them ended can go
+ * on.
+ */
 import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

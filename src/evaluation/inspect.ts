@@ -74,7 +74,10 @@ const surprise = (t: RecordedTrajectory) => {
   return value === null ? -1 : Math.abs(t.reward - value);
 };
 
-/** Equal ones stay in the order in which they were recorded. No more are held than about twice `count`. */
+/**
+ * Equal ones stay in the order in which they were recorded. No more are held than about twice
+ * `count`.
+ */
 export function choose(
   all: Iterable<RecordedTrajectory>,
   { iteration, order, malformed = false, count }: InspectOptions,

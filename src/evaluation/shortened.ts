@@ -1,9 +1,15 @@
-/** Responses that are too long to show are cut, with a mark that says so: a terminal and a page hold no 200 MB. */
+/**
+ * Responses that are too long to show are cut, with a mark that says so: a terminal and a page hold
+ * no 200 MB.
+ */
 import type { RecordedSegment, RecordedTrajectory } from '../runs/read.ts';
 import { promptText } from '../text/critic-prompt.ts';
 import { shortText } from '../text/printable.ts';
 
-/** UTF-16 units of one text, and of all that is shown: an escape is six times as long, and no string has 2^29. */
+/**
+ * UTF-16 units of one text, and of all that is shown: an escape is six times as long, and no string
+ * has 2^29.
+ */
 const LONGEST = 200_000;
 const ALL = 60_000_000;
 /** What stands around a segment. */

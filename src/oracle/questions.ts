@@ -51,8 +51,8 @@ export function questionsOf(asked: readonly Asked[], promptOf: (state: State) =>
 const LONGEST_ANSWER = 1e6;
 
 /**
- * An answer as a trace. Its score is NaN where none can be read, or where it is too long: such traces are
- * dropped and counted.
+ * An answer as a trace. Its score is NaN where none can be read, or where it is too long: such
+ * traces are dropped and counted.
  */
 export function traceOf({ state, observed }: Asked, answer: string, format: CriticFormat): OracleTrace {
   const parsed = answer.length > LONGEST_ANSWER ? null : readScore(answer, format);

@@ -8,8 +8,8 @@ const values = /^(?:Bearer\s+\S{8,}|(?:sk|gsk|xai|hf|pk)[-_][\w-]{16,})$/;
 export const keyLikeName = (name: string) => names.test(name.replaceAll('-', '_'));
 
 /**
- * Parts of a URL, wherever it stands in a text: what is before its `@`, and what follows its path. Bounded,
- * so that no text takes long.
+ * Parts of a URL, wherever it stands in a text: what is before its `@`, and what follows its path.
+ * Bounded, so that no text takes long.
  */
 const userInfo = /(:\/\/)[^\s/?#]*@/g;
 const afterPath = /(:\/\/[^\s?#]{0,2000})[?#]\S*/g;

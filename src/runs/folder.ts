@@ -34,8 +34,8 @@ const ownFiles = [
 const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic'];
 
 /**
- * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO would hold
- * the run for ever, a folder would end it half way.
+ * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO
+ * would hold the run for ever, a folder would end it half way.
  */
 export function refuseOtherKinds(path: string): void {
   for (const name of ownFolders) refuseNoFolder(join(path, name));
@@ -146,7 +146,10 @@ export class RunFolder {
     return this.#secondsBefore + (performance.now() - this.#began) / 1000;
   }
 
-  /** What a checkpoint notes of this folder. @throws Error where it is gone: a checkpoint would make another */
+  /**
+   * What a checkpoint notes of this folder. @throws Error where it is gone: a checkpoint would make
+   * another
+   */
   position(): Pick<Checkpoint, 'written' | 'seconds'> {
     this.#refuseGone();
     const written = { metrics: sizeOf(this.metrics), trajectories: sizeOf(this.trajectories) };

@@ -2,7 +2,9 @@
 import { chunksOf, textOf } from './text-file.ts';
 
 const MIB = 2 ** 20;
-/** A longer line is refused: no string holds twice as much, and JSON of it would fill the memory. */
+/**
+ * A longer line is refused: no string holds twice as much, and JSON of it would fill the memory.
+ */
 export const LONGEST_LINE = 256 * MIB;
 
 export interface JsonLine {
@@ -12,7 +14,10 @@ export interface JsonLine {
 }
 
 export interface JsonLineOptions {
-  /** `ignore`: a last line without a line feed may still be in writing, or was cut off when its writer died. */
+  /**
+   * `ignore`: a last line without a line feed may still be in writing, or was cut off when its
+   * writer died.
+   */
   readonly last: 'ignore' | 'read';
   /** Bytes of a line. */
   readonly longest?: number;
@@ -42,13 +47,19 @@ function parsed(text: string, where: string): unknown {
 
 interface SplitLine {
   readonly number: number;
-  /** Of one step of the iteration alone; null: it has more than `longest`, and is the last one given. */
+  /**
+   * Of one step of the iteration alone; null: it has more than `longest`, and is the last one
+   * given.
+   */
   readonly bytes: Buffer | null;
   /** Is there a line feed after it? */
   readonly ended: boolean;
 }
 
-/** Cuts at line feeds alone. Chunks may end anywhere, and may be used again once the next one is asked for. */
+/**
+ * Cuts at line feeds alone. Chunks may end anywhere, and may be used again once the next one is
+ * asked for.
+ */
 export function* splitLines(chunks: Iterable<Buffer>, longest: number): Generator<SplitLine> {
   let number = 1;
   let rest: Buffer[] = [];

@@ -87,7 +87,10 @@ export const metricsOf = (folder: string) =>
 export const trajectoriesOf = (folder: string) =>
   recordsOf<RecordedTrajectory>(join(folder, 'trajectories.jsonl'), trajectorySchema, 'a trajectory');
 
-/** @throws Error that names file and line where a line is damaged; a last one that was cut off is left out */
+/**
+ * @throws Error that names file and line where a line is damaged; a last one that was cut off is
+ * left out
+ */
 export const readMetrics = (folder: string) => [...metricsOf(folder)];
 /** Values that were changed while the run went on, and from which iteration on. */
 export const readSettings = (folder: string) => [

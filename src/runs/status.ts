@@ -108,7 +108,9 @@ const finite = (metrics: Readonly<Record<string, number>>) =>
     Object.entries(metrics).map(([name, value]) => [name, Number.isFinite(value) ? value : null]),
   );
 
-/** What a run folder says of its run. @throws Error where it holds none, or its status can't be read */
+/**
+ * What a run folder says of its run. @throws Error where it holds none, or its status can't be read
+ */
 export function statusOf(folder: string): Status {
   const path = join(folder, 'status.json');
   if (!existsSync(path)) {

@@ -1,6 +1,7 @@
 /**
- * Text files that others may have made, or put something else in the place of: opened without waiting,
- * and refused in one sentence. A FIFO, which would hold its reader for ever, is known before it is read.
+ * Text files that others may have made, or put something else in the place of: opened without
+ * waiting, and refused in one sentence. A FIFO, which would hold its reader for ever, is known
+ * before it is read.
  */
 import {
   appendFileSync,
@@ -18,7 +19,9 @@ const MIB = 2 ** 20;
 const LONGEST_FILE = 16 * MIB;
 const CHUNK = 256 * 1024;
 
-/** Opens a regular file for reading. @throws Error that names the file and says what it is instead */
+/**
+ * Opens a regular file for reading. @throws Error that names the file and says what it is instead
+ */
 export function openFile(path: string): number {
   let file: number;
   try {
@@ -45,7 +48,9 @@ export function refuseNoFolder(path: string): void {
     throw new Error(`${path} can't be used: it is ${kindOf(stat)}, not a folder`);
 }
 
-/** Adds to the end of a file, and makes it where it is not there. @throws Error that names the file */
+/**
+ * Adds to the end of a file, and makes it where it is not there. @throws Error that names the file
+ */
 export function appendText(path: string, text: string): void {
   const { O_WRONLY, O_APPEND, O_CREAT } = constants;
   let file: number | null = null;
@@ -77,7 +82,10 @@ export function* chunksOf(path: string): Generator<Buffer> {
   }
 }
 
-/** The text of a file of at most `longest` bytes. @throws Error that names the file and says why it can't be read */
+/**
+ * The text of a file of at most `longest` bytes. @throws Error that names the file and says why it
+ * can't be read
+ */
 export function readText(path: string, longest = LONGEST_FILE): string {
   const parts: Buffer[] = [];
   let length = 0;

@@ -25,7 +25,10 @@ export const printable = (text: string): string => escaped(text, text.search(hid
 /** The same on one line. */
 export const printableLine = (text: string): string => escaped(text, text.search(lineOrHidden), true);
 
-/** A text of at most `longest` UTF-16 units, then a mark that says how much was cut; never within a character. */
+/**
+ * A text of at most `longest` UTF-16 units, then a mark that says how much was cut; never within a
+ * character.
+ */
 export function shortText(text: string, longest: number): string {
   if (text.length <= longest) return text;
   const at = isHigh(text.charCodeAt(longest - 1)) ? longest - 1 : longest;

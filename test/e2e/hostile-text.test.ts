@@ -1,4 +1,6 @@
-/** Text of others reaches no terminal as more than text: real processes, and all that they print. */
+/**
+ * Text of others reaches no terminal as more than text: real processes, and all that they print.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +13,9 @@ const root = new URL('../..', import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), 'genac-hostile-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-/** Sets the title, clears the screen (in C0 and C1), reorders what is read, and hides in zero width. */
+/**
+ * Sets the title, clears the screen (in C0 and C1), reorders what is read, and hides in zero width.
+ */
 const hostile = '\u001b]0;owned\u0007\u001b[2J\u009b2J\u202egnp\u2066\u200b\r\u0085';
 const shown = '\\u001b]0;owned\\u0007\\u001b[2J\\u009b2J\\u202egnp\\u2066\\u200b';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: none may be there

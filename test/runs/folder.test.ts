@@ -1,4 +1,6 @@
-/** A run's folder: what stands in a file's place, what is gone, and lines that can be read again. */
+/**
+ * A run's folder: what stands in a file's place, what is gone, and lines that can be read again.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
