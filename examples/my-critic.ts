@@ -5,13 +5,13 @@ import { defineCritic } from '../src/index.ts';
 
 export default defineCritic({
   name: 'depth-mean',
+  // A value depends on its state alone, so it may be asked for while the actor still samples.
+  needs: 'states',
+  learns: true,
   options: z.strictObject({ step: z.number().positive().max(1).default(0.1) }),
   create({ step }) {
     const means = new Map<number, number>();
     return {
-      name: 'depth-mean',
-      // A value depends on its state alone, so it may be asked for while the actor still samples.
-      needs: 'states',
       sharesFirstState: true,
       value: async (states) =>
         states.map((state) => ({

@@ -28,13 +28,22 @@ export interface UpdateOptions {
 /** Numbers of one update, named as in `metrics.jsonl` without the `critic/` before them. */
 export type UpdateMetrics = Readonly<Record<string, number>>;
 
-export interface Critic {
-  readonly name: string;
+/** What is known of a critic before it is made, so that a config that it can't serve is refused at once. */
+export interface CriticTraits {
   /**
-   * `states`: a value depends on its state alone, and may be asked for while the actor still samples. `outcomes`: it depends on the rewards of the group
-   * (`context.rewards`).
+   * `states`: a value depends on its state alone, and may be asked for while the actor still samples.
+   * `outcomes`: it depends on the rewards of the group (`context.rewards`).
    */
   readonly needs: 'states' | 'outcomes';
+  /** Has it `learn`, for stages 2 and 3? Default: false. */
+  readonly learns?: boolean;
+  /** Has it `imitate`, for stage 1? Default: false. */
+  readonly imitates?: boolean;
+}
+
+export interface Critic {
+  readonly name: string;
+  readonly needs: CriticTraits['needs'];
   /** Is s_0 one state for its whole group (valued once), or one for each trajectory? */
   readonly sharesFirstState: boolean;
   /** One valuation for each state, in order. Its value is in [0, 1]. */
@@ -76,14 +85,31 @@ export interface CriticModelOptions {
   readonly optimizer: OptimizerOptions | null;
 }
 
-export interface CriticPlugin<Options = unknown> {
+/** What `create` returns: the plugin says the rest. */
+export type CreatedCritic = Omit<Critic, 'name' | 'needs'>;
+
+/** Other options for a trained critic that is used by itself; what is absent stays as it was. */
+export interface StandaloneOptions {
+  readonly thinking?: boolean;
+  readonly maxNewTokens?: number;
+  /** Of each state; 1: the greedy one. */
+  readonly completions: number;
+  readonly temperature?: number;
+}
+
+export interface CriticPlugin<Options = unknown> extends CriticTraits {
   readonly name: string;
   /** Checks the options that the config gives. */
   readonly options: z.ZodType<Options>;
-  create(options: Options, environment: CriticEnvironment): Critic | Promise<Critic>;
+  create(options: Options, environment: CriticEnvironment): CreatedCritic | Promise<CreatedCritic>;
+  /**
+   * Options for the weights in `model`, by themselves: any folder of a model, also one that no run has
+   * trained (`given` is then empty). Absent: the critic is made as its run made it.
+   */
+  standalone?(given: Readonly<Record<string, unknown>>, model: string, wanted: StandaloneOptions): object;
 }
 
-/** For a file of one's own: `export default defineCritic({ name, options, create })`. */
+/** For a file of one's own: `export default defineCritic({ name, needs, options, create })`. */
 export function defineCritic<Options>(plugin: CriticPlugin<Options>): CriticPlugin<Options> {
   return plugin;
 }
@@ -98,11 +124,12 @@ export async function createCritic(
   environment: CriticEnvironment,
 ): Promise<Critic> {
   const critic = await plugin.create(options, { ...environment, format: safeFormat(environment.format) });
+  refuseOtherTraits(plugin, critic);
   const { learn, imitate, rationaleLoss, save, load, prompt, restore, configure, close } = critic;
   const blindTraces = (traces: readonly OracleTrace[]) => traces.map(blindPart);
   return {
-    name: critic.name,
-    needs: critic.needs,
+    name: plugin.name,
+    needs: plugin.needs,
     sharesFirstState: critic.sharesFirstState,
     value: (states, context) => critic.value(states.map(blindState), context),
     ...(learn && { learn: (outcomes, update) => learn.call(critic, outcomes.map(blindPart), update) }),
@@ -115,6 +142,20 @@ export async function createCritic(
     ...(configure && { configure: configure.bind(critic) }),
     ...(close && { close: close.bind(critic) }),
   };
+}
+
+/** What a config was checked by must be what the critic is. */
+function refuseOtherTraits(plugin: CriticPlugin, critic: CreatedCritic): void {
+  for (const [trait, method] of [
+    ['learns', 'learn'],
+    ['imitates', 'imitate'],
+  ] as const) {
+    const [says, has] = [plugin[trait] ?? false, critic[method] !== undefined];
+    if (says === has) continue;
+    throw new Error(
+      `critic "${plugin.name}" ${has ? 'has' : 'has no'} ${method}(), and its plugin says ${trait}: ${says}: make them agree`,
+    );
+  }
 }
 
 const blindStates = new WeakMap<State, State>();

@@ -5,6 +5,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import { withColumns } from './columns.ts';
 import type { Config, StageName } from './config.ts';
 import { ConfigError } from './config-error.ts';
+import { refuseForCritic } from './config-for-critic.ts';
 import { pretrainCritic, superviseCritic } from './critic-stages.ts';
 import { apiOf, checkOracle } from './oracle/gather.ts';
 import { checkPast } from './past-settings.ts';
@@ -73,6 +74,7 @@ export async function live(
     ...{ base, python, log, segmentation: config.credit.segmentation },
   });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
+  refuseForCritic(config, plugin);
   checkPast(life.past, config, plugin);
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
   const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython || config.log.length > 0);

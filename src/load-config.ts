@@ -1,8 +1,7 @@
 /** Reads and checks a run's config. */
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
-import { z } from 'zod';
-import { type Config, type ConfigInput, configSchema, type StageName, temperature } from './config.ts';
+import { type Config, type ConfigInput, configSchema, type StageName } from './config.ts';
 import { ConfigError, issuesOf } from './config-error.ts';
 import { secretsIn } from './oracle/secrets.ts';
 import { unusableIn } from './plain-data.ts';
@@ -78,7 +77,6 @@ function withoutEffect(config: Config): string[] {
       if (changed(section, option)) problems.push(`${section}.${String(option)}: ${why}`);
     }
   };
-  const critic = typeof config.critic === 'string' ? config.critic : config.critic.use;
   const sections = { critic_sft: 'critic-sft', critic_rl: 'critic-rl', joint: 'joint' } as const;
   for (const [section, stage] of Object.entries(sections) as [keyof typeof sections, StageName][]) {
     if (config.stages.includes(stage)) continue;
@@ -87,26 +85,6 @@ function withoutEffect(config: Config): string[] {
     }
   }
   const criticsOwn = ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm'] as const;
-  if (critic === 'group-mean') {
-    for (const stage of config.stages) {
-      if (stage !== 'joint')
-        problems.push(`stages: ${stage} has no effect with the critic "group-mean"; use [joint]`);
-    }
-    refuse(
-      'joint',
-      ['critic', ...criticsOwn],
-      'has no effect with the critic "group-mean", which does not learn',
-    );
-    refuse(
-      'credit',
-      ['lambda', 'gamma'],
-      'must be 1 with the critic "group-mean", whose value is the same in every state',
-    );
-    // Turned off they say what is so; a threshold would be one that nothing is held to.
-    const { joint } = config.gates;
-    if (joint !== null && JSON.stringify(joint) !== JSON.stringify(defaults.gates.joint))
-      problems.push('gates.joint: has no effect with the critic "group-mean", which has none: leave it out');
-  }
   if (config.joint.critic === 'frozen')
     refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
   for (const [name, { decay, final }] of Object.entries({
@@ -123,9 +101,8 @@ function withoutEffect(config: Config): string[] {
   if (every === 0 && minutes === null && keep !== defaults.checkpoints.keep) {
     problems.push('checkpoints.keep: has no effect with checkpoints.every: 0 and checkpoints.minutes: null');
   }
-  if (critic === 'generative') problems.push(...beyondWorkers(config.critic));
   problems.push(...rewardsWithoutEffect(config.rewards, config.actor !== null));
-  if (config.stages.includes('joint')) problems.push(...creditWithoutMeaning(config, critic));
+  if (config.stages.includes('joint')) problems.push(...creditWithoutMeaning(config));
   if (config.actor === null && config.stages.includes('joint')) {
     problems.push('actor: joint training needs one; name its model');
   }
@@ -140,40 +117,12 @@ function withoutEffect(config: Config): string[] {
   return problems;
 }
 
-/** Options of the critic "generative" that a worker can't use, as those of the actor's sampling. */
-function beyondWorkers(critic: Config['critic']): string[] {
-  if (typeof critic === 'string') return [];
-  const given = criticBounds.safeParse(critic);
-  return given.success ? [] : issuesOf(given.error, criticBounds, critic, 'critic');
-}
-
-const criticBounds = z.looseObject({
-  temperature: temperature.optional(),
-  completions_per_state: z.int().max(10_000).optional(),
-});
-
 /** Options of joint training that are in range, and yet would train from nothing, or from a wrong scale. */
-function creditWithoutMeaning({ sampling, credit, gates, actor }: Config, critic: string): string[] {
+function creditWithoutMeaning({ sampling, credit, actor }: Config): string[] {
   const problems: string[] = [];
   const { problems: count, responses } = sampling;
-  if (responses < 2) {
-    const options = 'sampling.responses: 1 leaves a group mean nothing to compare with';
-    if (critic === 'group-mean') problems.push(`${options}; use at least 2 with the critic "group-mean"`);
-    else if (gates.explained_variance)
-      problems.push(`${options}; use at least 2, or set gates.explained_variance: false`);
-  }
   if (credit.scale === 'group-std' && responses < 2)
     problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
-  if (critic === 'generative' && credit.scale === 'group-std') {
-    problems.push(
-      'credit.scale: "group-std" is for the group\'s own mean as baseline, and would blow up groups whose rewards hardly differ; use "batch-std" with the critic "generative"',
-    );
-  }
-  if (critic === 'generative' && credit.gamma < 1) {
-    problems.push(
-      'credit.gamma: must be 1 with the critic "generative": its value is the chance of success, which is not discounted; use credit.lambda to weigh later segments less',
-    );
-  }
   if (actor && actor.minibatches > count * responses) {
     problems.push(
       `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an iteration has ${count * responses} (sampling.problems x sampling.responses)`,

@@ -6,6 +6,7 @@ import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { ConfigError } from './config-error.ts';
+import { codeNamedBy, refuseForeignCode } from './consent.ts';
 import type { CriticPlugin } from './critic.ts';
 import { loadCritic, type PluginChoice } from './plugins.ts';
 import { checkpointNames, newestCheckpoint, readCheckpoint } from './runs/checkpoint.ts';
@@ -16,15 +17,8 @@ import { readSettings } from './runs/read.ts';
 import { changedConfig, type Settings } from './settings.ts';
 import { orderOf, type Setting } from './steering.ts';
 
-/**
- * @throws ConfigError that names the line whose values the run can't go on with, and how to replace
- * them
- */
-export function checkPast(
-  past: readonly Setting[],
-  config: Config,
-  critic: Pick<CriticPlugin, 'options'>,
-): void {
+/** @throws ConfigError that names the line whose values the run can't go on with, and how to replace them */
+export function checkPast(past: readonly Setting[], config: Config, critic: CriticPlugin): void {
   let now = config;
   for (const { stage, iteration, values } of past) {
     try {
@@ -51,8 +45,10 @@ export function checkPast(
  * @returns what was done, in words
  * @throws ConfigError where the values are refused; nothing changes then
  */
-export async function setBetweenLives(folder: string, values: Settings): Promise<string> {
+export async function setBetweenLives(folder: string, values: Settings, trustCode: boolean): Promise<string> {
   const { config, base } = await RunFolder.read(folder);
+  // The critic's own file knows which values it takes.
+  refuseForeignCode(folder, codeNamedBy({ critic: config.critic }, base), trustCode, '--trust-code');
   const { plugin } = await loadCritic(config.critic as PluginChoice, base);
   const place = await placeOfResume(folder, config);
   refuseOtherKinds(folder);
@@ -87,12 +83,7 @@ export async function setBetweenLives(folder: string, values: Settings): Promise
 
 const isFrom = (place: Place, setting: Setting) => orderOf(setting) >= orderOf(place);
 
-function isUsable(
-  setting: Setting,
-  name: string,
-  config: Config,
-  plugin: Pick<CriticPlugin, 'options'>,
-): boolean {
+function isUsable(setting: Setting, name: string, config: Config, plugin: CriticPlugin): boolean {
   try {
     changedConfig(config, { [name]: setting.values[name as keyof Settings] } as Settings, plugin);
     return true;

@@ -1,5 +1,5 @@
 /** Finds a task or a critic by name (built in) or by path (a user's file), and checks its options. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import type { z } from 'zod';
 import { ConfigError, issuesOf, nearest } from './config-error.ts';
 import type { CriticPlugin } from './critic.ts';
@@ -7,16 +7,21 @@ import { compiled, importOwn } from './own-files.ts';
 import { isWrittenAsPath, pathFrom } from './paths.ts';
 import type { Task, TaskEnvironment, TaskPlugin } from './task.ts';
 
-const builtIn = {
-  task: ['miniature', 'jsonl', 'huggingface', 'reasoning-gym', 'logged'],
-  critic: ['generative', 'group-mean'],
-} as const;
-
+type Kind = 'task' | 'critic';
 const folders = { task: 'tasks', critic: 'critics' } as const;
+const extension = compiled ? '.js' : '.ts';
+const folderOf = (kind: Kind) => new URL(`../plugins/${folders[kind]}/`, import.meta.url);
+
+/** Names of the built-in ones: the files of their folder. */
+export const builtIn = (kind: Kind): string[] =>
+  readdirSync(folderOf(kind), { withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(extension))
+    .map(({ name }) => name.slice(0, -extension.length));
 
 interface Plugin {
   readonly name: string;
   readonly options: z.ZodType;
+  readonly needs?: unknown;
   create(...args: never[]): unknown;
 }
 
@@ -27,7 +32,7 @@ export type PluginChoice = string | { readonly use: string; readonly [option: st
  * @returns the plugin and its checked options
  */
 async function load(
-  kind: 'task' | 'critic',
+  kind: Kind,
   choice: PluginChoice,
   base: string,
 ): Promise<{ plugin: Plugin; options: unknown }> {
@@ -65,19 +70,28 @@ export async function loadCritic(choice: PluginChoice, base: string) {
   return { plugin: plugin as unknown as CriticPlugin, options };
 }
 
-async function importPlugin(kind: 'task' | 'critic', use: string, base: string): Promise<Plugin> {
-  const names: readonly string[] = builtIn[kind];
+export const importCritic = async (use: string, base: string) =>
+  (await importPlugin('critic', use, base)) as unknown as CriticPlugin;
+
+/** The built-in critic that can use any folder of a model, for those that no run has trained. */
+export async function criticOfFolders(): Promise<string> {
+  for (const name of builtIn('critic')) if ((await importCritic(name, '.')).standalone) return name;
+  throw new Error('no built-in critic can be made of a folder alone');
+}
+
+async function importPlugin(kind: Kind, use: string, base: string): Promise<Plugin> {
+  const names = builtIn(kind);
   let file: string;
   let importing: (file: string) => Promise<object> = importOwn;
   if (names.includes(use)) {
-    file = new URL(`../plugins/${folders[kind]}/${use}${compiled ? '.js' : '.ts'}`, import.meta.url).href;
+    file = new URL(`${use}${extension}`, folderOf(kind)).href;
     importing = (url) => import(url);
   } else if (isWrittenAsPath(use)) {
     file = pathFrom(base, use);
     if (!existsSync(file)) throw new ConfigError([`${kind}: there is no file ${file}`]);
   } else {
     const close = nearest(use, names);
-    const hint = close ? `; did you mean "${close}"?` : '';
+    const hint = close ? `; did you mean "${close}"?` : '.';
     throw new ConfigError([
       `${kind}: "${use}" is none of ${names.map((n) => `"${n}"`).join(', ')}${hint} A ${kind} of your own is a path that begins with "./"`,
     ]);
@@ -96,5 +110,9 @@ async function importPlugin(kind: 'task' | 'critic', use: string, base: string):
       `${kind}: ${file} has no default export made by ${define}({ name, options, create })`,
     ]);
   }
+  if (kind === 'critic' && !['states', 'outcomes'].includes(String(plugin.needs)))
+    throw new ConfigError([
+      `critic: ${file} does not say what its values need: give defineCritic \`needs: 'states'\`, or 'outcomes' for values that depend on the group's rewards`,
+    ]);
   return plugin as Plugin;
 }

@@ -4,7 +4,6 @@ import { rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
-import { ConfigError } from './config-error.ts';
 import { type Critic, type CriticModelOptions, type CriticPlugin, createCritic } from './critic.ts';
 import { loadingOf, slowSampling } from './loading.ts';
 import type { Judge } from './rewards.ts';
@@ -58,10 +57,6 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
       return loaded;
     },
   });
-  if (critic.needs === 'states' && config.credit.scale === 'group-std')
-    throw new ConfigError([
-      `credit.scale: "group-std" is for the group's own mean as baseline, and the critic "${critic.name}" values states; use "batch-std"`,
-    ]);
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
   return {
     get config() {

@@ -88,7 +88,7 @@ async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions):
   const names = await checkpointNames(folder);
   if (from !== undefined && !names.includes(from)) {
     const close = nearest(from, names);
-    const hint = close ? `; did you mean "${close}"?` : '';
+    const hint = close ? `; did you mean "${close}"?` : '.';
     throw new Error(`${path} has no checkpoint "${from}"${hint} It has: ${names.join(', ') || 'none'}`);
   }
   const name = from ?? newestCheckpoint(names);

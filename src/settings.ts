@@ -1,6 +1,7 @@
 /** The values that may change while a run goes on: which, how they are checked, and how they are applied to a config. */
 import type { Config } from './config.ts';
 import { ConfigError, issuesOf, nearest } from './config-error.ts';
+import { type CheckedCritic, refuseForCritic } from './config-for-critic.ts';
 import type { CriticPlugin } from './critic.ts';
 import { checkConfig } from './load-config.ts';
 
@@ -43,7 +44,7 @@ const names: readonly (keyof Settings)[] = [
 export function changedConfig(
   config: Config,
   values: Settings,
-  critic: Pick<CriticPlugin, 'options'>,
+  critic: CheckedCritic & Pick<CriticPlugin, 'options'>,
 ): Config {
   const problems: string[] = [];
   const next = structuredClone(config) as unknown as Record<string, Record<string, unknown>>;
@@ -62,6 +63,7 @@ export function changedConfig(
   }
   if (problems.length > 0) throw new ConfigError(problems);
   const changed = checkConfig(next as never);
+  refuseForCritic(changed, critic);
   criticOptions(changed, critic);
   return changed;
 }

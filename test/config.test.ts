@@ -64,26 +64,10 @@ describe('a config', () => {
       'critic_rl: has no effect, for `stages` leaves critic-rl out',
     ],
     [
-      { stages: ['joint'], critic: 'group-mean', credit: { lambda: 0.5 } },
-      'credit.lambda: must be 1 with the critic "group-mean"',
-    ],
-    [{ critic: 'group-mean' }, 'stages: critic-sft has no effect with the critic "group-mean"'],
-    [
       { joint: { critic: 'frozen', learning_rate: 1 } },
       'joint.learning_rate: has no effect with joint.critic: frozen',
     ],
     [{ sampling: { responses: 1 }, credit: { scale: 'group-std' } }, '"group-std" needs at least 2'],
-    [{ sampling: { responses: 1 } }, 'sampling.responses: 1 leaves a group mean nothing to compare with'],
-    [
-      { stages: ['joint'], critic: 'group-mean', sampling: { responses: 1 }, gates: {} },
-      'use at least 2 with the critic "group-mean"',
-    ],
-    [{ credit: { scale: 'group-std' } }, 'credit.scale: "group-std" is for the group'],
-    [{ credit: { gamma: 0.9 } }, 'credit.gamma: must be 1 with the critic "generative"'],
-    [
-      { stages: ['joint'], critic: 'group-mean', gates: { joint: { parse_rate: 0.5 } } },
-      'gates.joint: has no effect with the critic "group-mean"',
-    ],
     [
       { actor: { model: 'm', minibatches: 9 }, sampling: { problems: 2, responses: 4 } },
       'actor.minibatches: 9 steps need at least as many responses, and an iteration has 8',
@@ -95,10 +79,6 @@ describe('a config', () => {
     expect(problemsOf(changes).join('\n')).toContain(expected);
   });
 
-  it('takes one response to each prompt where no group mean is needed', () => {
-    expect(problemsOf({ sampling: { responses: 1 }, gates: { explained_variance: false } })).toEqual([]);
-  });
-
   it('names every problem at once', () => {
     expect(problemsOf({ seed: -1, credit: { gamma: 2 } })).toHaveLength(2);
   });
@@ -107,7 +87,7 @@ describe('a config', () => {
 describe('plugins', () => {
   it('are found by name or by path, and refused in words', async () => {
     await expect(loadTask('minature', bareEnvironment('.'))).rejects.toThrow(
-      'task: "minature" is none of "miniature", "jsonl", "huggingface", "reasoning-gym", "logged"; did you mean "miniature"?',
+      'task: "minature" is none of "huggingface", "jsonl", "logged", "miniature", "reasoning-gym"; did you mean "miniature"?',
     );
     await expect(loadTask('./nowhere.ts', bareEnvironment('/tmp'))).rejects.toThrow(
       'task: there is no file /tmp/nowhere.ts',

@@ -50,10 +50,11 @@ describe('createCritic', () => {
   const seen: State[] = [];
   const plugin = defineCritic({
     name: 'own',
+    needs: 'states',
+    learns: true,
+    imitates: true,
     options: z.strictObject({}),
     create: (_, { format }) => ({
-      name: 'own',
-      needs: 'states' as const,
       sharesFirstState: true,
       saved: [] as string[],
       value: async (states: readonly State[]) => {

@@ -107,7 +107,7 @@ describe('a run that a setting ended', () => {
         'beyond what models compute with (1e-37 to 3e38, or 0)\n  Replace what was set: ' +
         `genac set ${folder.path} sampling.temperature=VALUE; then resume`,
     );
-    expect(await setBetweenLives(folder.path, { 'sampling.temperature': 0.9 })).toBe(
+    expect(await setBetweenLives(folder.path, { 'sampling.temperature': 0.9 }, false)).toBe(
       'when it is resumed, from joint, iteration 10 on: sampling.temperature = 0.9 (instead of sampling.temperature = 1e-320)',
     );
     const settings = readSettings(folder.path);
@@ -121,7 +121,7 @@ describe('a run that a setting ended', () => {
   it('what is refused changes nothing', async () => {
     const { folder } = await runWith('refused', null, [good]);
     const before = readFileSync(folder.settings, 'utf8');
-    const set = (changes: object) => setBetweenLives(folder.path, changes as Settings);
+    const set = (changes: object) => setBetweenLives(folder.path, changes as Settings, false);
     await expect(set({ 'credit.lambda': 2 })).rejects.toThrow('credit.lambda: 2');
     await expect(set({ 'credit.lamda': 1 })).rejects.toThrow('did you mean "credit.lambda"');
     expect(readFileSync(folder.settings, 'utf8')).toBe(before);
@@ -133,7 +133,7 @@ describe('a run that a setting ended', () => {
     ['end', state('critic-sft', 7, true), 'critic-rl, iteration 0'],
   ])('the place is that of the newest checkpoint: %s', async (name, at, words) => {
     const { folder } = await runWith(`place-${name}`, at, []);
-    expect(await setBetweenLives(folder.path, { 'credit.lambda': 0.5 })).toContain(`from ${words} on`);
+    expect(await setBetweenLives(folder.path, { 'credit.lambda': 0.5 }, false)).toContain(`from ${words} on`);
   });
 
   it('other values than those that are set stay, and what was in effect before the checkpoint', async () => {
@@ -141,10 +141,10 @@ describe('a run that a setting ended', () => {
     const old = { stage: 'joint', iteration: 1, values: { 'actor.learning_rate': 5 } };
     const { folder } = await runWith('others', state('joint', 10, false), [old, good, both]);
     // Valid once, and in effect before the checkpoint: it is named, and can be replaced as well.
-    await expect(setBetweenLives(folder.path, { 'sampling.temperature': 1 })).rejects.toThrow(
+    await expect(setBetweenLives(folder.path, { 'sampling.temperature': 1 }, false)).rejects.toThrow(
       'actor.learning_rate: 5',
     );
-    await setBetweenLives(folder.path, { 'sampling.temperature': 1, 'actor.learning_rate': 1e-3 });
+    await setBetweenLives(folder.path, { 'sampling.temperature': 1, 'actor.learning_rate': 1e-3 }, false);
     expect(readSettings(folder.path)).toEqual([
       good,
       { stage: 'joint', iteration: 10, values: { 'sampling.temperature': 1, 'actor.learning_rate': 1e-3 } },

@@ -4,7 +4,13 @@
  */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
-import { type Critic, type CriticEnvironment, defineCritic, type UpdateOptions } from '../../src/critic.ts';
+import { temperature } from '../../src/config.ts';
+import {
+  type CreatedCritic,
+  type CriticEnvironment,
+  defineCritic,
+  type UpdateOptions,
+} from '../../src/critic.ts';
 import { loadingFields, loadingOf } from '../../src/loading.ts';
 import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
@@ -29,8 +35,8 @@ const options = z
     icc: z.boolean().default(true),
     /** Reason in words before the score. */
     thinking: z.boolean().default(true),
-    completions_per_state: z.int().positive().default(1),
-    temperature: z.number().positive().default(1),
+    completions_per_state: z.int().positive().max(10_000).default(1),
+    temperature: temperature.default(1),
     max_new_tokens: z.int().positive().default(1024),
     /** REINFORCE's baseline; `none` is the paper's. */
     baseline: z.enum(criticBaselines).default('none'),
@@ -44,9 +50,23 @@ const options = z
 
 type Options = z.infer<typeof options>;
 
-export default defineCritic({ name: 'generative', options, create });
+export default defineCritic({
+  name: 'generative',
+  needs: 'states',
+  learns: true,
+  imitates: true,
+  options,
+  create,
+  standalone: (given, model, { thinking, maxNewTokens, completions, temperature }) => ({
+    ...given,
+    ...{ model, baseline: 'none', completions_per_state: completions },
+    ...(thinking !== undefined && { thinking }),
+    ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
+    ...(temperature !== undefined && { temperature }),
+  }),
+});
 
-async function create(given: Options, environment: CriticEnvironment): Promise<Critic> {
+async function create(given: Options, environment: CriticEnvironment): Promise<CreatedCritic> {
   const { seed, format, loadModel } = environment;
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
@@ -67,8 +87,6 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     );
 
   return {
-    name: 'generative',
-    needs: 'states',
     sharesFirstState: true,
     prompt: (state) => promptOf(state),
 

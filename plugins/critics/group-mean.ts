@@ -8,13 +8,12 @@ import { groupBy, mean } from '../../src/math/statistics.ts';
 
 export default defineCritic({
   name: 'group-mean',
+  needs: 'outcomes',
   options: z.strictObject({
     /** Leave the trajectory's own reward out of its baseline. */
     leave_one_out: z.boolean().default(false),
   }),
   create: ({ leave_one_out }) => ({
-    name: 'group-mean',
-    needs: 'outcomes',
     sharesFirstState: !leave_one_out,
     async value(states, { rewards }) {
       if (!rewards) throw new Error('the critic "group-mean" needs the rewards of the trajectories');

@@ -12,13 +12,17 @@ export async function askCommand(folder: string, command: 'pause' | 'stop'): Pro
 }
 
 /** @param assignments `credit.lambda=0.9 critic.icc=false` */
-export async function setCommand(folder: string, assignments: readonly string[]): Promise<void> {
+export async function setCommand(
+  folder: string,
+  assignments: readonly string[],
+  { trustCode = false }: { trustCode?: boolean },
+): Promise<void> {
   const values: Settings = Object.fromEntries(assignments.map(assignmentOf));
   const status = statusOf(folder);
   const isOver = !isAlive(status) && status.state !== 'done';
   console.error(
     isOver
-      ? await setBetweenLives(resolve(folder), values)
+      ? await setBetweenLives(resolve(folder), values, trustCode)
       : await askRun(folder, { command: 'set', values: values as Record<string, never> }),
   );
 }

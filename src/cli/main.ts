@@ -75,9 +75,10 @@ program
   .description('change values of a run from its next iteration on: credit.lambda=0.9 critic.icc=false')
   .argument('<folder>', "the run's folder")
   .argument('<assignments...>', 'NAME=VALUE')
-  .action(async (folder: string, assignments: string[]) => {
+  .option('--trust-code', "the critic that the config of somebody else's run names may run")
+  .action(async (folder: string, assignments: string[], options: { trustCode?: boolean }) => {
     const { setCommand } = await import('./control.ts');
-    await setCommand(folder, assignments);
+    await setCommand(folder, assignments, options);
   });
 
 program

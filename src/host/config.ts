@@ -82,14 +82,6 @@ export async function loadHostConfig(given: HostArguments<'open'>): Promise<Load
   const read = hostConfigSchema.safeParse(input);
   if (!read.success)
     throw new ConfigError(issuesOf(read.error, hostConfigSchema, input), config_file ?? undefined);
-  const { use } = asTree(read.data.critic) as { use?: unknown };
-  if (use === 'generative' && read.data.credit.gamma < 1)
-    throw new ConfigError(
-      [
-        'credit.gamma (TRL: gamma): must be 1 with the critic "generative": its value is the chance of success, which is not discounted; use lambda (TRL: lam) to weigh later segments less',
-      ],
-      config_file ?? undefined,
-    );
   return { config: read.data, base };
 }
 

@@ -5,6 +5,8 @@
 import { basename, dirname, join } from 'node:path';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
+import { ConfigError } from '../config-error.ts';
+import { discountProblems } from '../config-for-critic.ts';
 import { assignCredit, segmentTrajectory } from '../credit.ts';
 import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
 import { slowSampling } from '../loading.ts';
@@ -84,6 +86,8 @@ export class HostSession {
         ? null
         : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log: tell })).task;
     const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
+    const problems = discountProblems(plugin, config.credit.gamma, 'gamma');
+    if (problems.length > 0) throw new ConfigError(problems, given.config_file ?? undefined);
     const names = workersOf({ actor: null, workers: config.workers }, options, false);
     const workers = await startConfigured(config.workers, names, given.logs);
     try {

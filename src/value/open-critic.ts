@@ -3,7 +3,14 @@ import type { Config } from '../config.ts';
 import { codeNamedBy, refuseForeignCode } from '../consent.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
 import { plainLoading } from '../loading.ts';
-import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
+import {
+  bareEnvironment,
+  criticOfFolders,
+  importCritic,
+  loadCritic,
+  loadTask,
+  type PluginChoice,
+} from '../plugins.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import { type Segmentation, segmentationSchema } from '../text/segment.ts';
 import { needsTokens, prefixesOfText } from '../text/segment-text.ts';
@@ -153,20 +160,16 @@ async function load(
   workers: WorkerGroup,
 ): Promise<{ critic: Critic; icc: boolean }> {
   const { run, model: source } = found;
-  const given = run?.config.critic ?? 'generative';
-  const trained = typeof given === 'string' ? { use: given } : given;
-  const icc = (trained as { icc?: boolean }).icc !== false;
-  const changes = {
-    model: source,
-    baseline: 'none',
-    completions_per_state: options.completions ?? 1,
-    ...(options.thinking !== undefined && { thinking: options.thinking }),
-    ...(options.maxNewTokens !== undefined && { max_new_tokens: options.maxNewTokens }),
-    ...(options.temperature !== undefined && { temperature: options.temperature }),
-  };
-  const isOurs = trained.use === 'generative';
-  const choice = { ...trained, ...(isOurs ? changes : 'model' in trained ? { model: source } : {}) };
-  const { plugin, options: checked } = await loadCritic(choice as PluginChoice, run?.base ?? '.');
+  const base = run?.base ?? '.';
+  const given = run?.config.critic ?? (await criticOfFolders());
+  const trained: { readonly use: string; readonly [option: string]: unknown } =
+    typeof given === 'string' ? { use: given } : given;
+  const icc = trained.icc !== false;
+  const { use, ...rest } = trained;
+  const { standalone } = await importCritic(use, base);
+  const wanted = { ...options, completions: options.completions ?? 1 };
+  const own = standalone?.(rest, source, wanted) ?? ('model' in rest ? { ...rest, model: source } : rest);
+  const { plugin, options: checked } = await loadCritic({ ...own, use } as PluginChoice, base);
   const critic = await createCritic(plugin, checked, {
     seed: 0,
     format: ofAnyone(format),
@@ -181,7 +184,7 @@ async function load(
         () => console.error(`${model} has no chat template: it is given chats as plain text`),
       ),
   });
-  if (!('model' in choice)) await critic.load?.(source);
+  if (!('model' in own)) await critic.load?.(source);
   return { critic, icc };
 }
 

@@ -80,7 +80,7 @@ describe('imitation', () => {
   });
 
   it('is refused in words where the critic can not', async () => {
-    const { host } = await opened({ critic: { use: critic, imitates: false } });
+    const { host } = await opened({ critic: { use: critic.replace('own-critic', 'mute-critic') } });
     await expect(host.ask('imitate', { traces, at_most: null })).rejects.toThrow(
       'critic "letters" can\'t imitate an oracle: leave stage 1 out',
     );

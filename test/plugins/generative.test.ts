@@ -8,7 +8,7 @@ import generative from '../../plugins/critics/generative.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import { BridgeError } from '../../src/bridge/errors.ts';
-import type { Critic } from '../../src/critic.ts';
+import { type Critic, createCritic } from '../../src/critic.ts';
 import { bareEnvironment } from '../../src/plugins.ts';
 import type { Task } from '../../src/task.ts';
 import type { State } from '../../src/types.ts';
@@ -35,7 +35,7 @@ async function make(
     baseline: 'leave-one-out',
     ...changes,
   });
-  return generative.create(options, {
+  return createCritic(generative, options, {
     seed: 0,
     format: task.criticFormat!,
     loadModel: ({ model: source, dtype, lora, optimizer }) =>

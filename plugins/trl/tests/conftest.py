@@ -26,10 +26,9 @@ import { z } from 'zod';
 const share = (text) => (text === '' ? 0.5 : [...text].filter((c) => c >= 'a' && c <= 'z').length / [...text].length);
 export default {
   name: 'letters',
+  needs: 'states',
   options: z.strictObject({}),
   create: () => ({
-    name: 'letters',
-    needs: 'states',
     sharesFirstState: true,
     value: async (states) =>
       states.map((s) => ({ value: share(s.response), rationale: `read ${s.response.length}`, parsed: 'ok', completions: [] })),

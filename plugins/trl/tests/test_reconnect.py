@@ -16,10 +16,9 @@ import { appendFileSync } from 'node:fs';
 import { z } from 'zod';
 export default {
   name: 'slow',
+  needs: 'states',
   options: z.strictObject({ calls: z.string(), seconds: z.number() }),
   create: ({ calls, seconds }) => ({
-    name: 'slow',
-    needs: 'states',
     sharesFirstState: true,
     async value(states) {
       appendFileSync(calls, 'x');
