@@ -71,13 +71,21 @@ export interface Critic {
 export interface CriticEnvironment {
   readonly seed: number;
   readonly format: CriticFormat;
-  /** Loads a model for the critic into its worker. */
-  loadModel(options: CriticModelOptions): Promise<Model>;
+  /** Aborted when the run is asked to end. */
+  readonly signal: AbortSignal;
+  /** One line for the user. */
+  log(text: string): void;
+  /** A folder of its own in the run's, made when it is asked for; null: there is no run. It is no part of checkpoints. */
+  folder(): Promise<string | null>;
+  /** Loads a model into a worker, under a name of the critic's own; the same name once more replaces it. */
+  loadModel(name: string, options: CriticModelOptions): Promise<Model>;
 }
 
 export interface CriticModelOptions {
   readonly model: string;
   readonly worker: string;
+  /** A language model, or a value model, which has one number for each token in the place of a vocabulary. Default: `causal`. */
+  readonly kind?: 'causal' | 'value';
   readonly dtype: 'auto' | 'float32' | 'bfloat16';
   /** Default: as its folder says. */
   readonly loading?: LoadingOptions;

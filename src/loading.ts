@@ -16,10 +16,35 @@ const slow: Partial<Record<NonNullable<Result<'load_model'>['sampling']>, string
   reread: 'each token reads its whole sequence again',
 };
 
-/** A sentence for the log where a model's architecture can't be sampled as fast as most; else null. */
-export function slowSampling(as: string, model: string, { sampling }: Result<'load_model'>): string | null {
-  const why = sampling && slow[sampling];
-  return why ? `${as}: of ${model}, to be exact, ${why} (docs/models.md)` : null;
+/** What is said of a model when it is loaded or first used, once for each. */
+export class LoadingNotes {
+  readonly #log: (text: string) => void;
+  readonly #said = new Set<string>();
+
+  constructor(log: (text: string) => void) {
+    this.#log = log;
+  }
+
+  /** To be called when a chat is first given to a model without a chat template. */
+  plainChat(as: string, source: string): () => void {
+    return () =>
+      this.#say(
+        `chat ${as}`,
+        `${as}: ${source} has no chat template; it is given chats as plain text, "role: content", and "assistant:" at the end`,
+      );
+  }
+
+  /** Where its architecture can't be sampled as fast as most. */
+  slowSampling(as: string, source: string, { sampling }: Pick<Result<'load_model'>, 'sampling'>): void {
+    const why = sampling && slow[sampling];
+    if (why) this.#say(`slow ${as}`, `${as}: of ${source}, to be exact, ${why} (docs/models.md)`);
+  }
+
+  #say(what: string, text: string): void {
+    if (this.#said.has(what)) return;
+    this.#said.add(what);
+    this.#log(text);
+  }
 }
 
 /** For the schema of options; each has a default that changes nothing. */

@@ -2,10 +2,10 @@
 import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { LoraOptions } from './bridge/operations.ts';
 import type { Config } from './config.ts';
-import { type Critic, type CriticModelOptions, type CriticPlugin, createCritic } from './critic.ts';
-import { loadingOf, slowSampling } from './loading.ts';
+import { type Critic, type CriticPlugin, createCritic } from './critic.ts';
+import { criticEnvironment, withoutSecondAdapter } from './critic-environment.ts';
+import { LoadingNotes, loadingOf } from './loading.ts';
 import type { Judge } from './rewards.ts';
 import type { Checkpoint } from './runs/checkpoint.ts';
 import type { RunEvent } from './runs/events.ts';
@@ -38,25 +38,14 @@ const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } 
 export async function prepareTraining(preparation: Preparation): Promise<Training> {
   const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
-  const plainChat = sayPlainChats(emit);
-  const sayIfSlow = saySlowSampling(emit);
-  const { actor, reference } = await loadActor(preparation, plainChat, sayIfSlow);
-  const critic = await createCritic(preparation.plugin, optionsFrom(preparation), {
-    seed,
-    format: task.criticFormat ?? paperFormat,
-    loadModel: async (options) => {
-      const { model, worker } = options;
-      const source = await sourceOf(preparation, model, worker);
-      const loaded = await loadCriticModel(
-        workers,
-        { ...options, model: source },
-        seed,
-        plainChat('critic', model),
-      );
-      sayIfSlow('critic', model, loaded);
-      return loaded;
-    },
+  const { actor, reference } = await loadActor(preparation);
+  const environment = criticEnvironment({
+    ...{ seed, signal, runFolder: folder.path, format: task.criticFormat ?? paperFormat },
+    log: (text) => emit({ type: 'message', text }),
+    worker: (name) => workers.get(name),
+    sourceOf: (model, worker) => sourceOf(preparation, model, worker),
   });
+  const critic = await createCritic(preparation.plugin, optionsFrom(preparation), environment);
   if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
   return {
     get config() {
@@ -72,17 +61,6 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     steering,
     stopping: () => signal.aborted,
   };
-}
-
-/** The critic's model, into its worker. */
-export function loadCriticModel(
-  workers: WorkerGroup,
-  { model: source, worker, ...rest }: CriticModelOptions,
-  seed: number,
-  plainChat: () => void,
-): Promise<Model> {
-  const options = { ...common, seed, ...withoutSecondAdapter(source, rest), source };
-  return Model.load(workers.get(worker), 'critic', options, plainChat);
 }
 
 /** Models as a checkpoint of this run holds them. */
@@ -101,42 +79,9 @@ export async function restoreCritic(
   else await critic.load?.(folder);
 }
 
-/** A folder that is a LoRA adapter already is gone on with; it gets no second one. */
-function withoutSecondAdapter<T extends { readonly lora: LoraOptions | null }>(
-  source: string,
-  options: T,
-): T {
-  return existsSync(join(source, 'adapter_config.json')) ? { ...options, lora: null } : options;
-}
-
-/** Says in the log, once for each model, that it reads chats as plain text because it has no chat template. */
-function sayPlainChats(emit: (event: RunEvent) => void) {
-  const told = new Set<string>();
-  return (as: string, source: string) => () => {
-    if (told.has(as)) return;
-    told.add(as);
-    const text = `${as}: ${source} has no chat template; it is given chats as plain text, "role: content", and "assistant:" at the end`;
-    emit({ type: 'message', text });
-  };
-}
-
-/** Says in the log, once for each model, that its architecture is sampled more slowly than most. */
-function saySlowSampling(emit: (event: RunEvent) => void) {
-  const said = new Set<string>();
-  return (as: string, source: string, { loaded }: Model) => {
-    const text = slowSampling(as, source, loaded);
-    if (!text || said.has(as)) return;
-    said.add(as);
-    emit({ type: 'message', text });
-  };
-}
-
-async function loadActor(
-  preparation: Preparation,
-  plainChat: ReturnType<typeof sayPlainChats>,
-  sayIfSlow: ReturnType<typeof saySlowSampling>,
-): Promise<Pick<Training, 'actor' | 'reference'>> {
-  const { config, workers, from } = preparation;
+async function loadActor(preparation: Preparation): Promise<Pick<Training, 'actor' | 'reference'>> {
+  const { config, workers, from, emit } = preparation;
+  const notes = new LoadingNotes((text) => emit({ type: 'message', text }));
   if (!config.actor) return { actor: null, reference: null };
   const { model: named, worker: name, dtype, lora, optimizer, kl } = config.actor;
   const loading = loadingOf(config.actor);
@@ -154,11 +99,11 @@ async function loadActor(
         ...withoutSecondAdapter(source, { lora: trained ? lora : null }),
         optimizer: trained ? optimizer : null,
       },
-      plainChat(as, named),
+      notes.plainChat(as, named),
     );
   const initial = await sourceOf(preparation, named, name);
   const actor = await load('actor', from?.actor ?? initial, config.actor);
-  sayIfSlow('actor', named, actor);
+  notes.slowSampling('actor', named, actor.loaded);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
 }

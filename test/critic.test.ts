@@ -4,6 +4,7 @@ import { firstState, segmentTrajectory } from '../src/credit.ts';
 import { type Critic, createCritic, defineCritic, valuesOf } from '../src/critic.ts';
 import { paperFormat } from '../src/text/critic-prompt.ts';
 import type { Problem, State } from '../src/types.ts';
+import { bareCriticEnvironment } from './fixtures/critic-environment.ts';
 import { rewardedTrajectory } from './fixtures/trajectories.ts';
 
 const state = (id: string): State => ({
@@ -86,8 +87,7 @@ describe('createCritic', () => {
       return JSON.stringify(problem);
     },
   };
-  const create = () =>
-    createCritic(plugin, {}, { seed: 0, format, loadModel: () => Promise.reject(new Error('no model')) });
+  const create = () => createCritic(plugin, {}, bareCriticEnvironment({ format }));
 
   it('makes a critic that no reference column reaches, by whatever way', async () => {
     const critic = await create();

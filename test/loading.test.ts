@@ -8,7 +8,7 @@ import { loadingSchema } from '../src/bridge/operations.ts';
 import { configSchema } from '../src/config.ts';
 import type { CriticModelOptions } from '../src/critic.ts';
 import { loadingOf, plainLoading } from '../src/loading.ts';
-import { paperFormat } from '../src/text/critic-prompt.ts';
+import { bareCriticEnvironment } from './fixtures/critic-environment.ts';
 
 const given = {
   revision: 'v1.0',
@@ -44,14 +44,12 @@ it('the actor’s options of the config are those of load_model', () => {
 
 it('the critic’s reach its worker, also when it goes on from a folder', async () => {
   const asked: CriticModelOptions[] = [];
-  const environment = {
-    seed: 0,
-    format: paperFormat,
-    loadModel: async (options: CriticModelOptions) => {
+  const environment = bareCriticEnvironment({
+    loadModel: async (_, options) => {
       asked.push(options);
       return { loaded: { context_length: null } } as never;
     },
-  };
+  });
   const options = generative.options.parse({ model: 'm', ...given });
   const critic = await generative.create(options, environment);
   await critic.load!('folder');

@@ -71,7 +71,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   let o = given;
   const { worker, dtype, lora, optimizer } = o;
   const how = { worker, dtype, loading: loadingOf(o), lora, optimizer };
-  let model = await loadModel({ model: o.model, ...how });
+  let model = await loadModel('critic', { model: o.model, ...how });
   refuseShortContext(model, o.max_new_tokens);
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
   const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
@@ -158,7 +158,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
     save: (folder, optimizer) => model.save(folder, optimizer),
     async load(folder) {
-      model = await loadModel({ model: folder, ...how });
+      model = await loadModel('critic', { model: folder, ...how });
     },
     restore: (folder) => model.restore(folder),
     configure(next) {

@@ -9,12 +9,12 @@ import { ConfigError } from '../config-error.ts';
 import { discountProblems } from '../config-for-critic.ts';
 import { assignCredit, segmentTrajectory } from '../credit.ts';
 import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
-import { slowSampling } from '../loading.ts';
+import { criticEnvironment } from '../critic-environment.ts';
 import { learningRate } from '../math/learning-rate.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
 import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../plugins.ts';
-import { loadCriticModel, restoreCritic } from '../prepare.ts';
+import { restoreCritic } from '../prepare.ts';
 import { rolloutOf, segmentationOf } from '../rollouts.ts';
 import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
 import type { Task } from '../task.ts';
@@ -79,7 +79,11 @@ export class HostSession {
   }
 
   /** Reads the config, starts the critic's worker, loads the critic. */
-  static async open(given: HostArguments<'open'>, tell: (text: string) => void): Promise<HostSession> {
+  static async open(
+    given: HostArguments<'open'>,
+    tell: (text: string) => void,
+    signal: AbortSignal,
+  ): Promise<HostSession> {
     const { config, base } = await loadHostConfig(given);
     const task =
       config.task === null
@@ -91,21 +95,11 @@ export class HostSession {
     const names = workersOf({ actor: null, workers: config.workers }, options, false);
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
-      const { seed } = config;
-      let saidSlow = false;
-      const critic = await createCritic(plugin, options, {
-        seed,
-        format: task?.criticFormat ?? paperFormat,
-        loadModel: async (wanted) => {
-          const model = await loadCriticModel(workers, wanted, seed, () =>
-            tell(`critic: ${wanted.model} has no chat template; it is given chats as plain text`),
-          );
-          const slow = saidSlow ? null : slowSampling('critic', wanted.model, model.loaded);
-          if (slow) tell(slow);
-          saidSlow = true;
-          return model;
-        },
+      const environment = criticEnvironment({
+        ...{ seed: config.seed, format: task?.criticFormat ?? paperFormat, log: tell },
+        ...{ runFolder: given.logs, signal, worker: (name) => workers.get(name) },
       });
+      const critic = await createCritic(plugin, options, environment);
       const actor = given.actor ?? { name: 'actor', parameters: 0 };
       const budget = given.max_new_tokens;
       return new HostSession({ config, critic, workers, task, actor, budget, tell });

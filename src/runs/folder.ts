@@ -31,7 +31,7 @@ const ownFiles = [
   ...['config.yaml', 'run.json', 'versions.json', 'status.json', 'status.json.unfinished'],
   ...['metrics.jsonl', 'trajectories.jsonl', 'settings.jsonl', 'run.lock', 'run.lock.taking-over'],
 ];
-const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic'];
+const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic', 'critic'];
 
 /**
  * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO

@@ -2,7 +2,7 @@
 import type { Config } from '../config.ts';
 import { codeNamedBy, refuseForeignCode } from '../consent.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
-import { plainLoading } from '../loading.ts';
+import { criticEnvironment } from '../critic-environment.ts';
 import {
   bareEnvironment,
   criticOfFolders,
@@ -16,7 +16,6 @@ import { type Segmentation, segmentationSchema } from '../text/segment.ts';
 import { needsTokens, prefixesOfText } from '../text/segment-text.ts';
 import type { ActorProfile, Prompt, State } from '../types.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
-import { Model } from '../workers/model.ts';
 import { type FoundCritic, findCritic } from './find-critic.ts';
 
 export interface OpenCriticOptions {
@@ -170,20 +169,12 @@ async function load(
   const wanted = { ...options, completions: options.completions ?? 1 };
   const own = standalone?.(rest, source, wanted) ?? ('model' in rest ? { ...rest, model: source } : rest);
   const { plugin, options: checked } = await loadCritic({ ...own, use } as PluginChoice, base);
-  const critic = await createCritic(plugin, checked, {
-    seed: 0,
-    format: ofAnyone(format),
-    loadModel: ({ model, dtype, loading = plainLoading }) =>
-      Model.load(
-        workers.get('critic'),
-        'critic',
-        {
-          ...{ source: model, dtype, kind: 'causal', initialization: 'pretrained', device: 'auto', seed: 0 },
-          ...{ loading, lora: null, optimizer: null }, // it stays as it is
-        },
-        () => console.error(`${model} has no chat template: it is given chats as plain text`),
-      ),
+  const environment = criticEnvironment({
+    ...{ seed: 0, format: ofAnyone(format), runFolder: null, frozen: true },
+    ...{ signal: new AbortController().signal, log: (text) => console.error(text) },
+    worker: () => workers.get('critic'),
   });
+  const critic = await createCritic(plugin, checked, environment);
   if (!('model' in own)) await critic.load?.(source);
   return { critic, icc };
 }

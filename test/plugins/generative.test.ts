@@ -9,11 +9,11 @@ import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import { BridgeError } from '../../src/bridge/errors.ts';
 import { type Critic, createCritic } from '../../src/critic.ts';
+import { criticEnvironment } from '../../src/critic-environment.ts';
 import { bareEnvironment } from '../../src/plugins.ts';
 import type { Task } from '../../src/task.ts';
 import type { State } from '../../src/types.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import { Model } from '../../src/workers/model.ts';
 import type { Worker } from '../../src/workers/worker.ts';
 import { criticConformance } from '../conformance/critic.ts';
 
@@ -35,21 +35,11 @@ async function make(
     baseline: 'leave-one-out',
     ...changes,
   });
-  return createCritic(generative, options, {
-    seed: 0,
-    format: task.criticFormat!,
-    loadModel: ({ model: source, dtype, lora, optimizer }) =>
-      Model.load(worker, 'critic', {
-        source,
-        kind: 'causal',
-        initialization: 'pretrained',
-        seed: 0,
-        device: 'cpu',
-        dtype,
-        lora,
-        optimizer,
-      }),
+  const environment = criticEnvironment({
+    ...{ seed: 0, format: task.criticFormat!, runFolder: null, log: () => {} },
+    ...{ signal: new AbortController().signal, worker: () => worker },
   });
+  return createCritic(generative, options, environment);
 }
 
 beforeAll(async () => {

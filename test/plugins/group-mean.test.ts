@@ -1,15 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import groupMean from '../../plugins/critics/group-mean.ts';
 import { assignCredit, segmentTrajectory } from '../../src/credit.ts';
-import { type CriticEnvironment, createCritic } from '../../src/critic.ts';
-import { paperFormat } from '../../src/text/critic-prompt.ts';
+import { createCritic } from '../../src/critic.ts';
 import type { RewardedTrajectory } from '../../src/types.ts';
 import { criticConformance } from '../conformance/critic.ts';
+import { bareCriticEnvironment } from '../fixtures/critic-environment.ts';
 import { rewardedTrajectory } from '../fixtures/trajectories.ts';
 
-// It asks for nothing but the format that every critic gets.
-const environment = { format: paperFormat } as CriticEnvironment;
-const make = (leave_one_out: boolean) => createCritic(groupMean, { leave_one_out }, environment);
+const make = (leave_one_out: boolean) => createCritic(groupMean, { leave_one_out }, bareCriticEnvironment());
 const problems = [{ id: 'p', prompt: 'p', columns: {} }];
 
 for (const leaveOneOut of [false, true]) {
