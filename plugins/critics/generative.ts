@@ -11,10 +11,10 @@ import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
 import { plainRationale, readScore, writeTrace } from '../../src/text/critic-prompt.ts';
-import { mapInTurns } from '../../src/turns.ts';
-import type { Outcome, State, Valuation } from '../../src/types.ts';
-import type { Sampled, Sequence } from '../../src/workers/model.ts';
-import { eachReadable, refuseShortContext, whichFit } from './generative/asking.ts';
+import { mapInParts, mapInTurns } from '../../src/turns.ts';
+import type { CriticCompletion, State, Valuation } from '../../src/types.ts';
+import { promptsOfRequest, type Sampled, type Sequence } from '../../src/workers/model.ts';
+import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 
 const options = z
   .strictObject({
@@ -74,44 +74,49 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
     async value(states, { purpose, iteration, greedy }) {
       const perState = greedy ? 1 : o.completions_per_state;
-      const prompts = await mapInTurns(states, promptOf);
-      const fits = await whichFit(model, prompts, o.max_new_tokens);
-      const asked = states.filter((_, i) => fits[i]);
-      const fitting = prompts.filter((_, i) => fits[i]);
-      const answers = await eachReadable(
-        asked.map((state, i) => ({ state, prompt: fitting[i]! })),
-        async (some) => {
+      const refusals = new Refusals();
+      // A part's prompts, and what was sampled beside ids and text, are gone when it is valued.
+      const valuations = await mapInParts(states, promptsOfRequest(perState), async (some) => {
+        const prompts = await mapInTurns(some, promptOf);
+        const fits = await whichFit(model, prompts, o.max_new_tokens);
+        const asked = some.flatMap((state, i) => (fits[i] ? [{ state, prompt: prompts[i]! }] : []));
+        const answers = await eachReadable(asked, refusals, async (readable) => {
           const sampled = await model.sample({
             ...sampling,
-            prompts: some.map(({ prompt }) => prompt),
+            prompts: readable.map(({ prompt }) => prompt),
             literal: true,
             completionsPerPrompt: perState,
             temperature: greedy ? 0 : o.temperature,
             seed: (i) => {
-              const { id } = some[Math.floor(i / perState)]!.state;
+              const { id } = readable[Math.floor(i / perState)]!.state;
               return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
             },
           });
-          return some.map((_, i) => sampled.slice(i * perState, (i + 1) * perState));
-        },
-      );
-      let next = 0;
-      return mapInTurns(states, (state, i) => {
-        if (!fits[i]) return unasked(state, 'too-long');
-        const answer = answers[next++]!;
-        return answer === null ? unasked(state, 'refused') : valuation(state, answer);
+          return readable.map((_, i) => sampled.slice(i * perState, (i + 1) * perState));
+        });
+        let next = 0;
+        return mapInTurns(some, (state, i) => {
+          if (!fits[i]) return unasked(state, 'too-long');
+          const answer = answers[next++]!;
+          return answer === null ? unasked(state, 'refused') : valuation(state, answer);
+        });
       });
+      refusals.throwIfAll();
+      return valuations;
     },
 
     async learn(given, update) {
       const outcomes = given.filter(({ valuation }) => valuation.completions.length > 0);
       if (outcomes.length === 0) return skipped(update);
-      const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
-      const rewards = outcomes.map(({ valuation, rewards }) =>
-        valuation.completions.map(({ score }) => criticReward(score === null ? null : score / 10, rewards)),
-      );
+      const completions: CriticCompletion[] = [];
+      const rewards = await mapInTurns(outcomes, ({ valuation, rewards }) => {
+        completions.push(...valuation.completions);
+        return valuation.completions.map(({ score }) =>
+          criticReward(score === null ? null : score / 10, rewards),
+        );
+      });
       const weights = criticWeights(rewards, o.baseline).flat();
-      const told = { reward: mean(rewards.flat()), ...calibration(outcomes) };
+      const told = { reward: mean(rewards.flat()), ...calibration(completions) };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
       if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...told };
       const statistics = await descend(completions, weights, o.temperature, update);
@@ -206,8 +211,7 @@ const skipped = ({ learningRate }: UpdateOptions) => ({
 });
 
 /** Completion by completion: share with a valid score, mean length. */
-function calibration(outcomes: readonly Outcome[]): Record<string, number> {
-  const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
+function calibration(completions: readonly CriticCompletion[]): Record<string, number> {
   return {
     parse_rate: mean(completions.map(({ score }) => (score === null ? 0 : 1))),
     mean_length: mean(completions.map(({ completionIds }) => completionIds.length)),

@@ -3,7 +3,7 @@ import type { Arguments, LoadingOptions, LossStream, Prompt, Result } from '../b
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
-import { turn } from '../turns.ts';
+import { mapInParts } from '../turns.ts';
 import { aligned, pack, type Sequence, split } from './ragged.ts';
 import type { RequestOptions, Worker } from './worker.ts';
 
@@ -96,16 +96,18 @@ export class Model {
     return this.#step;
   }
 
-  /** In requests of at most 2048 sequences, two of them on their way at a time: so that neither a message nor the work on one grows with the batch. */
+  /**
+   * In requests of at most 256 sequences, two of them at a time: so that neither a message nor the
+   * work on one grows with the batch.
+   */
   async sample(request: SampleRequest, options: RequestOptions = {}): Promise<Sampled[]> {
     const { prompts, completionsPerPrompt: each, seed, onFinished, ...rest } = request;
     this.#tellOfPlainChat(prompts);
-    const size = Math.max(1, Math.floor(SEQUENCES / each));
-    const answers = await inTurn(ranges(prompts.length, size), ([from, to]) =>
+    return mapInParts<Prompt | Sequence, Sampled>(prompts, promptsOfRequest(each), (some, from) =>
       this.#sample(
         {
           ...rest,
-          prompts: prompts.slice(from, to) as SamplePrompts,
+          prompts: some as SamplePrompts,
           completionsPerPrompt: each,
           seed: (i) => seed(from * each + i),
           ...(onFinished && { onFinished: (i, sampled) => onFinished(from * each + i, sampled) }),
@@ -113,7 +115,6 @@ export class Model {
         options,
       ),
     );
-    return answers.flat();
   }
 
   async #sample(request: SampleRequest, options: RequestOptions): Promise<Sampled[]> {
@@ -165,33 +166,36 @@ export class Model {
     literal = false,
   ): Promise<Sequence[]> {
     this.#tellOfPlainChat(prompts);
-    const { tensors } = await this.worker.request('tokenize', {
-      model: this.name,
-      prompts: [...prompts] as Arguments<'tokenize'>['prompts'],
-      completions: [...completions],
-      append_eos: appendEos,
-      literal,
+    return mapInParts(prompts, SEQUENCES, async (some, from) => {
+      const { tensors } = await this.worker.request('tokenize', {
+        model: this.name,
+        prompts: some as Arguments<'tokenize'>['prompts'],
+        completions: completions.slice(from, from + some.length),
+        append_eos: appendEos,
+        literal,
+      });
+      const lengths = tensors.prompt_lengths!.data as Int32Array;
+      return split(tensors, 'ids', 'cu_seqlens', Int32Array).map((ids, i) => ({
+        promptIds: ids.subarray(0, lengths[i]!),
+        completionIds: ids.subarray(lengths[i]!),
+      }));
     });
-    const lengths = tensors.prompt_lengths!.data as Int32Array;
-    return split(tensors, 'ids', 'cu_seqlens', Int32Array).map((ids, i) => ({
-      promptIds: ids.subarray(0, lengths[i]!),
-      completionIds: ids.subarray(lengths[i]!),
-    }));
   }
 
   /** Log-probability of each token of each completion under the current weights. */
   async logprobs(sequences: readonly Sequence[], temperature = 1): Promise<Float32Array[]> {
-    const { tensors } = await this.worker.request(
-      'score',
-      { model: this.name, temperature, entropy: false, micro_batch_tokens: null },
-      { tensors: pack(sequences) },
-    );
-    return split(
-      { ...tensors, cu_seqlens: pack(sequences).cu_seqlens! },
-      'logprobs',
-      'cu_seqlens',
-      Float32Array,
-    ).map((all, i) => all.subarray(sequences[i]!.promptIds.length));
+    return mapInParts(sequences, SEQUENCES, async (some) => {
+      const packed = pack(some);
+      const { tensors } = await this.worker.request(
+        'score',
+        { model: this.name, temperature, entropy: false, micro_batch_tokens: null },
+        { tensors: packed },
+      );
+      const all = { ...tensors, cu_seqlens: packed.cu_seqlens! };
+      return split(all, 'logprobs', 'cu_seqlens', Float32Array).map((own, i) =>
+        own.subarray(some[i]!.promptIds.length),
+      );
+    });
   }
 
   /**
@@ -208,15 +212,11 @@ export class Model {
     temperature = 1,
   ): Promise<Record<string, number>> {
     const statistics: Record<string, number> = {};
-    const parts = await inTurn(ranges(sequences.length, SEQUENCES), ([from, to]) =>
-      this.#accumulate(
-        sequences.slice(from, to),
-        masks?.slice(from, to) ?? null,
-        streams.map(({ stream, tensors }) => ({ stream, tensors: sliced(tensors, from, to) })),
-        normalizer,
-        temperature,
-      ),
-    );
+    const parts = await mapInParts(sequences, SEQUENCES, async (some, from) => {
+      const to = from + some.length;
+      const own = streams.map(({ stream, tensors }) => ({ stream, tensors: sliced(tensors, from, to) }));
+      return [await this.#accumulate(some, masks?.slice(from, to) ?? null, own, normalizer, temperature)];
+    });
     // All of them are sums, the loss (already divided) too.
     for (const part of parts)
       for (const [name, value] of Object.entries(part)) statistics[name] = (statistics[name] ?? 0) + value;
@@ -312,28 +312,12 @@ function packBegun(begun: readonly Sequence[]): Tensors {
 /** Sequences of one request at the most: enough to fill a GPU, and few enough to pack in some milliseconds. */
 const SEQUENCES = 256;
 
-function ranges(length: number, size: number): [number, number][] {
-  return Array.from({ length: Math.ceil(length / size) }, (_, i) => [
-    i * size,
-    Math.min(length, (i + 1) * size),
-  ]);
-}
+/** Prompts of one request, with so many completions of each. */
+export const promptsOfRequest = (completions: number): number =>
+  Math.max(1, Math.floor(SEQUENCES / completions));
 
 const sliced = (tensors: StreamValues['tensors'], from: number, to: number): StreamValues['tensors'] =>
   Object.fromEntries(Object.entries(tensors).map(([name, values]) => [name, values.slice(from, to)]));
-
-/** Answers in order, two requests on their way at a time; between two, the event loop turns. */
-async function inTurn<T, R>(parts: readonly T[], ask: (part: T) => Promise<R>): Promise<R[]> {
-  const answers: Promise<R>[] = [];
-  for (const [i, part] of parts.entries()) {
-    if (i > 1) await answers[i - 2];
-    if (i > 0) await turn();
-    const answer = ask(part);
-    answer.catch(() => {}); // awaited below; it may fail before that
-    answers.push(answer);
-  }
-  return Promise.all(answers);
-}
 
 interface PartialSample {
   indices: number[];

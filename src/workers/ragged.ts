@@ -19,7 +19,9 @@ export function split<A extends Int32Array | Float32Array>(
   if (!(flat instanceof type) || !(cu instanceof Int32Array) || cu.at(-1) !== flat.length) {
     throw new Error(`the worker's answer has no tensor "${name}" that fits "${offsets}"`);
   }
-  return Array.from({ length: cu.length - 1 }, (_, i) => flat.subarray(cu[i]!, cu[i + 1]!) as A);
+  const views: A[] = [];
+  for (let i = 1; i < cu.length; i++) views.push(flat.subarray(cu[i - 1]!, cu[i]!) as A);
+  return views;
 }
 
 function offsetsOf(sequences: readonly Sequence[]): Int32Array {
