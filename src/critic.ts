@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import type { OracleTrace } from './task.ts';
 import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
+import { mapInTurns } from './turns.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import type { Model } from './workers/model.ts';
 
@@ -104,8 +105,11 @@ export async function createCritic(
     name: critic.name,
     needs: critic.needs,
     sharesFirstState: critic.sharesFirstState,
-    value: (states, context) => critic.value(states.map(blindState), context),
-    ...(learn && { learn: (outcomes, update) => learn.call(critic, outcomes.map(blindPart), update) }),
+    value: async (states, context) => critic.value(await mapInTurns(states, blindState), context),
+    ...(learn && {
+      learn: async (outcomes, update) =>
+        learn.call(critic, await mapInTurns(outcomes, (outcome) => blindPart(outcome)), update),
+    }),
     ...(imitate && { imitate: (traces, update) => imitate.call(critic, blindTraces(traces), update) }),
     ...(rationaleLoss && { rationaleLoss: (traces) => rationaleLoss.call(critic, blindTraces(traces)) }),
     ...(prompt && { prompt: (state) => prompt.call(critic, blindState(state)) }),

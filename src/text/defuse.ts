@@ -116,7 +116,8 @@ export function growingDefuse(tags: Tags = promptTags): (text: string) => string
   return (text) => {
     if (text === last) return text;
     let open = text.length;
-    for (let i = text.startsWith(last) ? known : 0; i < text.length; i++) {
+    // `startsWith` would compare unit by unit.
+    for (let i = text.slice(0, last.length) === last ? known : 0; i < text.length; i++) {
       const bracket = bracketAt(text, i);
       const names = bracket === null ? undefined : tags.get(bracket);
       if (!names) continue;

@@ -4,7 +4,7 @@ import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
 import { mapInParts } from '../turns.ts';
-import { aligned, pack, type Sequence, split } from './ragged.ts';
+import { aligned, offsetsOf, pack, Ragged, type Sequence, split } from './ragged.ts';
 import type { RequestOptions, Worker } from './worker.ts';
 
 export type { Sequence } from './ragged.ts';
@@ -150,12 +150,13 @@ export class Model {
         }),
       },
     );
-    const promptIds = split(tensors, 'prompt_ids', 'prompt_cu_seqlens', Int32Array);
-    return unpack(tensors, result.texts, result.finish_reasons).map((sampled, i) => ({
-      ...sampled,
-      promptIds: promptIds[Math.floor(i / completionsPerPrompt)]!,
+    const answer = {
+      ...readSequences(tensors),
+      prompts: new Ragged(tensors, 'prompt_ids', 'prompt_cu_seqlens', Int32Array),
+      completionsPerPrompt,
       version: result.version,
-    }));
+    };
+    return result.texts.map((text, i) => new AnsweredSequence(answer, i, text, result.finish_reasons[i]!));
   }
 
   /** Token ids of texts that no model wrote. `literal`: other people's text, which makes no control token. */
@@ -230,14 +231,18 @@ export class Model {
     normalizer: number,
     temperature: number,
   ): Promise<Record<string, number>> {
+    const offsets = offsetsOf(sequences);
     const mask = aligned(
-      sequences,
+      offsets,
       sequences.map((_, i) => masks?.[i] ?? 1),
     );
-    const tensors: Record<string, ReturnType<typeof tensor>> = { ...pack(sequences), mask: tensor(mask) };
+    const tensors: Record<string, ReturnType<typeof tensor>> = {
+      ...pack(sequences, offsets),
+      mask: tensor(mask),
+    };
     for (const { stream, tensors: values } of streams) {
       for (const [name, perSequence] of Object.entries(values)) {
-        tensors[`${stream.kind}.${name}`] = tensor(aligned(sequences, perSequence));
+        tensors[`${stream.kind}.${name}`] = tensor(aligned(offsets, perSequence));
       }
     }
     const { result } = await this.worker.request(
@@ -325,15 +330,62 @@ interface PartialSample {
   finish_reasons: Sampled['finishReason'][];
 }
 
+function readSequences(tensors: Tensors) {
+  const of = <A extends Int32Array | Float32Array>(
+    name: string,
+    type: abstract new (...args: never[]) => A,
+  ) => new Ragged(tensors, name, 'completion_cu_seqlens', type);
+  return {
+    ids: of('completion_ids', Int32Array),
+    logprobs: of('logprobs', Float32Array),
+    ends: of('text_ends', Int32Array),
+  };
+}
+
 function unpack(tensors: Tensors, texts: readonly string[], reasons: readonly Sampled['finishReason'][]) {
-  const ids = split(tensors, 'completion_ids', 'completion_cu_seqlens', Int32Array);
-  const logprobs = split(tensors, 'logprobs', 'completion_cu_seqlens', Float32Array);
-  const ends = split(tensors, 'text_ends', 'completion_cu_seqlens', Int32Array);
+  const { ids, logprobs, ends } = readSequences(tensors);
   return texts.map((text, i) => ({
-    completionIds: ids[i]!,
-    logprobs: logprobs[i]!,
-    textEnds: ends[i]!,
+    completionIds: ids.at(i),
+    logprobs: logprobs.at(i),
+    textEnds: ends.at(i),
     text,
     finishReason: reasons[i]!,
   }));
+}
+
+interface Answer extends ReturnType<typeof readSequences> {
+  readonly prompts: Ragged<Int32Array>;
+  readonly completionsPerPrompt: number;
+  readonly version: number;
+}
+
+/** A sequence of an answer. Its arrays are made when they are asked for: a critic needs only ids. */
+class AnsweredSequence implements Sampled {
+  readonly text: string;
+  readonly finishReason: Sampled['finishReason'];
+  readonly #answer: Answer;
+  readonly #index: number;
+
+  constructor(answer: Answer, index: number, text: string, finishReason: Sampled['finishReason']) {
+    this.#answer = answer;
+    this.#index = index;
+    this.text = text;
+    this.finishReason = finishReason;
+  }
+
+  get promptIds(): Int32Array {
+    return this.#answer.prompts.at(Math.floor(this.#index / this.#answer.completionsPerPrompt));
+  }
+  get completionIds(): Int32Array {
+    return this.#answer.ids.at(this.#index);
+  }
+  get logprobs(): Float32Array {
+    return this.#answer.logprobs.at(this.#index);
+  }
+  get textEnds(): Int32Array {
+    return this.#answer.ends.at(this.#index);
+  }
+  get version(): number {
+    return this.#answer.version;
+  }
 }
