@@ -162,9 +162,10 @@ function* creditSteps(
       return { group, reward, actorMask, advantages };
     }),
   );
-  for (const [i, credit] of credits.entries()) {
+  for (let i = 0; i < credits.length; i++) {
     yield;
-    credits[i] = { ...credit, advantages: divided(credit.advantages, divisors[i]!) };
+    const { advantages, ...rest } = credits[i]!;
+    credits[i] = { ...rest, advantages: divided(advantages, divisors[i]!) };
   }
   return { credits, outcomes, explainedVariance: explained, fellBack };
 }

@@ -20,7 +20,8 @@ export function rolloutMetrics(
   const observed = new Float64Array(outcomes.length);
   const predicted = new Float64Array(outcomes.length);
   let malformed = 0;
-  for (const [i, { valuation, rewards }] of outcomes.entries()) {
+  for (let i = 0; i < outcomes.length; i++) {
+    const { valuation, rewards } = outcomes[i]!;
     predicted[i] = valuation.value;
     observed[i] = mean(rewards);
     if (valuation.parsed === 'malformed') malformed++;

@@ -1,10 +1,10 @@
 /** A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back. */
 import type { Arguments, LoadingOptions, LossStream, Prompt, Result } from '../bridge/operations.ts';
-import { type Tensors, tensor } from '../bridge/tensor.ts';
+import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
 import { mapInParts } from '../turns.ts';
-import { aligned, offsetsOf, pack, Ragged, type Sequence, split } from './ragged.ts';
+import { align, offsetsOf, pack, Ragged, Scratch, type Sequence, split } from './ragged.ts';
 import type { RequestOptions, Worker } from './worker.ts';
 
 export type { Sequence } from './ragged.ts';
@@ -213,51 +213,31 @@ export class Model {
     temperature = 1,
   ): Promise<Record<string, number>> {
     const statistics: Record<string, number> = {};
+    const free: Scratch[] = [];
     const parts = await mapInParts(sequences, SEQUENCES, async (some, from) => {
       const to = from + some.length;
       const own = streams.map(({ stream, tensors }) => ({ stream, tensors: sliced(tensors, from, to) }));
-      return [await this.#accumulate(some, masks?.slice(from, to) ?? null, own, normalizer, temperature)];
+      const scratch = free.pop() ?? new Scratch();
+      const tensors = tensorsOf(some, masks?.slice(from, to) ?? null, own, scratch);
+      const { result } = await this.worker.request(
+        'accumulate',
+        {
+          model: this.name,
+          streams: streams.map(({ stream }) => stream),
+          normalizer,
+          temperature,
+          micro_batch_tokens: null,
+        },
+        { tensors },
+      );
+      free.push(scratch);
+      this.#accumulations = result.accumulations;
+      return [result.statistics];
     });
     // All of them are sums, the loss (already divided) too.
     for (const part of parts)
       for (const [name, value] of Object.entries(part)) statistics[name] = (statistics[name] ?? 0) + value;
     return statistics;
-  }
-
-  async #accumulate(
-    sequences: readonly Sequence[],
-    masks: readonly (ArrayLike<number> | null)[] | null,
-    streams: readonly StreamValues[],
-    normalizer: number,
-    temperature: number,
-  ): Promise<Record<string, number>> {
-    const offsets = offsetsOf(sequences);
-    const mask = aligned(
-      offsets,
-      sequences.map((_, i) => masks?.[i] ?? 1),
-    );
-    const tensors: Record<string, ReturnType<typeof tensor>> = {
-      ...pack(sequences, offsets),
-      mask: tensor(mask),
-    };
-    for (const { stream, tensors: values } of streams) {
-      for (const [name, perSequence] of Object.entries(values)) {
-        tensors[`${stream.kind}.${name}`] = tensor(aligned(offsets, perSequence));
-      }
-    }
-    const { result } = await this.worker.request(
-      'accumulate',
-      {
-        model: this.name,
-        streams: streams.map(({ stream }) => stream),
-        normalizer,
-        temperature,
-        micro_batch_tokens: null,
-      },
-      { tensors },
-    );
-    this.#accumulations = result.accumulations;
-    return result.statistics;
   }
 
   /**
@@ -323,6 +303,26 @@ export const promptsOfRequest = (completions: number): number =>
 
 const sliced = (tensors: StreamValues['tensors'], from: number, to: number): StreamValues['tensors'] =>
   Object.fromEntries(Object.entries(tensors).map(([name, values]) => [name, values.slice(from, to)]));
+
+function tensorsOf(
+  sequences: readonly Sequence[],
+  masks: readonly (ArrayLike<number> | null)[] | null,
+  streams: readonly StreamValues[],
+  scratch: Scratch,
+): Tensors {
+  const offsets = offsetsOf(sequences);
+  const alignedAs = (name: string, values: readonly (ArrayLike<number> | number)[]) =>
+    tensor(align(scratch.float32(name, offsets.cu.at(-1)!), offsets, values));
+  const mask = alignedAs(
+    'mask',
+    sequences.map((_, i) => masks?.[i] ?? 1),
+  );
+  const tensors: Record<string, Tensor> = { ...pack(sequences, offsets, scratch), mask };
+  for (const { stream, tensors: values } of streams)
+    for (const [name, perSequence] of Object.entries(values))
+      tensors[`${stream.kind}.${name}`] = alignedAs(`${stream.kind}.${name}`, perSequence);
+  return tensors;
+}
 
 interface PartialSample {
   indices: number[];

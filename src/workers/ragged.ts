@@ -62,11 +62,37 @@ export function offsetsOf(sequences: readonly Sequence[]): Offsets {
   return { cu, completions };
 }
 
+/**
+ * Memory for the tensors of a request, used again once the request is answered: what is new each
+ * time keeps the garbage collector busy.
+ */
+export class Scratch {
+  readonly #buffers = new Map<string, ArrayBuffer>();
+
+  int32(name: string, length: number): Int32Array<ArrayBuffer> {
+    return new Int32Array(this.#buffer(name, length), 0, length);
+  }
+
+  /** Zeros. */
+  float32(name: string, length: number): Float32Array<ArrayBuffer> {
+    return new Float32Array(this.#buffer(name, length), 0, length).fill(0);
+  }
+
+  #buffer(name: string, length: number): ArrayBuffer {
+    let buffer = this.#buffers.get(name);
+    if (buffer === undefined || buffer.byteLength < 4 * length) buffer = new ArrayBuffer(4 * length);
+    this.#buffers.set(name, buffer);
+    return buffer;
+  }
+}
+
+/** @param scratch where the ids go. Default: memory of their own */
 export function pack(
   sequences: readonly Sequence[],
   { cu, completions }: Offsets = offsetsOf(sequences),
+  scratch: Scratch = new Scratch(),
 ): Tensors {
-  const ids = new Int32Array(cu.at(-1)!);
+  const ids = scratch.int32('ids', cu.at(-1)!);
   sequences.forEach(({ promptIds, completionIds }, i) => {
     ids.set(promptIds, cu[i]!);
     ids.set(completionIds, completions[i]!);
@@ -74,12 +100,12 @@ export function pack(
   return { ids: tensor(ids), cu_seqlens: tensor(cu) };
 }
 
-/** Values of completion tokens at their places among all tokens; 0 at prompts. */
-export function aligned(
+/** Writes values of completion tokens at their places among all tokens into `flat`, which has zeros. */
+export function align(
+  flat: Float32Array,
   { cu, completions }: Offsets,
   values: readonly (ArrayLike<number> | number)[],
 ): Float32Array {
-  const flat = new Float32Array(cu.at(-1)!);
   values.forEach((value, i) => {
     const [start, end] = [completions[i]!, cu[i + 1]!];
     if (typeof value === 'number') flat.fill(value, start, end);
