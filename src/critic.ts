@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import type { OracleTrace } from './task.ts';
 import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
-import { mapInTurns } from './turns.ts';
+import { forEachInTurns, mapInTurns } from './turns.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import type { Model } from './workers/model.ts';
 
@@ -162,7 +162,7 @@ export async function valuesOf(
       `critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`,
     );
   }
-  valuations.forEach(({ value }, i) => {
+  await forEachInTurns(valuations, ({ value }, i) => {
     if (value >= 0 && value <= 1) return;
     throw new Error(
       `critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value is a number in [0, 1]`,

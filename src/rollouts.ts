@@ -74,7 +74,7 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
   const stale = sampled.find(({ version }) => version !== actor.step);
   if (stale)
     throw new Error(`the actor served version ${stale.version}, but version ${actor.step} was trained`);
-  return sampled.map((s, i) => trajectoryOf(i, s, s));
+  return mapInTurns(sampled, (s, i) => trajectoryOf(i, s, s));
 }
 
 export async function rewarded(training: Training, trajectory: Trajectory): Promise<RewardedTrajectory> {

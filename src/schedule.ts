@@ -10,7 +10,7 @@ import { firstState, type SegmentedTrajectory, segmentTrajectory } from './credi
 import { type CriticContext, valuesOf } from './critic.ts';
 import { allRewarded, rewarded, sampleTrajectories, segmentationOf } from './rollouts.ts';
 import { phase, profileOf, type Training } from './training.ts';
-import { mapInTurns, runInTurns } from './turns.ts';
+import { forEachInTurns, mapInTurns, runInTurns } from './turns.ts';
 import type { Problem, RewardedTrajectory, State, Trajectory, Valuation } from './types.ts';
 
 export interface Collected {
@@ -119,20 +119,11 @@ async function valueAll(
   const missing = await runInTurns(statesWithout(known, segmented));
   const rewards = segmented.map(({ trajectory: { group, reward } }) => ({ group, reward }));
   const values = await valuesOf(critic, missing, { ...contextOf(iteration), rewards });
-  return { segmented, valuations: await runInTurns(byId(missing, values, known)) };
-}
-
-function* byId(
-  states: readonly State[],
-  values: readonly Valuation[],
-  known: ReadonlyMap<string, Valuation>,
-): Generator<void, Map<string, Valuation>> {
   const valuations = new Map(known);
-  for (let i = 0; i < states.length; i++) {
-    if (i % 256 === 0) yield;
-    valuations.set(states[i]!.id, values[i]!);
-  }
-  return valuations;
+  await forEachInTurns(missing, (state, i) => {
+    valuations.set(state.id, values[i]!);
+  });
+  return { segmented, valuations };
 }
 
 function* statesWithout(

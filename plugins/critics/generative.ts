@@ -6,12 +6,12 @@ import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
 import { type Critic, type CriticEnvironment, defineCritic, type UpdateOptions } from '../../src/critic.ts';
 import { loadingFields, loadingOf } from '../../src/loading.ts';
-import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
+import { criticBaselines, criticReward, stateWeights } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
 import { plainRationale, readScore, writeTrace } from '../../src/text/critic-prompt.ts';
-import { mapInParts, mapInTurns } from '../../src/turns.ts';
+import { forEachInTurns, mapInParts, mapInTurns } from '../../src/turns.ts';
 import type { CriticCompletion, State, Valuation } from '../../src/types.ts';
 import { promptsOfRequest, type Sampled, type Sequence } from '../../src/workers/model.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
@@ -105,32 +105,42 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       return valuations;
     },
 
-    async learn(given, update) {
-      const outcomes = given.filter(({ valuation }) => valuation.completions.length > 0);
-      if (outcomes.length === 0) return skipped(update);
+    async learn(outcomes, update) {
       const completions: CriticCompletion[] = [];
-      const rewards = await mapInTurns(outcomes, ({ valuation, rewards }) => {
-        completions.push(...valuation.completions);
-        return valuation.completions.map(({ score }) =>
-          criticReward(score === null ? null : score / 10, rewards),
-        );
+      const rewards: number[][] = [];
+      let [earned, parsed, tokens] = [0, 0, 0];
+      await forEachInTurns(outcomes, ({ valuation, rewards: observed }) => {
+        if (valuation.completions.length === 0) return;
+        const ofState: number[] = [];
+        for (const completion of valuation.completions) {
+          const { score, completionIds } = completion;
+          const reward = criticReward(score === null ? null : score / 10, observed);
+          ofState.push(reward);
+          completions.push(completion);
+          earned += reward;
+          tokens += completionIds.length;
+          if (score !== null) parsed++;
+        }
+        rewards.push(ofState);
       });
-      const weights = criticWeights(rewards, o.baseline).flat();
-      const told = { reward: mean(rewards.flat()), ...calibration(completions) };
+      const count = completions.length;
+      if (count === 0) return skipped(update);
+      const weights: number[] = [];
+      await forEachInTurns(rewards, (ofState, i) => {
+        weights.push(...stateWeights(ofState, o.baseline, earned / count, i));
+      });
+      const told = { reward: earned / count, parse_rate: parsed / count, mean_length: tokens / count };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
       if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...told };
-      const statistics = await descend(completions, weights, o.temperature, update);
+      const statistics = await descend(completions, weights, tokens, o.temperature, update);
       return { ...statistics, ...told };
     },
 
     async imitate(traces, update) {
       const sequences = await tokenizeTraces(traces);
-      return descend(
-        sequences,
-        sequences.map(() => 1),
-        1,
-        update,
-      );
+      const weights = sequences.map(() => 1);
+      const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
+      return descend(sequences, weights, tokens, 1, update);
     },
 
     async rationaleLoss(traces) {
@@ -182,10 +192,10 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   async function descend(
     sequences: readonly Sequence[],
     weights: readonly number[],
+    tokens: number,
     temperature: number,
     update: UpdateOptions,
   ) {
-    const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
     const stream = { stream: { kind: 'ce', coefficient: 1 } as const, tensors: { weights } };
     const statistics = await model.accumulate(sequences, null, [stream], tokens, temperature);
     const step = await model.optimize(update.learningRate, update.maxGradNorm);
@@ -209,11 +219,3 @@ const skipped = ({ learningRate }: UpdateOptions) => ({
   learning_rate: learningRate,
   skipped_steps: 1,
 });
-
-/** Completion by completion: share with a valid score, mean length. */
-function calibration(completions: readonly CriticCompletion[]): Record<string, number> {
-  return {
-    parse_rate: mean(completions.map(({ score }) => (score === null ? 0 : 1))),
-    mean_length: mean(completions.map(({ completionIds }) => completionIds.length)),
-  };
-}
