@@ -53,6 +53,13 @@ export async function runInTurns<R>(steps: Generator<void, R>): Promise<R> {
   }
 }
 
+/** An array, or what makes the items of a part when they are asked for. */
+export interface Sliceable<T> {
+  readonly length: number;
+  /** Items `from` .. `to` - 1, as far as there are any. */
+  slice(from: number, to: number): readonly T[];
+}
+
 /**
  * The results of all parts of at most `size` items, in order. Two parts are in work at a time, and
  * between two the event loop turns.
@@ -60,7 +67,7 @@ export async function runInTurns<R>(steps: Generator<void, R>): Promise<R> {
  * @param f gives the results of one part, whose first item is number `from`
  */
 export async function mapInParts<T, R>(
-  items: readonly T[],
+  items: Sliceable<T>,
   size: number,
   f: (part: readonly T[], from: number) => Promise<readonly R[]>,
 ): Promise<R[]> {

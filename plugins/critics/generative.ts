@@ -6,15 +6,17 @@ import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
 import { type Critic, type CriticEnvironment, defineCritic, type UpdateOptions } from '../../src/critic.ts';
 import { loadingFields, loadingOf } from '../../src/loading.ts';
-import { criticBaselines, criticReward, stateWeights } from '../../src/math/critic-reward.ts';
+import { criticBaselines } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
-import { plainRationale, readScore, writeTrace } from '../../src/text/critic-prompt.ts';
-import { forEachInTurns, mapInParts, mapInTurns } from '../../src/turns.ts';
-import type { CriticCompletion, State, Valuation } from '../../src/types.ts';
-import { promptsOfRequest, type Sampled, type Sequence } from '../../src/workers/model.ts';
+import { plainRationale, writeTrace } from '../../src/text/critic-prompt.ts';
+import { mapInParts, mapInTurns, type Sliceable } from '../../src/turns.ts';
+import type { State, Valuation } from '../../src/types.ts';
+import { promptsOfRequest, type Sequence } from '../../src/workers/model.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
+import { batchOf } from './generative/batch.ts';
+import { ReadAnswer } from './generative/read-answer.ts';
 
 const options = z
   .strictObject({
@@ -85,6 +87,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
             ...sampling,
             prompts: readable.map(({ prompt }) => prompt),
             literal: true,
+            onlyIds: true,
             completionsPerPrompt: perState,
             temperature: greedy ? 0 : o.temperature,
             seed: (i) => {
@@ -92,13 +95,14 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
               return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
             },
           });
-          return readable.map((_, i) => sampled.slice(i * perState, (i + 1) * perState));
+          return readable.map(({ state }, i) => {
+            return new ReadAnswer(sampled, i * perState, perState, format, standIn(state));
+          });
         });
         let next = 0;
         return mapInTurns(some, (state, i) => {
           if (!fits[i]) return unasked(state, 'too-long');
-          const answer = answers[next++]!;
-          return answer === null ? unasked(state, 'refused') : valuation(state, answer);
+          return answers[next++] ?? unasked(state, 'refused');
         });
       });
       refusals.throwIfAll();
@@ -106,30 +110,10 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     },
 
     async learn(outcomes, update) {
-      const completions: CriticCompletion[] = [];
-      const rewards: number[][] = [];
-      let [earned, parsed, tokens] = [0, 0, 0];
-      await forEachInTurns(outcomes, ({ valuation, rewards: observed }) => {
-        if (valuation.completions.length === 0) return;
-        const ofState: number[] = [];
-        for (const completion of valuation.completions) {
-          const { score, completionIds } = completion;
-          const reward = criticReward(score === null ? null : score / 10, observed);
-          ofState.push(reward);
-          completions.push(completion);
-          earned += reward;
-          tokens += completionIds.length;
-          if (score !== null) parsed++;
-        }
-        rewards.push(ofState);
-      });
-      const count = completions.length;
-      if (count === 0) return skipped(update);
-      const weights: number[] = [];
-      await forEachInTurns(rewards, (ofState, i) => {
-        weights.push(...stateWeights(ofState, o.baseline, earned / count, i));
-      });
-      const told = { reward: earned / count, parse_rate: parsed / count, mean_length: tokens / count };
+      const batch = await batchOf(outcomes, o.baseline);
+      if (batch === null) return skipped(update);
+      const { completions, weights, tokens, reward, parseRate } = batch;
+      const told = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
       if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...told };
       const statistics = await descend(completions, weights, tokens, o.temperature, update);
@@ -171,26 +155,9 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     return { value: standIn(state), rationale: '', parsed: 'malformed', completions: [], skipped };
   }
 
-  function valuation(state: State, sampled: readonly Sampled[]): Valuation {
-    const parsed = sampled.map(({ text }) => readScore(text, format));
-    const values = parsed.flatMap((p) => (p === null ? [] : [p.value]));
-    const first = parsed.find((p) => p !== null);
-    return {
-      value: values.length > 0 ? mean(values) : standIn(state),
-      rationale: first?.rationale ?? sampled[0]!.text,
-      parsed: values.length > 0 ? 'ok' : 'malformed',
-      completions: sampled.map(({ promptIds, completionIds, text }, i) => ({
-        promptIds,
-        completionIds,
-        text,
-        score: parsed[i]?.score ?? null,
-      })),
-    };
-  }
-
   /** One step on sum(weight x -log p) / tokens, then serves the new weights. */
   async function descend(
-    sequences: readonly Sequence[],
+    sequences: Sliceable<Sequence>,
     weights: readonly number[],
     tokens: number,
     temperature: number,

@@ -3,7 +3,7 @@ import type { Arguments, LoadingOptions, LossStream, Prompt, Result } from '../b
 import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
-import { mapInParts } from '../turns.ts';
+import { mapInParts, type Sliceable } from '../turns.ts';
 import { align, offsetsOf, pack, Ragged, Scratch, type Sequence, split } from './ragged.ts';
 import type { RequestOptions, Worker } from './worker.ts';
 
@@ -31,6 +31,8 @@ export interface SampleRequest extends SampleOptions {
   readonly prompts: SamplePrompts;
   /** The prompts hold other people's text, which makes no control token. Default: false. */
   readonly literal?: boolean;
+  /** Log-probs and text ends of the answer are dropped, and empty where they are read. Default: false. */
+  readonly onlyIds?: boolean;
   readonly completionsPerPrompt: number;
   /** Of sequence i, which belongs to prompt floor(i / completionsPerPrompt). */
   readonly seed: (sequence: number) => Seed;
@@ -118,7 +120,8 @@ export class Model {
   }
 
   async #sample(request: SampleRequest, options: RequestOptions): Promise<Sampled[]> {
-    const { prompts, literal = false, completionsPerPrompt, seed, onFinished, ...sampling } = request;
+    const { prompts, literal = false, onlyIds = false, completionsPerPrompt, ...rest } = request;
+    const { seed, onFinished, ...sampling } = rest;
     const sequences = prompts.length * completionsPerPrompt;
     const begun = isBegun(prompts) ? prompts : null;
     const { result, tensors } = await this.worker.request(
@@ -151,7 +154,7 @@ export class Model {
       },
     );
     const answer = {
-      ...readSequences(tensors),
+      ...readSequences(tensors, onlyIds),
       prompts: new Ragged(tensors, 'prompt_ids', 'prompt_cu_seqlens', Int32Array),
       completionsPerPrompt,
       version: result.version,
@@ -206,7 +209,7 @@ export class Model {
    * @returns the worker's statistics: sums over tokens
    */
   async accumulate(
-    sequences: readonly Sequence[],
+    sequences: Sliceable<Sequence>,
     masks: readonly (ArrayLike<number> | null)[] | null,
     streams: readonly StreamValues[],
     normalizer: number,
@@ -330,15 +333,15 @@ interface PartialSample {
   finish_reasons: Sampled['finishReason'][];
 }
 
-function readSequences(tensors: Tensors) {
+function readSequences(tensors: Tensors, onlyIds = false) {
   const of = <A extends Int32Array | Float32Array>(
     name: string,
     type: abstract new (...args: never[]) => A,
   ) => new Ragged(tensors, name, 'completion_cu_seqlens', type);
   return {
     ids: of('completion_ids', Int32Array),
-    logprobs: of('logprobs', Float32Array),
-    ends: of('text_ends', Int32Array),
+    logprobs: onlyIds ? null : of('logprobs', Float32Array),
+    ends: onlyIds ? null : of('text_ends', Int32Array),
   };
 }
 
@@ -346,8 +349,8 @@ function unpack(tensors: Tensors, texts: readonly string[], reasons: readonly Sa
   const { ids, logprobs, ends } = readSequences(tensors);
   return texts.map((text, i) => ({
     completionIds: ids.at(i),
-    logprobs: logprobs.at(i),
-    textEnds: ends.at(i),
+    logprobs: logprobs!.at(i),
+    textEnds: ends!.at(i),
     text,
     finishReason: reasons[i]!,
   }));
@@ -380,10 +383,10 @@ class AnsweredSequence implements Sampled {
     return this.#answer.ids.at(this.#index);
   }
   get logprobs(): Float32Array {
-    return this.#answer.logprobs.at(this.#index);
+    return this.#answer.logprobs?.at(this.#index) ?? new Float32Array();
   }
   get textEnds(): Int32Array {
-    return this.#answer.ends.at(this.#index);
+    return this.#answer.ends?.at(this.#index) ?? new Int32Array();
   }
   get version(): number {
     return this.#answer.version;
