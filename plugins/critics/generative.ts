@@ -16,6 +16,7 @@ import type { State, Valuation } from '../../src/types.ts';
 import { promptsOfRequest, type Sequence } from '../../src/workers/model.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
+import { refuseTooLarge } from './generative/fits-memory.ts';
 import { ReadAnswer } from './generative/read-answer.ts';
 
 const options = z
@@ -78,7 +79,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       const perState = greedy ? 1 : o.completions_per_state;
       const refusals = new Refusals();
       // A part's prompts, and what was sampled beside ids and text, are gone when it is valued.
-      const valuations = await mapInParts(states, promptsOfRequest(perState), async (some) => {
+      const valuations = await mapInParts(states, promptsOfRequest(perState), async (some, from) => {
         const prompts = await mapInTurns(some, promptOf);
         const fits = await whichFit(model, prompts, o.max_new_tokens);
         const asked = some.flatMap((state, i) => (fits[i] ? [{ state, prompt: prompts[i]! }] : []));
@@ -95,6 +96,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
               return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
             },
           });
+          if (from === 0) refuseTooLarge(states.length, sampled, perState);
           return readable.map(({ state }, i) => {
             return new ReadAnswer(sampled, i * perState, perState, format, standIn(state));
           });

@@ -4,20 +4,12 @@ import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
 import { mapInParts, type Sliceable } from '../turns.ts';
-import { align, offsetsOf, pack, Ragged, Scratch, type Sequence, split } from './ragged.ts';
+import { align, offsetsOf, pack, Scratch, type Sequence, split } from './ragged.ts';
+import { answeredSequences, finishedSequences, type Sampled } from './sampled.ts';
 import type { RequestOptions, Worker } from './worker.ts';
 
 export type { Sequence } from './ragged.ts';
-
-export interface Sampled {
-  readonly promptIds: Int32Array;
-  readonly completionIds: Int32Array;
-  readonly logprobs: Float32Array;
-  readonly textEnds: Int32Array;
-  readonly text: string;
-  readonly finishReason: 'stop_token' | 'stop_string' | 'length';
-  readonly version: number;
-}
+export type { Sampled } from './sampled.ts';
 
 export type SampleOptions = Pick<
   Arguments<'sample'>,
@@ -145,7 +137,7 @@ export class Model {
         ...(onFinished && {
           onPartial: ({ data, tensors: part }) => {
             const { indices, texts, finish_reasons } = data as unknown as PartialSample;
-            const unpacked = unpack(part, texts, finish_reasons);
+            const unpacked = finishedSequences(part, texts, finish_reasons);
             indices.forEach((sequence, i) => {
               onFinished(sequence, unpacked[i]!);
             });
@@ -153,13 +145,7 @@ export class Model {
         }),
       },
     );
-    const answer = {
-      ...readSequences(tensors, onlyIds),
-      prompts: new Ragged(tensors, 'prompt_ids', 'prompt_cu_seqlens', Int32Array),
-      completionsPerPrompt,
-      version: result.version,
-    };
-    return result.texts.map((text, i) => new AnsweredSequence(answer, i, text, result.finish_reasons[i]!));
+    return answeredSequences(result, tensors, completionsPerPrompt, onlyIds);
   }
 
   /** Token ids of texts that no model wrote. `literal`: other people's text, which makes no control token. */
@@ -188,7 +174,7 @@ export class Model {
 
   /** Log-probability of each token of each completion under the current weights. */
   async logprobs(sequences: readonly Sequence[], temperature = 1): Promise<Float32Array[]> {
-    return mapInParts(sequences, SEQUENCES, async (some) => {
+    return mapInParts(sequences, SCORED, async (some) => {
       const packed = pack(some);
       const { tensors } = await this.worker.request(
         'score',
@@ -300,6 +286,12 @@ function packBegun(begun: readonly Sequence[]): Tensors {
 /** Sequences of one request at the most: enough to fill a GPU, and few enough to pack in some milliseconds. */
 const SEQUENCES = 256;
 
+/**
+ * Of one request to score: the last digits of its answer depend on what else was in it, so batches
+ * of a usual size are not parted.
+ */
+const SCORED = 8192;
+
 /** Prompts of one request, with so many completions of each. */
 export const promptsOfRequest = (completions: number): number =>
   Math.max(1, Math.floor(SEQUENCES / completions));
@@ -331,64 +323,4 @@ interface PartialSample {
   indices: number[];
   texts: string[];
   finish_reasons: Sampled['finishReason'][];
-}
-
-function readSequences(tensors: Tensors, onlyIds = false) {
-  const of = <A extends Int32Array | Float32Array>(
-    name: string,
-    type: abstract new (...args: never[]) => A,
-  ) => new Ragged(tensors, name, 'completion_cu_seqlens', type);
-  return {
-    ids: of('completion_ids', Int32Array),
-    logprobs: onlyIds ? null : of('logprobs', Float32Array),
-    ends: onlyIds ? null : of('text_ends', Int32Array),
-  };
-}
-
-function unpack(tensors: Tensors, texts: readonly string[], reasons: readonly Sampled['finishReason'][]) {
-  const { ids, logprobs, ends } = readSequences(tensors);
-  return texts.map((text, i) => ({
-    completionIds: ids.at(i),
-    logprobs: logprobs!.at(i),
-    textEnds: ends!.at(i),
-    text,
-    finishReason: reasons[i]!,
-  }));
-}
-
-interface Answer extends ReturnType<typeof readSequences> {
-  readonly prompts: Ragged<Int32Array>;
-  readonly completionsPerPrompt: number;
-  readonly version: number;
-}
-
-/** A sequence of an answer. Its arrays are made when they are asked for: a critic needs only ids. */
-class AnsweredSequence implements Sampled {
-  readonly text: string;
-  readonly finishReason: Sampled['finishReason'];
-  readonly #answer: Answer;
-  readonly #index: number;
-
-  constructor(answer: Answer, index: number, text: string, finishReason: Sampled['finishReason']) {
-    this.#answer = answer;
-    this.#index = index;
-    this.text = text;
-    this.finishReason = finishReason;
-  }
-
-  get promptIds(): Int32Array {
-    return this.#answer.prompts.at(Math.floor(this.#index / this.#answer.completionsPerPrompt));
-  }
-  get completionIds(): Int32Array {
-    return this.#answer.ids.at(this.#index);
-  }
-  get logprobs(): Float32Array {
-    return this.#answer.logprobs?.at(this.#index) ?? new Float32Array();
-  }
-  get textEnds(): Int32Array {
-    return this.#answer.ends?.at(this.#index) ?? new Int32Array();
-  }
-  get version(): number {
-    return this.#answer.version;
-  }
 }

@@ -1,10 +1,11 @@
 /** The generative critic values and learns part by part: what it holds does not grow with a batch. */
 import { expect, it } from 'vitest';
+import { refuseTooLarge } from '../../plugins/critics/generative/fits-memory.ts';
 import generative from '../../plugins/critics/generative.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
-import { Model } from '../../src/workers/model.ts';
+import { Model, type Sampled } from '../../src/workers/model.ts';
 import type { Worker } from '../../src/workers/worker.ts';
 
 const loaded = {
@@ -108,4 +109,27 @@ it('trains each completion with its own weight', async () => {
   expect(trained).toEqual(earned.flatMap((reward, i) => [i, Math.fround(reward)]));
   expect(metrics).toMatchObject({ parse_rate: 0.9, mean_length: 1, tokens: 2000 });
   expect(metrics.reward).toBeCloseTo(earned.reduce((a, b) => a + b, 0) / 2000, 12);
+});
+
+it('refuses a batch that would not fit in memory, and says what to do', () => {
+  const of = (text: string): Sampled => ({
+    ...{ promptIds: new Int32Array(700), completionIds: new Int32Array(200), text },
+    ...{ logprobs: new Float32Array(), textEnds: new Int32Array(), finishReason: 'length', version: 0 },
+  });
+  const memory = { heap: 4 * 2 ** 30, machine: 20 * 2 ** 30 };
+  const ask = (states: number, text: string, perState = 1) => {
+    const sampled = Array.from({ length: 2 * perState }, () => of(text));
+    refuseTooLarge(states, sampled, perState, memory);
+  };
+  ask(1_210_000, 'x'.repeat(850));
+  // 3,000,000 x (1,300 + 850) bytes; with two bytes for each unit, 1,500,000 x (1,300 + 1,700).
+  expect(() => ask(3_000_000, 'x'.repeat(850))).toThrow(
+    'the values of 3000000 states need about 6.0 GB of JavaScript heap, and Node may use 4.0 GB. ' +
+      'Lower sampling.problems, sampling.responses or at_most of credit.segmentation, ' +
+      'or set NODE_OPTIONS=--max-old-space-size=9227.',
+  );
+  expect(() => ask(1_500_000, 'π'.repeat(850))).toThrow('need about 4.2 GB of JavaScript heap');
+  expect(() => ask(1_000_000, 'x'.repeat(850), 4)).toThrow('need about 4.4 GB of JavaScript heap');
+  // 5,000,000 x (1,300 + 4 x 900) bytes.
+  expect(() => ask(5_000_000, '')).toThrow('need about 22.8 GB of memory, and the machine has 20.0 GB');
 });
