@@ -1,6 +1,8 @@
-/** Problems without end and rewards that vary, for `bench/controller.ts`. */
+/** Problems without end, for `bench/controller.ts`. A third of the responses to each is right. */
 import { z } from 'zod';
 import { defineTask } from '../src/index.ts';
+
+const statement = 'a fairly long statement of a problem, in words, with $n < 10$ in it. '.repeat(8);
 
 export default defineTask({
   name: 'bench',
@@ -10,9 +12,9 @@ export default defineTask({
     problems: (split, _seed, from, count) =>
       Array.from({ length: count }, (_, i) => ({
         id: `${split}-${from + i}`,
-        prompt: `Problem ${from + i}: ${'a fairly long statement of a problem, in words. '.repeat(10)}`,
+        prompt: `Problem ${from + i}: ${statement}`,
         columns: {},
       })),
-    reward: ({ problem }) => (Number(problem.id.split('-')[1]) % 3 === 0 ? 1 : 0),
+    reward: ({ text }) => (Number(/of (\d+)/.exec(text)?.[1]) % 3 === 0 ? 1 : 0),
   }),
 });

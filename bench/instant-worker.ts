@@ -1,7 +1,9 @@
 /**
- * A worker that answers at once, with answers of the size that a real one's have: what is left of an iteration's time is the controller's own.
+ * A worker that answers at once, with answers as large as a real one's. What is left of an
+ * iteration's time is the controller's own.
  *
- * As a process: `node --import tsx bench/instant-worker.ts ENDPOINT NAME`. In the controller's process: `connectInstant(transport, name)`.
+ * As a process: `node --import tsx bench/instant-worker.ts ENDPOINT NAME`. In the controller's
+ * process: `connectInstant(transport, name)`.
  */
 import { mkdirSync } from 'node:fs';
 import { Dealer } from 'zeromq';
@@ -14,26 +16,32 @@ import { type Tensors, tensor } from '../src/bridge/tensor.ts';
 /** Tokens of one actor response, of one critic prompt, of one critic completion. */
 export const sizes = { response: 512, segments: 16, prompt: 700, completion: 200 };
 
-const actorText = Array.from(
-  { length: sizes.segments },
-  (_, k) => `Step ${k + 1}: ${'so it goes on and on with words '.repeat(4)}.`,
-).join('\n');
-const criticText = `${'The partial response makes progress and shows no sign of confusion. '.repeat(12)}\n<score>7</score>`;
+/** About 1,950 UTF-16 units in 16 lines of 32 tokens, with formulas and brackets as real ones have. */
+const actorText = (n: number) =>
+  Array.from(
+    { length: sizes.segments },
+    (_, k) =>
+      `Step ${k + 1} of ${n}: from $x_{${k}} < ${n}$ we get (a + b)^2 >= 4ab, so case [${k}] of the ` +
+      'claim holds, and the rest is left to check.',
+  ).join('\n');
 
-/** One sequence of so many tokens, n times. */
-function sequences(text: string, length: number, n: number) {
-  const each = Int32Array.from({ length }, (_, i) => i);
-  const ends = each.map((i) => Math.ceil(((i + 1) * text.length) / length));
-  const flat = (of: Int32Array) => {
-    const all = new Int32Array(n * length);
-    for (let i = 0; i < n; i++) all.set(of, i * length);
-    return tensor(all);
-  };
+/** About 850 UTF-16 units and a score. */
+const criticText = (n: number) =>
+  `${`Response ${n} makes progress and shows no sign of confusion so far. `.repeat(12)}\n` +
+  `<score>${(7 * n) % 11}</score>`;
+
+/** Sequences of so many tokens; no two texts are alike, for equal ones would be cheaper. */
+function sequences(texts: readonly string[], length: number) {
+  const n = texts.length;
+  const ids = new Int32Array(n * length).map((_, i) => i % length);
+  const ends = new Int32Array(n * length);
+  for (let i = 0; i < ends.length; i++)
+    ends[i] = Math.ceil((((i % length) + 1) * texts[Math.floor(i / length)]!.length) / length);
   return {
-    completion_ids: flat(each),
+    completion_ids: tensor(ids),
     completion_cu_seqlens: tensor(Int32Array.from({ length: n + 1 }, (_, i) => i * length)),
     logprobs: tensor(new Float32Array(n * length).fill(-0.5)),
-    text_ends: flat(ends),
+    text_ends: tensor(ends),
   };
 }
 
@@ -146,15 +154,14 @@ export class InstantWorker {
 
   #sampled(prompts: number, each: number, version: number): [object, Tensors] {
     const n = prompts * each;
-    const [text, length] =
-      this.#name === 'actor' ? [actorText, sizes.response] : [criticText, sizes.completion];
+    const isActor = this.#name === 'actor';
+    const texts = Array.from({ length: n }, (_, i) => (isActor ? actorText(i) : criticText(i)));
     const tensors = this.#once(`sample ${prompts} ${each}`, () => ({
       prompt_ids: tensor(new Int32Array(prompts * sizes.prompt).fill(1)),
       prompt_cu_seqlens: tensor(Int32Array.from({ length: prompts + 1 }, (_, i) => i * sizes.prompt)),
-      ...sequences(text, length, n),
+      ...sequences(texts, isActor ? sizes.response : sizes.completion),
     }));
-    const reasons = { texts: new Array(n).fill(text), finish_reasons: new Array(n).fill('stop_token') };
-    return [{ ...reasons, version, padding_tokens: 0 }, tensors];
+    return [{ texts, finish_reasons: texts.map(() => 'stop_token'), version, padding_tokens: 0 }, tensors];
   }
 }
 

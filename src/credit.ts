@@ -18,6 +18,7 @@ import {
 import { explainedVariance, groupBy, isNoise, mean, meanSquaredError } from './math/statistics.ts';
 import { withoutColumns } from './text/critic-prompt.ts';
 import { type BudgetedSegmentation, segmentResponse, textBefore } from './text/segment.ts';
+import { runInTurns } from './turns.ts';
 import type {
   ActorProfile,
   Credit,
@@ -98,9 +99,30 @@ export function assignCredit(
   valuations: ReadonlyMap<string, Valuation>,
   options: CreditOptions,
 ): CreditAssignment {
-  const outcomes = outcomesOf(segmented, valuations);
-  const valued = outcomes.flatMap((o) => o.rewards.map(() => o.valuation.value));
-  const rewarded = outcomes.flatMap((o) => o.rewards);
+  const steps = creditSteps(segmented, valuations, options);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** `assignCredit`, with turns of the event loop: a large batch takes seconds. */
+export function assignCreditInTurns(
+  segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],
+  valuations: ReadonlyMap<string, Valuation>,
+  options: CreditOptions,
+): Promise<CreditAssignment> {
+  return runInTurns(creditSteps(segmented, valuations, options));
+}
+
+/** The event loop may turn at each `yield`. */
+function* creditSteps(
+  segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],
+  valuations: ReadonlyMap<string, Valuation>,
+  options: CreditOptions,
+): Generator<void, CreditAssignment> {
+  const outcomes = yield* outcomesOf(segmented, valuations);
+  const { valued, rewarded } = yield* eachReward(outcomes);
   const explained = explainedVariance(valued, rewarded);
   const fellBack =
     options.fallback === 'group-mean' && explainsNothing(outcomes, valued, rewarded, explained);
@@ -110,25 +132,28 @@ export function assignCredit(
       mean(members.map((member) => member.trajectory.reward)),
     ]),
   );
-  const credits = segmented.map(({ trajectory, segments, states }) => {
-    const values = Float64Array.from(states, (state) =>
-      fellBack ? groupMeans.get(trajectory.group)! : valuations.get(state.id)!.value,
-    );
+  const credits: Credit[] = [];
+  let baselineIsGroupMean = true;
+  for (const { trajectory, segments, states } of segmented) {
+    yield;
+    const groupMean = groupMeans.get(trajectory.group)!;
+    const values = new Float64Array(states.length);
+    for (let k = 0; k < values.length; k++) {
+      values[k] = fellBack ? groupMean : valuations.get(states[k]!.id)!.value;
+      baselineIsGroupMean &&= Math.abs(values[k]! - groupMean) < 1e-9;
+    }
     // The fallback is GRPO's advantage r - mean, which is lambda = 1 with a constant value.
     const lambda = fellBack ? 1 : options.lambda;
     const gamma = fellBack ? 1 : options.gamma;
     const advantages = segmentAdvantages(values, trajectory.reward, gamma, lambda);
     const { length } = trajectory.completionIds;
-    return {
+    credits.push({
       segments,
       values,
       segmentAdvantages: advantages,
       advantages: tokenAdvantages(advantages, segments, length, trajectory.actorMask),
-    };
-  });
-  const baselineIsGroupMean = credits.every(({ values }, i) =>
-    values.every((v) => Math.abs(v - groupMeans.get(segmented[i]!.trajectory.group)!) < 1e-9),
-  );
+    });
+  }
   const scale = options.scale === 'group-std' && !baselineIsGroupMean ? 'batch-std' : options.scale;
   const divisors = advantageDivisors(
     scale,
@@ -137,11 +162,29 @@ export function assignCredit(
       return { group, reward, actorMask, advantages };
     }),
   );
-  const scaled = credits.map((credit, i) => ({
-    ...credit,
-    advantages: divided(credit.advantages, divisors[i]!),
-  }));
-  return { credits: scaled, outcomes, explainedVariance: explained, fellBack };
+  for (let i = 0; i < credits.length; i++) {
+    yield;
+    const { advantages, ...rest } = credits[i]!;
+    credits[i] = { ...rest, advantages: divided(advantages, divisors[i]!) };
+  }
+  return { credits, outcomes, explainedVariance: explained, fellBack };
+}
+
+/** The value of each state, and a reward, once for each trajectory that went through it. */
+function* eachReward(
+  outcomes: readonly Outcome[],
+): Generator<void, { valued: Float64Array; rewarded: Float64Array }> {
+  const count = outcomes.reduce((sum, { rewards }) => sum + rewards.length, 0);
+  const [valued, rewarded] = [new Float64Array(count), new Float64Array(count)];
+  let next = 0;
+  for (const { valuation, rewards } of outcomes) {
+    if (next % 256 === 0) yield;
+    for (const reward of rewards) {
+      valued[next] = valuation.value;
+      rewarded[next++] = reward;
+    }
+  }
+  return { valued, rewarded };
 }
 
 /**
@@ -156,8 +199,8 @@ export function assignCredit(
  */
 function explainsNothing(
   outcomes: readonly Outcome[],
-  values: readonly number[],
-  rewards: readonly number[],
+  values: Float64Array,
+  rewards: Float64Array,
   explained: number | null,
 ): boolean {
   if (outcomes.length === 0) return false;
@@ -170,22 +213,30 @@ function explainsNothing(
   return ofCritic >= ofRate && !isNoise(ofCritic);
 }
 
-function outcomesOf(
+function* outcomesOf(
   segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],
   valuations: ReadonlyMap<string, Valuation>,
-): Outcome[] {
-  const outcomes = new Map<string, { state: State; valuation: Valuation; rewards: number[] }>();
+): Generator<void, Outcome[]> {
+  const outcomes: Outcome[] = [];
+  const shared = new Map<string, number[]>();
   for (const { trajectory, states } of segmented) {
+    yield;
+    const rewards = [trajectory.reward];
     for (const state of states) {
-      const known = outcomes.get(state.id);
+      const known = shared.get(state.id);
       if (known) {
-        known.rewards.push(trajectory.reward);
+        known.push(trajectory.reward);
         continue;
       }
       const valuation = valuations.get(state.id);
       if (!valuation) throw new Error(`state ${state.id} was not valued`);
-      outcomes.set(state.id, { state, valuation, rewards: [trajectory.reward] });
+      if (state.trajectory !== null) outcomes.push({ state, valuation, rewards });
+      else {
+        const ofGroup = [trajectory.reward];
+        shared.set(state.id, ofGroup);
+        outcomes.push({ state, valuation, rewards: ofGroup });
+      }
     }
   }
-  return [...outcomes.values()];
+  return outcomes;
 }

@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import type { OracleTrace } from './task.ts';
 import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
+import { forEachInTurns, mapInTurns } from './turns.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import type { Model } from './workers/model.ts';
 
@@ -139,8 +140,11 @@ export async function createCritic(
     name: plugin.name,
     needs: plugin.needs,
     sharesFirstState: critic.sharesFirstState,
-    value: (states, context) => critic.value(states.map(blindState), context),
-    ...(learn && { learn: (outcomes, update) => learn.call(critic, outcomes.map(blindPart), update) }),
+    value: async (states, context) => critic.value(await mapInTurns(states, blindState), context),
+    ...(learn && {
+      learn: async (outcomes, update) =>
+        learn.call(critic, await mapInTurns(outcomes, (outcome) => blindPart(outcome)), update),
+    }),
     ...(imitate && { imitate: (traces, update) => imitate.call(critic, blindTraces(traces), update) }),
     ...(rationaleLoss && { rationaleLoss: (traces) => rationaleLoss.call(critic, blindTraces(traces)) }),
     ...(prompt && { prompt: (state) => prompt.call(critic, blindState(state)) }),
@@ -207,7 +211,7 @@ export async function valuesOf(
       `critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`,
     );
   }
-  valuations.forEach(({ value }, i) => {
+  await forEachInTurns(valuations, ({ value }, i) => {
     if (value >= 0 && value <= 1) return;
     throw new Error(
       `critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value is a number in [0, 1]`,

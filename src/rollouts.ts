@@ -4,6 +4,7 @@ import { deriveSeed } from './math/random.ts';
 import type { LoggedRollout, Split } from './task.ts';
 import { type BudgetedSegmentation, segmentResponse, textBefore } from './text/segment.ts';
 import { actorOf, profileOf, type Training } from './training.ts';
+import { mapInTurns } from './turns.ts';
 import type { ActorProfile, Problem, RewardedTrajectory, Trajectory } from './types.ts';
 import type { Sampled } from './workers/model.ts';
 
@@ -49,7 +50,12 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
     rest: Pick<Sampled, 'promptIds' | 'version'>,
   ) => {
     const group = Math.floor(index / responses);
-    return { ...sampled, ...rest, problem: problems[group]!, group, actorMask: null };
+    const { completionIds, logprobs, textEnds, text, finishReason } = sampled;
+    const { promptIds, version } = rest;
+    return {
+      ...{ problem: problems[group]!, group, actorMask: null, text, finishReason, version },
+      ...{ promptIds, completionIds, logprobs, textEnds },
+    };
   };
   const sampled = await actor.sample({
     prompts: problems.map(({ prompt }) => prompt),
@@ -68,12 +74,25 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
   const stale = sampled.find(({ version }) => version !== actor.step);
   if (stale)
     throw new Error(`the actor served version ${stale.version}, but version ${actor.step} was trained`);
-  return sampled.map((s, i) => trajectoryOf(i, s, s));
+  return mapInTurns(sampled, (s, i) => trajectoryOf(i, s, s));
 }
 
 export async function rewarded(training: Training, trajectory: Trajectory): Promise<RewardedTrajectory> {
   const { reward, parts } = await training.judge(trajectory);
   return { ...trajectory, reward, rewardParts: parts };
+}
+
+/** All at once, but for turns of the event loop while they begin. */
+export async function allRewarded(
+  training: Training,
+  trajectories: readonly Trajectory[],
+): Promise<RewardedTrajectory[]> {
+  const pending = await mapInTurns(trajectories, (trajectory) => {
+    const one = rewarded(training, trajectory);
+    one.catch(() => {}); // awaited below; it may fail before that
+    return one;
+  });
+  return Promise.all(pending);
 }
 
 /** Rollouts of the actor as it is, on problems `from`.. of a split. */

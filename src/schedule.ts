@@ -8,9 +8,9 @@
  */
 import { firstState, type SegmentedTrajectory, segmentTrajectory } from './credit.ts';
 import { type CriticContext, valuesOf } from './critic.ts';
-import { rewarded, sampleTrajectories, segmentationOf } from './rollouts.ts';
+import { allRewarded, rewarded, sampleTrajectories, segmentationOf } from './rollouts.ts';
 import { phase, profileOf, type Training } from './training.ts';
-import { mapInTurns } from './turns.ts';
+import { forEachInTurns, mapInTurns, runInTurns } from './turns.ts';
 import type { Problem, RewardedTrajectory, State, Trajectory, Valuation } from './types.ts';
 
 export interface Collected {
@@ -42,7 +42,7 @@ const synchronous: Schedule = {
       iteration,
     });
     phase(training, 'joint', iteration, 'reward');
-    const judged = await Promise.all(trajectories.map((trajectory) => rewarded(training, trajectory)));
+    const judged = await allRewarded(training, trajectories);
     phase(training, 'joint', iteration, 'value');
     return valueAll(training, await segment(training, judged, successRate), iteration, new Map());
   },
@@ -109,19 +109,38 @@ function segment(
   );
 }
 
-/** Values of all states, each once, beside those that are `known`. */
+/** Values of all states, each once, together with those that are `known`. */
 async function valueAll(
   { critic }: Training,
   segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],
   iteration: number,
   known: ReadonlyMap<string, Valuation>,
 ): Promise<Collected> {
-  const states = new Map(segmented.flatMap((s) => s.states).map((state) => [state.id, state]));
-  const missing = [...states.values()].filter((state) => !known.has(state.id));
+  const missing = await runInTurns(statesWithout(known, segmented));
   const rewards = segmented.map(({ trajectory: { group, reward } }) => ({ group, reward }));
   const values = await valuesOf(critic, missing, { ...contextOf(iteration), rewards });
-  const valuations = new Map([...known, ...missing.map((state, i) => [state.id, values[i]!] as const)]);
+  const valuations = new Map(known);
+  await forEachInTurns(missing, (state, i) => {
+    valuations.set(state.id, values[i]!);
+  });
   return { segmented, valuations };
+}
+
+function* statesWithout(
+  known: ReadonlyMap<string, Valuation>,
+  segmented: readonly SegmentedTrajectory[],
+): Generator<void, State[]> {
+  const shared = new Set<string>();
+  const missing: State[] = [];
+  for (const { states } of segmented) {
+    yield;
+    for (const state of states) {
+      if (known.has(state.id) || shared.has(state.id)) continue;
+      if (state.trajectory === null) shared.add(state.id);
+      missing.push(state);
+    }
+  }
+  return missing;
 }
 
 const contextOf = (iteration: number): CriticContext => ({ purpose: 'joint', iteration });

@@ -7,7 +7,7 @@
  * 2. Where the critic's values explain nothing of a batch, the group mean replaces them.
  */
 import { updateActor } from './actor-update.ts';
-import { assignCredit } from './credit.ts';
+import { assignCreditInTurns } from './credit.ts';
 import { evaluate, knownSuccessRate, passGate } from './evaluation/held-out.ts';
 import { fittingProblems } from './fitting.ts';
 import { learningRate } from './math/learning-rate.ts';
@@ -57,7 +57,8 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const { segmented, valuations } = await schedule.collect(training, problems, iteration, successRate);
     const { gamma, lambda, scale } = credit;
     const fallback = gates.explained_variance && critic.needs === 'states' ? 'group-mean' : 'off';
-    const assignment = assignCredit(segmented, valuations, { gamma, lambda, scale, fallback });
+    const options = { gamma, lambda, scale, fallback } as const;
+    const assignment = await assignCreditInTurns(segmented, valuations, options);
     phase(training, stage, iteration, 'update');
     await turn();
     const credited = segmented.map(({ trajectory }, i) => ({ trajectory, credit: assignment.credits[i]! }));
@@ -79,7 +80,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
       seconds_per_iteration: (performance.now() - began) / 1000,
     };
     emit({ type: 'iteration', stage, iteration, metrics });
-    recordTrajectories(training.folder, config.sampling.record, segmented, assignment, iteration);
+    recordTrajectories(training.folder, config.sampling.record, segmented, valuations, assignment, iteration);
     iteration++;
     await checkpointIfDue(training, standing());
   }

@@ -12,15 +12,18 @@ import {
   type UpdateOptions,
 } from '../../src/critic.ts';
 import { loadingFields, loadingOf } from '../../src/loading.ts';
-import { criticBaselines, criticReward, criticWeights } from '../../src/math/critic-reward.ts';
+import { criticBaselines } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
-import { plainRationale, readScore, writeTrace } from '../../src/text/critic-prompt.ts';
-import { mapInTurns } from '../../src/turns.ts';
-import type { Outcome, State, Valuation } from '../../src/types.ts';
-import type { Sampled, Sequence } from '../../src/workers/model.ts';
-import { eachReadable, refuseShortContext, whichFit } from './generative/asking.ts';
+import { plainRationale, writeTrace } from '../../src/text/critic-prompt.ts';
+import { mapInParts, mapInTurns, type Sliceable } from '../../src/turns.ts';
+import type { State, Valuation } from '../../src/types.ts';
+import { promptsOfRequest, type Sequence } from '../../src/workers/model.ts';
+import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
+import { batchOf } from './generative/batch.ts';
+import { refuseTooLarge } from './generative/fits-memory.ts';
+import { ReadAnswer } from './generative/read-answer.ts';
 
 const options = z
   .strictObject({
@@ -92,58 +95,56 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
     async value(states, { purpose, iteration, greedy }) {
       const perState = greedy ? 1 : o.completions_per_state;
-      const prompts = await mapInTurns(states, promptOf);
-      const fits = await whichFit(model, prompts, o.max_new_tokens);
-      const asked = states.filter((_, i) => fits[i]);
-      const fitting = prompts.filter((_, i) => fits[i]);
-      const answers = await eachReadable(
-        asked.map((state, i) => ({ state, prompt: fitting[i]! })),
-        async (some) => {
+      const refusals = new Refusals();
+      // A part's prompts, and what was sampled beside ids and text, are gone when it is valued.
+      const valuations = await mapInParts(states, promptsOfRequest(perState), async (some, from) => {
+        const prompts = await mapInTurns(some, promptOf);
+        const fits = await whichFit(model, prompts, o.max_new_tokens);
+        const asked = some.flatMap((state, i) => (fits[i] ? [{ state, prompt: prompts[i]! }] : []));
+        const answers = await eachReadable(asked, refusals, async (readable) => {
           const sampled = await model.sample({
             ...sampling,
-            prompts: some.map(({ prompt }) => prompt),
+            prompts: readable.map(({ prompt }) => prompt),
             literal: true,
+            onlyIds: true,
             completionsPerPrompt: perState,
             temperature: greedy ? 0 : o.temperature,
             seed: (i) => {
-              const { id } = some[Math.floor(i / perState)]!.state;
+              const { id } = readable[Math.floor(i / perState)]!.state;
               return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
             },
           });
-          return some.map((_, i) => sampled.slice(i * perState, (i + 1) * perState));
-        },
-      );
-      let next = 0;
-      return mapInTurns(states, (state, i) => {
-        if (!fits[i]) return unasked(state, 'too-long');
-        const answer = answers[next++]!;
-        return answer === null ? unasked(state, 'refused') : valuation(state, answer);
+          if (from === 0) refuseTooLarge(states.length, sampled, perState);
+          return readable.map(({ state }, i) => {
+            return new ReadAnswer(sampled, i * perState, perState, format, standIn(state));
+          });
+        });
+        let next = 0;
+        return mapInTurns(some, (state, i) => {
+          if (!fits[i]) return unasked(state, 'too-long');
+          return answers[next++] ?? unasked(state, 'refused');
+        });
       });
+      refusals.throwIfAll();
+      return valuations;
     },
 
-    async learn(given, update) {
-      const outcomes = given.filter(({ valuation }) => valuation.completions.length > 0);
-      if (outcomes.length === 0) return skipped(update);
-      const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
-      const rewards = outcomes.map(({ valuation, rewards }) =>
-        valuation.completions.map(({ score }) => criticReward(score === null ? null : score / 10, rewards)),
-      );
-      const weights = criticWeights(rewards, o.baseline).flat();
-      const told = { reward: mean(rewards.flat()), ...calibration(outcomes) };
+    async learn(outcomes, update) {
+      const batch = await batchOf(outcomes, o.baseline);
+      if (batch === null) return skipped(update);
+      const { completions, weights, tokens, reward, parseRate } = batch;
+      const told = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
       if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...told };
-      const statistics = await descend(completions, weights, o.temperature, update);
+      const statistics = await descend(completions, weights, tokens, o.temperature, update);
       return { ...statistics, ...told };
     },
 
     async imitate(traces, update) {
       const sequences = await tokenizeTraces(traces);
-      return descend(
-        sequences,
-        sequences.map(() => 1),
-        1,
-        update,
-      );
+      const weights = sequences.map(() => 1);
+      const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
+      return descend(sequences, weights, tokens, 1, update);
     },
 
     async rationaleLoss(traces) {
@@ -174,31 +175,14 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     return { value: standIn(state), rationale: '', parsed: 'malformed', completions: [], skipped };
   }
 
-  function valuation(state: State, sampled: readonly Sampled[]): Valuation {
-    const parsed = sampled.map(({ text }) => readScore(text, format));
-    const values = parsed.flatMap((p) => (p === null ? [] : [p.value]));
-    const first = parsed.find((p) => p !== null);
-    return {
-      value: values.length > 0 ? mean(values) : standIn(state),
-      rationale: first?.rationale ?? sampled[0]!.text,
-      parsed: values.length > 0 ? 'ok' : 'malformed',
-      completions: sampled.map(({ promptIds, completionIds, text }, i) => ({
-        promptIds,
-        completionIds,
-        text,
-        score: parsed[i]?.score ?? null,
-      })),
-    };
-  }
-
   /** One step on sum(weight x -log p) / tokens, then serves the new weights. */
   async function descend(
-    sequences: readonly Sequence[],
+    sequences: Sliceable<Sequence>,
     weights: readonly number[],
+    tokens: number,
     temperature: number,
     update: UpdateOptions,
   ) {
-    const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
     const stream = { stream: { kind: 'ce', coefficient: 1 } as const, tensors: { weights } };
     const statistics = await model.accumulate(sequences, null, [stream], tokens, temperature);
     const step = await model.optimize(update.learningRate, update.maxGradNorm);
@@ -222,12 +206,3 @@ const skipped = ({ learningRate }: UpdateOptions) => ({
   learning_rate: learningRate,
   skipped_steps: 1,
 });
-
-/** Completion by completion: share with a valid score, mean length. */
-function calibration(outcomes: readonly Outcome[]): Record<string, number> {
-  const completions = outcomes.flatMap(({ valuation }) => valuation.completions);
-  return {
-    parse_rate: mean(completions.map(({ score }) => (score === null ? 0 : 1))),
-    mean_length: mean(completions.map(({ completionIds }) => completionIds.length)),
-  };
-}

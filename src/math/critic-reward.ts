@@ -27,21 +27,32 @@ export type CriticBaseline = (typeof criticBaselines)[number];
  * @returns weights of the same shape
  */
 export function criticWeights(rewards: readonly (readonly number[])[], baseline: CriticBaseline): number[][] {
-  if (baseline === 'none') return rewards.map((state) => [...state]);
-  if (baseline === 'batch-mean') {
-    const all = rewards.flat();
-    const mean = all.reduce((sum, r) => sum + r, 0) / Math.max(1, all.length);
-    return rewards.map((state) => state.map((r) => withoutNoise(r - mean)));
+  const all = baseline === 'batch-mean' ? rewards.flat() : [];
+  const batchMean = all.reduce((sum, r) => sum + r, 0) / Math.max(1, all.length);
+  return rewards.map((state, i) => stateWeights(state, baseline, batchMean, i));
+}
+
+/**
+ * The weights of one state's completions, where the batch is too large for `criticWeights`.
+ *
+ * @param batchMean mean R of all completions of the batch, for `batch-mean` alone
+ * @param index of the state, for errors
+ */
+export function stateWeights(
+  rewards: readonly number[],
+  baseline: CriticBaseline,
+  batchMean: number,
+  index: number,
+): number[] {
+  if (baseline === 'none') return [...rewards];
+  if (baseline === 'batch-mean') return rewards.map((r) => withoutNoise(r - batchMean));
+  if (rewards.length < 2) {
+    throw new RangeError(
+      `leave-one-out needs at least 2 completions per state; state ${index} has ${rewards.length}`,
+    );
   }
-  return rewards.map((state, i) => {
-    if (state.length < 2) {
-      throw new RangeError(
-        `leave-one-out needs at least 2 completions per state; state ${i} has ${state.length}`,
-      );
-    }
-    const total = state.reduce((sum, r) => sum + r, 0);
-    return state.map((r) => withoutNoise(r - (total - r) / (state.length - 1)));
-  });
+  const total = rewards.reduce((sum, r) => sum + r, 0);
+  return rewards.map((r) => withoutNoise(r - (total - r) / (rewards.length - 1)));
 }
 
 const withoutNoise = (weight: number) => (isNoise(weight) ? 0 : weight);

@@ -18,15 +18,19 @@ function mix(hash: number): number {
 export function deriveSeed(runSeed: number, purpose: string, ...indices: readonly number[]): Seed {
   let low = mix(runSeed >>> 0);
   let high = mix((Math.floor(runSeed / 2 ** 32) >>> 0) ^ 0x9e3779b9);
-  const absorb = (word: number) => {
+  // Absorbs the units, the number of indices (so that ('a', 1) and ('a', ...) of another length
+  // part), and two words for each index. A loop: a closure would box both words at every unit.
+  const { length } = purpose;
+  for (let i = 0; i <= length + 2 * indices.length; i++) {
+    let word: number;
+    if (i < length) word = purpose.charCodeAt(i);
+    else if (i === length) word = 0x10000 + indices.length;
+    else {
+      const index = indices[(i - length - 1) >> 1]!;
+      word = (i - length) % 2 === 1 ? index >>> 0 : Math.floor(index / 2 ** 32) >>> 0;
+    }
     low = mix(Math.imul(low, 31) + word + 0x7f4a7c15);
     high = mix((Math.imul(high, 37) ^ word) + low);
-  };
-  for (let i = 0; i < purpose.length; i++) absorb(purpose.charCodeAt(i));
-  absorb(0x10000 + indices.length); // so that ('a', 1) and ('a', ...) of another length part
-  for (const index of indices) {
-    absorb(index >>> 0);
-    absorb(Math.floor(index / 2 ** 32) >>> 0);
   }
   return [low, high];
 }
@@ -97,6 +101,6 @@ export class Random {
 /** Seeds of sequences 0..count-1 as `sample` takes them: uint32 [count, 2]. */
 export function sequenceSeeds(count: number, seedOf: (index: number) => Seed): Uint32Array {
   const seeds = new Uint32Array(2 * count);
-  for (let i = 0; i < count; i++) seeds.set(seedOf(i), 2 * i);
+  for (let i = 0; i < count; i++) [seeds[2 * i], seeds[2 * i + 1]] = seedOf(i);
   return seeds;
 }

@@ -2,7 +2,7 @@
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { promptText } from '../text/critic-prompt.ts';
-import type { RewardedTrajectory } from '../types.ts';
+import type { RewardedTrajectory, Valuation } from '../types.ts';
 import type { Metrics } from './events.ts';
 import type { RunFolder } from './folder.ts';
 
@@ -17,7 +17,15 @@ export function rolloutMetrics(
   const trajectories = segmented.map((s) => s.trajectory);
   const lengths = trajectories.map((t) => t.completionIds.length);
   const { outcomes } = assignment;
-  const malformed = outcomes.filter(({ valuation }) => valuation.parsed === 'malformed').length;
+  const observed = new Float64Array(outcomes.length);
+  const predicted = new Float64Array(outcomes.length);
+  let malformed = 0;
+  for (let i = 0; i < outcomes.length; i++) {
+    const { valuation, rewards } = outcomes[i]!;
+    predicted[i] = valuation.value;
+    observed[i] = mean(rewards);
+    if (valuation.parsed === 'malformed') malformed++;
+  }
   return {
     reward: mean(trajectories.map((t) => t.reward)),
     ...rewardMetrics(trajectories),
@@ -25,10 +33,7 @@ export function rolloutMetrics(
     'completions/mean_length': mean(lengths),
     'completions/clipped_ratio': mean(trajectories.map((t) => (t.finishReason === 'length' ? 1 : 0))),
     success_rate: successRate,
-    'critic/mse_to_outcomes': meanSquaredError(
-      outcomes.map((o) => o.valuation.value),
-      outcomes.map((o) => mean(o.rewards)),
-    ),
+    'critic/mse_to_outcomes': meanSquaredError(predicted, observed),
     'critic/states': outcomes.length,
     'critic/malformed_states': malformed,
     ...skippedMetrics(outcomes),
@@ -92,10 +97,10 @@ export function recordTrajectories(
   folder: RunFolder,
   count: number,
   segmented: Segmented,
+  valuations: ReadonlyMap<string, Valuation>,
   assignment: CreditAssignment,
   iteration: number,
 ): void {
-  const valuations = new Map(assignment.outcomes.map((o) => [o.state.id, o.valuation]));
   segmented.slice(0, count).forEach(({ trajectory, segments, states }, i) => {
     const credit = assignment.credits[i]!;
     folder.recordTrajectory({

@@ -98,11 +98,37 @@ export function defuse(text: string, tags: Tags = promptTags): string {
   for (let i = 0; i < text.length; i++) {
     const bracket = bracketAt(text, i);
     const names = bracket === null ? undefined : tags.get(bracket);
-    if (!names || !namesTag(text, i + 1, names, bracket!)) continue;
+    if (!names || namesTag(text, i + 1, names, bracket!) !== true) continue;
     parts.push(text.slice(copied, i), instead.get(bracket!)!);
     copied = i + 1;
   }
   return copied === 0 ? text : parts.join('') + text.slice(copied);
+}
+
+/**
+ * Returns a `defuse` for texts each of which may begin with the one before, as the states of a
+ * response do. It reads only what was added: a bracket that was no tag stays none, unless the text
+ * ended before that was known.
+ */
+export function growingDefuse(tags: Tags = promptTags): (text: string) => string {
+  let last = '';
+  let known = 0;
+  return (text) => {
+    if (text === last) return text;
+    let open = text.length;
+    // `startsWith` would compare unit by unit.
+    for (let i = text.slice(0, last.length) === last ? known : 0; i < text.length; i++) {
+      const bracket = bracketAt(text, i);
+      const names = bracket === null ? undefined : tags.get(bracket);
+      if (!names) continue;
+      const found = namesTag(text, i + 1, names, bracket!);
+      if (found) return defuse(text, tags);
+      if (found === null) open = Math.min(open, i);
+    }
+    last = text;
+    known = open;
+    return text;
+  };
 }
 
 /** Of ASCII: the UTF-16 unit that a character folds to; 0: it is passed over. */
@@ -126,8 +152,9 @@ function readAs(character: string): string {
 /**
  * Does the name of a tag come next? Ends at the next bracket, so that each character is read for
  * one bracket only.
+ * @returns null where the text ends before this is known
  */
-function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean {
+function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean | null {
   const bracketUnit = bracket.charCodeAt(0);
   const endUnit = ends[bracket]!.charCodeAt(0);
   const symbolUnit = SYMBOL.charCodeAt(0);
@@ -172,7 +199,7 @@ function namesTag(text: string, from: number, names: readonly string[], bracket:
       if (open & (1 << n) && names[n]!.length === read)
         if (!doubtful || endsAt(text, i, ends[bracket]!)) return true;
   }
-  return false;
+  return null;
 }
 
 /** Does a tag's end come next, but for what is not seen? */

@@ -1,23 +1,15 @@
 /** A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back. */
 import type { Arguments, LoadingOptions, LossStream, Prompt, Result } from '../bridge/operations.ts';
-import { type Tensors, tensor } from '../bridge/tensor.ts';
+import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import { plainLoading } from '../loading.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
-import { turn } from '../turns.ts';
-import { aligned, pack, type Sequence, split } from './ragged.ts';
+import { mapInParts, type Sliceable } from '../turns.ts';
+import { align, offsetsOf, pack, Scratch, type Sequence, split } from './ragged.ts';
+import { answeredSequences, finishedSequences, type Sampled } from './sampled.ts';
 import type { RequestOptions, Worker } from './worker.ts';
 
 export type { Sequence } from './ragged.ts';
-
-export interface Sampled {
-  readonly promptIds: Int32Array;
-  readonly completionIds: Int32Array;
-  readonly logprobs: Float32Array;
-  readonly textEnds: Int32Array;
-  readonly text: string;
-  readonly finishReason: 'stop_token' | 'stop_string' | 'length';
-  readonly version: number;
-}
+export type { Sampled } from './sampled.ts';
 
 export type SampleOptions = Pick<
   Arguments<'sample'>,
@@ -31,6 +23,8 @@ export interface SampleRequest extends SampleOptions {
   readonly prompts: SamplePrompts;
   /** The prompts hold other people's text, which makes no control token. Default: false. */
   readonly literal?: boolean;
+  /** Log-probs and text ends of the answer are dropped, and empty where they are read. Default: false. */
+  readonly onlyIds?: boolean;
   readonly completionsPerPrompt: number;
   /** Of sequence i, which belongs to prompt floor(i / completionsPerPrompt). */
   readonly seed: (sequence: number) => Seed;
@@ -96,16 +90,18 @@ export class Model {
     return this.#step;
   }
 
-  /** In requests of at most 2048 sequences, two of them on their way at a time: so that neither a message nor the work on one grows with the batch. */
+  /**
+   * In requests of at most 256 sequences, two of them at a time: so that neither a message nor the
+   * work on one grows with the batch.
+   */
   async sample(request: SampleRequest, options: RequestOptions = {}): Promise<Sampled[]> {
     const { prompts, completionsPerPrompt: each, seed, onFinished, ...rest } = request;
     this.#tellOfPlainChat(prompts);
-    const size = Math.max(1, Math.floor(SEQUENCES / each));
-    const answers = await inTurn(ranges(prompts.length, size), ([from, to]) =>
+    return mapInParts<Prompt | Sequence, Sampled>(prompts, promptsOfRequest(each), (some, from) =>
       this.#sample(
         {
           ...rest,
-          prompts: prompts.slice(from, to) as SamplePrompts,
+          prompts: some as SamplePrompts,
           completionsPerPrompt: each,
           seed: (i) => seed(from * each + i),
           ...(onFinished && { onFinished: (i, sampled) => onFinished(from * each + i, sampled) }),
@@ -113,11 +109,11 @@ export class Model {
         options,
       ),
     );
-    return answers.flat();
   }
 
   async #sample(request: SampleRequest, options: RequestOptions): Promise<Sampled[]> {
-    const { prompts, literal = false, completionsPerPrompt, seed, onFinished, ...sampling } = request;
+    const { prompts, literal = false, onlyIds = false, completionsPerPrompt, ...rest } = request;
+    const { seed, onFinished, ...sampling } = rest;
     const sequences = prompts.length * completionsPerPrompt;
     const begun = isBegun(prompts) ? prompts : null;
     const { result, tensors } = await this.worker.request(
@@ -141,7 +137,7 @@ export class Model {
         ...(onFinished && {
           onPartial: ({ data, tensors: part }) => {
             const { indices, texts, finish_reasons } = data as unknown as PartialSample;
-            const unpacked = unpack(part, texts, finish_reasons);
+            const unpacked = finishedSequences(part, texts, finish_reasons);
             indices.forEach((sequence, i) => {
               onFinished(sequence, unpacked[i]!);
             });
@@ -149,12 +145,7 @@ export class Model {
         }),
       },
     );
-    const promptIds = split(tensors, 'prompt_ids', 'prompt_cu_seqlens', Int32Array);
-    return unpack(tensors, result.texts, result.finish_reasons).map((sampled, i) => ({
-      ...sampled,
-      promptIds: promptIds[Math.floor(i / completionsPerPrompt)]!,
-      version: result.version,
-    }));
+    return answeredSequences(result, tensors, completionsPerPrompt, onlyIds);
   }
 
   /** Token ids of texts that no model wrote. `literal`: other people's text, which makes no control token. */
@@ -165,33 +156,36 @@ export class Model {
     literal = false,
   ): Promise<Sequence[]> {
     this.#tellOfPlainChat(prompts);
-    const { tensors } = await this.worker.request('tokenize', {
-      model: this.name,
-      prompts: [...prompts] as Arguments<'tokenize'>['prompts'],
-      completions: [...completions],
-      append_eos: appendEos,
-      literal,
+    return mapInParts(prompts, SEQUENCES, async (some, from) => {
+      const { tensors } = await this.worker.request('tokenize', {
+        model: this.name,
+        prompts: some as Arguments<'tokenize'>['prompts'],
+        completions: completions.slice(from, from + some.length),
+        append_eos: appendEos,
+        literal,
+      });
+      const lengths = tensors.prompt_lengths!.data as Int32Array;
+      return split(tensors, 'ids', 'cu_seqlens', Int32Array).map((ids, i) => ({
+        promptIds: ids.subarray(0, lengths[i]!),
+        completionIds: ids.subarray(lengths[i]!),
+      }));
     });
-    const lengths = tensors.prompt_lengths!.data as Int32Array;
-    return split(tensors, 'ids', 'cu_seqlens', Int32Array).map((ids, i) => ({
-      promptIds: ids.subarray(0, lengths[i]!),
-      completionIds: ids.subarray(lengths[i]!),
-    }));
   }
 
   /** Log-probability of each token of each completion under the current weights. */
   async logprobs(sequences: readonly Sequence[], temperature = 1): Promise<Float32Array[]> {
-    const { tensors } = await this.worker.request(
-      'score',
-      { model: this.name, temperature, entropy: false, micro_batch_tokens: null },
-      { tensors: pack(sequences) },
-    );
-    return split(
-      { ...tensors, cu_seqlens: pack(sequences).cu_seqlens! },
-      'logprobs',
-      'cu_seqlens',
-      Float32Array,
-    ).map((all, i) => all.subarray(sequences[i]!.promptIds.length));
+    return mapInParts(sequences, SCORED, async (some) => {
+      const packed = pack(some);
+      const { tensors } = await this.worker.request(
+        'score',
+        { model: this.name, temperature, entropy: false, micro_batch_tokens: null },
+        { tensors: packed },
+      );
+      const all = { ...tensors, cu_seqlens: packed.cu_seqlens! };
+      return split(all, 'logprobs', 'cu_seqlens', Float32Array).map((own, i) =>
+        own.subarray(some[i]!.promptIds.length),
+      );
+    });
   }
 
   /**
@@ -201,58 +195,38 @@ export class Model {
    * @returns the worker's statistics: sums over tokens
    */
   async accumulate(
-    sequences: readonly Sequence[],
+    sequences: Sliceable<Sequence>,
     masks: readonly (ArrayLike<number> | null)[] | null,
     streams: readonly StreamValues[],
     normalizer: number,
     temperature = 1,
   ): Promise<Record<string, number>> {
     const statistics: Record<string, number> = {};
-    const parts = await inTurn(ranges(sequences.length, SEQUENCES), ([from, to]) =>
-      this.#accumulate(
-        sequences.slice(from, to),
-        masks?.slice(from, to) ?? null,
-        streams.map(({ stream, tensors }) => ({ stream, tensors: sliced(tensors, from, to) })),
-        normalizer,
-        temperature,
-      ),
-    );
+    const free: Scratch[] = [];
+    const parts = await mapInParts(sequences, SEQUENCES, async (some, from) => {
+      const to = from + some.length;
+      const own = streams.map(({ stream, tensors }) => ({ stream, tensors: sliced(tensors, from, to) }));
+      const scratch = free.pop() ?? new Scratch();
+      const tensors = tensorsOf(some, masks?.slice(from, to) ?? null, own, scratch);
+      const { result } = await this.worker.request(
+        'accumulate',
+        {
+          model: this.name,
+          streams: streams.map(({ stream }) => stream),
+          normalizer,
+          temperature,
+          micro_batch_tokens: null,
+        },
+        { tensors },
+      );
+      free.push(scratch);
+      this.#accumulations = result.accumulations;
+      return [result.statistics];
+    });
     // All of them are sums, the loss (already divided) too.
     for (const part of parts)
       for (const [name, value] of Object.entries(part)) statistics[name] = (statistics[name] ?? 0) + value;
     return statistics;
-  }
-
-  async #accumulate(
-    sequences: readonly Sequence[],
-    masks: readonly (ArrayLike<number> | null)[] | null,
-    streams: readonly StreamValues[],
-    normalizer: number,
-    temperature: number,
-  ): Promise<Record<string, number>> {
-    const mask = aligned(
-      sequences,
-      sequences.map((_, i) => masks?.[i] ?? 1),
-    );
-    const tensors: Record<string, ReturnType<typeof tensor>> = { ...pack(sequences), mask: tensor(mask) };
-    for (const { stream, tensors: values } of streams) {
-      for (const [name, perSequence] of Object.entries(values)) {
-        tensors[`${stream.kind}.${name}`] = tensor(aligned(sequences, perSequence));
-      }
-    }
-    const { result } = await this.worker.request(
-      'accumulate',
-      {
-        model: this.name,
-        streams: streams.map(({ stream }) => stream),
-        normalizer,
-        temperature,
-        micro_batch_tokens: null,
-      },
-      { tensors },
-    );
-    this.#accumulations = result.accumulations;
-    return result.statistics;
   }
 
   /**
@@ -312,44 +286,41 @@ function packBegun(begun: readonly Sequence[]): Tensors {
 /** Sequences of one request at the most: enough to fill a GPU, and few enough to pack in some milliseconds. */
 const SEQUENCES = 256;
 
-function ranges(length: number, size: number): [number, number][] {
-  return Array.from({ length: Math.ceil(length / size) }, (_, i) => [
-    i * size,
-    Math.min(length, (i + 1) * size),
-  ]);
-}
+/**
+ * Of one request to score: the last digits of its answer depend on what else was in it, so batches
+ * of a usual size are not parted.
+ */
+const SCORED = 8192;
+
+/** Prompts of one request, with so many completions of each. */
+export const promptsOfRequest = (completions: number): number =>
+  Math.max(1, Math.floor(SEQUENCES / completions));
 
 const sliced = (tensors: StreamValues['tensors'], from: number, to: number): StreamValues['tensors'] =>
   Object.fromEntries(Object.entries(tensors).map(([name, values]) => [name, values.slice(from, to)]));
 
-/** Answers in order, two requests on their way at a time; between two, the event loop turns. */
-async function inTurn<T, R>(parts: readonly T[], ask: (part: T) => Promise<R>): Promise<R[]> {
-  const answers: Promise<R>[] = [];
-  for (const [i, part] of parts.entries()) {
-    if (i > 1) await answers[i - 2];
-    if (i > 0) await turn();
-    const answer = ask(part);
-    answer.catch(() => {}); // awaited below; it may fail before that
-    answers.push(answer);
-  }
-  return Promise.all(answers);
+function tensorsOf(
+  sequences: readonly Sequence[],
+  masks: readonly (ArrayLike<number> | null)[] | null,
+  streams: readonly StreamValues[],
+  scratch: Scratch,
+): Tensors {
+  const offsets = offsetsOf(sequences);
+  const alignedAs = (name: string, values: readonly (ArrayLike<number> | number)[]) =>
+    tensor(align(scratch.float32(name, offsets.cu.at(-1)!), offsets, values));
+  const mask = alignedAs(
+    'mask',
+    sequences.map((_, i) => masks?.[i] ?? 1),
+  );
+  const tensors: Record<string, Tensor> = { ...pack(sequences, offsets, scratch), mask };
+  for (const { stream, tensors: values } of streams)
+    for (const [name, perSequence] of Object.entries(values))
+      tensors[`${stream.kind}.${name}`] = alignedAs(`${stream.kind}.${name}`, perSequence);
+  return tensors;
 }
 
 interface PartialSample {
   indices: number[];
   texts: string[];
   finish_reasons: Sampled['finishReason'][];
-}
-
-function unpack(tensors: Tensors, texts: readonly string[], reasons: readonly Sampled['finishReason'][]) {
-  const ids = split(tensors, 'completion_ids', 'completion_cu_seqlens', Int32Array);
-  const logprobs = split(tensors, 'logprobs', 'completion_cu_seqlens', Float32Array);
-  const ends = split(tensors, 'text_ends', 'completion_cu_seqlens', Int32Array);
-  return texts.map((text, i) => ({
-    completionIds: ids[i]!,
-    logprobs: logprobs[i]!,
-    textEnds: ends[i]!,
-    text,
-    finishReason: reasons[i]!,
-  }));
 }

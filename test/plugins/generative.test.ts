@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { eachReadable } from '../../plugins/critics/generative/asking.ts';
+import { eachReadable, Refusals } from '../../plugins/critics/generative/asking.ts';
 import generative from '../../plugins/critics/generative.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
@@ -151,18 +151,25 @@ describe('generative', () => {
     });
 
     const asked: number[] = [];
-    const answers = await eachReadable([1, 2, 3, 4, 5], async (some) => {
-      asked.push(some.length);
-      if (some.includes(4)) throw new BridgeError('bad_arguments', 'not 4');
-      return some.map((n) => 10 * n);
+    const some = new Refusals();
+    const answers = await eachReadable([1, 2, 3, 4, 5], some, async (part) => {
+      asked.push(part.length);
+      if (part.includes(4)) throw new BridgeError('bad_arguments', 'not 4');
+      return part.map((n) => 10 * n);
     });
     expect(answers).toEqual([10, 20, 30, null, 50]);
     expect(asked).toEqual([5, 2, 3, 1, 2, 1, 1]);
+    some.throwIfAll();
     const refuse = (code: 'bad_arguments' | 'worker_lost') => () =>
       Promise.reject(new BridgeError(code, 'no'));
-    await expect(eachReadable([1, 2], refuse('bad_arguments'))).rejects.toThrow('no');
-    await expect(eachReadable([1, 2], refuse('worker_lost'))).rejects.toThrow('no');
-    expect(await eachReadable([], refuse('worker_lost'))).toEqual([]);
+    const all = new Refusals();
+    expect(await eachReadable([1, 2], all, refuse('bad_arguments'))).toEqual([null, null]);
+    expect(() => all.throwIfAll()).toThrow('no');
+    await expect(eachReadable([1, 2], all, refuse('worker_lost'))).rejects.toThrow('no');
+    expect(await eachReadable([], all, refuse('worker_lost'))).toEqual([]);
+    // Another list was answered.
+    await eachReadable([1], all, async () => [1]);
+    all.throwIfAll();
   });
 
   it('is refused where its context has no room for a prompt', async () => {

@@ -10,7 +10,8 @@ import {
   safeFormat,
   writeTrace,
 } from '../../src/text/critic-prompt.ts';
-import { tagsWith } from '../../src/text/defuse.ts';
+import { growingDefuse, tagsWith } from '../../src/text/defuse.ts';
+import { rememberLast } from '../../src/text/remember.ts';
 import { parseScore } from '../../src/text/score.ts';
 import type { State } from '../../src/types.ts';
 
@@ -172,6 +173,58 @@ describe('buildCriticPrompt', () => {
     expect(defuse('[grade [[grade]]9[[/grade]] [g]', square)).toBe('⁅grade [⁅grade]]9[⁅/grade]] [g]');
     const words = tagsWith({ open: '#', close: '.' });
     expect(defuse('# 7 . <problem>', words)).toBe('# 7 . ‹problem>');
+  });
+});
+
+describe('what is written once for many states', () => {
+  it('finds in a text that grows the tags that it finds in each text alone', () => {
+    const tags = tagsWith({ open: '[[grade]]', close: '[[/grade]]' });
+    const piece = fc.constantFrom(
+      ...['<', '</', 'score', 'sc', 'ore', '>', ' ', '\u200b', '√', '(', ')', '[[', 'gra', 'de', ']]'],
+      ...['problem', 'x', '\n', '＜', 's', '😀', '<score>', 'so a < b'],
+    );
+    const pieces = fc.array(fc.tuple(piece, fc.boolean()), { maxLength: 30 });
+    fc.assert(
+      fc.property(fc.array(pieces, { maxLength: 3 }), (texts) => {
+        const growing = growingDefuse(tags);
+        for (const text of texts) {
+          let prefix = '';
+          for (const [next, cut] of text) {
+            prefix += next;
+            if (cut) expect(growing(prefix)).toBe(defuse(prefix, tags));
+          }
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('remembers one result, and only for the same arguments', () => {
+    let calls = 0;
+    const sum = rememberLast((a: number, b: number) => {
+      calls++;
+      return a + b;
+    });
+    expect([sum(1, 2), sum(1, 2), sum(2, 2), sum(1, 2)]).toEqual([3, 3, 4, 3]);
+    expect(calls).toBe(3);
+  });
+
+  it('writes each state’s own problem, profile and response', () => {
+    const other = { ...state, problem: { id: 'q', prompt: 'What is 7?', columns: {} }, response: 'Seven' };
+    const big = { ...actor, name: 'big' };
+    const alone = (s: State, by: typeof actor | null, thinking: boolean) =>
+      safeFormat(paperFormat).prompt(s, by, thinking);
+    const shared = safeFormat(paperFormat);
+    for (const s of [state, other, { ...state, response: 'First, 2 + 3' }, state])
+      for (const by of [actor, big, null])
+        for (const thinking of [true, false]) {
+          const text = promptText(shared.prompt(s, by, thinking));
+          expect(text).toBe(promptText(alone(s, by, thinking)));
+          expect(text).toContain(`<problem>\n${s.problem.prompt}\n</problem>`);
+          expect(text).toContain(`<partial_response>\n${s.response}\n</partial_response>`);
+          expect(text.includes(`name: ${by?.name}`)).toBe(by !== null);
+          expect(text.includes('Think through')).toBe(thinking);
+        }
   });
 });
 

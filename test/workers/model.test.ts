@@ -90,6 +90,43 @@ describe('Model', () => {
     ).rejects.toThrow('sequence 0 has 3 tokens but 1 values');
   });
 
+  it('accumulates in requests of 256 sequences, and uses memory again once one is answered', async () => {
+    const { model, asked } = await modelWith({
+      accumulate: { result: { accumulations: 1, statistics: { loss: 0.5, tokens: 2 } } },
+    });
+    const sequences = Array.from({ length: 1000 }, (_, i) => ({
+      promptIds: Int32Array.of(i, i),
+      completionIds: Int32Array.of(i),
+    }));
+    const seen: number[][] = [];
+    const request = model.worker.request.bind(model.worker) as (...given: unknown[]) => Promise<never>;
+    const running = new Set<ArrayBufferLike>();
+    model.worker.request = (async (...given: unknown[]) => {
+      const { tensors } = given[2] as { tensors: Tensors };
+      const buffers = ['ids', 'mask', 'ce.weights'].map((name) => tensors[name]!.data.buffer);
+      for (const buffer of buffers) {
+        expect(running.has(buffer)).toBe(false);
+        running.add(buffer);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      seen.push(Array.from(tensors['ce.weights']!.data as Float32Array));
+      expect(tensors.ids!.data[0]).toBe(tensors.ids!.data[1]);
+      for (const buffer of buffers) running.delete(buffer);
+      return request(...given);
+    }) as never;
+    const statistics = await model.accumulate(
+      sequences,
+      null,
+      [{ stream: { kind: 'ce', coefficient: 1 }, tensors: { weights: sequences.map((_, i) => i) } }],
+      3,
+    );
+    expect(statistics).toEqual({ loss: 2, tokens: 8 });
+    expect(seen.map(({ length }) => length)).toEqual([768, 768, 768, 696]);
+    expect(seen.flat()).toEqual(sequences.flatMap((_, i) => [0, 0, i]));
+    const buffers = new Set(asked.slice(1).map(({ tensors }) => tensors.ids!.data.buffer));
+    expect(buffers.size).toBe(2);
+  });
+
   it('refuses an answer whose offsets do not fit its tokens', async () => {
     const cu = {
       prompt_ids: tensor(Int32Array.of(1)),

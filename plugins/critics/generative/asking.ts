@@ -14,31 +14,51 @@ export function refuseShortContext({ loaded }: Model, maxNewTokens: number): voi
   ]);
 }
 
+/** What the worker refused of several lists of items. */
+export class Refusals {
+  #first: unknown = null;
+  #answered = false;
+
+  note(refusal: unknown): void {
+    this.#first ??= refusal;
+  }
+
+  answered(): void {
+    this.#answered = true;
+  }
+
+  /** @throws what the worker said first, where it refused all */
+  throwIfAll(): void {
+    if (this.#first !== null && !this.#answered) throw this.#first;
+  }
+}
+
 /**
  * Answers for items of which the worker may refuse some (a prompt that its chat template can't render, for
  * instance): the others are asked without them. Draws depend on the item, so that halving changes nothing.
  *
- * @returns null for each that was refused. @throws what the worker says where it refuses all
+ * @returns null for each that was refused
  */
 export async function eachReadable<T, R>(
   items: readonly T[],
+  refusals: Refusals,
   ask: (some: readonly T[]) => Promise<readonly R[]>,
 ): Promise<readonly (R | null)[]> {
-  let refusal: unknown = null;
-  const halved = async (some: readonly T[]): Promise<readonly (R | null)[]> => {
-    try {
-      return some.length === 0 ? [] : await ask(some);
-    } catch (error) {
-      if (!(error instanceof BridgeError) || error.code !== 'bad_arguments') throw error;
-      refusal ??= error;
-      if (some.length === 1) return [null];
-      const half = some.length >> 1;
-      return [...(await halved(some.slice(0, half))), ...(await halved(some.slice(half)))];
-    }
-  };
-  const answers = await halved(items);
-  if (refusal !== null && answers.every((answer) => answer === null)) throw refusal;
-  return answers;
+  if (items.length === 0) return [];
+  try {
+    const answers = await ask(items);
+    refusals.answered();
+    return answers;
+  } catch (error) {
+    if (!(error instanceof BridgeError) || error.code !== 'bad_arguments') throw error;
+    refusals.note(error);
+    if (items.length === 1) return [null];
+    const half = items.length >> 1;
+    return [
+      ...(await eachReadable(items.slice(0, half), refusals, ask)),
+      ...(await eachReadable(items.slice(half), refusals, ask)),
+    ];
+  }
 }
 
 /** More tokens than a chat template writes around messages, and than a tokenizer writes around text. */

@@ -1,0 +1,59 @@
+/** What REINFORCE needs of a batch of outcomes. */
+import { type CriticBaseline, criticReward, stateWeights } from '../../../src/math/critic-reward.ts';
+import { forEachInTurns, type Sliceable } from '../../../src/turns.ts';
+import type { CriticCompletion, Outcome } from '../../../src/types.ts';
+
+export interface Batch {
+  /** Made as they are asked for, part by part: a batch may have a million. */
+  readonly completions: Sliceable<CriticCompletion>;
+  /** R - b of each completion. */
+  readonly weights: readonly number[];
+  /** Of all completions. */
+  readonly tokens: number;
+  /** Mean R of the completions, in [0, 1]. */
+  readonly reward: number;
+  /** Share of the completions with a valid score. */
+  readonly parseRate: number;
+}
+
+/** @returns null where no outcome has a completion */
+export async function batchOf(outcomes: readonly Outcome[], baseline: CriticBaseline): Promise<Batch | null> {
+  const rewards: number[] = [];
+  // Completion i is number `nth[i]` of outcome `owners[i]`; those of a state begin at one of `starts`.
+  const owners: number[] = [];
+  const nth: number[] = [];
+  const starts: number[] = [];
+  let [earned, parsed, tokens] = [0, 0, 0];
+  await forEachInTurns(outcomes, ({ valuation, rewards: observed }, owner) => {
+    const { completions } = valuation;
+    if (completions.length > 0) starts.push(rewards.length);
+    for (let i = 0; i < completions.length; i++) {
+      const { score, completionIds } = completions[i]!;
+      const reward = criticReward(score === null ? null : score / 10, observed);
+      rewards.push(reward);
+      owners.push(owner);
+      nth.push(i);
+      earned += reward;
+      tokens += completionIds.length;
+      if (score !== null) parsed++;
+    }
+  });
+  const count = rewards.length;
+  if (count === 0) return null;
+  const weights: number[] = [];
+  await forEachInTurns(starts, (start, i) => {
+    const ofState = rewards.slice(start, starts[i + 1] ?? count);
+    weights.push(...stateWeights(ofState, baseline, earned / count, i));
+  });
+  const slice = (from: number, to: number) => {
+    const part: CriticCompletion[] = [];
+    let own: readonly CriticCompletion[] = [];
+    for (let i = from; i < Math.min(to, count); i++) {
+      if (i === from || nth[i] === 0) own = outcomes[owners[i]!]!.valuation.completions;
+      part.push(own[nth[i]!]!);
+    }
+    return part;
+  };
+  const completions = { length: count, slice };
+  return { completions, weights, tokens, reward: earned / count, parseRate: parsed / count };
+}

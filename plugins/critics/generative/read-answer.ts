@@ -1,0 +1,59 @@
+/** A generative critic's valuation: what it wrote about a state, read. */
+import { mean } from '../../../src/math/statistics.ts';
+import { type CriticFormat, readScore } from '../../../src/text/critic-prompt.ts';
+import type { CriticCompletion, Valuation } from '../../../src/types.ts';
+import type { Sampled } from '../../../src/workers/model.ts';
+
+/**
+ * Keeps the completions as they were sampled, and reads words and ids out of them when they are
+ * asked for: a batch has up to a million states, and the garbage collector visits each object.
+ */
+export class ReadAnswer implements Valuation {
+  readonly value: number;
+  readonly parsed: 'ok' | 'malformed';
+  readonly #sampled: readonly Sampled[];
+  readonly #from: number;
+  readonly #count: number;
+  readonly #format: CriticFormat;
+
+  /**
+   * @param sampled completions of many states; this state's are `count` of them, from number `from`
+   * @param standIn the value where none has a valid score
+   */
+  constructor(
+    sampled: readonly Sampled[],
+    from: number,
+    count: number,
+    format: CriticFormat,
+    standIn: number,
+  ) {
+    this.#sampled = sampled;
+    this.#from = from;
+    this.#count = count;
+    this.#format = format;
+    const values = this.#read().flatMap((read) => (read === null ? [] : [read.value]));
+    this.value = values.length > 0 ? mean(values) : standIn;
+    this.parsed = values.length > 0 ? 'ok' : 'malformed';
+  }
+
+  get rationale(): string {
+    const first = this.#read().find((read) => read !== null);
+    return first?.rationale ?? this.#own()[0]!.text;
+  }
+
+  get completions(): CriticCompletion[] {
+    const read = this.#read();
+    return this.#own().map(({ promptIds, completionIds, text }, i) => ({
+      ...{ promptIds, completionIds, text },
+      score: read[i]?.score ?? null,
+    }));
+  }
+
+  #own(): readonly Sampled[] {
+    return this.#sampled.slice(this.#from, this.#from + this.#count);
+  }
+
+  #read() {
+    return this.#own().map(({ text }) => readScore(text, this.#format));
+  }
+}
