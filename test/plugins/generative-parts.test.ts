@@ -3,9 +3,10 @@ import { expect, it } from 'vitest';
 import { refuseTooLarge } from '../../plugins/critics/generative/fits-memory.ts';
 import generative from '../../plugins/critics/generative.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
+import { criticEnvironment } from '../../src/critic-environment.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
-import { Model, type Sampled } from '../../src/workers/model.ts';
+import type { Sampled } from '../../src/workers/model.ts';
 import type { Worker } from '../../src/workers/worker.ts';
 
 const loaded = {
@@ -71,14 +72,12 @@ async function criticThatCounts() {
     },
   };
   const options = generative.options.parse({ model: 'm' });
-  const critic = await generative.create(options, {
-    ...{ seed: 0, format },
-    loadModel: ({ model: source, dtype, lora, optimizer }) =>
-      Model.load({ name: 'w', request } as unknown as Worker, 'critic', {
-        ...{ source, kind: 'causal', initialization: 'pretrained', seed: 0, device: 'cpu' },
-        ...{ dtype, lora, optimizer },
-      }),
+  const worker = { name: 'w', request } as unknown as Worker;
+  const environment = criticEnvironment({
+    ...{ seed: 0, format, runFolder: null, signal: new AbortController().signal },
+    ...{ log: () => {}, worker: () => worker },
   });
+  const critic = await generative.create(options, environment);
   return { critic, counts, trained };
 }
 
