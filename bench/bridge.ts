@@ -14,9 +14,9 @@ import { fileURLToPath } from 'node:url';
 import { Packr } from 'msgpackr';
 import { Router } from 'zeromq';
 import { tensor } from '../src/bridge/tensor.ts';
+import type { Worker } from '../src/bridge/worker.ts';
 import { startWorkers } from '../src/workers/local.ts';
 import { findPython, pythonBridge } from '../src/workers/python.ts';
-import type { Worker } from '../src/workers/worker.ts';
 
 interface Case {
   readonly name: string;

@@ -6,9 +6,9 @@ import { Link } from '../src/bridge/link.ts';
 import { MemoryTransport } from '../src/bridge/memory-transport.ts';
 import type { Transport } from '../src/bridge/transport.ts';
 import { bindZmq } from '../src/bridge/zmq-transport.ts';
-import type { ConfigInput } from '../src/config.ts';
+import type { ConfigInput } from '../src/config/schema.ts';
 import { median } from '../src/math/statistics.ts';
-import { startRun } from '../src/run.ts';
+import { startRun } from '../src/run/run.ts';
 import type { WorkerGroup } from '../src/workers/local.ts';
 import { connectInstant, type InstantWorker, sizes } from './instant-worker.ts';
 

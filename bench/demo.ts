@@ -10,12 +10,12 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runDemo } from '../src/cli/demo.ts';
-import type { ConfigInput } from '../src/config.ts';
-import { at, type DemoSummary, type Point, pointsOf, summarizeDemo } from '../src/evaluation/demo-summary.ts';
-import { loadConfigFile } from '../src/load-config.ts';
+import { loadConfigFile } from '../src/config/load.ts';
+import type { ConfigInput } from '../src/config/schema.ts';
 import { median } from '../src/math/statistics.ts';
-import { startRun } from '../src/run.ts';
-import { metric, readMetrics } from '../src/runs/read.ts';
+import { at, type DemoSummary, type Point, pointsOf, summarizeDemo } from '../src/reports/demo-summary.ts';
+import { startRun } from '../src/run/run.ts';
+import { metric, readMetrics } from '../src/run-folder/read.ts';
 import { startWorkers } from '../src/workers/local.ts';
 
 interface SeedFigures {

@@ -9,9 +9,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startRun } from '../src/run.ts';
-import { RunFolder } from '../src/runs/folder.ts';
-import { metric, readMetrics } from '../src/runs/read.ts';
+import { startRun } from '../src/run/run.ts';
+import { RunFolder } from '../src/run-folder/folder.ts';
+import { metric, readMetrics } from '../src/run-folder/read.ts';
 
 const { positionals } = parseArgs({ allowPositionals: true });
 console.log(

@@ -8,6 +8,8 @@
  * 3. The group mean replaces a critic that is no better than a constant on the batch, or that wrote no
  *    valid score (a gate that can be turned off).
  */
+
+import { runInTurns } from './event-loop.ts';
 import {
   type AdvantageScale,
   advantageDivisors,
@@ -18,7 +20,6 @@ import {
 import { explainedVariance, groupBy, isNoise, mean, meanSquaredError } from './math/statistics.ts';
 import { withoutColumns } from './text/critic-prompt.ts';
 import { type BudgetedSegmentation, segmentResponse, textBefore } from './text/segment.ts';
-import { runInTurns } from './turns.ts';
 import type {
   ActorProfile,
   Credit,

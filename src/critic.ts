@@ -4,9 +4,9 @@
  */
 import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
+import { forEachInTurns, mapInTurns } from './event-loop.ts';
 import type { OracleTrace } from './task.ts';
 import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
-import { forEachInTurns, mapInTurns } from './turns.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import type { Model } from './workers/model.ts';
 

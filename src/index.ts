@@ -1,8 +1,11 @@
 /** GenAC's public API. */
 
 export { BridgeError } from './bridge/errors.ts';
-export type { Config, ConfigInput, StageName } from './config.ts';
-export { ConfigError } from './config-error.ts';
+export type { Worker } from './bridge/worker.ts';
+export { ConfigError } from './config/error.ts';
+export { checkConfig, loadConfigFile } from './config/load.ts';
+export type { Config, ConfigInput, StageName } from './config/schema.ts';
+export type { Settings } from './config/settings.ts';
 export { assignCredit, type CreditAssignment, type CreditOptions, segmentTrajectory } from './credit.ts';
 export {
   type Critic,
@@ -11,20 +14,25 @@ export {
   type CriticPlugin,
   defineCritic,
 } from './critic.ts';
-export { checkConfig, loadConfigFile } from './load-config.ts';
+export { type LoadedTask, loadTask } from './extensions/find-plugin.ts';
 export { segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
 export { criticReward, criticWeights } from './math/critic-reward.ts';
 export { smoothSuccessRate } from './math/success-rate.ts';
-export { type LoadedTask, loadTask } from './plugins.ts';
 export { openPython, type Python, type PythonOptions } from './python/pythonia.ts';
-export { type PythonFunctions, pythonFunctions, pythonWorkerSpec } from './python-functions.ts';
-export { defineReward, type Reward, type Score } from './rewards.ts';
-export { type ResumeOptions, type Run, type RunOptions, resumeRun, startRun } from './run.ts';
-export { readCheckpoint } from './runs/checkpoint.ts';
-export type { Place, RunEvent } from './runs/events.ts';
-export { type MetricsLine, readMetrics, readSettings, readTrajectories } from './runs/read.ts';
-export { isAlive, readStatus, type Status } from './runs/status.ts';
-export type { Settings } from './settings.ts';
+export { defineReward, type Reward, type Score } from './rewards/judge.ts';
+export { type ResumeOptions, type Run, type RunOptions, resumeRun, startRun } from './run/run.ts';
+export { readCheckpoint } from './run-folder/checkpoint.ts';
+export type { Place, RunEvent } from './run-folder/events.ts';
+export { type MetricsLine, readMetrics, readSettings, readTrajectories } from './run-folder/read.ts';
+export { isAlive, readStatus, type Status } from './run-folder/status.ts';
+export {
+  type JudgedPrefix,
+  type JudgedResponse,
+  type OpenCriticOptions,
+  type OpenedCritic,
+  openCritic,
+  type Ranked,
+} from './standalone/open-critic.ts';
 export {
   defineTask,
   type LoggedRollout,
@@ -42,14 +50,6 @@ export {
   textBefore,
 } from './text/segment.ts';
 export type * from './types.ts';
-export {
-  type JudgedPrefix,
-  type JudgedResponse,
-  type OpenCriticOptions,
-  type OpenedCritic,
-  openCritic,
-  type Ranked,
-} from './value/open-critic.ts';
 export { startWorkers, type WorkerGroup } from './workers/local.ts';
 export { Model } from './workers/model.ts';
-export type { Worker } from './workers/worker.ts';
+export { type PythonFunctions, pythonFunctions, pythonWorkerSpec } from './workers/python-functions.ts';

@@ -1,11 +1,11 @@
 /** Where problems and rewards come from. A task is one file: a built-in one in `plugins/tasks/`, or a user's own, named in the config. */
 import type { z } from 'zod';
-import type { PythonFunctions } from './python-functions.ts';
+import type { Worker } from './bridge/worker.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';
 import type { Segmentation } from './text/segment.ts';
 import type { ActorProfile, Problem, Prompt, State } from './types.ts';
 import type { Sequence } from './workers/model.ts';
-import type { Worker } from './workers/worker.ts';
+import type { PythonFunctions } from './workers/python-functions.ts';
 
 export type Split = 'train' | 'heldout';
 

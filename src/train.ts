@@ -6,14 +6,11 @@
  * 1. It begins only if the critic passes a gate on held-out states.
  * 2. Where the critic's values explain nothing of a batch, the group mean replaces them.
  */
-import { updateActor } from './actor-update.ts';
+
 import { assignCreditInTurns } from './credit.ts';
 import { evaluate, knownSuccessRate, passGate } from './evaluation/held-out.ts';
-import { fittingProblems } from './fitting.ts';
-import { learningRate } from './math/learning-rate.ts';
-import { smoothSuccessRate } from './math/success-rate.ts';
-import { recordTrajectories, rolloutMetrics } from './runs/iteration-record.ts';
-import { schedules } from './schedule.ts';
+import { turn } from './event-loop.ts';
+import { updateActor } from './iteration/actor-update.ts';
 import {
   boundary,
   checkpoint,
@@ -23,8 +20,12 @@ import {
   prefixed,
   type Standing,
   type Training,
-} from './training.ts';
-import { turn } from './turns.ts';
+} from './iteration/context.ts';
+import { fittingProblems } from './iteration/prompt-limit.ts';
+import { schedules } from './iteration/schedule.ts';
+import { learningRate } from './math/learning-rate.ts';
+import { smoothSuccessRate } from './math/success-rate.ts';
+import { recordTrajectories, rolloutMetrics } from './run-folder/iteration-record.ts';
 
 /** Stage 3: the actor by PPO with the critic's credit, the critic by REINFORCE, together. */
 export async function trainJointly(training: Training, start: Standing): Promise<Standing> {

@@ -4,21 +4,21 @@
  */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
-import { temperature } from '../../src/config.ts';
+import { temperature } from '../../src/config/schema.ts';
 import {
   type CreatedCritic,
   type CriticEnvironment,
   defineCritic,
   type UpdateOptions,
 } from '../../src/critic.ts';
-import { loadingFields, loadingOf } from '../../src/loading.ts';
+import { mapInParts, mapInTurns, type Sliceable } from '../../src/event-loop.ts';
 import { criticBaselines } from '../../src/math/critic-reward.ts';
 import { deriveSeed } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import type { OracleTrace } from '../../src/task.ts';
 import { plainRationale, writeTrace } from '../../src/text/critic-prompt.ts';
-import { mapInParts, mapInTurns, type Sliceable } from '../../src/turns.ts';
 import type { State, Valuation } from '../../src/types.ts';
+import { loadingFields, loadingOf } from '../../src/workers/loading.ts';
 import { promptsOfRequest, type Sequence } from '../../src/workers/model.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';

@@ -1,6 +1,6 @@
 /** Problems of `reasoning-gym`'s generators, without end, and their own verifiers as the reward. */
 import { z } from 'zod';
-import { ConfigError } from '../../src/config-error.ts';
+import { ConfigError } from '../../src/config/error.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
 import { defineTask, type Split, type Task } from '../../src/task.ts';
 import type { Json, Problem } from '../../src/types.ts';

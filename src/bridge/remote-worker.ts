@@ -1,12 +1,12 @@
 /** One worker behind the wire: its state, and the requests that wait for its answers. Driven by `link.ts`. */
 import { randomBytes } from 'node:crypto';
-import type { Reply, RequestOptions, Worker } from '../workers/worker.ts';
 import { BridgeError, reasonOf } from './errors.ts';
 import { type Decoded, describeIssues, encode, type Limits, type Outgoing, sizeOf } from './frames.ts';
 import type { FromController, FromWorker, MessageOf } from './messages.ts';
 import { type Arguments, type OperationName, operations, type Result } from './operations.ts';
 import { Pending } from './pending.ts';
 import type { Tensors } from './tensor.ts';
+import type { Reply, RequestOptions, Worker } from './worker.ts';
 
 /** A cancelled request is given up after so long, should the operation not look at its context. */
 const CANCEL_GRACE_MS = 10_000;

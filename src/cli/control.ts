@@ -1,10 +1,10 @@
 /** `genac pause | set | stop | status`: of a run in another terminal. */
 import { resolve } from 'node:path';
 import { parse } from 'yaml';
-import { setBetweenLives } from '../past-settings.ts';
-import { askRun } from '../runs/control.ts';
-import { isAlive, type Status, statusOf } from '../runs/status.ts';
-import type { Settings } from '../settings.ts';
+import type { Settings } from '../config/settings.ts';
+import { askRun } from '../run/control.ts';
+import { setBetweenLives } from '../run/past-settings.ts';
+import { isAlive, type Status, statusOf } from '../run-folder/status.ts';
 import { shownMetrics, stageTitles } from './progress.ts';
 
 export async function askCommand(folder: string, command: 'pause' | 'stop'): Promise<void> {

@@ -1,8 +1,8 @@
 /** The demo's runs: `examples/miniature.yaml` in parts, so that actor and critic can be made side by side, and the group mean beside GenAC. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Config } from '../config.ts';
-import { checkConfig, loadConfigFile } from '../load-config.ts';
+import { checkConfig, loadConfigFile } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 
 export const recipe = fileURLToPath(new URL('../../examples/miniature.yaml', import.meta.url));
 

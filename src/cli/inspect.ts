@@ -1,10 +1,10 @@
 /** `genac inspect`: what a run did, and what the critic said of its responses. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { inspectRun, type Order } from '../evaluation/inspect.ts';
-import { inspectionPage } from '../evaluation/inspect-page.ts';
-import { inspectionText } from '../evaluation/inspect-text.ts';
-import { refuseNoFile } from '../runs/text-file.ts';
+import { refuseNoFile } from '../files/text-file.ts';
+import { inspectRun, type Order } from '../reports/inspect.ts';
+import { inspectionPage } from '../reports/inspect-page.ts';
+import { inspectionText } from '../reports/inspect-text.ts';
 import { printableLine } from '../text/printable.ts';
 
 export interface InspectFlags {

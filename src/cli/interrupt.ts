@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import type { Run } from '../run.ts';
+import type { Run } from '../run/run.ts';
 
 /** As shells have it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP. */
 export const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];

@@ -1,11 +1,11 @@
 /** `genac log`: what the loggers of a run lack of its metrics, once it is over: after a logger failed, or after `log` was added to its config.yaml. */
 import { join, resolve } from 'node:path';
-import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from '../python-functions.ts';
-import { RunFolder } from '../runs/folder.ts';
-import { openLoggers } from '../runs/loggers.ts';
-import { isAlive, readStatus } from '../runs/status.ts';
-import { refuseNoFile } from '../runs/text-file.ts';
+import { refuseNoFile } from '../files/text-file.ts';
+import { RunFolder } from '../run-folder/folder.ts';
+import { openLoggers } from '../run-folder/loggers.ts';
+import { isAlive, readStatus } from '../run-folder/status.ts';
 import { startWorkers } from '../workers/local.ts';
+import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
 
 export async function logCommand(given: string): Promise<void> {
   const folder = resolve(given);

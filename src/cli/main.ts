@@ -1,7 +1,7 @@
 /** The command line: one file for each command. */
 import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
-import { ConfigError } from '../config-error.ts';
+import { ConfigError } from '../config/error.ts';
 import { printable } from '../text/printable.ts';
 import { escapeConsole } from './escaped-console.ts';
 import type { InspectFlags } from './inspect.ts';

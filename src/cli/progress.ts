@@ -1,5 +1,5 @@
 /** Live progress of a run: one line that renews itself on a terminal, plain lines elsewhere. */
-import type { RunEvent } from '../runs/events.ts';
+import type { RunEvent } from '../run-folder/events.ts';
 import { printable, printableLine } from '../text/printable.ts';
 
 export const stageTitles = {

@@ -1,4 +1,4 @@
-import { writeReport } from '../evaluation/report.ts';
+import { writeReport } from '../reports/report.ts';
 
 export async function reportCommand(folder: string): Promise<void> {
   console.log(await writeReport(folder));

@@ -1,5 +1,5 @@
 /** `genac serve`: the controller for a trainer that lives in another process. */
-import { serve } from '../serve.ts';
+import { serve } from '../host/server.ts';
 import { exitCodeOf } from './interrupt.ts';
 
 export interface ServeFlags {

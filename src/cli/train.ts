@@ -1,8 +1,8 @@
 /** `genac train` and `genac resume`: a run in this terminal. */
-import { loadConfigFile } from '../load-config.ts';
-import { type Run, resumeRun, startRun } from '../run.ts';
-import { askRun } from '../runs/control.ts';
-import { isAlive, readStatus } from '../runs/status.ts';
+import { loadConfigFile } from '../config/load.ts';
+import { askRun } from '../run/control.ts';
+import { type Run, resumeRun, startRun } from '../run/run.ts';
+import { isAlive, readStatus } from '../run-folder/status.ts';
 import { stopOnInterrupt } from './interrupt.ts';
 import { showProgress } from './progress.ts';
 

@@ -2,19 +2,19 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { resolve } from 'node:path';
 import { parse } from 'yaml';
-import type { Config } from '../config.ts';
-import { ConfigError, issuesOf } from '../config-error.ts';
-import { printable, printableLine } from '../text/printable.ts';
-import { segmentationSchema } from '../text/segment.ts';
-import type { ActorProfile } from '../types.ts';
-import { answerLine } from '../value/lines.ts';
+import { ConfigError, issuesOf } from '../config/error.ts';
+import type { Config } from '../config/schema.ts';
+import { answerLine } from '../standalone/lines.ts';
 import {
   type JudgedResponse,
   type OpenCriticOptions,
   type OpenedCritic,
   openCritic,
   type Ranked,
-} from '../value/open-critic.ts';
+} from '../standalone/open-critic.ts';
+import { printable, printableLine } from '../text/printable.ts';
+import { segmentationSchema } from '../text/segment.ts';
+import type { ActorProfile } from '../types.ts';
 
 export interface ValueFlags {
   readonly prompt?: string;

@@ -1,10 +1,10 @@
 /** How far a critic's values are from the true ones, on held-out states. */
 import { type Critic, valuesOf } from '../critic.ts';
+import { actorOf, type Training } from '../iteration/context.ts';
+import { actorRollouts } from '../iteration/rollouts.ts';
 import { deriveSeed, Random } from '../math/random.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
-import { actorRollouts } from '../rollouts.ts';
 import type { ActorProbe, LoggedRollout, ReferenceState } from '../task.ts';
-import { actorOf, type Training } from '../training.ts';
 import type { Model } from '../workers/model.ts';
 import { withContinuations } from './monte-carlo.ts';
 

@@ -1,9 +1,10 @@
 /** Held-out figures between iterations, and the gate before joint training. */
-import { fittingProblems } from '../fitting.ts';
+
+import type { Standing, Training } from '../iteration/context.ts';
+import { phase, prefixed } from '../iteration/context.ts';
+import { fittingProblems } from '../iteration/prompt-limit.ts';
+import { actorRollouts, sampleTrajectories } from '../iteration/rollouts.ts';
 import { isNoise, mean } from '../math/statistics.ts';
-import { actorRollouts, sampleTrajectories } from '../rollouts.ts';
-import type { Standing, Training } from '../training.ts';
-import { phase, prefixed } from '../training.ts';
 import { criticErrors, currentRollouts, currentStates, heldOutStates } from './critic-error.ts';
 
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */

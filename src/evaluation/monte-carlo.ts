@@ -1,8 +1,9 @@
 /** Monte Carlo values: the mean reward of responses that the actor goes on with from a state, by its exact token ids. */
+
+import { actorOf, type Training } from '../iteration/context.ts';
 import { deriveSeed } from '../math/random.ts';
 import { mean } from '../math/statistics.ts';
 import type { ReferenceState } from '../task.ts';
-import { actorOf, type Training } from '../training.ts';
 
 /**
  * The states with the mean reward of `evaluation.continuations` continuations as their value; as they are where none are asked for. What the actor wrote of a

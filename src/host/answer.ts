@@ -1,7 +1,7 @@
 /** What a host is told of a batch: metrics, and the valuations of some trajectories. */
 import type { HostResult } from '../bridge/host-operations.ts';
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
-import { rolloutMetrics } from '../runs/iteration-record.ts';
+import { rolloutMetrics } from '../run-folder/iteration-record.ts';
 import type { RewardedTrajectory } from '../types.ts';
 
 export type Metrics = Record<string, number>;

@@ -2,12 +2,12 @@
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
-import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config.ts';
-import { ConfigError, issuesOf } from '../config-error.ts';
-import { codeNamedBy, refuseForeignCode } from '../consent.ts';
-import { readYaml } from '../load-config.ts';
-import { expandHome, isWrittenAsPath, pathFrom } from '../paths.ts';
-import { findCritic } from '../value/find-critic.ts';
+import { ConfigError, issuesOf } from '../config/error.ts';
+import { readYaml } from '../config/load.ts';
+import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config/schema.ts';
+import { codeNamedBy, refuseForeignCode } from '../extensions/consent.ts';
+import { expandHome, isWrittenAsPath, pathFrom } from '../files/paths.ts';
+import { findCritic } from '../standalone/find-critic.ts';
 
 const { seed, critic, workers, task } = configSchema.shape;
 

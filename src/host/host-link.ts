@@ -21,7 +21,7 @@ import { Refusals } from '../bridge/refusals.ts';
 import { schemaHash } from '../bridge/schema.ts';
 import type { Tensors } from '../bridge/tensor.ts';
 import type { Transport } from '../bridge/transport.ts';
-import { ConfigError } from '../config-error.ts';
+import { ConfigError } from '../config/error.ts';
 
 export interface HostAnswer {
   readonly result: Record<string, unknown>;

@@ -2,16 +2,16 @@
 import { existsSync } from 'node:fs';
 import { BridgeError } from '../bridge/errors.ts';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
-import { issuesOf } from '../config-error.ts';
+import { apiSchema, keyFaults } from '../config/api.ts';
+import { issuesOf } from '../config/error.ts';
+import { secretsIn } from '../config/secrets.ts';
 import type { Critic } from '../critic.ts';
-import { Imitation, mustImitate } from '../imitation.ts';
-import { apiSchema, keyFaults } from '../oracle/options.ts';
-import { Oracle } from '../oracle/oracle.ts';
-import { secretsIn } from '../oracle/secrets.ts';
+import type { Standing } from '../iteration/context.ts';
+import { Imitation, mustImitate } from '../stages/imitation.ts';
+import { Oracle } from '../stages/oracle.ts';
+import { traceSources } from '../stages/traces.ts';
 import type { LoggedRollout, Task } from '../task.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
-import { traceSources } from '../traces.ts';
-import type { Standing } from '../training.ts';
 import type { Metrics } from './answer.ts';
 import type { HostConfig } from './config.ts';
 

@@ -6,9 +6,9 @@ import { type ChildProcess, execFile } from 'node:child_process';
 import { delimiter } from 'node:path';
 import { promisify } from 'node:util';
 import { BridgeError, type BridgeErrorCode } from '../bridge/errors.ts';
-import type { PythonFunctions } from '../python-functions.ts';
 import type { Json } from '../types.ts';
 import { findPython, pythonBridge } from '../workers/python.ts';
+import type { PythonFunctions } from '../workers/python-functions.ts';
 import { maxCharacters, maxItems, refuseWhatIsNotSmallJson } from './small-json.ts';
 
 export interface PythonOptions {

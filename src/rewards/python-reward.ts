@@ -2,9 +2,9 @@
 import { setImmediate } from 'node:timers';
 import { BridgeError, reasonOf } from '../bridge/errors.ts';
 import { groupBy } from '../math/statistics.ts';
-import type { PythonFunctions } from '../python-functions.ts';
 import type { Response } from '../task.ts';
 import type { Json, Problem } from '../types.ts';
+import type { PythonFunctions } from '../workers/python-functions.ts';
 import { NotANumber, type RewardFunction } from './reward-function.ts';
 
 export interface PythonReward {

@@ -1,10 +1,10 @@
 /** A reward function of a user's own TypeScript file. */
 import { existsSync } from 'node:fs';
 import { basename, extname } from 'node:path';
-import { ConfigError } from '../config-error.ts';
-import { importOwn } from '../own-files.ts';
+import { ConfigError } from '../config/error.ts';
+import type { RewardOptions } from '../config/rewards.ts';
+import { importOwn } from '../extensions/import-user-file.ts';
 import type { Response } from '../task.ts';
-import type { RewardOptions } from './options.ts';
 import type { RewardFunction } from './reward-function.ts';
 
 /** A number, by default in [0, 1], or null: this response is none of the function's business. May be async. */

@@ -7,11 +7,11 @@ import type { CurveServer } from '../bridge/authentication.ts';
 import { BridgeError } from '../bridge/errors.ts';
 import { DEFAULT_MAX_MESSAGE_BYTES, Link, type LinkOptions } from '../bridge/link.ts';
 import { endpointToken, type Token } from '../bridge/token.ts';
+import type { Worker } from '../bridge/worker.ts';
 import { bindZmq } from '../bridge/zmq-transport.ts';
 import { Child } from './child.ts';
 import { tailOf } from './log-file.ts';
 import { findPython } from './python.ts';
-import type { Worker } from './worker.ts';
 
 const LAST_WORDS_MS = 200;
 

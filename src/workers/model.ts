@@ -1,12 +1,12 @@
 /** A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back. */
 import type { Arguments, LoadingOptions, LossStream, Prompt, Result } from '../bridge/operations.ts';
 import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
-import { plainLoading } from '../loading.ts';
+import type { RequestOptions, Worker } from '../bridge/worker.ts';
+import { mapInParts, type Sliceable } from '../event-loop.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
-import { mapInParts, type Sliceable } from '../turns.ts';
+import { plainLoading } from './loading.ts';
 import { align, offsetsOf, pack, Scratch, type Sequence, split } from './ragged.ts';
 import { answeredSequences, finishedSequences, type Sampled } from './sampled.ts';
-import type { RequestOptions, Worker } from './worker.ts';
 
 export type { Sequence } from './ragged.ts';
 export type { Sampled } from './sampled.ts';

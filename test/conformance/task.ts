@@ -1,7 +1,7 @@
 /** What every task must hold to. Each task's own test calls this. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { judge } from '../../src/rewards.ts';
+import { judge } from '../../src/rewards/judge.ts';
 import type { Task } from '../../src/task.ts';
 import { paperFormat, promptText, writeTrace } from '../../src/text/critic-prompt.ts';
 import { parseScore } from '../../src/text/score.ts';

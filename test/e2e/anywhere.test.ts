@@ -4,8 +4,8 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { checkpointNames } from '../../src/runs/checkpoint.ts';
-import { readMetrics, readTrajectories } from '../../src/runs/read.ts';
+import { checkpointNames } from '../../src/run-folder/checkpoint.ts';
+import { readMetrics, readTrajectories } from '../../src/run-folder/read.ts';
 
 const genac = new URL('../../src/cli/genac.mjs', import.meta.url).pathname;
 // Outside of every npm package.

@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { BridgeError } from '../../src/bridge/errors.ts';
 import { tensor } from '../../src/bridge/tensor.ts';
+import type { RequestOptions, Worker } from '../../src/bridge/worker.ts';
 import { type StartOptions, startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import type { RequestOptions, Worker } from '../../src/workers/worker.ts';
 import { echoWorker } from './echo-worker.ts';
 
 const groups: WorkerGroup[] = [];

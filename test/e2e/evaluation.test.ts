@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passAtK } from '../../src/evaluation/held-out.ts';
-import { startRun } from '../../src/run.ts';
-import { readCheckpoint } from '../../src/runs/checkpoint.ts';
-import { readMetrics } from '../../src/runs/read.ts';
+import { startRun } from '../../src/run/run.ts';
+import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
+import { readMetrics } from '../../src/run-folder/read.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 
 const root = new URL('../..', import.meta.url).pathname;

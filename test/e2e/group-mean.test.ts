@@ -3,9 +3,9 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../src/config.ts';
-import { startRun } from '../../src/run.ts';
-import type { RunEvent } from '../../src/runs/events.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { startRun } from '../../src/run/run.ts';
+import type { RunEvent } from '../../src/run-folder/events.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 
 const root = new URL('../..', import.meta.url).pathname;

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { showProgress } from '../../src/cli/progress.ts';
-import type { RunEvent } from '../../src/runs/events.ts';
+import type { RunEvent } from '../../src/run-folder/events.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), 'genac-hostile-'));

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import type { ConfigInput } from '../../src/config.ts';
-import { checkConfig } from '../../src/load-config.ts';
-import { type Run, resumeRun, startRun } from '../../src/run.ts';
-import { metric, readMetrics } from '../../src/runs/read.ts';
+import { checkConfig } from '../../src/config/load.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { type Run, resumeRun, startRun } from '../../src/run/run.ts';
+import { metric, readMetrics } from '../../src/run-folder/read.ts';
 import { findPython } from '../../src/workers/python.ts';
 
 const root = new URL('../..', import.meta.url).pathname;

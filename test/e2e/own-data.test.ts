@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { startRun } from '../../src/run.ts';
-import { readTrajectories } from '../../src/runs/read.ts';
+import { startRun } from '../../src/run/run.ts';
+import { readTrajectories } from '../../src/run-folder/read.ts';
 import { findPython } from '../../src/workers/python.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'genac-own-data-'));

@@ -10,9 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { ConfigInput, StageName } from '../../src/config.ts';
-import { readMetrics } from '../../src/runs/read.ts';
-import { readStatus } from '../../src/runs/status.ts';
+import type { ConfigInput, StageName } from '../../src/config/schema.ts';
+import { readMetrics } from '../../src/run-folder/read.ts';
+import { readStatus } from '../../src/run-folder/status.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const kills = Number(process.env.GENAC_KILLS ?? 3);

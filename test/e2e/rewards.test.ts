@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../src/config.ts';
-import { startRun } from '../../src/run.ts';
-import { readMetrics, readTrajectories } from '../../src/runs/read.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { startRun } from '../../src/run/run.ts';
+import { readMetrics, readTrajectories } from '../../src/run-folder/read.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), 'genac-rewards-'));

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stopAtSuccess } from '../../examples/stop-at-success.ts';
-import type { ConfigInput } from '../../src/config.ts';
-import { startRun } from '../../src/run.ts';
-import { readCheckpoint } from '../../src/runs/checkpoint.ts';
-import type { RunEvent } from '../../src/runs/events.ts';
-import { readMetrics, readTrajectories } from '../../src/runs/read.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { startRun } from '../../src/run/run.ts';
+import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
+import type { RunEvent } from '../../src/run-folder/events.ts';
+import { readMetrics, readTrajectories } from '../../src/run-folder/read.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 
 const root = new URL('../..', import.meta.url).pathname;

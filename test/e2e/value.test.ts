@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { judge } from '../../examples/value.ts';
-import type { ConfigInput } from '../../src/config.ts';
-import { startRun } from '../../src/run.ts';
-import { readCheckpoint } from '../../src/runs/checkpoint.ts';
-import { openCritic } from '../../src/value/open-critic.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { startRun } from '../../src/run/run.ts';
+import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
+import { openCritic } from '../../src/standalone/open-critic.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 import { Model } from '../../src/workers/model.ts';
 import { findPython } from '../../src/workers/python.ts';
@@ -85,7 +85,7 @@ describe('openCritic', () => {
   });
 
   it('counts the actor’s parameters as the worker does', async () => {
-    const { parametersIn } = await import('../../src/value/parameters.ts');
+    const { parametersIn } = await import('../../src/standalone/parameters.ts');
     const source = join(trained, 'checkpoints', 'joint', 'actor');
     const { loaded } = await Model.load(workers.get('actor'), 'counted', {
       ...({ source, kind: 'causal', initialization: 'pretrained', device: 'cpu', dtype: 'float32' } as const),

@@ -10,7 +10,7 @@ import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
 import { anyMessage, type Message, type MessageOf } from '../../src/bridge/messages.ts';
 import { schemaHash } from '../../src/bridge/schema.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
-import { serveOver } from '../../src/serve.ts';
+import { serveOver } from '../../src/host/server.ts';
 
 export const scratch = mkdtempSync(join(tmpdir(), 'genac-host-'));
 export const critic = fileURLToPath(new URL('./own-critic.ts', import.meta.url));

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { answer, type MockServer, startServer } from '../oracle/server.ts';
+import { answer, type MockServer, startServer } from '../api/server.ts';
 import { batch, critic, opened, scratch } from './host.ts';
 
 /** Ten traces with the scores 0 to 9, each observed as it says. */

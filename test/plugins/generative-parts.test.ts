@@ -3,11 +3,11 @@ import { expect, it } from 'vitest';
 import { refuseTooLarge } from '../../plugins/critics/generative/fits-memory.ts';
 import generative from '../../plugins/critics/generative.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
-import { criticEnvironment } from '../../src/critic-environment.ts';
+import type { Worker } from '../../src/bridge/worker.ts';
+import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
 import type { Sampled } from '../../src/workers/model.ts';
-import type { Worker } from '../../src/workers/worker.ts';
 
 const loaded = {
   ...{ parameters: 1, trainable_parameters: 1, device: 'cpu', dtype: 'float32', vocabulary_size: 9 },

@@ -8,13 +8,13 @@ import generative from '../../plugins/critics/generative.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import { BridgeError } from '../../src/bridge/errors.ts';
+import type { Worker } from '../../src/bridge/worker.ts';
 import { type Critic, createCritic } from '../../src/critic.ts';
-import { criticEnvironment } from '../../src/critic-environment.ts';
-import { bareEnvironment } from '../../src/plugins.ts';
+import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
+import { bareEnvironment } from '../../src/extensions/find-plugin.ts';
 import type { Task } from '../../src/task.ts';
 import type { State } from '../../src/types.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import type { Worker } from '../../src/workers/worker.ts';
 import { criticConformance } from '../conformance/critic.ts';
 
 let workers: WorkerGroup;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import huggingface from '../../plugins/tasks/huggingface.ts';
-import { bareEnvironment } from '../../src/plugins.ts';
+import { bareEnvironment } from '../../src/extensions/find-plugin.ts';
 import { findPython } from '../../src/workers/python.ts';
 import { taskConformance } from '../conformance/task.ts';
 import { type PythonTasks, pythonTasks } from './python-task.ts';

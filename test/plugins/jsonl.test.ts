@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { linesOf, rowOfLine } from '../../plugins/tasks/rows/json-lines.ts';
-import { loadTask } from '../../src/plugins.ts';
+import { loadTask } from '../../src/extensions/find-plugin.ts';
 import { taskConformance } from '../conformance/task.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'genac-jsonl-'));

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { successRates } from '../../plugins/tasks/logged/success-rate.ts';
-import { loadTask } from '../../src/plugins.ts';
+import { loadTask } from '../../src/extensions/find-plugin.ts';
 import type { LoggedRollout, Task } from '../../src/task.ts';
 import type { Segmentation } from '../../src/text/segment.ts';
 import { prefixesOfText } from '../../src/text/segment-text.ts';

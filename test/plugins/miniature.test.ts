@@ -21,8 +21,8 @@ import {
 import { vocabulary } from '../../plugins/tasks/miniature/model-folder.ts';
 import { rationaleOf } from '../../plugins/tasks/miniature/oracle.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
+import { bareEnvironment } from '../../src/extensions/find-plugin.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
-import { bareEnvironment } from '../../src/plugins.ts';
 import { promptText } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';

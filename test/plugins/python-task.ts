@@ -1,8 +1,8 @@
 /** Tasks that call Python, with the real worker. */
-import { loadTask, type PluginChoice } from '../../src/plugins.ts';
-import { pythonFunctions, pythonWorkerSpec } from '../../src/python-functions.ts';
+import { loadTask, type PluginChoice } from '../../src/extensions/find-plugin.ts';
 import type { Task } from '../../src/task.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+import { pythonFunctions, pythonWorkerSpec } from '../../src/workers/python-functions.ts';
 
 export interface PythonTasks {
   /** Loads and prepares a task; `log` is what it said. */

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { answerOf, answerSchema, templateFor } from '../../plugins/tasks/reasoning-gym/answer.ts';
 import { batched } from '../../plugins/tasks/reasoning-gym/batched.ts';
-import { judge } from '../../src/rewards.ts';
+import { judge } from '../../src/rewards/judge.ts';
 import type { Problem } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 import { type PythonTasks, pythonTasks } from './python-task.ts';

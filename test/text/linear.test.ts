@@ -3,6 +3,7 @@
  * for long.
  */
 import { describe, expect, it } from 'vitest';
+import { mapInTurns } from '../../src/event-loop.ts';
 import {
   buildCriticPrompt,
   paperFormat,
@@ -15,7 +16,6 @@ import { printable, printableLine } from '../../src/text/printable.ts';
 import { parseScore } from '../../src/text/score.ts';
 import { segmentationSchema, segmentResponse } from '../../src/text/segment.ts';
 import { prefixesOfText } from '../../src/text/segment-text.ts';
-import { mapInTurns } from '../../src/turns.ts';
 
 const MEGABYTE = 1_000_000;
 const repeated = (text: string) => text.repeat(MEGABYTE / text.length + 1).slice(0, MEGABYTE);

@@ -1,8 +1,8 @@
 /** Faults that a model's client must notice, put in by a worker that answers wrongly. */
 import { describe, expect, it } from 'vitest';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
+import type { Worker } from '../../src/bridge/worker.ts';
 import { Model } from '../../src/workers/model.ts';
-import type { Worker } from '../../src/workers/worker.ts';
 
 const loaded = {
   parameters: 1,

@@ -1,6 +1,7 @@
 /** What REINFORCE needs of a batch of outcomes. */
+
+import { forEachInTurns, type Sliceable } from '../../../src/event-loop.ts';
 import { type CriticBaseline, criticReward, stateWeights } from '../../../src/math/critic-reward.ts';
-import { forEachInTurns, type Sliceable } from '../../../src/turns.ts';
 import type { CriticCompletion, Outcome } from '../../../src/types.ts';
 
 export interface Batch {

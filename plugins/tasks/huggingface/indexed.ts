@@ -1,5 +1,5 @@
 /** Data sets whose rows can be had in any order: every prompt is looked at once, then problems come as `ProblemOrder` says. */
-import { DataError } from '../../../src/config-error.ts';
+import { DataError } from '../../../src/config/error.ts';
 import type { Split } from '../../../src/task.ts';
 import type { Problem } from '../../../src/types.ts';
 import { type BadRowPolicy, BadRows } from '../rows/bad-rows.ts';

@@ -1,5 +1,5 @@
 /** Data sets that are streamed: problem number n is the n-th row of the shuffled stream that gives a problem on this side of the split. */
-import { DataError } from '../../../src/config-error.ts';
+import { DataError } from '../../../src/config/error.ts';
 import { deriveSeed } from '../../../src/math/random.ts';
 import type { Split } from '../../../src/task.ts';
 import type { Problem } from '../../../src/types.ts';

@@ -1,5 +1,5 @@
 /** Rows that give no problem: an error that names the first ones, or dropped, counted and said in the log. */
-import { DataError } from '../../../src/config-error.ts';
+import { DataError } from '../../../src/config/error.ts';
 
 export type BadRowPolicy = 'error' | 'drop';
 

@@ -6,8 +6,8 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
-import { DataError } from '../../../src/config-error.ts';
-import { LONGEST_LINE } from '../../../src/runs/json-lines.ts';
+import { DataError } from '../../../src/config/error.ts';
+import { LONGEST_LINE } from '../../../src/files/json-lines.ts';
 import type { Json } from '../../../src/types.ts';
 import { BadRow, described, type Row } from './prompt.ts';
 

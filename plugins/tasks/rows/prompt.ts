@@ -1,7 +1,7 @@
 /** From a row of data (columns by name) to a problem: the options that tasks with data of the user's own share. */
 import { z } from 'zod';
-import { valueAt } from '../../../src/columns.ts';
-import { nearest } from '../../../src/config-error.ts';
+import { nearest } from '../../../src/config/error.ts';
+import { valueAt } from '../../../src/rewards/columns.ts';
 import type { Json, Prompt } from '../../../src/types.ts';
 
 /** How a prompt is made from text. */

@@ -14,7 +14,7 @@ const read = [
   'src/bridge/schema.json',
   'examples/miniature.yaml',
   'src/cli/genac.mjs',
-  'src/own-hooks.mjs',
+  'src/extensions/import-hooks.mjs',
   'LICENSE',
 ];
 

@@ -1,0 +1,122 @@
+/** Asks many questions at once, with retries. Every answer is in the cache before anything else happens to it. */
+
+import { type ApiOptions, endpointOf } from '../config/api.ts';
+import { type AnswerCache, type CacheLine, keyOf, type Question } from './cache.ts';
+import type { Ledger } from './ledger.ts';
+import type { Failed, Send } from './request.ts';
+import { backoff } from './retry.ts';
+
+/** A server that asks to wait longer than this, in seconds, is not waited for. */
+const LONGEST_WAIT = 600;
+
+export interface Asking {
+  readonly api: ApiOptions;
+  readonly send: Send;
+  readonly cache: AnswerCache;
+  readonly ledger: Ledger;
+  /** Folder of the run. */
+  readonly run: string;
+  /** True: no further question is asked; requests under way end first, for they are paid for. */
+  stopped(): boolean;
+  /** After each answer, whether it was in the cache or not. */
+  progress(answered: number, total: number): void;
+  /** A try that failed and will be repeated. */
+  trouble(text: string): void;
+}
+
+/** The oracle did not answer: what happened, where, and what to do. */
+export class OracleError extends Error {}
+
+/**
+ * Answers in the order of the questions.
+ *
+ * @returns null: it was stopped before all were answered
+ * @throws OracleError where a question can't be answered, once requests under way have ended
+ */
+export async function askAll(
+  questions: readonly Question[],
+  asking: Asking,
+): Promise<NonNullable<CacheLine['answer']>[] | null> {
+  const { api, cache } = asking;
+  const keys = questions.map((question) => keyOf(question, api));
+  const missing = [...keys.keys()].filter((i) => cache.get(keys[i]!) === null);
+  let answered = questions.length - missing.length;
+  let fault: unknown = null;
+  const gate = { until: 0 };
+  let next = 0;
+  asking.progress(answered, questions.length);
+  const work = async () => {
+    while (next < missing.length && fault === null && !asking.stopped()) {
+      const i = missing[next++]!;
+      try {
+        if (await askOne(questions[i]!, keys[i]!, asking, gate, () => fault !== null || asking.stopped()))
+          asking.progress(++answered, questions.length);
+      } catch (error) {
+        fault ??= error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(api.concurrency, missing.length) }, work));
+  if (fault !== null) {
+    const what = fault instanceof Error ? fault.message : String(fault);
+    throw new OracleError(
+      `the oracle ${api.model} at ${endpointOf(api)}: ${what}. ${answered} of ${questions.length} answers are kept in ${cache.path}, and won't be asked again`,
+    );
+  }
+  return answered === questions.length ? keys.map((key) => cache.get(key)!.answer!) : null;
+}
+
+/** @returns false: stopped before there was an answer */
+async function askOne(
+  question: Question,
+  key: string,
+  { api, send, cache, ledger, run, trouble }: Asking,
+  gate: { until: number },
+  ended: () => boolean,
+): Promise<boolean> {
+  const dollars = ledger.bound(question);
+  const keep = (line: Pick<CacheLine, 'answer' | 'usage' | 'at_most'>) => {
+    cache.add({ key, run, model: api.model, ...line });
+    ledger.note(line);
+  };
+  for (let tries = 1; ; tries++) {
+    if (!(await until(() => gate.until, ended))) return false;
+    await ledger.reserve(dollars);
+    try {
+      if (ended()) return false;
+      const result = await send(question);
+      if (result.kind === 'answer') {
+        const { text, finish, usage } = result;
+        keep({ answer: { text, finish }, usage, at_most: usage ? null : dollars });
+        return true;
+      }
+      if (result.charged) keep({ answer: null, usage: null, at_most: dollars });
+      const wait = refuseToWait(result, tries, api);
+      trouble(`${result.what}; try ${tries + 1} of ${api.tries} in ${wait.toFixed(1)} s`);
+      const due = performance.now() + 1000 * wait;
+      if (result.wait !== null) gate.until = Math.max(gate.until, due);
+      if (!(await until(() => due, ended))) return false;
+    } finally {
+      ledger.release(dollars);
+    }
+  }
+}
+
+/** @returns seconds until the next try @throws what happened, where there is to be none */
+function refuseToWait({ kind, what, advice, wait }: Failed, tries: number, api: ApiOptions): number {
+  if (kind === 'hopeless') throw new Error(`${what} (${advice})`);
+  if (tries >= api.tries) throw new Error(`${what}, at the last of ${tries} tries (${advice})`);
+  if (wait !== null && wait > LONGEST_WAIT)
+    throw new Error(`${what}; it asks to come back in ${Math.ceil(wait)} s: resume the run then (${advice})`);
+  return wait ?? backoff(tries, api.backoff);
+}
+
+/** Waits until a time of `performance.now()`. @returns false: ended before */
+async function until(due: () => number, ended: () => boolean): Promise<boolean> {
+  for (;;) {
+    if (ended()) return false;
+    const rest = due() - performance.now();
+    if (rest <= 0) return true;
+    await new Promise((resolve) => setTimeout(resolve, Math.min(rest, 100)));
+  }
+}

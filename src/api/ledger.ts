@@ -1,0 +1,104 @@
+/** What an oracle's answers cost: tokens, dollars, and a limit that is never exceeded. */
+
+import type { ApiOptions } from '../config/api.ts';
+import type { CacheLine, Question, Usage } from './cache.ts';
+
+/** Tokens of a chat template around each message, at the most. */
+const AROUND_A_MESSAGE = 32;
+
+/** The next answer might cost more than is left. */
+export class CostLimit extends Error {}
+
+export class Ledger {
+  readonly #price: ApiOptions['price'];
+  readonly #limit: number | null;
+  readonly #maxTokens: number;
+  #answers = 0;
+  #input = 0;
+  #output = 0;
+  #cost = 0;
+  #unknown = 0;
+  /** Dollars of tries that may have been charged, at the most. */
+  #doubtful = 0;
+  /** Dollars that requests under way may cost at the most. */
+  #reserved = 0;
+  #waiting: (() => void)[] = [];
+
+  constructor({ price, max_cost, max_tokens }: ApiOptions, paid: readonly CacheLine[]) {
+    this.#price = price;
+    this.#limit = max_cost;
+    this.#maxTokens = max_tokens;
+    for (const line of paid) this.note(line);
+  }
+
+  /** What a question may cost at the most, in dollars: no tokenizer makes more tokens than the text has bytes. */
+  bound({ messages }: Question): number {
+    if (!this.#price) return 0;
+    const bytes = messages.reduce(
+      (sum, { content }) => sum + Buffer.byteLength(content) + AROUND_A_MESSAGE,
+      0,
+    );
+    return (bytes * this.#price.input + this.#maxTokens * this.#price.output) / 1e6;
+  }
+
+  /** Sets the dollars of a request aside. Waits for others under way where they might exceed the limit together. @throws CostLimit */
+  async reserve(dollars: number): Promise<void> {
+    while (this.#limit !== null && this.#spent + this.#reserved + dollars > this.#limit) {
+      if (this.#reserved <= 0) {
+        throw new CostLimit(
+          `${this.#spent.toFixed(4)} dollars are spent, and the next answer may cost up to ${dollars.toFixed(4)}: max_cost ${this.#limit} might be exceeded (raise it and go on: for a run in its config.yaml, then resume; or ask for fewer: count)`,
+        );
+      }
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+    this.#reserved += dollars;
+  }
+
+  release(dollars: number): void {
+    this.#reserved = Math.max(0, this.#reserved - dollars);
+    if (this.#reserved < 1e-12) this.#reserved = 0;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+
+  note({ answer, usage, at_most }: Pick<CacheLine, 'answer' | 'usage' | 'at_most'>): void {
+    if (answer) this.#answers++;
+    if (usage) {
+      this.#input += usage.input;
+      this.#output += usage.output;
+      this.#cost += this.costOf(usage);
+    } else {
+      if (answer) this.#unknown++;
+      this.#doubtful += at_most ?? 0;
+    }
+  }
+
+  get metrics(): Record<string, number> {
+    return {
+      'oracle/answers': this.#answers,
+      'oracle/input_tokens': this.#input,
+      'oracle/output_tokens': this.#output,
+      ...(this.#price && { 'oracle/cost': this.#cost }),
+    };
+  }
+
+  /** `12.3k tokens in, 4.5k out, 0.0123 dollars`. */
+  get words(): string {
+    const thousands = (tokens: number) => (tokens < 1000 ? String(tokens) : `${(tokens / 1000).toFixed(1)}k`);
+    const cost = this.#price ? `, ${this.#cost.toFixed(4)} dollars` : '';
+    const unknown =
+      this.#unknown > 0
+        ? ` (the server gave no token counts for ${this.#unknown} of ${this.#answers} answers)`
+        : '';
+    return `${thousands(this.#input)} tokens in, ${thousands(this.#output)} out${cost}${unknown}`;
+  }
+
+  costOf({ input, output }: Usage): number {
+    return this.#price ? (input * this.#price.input + output * this.#price.output) / 1e6 : 0;
+  }
+
+  get #spent(): number {
+    return this.#cost + this.#doubtful;
+  }
+}

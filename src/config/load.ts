@@ -1,0 +1,132 @@
+/** Reads and checks a run's config. */
+import { dirname, resolve } from 'node:path';
+import { parse } from 'yaml';
+import { readText } from '../files/text-file.ts';
+import { ConfigError, issuesOf } from './error.ts';
+import { unusableIn } from './plain-data.ts';
+import { rewardsWithoutEffect } from './rewards.ts';
+import { type Config, type ConfigInput, configSchema, type StageName } from './schema.ts';
+import { secretsIn } from './secrets.ts';
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Folder that paths to a user's own files are relative to. */
+  readonly base: string;
+}
+
+export function loadConfigFile(path: string): LoadedConfig {
+  return { config: checkConfig(readYaml(path) as ConfigInput, path), base: dirname(resolve(path)) };
+}
+
+/** A file of options. @throws ConfigError where it can't be read, is not YAML, or not a mapping */
+export function readYaml(path: string): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readText(path);
+  } catch (error) {
+    throw new ConfigError([(error as Error).message.replace(`${path} `, '')], path);
+  }
+  let input: unknown;
+  try {
+    input = parse(text, { logLevel: 'error' });
+  } catch (error) {
+    throw new ConfigError([`can't be read as YAML: ${yamlWords(error as Error)}`], path);
+  }
+  if (typeof input !== 'object' || input === null || Array.isArray(input))
+    throw new ConfigError(
+      [`${input === null ? 'empty' : 'no mapping'}: options stand as "name: value"`],
+      path,
+    );
+  return input as Record<string, unknown>;
+}
+
+const yamlWords = ({ name, message }: Error): string =>
+  name === 'RangeError' || message.startsWith('Maximum call stack')
+    ? 'its values lie too deep within each other'
+    : message.startsWith('Excessive alias count')
+      ? 'its aliases (*name) stand for far more values than are written: write them out'
+      : message.replace(/:?\n.*/s, ''); // the lines that it quotes may hold a key
+
+/** @throws ConfigError with every problem at once */
+export function checkConfig(input: ConfigInput, source?: string): Config {
+  const unusable = unusableIn(input);
+  if (unusable !== null) throw new ConfigError([unusable], source);
+  const secrets = secretsIn(input);
+  if (secrets.length > 0) throw new ConfigError(secrets, source);
+  const read = configSchema.safeParse(input);
+  if (!read.success) throw new ConfigError(issuesOf(read.error, configSchema, input), source);
+  const problems = withoutEffect(read.data);
+  if (problems.length > 0) throw new ConfigError(problems, source);
+  return read.data;
+}
+
+/** Options that were set to something other than their default and would have no effect: an error, not a silence. */
+function withoutEffect(config: Config): string[] {
+  const problems: string[] = [];
+  const defaults = configSchema.parse({ folder: '-', task: '-', critic: '-', actor: null });
+  const changed = <S extends 'critic_sft' | 'critic_rl' | 'joint' | 'credit'>(
+    section: S,
+    option: keyof Config[S],
+  ) => JSON.stringify(config[section][option]) !== JSON.stringify(defaults[section][option]);
+  const refuse = <S extends 'joint' | 'credit'>(
+    section: S,
+    options: readonly (keyof Config[S])[],
+    why: string,
+  ) => {
+    for (const option of options) {
+      if (changed(section, option)) problems.push(`${section}.${String(option)}: ${why}`);
+    }
+  };
+  const sections = { critic_sft: 'critic-sft', critic_rl: 'critic-rl', joint: 'joint' } as const;
+  for (const [section, stage] of Object.entries(sections) as [keyof typeof sections, StageName][]) {
+    if (config.stages.includes(stage)) continue;
+    if (JSON.stringify(config[section]) !== JSON.stringify(defaults[section])) {
+      problems.push(`${section}: has no effect, for \`stages\` leaves ${stage} out`);
+    }
+  }
+  const criticsOwn = ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm'] as const;
+  if (config.joint.critic === 'frozen')
+    refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
+  for (const [name, { decay, final }] of Object.entries({
+    actor: config.actor,
+    critic_rl: config.critic_rl,
+    joint: config.joint,
+  }).flatMap(([name, section]) => (section ? [[name, section] as const] : []))) {
+    const usual = name === 'critic_rl' ? defaults.critic_rl.final : 0;
+    if (decay === 'constant' && final !== usual) {
+      problems.push(`${name}.final: has no effect with ${name}.decay: constant`);
+    }
+  }
+  const { every, minutes, keep } = config.checkpoints;
+  if (every === 0 && minutes === null && keep !== defaults.checkpoints.keep) {
+    problems.push('checkpoints.keep: has no effect with checkpoints.every: 0 and checkpoints.minutes: null');
+  }
+  problems.push(...rewardsWithoutEffect(config.rewards, config.actor !== null));
+  if (config.stages.includes('joint')) problems.push(...creditWithoutMeaning(config));
+  if (config.actor === null && config.stages.includes('joint')) {
+    problems.push('actor: joint training needs one; name its model');
+  }
+  if (config.actor === null && config.stages.includes('critic-rl') && config.critic_rl.actor_share > 0) {
+    problems.push('critic_rl.actor_share: there is no actor; name its model in `actor`, or set it to 0');
+  }
+  if (config.actor && !(config.actor.worker in config.workers)) {
+    problems.push(
+      `workers: has no "${config.actor.worker}" (it has ${Object.keys(config.workers).join(', ')})`,
+    );
+  }
+  return problems;
+}
+
+/** Options of joint training that are in range, and yet would train from nothing, or from a wrong scale. */
+function creditWithoutMeaning({ sampling, credit, actor }: Config): string[] {
+  const problems: string[] = [];
+  const { problems: count, responses } = sampling;
+  if (credit.scale === 'group-std' && responses < 2)
+    problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
+  if (actor && actor.minibatches > count * responses) {
+    problems.push(
+      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an iteration has ${count * responses} (sampling.problems x sampling.responses)`,
+    );
+  }
+  return problems;
+}

@@ -1,0 +1,237 @@
+/** One schema of a run; defaults here and nowhere else. Names are those of the YAML file. */
+import { z } from 'zod';
+import { loraSchema, optimizerSchema } from '../bridge/operations.ts';
+import { segmentationSchema } from '../text/segment.ts';
+import { loadingFields } from '../workers/loading.ts';
+import { apiSchema } from './api.ts';
+import { logSchema } from './log.ts';
+import { rewardSchema } from './rewards.ts';
+
+const share = z.number().min(0).max(1);
+/** More of anything is a slip of the hand. */
+const MOST = 1e9;
+const count = z.int().nonnegative().max(MOST);
+const positive = z.int().positive().max(MOST);
+const seed = z.int().nonnegative();
+/**
+ * Of AdamW. Below, no weight of float32 moves, which ends a run; above, none keeps what it learned.
+ */
+const learningRate = z.number().min(1e-12).max(1);
+/** Below, logits that are divided by it leave the range of float32; above, all tokens are alike. */
+export const temperature = z.number().min(1e-3).max(100);
+
+/** A plugin by name, a user's file (a path that begins with `.` or `/`), or either with options. */
+const plugin = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
+
+const scheduleFields = {
+  /** Peak learning rate. */
+  learning_rate: learningRate,
+  decay: z.enum(['constant', 'linear', 'cosine']),
+  /** Steps of linear warm-up. */
+  warmup: count,
+  /** Share of the peak that is left at the end. */
+  final: share,
+};
+
+const worker = z.strictObject({
+  /** GPUs that the worker sees (CUDA_VISIBLE_DEVICES), e.g. `0`; null: all. */
+  devices: z.string().min(1).nullable().default(null),
+  /** CPU threads; null: PyTorch's choice. */
+  threads: positive.nullable().default(null),
+});
+
+const actor = z.strictObject({
+  /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
+  model: z.string().min(1),
+  worker: z.string().default('actor'),
+  /** What ICC calls it. null: the model's name. */
+  name: z.string().nullable().default(null),
+  dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  ...loadingFields,
+  lora: loraSchema.nullable().default(null),
+  optimizer: optimizerSchema.prefault({ betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 }),
+  learning_rate: learningRate.default(1e-6),
+  decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),
+  warmup: count.default(0),
+  final: share.default(0),
+  max_grad_norm: z.number().positive().nullable().default(1),
+  /** PPO: ratios are clipped to [1 - clip_low, 1 + clip_high]. */
+  clip_low: share.default(0.2),
+  clip_high: z.number().nonnegative().default(0.2),
+  /** Passes over an iteration's trajectories. */
+  epochs: positive.default(1),
+  /** Optimizer steps of one pass. */
+  minibatches: positive.default(1),
+  /**
+   * Weight of the KL to the initial actor; 0: no reference model is loaded. The estimator k3, as in GRPO:
+   * its value estimates KL(actor || initial), its gradient is that of KL(initial || actor).
+   */
+  kl: z.number().nonnegative().default(0),
+  entropy: z.number().nonnegative().default(0),
+});
+
+const sampling = z.strictObject({
+  /** Problems of one iteration. */
+  problems: positive.default(128),
+  /** Responses to each. */
+  responses: positive.default(8),
+  max_new_tokens: positive.default(1024),
+  temperature: temperature.default(1),
+  top_p: z.number().positive().max(1).nullable().default(null),
+  top_k: positive.nullable().default(null),
+  stop_strings: z.array(z.string().min(1)).default([]),
+  /** Tokens that a prompt may have; null: what `max_new_tokens` leaves of the actor's context. */
+  max_prompt_tokens: positive.nullable().default(null),
+  /** Longer prompts are an error, or their problems are dropped and counted (`problems/overlong`). Nothing is ever cut. */
+  overlong_prompts: z.enum(['error', 'drop']).default('error'),
+  /** Trajectories of each iteration that are kept in `trajectories.jsonl`, with every valuation. */
+  record: count.default(4),
+});
+
+export const credit = z.strictObject({
+  gamma: share.default(1),
+  lambda: share.default(1),
+  /**
+   * What advantages are divided by. `batch-std`: their root mean square over the batch's tokens.
+   * `group-std`: the deviation of the group's rewards, as in GRPO; for a group's own mean as baseline.
+   */
+  scale: z.enum(['none', 'batch-std', 'group-std']).default('batch-std'),
+  /** null: the task's own, else by sentence. */
+  segmentation: segmentationSchema.nullable().default(null),
+});
+
+export const icc = z.strictObject({
+  /** m of the smoothed success rate p <- m p + (1 - m) mean(r). */
+  momentum: z.number().min(0).lt(1).default(0.8),
+  /** Rollouts of the starting actor that tell its success rate before the first iteration; 0: unknown until then. */
+  warm_rollouts: count.default(256),
+});
+
+export const criticSft = z.strictObject({
+  /** `oracle`: the task's rule-based oracle. A path: a JSONL file of traces. `{api: {...}}`: a model behind an API is asked (docs/oracles.md). */
+  traces: z.union([z.string().min(1), z.strictObject({ api: apiSchema })]).default('oracle'),
+  batch: positive.default(64),
+  /** Steps at constant rate, at the most. */
+  steps: positive.default(1000),
+  /** Steps of the final decay to `final`. */
+  cooldown: count.default(200),
+  learning_rate: learningRate.default(1e-5),
+  warmup: count.default(50),
+  final: share.default(0.05),
+  max_grad_norm: z.number().positive().nullable().default(1),
+  /** Begin the cool-down as soon as held-out rationales are predicted this well (nats per token); null: by steps alone. */
+  stop_at_rationale_loss: z.number().positive().nullable().default(null),
+  /** A trace is dropped where |score / 10 - observed success| is larger. */
+  agreement: share.default(0.8),
+  /** Steps between looks at held-out traces. */
+  evaluate_every: positive.default(50),
+});
+
+export const criticRl = z.strictObject({
+  updates: positive.default(60),
+  /** States of one update. */
+  states: positive.default(256),
+  /** Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1 where the task has none. */
+  actor_share: share.default(0),
+  ...scheduleFields,
+  learning_rate: learningRate.default(1e-6),
+  decay: scheduleFields.decay.default('linear'),
+  warmup: count.default(5),
+  final: share.default(0.1),
+  max_grad_norm: z.number().positive().nullable().default(1),
+  evaluate_every: positive.default(20),
+});
+
+export const joint = z.strictObject({
+  iterations: positive.default(100),
+  /** What the critic does meanwhile: `learn`, or stay `frozen`. */
+  critic: z.enum(['learn', 'frozen']).default('learn'),
+  ...scheduleFields,
+  /** Of the critic. */
+  learning_rate: learningRate.default(1e-6),
+  decay: scheduleFields.decay.default('constant'),
+  warmup: count.default(0),
+  final: share.default(0),
+  max_grad_norm: z.number().positive().nullable().default(1),
+  schedule: z.enum(['synchronous', 'pipelined']).default('synchronous'),
+});
+
+const gates = z.strictObject({
+  /** Joint training starts only if the critic passes this on held-out states. */
+  joint: z
+    .strictObject({
+      parse_rate: share.default(0.9),
+      /** Held-out error below this share of the error of the best constant. */
+      mse_against_mean: z.number().positive().default(1),
+    })
+    .nullable()
+    .prefault({}),
+  /** While the critic's explained variance on the batch is not above 0, or none of its scores is valid, the group mean is the value. */
+  explained_variance: z.boolean().default(true),
+});
+
+const evaluation = z.strictObject({
+  /** Iterations between evaluations; 0: only at the start and the end of a stage. */
+  every: count.default(10),
+  /** Held-out problems, and responses k to each: success is pass@1 (their mean), and with k > 1 also pass@k. */
+  problems: positive.default(128),
+  responses: positive.default(1),
+  /** One greedy response to each problem besides. */
+  greedy: z.boolean().default(false),
+  /** Held-out states for the critic's error. */
+  states: positive.default(512),
+  /** Continuations of each state whose mean reward is its reference value, where the task knows no exact one; 0: the one outcome. */
+  continuations: count.default(0),
+});
+
+/** In the order in which they run. */
+export const stageNames = ['critic-sft', 'critic-rl', 'joint'] as const;
+const order = (stage: StageName) => stageNames.indexOf(stage);
+
+export const configSchema = z.strictObject({
+  /** Where the run is written. */
+  folder: z.string().min(1),
+  seed: seed.default(0),
+  stages: z
+    .array(z.enum(stageNames))
+    .min(1)
+    .refine((stages) => stages.every((stage, i) => i === 0 || order(stages[i - 1]!) < order(stage)), {
+      message: 'each stage at most once, in the order critic-sft, critic-rl, joint',
+    })
+    .default(['critic-sft', 'critic-rl', 'joint']),
+  /** A checkpoint folder of another run whose models (and success rate) the first stage starts from. */
+  start_from: z.string().nullable().default(null),
+  task: plugin,
+  /** Functions that judge responses, instead of the task's own reward; empty: that one. */
+  rewards: z.array(rewardSchema).default([]),
+  critic: plugin,
+  /** null: there is none; stages 1 and 2 can do without where the task brings its own rollouts. */
+  actor: actor.nullable(),
+  workers: z.record(z.string(), worker).prefault({ actor: {}, critic: {}, python: {} }),
+  sampling: sampling.prefault({}),
+  credit: credit.prefault({}),
+  icc: icc.prefault({}),
+  critic_sft: criticSft.prefault({}),
+  critic_rl: criticRl.prefault({}),
+  joint: joint.prefault({}),
+  gates: gates.prefault({}),
+  evaluation: evaluation.prefault({}),
+  /** Loggers that get the metrics besides `metrics.jsonl`; see docs/loggers.md. */
+  log: logSchema,
+  checkpoints: z
+    .strictObject({
+      /** Iterations of a stage between checkpoints; 0: as `minutes` says. */
+      every: count.default(0),
+      /** A checkpoint also when so many minutes have passed since the last one; null: never for that. */
+      minutes: z.number().positive().nullable().default(15),
+      /** Checkpoints within a stage that stay, the newest ones; those at the ends of stages all stay. */
+      keep: positive.default(2),
+      /** Stage 3: keep the models of the best held-out success as `checkpoints/best`. */
+      best: z.boolean().default(true),
+    })
+    .prefault({}),
+});
+
+export type Config = z.infer<typeof configSchema>;
+export type ConfigInput = z.input<typeof configSchema>;
+export type StageName = (typeof stageNames)[number];

@@ -1,0 +1,63 @@
+/** What a critic is made with, the same in a run, for a host and by itself. */
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LoraOptions } from '../bridge/operations.ts';
+import type { Worker } from '../bridge/worker.ts';
+import type { CriticEnvironment, CriticModelOptions } from '../critic.ts';
+import type { CriticFormat } from '../text/critic-prompt.ts';
+import { LoadingNotes } from '../workers/loading.ts';
+import { Model } from '../workers/model.ts';
+
+export interface EnvironmentParts {
+  readonly seed: number;
+  readonly format: CriticFormat;
+  /** Of the run's folder, in which the critic gets one of its own; null: there is none. */
+  readonly runFolder: string | null;
+  readonly signal: AbortSignal;
+  readonly log: (text: string) => void;
+  /** The worker that a model names. */
+  readonly worker: (name: string) => Worker;
+  /** Where a model's files lie: a folder or a Hub name. Default: as it is named. */
+  readonly sourceOf?: (model: string, worker: string) => Promise<string>;
+  /** true: models stay as they are, without adapters and optimizers. */
+  readonly frozen?: boolean;
+}
+
+/** Names that models of a run have in their workers. */
+const taken = ['actor', 'reference'];
+
+export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
+  const { seed, format, runFolder, signal, log, worker: workerOf, sourceOf, frozen = false } = parts;
+  const notes = new LoadingNotes(log);
+  return {
+    ...{ seed, format, signal, log },
+    async folder() {
+      if (runFolder === null) return null;
+      const own = join(runFolder, 'critic');
+      await mkdir(own, { recursive: true });
+      return own;
+    },
+    async loadModel(name, { model, worker, kind = 'causal', ...rest }: CriticModelOptions) {
+      if (taken.includes(name)) throw new Error(`a critic's model can't be named "${name}"`);
+      const source = sourceOf ? await sourceOf(model, worker) : model;
+      const own = frozen ? { ...rest, lora: null, optimizer: null } : withoutSecondAdapter(source, rest);
+      const loaded = await Model.load(
+        workerOf(worker),
+        name,
+        { initialization: 'pretrained', device: 'auto', seed, kind, ...own, source },
+        notes.plainChat(name, model),
+      );
+      notes.slowSampling(name, model, loaded.loaded);
+      return loaded;
+    },
+  };
+}
+
+/** A folder that is a LoRA adapter already is gone on with; it gets no second one. */
+export function withoutSecondAdapter<T extends { readonly lora: LoraOptions | null }>(
+  source: string,
+  options: T,
+): T {
+  return existsSync(join(source, 'adapter_config.json')) ? { ...options, lora: null } : options;
+}

@@ -1,0 +1,136 @@
+/** What the three stages share: the models, the task, the critic, and where they stand. Made once for a run. */
+import { existsSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Config, StageName } from '../config/schema.ts';
+import type { Critic } from '../critic.ts';
+import { linkFolder } from '../files/file-list.ts';
+import type { Judge } from '../rewards/judge.ts';
+import type { Steering } from '../run/steering.ts';
+import { checkpointName, pruneCheckpoints, writeCheckpoint } from '../run-folder/checkpoint.ts';
+import type { Metrics, Place, RunEvent } from '../run-folder/events.ts';
+import type { RunFolder } from '../run-folder/folder.ts';
+import type { Task } from '../task.ts';
+import type { ActorProfile } from '../types.ts';
+import type { Model } from '../workers/model.ts';
+
+/** Where a run stands between two iterations: all that a checkpoint holds beside the weights. */
+export interface Standing {
+  readonly stage: StageName;
+  /** Iterations of the stage that are done. */
+  readonly iteration: number;
+  /** Smoothed success rate of the actor. */
+  readonly successRate: number | null;
+  /** What the stage itself must know to go on from here; empty at its start. */
+  readonly progress: Readonly<Record<string, number>>;
+}
+
+/** The actor, with its part of the config as it is in this iteration. */
+export interface Actor {
+  readonly model: Model;
+  readonly options: NonNullable<Config['actor']>;
+}
+
+export interface Training {
+  /** As it is in this iteration: some values may change between two. */
+  readonly config: Config;
+  readonly task: Task;
+  /** Rewards responses. */
+  readonly judge: Judge;
+  readonly critic: Critic;
+  /** null: the run has no actor (`actor: null`). */
+  readonly actor: Model | null;
+  /** The initial actor, if the actor's KL to it counts. */
+  readonly reference: Model | null;
+  readonly folder: RunFolder;
+  emit(event: RunEvent): void;
+  readonly steering: Steering;
+  /** True after `stop()`: the stage ends after the iteration in hand, with a checkpoint. */
+  stopping(): boolean;
+}
+
+export function actorOf({ actor, config }: Training): Actor {
+  if (actor && config.actor) return { model: actor, options: config.actor };
+  throw new Error('this stage needs an actor: name its model in `actor` of the config');
+}
+
+export function profileOf(training: Training, successRate: number | null): ActorProfile {
+  const { model, options } = actorOf(training);
+  return { name: options.name ?? options.model, parameters: model.loaded.parameters, successRate };
+}
+
+export function phase(training: Training, stage: StageName, iteration: number, name: string): void {
+  training.emit({ type: 'phase', stage, iteration, phase: name });
+}
+
+/** Metrics under a prefix: `{mse: 1}` -> `{'critic/mse': 1}`. */
+export function prefixed(prefix: string, metrics: Metrics): Record<string, number> {
+  return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`${prefix}/${name}`, value]));
+}
+
+/** The stage goes on with this iteration; false: it was stopped. Between iterations, values may change and a paused run waits. */
+export function boundary({ steering }: Training, place: Place): Promise<boolean> {
+  return steering.boundary(place);
+}
+
+/** A checkpoint where one is due: after so many iterations, or minutes. */
+export async function checkpointIfDue(training: Training, standing: Standing): Promise<void> {
+  const { every, minutes } = training.config.checkpoints;
+  const { folder } = training;
+  const byCount = every > 0 && standing.iteration % every === 0;
+  const byTime = minutes !== null && folder.secondsSinceCheckpoint() >= 60 * minutes;
+  if (byCount || byTime) await checkpoint(training, standing, false);
+}
+
+/** The run's checkpoint where it stands. */
+export async function checkpoint(
+  training: Training,
+  standing: Standing,
+  complete: boolean,
+  as?: string,
+): Promise<string> {
+  const { stage, iteration, successRate, progress } = standing;
+  const { critic, actor, folder, config, emit } = training;
+  const state = {
+    stage,
+    iteration,
+    complete,
+    success_rate: successRate,
+    progress: { ...progress },
+    ...folder.position(),
+  };
+  const best = bestCriticFolder(folder);
+  const keepsBest = stage === 'critic-rl' && !complete && existsSync(best);
+  const path = await writeCheckpoint(folder.checkpoints, as ?? checkpointName(state), state, {
+    actor: actor && ((to) => actor.save(to, true)),
+    critic: critic.save ? (to) => critic.save!(to, true) : null,
+    'best-critic': keepsBest ? (to) => linkFolder(best, to) : null,
+  });
+  if (as === undefined) {
+    await pruneCheckpoints(folder.checkpoints, stage, config.checkpoints.keep);
+    folder.checkpointed();
+  }
+  emit({ type: 'checkpoint', stage, iteration, path });
+  return path;
+}
+
+/** The stage's checkpoint. The next stage goes on from it, with fresh optimizers, as it would in a run of its own. */
+export async function endStage(training: Training, standing: Standing): Promise<Standing> {
+  const complete = !training.stopping();
+  const path = await checkpoint(training, standing, complete);
+  if (complete && training.critic.save) await training.critic.load?.(join(path, 'critic'));
+  return standing;
+}
+
+/** Stage 2 ends with this critic. Written beside its place, so that links to the one before stay whole. */
+export async function keepBestCritic({ critic, folder }: Training): Promise<void> {
+  if (!critic.save) return;
+  const best = bestCriticFolder(folder);
+  const unfinished = `${best}.unfinished`;
+  await rm(unfinished, { recursive: true, force: true });
+  await critic.save(unfinished, true);
+  await rm(best, { recursive: true, force: true });
+  await rename(unfinished, best);
+}
+
+export const bestCriticFolder = (folder: RunFolder) => join(folder.path, 'best-critic');

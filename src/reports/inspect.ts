@@ -1,0 +1,156 @@
+/** What `genac inspect` shows of a run: a table of its iterations, and the responses that were asked for. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  type MetricsLine,
+  metric,
+  metricsOf,
+  type RecordedTrajectory,
+  trajectoriesOf,
+} from '../run-folder/read.ts';
+import { shortened } from './shortened.ts';
+
+export type Order = 'best' | 'worst' | 'surprising';
+
+export interface InspectOptions {
+  /** Of stage 3 alone where responses are meant; of every stage in the table. */
+  readonly iteration?: number;
+  /** Default: as they were recorded, the newest last. */
+  readonly order?: Order;
+  /** Only responses with a state for which the critic wrote no valid score. */
+  readonly malformed?: boolean;
+  readonly count: number;
+}
+
+export interface Inspection {
+  readonly folder: string;
+  /** Head and rows, as text. */
+  readonly table: readonly (readonly string[])[];
+  /** What the table leaves out, and why there are no responses: one sentence each. */
+  readonly notes: readonly string[];
+  readonly trajectories: readonly RecordedTrajectory[];
+}
+
+const columns: Readonly<Record<string, string>> = {
+  reward: 'reward',
+  success_rate: 'success rate',
+  'evaluation/success': 'held-out success',
+  'critic/mse': 'critic mse',
+  'critic/explained_variance': 'explained variance',
+  'critic/parse_rate': 'parse rate',
+  'critic/malformed_states': 'malformed states',
+};
+
+const ROWS = 24;
+
+/** Reads a run's folder, also while the run goes on. */
+export function inspectRun(folder: string, options: InspectOptions): Inspection {
+  if (!existsSync(join(folder, 'config.yaml')))
+    throw new Error(`${folder} holds no run (it has no config.yaml): name the folder of one`);
+  const { table, notes } = iterationTable(metricsOf(folder), options.iteration);
+  let recorded = 0;
+  const counted = function* () {
+    for (const trajectory of trajectoriesOf(folder)) {
+      recorded++;
+      yield trajectory;
+    }
+  };
+  const trajectories = shortened(choose(counted(), options));
+  if (recorded === 0) {
+    notes.push(
+      'There are no trajectories: stage 3 records them (sampling.record), and has recorded none here.',
+    );
+  } else if (trajectories.length === 0) {
+    notes.push(`None of the ${recorded} recorded trajectories is as asked for.`);
+  }
+  return { folder, table, notes, trajectories };
+}
+
+/** The value in the last state; null where a response has no segment. */
+export const lastValue = ({ segments }: RecordedTrajectory): number | null => segments.at(-1)?.value ?? null;
+
+const surprise = (t: RecordedTrajectory) => {
+  const value = lastValue(t);
+  return value === null ? -1 : Math.abs(t.reward - value);
+};
+
+/**
+ * Equal ones stay in the order in which they were recorded. No more are held than about twice
+ * `count`.
+ */
+export function choose(
+  all: Iterable<RecordedTrajectory>,
+  { iteration, order, malformed = false, count }: InspectOptions,
+): RecordedTrajectory[] {
+  const worth = (a: RecordedTrajectory, b: RecordedTrajectory) =>
+    a.reward - b.reward || (lastValue(a) ?? -1) - (lastValue(b) ?? -1);
+  const orders = {
+    best: (a, b) => worth(b, a),
+    worst: worth,
+    surprising: (a, b) => surprise(b) - surprise(a),
+  } satisfies Record<Order, typeof worth>;
+  const first = (some: RecordedTrajectory[]) =>
+    order ? some.sort(orders[order]).slice(0, count) : count > 0 ? some.slice(-count) : [];
+  let chosen: RecordedTrajectory[] = [];
+  for (const t of all) {
+    if (iteration !== undefined && t.iteration !== iteration) continue;
+    if (malformed && !t.segments.some((s) => s.parsed === 'malformed')) continue;
+    chosen.push(t);
+    if (chosen.length > 2 * count) chosen = first(chosen);
+  }
+  return first(chosen);
+}
+
+/** One row an iteration: its own figures, and the held-out ones from before it. Of many, those with held-out figures, evenly, and the last. */
+export function iterationTable(
+  lines: Iterable<MetricsLine>,
+  iteration?: number,
+): { table: string[][]; notes: string[] } {
+  const rows = new Map<string, MetricsLine>();
+  for (const line of lines) {
+    if (iteration !== undefined && line.iteration !== iteration) continue;
+    const key = `${line.stage} ${line.iteration}`;
+    const before = rows.get(key);
+    const own = shownOf(line);
+    // An iteration's own figures win, whichever line came first.
+    rows.set(key, line.type === 'iteration' ? { ...before, ...own } : { ...own, ...before });
+  }
+  const all = [...rows.values()];
+  if (all.length === 0) return { table: [], notes: ['No iteration is recorded that was asked for.'] };
+  const shown = thinned(all);
+  const present = Object.keys(columns).filter((name) => shown.some((row) => metric(row, name) !== null));
+  const table = [
+    ['stage', 'iteration', ...present.map((name) => columns[name]!)],
+    ...shown.map((row) => [
+      row.stage,
+      String(row.iteration),
+      ...present.map((name) => cellText(name, metric(row, name))),
+    ]),
+  ];
+  const left = all.length - shown.length;
+  return { table, notes: left > 0 ? [`${left} more iterations are in metrics.jsonl.`] : [] };
+}
+
+/** A line without the metrics that no column shows. */
+function shownOf(line: MetricsLine): MetricsLine {
+  const { type, stage, iteration, seconds } = line;
+  const shown = Object.keys(columns).flatMap((name) => (name in line ? [[name, line[name]]] : []));
+  return { type, stage, iteration, seconds, ...Object.fromEntries(shown) };
+}
+
+function thinned(rows: readonly MetricsLine[]): MetricsLine[] {
+  if (rows.length <= ROWS) return [...rows];
+  const evaluated = rows.filter(
+    (row) => metric(row, 'evaluation/success') !== null || metric(row, 'critic/mse') !== null,
+  );
+  const from = evaluated.length >= ROWS / 3 ? evaluated : rows;
+  const step = Math.max(1, from.length / (ROWS - 1));
+  const kept = new Set(
+    Array.from({ length: Math.min(from.length, ROWS - 1) }, (_, i) => from[Math.floor(i * step)]!),
+  );
+  return rows.filter((row, i) => kept.has(row) || i === rows.length - 1);
+}
+
+/** Counts have no decimals. */
+const cellText = (name: string, value: number | null): string =>
+  value === null ? '' : value.toFixed(name === 'critic/malformed_states' ? 0 : 3);

@@ -1,0 +1,194 @@
+/** What the page plots, from a demo's metrics and trajectories. Plain data; the page draws it. */
+import { groupBy, mean } from '../math/statistics.ts';
+import { type MetricsLine, metric, type RecordedTrajectory } from '../run-folder/read.ts';
+import type { Point } from './demo-summary.ts';
+
+export interface Series {
+  readonly label: string;
+  /** A colour of the page's style, e.g. `blue`. */
+  readonly colour: 'blue' | 'orange' | 'grey';
+  readonly dashed?: boolean;
+  /** [x, y], x rising. */
+  readonly points: readonly (readonly [number, number])[];
+}
+
+export interface Plot {
+  readonly title: string;
+  /** One sentence: what one sees, and its unit. */
+  readonly caption: string;
+  readonly x: string;
+  readonly y: string;
+  /** Shares are shown as per cent, from 0 to 1. */
+  readonly share: boolean;
+  readonly series: readonly Series[];
+}
+
+/** Of a trajectory what plots and the choice of responses need, without its words. */
+export interface Outline extends Pick<RecordedTrajectory, 'iteration' | 'reward'> {
+  readonly segments: readonly Pick<RecordedTrajectory['segments'][number], 'value'>[];
+}
+
+export function successPlots(genac: readonly Point[], groupMean: readonly Point[]): Plot[] {
+  const runs = [
+    { label: 'GenAC', colour: 'blue', points: genac },
+    { label: 'group mean (GRPO)', colour: 'orange', points: groupMean },
+  ] as const;
+  const against = (x: 'iteration' | 'actorTokens') =>
+    runs
+      .filter(({ points }) => points.length > 0)
+      .map((run): Series => ({ ...run, points: run.points.map((p) => [p[x], p.success]) }));
+  const common = { y: 'held-out success', share: true };
+  return [
+    {
+      ...common,
+      title: 'Success of the actor, by iteration',
+      caption:
+        'Share of held-out problems that the actor solves at temperature 1 (per cent), against iterations of stage 3.',
+      x: 'iteration',
+      series: against('iteration'),
+    },
+    {
+      ...common,
+      title: 'Success of the actor, by actor tokens',
+      caption:
+        'The same share (per cent), against the tokens that the actor had sampled for its training by then; the critic’s own tokens are not counted here.',
+      x: 'actor tokens',
+      series: against('actorTokens'),
+    },
+  ];
+}
+
+const along = (
+  lines: readonly MetricsLine[],
+  name: string,
+  x: (line: MetricsLine) => number = (line) => line.iteration,
+) => {
+  const points = new Map<number, number>();
+  for (const line of lines) {
+    const y = metric(line, name);
+    if (y !== null) points.set(x(line), y);
+  }
+  return [...points].sort(([a], [b]) => a - b);
+};
+
+/** Stage 1 by its steps; stage 2 by its updates, where 0 is the critic as stage 1 left it. */
+export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
+  const evaluations = lines.filter((line) => line.type === 'evaluation');
+  const imitated = evaluations.filter((line) => line.stage === 'critic-sft');
+  const end = lastIteration(imitated);
+  const learned = evaluations.filter((line) => line.stage !== 'critic-sft' || line.iteration === end);
+  const x = (line: MetricsLine) => (line.stage === 'critic-sft' ? 0 : line.iteration);
+  const loss: Plot = {
+    title: 'Stage 1: imitation of the oracle',
+    caption:
+      'How badly the critic predicts the tokens of held-out rationales (nats per token; lower is better), against steps of stage 1.',
+    x: 'step',
+    y: 'nats per token',
+    share: false,
+    series: [
+      { label: 'held-out rationales', colour: 'blue', points: along(evaluations, 'critic/rationale_loss') },
+    ],
+  };
+  const error: Plot = {
+    title: 'Stage 2: error of the critic on held-out actors',
+    caption:
+      'Mean squared error of the critic’s values (0 to 1) against exact values of actors that it never saw, from the end of stage 1 (at 0) through the updates of stage 2; the dashed line is the best constant.',
+    x: 'update of stage 2',
+    y: 'MSE',
+    share: false,
+    series: [
+      { label: 'critic', colour: 'blue', points: along(learned, 'critic/mse', x) },
+      {
+        label: 'best constant',
+        colour: 'grey',
+        dashed: true,
+        points: along(learned, 'critic/mse_of_mean', x),
+      },
+    ],
+  };
+  return [loss, error].filter(hasPoints);
+}
+
+/** Along stage 3: the critic's error on the actor at hand, and whether its values tell right responses from wrong ones. */
+export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
+  const joint = lines.filter((line) => line.stage === 'joint');
+  const evaluations = joint.filter((line) => line.type === 'evaluation');
+  const closed = joint.filter((line) => metric(line, 'gate/fell_back_to_group_mean') === 1).length;
+  const value = (label: string, name: string, colour: Series['colour'], dashed: boolean): Series => ({
+    label,
+    colour,
+    dashed,
+    points: along(joint, name),
+  });
+  const error: Plot = {
+    title: 'Stage 3: error of the critic on the actor at hand',
+    caption:
+      'Mean squared error of the critic’s values (0 to 1) against exact values of the actor as it is at that iteration; the dashed line is the best constant for the same states, and moves with the actor.',
+    x: 'iteration',
+    y: 'MSE',
+    share: false,
+    series: [
+      { label: 'critic', colour: 'blue', points: along(evaluations, 'critic/mse') },
+      {
+        label: 'best constant',
+        colour: 'grey',
+        dashed: true,
+        points: along(evaluations, 'critic/mse_of_mean'),
+      },
+    ],
+  };
+  const gap: Plot = {
+    title: 'Stage 3: value of right and wrong responses',
+    caption:
+      'Mean value (0 to 1) that credit used before the first segment (dashed) and before the last one (solid), of responses that turned out right and wrong' +
+      (closed === 0
+        ? '.'
+        : `; in ${closed} ${closed === 1 ? 'iteration' : 'iterations'} the gate put the group mean in the critic’s place, and first and last are alike.`),
+    x: 'iteration',
+    y: 'value',
+    share: false,
+    series: [
+      value('right, last', 'value/last_right', 'blue', false),
+      value('wrong, last', 'value/last_wrong', 'orange', false),
+      value('right, first', 'value/first_right', 'blue', true),
+      value('wrong, first', 'value/first_wrong', 'orange', true),
+    ],
+  };
+  return [error, gap].filter(hasPoints);
+}
+
+/** Mean of the critic's values by segment number (from 1), over recorded responses of the second half of stage 3. */
+export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
+  const last = lastIteration(trajectories);
+  const late = trajectories.filter((t) => 2 * t.iteration >= last);
+  const means = (right: boolean): [number, number][] => {
+    const values = late
+      .filter((t) => isRight(t) === right)
+      .flatMap((t) => t.segments.map(({ value }, k) => ({ segment: k + 1, value })));
+    const bySegment = groupBy(values, (v) => v.segment);
+    return [...bySegment]
+      .map(([segment, of]): [number, number] => [segment, mean(of.map((v) => v.value))])
+      .sort(([a], [b]) => a - b);
+  };
+  const count = late.filter(isRight).length;
+  const plot: Plot = {
+    title: 'Value along a response',
+    caption: `Mean of the critic’s values (0 to 1) before each segment, over ${count} right and ${late.length - count} wrong responses recorded in the second half of stage 3.`,
+    x: 'segment',
+    y: 'value',
+    share: false,
+    series: [
+      { label: 'right', colour: 'blue', points: means(true) },
+      { label: 'wrong', colour: 'orange', points: means(false) },
+    ],
+  };
+  return hasPoints(plot) ? plot : null;
+}
+
+/** 0 where there is none. Files may have more lines than a call may have arguments. */
+export const lastIteration = (of: readonly { readonly iteration: number }[]): number =>
+  of.reduce((last, { iteration }) => Math.max(last, iteration), 0);
+
+export const isRight = ({ reward }: { readonly reward: number }): boolean => reward >= 0.5;
+
+const hasPoints = (plot: Plot): boolean => plot.series.some((series) => series.points.length > 0);

@@ -1,0 +1,95 @@
+/** What happens in a run, as it happens. The terminal, the run folder and a TypeScript script all get the same events. */
+import type { StageName } from '../config/schema.ts';
+import type { Settings } from '../config/settings.ts';
+
+export type Metrics = Readonly<Record<string, number>>;
+
+/** Where a run stands: before iteration number `iteration` of a stage. */
+export interface Place {
+  readonly stage: StageName;
+  readonly iteration: number;
+}
+
+export type RunEvent =
+  | { readonly type: 'message'; readonly text: string }
+  | { readonly type: 'stage'; readonly stage: StageName; readonly iterations: number; readonly from: number }
+  /** A phase of an iteration begins, e.g. `sample`, `value`, `update`. */
+  | ({ readonly type: 'phase'; readonly phase: string } & Place)
+  /** Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the stage. */
+  | ({ readonly type: 'iteration'; readonly metrics: Metrics } & Place)
+  /** Held-out figures, before iteration number `iteration`. */
+  | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & Place)
+  /** What precedes a stage's first iteration goes on: `done` of `total`, e.g. an oracle's answers. */
+  | ({
+      readonly type: 'progress';
+      readonly done: number;
+      readonly total: number;
+      readonly metrics: Metrics;
+    } & Place)
+  | ({ readonly type: 'checkpoint'; readonly path: string } & Place)
+  /** Values that changed, from this iteration on. */
+  | ({ readonly type: 'set'; readonly values: Settings } & Place)
+  | ({ readonly type: 'paused' | 'resumed' } & Place)
+  | { readonly type: 'end'; readonly reason: 'done' | 'stopped' };
+
+interface Node {
+  readonly event: RunEvent | null;
+  next: Node | null;
+}
+
+/** Kept for a first reader that comes late. */
+const KEPT_UNREAD = 10_000;
+
+/**
+ * Events as an async iterable: any number of readers, none of which holds up the run. The first one gets all from the beginning (the last 10,000), later ones
+ * what comes after they began. What every reader has seen is not kept.
+ */
+export class EventStream implements AsyncIterable<RunEvent> {
+  #last: Node = { event: null, next: null };
+  /** Before the first event that nobody has begun to read; null once somebody has. */
+  #unread: Node | null = this.#last;
+  #count = 0;
+  #waiting: (() => void)[] = [];
+  #closed = false;
+  #error: unknown;
+
+  push(event: RunEvent): void {
+    this.#last = this.#last.next = { event, next: null };
+    if (this.#unread && ++this.#count > KEPT_UNREAD) this.#unread = this.#unread.next;
+    this.#wake();
+  }
+
+  /** Ends every reader, with an error if there is one. */
+  close(error?: unknown): void {
+    this.#closed = true;
+    this.#error = error;
+    this.#wake();
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<RunEvent> {
+    const from = this.#unread ?? this.#last;
+    this.#unread = null;
+    return this.#read(from);
+  }
+
+  async *#read(from: Node): AsyncGenerator<RunEvent> {
+    let node = from;
+    for (;;) {
+      while (node.next) {
+        node = node.next;
+        yield node.event!;
+      }
+      if (this.#closed) {
+        if (this.#error !== undefined) throw this.#error;
+        return;
+      }
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}

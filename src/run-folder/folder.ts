@@ -1,0 +1,235 @@
+/**
+ * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`, `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that it
+ * can be read while the run writes.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdir, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { stringify } from 'yaml';
+import { z } from 'zod';
+import packageJson from '../../package.json' with { type: 'json' };
+import { loadConfigFile } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { LONGEST_LINE } from '../files/json-lines.ts';
+import { appendText, readText, refuseNoFile, refuseNoFolder } from '../files/text-file.ts';
+import { shortText } from '../text/printable.ts';
+import type { Json } from '../types.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import type { RunEvent } from './events.ts';
+
+/** What another process must know of a run to go on with it. */
+const runSchema = z.strictObject({
+  genac: z.string(),
+  /** Folder that a user's own files are relative to. */
+  base: z.string(),
+  /** The config's file as it was when the run began; null: there was none. */
+  source: z.strictObject({ file: z.string(), sha256: z.string() }).nullable().default(null),
+});
+
+const ownFiles = [
+  ...['config.yaml', 'run.json', 'versions.json', 'status.json', 'status.json.unfinished'],
+  ...['metrics.jsonl', 'trajectories.jsonl', 'settings.jsonl', 'run.lock', 'run.lock.taking-over'],
+];
+const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic', 'critic'];
+
+/**
+ * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO
+ * would hold the run for ever, a folder would end it half way.
+ */
+export function refuseOtherKinds(path: string): void {
+  for (const name of ownFolders) refuseNoFolder(join(path, name));
+  const beside = existsSync(join(path, 'logs')) ? readdirSync(join(path, 'logs')) : [];
+  const logs = beside.filter((name) => name.endsWith('.log')).map((name) => join('logs', name));
+  for (const name of [...ownFiles, ...logs]) refuseNoFile(join(path, name));
+}
+
+export class RunFolder {
+  readonly path: string;
+  /** Of earlier lives of this run. */
+  readonly #secondsBefore: number;
+  readonly #began = performance.now();
+  #checkpointed = performance.now();
+
+  private constructor(path: string, secondsBefore: number) {
+    this.path = path;
+    this.#secondsBefore = secondsBefore;
+  }
+
+  /** Makes the folder. One that holds a run already is refused: nothing is overwritten. */
+  static async create(config: Config, base: string, file?: string): Promise<RunFolder> {
+    const folder = new RunFolder(resolve(config.folder), 0);
+    if (existsSync(join(folder.path, 'config.yaml'))) {
+      throw new Error(
+        `${folder.path} holds a run already: go on with it (genac resume ${config.folder}), name another \`folder\`, or remove that one`,
+      );
+    }
+    await mkdir(folder.checkpoints, { recursive: true });
+    await writeFile(
+      join(folder.path, 'run.json'),
+      `${JSON.stringify({ genac: packageJson.version, base, source: sourceOf(file) })}\n`,
+    );
+    await writeFile(join(folder.path, 'config.yaml'), stringify(config));
+    return folder;
+  }
+
+  /** The config of the run that a folder holds, the base of its paths, and what its user should know of it. */
+  static async read(path: string): Promise<{ config: Config; base: string; notes: readonly string[] }> {
+    const file = join(path, 'run.json');
+    if (!existsSync(file)) {
+      const lacks = existsSync(path) ? 'it has no run.json' : 'there is no such folder';
+      throw new Error(`${path} holds no run that can be resumed: ${lacks}`);
+    }
+    let base: string;
+    let source: z.infer<typeof runSchema>['source'];
+    try {
+      ({ base, source } = runSchema.parse(JSON.parse(readText(file))));
+    } catch (error) {
+      const why = error instanceof z.ZodError ? `${file} was edited` : (error as Error).message;
+      throw new Error(`${path} holds no run that can be resumed: ${why}`, { cause: error });
+    }
+    const { config } = loadConfigFile(join(path, 'config.yaml'));
+    const isChanged = source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
+    const note = `${source?.file} was changed since the run began, and is not read: the run goes on by its own ${join(path, 'config.yaml')}`;
+    return { config: { ...config, folder: path }, base, notes: isChanged ? [note] : [] };
+  }
+
+  /** Opens the folder of a run that goes on from a checkpoint: what was written after it is cut off. */
+  static async reopen(
+    path: string,
+    from: Pick<Checkpoint, 'written' | 'seconds'> | null,
+  ): Promise<RunFolder> {
+    const folder = new RunFolder(path, from?.seconds ?? 0);
+    for (const [file, bytes] of [
+      [folder.metrics, from?.written.metrics ?? 0],
+      [folder.trajectories, from?.written.trajectories ?? 0],
+    ] as const) {
+      if (sizeOf(file) < bytes)
+        throw new Error(
+          `${file} has ${sizeOf(file)} bytes, but ${bytes} were written before the checkpoint: it was cut off or edited`,
+        );
+      if (existsSync(file)) await truncate(file, bytes);
+    }
+    await mkdir(folder.checkpoints, { recursive: true });
+    return folder;
+  }
+
+  /** Takes back what `create` and a start that failed have written, but for logs: the next start is not refused. */
+  async takeBack(): Promise<void> {
+    for (const name of ['config.yaml', 'run.json', 'versions.json', 'status.json', 'models'])
+      await rm(join(this.path, name), { recursive: true, force: true });
+    await rmdir(this.checkpoints).catch(() => {}); // where something is in it, it stays
+  }
+
+  get metrics(): string {
+    return join(this.path, 'metrics.jsonl');
+  }
+  get trajectories(): string {
+    return join(this.path, 'trajectories.jsonl');
+  }
+  /** Values that changed while the run went on; outlives a resume, for they are applied again. */
+  get settings(): string {
+    return join(this.path, 'settings.jsonl');
+  }
+  get checkpoints(): string {
+    return join(this.path, 'checkpoints');
+  }
+  get logs(): string {
+    return join(this.path, 'logs');
+  }
+  models(name: string): string {
+    return join(this.path, 'models', name);
+  }
+
+  /** Since the run began, without the time between its lives. */
+  seconds(): number {
+    return this.#secondsBefore + (performance.now() - this.#began) / 1000;
+  }
+
+  /**
+   * What a checkpoint notes of this folder. @throws Error where it is gone: a checkpoint would make
+   * another
+   */
+  position(): Pick<Checkpoint, 'written' | 'seconds'> {
+    this.#refuseGone();
+    const written = { metrics: sizeOf(this.metrics), trajectories: sizeOf(this.trajectories) };
+    return { written, seconds: this.seconds() };
+  }
+
+  /** The error that ended the run, in words of its cause where the folder is gone. */
+  explained(error: unknown): unknown {
+    return this.#isGone() ? new Error(this.#goneWords(), { cause: error }) : error;
+  }
+
+  #append(file: string, line: string): void {
+    this.#refuseGone();
+    appendText(file, `${line}\n`);
+  }
+
+  #refuseGone(): void {
+    if (this.#isGone()) throw new Error(this.#goneWords());
+  }
+
+  #isGone(): boolean {
+    return !existsSync(join(this.path, 'config.yaml'));
+  }
+
+  #goneWords(): string {
+    return `the run's folder ${this.path} was removed or renamed while the run went on: it can't be written any more, and the run ends here`;
+  }
+
+  checkpointed(): void {
+    this.#checkpointed = performance.now();
+  }
+
+  secondsSinceCheckpoint(): number {
+    return (performance.now() - this.#checkpointed) / 1000;
+  }
+
+  async writeVersions(versions: Json): Promise<void> {
+    await writeFile(join(this.path, 'versions.json'), `${JSON.stringify(versions, null, 2)}\n`);
+  }
+
+  /** Iterations and evaluations become lines of `metrics.jsonl`, changed values of `settings.jsonl`; numbers that are not finite are written as null. */
+  record(event: RunEvent): void {
+    if (event.type === 'set') {
+      const { stage, iteration, values } = event;
+      this.#append(this.settings, JSON.stringify({ stage, iteration, values }));
+    }
+    if (event.type !== 'iteration' && event.type !== 'evaluation') return;
+    const { type, stage, iteration, metrics } = event;
+    const seconds = Math.round(this.seconds() * 1000) / 1000;
+    this.#append(this.metrics, JSON.stringify({ type, stage, iteration, seconds, ...metrics }));
+  }
+
+  /** Texts that would make a line which nobody can read are cut, with a mark. */
+  recordTrajectory(trajectory: Json): void {
+    this.#append(this.trajectories, readableLine(trajectory));
+  }
+}
+
+/** null: there is none that can be read again (a pipe can't). */
+function sourceOf(file: string | undefined): { file: string; sha256: string } | null {
+  if (file === undefined || !statSync(file, { throwIfNoEntry: false })?.isFile()) return null;
+  const sha256 = createHash('sha256').update(readFileSync(file)).digest('hex');
+  return { file: resolve(file), sha256 };
+}
+
+/** UTF-16 units of a line: in UTF-8 at most three times as many bytes, which readers take. */
+const LONGEST_RECORD = LONGEST_LINE / 4;
+
+function readableLine(record: Json): string {
+  for (const longest of [1e6, 1e4, 100]) {
+    const cut = (_: string, value: unknown) =>
+      typeof value === 'string' ? shortText(value, longest) : value;
+    try {
+      const line = JSON.stringify(record, cut);
+      if (line.length <= LONGEST_RECORD) return line;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error; // longer than any string
+    }
+  }
+  throw new Error('a trajectory of so many segments that no line holds them: set sampling.record: 0');
+}
+
+const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

@@ -1,0 +1,72 @@
+/** Feeds the loggers that a config's `log` names, in the worker `python`: they read `metrics.jsonl` themselves, so nothing of the run waits for them. */
+import { relative } from 'node:path';
+import type { Config } from '../config/schema.ts';
+import type { Json } from '../types.ts';
+import type { PythonFunctions } from '../workers/python-functions.ts';
+
+const module = 'genac_bridge.functions.loggers';
+const LOOK_MS = 1000;
+/** wandb sends what is left over the network; a run that was stopped should not wait long for it. */
+const CLOSE_SECONDS = 60;
+
+export interface Loggers {
+  /** Lets them have what is left, and ends them. Never rejects. */
+  close(): Promise<void>;
+}
+
+/**
+ * Returns as soon as the loggers were told to begin. One that fails is told of once, and the run goes on without it.
+ * @param folder of the run
+ */
+export async function openLoggers(
+  config: Config,
+  folder: string,
+  python: PythonFunctions,
+  tell: (text: string) => void,
+): Promise<Loggers> {
+  const told = new Set<string>();
+  const report = (failed: Json) => {
+    for (const [name, error] of Object.entries(failed as Record<string, string>)) {
+      if (told.has(name)) continue;
+      told.add(name);
+      tell(
+        `log: ${name} failed and gets nothing more in this run: ${error.replace(/[.\s]+$/, '')}. ${remedy(name, error)} Nothing is lost: ` +
+          `metrics.jsonl has it all, and once ${name} works, genac log ${shortest(folder)} gives it what it lacks.`,
+      );
+    }
+  };
+  const ask = async (name: string, keywords: Record<string, Json>, deadlineMs: number): Promise<void> => {
+    try {
+      report((await python.call(`${module}:${name}`, { folder, ...keywords }, { deadlineMs })) ?? {});
+    } catch (error) {
+      report(Object.fromEntries(config.log.map(({ use }) => [use, (error as Error).message])));
+    }
+  };
+  await ask('open_loggers', { config: config as unknown as Json, loggers: config.log as Json }, 60_000);
+  let asking: Promise<void> | null = null;
+  const timer = setInterval(() => {
+    asking ??= ask('failures', {}, 600_000).finally(() => {
+      asking = null;
+    });
+  }, LOOK_MS).unref();
+  return {
+    async close() {
+      clearInterval(timer);
+      await asking;
+      await ask('close_loggers', { seconds: CLOSE_SECONDS }, (CLOSE_SECONDS + 30) * 1000);
+    },
+  };
+}
+
+function remedy(name: string, error: string): string {
+  if (/ModuleNotFoundError|ImportError/.test(error))
+    return `Install it where the workers' Python is: pip install ${name}.`;
+  if (name === 'wandb' && /api.?key|login|network|Comm|timed? ?out|did not end/i.test(error))
+    return 'Run `wandb login`, or write {use: wandb, mode: offline} in `log`.';
+  return 'The whole error is in logs/python.log.';
+}
+
+const shortest = (folder: string) => {
+  const from = relative('.', folder);
+  return from === '' ? '.' : from.startsWith('..') ? folder : from;
+};

@@ -1,0 +1,48 @@
+/** The workers that a config asks for. */
+
+import { ConfigError } from '../config/error.ts';
+import type { Config } from '../config/schema.ts';
+import { startWorkers, type WorkerGroup } from '../workers/local.ts';
+import { pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
+
+/** Names of the workers that the actor and the critic ask for, and `python` where functions are called. @throws ConfigError */
+export function workersOf(
+  { actor, workers }: Pick<Config, 'actor' | 'workers'>,
+  criticOptions: unknown,
+  usesPython: boolean,
+): string[] {
+  const critic = (criticOptions as { worker?: unknown } | null)?.worker;
+  const python = usesPython ? pythonWorkerName : null;
+  const wanted = [...new Set([actor?.worker, critic, python])].filter((name) => typeof name === 'string');
+  const missing = wanted.filter((name) => !(name in workers));
+  const names = Object.keys(workers).join(', ');
+  if (missing.length > 0)
+    throw new ConfigError(missing.map((name) => `workers: has no "${name}" (it has ${names})`));
+  // `actor`, `critic` and `python` are there by default; any other was asked for.
+  if ([actor?.worker, critic].includes(pythonWorkerName)) {
+    throw new ConfigError([
+      `workers: "${pythonWorkerName}" serves functions and holds no models; name another`,
+    ]);
+  }
+  const idle = Object.keys(workers).filter(
+    (name) => !wanted.includes(name) && !['actor', 'critic', pythonWorkerName].includes(name),
+  );
+  if (idle.length > 0)
+    throw new ConfigError(idle.map((name) => `workers.${name}: has no effect, for no model names it`));
+  return wanted;
+}
+
+export function startConfigured(
+  workers: Config['workers'],
+  names: readonly string[],
+  logDirectory: string,
+): Promise<WorkerGroup> {
+  return startWorkers({
+    workers: names.map((name) => {
+      const { devices, threads } = workers[name]!;
+      const kind = name === pythonWorkerName ? pythonWorkerSpec : { name };
+      return { ...kind, ...(devices !== null && { device: devices }), ...(threads !== null && { threads }) };
+    }),
+    logDirectory,
+  });
+}

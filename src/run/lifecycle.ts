@@ -1,0 +1,211 @@
+/** The life of a run: workers, models, stages, folder, events; from its beginning or from a checkpoint. */
+import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import packageJson from '../../package.json' with { type: 'json' };
+import { ConfigError } from '../config/error.ts';
+import { refuseForCritic } from '../config/for-critic.ts';
+import type { Config, StageName } from '../config/schema.ts';
+import { loadCritic, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
+import { linkFolder } from '../files/file-list.ts';
+import { bestCriticFolder, type Standing, type Training } from '../iteration/context.ts';
+import { withColumns } from '../rewards/columns.ts';
+import { makeJudge } from '../rewards/judge.ts';
+import { type Checkpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
+import type { EventStream, RunEvent } from '../run-folder/events.ts';
+import { type RunFolder, refuseOtherKinds } from '../run-folder/folder.ts';
+import { lockRun } from '../run-folder/lock.ts';
+import { type Loggers, openLoggers } from '../run-folder/loggers.ts';
+import { StatusFile } from '../run-folder/status.ts';
+import { pretrainCritic, superviseCritic } from '../stages/critic-stages.ts';
+import { apiOf, checkOracle } from '../stages/gather.ts';
+import { traceSources } from '../stages/traces.ts';
+import type { Task } from '../task.ts';
+import { paperFormat } from '../text/critic-prompt.ts';
+import { trainJointly } from '../train.ts';
+import type { Problem } from '../types.ts';
+import type { WorkerGroup } from '../workers/local.ts';
+import { pythonFunctions, pythonWorkerName } from '../workers/python-functions.ts';
+import { startConfigured, workersOf } from './configured-workers.ts';
+import { serveControl } from './control.ts';
+import { prepareTraining, restoreModels } from './load-models.ts';
+import { checkPast } from './past-settings.ts';
+import type { Run } from './run.ts';
+import { type Setting, Steering } from './steering.ts';
+
+const stages: Readonly<Record<StageName, (training: Training, start: Standing) => Promise<Standing>>> = {
+  'critic-sft': superviseCritic,
+  'critic-rl': pretrainCritic,
+  joint: trainJointly,
+};
+
+/** What a run goes by: from its beginning, or from a checkpoint. */
+export interface Life {
+  readonly config: Config;
+  readonly base: string;
+  /** null: from the beginning. */
+  readonly checkpoint: Checkpoint | null;
+  /** Values that were changed in earlier lives. */
+  readonly past: readonly Setting[];
+  open(): Promise<RunFolder>;
+  /** What the user should know before it goes on. */
+  readonly notes: readonly string[];
+}
+
+export interface Surroundings {
+  readonly events: EventStream;
+  readonly signal: AbortSignal;
+  readonly workers: WorkerGroup | undefined;
+  readonly ready: (steering: Steering) => void;
+  readonly run: () => Run;
+}
+
+export async function live(
+  life: Life,
+  { events, signal, workers: given, ready, run }: Surroundings,
+): Promise<'done' | 'stopped'> {
+  const { config, base, checkpoint } = life;
+  const log = (text: string) => events.push({ type: 'message', text });
+  let group: WorkerGroup | null = given ?? null;
+  const python = pythonFunctions(() => {
+    if (group) return group.get(pythonWorkerName);
+    throw new Error('Python functions can be called once the workers run, not before');
+  });
+  const { task, usesPython } = await loadTask(config.task as PluginChoice, {
+    ...{ base, python, log, segmentation: config.credit.segmentation },
+  });
+  const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
+  refuseForCritic(config, plugin);
+  checkPast(life.past, config, plugin);
+  const { judge, ...rewards } = await makeJudge(config, task, base, python);
+  const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython || config.log.length > 0);
+  if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
+  checkActor(config, task);
+  const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
+  refuseOtherKinds(config.folder);
+  const lock = await lockRun(config.folder);
+  const folder = await life.open().catch((error: unknown) => {
+    lock.release();
+    throw error;
+  });
+  const status = new StatusFile(folder.path);
+  const emit = (event: RunEvent) => {
+    folder.record(event);
+    status.note(event);
+    events.push(event);
+  };
+  const steering = new Steering({ config, plugin, signal, emit, past: life.past });
+  const control = serveControl(folder.path, run(), steering);
+  ready(steering);
+  for (const text of life.notes) emit({ type: 'message', text });
+  let end: 'done' | 'stopped' | 'failed' = 'failed';
+  let loggers: Loggers | null = null;
+  let started = checkpoint !== null;
+  try {
+    const workers = group ?? (await startConfigured(config.workers, wanted, folder.logs));
+    group = workers;
+    const versions = workers.all.map((worker) => [worker.name, worker.ready.versions]);
+    await folder.writeVersions({
+      genac: packageJson.version,
+      node: process.version,
+      platform: `${process.platform} ${process.arch}`,
+      workers: Object.fromEntries(versions),
+    });
+    const tell = (text: string) => emit({ type: 'message', text });
+    if (config.log.length > 0) loggers = await openLoggers(config, folder.path, python, tell);
+    await task.prepare?.();
+    await rewards.prepare(await firstProblem(config, task));
+    const parts = {
+      config,
+      task,
+      judge,
+      plugin,
+      criticOptions,
+      from,
+      folder,
+      workers,
+      emit,
+      signal,
+      steering,
+    };
+    const training = await prepareTraining(parts);
+    steering.steers(training.critic);
+    if (checkpoint) await goOn(training, checkpoint);
+    started = true;
+    await runStages(training, checkpoint, from?.success_rate ?? null);
+    await training.critic.close?.();
+    end = signal.aborted ? 'stopped' : 'done';
+  } catch (error) {
+    // Stopped while a model was being made: there is nothing to keep.
+    if (error !== signal.reason || !signal.aborted) throw folder.explained(error);
+    end = 'stopped';
+  } finally {
+    steering.end();
+    control.close();
+    await loggers?.close();
+    if (!given) await group?.close();
+    status.close(end);
+    if (end === 'failed' && !started) await folder.takeBack();
+    lock.release();
+  }
+  emit({ type: 'end', reason: end });
+  return end;
+}
+
+function checkTraces(config: Config, task: Task): void {
+  const api = apiOf(config);
+  if (api) checkOracle(api, config, task);
+  else traceSources(config, task, task.criticFormat ?? paperFormat);
+}
+
+/** Stages 1 and 2 measure the critic on states of somebody. @throws ConfigError */
+function checkActor({ actor, stages }: Config, task: Task): void {
+  if (actor !== null) return;
+  const needed = stages.filter(
+    (stage) =>
+      (stage === 'critic-sft' && !task.referenceStates && !task.frozenRollouts) ||
+      (stage === 'critic-rl' && !task.frozenRollouts),
+  );
+  if (needed.length === 0) return;
+  throw new ConfigError([
+    `actor: ${needed.join(' and ')} ${needed.length > 1 ? 'need' : 'needs'} one, for the task "${task.name}" brings no rollouts of its own: name its model`,
+  ]);
+}
+
+/** What rewards are checked against; null: the actor samples nothing. */
+async function firstProblem({ actor, seed, rewards }: Config, task: Task): Promise<Problem | null> {
+  if (actor === null || rewards.length === 0) return null;
+  const [problem] = await task.problems('train', seed, 0, 1);
+  return problem ? withColumns(problem) : null;
+}
+
+/** Models, and what else a stage needs to go on, as they were at the checkpoint. */
+async function goOn(training: Training, checkpoint: Checkpoint): Promise<void> {
+  const { stage, iteration, complete, path } = checkpoint;
+  await restoreModels(training, checkpoint);
+  if (checkpoint.bestCritic) {
+    const best = bestCriticFolder(training.folder);
+    await rm(best, { recursive: true, force: true });
+    await linkFolder(checkpoint.bestCritic, best);
+  }
+  const at = complete ? `the end of ${stage}` : `${stage}, iteration ${iteration}`;
+  training.emit({ type: 'message', text: `resumed from ${path} (${at})` });
+}
+
+async function runStages(
+  training: Training,
+  checkpoint: Checkpoint | null,
+  known: number | null,
+): Promise<void> {
+  const { stages: names } = training.config;
+  const within = checkpoint !== null && !checkpoint.complete;
+  const first = checkpoint === null ? 0 : names.indexOf(checkpoint.stage) + (within ? 0 : 1);
+  let successRate = checkpoint ? checkpoint.success_rate : known;
+  for (const [i, stage] of names.entries()) {
+    if (i < first || training.stopping()) continue;
+    const goesOn = within && i === first;
+    const iteration = goesOn ? checkpoint.iteration : 0;
+    const progress = goesOn ? checkpoint.progress : {};
+    if (i === first) training.steering.catchUp({ stage, iteration });
+    ({ successRate } = await stages[stage](training, { stage, iteration, successRate, progress }));
+  }
+}

@@ -1,0 +1,140 @@
+/** Loads what a run needs into its workers: the actor, its reference, the critic. */
+import { existsSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { Config } from '../config/schema.ts';
+import { type Critic, type CriticPlugin, createCritic } from '../critic.ts';
+import { criticEnvironment, withoutSecondAdapter } from '../extensions/critic-environment.ts';
+import type { Training } from '../iteration/context.ts';
+import type { Judge } from '../rewards/judge.ts';
+import type { Checkpoint } from '../run-folder/checkpoint.ts';
+import type { RunEvent } from '../run-folder/events.ts';
+import type { RunFolder } from '../run-folder/folder.ts';
+import type { Task } from '../task.ts';
+import { paperFormat } from '../text/critic-prompt.ts';
+import { LoadingNotes, loadingOf } from '../workers/loading.ts';
+import type { WorkerGroup } from '../workers/local.ts';
+import { Model } from '../workers/model.ts';
+import type { Steering } from './steering.ts';
+
+export interface Preparation {
+  readonly config: Config;
+  readonly task: Task;
+  readonly judge: Judge;
+  readonly plugin: CriticPlugin;
+  readonly criticOptions: unknown;
+  /** The checkpoint that the run starts from. */
+  readonly from: Checkpoint | null;
+  readonly folder: RunFolder;
+  readonly workers: WorkerGroup;
+  readonly emit: (event: RunEvent) => void;
+  readonly steering: Steering;
+  /** Aborted by `stop()`. */
+  readonly signal: AbortSignal;
+}
+
+const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } as const;
+
+export async function prepareTraining(preparation: Preparation): Promise<Training> {
+  const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
+  const { seed } = config;
+  const { actor, reference } = await loadActor(preparation);
+  const environment = criticEnvironment({
+    ...{ seed, signal, runFolder: folder.path, format: task.criticFormat ?? paperFormat },
+    log: (text) => emit({ type: 'message', text }),
+    worker: (name) => workers.get(name),
+    sourceOf: (model, worker) => sourceOf(preparation, model, worker),
+  });
+  const critic = await createCritic(preparation.plugin, optionsFrom(preparation), environment);
+  if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
+  return {
+    get config() {
+      return steering.config;
+    },
+    task,
+    judge,
+    critic,
+    actor,
+    reference,
+    folder,
+    emit,
+    steering,
+    stopping: () => signal.aborted,
+  };
+}
+
+/** Models as a checkpoint of this run holds them. */
+export async function restoreModels({ actor, critic }: Training, checkpoint: Checkpoint): Promise<void> {
+  if (checkpoint.actor) await actor?.restore(checkpoint.actor);
+  await restoreCritic(critic, checkpoint);
+}
+
+/** Within a stage the critic's optimizer goes on; after one it starts afresh, as at every stage's beginning. */
+export async function restoreCritic(
+  critic: Critic,
+  { critic: folder, complete }: Pick<Checkpoint, 'critic' | 'complete'>,
+): Promise<void> {
+  if (!folder) return;
+  if (!complete && critic.restore) await critic.restore(folder);
+  else await critic.load?.(folder);
+}
+
+async function loadActor(preparation: Preparation): Promise<Pick<Training, 'actor' | 'reference'>> {
+  const { config, workers, from, emit } = preparation;
+  const notes = new LoadingNotes((text) => emit({ type: 'message', text }));
+  if (!config.actor) return { actor: null, reference: null };
+  const { model: named, worker: name, dtype, lora, optimizer, kl } = config.actor;
+  const loading = loadingOf(config.actor);
+  const worker = workers.get(name);
+  const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
+    Model.load(
+      worker,
+      as,
+      {
+        ...common,
+        seed: config.seed,
+        dtype,
+        loading,
+        source,
+        ...withoutSecondAdapter(source, { lora: trained ? lora : null }),
+        optimizer: trained ? optimizer : null,
+      },
+      notes.plainChat(as, named),
+    );
+  const initial = await sourceOf(preparation, named, name);
+  const actor = await load('actor', from?.actor ?? initial, config.actor);
+  notes.slowSampling('actor', named, actor.loaded);
+  // The KL is to the initial actor, also in a run that starts from a checkpoint.
+  return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
+}
+
+const takesModel = (options: unknown): options is { model: string } =>
+  typeof (options as { model?: unknown } | null)?.model === 'string';
+
+/** A critic that names a model takes that of the checkpoint instead. */
+function optionsFrom({ criticOptions, from }: Preparation): unknown {
+  return from?.critic && takesModel(criticOptions) ? { ...criticOptions, model: from.critic } : criticOptions;
+}
+
+/** A folder, a Hub name, or `task:NAME`, which the task makes once for the run. */
+async function sourceOf(preparation: Preparation, model: string, worker: string): Promise<string> {
+  const { config, task, folder, workers, emit, signal } = preparation;
+  if (!model.startsWith('task:')) return existsSync(resolve(model)) ? resolve(model) : model;
+  const name = model.slice('task:'.length);
+  const made = folder.models(name);
+  if (existsSync(join(made, 'config.json'))) return made;
+  if (!task.makeModel) throw new Error(`${model}: the task "${task.name}" makes no models of its own`);
+  emit({ type: 'message', text: `making ${model}` });
+  const progress = (share: number, words: string) =>
+    emit({ type: 'message', text: `making ${model}: ${Math.round(100 * share)}%, ${words}` });
+  const unfinished = `${made}.unfinished`;
+  await rm(unfinished, { recursive: true, force: true });
+  await task.makeModel(name, unfinished, {
+    worker: workers.get(worker),
+    seed: config.seed,
+    progress,
+    signal,
+  });
+  await rename(unfinished, made);
+  return made;
+}

@@ -1,0 +1,156 @@
+/** A run as a script sees it: started or resumed, watched, steered, stopped. */
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { nearest } from '../config/error.ts';
+import { checkConfig } from '../config/load.ts';
+import type { ConfigInput } from '../config/schema.ts';
+import type { Settings } from '../config/settings.ts';
+import { codeNamedBy, refuseForeignCode, rememberOwnRun } from '../extensions/consent.ts';
+import { pathFrom, withAbsolutePaths } from '../files/paths.ts';
+import {
+  type Checkpoint,
+  checkpointNames,
+  holdsBestOf,
+  newestCheckpoint,
+  readCheckpoint,
+} from '../run-folder/checkpoint.ts';
+import { EventStream, type Place, type RunEvent } from '../run-folder/events.ts';
+import { RunFolder } from '../run-folder/folder.ts';
+import { readSettings } from '../run-folder/read.ts';
+import type { WorkerGroup } from '../workers/local.ts';
+import { type Life, live } from './lifecycle.ts';
+import type { Steering } from './steering.ts';
+
+export interface Run extends AsyncIterable<RunEvent> {
+  /** Where it is written. */
+  readonly folder: string;
+  /** Waits after the iteration in hand, until `resume`. Models stay in memory. */
+  pause(): void;
+  resume(): void;
+  /**
+   * Changes values from the next iteration on. Rejects with a `ConfigError` if one is wrong or has no effect here; nothing changes then.
+   *
+   * @returns from which iteration on they hold; null: the run ended before
+   */
+  set(values: Settings): Promise<Place | null>;
+  /** Ends the run after the iteration in hand, with a checkpoint from which it can be resumed. Resolves when all is closed. */
+  stop(): Promise<void>;
+  /** Resolves at the end (`done` or `stopped`); rejects with what went wrong. */
+  readonly finished: Promise<'done' | 'stopped'>;
+}
+
+export interface RunOptions {
+  /** Folder that a user's own task, critic and reward files are relative to: that of the config file. Default: the working directory. */
+  readonly base?: string;
+  /** The config's file, if it has one: `resumeRun` says when it was changed since. */
+  readonly file?: string;
+  /** Workers that are running already; they are left running. */
+  readonly workers?: WorkerGroup;
+}
+
+/**
+ * Starts a run. Iterate it for typed events; `stop()` ends it cleanly. A bad config throws at once; what goes wrong later rejects `finished` and ends the
+ * iteration with the same error.
+ */
+export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
+  const config = withAbsolutePaths(checkConfig(input));
+  const base = resolve(options.base ?? '.');
+  const open = async () => {
+    const folder = await RunFolder.create(config, base, options.file);
+    rememberOwnRun(folder.path, codeNamedBy(config, base));
+    return folder;
+  };
+  const life = { config, base, checkpoint: null, past: [], open, notes: [] };
+  return begin(config.folder, async () => life, options);
+}
+
+export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
+  /** Name of the checkpoint to go on from. Default: the newest. */
+  readonly from?: string;
+  /** Code that the config of somebody else's run names (its task, critic, rewards, code beside weights) may run. */
+  readonly trustCode?: boolean;
+}
+
+/**
+ * Goes on with a run that was stopped, or that died, from its newest checkpoint: with the same numbers as if it had never ended. What it wrote after
+ * that checkpoint is cut off. A checkpoint that is not whole is refused.
+ */
+export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
+  const path = pathFrom('.', folder);
+  return begin(path, () => lifeOf(path, options), options);
+}
+
+async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions): Promise<Life> {
+  const { config, base, notes } = await RunFolder.read(path);
+  const code = codeNamedBy(config, base);
+  refuseForeignCode(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
+  const folder = join(path, 'checkpoints');
+  const names = await checkpointNames(folder);
+  if (from !== undefined && !names.includes(from)) {
+    const close = nearest(from, names);
+    const hint = close ? `; did you mean "${close}"?` : '.';
+    throw new Error(`${path} has no checkpoint "${from}"${hint} It has: ${names.join(', ') || 'none'}`);
+  }
+  const name = from ?? newestCheckpoint(names);
+  if (name === config.stages.at(-1)) throw new Error(`${path} is finished: there is nothing to resume`);
+  const found = name === null ? null : await readCheckpoint(join(folder, name));
+  const best = found !== null && (await holdsBestOf(folder, found));
+  // Where the best models so far are gone, the next ones are the best.
+  const checkpoint = best || found === null ? found : { ...found, progress: withoutBest(found.progress) };
+  const open = async () => {
+    // What lies after it belongs to a future that will not be.
+    for (const later of names.slice(names.indexOf(name ?? '') + 1))
+      await rm(join(folder, later), { recursive: true, force: true });
+    if (!best) await rm(join(folder, 'best'), { recursive: true, force: true });
+    if (trustCode) rememberOwnRun(path, code); // from now on it is this user's
+    return RunFolder.reopen(path, checkpoint);
+  };
+  return { config, base, checkpoint, past: readSettings(path), open, notes };
+}
+
+const withoutBest = ({ best_success: _, ...rest }: Checkpoint['progress']) => rest;
+
+function begin(folder: string, find: () => Promise<Life>, { workers }: Pick<RunOptions, 'workers'>): Run {
+  const events = new EventStream();
+  const stopping = new AbortController();
+  let steering: Steering | null = null;
+  const early: ((steering: Steering) => void)[] = [];
+  /** Now, or as soon as the run has got that far. */
+  const steer = (what: (steering: Steering) => void) => {
+    if (steering) what(steering);
+    else early.push(what);
+  };
+  const ready = (made: Steering) => {
+    steering = made;
+    for (const what of early) what(made);
+  };
+  const run: Run = {
+    folder,
+    finished: find().then((life) =>
+      live(life, { events, signal: stopping.signal, workers, ready, run: () => run }),
+    ),
+    pause: () => steer((s) => s.pause()),
+    resume: () => steer((s) => s.resume()),
+    // In the promise's function: what is refused rejects it, now or as soon as the run has got that far.
+    set: (values) =>
+      new Promise((tell, fail) =>
+        steer((s) => {
+          try {
+            s.set(values).then(tell, fail);
+          } catch (error) {
+            fail(error);
+          }
+        }),
+      ),
+    async stop() {
+      stopping.abort();
+      await run.finished.catch(() => {});
+    },
+    [Symbol.asyncIterator]: () => events[Symbol.asyncIterator](),
+  };
+  run.finished.then(
+    () => events.close(),
+    (error) => events.close(error),
+  );
+  return run;
+}

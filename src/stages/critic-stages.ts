@@ -1,0 +1,116 @@
+/**
+ * GenAC's first two stages (arXiv 2604.10701), in which the actor stands still and the critic learns. Each starts from where a run stands and ends with a checkpoint.
+ *
+ * Where they depart from the paper:
+ * - Stage 1 may stop by how well held-out rationales are predicted: steps alone don't tell when the critic has learned to judge.
+ * - Stage 2 ends with the critic of the least held-out error, not with the last one.
+ */
+import { valuesOf } from '../critic.ts';
+import { statesOfRollouts } from '../evaluation/critic-error.ts';
+import { evaluateCritic, knownSuccessRate } from '../evaluation/held-out.ts';
+import {
+  bestCriticFolder,
+  boundary,
+  checkpointIfDue,
+  endStage,
+  keepBestCritic,
+  phase,
+  prefixed,
+  type Standing,
+  type Training,
+} from '../iteration/context.ts';
+import { actorRollouts } from '../iteration/rollouts.ts';
+import { learningRate } from '../math/learning-rate.ts';
+import { paperFormat } from '../text/critic-prompt.ts';
+import { apiOf, gatherTraces } from './gather.ts';
+import { Imitation, mustImitate } from './imitation.ts';
+import { traceSources } from './traces.ts';
+
+/** Stage 1: the critic imitates an oracle's traces. */
+export async function superviseCritic(training: Training, start: Standing): Promise<Standing> {
+  const { config, critic, task, emit } = training;
+  mustImitate(critic);
+  const stage = 'critic-sft';
+  const { steps, cooldown } = config.critic_sft;
+  emit({ type: 'stage', stage, iterations: steps + cooldown, from: start.iteration });
+  const api = apiOf(config);
+  const gathered = api && (await gatherTraces(training, api, start));
+  if (api && !gathered) return endStage(training, start);
+  const sources = traceSources(config, task, task.criticFormat ?? paperFormat, gathered?.traces);
+  const imitation = new Imitation(critic, sources, config.critic_sft, start);
+  const successRate = gathered?.successRate ?? start.successRate;
+  const standing = () => ({ stage, successRate, ...imitation.standing }) as const;
+  if (start.iteration === 0) await evaluateCritic(training, stage, 0);
+  for (;;) {
+    const iteration = imitation.standing.iteration;
+    if (imitation.done(training.config.critic_sft) || !(await boundary(training, { stage, iteration })))
+      break;
+    phase(training, stage, iteration, 'imitate');
+    const { metrics, rationaleLoss } = await imitation.next(training.config.critic_sft);
+    emit({ type: 'iteration', stage, iteration, metrics: { ...metrics, ...gathered?.metrics } });
+    if (rationaleLoss !== null) {
+      const found = { 'critic/rationale_loss': rationaleLoss };
+      emit({ type: 'evaluation', stage, iteration: iteration + 1, metrics: found });
+    }
+    await checkpointIfDue(training, standing());
+  }
+  if (training.stopping()) return endStage(training, standing());
+  const { kept, disagrees, unparsable } = imitation.traces;
+  const causes = `dropped ${disagrees} (disagree with the outcome) and ${unparsable} (unparsable)`;
+  emit({ type: 'message', text: `stage 1: ${kept} traces kept, ${causes}` });
+  await evaluateCritic(training, stage, imitation.standing.iteration);
+  return endStage(training, standing());
+}
+
+/** Stage 2: REINFORCE on outcomes of frozen actors. Ends with the best critic by held-out error. */
+export async function pretrainCritic(training: Training, start: Standing): Promise<Standing> {
+  const { config, critic, task, emit, folder } = training;
+  const { updates, states: count, actor_share } = config.critic_rl;
+  if (!critic.learn) throw new Error(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
+  const stage = 'critic-rl';
+  const fromActor = task.frozenRollouts ? Math.round(actor_share * count) : count;
+  const successRate = fromActor > 0 ? await knownSuccessRate(training, start) : start.successRate;
+  let iteration = start.iteration;
+  let best = start.progress.best ?? Number.POSITIVE_INFINITY;
+  const standing = () => ({ stage, iteration, successRate, progress: { best } }) as const;
+  emit({ type: 'stage', stage, iterations: updates, from: iteration });
+  const keepBest = async () => {
+    const mse = await evaluateCritic(training, stage, iteration);
+    if (mse >= best) return;
+    best = mse;
+    await keepBestCritic(training);
+  };
+  if (iteration === 0) await keepBest();
+  while (iteration < updates && (await boundary(training, { stage, iteration }))) {
+    const o = training.config.critic_rl;
+    phase(training, stage, iteration, 'value');
+    const from = iteration * count;
+    const rollouts = [
+      ...(task.frozenRollouts?.('train', config.seed, from, count - fromActor) ?? []),
+      ...(await actorRollouts(training, 'train', from, fromActor, 1, stage, successRate)),
+    ];
+    const states = statesOfRollouts(rollouts, config.seed, stage, from);
+    const valuations = await valuesOf(
+      critic,
+      states.map(({ state }) => state),
+      { purpose: stage, iteration },
+    );
+    phase(training, stage, iteration, 'update');
+    const outcomes = states.map(({ state, value }, i) => ({
+      state,
+      valuation: valuations[i]!,
+      rewards: [value],
+    }));
+    const rate = learningRate({ ...o, peak: o.learning_rate }, iteration, updates);
+    const metrics = await critic.learn(outcomes, { learningRate: rate, maxGradNorm: o.max_grad_norm });
+    emit({ type: 'iteration', stage, iteration, metrics: prefixed('critic', metrics) });
+    iteration++;
+    if (iteration % o.evaluate_every === 0 || iteration === updates) await keepBest();
+    await checkpointIfDue(training, standing());
+  }
+  if (training.stopping()) return endStage(training, standing());
+  await critic.load?.(bestCriticFolder(folder));
+  const text = `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`;
+  emit({ type: 'message', text });
+  return endStage(training, standing());
+}

@@ -1,0 +1,88 @@
+/** Stage 1 step by step (arXiv 2604.10701): the critic imitates an oracle's traces. A run and a host drive it; where it stands is known from `standing` alone. */
+import type { Config } from '../config/schema.ts';
+import type { Critic } from '../critic.ts';
+import { prefixed, type Standing } from '../iteration/context.ts';
+import { plateauRate } from '../math/learning-rate.ts';
+import type { Metrics } from '../run-folder/events.ts';
+import type { OracleTrace } from '../task.ts';
+import type { TraceSource } from './traces.ts';
+
+/** @throws Error where the critic can't imitate: said before anything is paid for */
+export function mustImitate(critic: Critic): NonNullable<Critic['imitate']> {
+  if (critic.imitate) return critic.imitate.bind(critic);
+  throw new Error(`critic "${critic.name}" can't imitate an oracle: leave stage 1 out`);
+}
+
+/** How a step is made; may change between two. */
+export type ImitationOptions = Omit<Config['critic_sft'], 'traces'>;
+
+export interface ImitationStep {
+  readonly metrics: Metrics;
+  /** Of held-out rationales, in nats per token, where it was looked at. */
+  readonly rationaleLoss: number | null;
+}
+
+export class Imitation {
+  readonly #critic: Critic;
+  readonly #imitate: NonNullable<Critic['imitate']>;
+  readonly #train: TraceSource;
+  readonly #heldOut: readonly OracleTrace[];
+  #coolFrom: number;
+  #step: number;
+
+  constructor(
+    critic: Critic,
+    { train, heldOut }: { readonly train: TraceSource; readonly heldOut: readonly OracleTrace[] },
+    options: ImitationOptions,
+    from: Pick<Standing, 'iteration' | 'progress'>,
+  ) {
+    this.#critic = critic;
+    this.#imitate = mustImitate(critic);
+    this.#train = train;
+    this.#heldOut = heldOut;
+    this.#step = from.iteration;
+    this.#coolFrom = from.progress.cool_from ?? options.steps;
+    train.seek(from.progress);
+  }
+
+  /** What a checkpoint must hold: steps that are done, and how to go on. */
+  get standing(): Pick<Standing, 'iteration' | 'progress'> {
+    return { iteration: this.#step, progress: { ...this.#train.position, cool_from: this.#coolFrom } };
+  }
+
+  /** Steps in all, as far as that is known: the cool-down may begin sooner. */
+  steps({ cooldown }: ImitationOptions): number {
+    return this.#coolFrom + cooldown;
+  }
+
+  done(options: ImitationOptions): boolean {
+    return this.#step >= this.steps(options);
+  }
+
+  /** Traces that passed the filter, and those that did not, by cause. */
+  get traces(): Metrics {
+    return { kept: this.#train.kept, ...this.#train.dropped };
+  }
+
+  /** One update from the next traces. */
+  async next(options: ImitationOptions): Promise<ImitationStep> {
+    const rate = plateauRate(options, this.#step, this.#coolFrom);
+    const update = { learningRate: rate, maxGradNorm: options.max_grad_norm };
+    const learned = await this.#imitate(this.#train.take(options.batch), update);
+    this.#step++;
+    return {
+      metrics: { ...prefixed('critic', learned), ...prefixed('traces', this.traces) },
+      rationaleLoss: await this.#lookAtHeldOut(options),
+    };
+  }
+
+  /** Steps alone don't tell when the critic has learned to judge: the cool-down begins when held-out rationales are predicted well. */
+  async #lookAtHeldOut(options: ImitationOptions): Promise<number | null> {
+    const due = this.#heldOut.length > 0 && this.#step % options.evaluate_every === 0;
+    if (!this.#critic.rationaleLoss || !due) return null;
+    const loss = await this.#critic.rationaleLoss(this.#heldOut);
+    const { stop_at_rationale_loss: enough } = options;
+    if (enough !== null && loss <= enough && this.#step <= this.#coolFrom) this.#coolFrom = this.#step;
+    return loss;
+  }
+}

@@ -1,0 +1,72 @@
+/** What a folder says of the critic in it: its weights, the run that trained it, and the actor that it knew last. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { Config } from '../config/schema.ts';
+import { checkpointNames, newestCheckpoint } from '../run-folder/checkpoint.ts';
+import { RunFolder } from '../run-folder/folder.ts';
+import type { ActorProfile } from '../types.ts';
+import { parametersIn } from './parameters.ts';
+
+export interface FoundCritic {
+  /** Folder of the weights, or a Hub name. */
+  readonly model: string;
+  /** The run whose folder it lies in; null: it lies in none. */
+  readonly run: { readonly config: Config; readonly base: string } | null;
+  /** The actor as its checkpoint has it; null: not known. */
+  readonly actor: ActorProfile | null;
+}
+
+const isModel = (folder: string) =>
+  existsSync(join(folder, 'config.json')) || existsSync(join(folder, 'adapter_config.json'));
+const isRun = (folder: string) =>
+  existsSync(join(folder, 'run.json')) && existsSync(join(folder, 'config.yaml'));
+
+/** @param given a run, a checkpoint, a folder in Hugging Face format (also a LoRA adapter), or a Hub name */
+export async function findCritic(given: string): Promise<FoundCritic> {
+  if (!existsSync(given)) {
+    if (/^[.~/]|\/.*\//.test(given)) throw new Error(`there is no folder ${given}`);
+    return { model: given, run: null, actor: null };
+  }
+  const model = await weightsIn(resolve(given), given);
+  const folder = runAbove(model);
+  if (folder === null) return { model, run: null, actor: null };
+  const run = await RunFolder.read(folder);
+  return { model, run, actor: actorBeside(model, run.config) };
+}
+
+async function weightsIn(folder: string, given: string): Promise<string> {
+  if (isRun(folder)) {
+    const newest = newestCheckpoint(await checkpointNames(join(folder, 'checkpoints')));
+    if (newest === null) throw new Error(`the run in ${given} has no checkpoint yet`);
+    return weightsIn(join(folder, 'checkpoints', newest), given);
+  }
+  if (isModel(join(folder, 'critic'))) return join(folder, 'critic');
+  if (isModel(folder)) return folder;
+  if (existsSync(join(folder, 'controller.json')))
+    throw new Error(`the checkpoint ${folder} has no critic of its own (its run's critic has no weights)`);
+  const files = readdirSync(folder).slice(0, 8).join(', ');
+  throw new Error(
+    `${given} holds no critic: no checkpoint and no config.json (it holds ${files || 'nothing'})`,
+  );
+}
+
+/** RUN of RUN/checkpoints/NAME/critic, and of RUN/best-critic. */
+function runAbove(model: string): string | null {
+  let folder = model;
+  for (let up = 0; up < 3; up++) {
+    folder = dirname(folder);
+    if (isRun(folder)) return folder;
+  }
+  return null;
+}
+
+/** As ICC told the critic of it at the checkpoint. */
+function actorBeside(model: string, { actor }: Config): ActorProfile | null {
+  const parameters = parametersIn(join(dirname(model), 'actor'));
+  const controller = join(dirname(model), 'controller.json');
+  if (!actor || parameters === null || !existsSync(controller)) return null;
+  // The last line is a digest of those before it.
+  const text = readFileSync(controller, 'utf8').trimEnd();
+  const state = JSON.parse(text.slice(0, text.lastIndexOf('\n'))) as { success_rate: number | null };
+  return { name: actor.name ?? actor.model, parameters, successRate: state.success_rate };
+}

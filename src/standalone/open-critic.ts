@@ -1,0 +1,189 @@
+/** A trained critic by itself: values and rationales of a response's prefixes, and rankings of responses. */
+import type { Config } from '../config/schema.ts';
+import { type Critic, createCritic, valuesOf } from '../critic.ts';
+import { codeNamedBy, refuseForeignCode } from '../extensions/consent.ts';
+import { criticEnvironment } from '../extensions/critic-environment.ts';
+import {
+  bareEnvironment,
+  criticOfFolders,
+  importCritic,
+  loadCritic,
+  loadTask,
+  type PluginChoice,
+} from '../extensions/find-plugin.ts';
+import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
+import { type Segmentation, segmentationSchema } from '../text/segment.ts';
+import { needsTokens, prefixesOfText } from '../text/segment-text.ts';
+import type { ActorProfile, Prompt, State } from '../types.ts';
+import { startWorkers, type WorkerGroup } from '../workers/local.ts';
+import { type FoundCritic, findCritic } from './find-critic.ts';
+
+export interface OpenCriticOptions {
+  /** The task whose format the critic was trained with, and the folder that its paths are relative to. Default: its run's; outside a run: the paper's format. */
+  readonly task?: Config['task'];
+  readonly base?: string;
+  /** What ICC tells of the actor. Default: what the checkpoint knows; where nothing is known, the critic is told nothing. */
+  readonly actor?: ActorProfile;
+  /** Words before the score. Default: as it was trained; outside a run true. */
+  readonly thinking?: boolean;
+  readonly maxNewTokens?: number;
+  /** Completions of each state, whose values are averaged; 1 (default): the greedy one. */
+  readonly completions?: number;
+  /** Of several completions. Default: as it was trained; outside a run 1. */
+  readonly temperature?: number;
+  /** How responses are cut. Default: the run's, the task's, or by sentence and line. */
+  readonly segmentation?: Segmentation;
+  /** Code that the config of somebody else's run names (its task, its critic, code beside the weights) may run. */
+  readonly trustCode?: boolean;
+  /** Workers that run already, one of them named `critic`; they are left running. */
+  readonly workers?: WorkerGroup;
+}
+
+export interface Judged {
+  /** In [0, 1]; null: no completion had a valid score. */
+  readonly value: number | null;
+  /** The critic's words before the score; where there is no score, all that it wrote. */
+  readonly rationale: string;
+}
+
+export interface JudgedPrefix extends Judged {
+  /** The partial response that was judged: from none of it to all of it. */
+  readonly response: string;
+}
+
+export interface JudgedResponse extends Judged {
+  /** The last one is the whole response, whose value and rationale stand beside it. */
+  readonly prefixes: readonly JudgedPrefix[];
+}
+
+export interface Ranked extends Judged {
+  /** Of the response among those given. */
+  readonly index: number;
+  readonly response: string;
+}
+
+export interface OpenedCritic {
+  /** Values of the response's prefixes. */
+  value(prompt: Prompt, response: string, actor?: ActorProfile): Promise<JudgedResponse>;
+  /** Whole responses, the best first; those without a valid score last, equal ones in their order. */
+  rank(prompt: Prompt, responses: readonly string[], actor?: ActorProfile): Promise<Ranked[]>;
+  /** What the critic is asked of a partial response. */
+  prompt(prompt: Prompt, response: string, actor?: ActorProfile): Prompt;
+  close(): Promise<void>;
+}
+
+/** @param folder a run, a checkpoint of one, its `critic/`, any folder in Hugging Face format (also a LoRA adapter), or a Hub name */
+export async function openCritic(folder: string, options: OpenCriticOptions = {}): Promise<OpenedCritic> {
+  const found = await findCritic(folder);
+  refuseForeign(found, options);
+  const { format, segmentation } = await formatOf(found, options);
+  const workers = options.workers ?? (await startWorkers({ workers: [{ name: 'critic' }] }));
+  const close = async () => {
+    if (!options.workers) await workers.close();
+  };
+  try {
+    const { critic, icc } = await load(found, options, format, workers);
+    const stateOf = (prompt: Prompt, response: string, index: number, told = options.actor): State => {
+      if (told && !icc)
+        throw new Error(
+          'this critic was trained without In-Context Conditioning: tell it nothing of the actor',
+        );
+      return {
+        id: `${index}`,
+        problem: { id: 'given', prompt, columns: {} },
+        ...{ response, index, group: 0, trajectory: null },
+        actor: told ?? found.actor ?? nobody,
+      };
+    };
+    const judge = async (states: readonly State[]): Promise<Judged[]> => {
+      const greedy = (options.completions ?? 1) === 1;
+      const valuations = await valuesOf(critic, states, { purpose: 'value', iteration: 0, greedy });
+      return valuations.map(({ value, rationale, parsed }) => ({
+        value: parsed === 'ok' ? value : null,
+        rationale,
+      }));
+    };
+    return {
+      async value(prompt, response, actor) {
+        const before = response === '' ? [] : prefixesOfText(response, segmentation);
+        const responses = [...before, response];
+        const judged = await judge(responses.map((partial, i) => stateOf(prompt, partial, i, actor)));
+        const prefixes = judged.map((one, i) => ({ response: responses[i]!, ...one }));
+        return { ...judged.at(-1)!, prefixes };
+      },
+      async rank(prompt, responses, actor) {
+        const judged = await judge(responses.map((response, i) => stateOf(prompt, response, i, actor)));
+        const ranked = judged.map((one, index) => ({ index, response: responses[index]!, ...one }));
+        return ranked.sort((a, b) => (b.value ?? -1) - (a.value ?? -1));
+      },
+      prompt(prompt, response, actor) {
+        if (!critic.prompt) throw new Error(`the critic "${critic.name}" is not asked in words`);
+        return critic.prompt(stateOf(prompt, response, 0, actor));
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function refuseForeign({ run }: FoundCritic, { task, trustCode = false }: OpenCriticOptions): void {
+  if (!run) return;
+  const { folder, critic } = run.config;
+  const code = codeNamedBy({ critic, ...(task === undefined && { task: run.config.task }) }, run.base);
+  refuseForeignCode(folder, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
+}
+
+async function formatOf(
+  { run }: FoundCritic,
+  options: OpenCriticOptions,
+): Promise<{ format: CriticFormat; segmentation: Segmentation }> {
+  const choice = options.task ?? run?.config.task;
+  const base = options.base ?? (options.task ? '.' : (run?.base ?? '.'));
+  const task =
+    choice === undefined ? null : (await loadTask(choice as PluginChoice, bareEnvironment(base))).task;
+  const own = [run?.config.credit.segmentation, task?.segmentation].find(
+    (rule) => rule && !needsTokens(rule),
+  );
+  return {
+    format: task?.criticFormat ?? paperFormat,
+    segmentation: options.segmentation ?? own ?? segmentationSchema.parse({ by: 'sentence' }),
+  };
+}
+
+async function load(
+  found: FoundCritic,
+  options: OpenCriticOptions,
+  format: CriticFormat,
+  workers: WorkerGroup,
+): Promise<{ critic: Critic; icc: boolean }> {
+  const { run, model: source } = found;
+  const base = run?.base ?? '.';
+  const given = run?.config.critic ?? (await criticOfFolders());
+  const trained: { readonly use: string; readonly [option: string]: unknown } =
+    typeof given === 'string' ? { use: given } : given;
+  const icc = trained.icc !== false;
+  const { use, ...rest } = trained;
+  const { standalone } = await importCritic(use, base);
+  const wanted = { ...options, completions: options.completions ?? 1 };
+  const own = standalone?.(rest, source, wanted) ?? ('model' in rest ? { ...rest, model: source } : rest);
+  const { plugin, options: checked } = await loadCritic({ ...own, use } as PluginChoice, base);
+  const environment = criticEnvironment({
+    ...{ seed: 0, format: ofAnyone(format), runFolder: null, frozen: true },
+    ...{ signal: new AbortController().signal, log: (text) => console.error(text) },
+    worker: () => workers.get('critic'),
+  });
+  const critic = await createCritic(plugin, checked, environment);
+  if (!('model' in own)) await critic.load?.(source);
+  return { critic, icc };
+}
+
+/** Stands for an actor of which nothing is known. */
+const nobody: ActorProfile = { name: 'unknown', parameters: 0, successRate: null };
+
+/** The format, which says nothing of `nobody`. */
+const ofAnyone = (format: CriticFormat): CriticFormat => ({
+  ...format,
+  prompt: (state, profile, thinking) => format.prompt(state, profile === nobody ? null : profile, thinking),
+});

@@ -1,0 +1,70 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, linkSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { lockRun } from '../../src/run-folder/lock.ts';
+
+const folder = () => mkdtempSync(join(tmpdir(), 'genac-lock-'));
+const root = new URL('../..', import.meta.url).pathname;
+
+it('is held by one at a time, in this process too, and can be taken again once it was released', async () => {
+  const path = join(folder(), 'not', 'there', 'yet');
+  const first = await lockRun(path);
+  await expect(lockRun(path)).rejects.toThrow(`${path} is in use by process ${process.pid} on ${hostname()}`);
+  first.release();
+  first.release();
+  const second = await lockRun(path);
+  first.release(); // the lock is not its own any more
+  await expect(lockRun(path)).rejects.toThrow('is in use by process');
+  second.release();
+  expect(readdirSync(path)).toEqual([]);
+});
+
+it('is taken over from the dead: a process that is gone, one with its number that began later, half a file', async () => {
+  const dead = { pid: 2 ** 22 + 1, process_start: '1', host: hostname(), nonce: 'a' };
+  for (const content of [JSON.stringify(dead), JSON.stringify({ ...dead, pid: process.pid }), '{"pid": 1']) {
+    const path = folder();
+    writeFileSync(join(path, 'run.lock'), content);
+    (await lockRun(path)).release();
+    // One that died while it took over.
+    writeFileSync(join(path, 'run.lock'), content);
+    linkSync(join(path, 'run.lock'), join(path, 'run.lock.taking-over'));
+    (await lockRun(path)).release();
+    expect(readdirSync(path)).toEqual([]);
+  }
+});
+
+it('is taken by one alone of many processes that try at once, where a dead one held it', async () => {
+  const script = `
+    import { lockRun } from '${root}src/run-folder/lock.ts';
+    process.stdin.once('data', async () => {
+      try { await lockRun(process.argv[1]); console.log('mine'); } catch { console.log('refused'); }
+    });
+    console.log('ready');`;
+  for (let round = 0; round < 3; round++) {
+    const path = folder();
+    writeFileSync(
+      join(path, 'run.lock'),
+      JSON.stringify({ pid: 2 ** 22 + 1, process_start: '1', host: hostname(), nonce: 'a' }),
+    );
+    const said: string[][] = [];
+    const children: ChildProcess[] = Array.from({ length: 6 }, (_, i) => {
+      const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script, path], {
+        cwd: root,
+      });
+      said[i] = [];
+      child.stdout.on('data', (data: Buffer) => said[i]!.push(...data.toString().trim().split('\n')));
+      return child;
+    });
+    const all = async (count: number) => {
+      while (said.some((own) => own.length < count)) await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    await all(1);
+    for (const child of children) child.stdin!.write('go\n');
+    await all(2);
+    expect(said.filter((own) => own[1] === 'mine')).toHaveLength(1);
+    for (const child of children) child.kill('SIGKILL');
+    expect(existsSync(join(path, 'run.lock'))).toBe(true);
+  }
+}, 120_000);

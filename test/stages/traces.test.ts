@@ -1,0 +1,61 @@
+/** Files of traces: read line by line; what is no trace is named by file and line. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { traceOf } from '../../src/stages/questions.ts';
+import { readTraceFile, writeTraceFile } from '../../src/stages/traces.ts';
+import { paperFormat } from '../../src/text/critic-prompt.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'genac-traces-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+const fileOf = (content: string) => {
+  const path = join(scratch, 'traces.jsonl');
+  writeFileSync(path, content);
+  return path;
+};
+const trace = { prompt: 'p', partial_response: '', rationale: 'é', score: 5, observed_outcome: 0.5 };
+const good = JSON.stringify(trace);
+
+describe('a file of traces', () => {
+  it('is read with blank lines and without a last line feed, and is the same once written', async () => {
+    const read = readTraceFile(fileOf(`${good}\n\n${good}`));
+    expect(read.map(({ state, rationale }) => [state.id, rationale])).toEqual([
+      ['trace-0', 'é'],
+      ['trace-2', 'é'],
+    ]);
+    const path = join(scratch, 'again', 'traces.jsonl');
+    await writeTraceFile(path, read);
+    const again = readTraceFile(path);
+    expect(again.map(({ rationale, score, observed }) => ({ rationale, score, observed }))).toEqual([
+      { rationale: 'é', score: 5, observed: 0.5 },
+      { rationale: 'é', score: 5, observed: 0.5 },
+    ]);
+  });
+
+  it.each([
+    ['null', 'line 2 is no trace:\n  null: '],
+    ['{"prompt":', 'line 2 is not JSON ('],
+    [JSON.stringify({ ...trace, score: 'x' }), 'line 2 is no trace:\n  score: "x": '],
+    [`{"rationale":"${'x'.repeat(2 ** 24)}"}`, 'line 2 has more than 16 MiB: shorten or remove it'],
+  ])('a damaged line is named: %#', (line, words) => {
+    const path = fileOf(`${good}\n${line}\n${good}\n`);
+    expect(() => readTraceFile(path)).toThrow(`${path}, ${words}`);
+  });
+
+  it.each([
+    ['', 'nowhere.jsonl', /nowhere\.jsonl can't be read: there is no such file/],
+    ['', '.', /can't be read: it is a folder, not a file/],
+    ['\n', 'traces.jsonl', /no traces in it/],
+  ])('and so is what is none: %#', (content, name, words) => {
+    fileOf(content);
+    expect(() => readTraceFile(join(scratch, name))).toThrow(words);
+  });
+});
+
+it('an answer that no critic would write is a trace without a score, cut', () => {
+  const asked = { state: {} as never, observed: 1 };
+  const long = traceOf(asked, `${'x'.repeat(2e6)}<score>5</score>`, paperFormat);
+  expect(long.score).toBeNaN();
+  expect(long.rationale.length).toBeLessThan(1.001e6);
+});
