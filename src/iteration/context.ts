@@ -6,7 +6,6 @@ import type { Config, StageName } from '../config/schema.ts';
 import type { Critic } from '../critic.ts';
 import { linkFolder } from '../files/file-list.ts';
 import type { Judge } from '../rewards/judge.ts';
-import type { Steering } from '../run/steering.ts';
 import { checkpointName, pruneCheckpoints, writeCheckpoint } from '../run-folder/checkpoint.ts';
 import type { Metrics, Place, RunEvent } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
@@ -44,7 +43,12 @@ export interface Training {
   readonly reference: Model | null;
   readonly folder: RunFolder;
   emit(event: RunEvent): void;
-  readonly steering: Steering;
+  readonly steering: {
+    /** Between two iterations: values change, a paused run waits. False: the stage should end here. */
+    boundary(place: Place): Promise<boolean>;
+    /** Applies what an earlier life of the run changed before this place. */
+    catchUp(place: Place): void;
+  };
   /** True after `stop()`: the stage ends after the iteration in hand, with a checkpoint. */
   stopping(): boolean;
 }

@@ -10,6 +10,11 @@ export interface Place {
   readonly iteration: number;
 }
 
+/** Values that changed, and from which iteration on. */
+export interface SettingChange extends Place {
+  readonly values: Settings;
+}
+
 export type RunEvent =
   | { readonly type: 'message'; readonly text: string }
   | { readonly type: 'stage'; readonly stage: StageName; readonly iterations: number; readonly from: number }

@@ -6,7 +6,7 @@ import { promptSchema } from '../bridge/operations.ts';
 import { issuesOf } from '../config/error.ts';
 import { type StageName, stageNames } from '../config/schema.ts';
 import { jsonLinesOf } from '../files/json-lines.ts';
-import type { Setting } from '../run/steering.ts';
+import type { SettingChange } from './events.ts';
 
 export interface MetricsLine {
   readonly type: 'iteration' | 'evaluation';
@@ -94,7 +94,7 @@ export const trajectoriesOf = (folder: string) =>
 export const readMetrics = (folder: string) => [...metricsOf(folder)];
 /** Values that were changed while the run went on, and from which iteration on. */
 export const readSettings = (folder: string) => [
-  ...recordsOf<Setting>(join(folder, 'settings.jsonl'), settingSchema, 'a changed setting'),
+  ...recordsOf<SettingChange>(join(folder, 'settings.jsonl'), settingSchema, 'a changed setting'),
 ];
 export const readTrajectories = (folder: string) => [...trajectoriesOf(folder)];
 

@@ -11,7 +11,7 @@ import { bestCriticFolder, type Standing, type Training } from '../iteration/con
 import { withColumns } from '../rewards/columns.ts';
 import { makeJudge } from '../rewards/judge.ts';
 import { type Checkpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
-import type { EventStream, RunEvent } from '../run-folder/events.ts';
+import type { EventStream, RunEvent, SettingChange } from '../run-folder/events.ts';
 import { type RunFolder, refuseOtherKinds } from '../run-folder/folder.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { type Loggers, openLoggers } from '../run-folder/loggers.ts';
@@ -26,11 +26,10 @@ import type { Problem } from '../types.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { pythonFunctions, pythonWorkerName } from '../workers/python-functions.ts';
 import { startConfigured, workersOf } from './configured-workers.ts';
-import { serveControl } from './control.ts';
+import { type Controlled, serveControl } from './control.ts';
 import { prepareTraining, restoreModels } from './load-models.ts';
 import { checkPast } from './past-settings.ts';
-import type { Run } from './run.ts';
-import { type Setting, Steering } from './steering.ts';
+import { Steering } from './steering.ts';
 
 const stages: Readonly<Record<StageName, (training: Training, start: Standing) => Promise<Standing>>> = {
   'critic-sft': superviseCritic,
@@ -45,7 +44,7 @@ export interface Life {
   /** null: from the beginning. */
   readonly checkpoint: Checkpoint | null;
   /** Values that were changed in earlier lives. */
-  readonly past: readonly Setting[];
+  readonly past: readonly SettingChange[];
   open(): Promise<RunFolder>;
   /** What the user should know before it goes on. */
   readonly notes: readonly string[];
@@ -56,7 +55,7 @@ export interface Surroundings {
   readonly signal: AbortSignal;
   readonly workers: WorkerGroup | undefined;
   readonly ready: (steering: Steering) => void;
-  readonly run: () => Run;
+  readonly run: () => Controlled;
 }
 
 export async function live(

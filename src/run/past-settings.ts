@@ -11,14 +11,14 @@ import type { CriticPlugin } from '../critic.ts';
 import { codeNamedBy, refuseForeignCode } from '../extensions/consent.ts';
 import { loadCritic, type PluginChoice } from '../extensions/find-plugin.ts';
 import { checkpointNames, newestCheckpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
-import type { Place } from '../run-folder/events.ts';
+import type { Place, SettingChange } from '../run-folder/events.ts';
 import { RunFolder, refuseOtherKinds } from '../run-folder/folder.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { readSettings } from '../run-folder/read.ts';
-import { orderOf, type Setting } from './steering.ts';
+import { orderOf } from './steering.ts';
 
 /** @throws ConfigError that names the line whose values the run can't go on with, and how to replace them */
-export function checkPast(past: readonly Setting[], config: Config, critic: CriticPlugin): void {
+export function checkPast(past: readonly SettingChange[], config: Config, critic: CriticPlugin): void {
   let now = config;
   for (const { stage, iteration, values } of past) {
     try {
@@ -81,9 +81,9 @@ export async function setBetweenLives(folder: string, values: Settings, trustCod
   }
 }
 
-const isFrom = (place: Place, setting: Setting) => orderOf(setting) >= orderOf(place);
+const isFrom = (place: Place, setting: SettingChange) => orderOf(setting) >= orderOf(place);
 
-function isUsable(setting: Setting, name: string, config: Config, plugin: CriticPlugin): boolean {
+function isUsable(setting: SettingChange, name: string, config: Config, plugin: CriticPlugin): boolean {
   try {
     changedConfig(config, { [name]: setting.values[name as keyof Settings] } as Settings, plugin);
     return true;

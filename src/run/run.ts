@@ -1,12 +1,13 @@
 /** A run as a script sees it: started or resumed, watched, steered, stopped. */
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { withAbsolutePaths } from '../config/absolute-paths.ts';
 import { nearest } from '../config/error.ts';
 import { checkConfig } from '../config/load.ts';
 import type { ConfigInput } from '../config/schema.ts';
 import type { Settings } from '../config/settings.ts';
 import { codeNamedBy, refuseForeignCode, rememberOwnRun } from '../extensions/consent.ts';
-import { pathFrom, withAbsolutePaths } from '../files/paths.ts';
+import { pathFrom } from '../files/paths.ts';
 import {
   type Checkpoint,
   checkpointNames,

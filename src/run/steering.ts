@@ -4,12 +4,7 @@ import { ConfigError } from '../config/error.ts';
 import { type Config, stageNames } from '../config/schema.ts';
 import { changedConfig, criticOptions, type Settings, touchesCritic } from '../config/settings.ts';
 import type { Critic, CriticPlugin } from '../critic.ts';
-import type { Place, RunEvent } from '../run-folder/events.ts';
-
-/** Values that changed, and from which iteration on. */
-export interface Setting extends Place {
-  readonly values: Settings;
-}
+import type { Place, RunEvent, SettingChange } from '../run-folder/events.ts';
 
 export interface SteeringOptions {
   readonly config: Config;
@@ -17,7 +12,7 @@ export interface SteeringOptions {
   readonly signal: AbortSignal;
   readonly emit: (event: RunEvent) => void;
   /** Of an earlier life of this run: applied again where they were, so that a resumed run gives the same numbers. */
-  readonly past: readonly Setting[];
+  readonly past: readonly SettingChange[];
 }
 
 interface Asked {
@@ -30,7 +25,7 @@ export class Steering {
   /** With all that was asked for. */
   #asked: Config;
   #waiting: Asked[] = [];
-  #past: readonly Setting[];
+  #past: readonly SettingChange[];
   #paused = false;
   #wake: () => void = () => {};
   readonly #options: SteeringOptions;

@@ -2,9 +2,10 @@ import { mkdirSync, mkdtempSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
+import { withAbsolutePaths } from '../../src/config/absolute-paths.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { expandHome, isWrittenAsPath, pathFrom, withAbsolutePaths } from '../../src/files/paths.ts';
+import { expandHome, isWrittenAsPath, pathFrom } from '../../src/files/paths.ts';
 
 it('~ is the home folder, at the beginning alone', () => {
   expect(['~', '~/a b', '~x', 'a/~', './~/a'].map(expandHome)).toEqual([
