@@ -3,23 +3,30 @@
  * score 0..10. It learns by imitation of an oracle, then by REINFORCE with reward 1 - (r - v)^2.
  */
 import { z } from 'zod';
-import { loraSchema, optimizerSchema } from '../../src/bridge/operations.ts';
-import { temperature } from '../../src/config/schema.ts';
 import {
   type CreatedCritic,
   type CriticEnvironment,
+  criticBaselines,
   defineCritic,
+  deriveSeed,
+  loadingFields,
+  loadingOf,
+  loraSchema,
+  mapInParts,
+  mapInTurns,
+  mean,
+  type OracleTrace,
+  optimizerSchema,
+  plainRationale,
+  promptsOfRequest,
+  type Sequence,
+  type Sliceable,
+  type State,
+  temperature,
   type UpdateOptions,
-} from '../../src/critic.ts';
-import { mapInParts, mapInTurns, type Sliceable } from '../../src/event-loop.ts';
-import { criticBaselines } from '../../src/math/critic-reward.ts';
-import { deriveSeed } from '../../src/math/random.ts';
-import { mean } from '../../src/math/statistics.ts';
-import type { OracleTrace } from '../../src/task.ts';
-import { plainRationale, writeTrace } from '../../src/text/critic-prompt.ts';
-import type { State, Valuation } from '../../src/types.ts';
-import { loadingFields, loadingOf } from '../../src/workers/loading.ts';
-import { promptsOfRequest, type Sequence } from '../../src/workers/model.ts';
+  type Valuation,
+  writeTrace,
+} from '../../src/plugin-api.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
 import { refuseTooLarge } from './generative/fits-memory.ts';

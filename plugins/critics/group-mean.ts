@@ -3,8 +3,7 @@
  * `leave_one_out` RLOO's r - mean of the others (arXiv 2402.14740).
  */
 import { z } from 'zod';
-import { defineCritic } from '../../src/critic.ts';
-import { groupBy, mean } from '../../src/math/statistics.ts';
+import { defineCritic, groupBy, mean } from '../../src/plugin-api.ts';
 
 export default defineCritic({
   name: 'group-mean',

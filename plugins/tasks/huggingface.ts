@@ -1,6 +1,6 @@
 /** Problems from a data set of the Hugging Face Hub, a folder or files, through the package `datasets`. The config's `rewards` judge the responses. */
 import { z } from 'zod';
-import { defineTask, type Task } from '../../src/task.ts';
+import { defineTask, type Task } from '../../src/plugin-api.ts';
 import { indexedProblems, type Problems, type Sources } from './huggingface/indexed.ts';
 import { locate, Source } from './huggingface/source.ts';
 import { streamedProblems } from './huggingface/streamed.ts';

@@ -1,10 +1,15 @@
 /** Problems from a JSONL file. The config's `rewards` judge the responses. */
 import { statSync } from 'node:fs';
 import { z } from 'zod';
-import { ConfigError, DataError } from '../../src/config/error.ts';
-import { pathFrom } from '../../src/files/paths.ts';
-import { defineTask, type Split, type Task } from '../../src/task.ts';
-import type { Problem } from '../../src/types.ts';
+import {
+  ConfigError,
+  DataError,
+  defineTask,
+  type Problem,
+  pathFrom,
+  type Split,
+  type Task,
+} from '../../src/plugin-api.ts';
 import { BadRows } from './rows/bad-rows.ts';
 import {
   digestOf,

@@ -1,10 +1,18 @@
 /** Logged rollouts: responses that some actor once wrote, with their rewards. A critic learns from them in stages 1 and 2, without any actor at hand. */
 import { z } from 'zod';
-import { ConfigError, DataError } from '../../src/config/error.ts';
-import { pathFrom } from '../../src/files/paths.ts';
-import { defineTask, type LoggedRollout, type Split, type Task } from '../../src/task.ts';
-import { needsTokens, prefixesOfText } from '../../src/text/segment-text.ts';
-import type { ActorProfile, Problem } from '../../src/types.ts';
+import {
+  type ActorProfile,
+  ConfigError,
+  DataError,
+  defineTask,
+  type LoggedRollout,
+  needsTokens,
+  type Problem,
+  pathFrom,
+  prefixesOfText,
+  type Split,
+  type Task,
+} from '../../src/plugin-api.ts';
 import { columnsSchema, type LoggedRow, layouts } from './logged/columns.ts';
 import { readLog } from './logged/read.ts';
 import { successRates } from './logged/success-rate.ts';

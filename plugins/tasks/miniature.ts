@@ -3,10 +3,15 @@
  * of every prefix.
  */
 import { z } from 'zod';
-import { deriveSeed, Random } from '../../src/math/random.ts';
-import { defineTask, type Task } from '../../src/task.ts';
-import { promptText } from '../../src/text/critic-prompt.ts';
-import type { ActorProfile, State } from '../../src/types.ts';
+import {
+  type ActorProfile,
+  defineTask,
+  deriveSeed,
+  promptText,
+  Random,
+  type State,
+  type Task,
+} from '../../src/plugin-api.ts';
 import { exactValue } from './miniature/actors.ts';
 import { makeModel } from './miniature/base-actor.ts';
 import { chainOf, chainProblem, chainReward, drawChain, parseClaims } from './miniature/chains.ts';

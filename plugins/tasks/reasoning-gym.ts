@@ -1,9 +1,15 @@
 /** Problems of `reasoning-gym`'s generators, without end, and their own verifiers as the reward. */
 import { z } from 'zod';
-import { ConfigError } from '../../src/config/error.ts';
-import { deriveSeed, Random } from '../../src/math/random.ts';
-import { defineTask, type Split, type Task } from '../../src/task.ts';
-import type { Json, Problem } from '../../src/types.ts';
+import {
+  ConfigError,
+  defineTask,
+  deriveSeed,
+  type Json,
+  type Problem,
+  Random,
+  type Split,
+  type Task,
+} from '../../src/plugin-api.ts';
 import { answerOf, answerSchema, templateFor } from './reasoning-gym/answer.ts';
 import { batched } from './reasoning-gym/batched.ts';
 import { fill, promptFields, promptOfText, refusePromptOptions } from './rows/prompt.ts';

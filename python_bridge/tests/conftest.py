@@ -206,3 +206,7 @@ def split(values: np.ndarray, cu: np.ndarray) -> list[np.ndarray]:
 
 
 Make = Callable[..., Any]
+
+
+def completions(out: dict[str, np.ndarray], name: str = "completion_ids") -> list[list[Any]]:
+    return [part.tolist() for part in split(out[name], out["completion_cu_seqlens"])]

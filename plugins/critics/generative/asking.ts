@@ -1,9 +1,6 @@
 /** Which prompts a language model can be asked: those that fit its context, and those that its tokenizer can read. */
-import { BridgeError } from '../../../src/bridge/errors.ts';
-import { ConfigError } from '../../../src/config/error.ts';
-import { promptText } from '../../../src/text/critic-prompt.ts';
-import type { Prompt } from '../../../src/types.ts';
-import type { Model } from '../../../src/workers/model.ts';
+
+import { BridgeError, ConfigError, type Model, type Prompt, promptText } from '../../../src/plugin-api.ts';
 
 /** What can be known before anything is asked. @throws ConfigError */
 export function refuseShortContext({ loaded }: Model, maxNewTokens: number): void {

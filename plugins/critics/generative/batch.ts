@@ -1,8 +1,14 @@
 /** What REINFORCE needs of a batch of outcomes. */
 
-import { forEachInTurns, type Sliceable } from '../../../src/event-loop.ts';
-import { type CriticBaseline, criticReward, stateWeights } from '../../../src/math/critic-reward.ts';
-import type { CriticCompletion, Outcome } from '../../../src/types.ts';
+import {
+  type CriticBaseline,
+  type CriticCompletion,
+  criticReward,
+  forEachInTurns,
+  type Outcome,
+  type Sliceable,
+  stateWeights,
+} from '../../../src/plugin-api.ts';
 
 export interface Batch {
   /** Made as they are asked for, part by part: a batch may have a million. */

@@ -1,7 +1,7 @@
 /** Whether what a critic will have written about all states of a batch fits in memory. */
 import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
-import type { Sampled } from '../../../src/workers/model.ts';
+import type { Sampled } from '../../../src/plugin-api.ts';
 
 /** Bytes of JavaScript heap for one state besides the critic's text; see docs/bench-controller.md. */
 const HEAP_PER_STATE = 1300;

@@ -1,8 +1,13 @@
 /** A generative critic's valuation: what it wrote about a state, read. */
-import { mean } from '../../../src/math/statistics.ts';
-import { type CriticFormat, readScore } from '../../../src/text/critic-prompt.ts';
-import type { CriticCompletion, Valuation } from '../../../src/types.ts';
-import type { Sampled } from '../../../src/workers/model.ts';
+
+import {
+  type CriticCompletion,
+  type CriticFormat,
+  mean,
+  readScore,
+  type Sampled,
+  type Valuation,
+} from '../../../src/plugin-api.ts';
 
 /**
  * Keeps the completions as they were sampled, and reads words and ids out of them when they are

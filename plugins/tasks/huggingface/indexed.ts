@@ -1,7 +1,6 @@
 /** Data sets whose rows can be had in any order: every prompt is looked at once, then problems come as `ProblemOrder` says. */
-import { DataError } from '../../../src/config/error.ts';
-import type { Split } from '../../../src/task.ts';
-import type { Problem } from '../../../src/types.ts';
+
+import { DataError, type Problem, type Split } from '../../../src/plugin-api.ts';
 import { type BadRowPolicy, BadRows } from '../rows/bad-rows.ts';
 import { keyOf, type Share, splitByKey, tellOfLeak } from '../rows/held-out.ts';
 import { ProblemOrder } from '../rows/order.ts';

@@ -1,9 +1,14 @@
 /** A data set in the worker `python`, as the package `datasets` loads it: opened once, read in parts. */
 import { existsSync } from 'node:fs';
-import { ConfigError, DataError, nearest } from '../../../src/config/error.ts';
-import { isWrittenAsPath, pathFrom } from '../../../src/files/paths.ts';
-import type { Json } from '../../../src/types.ts';
-import type { PythonFunctions } from '../../../src/workers/python-functions.ts';
+import {
+  ConfigError,
+  DataError,
+  isWrittenAsPath,
+  type Json,
+  nearest,
+  type PythonFunctions,
+  pathFrom,
+} from '../../../src/plugin-api.ts';
 import { promptColumns, type Row, type RowOptions, rootOf } from '../rows/prompt.ts';
 
 export interface DataOptions {

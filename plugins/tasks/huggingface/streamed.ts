@@ -1,8 +1,6 @@
 /** Data sets that are streamed: problem number n is the n-th row of the shuffled stream that gives a problem on this side of the split. */
-import { DataError } from '../../../src/config/error.ts';
-import { deriveSeed } from '../../../src/math/random.ts';
-import type { Split } from '../../../src/task.ts';
-import type { Problem } from '../../../src/types.ts';
+
+import { DataError, deriveSeed, type Problem, type Split } from '../../../src/plugin-api.ts';
 import type { BadRowPolicy } from '../rows/bad-rows.ts';
 import { digestOf, keyOf, type Share } from '../rows/held-out.ts';
 import { placeOf } from '../rows/order.ts';

@@ -1,6 +1,6 @@
 /** Which columns of a log hold what: GenAC's own names, and those that other trainers write. */
 import { z } from 'zod';
-import type { Json } from '../../../src/types.ts';
+import type { Json } from '../../../src/plugin-api.ts';
 import { BadRow, described, problemOfRow, type Row, type RowProblem } from '../rows/prompt.ts';
 
 const name = z.string().min(1);

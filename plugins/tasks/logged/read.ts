@@ -1,8 +1,7 @@
 /** Reads logs of rollouts: one JSONL file, or a folder of them. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, DataError } from '../../../src/config/error.ts';
-import { toUnit } from '../../../src/math/unit.ts';
+import { ConfigError, DataError, toUnit } from '../../../src/plugin-api.ts';
 import { BadRows } from '../rows/bad-rows.ts';
 import { linesOf, rowOfLine } from '../rows/json-lines.ts';
 import { BadRow } from '../rows/prompt.ts';

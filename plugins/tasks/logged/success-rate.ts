@@ -1,6 +1,6 @@
 /** What In-Context Conditioning may tell of an actor whose success rate the log does not say. */
-import { mean } from '../../../src/math/statistics.ts';
-import { smoothSuccessRate } from '../../../src/math/success-rate.ts';
+
+import { mean, smoothSuccessRate } from '../../../src/plugin-api.ts';
 
 export interface Rated {
   readonly actor: string;

@@ -2,7 +2,8 @@
  * Actors as tables: p(next register | register, operation). A synthetic actor *is* such a table; a real actor is described by the one measured from its
  * weights. With a table the value of every prefix is exact: dynamic programming over the 7 registers.
  */
-import type { Random } from '../../../src/math/random.ts';
+
+import type { Random } from '../../../src/plugin-api.ts';
 import { apply, type Chain, MODULUS, OPERATIONS, operationIndex, registers } from './chains.ts';
 
 export const CELLS = OPERATIONS.length * MODULUS;

@@ -3,10 +3,7 @@
  * leave greedy decoding perfect, and reinforcement would only sharpen sampling; misconceptions are what it must mend.
  */
 import { join } from 'node:path';
-import { learningRate } from '../../../src/math/learning-rate.ts';
-import { deriveSeed, Random } from '../../../src/math/random.ts';
-import type { ModelTools } from '../../../src/task.ts';
-import { Model } from '../../../src/workers/model.ts';
+import { deriveSeed, learningRate, Model, type ModelTools, Random } from '../../../src/plugin-api.ts';
 import { continueChain, MISCONCEPTION, successRate, syntheticTable } from './actors.ts';
 import { chainPrompt, claimsText, drawChain } from './chains.ts';
 import { miniatureSize, writeModelFolder } from './model-folder.ts';

@@ -2,8 +2,8 @@
  * Register chains: a start value and K labelled steps of b operations each on a register modulo 7.
  * With b = 1: prompt `4 | a -2 | b -3 | ... | h +5 | >`, response `a 2 b 6 ... h 1 .`. Every word is one token.
  */
-import type { Random } from '../../../src/math/random.ts';
-import type { Problem } from '../../../src/types.ts';
+
+import type { Problem, Random } from '../../../src/plugin-api.ts';
 
 export const MODULUS = 7;
 export const LABELS = 'abcdefghijkl';

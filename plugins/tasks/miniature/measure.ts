@@ -1,6 +1,6 @@
 /** The table of a live actor, measured by teacher forcing on its current weights; with it, exact values of any prefix. */
-import { deriveSeed, Random } from '../../../src/math/random.ts';
-import type { ActorProbe } from '../../../src/task.ts';
+
+import { type ActorProbe, deriveSeed, Random } from '../../../src/plugin-api.ts';
 import { type ActorTable, CELLS } from './actors.ts';
 import { type Chain, chainPrompt, claimsText, drawChain, MODULUS, OPERATIONS } from './chains.ts';
 

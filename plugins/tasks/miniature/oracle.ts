@@ -2,8 +2,8 @@
  * The miniature's rule-based oracle: it replays the chain, judges every claim, and gives a score. It reasons rightly, but unless asked for exact scores it is
  * not calibrated to the actor, as the big API models are not that the paper uses.
  */
-import { deriveSeed, Random } from '../../../src/math/random.ts';
-import type { OracleTrace } from '../../../src/task.ts';
+
+import { deriveSeed, type OracleTrace, Random } from '../../../src/plugin-api.ts';
 import { exactValue } from './actors.ts';
 import { apply, type Chain, claimsText, LABELS, registers } from './chains.ts';
 import { type SyntheticActor, syntheticRollout } from './population.ts';

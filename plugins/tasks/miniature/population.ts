@@ -2,9 +2,8 @@
  * A population of synthetic actors, spread over the whole range of success: whose rollouts ground the critic in stage 2, and on whose states the oracle
  * writes its traces in stage 1. Many actors, so that the critic can't memorise them, and a header rate that is measured with noise.
  */
-import { deriveSeed, Random } from '../../../src/math/random.ts';
-import type { LoggedRollout } from '../../../src/task.ts';
-import type { ActorProfile } from '../../../src/types.ts';
+
+import { type ActorProfile, deriveSeed, type LoggedRollout, Random } from '../../../src/plugin-api.ts';
 import { type ActorTable, continueChain, successRate, tableForSuccess } from './actors.ts';
 import {
   type Chain,

@@ -1,5 +1,6 @@
 /** Rows that give no problem: an error that names the first ones, or dropped, counted and said in the log. */
-import { DataError } from '../../../src/config/error.ts';
+
+import { DataError } from '../../../src/plugin-api.ts';
 
 export type BadRowPolicy = 'error' | 'drop';
 

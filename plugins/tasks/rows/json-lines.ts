@@ -6,9 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
-import { DataError } from '../../../src/config/error.ts';
-import { LONGEST_LINE } from '../../../src/files/json-lines.ts';
-import type { Json } from '../../../src/types.ts';
+import { DataError, type Json, LONGEST_LINE } from '../../../src/plugin-api.ts';
 import { BadRow, described, type Row } from './prompt.ts';
 
 export interface Line {

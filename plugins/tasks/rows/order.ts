@@ -1,6 +1,6 @@
 /** Which problem comes when, of a set whose size is known; and which problems are held out. Both depend on seeds and contents alone. */
 import { createHash } from 'node:crypto';
-import { deriveSeed, Random } from '../../../src/math/random.ts';
+import { deriveSeed, Random } from '../../../src/plugin-api.ts';
 
 /**
  * Problem number n lies in epoch floor(n / size). Each epoch is a permutation of its own of all problems, drawn from (run seed, purpose, epoch): every

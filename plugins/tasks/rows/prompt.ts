@@ -1,8 +1,6 @@
 /** From a row of data (columns by name) to a problem: the options that tasks with data of the user's own share. */
 import { z } from 'zod';
-import { nearest } from '../../../src/config/error.ts';
-import { valueAt } from '../../../src/rewards/columns.ts';
-import type { Json, Prompt } from '../../../src/types.ts';
+import { type Json, nearest, type Prompt, valueAt } from '../../../src/plugin-api.ts';
 
 /** How a prompt is made from text. */
 export const promptFields = {

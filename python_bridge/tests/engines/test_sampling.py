@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Client, prompts, ragged, split
+from conftest import Client, completions, prompts, ragged, split
 from genac_bridge.engines.random import join_seeds, uniforms
 from genac_bridge.engines.sampling import pick
 from genac_bridge.wire.context import NullContext, OperationError
 
 LENGTHS = [3, 9, 1, 6, 14]
-
-
-def completions(out: dict[str, np.ndarray], name: str = "completion_ids") -> list[list[Any]]:
-    return [part.tolist() for part in split(out[name], out["completion_cu_seqlens"])]
 
 
 def rescored(
@@ -379,33 +375,3 @@ def test_lora_samples_with_its_adapter(client: Client, folder: str) -> None:
     np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 1, 1.0), atol=2e-5)
     client.load(folder)
     assert completions(client.sample(tensors)[1]) != completions(out)
-
-
-@pytest.mark.parametrize("kind", ["folder", "byte_folder"])
-def test_a_begun_completion_goes_on_as_it_would_have(client: Client, kind: str, request: pytest.FixtureRequest) -> None:
-    client.load(request.getfixturevalue(kind))
-    tensors = prompts(np.random.default_rng(5), LENGTHS)
-    whole, out = client.sample(tensors, max_new_tokens=20, temperature=0.0, stop_strings=[])
-    ids, ends = completions(out), completions(out, "text_ends")
-    before = [len(row) // 2 for row in ids]
-    first = split(tensors["prompt_ids"], tensors["prompt_cu_seqlens"])
-    begun = [np.concatenate([p, np.array(row[:k], np.int32)]) for p, row, k in zip(first, ids, before, strict=True)]
-    asked = {
-        "prompt_ids": np.concatenate(begun).astype(np.int32),
-        "prompt_cu_seqlens": np.cumsum([0, *map(len, begun)]).astype(np.int32),
-        "prefix_lengths": np.array(before, np.int32),
-        "seeds": tensors["seeds"],
-    }
-    rest, new = client.sample(asked, max_new_tokens=20, temperature=0.0, stop_strings=[])
-    assert rest["texts"] == whole["texts"]
-    assert rest["finish_reasons"] == whole["finish_reasons"]
-    assert completions(new) == [row[k:] for row, k in zip(ids, before, strict=True)]
-    assert completions(new, "text_ends") == [row[k:] for row, k in zip(ends, before, strict=True)]
-
-
-def test_a_prefix_must_leave_a_prompt_and_room(client: Client, folder: str) -> None:
-    client.load(folder)
-    tensors = prompts(np.random.default_rng(6), [4, 4])
-    for lengths in ([4, 0], [-1, 0], [3, 3]):
-        with pytest.raises(OperationError, match=r"prefix_lengths\[0\] is .*must be less than"):
-            client.sample({**tensors, "prefix_lengths": np.array(lengths, np.int32)}, max_new_tokens=3)

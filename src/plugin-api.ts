@@ -1,0 +1,73 @@
+/**
+ * All that a task, a critic or a reward function may import, built in or a user's own (by the name `genac`).
+ * What stands here is kept stable; what doesn't may change at any time.
+ */
+export { BridgeError } from './bridge/errors.ts';
+export { loraSchema, optimizerSchema } from './bridge/operations.ts';
+export { ConfigError, DataError, nearest } from './config/error.ts';
+export { temperature } from './config/schema.ts';
+export {
+  type CreatedCritic,
+  type Critic,
+  type CriticContext,
+  type CriticEnvironment,
+  type CriticModelOptions,
+  type CriticPlugin,
+  type CriticTraits,
+  defineCritic,
+  type StandaloneOptions,
+  type UpdateMetrics,
+  type UpdateOptions,
+  valuesOf,
+} from './critic.ts';
+export { forEachInTurns, mapInParts, mapInTurns, type Sliceable } from './event-loop.ts';
+export { LONGEST_LINE } from './files/json-lines.ts';
+export { isWrittenAsPath, pathFrom } from './files/paths.ts';
+export {
+  type CriticBaseline,
+  criticBaselines,
+  criticReward,
+  criticWeights,
+  stateWeights,
+} from './math/critic-reward.ts';
+export { learningRate } from './math/learning-rate.ts';
+export { deriveSeed, Random } from './math/random.ts';
+export { groupBy, mean } from './math/statistics.ts';
+export { smoothSuccessRate } from './math/success-rate.ts';
+export { toUnit } from './math/unit.ts';
+export { valueAt } from './rewards/columns.ts';
+export { defineReward, type Reward, type Score } from './rewards/judge.ts';
+export {
+  type ActorProbe,
+  defineTask,
+  type LoggedRollout,
+  type ModelTools,
+  type OracleTrace,
+  type Response,
+  type Split,
+  type Task,
+  type TaskEnvironment,
+  type TaskPlugin,
+} from './task.ts';
+export {
+  buildCriticPrompt,
+  type CriticFormat,
+  paperFormat,
+  parameterCount,
+  plainRationale,
+  promptText,
+  readScore,
+  writeTrace,
+} from './text/critic-prompt.ts';
+export { parseScore } from './text/score.ts';
+export {
+  type BudgetedSegmentation,
+  type Segmentation,
+  segmentResponse,
+  textBefore,
+} from './text/segment.ts';
+export { needsTokens, prefixesOfText } from './text/segment-text.ts';
+export type * from './types.ts';
+export { loadingFields, loadingOf } from './workers/loading.ts';
+export { Model, promptsOfRequest, type Sampled, type Sequence } from './workers/model.ts';
+export type { PythonFunctions } from './workers/python-functions.ts';
