@@ -8,6 +8,7 @@ import { forEachInTurns, mapInTurns } from './event-loop.ts';
 import type { OracleTrace } from './task.ts';
 import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
+import { UserError } from './user-error.ts';
 import type { Model } from './workers/model.ts';
 
 /** Where a request stands in the run: what its random draws depend on. */
@@ -164,7 +165,7 @@ function refuseOtherTraits(plugin: CriticPlugin, critic: CreatedCritic): void {
   ] as const) {
     const [says, has] = [plugin[trait] ?? false, critic[method] !== undefined];
     if (says === has) continue;
-    throw new Error(
+    throw new UserError(
       `critic "${plugin.name}" ${has ? 'has' : 'has no'} ${method}(), and its plugin says ${trait}: ${says}: make them agree`,
     );
   }
@@ -198,22 +199,22 @@ export async function valuesOf(
     valuations = await critic.value(states, context);
   } catch (error) {
     if ((error as Error).name === 'BridgeError') throw error; // says itself which worker failed
-    throw new Error(
+    throw new UserError(
       `critic "${critic.name}" failed to value ${states.length} states: ${(error as Error).message}`,
       { cause: error },
     );
   }
   if (!Array.isArray(valuations)) {
-    throw new Error(`critic "${critic.name}" gave ${typeof valuations} instead of a list of valuations`);
+    throw new UserError(`critic "${critic.name}" gave ${typeof valuations} instead of a list of valuations`);
   }
   if (valuations.length !== states.length) {
-    throw new Error(
+    throw new UserError(
       `critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`,
     );
   }
   await forEachInTurns(valuations, ({ value }, i) => {
     if (value >= 0 && value <= 1) return;
-    throw new Error(
+    throw new UserError(
       `critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value is a number in [0, 1]`,
     );
   });

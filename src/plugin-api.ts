@@ -68,6 +68,7 @@ export {
 } from './text/segment.ts';
 export { needsTokens, prefixesOfText } from './text/segment-text.ts';
 export type * from './types.ts';
+export { UserError } from './user-error.ts';
 export { loadingFields, loadingOf } from './workers/loading.ts';
 export { Model, promptsOfRequest, type Sampled, type Sequence } from './workers/model.ts';
 export type { PythonFunctions } from './workers/python-functions.ts';

@@ -3,7 +3,7 @@
  * `leave_one_out` RLOO's r - mean of the others (arXiv 2402.14740).
  */
 import { z } from 'zod';
-import { defineCritic, groupBy, mean } from '../../src/plugin-api.ts';
+import { defineCritic, groupBy, mean, UserError } from '../../src/plugin-api.ts';
 
 export default defineCritic({
   name: 'group-mean',
@@ -21,7 +21,7 @@ export default defineCritic({
         const members = groups.get(state.group) ?? [];
         const counted = leave_one_out ? members.filter((i) => i !== state.trajectory) : members;
         if (counted.length === 0) {
-          throw new Error(
+          throw new UserError(
             `group ${state.group} has no ${leave_one_out ? 'other ' : ''}trajectory to take a mean of: sample at least ${leave_one_out ? 2 : 1} responses per problem`,
           );
         }

@@ -1,6 +1,7 @@
 /** Asks many questions at once, with retries. Every answer is in the cache before anything else happens to it. */
 
 import { type ApiOptions, endpointOf } from '../config/api.ts';
+import { UserError } from '../user-error.ts';
 import { type AnswerCache, type CacheLine, keyOf, type Question } from './cache.ts';
 import type { Ledger } from './ledger.ts';
 import type { Failed, Send } from './request.ts';
@@ -25,7 +26,7 @@ export interface Asking {
 }
 
 /** The oracle did not answer: what happened, where, and what to do. */
-export class OracleError extends Error {}
+export class OracleError extends UserError {}
 
 /**
  * Answers in the order of the questions.
@@ -104,10 +105,12 @@ async function askOne(
 
 /** @returns seconds until the next try @throws what happened, where there is to be none */
 function refuseToWait({ kind, what, advice, wait }: Failed, tries: number, api: ApiOptions): number {
-  if (kind === 'hopeless') throw new Error(`${what} (${advice})`);
-  if (tries >= api.tries) throw new Error(`${what}, at the last of ${tries} tries (${advice})`);
+  if (kind === 'hopeless') throw new UserError(`${what} (${advice})`);
+  if (tries >= api.tries) throw new UserError(`${what}, at the last of ${tries} tries (${advice})`);
   if (wait !== null && wait > LONGEST_WAIT)
-    throw new Error(`${what}; it asks to come back in ${Math.ceil(wait)} s: resume the run then (${advice})`);
+    throw new UserError(
+      `${what}; it asks to come back in ${Math.ceil(wait)} s: resume the run then (${advice})`,
+    );
   return wait ?? backoff(tries, api.backoff);
 }
 

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { type ApiOptions, endpointOf } from '../config/api.ts';
 import { LONGEST_LINE, splitLines } from '../files/json-lines.ts';
 import { chunksOf, textOf } from '../files/text-file.ts';
+import { UserError } from '../user-error.ts';
 
 const usageSchema = z.strictObject({ input: z.number(), output: z.number() });
 
@@ -67,7 +68,8 @@ export class AnswerCache {
     let torn = 0;
     for (const { number, bytes } of existsSync(path) ? splitLines(chunksOf(path), LONGEST_LINE) : []) {
       // Not ignored: what follows was paid for as well.
-      if (bytes === null) throw new Error(`${path}, line ${number} is too long to be an answer: remove it`);
+      if (bytes === null)
+        throw new UserError(`${path}, line ${number} is too long to be an answer: remove it`);
       const text = textOf(bytes);
       if (text?.trim() === '') continue;
       const line = text === null ? null : lineOf(text);

@@ -1,13 +1,14 @@
 /** What an oracle's answers cost: tokens, dollars, and a limit that is never exceeded. */
 
 import type { ApiOptions } from '../config/api.ts';
+import { UserError } from '../user-error.ts';
 import type { CacheLine, Question, Usage } from './cache.ts';
 
 /** Tokens of a chat template around each message, at the most. */
 const AROUND_A_MESSAGE = 32;
 
 /** The next answer might cost more than is left. */
-export class CostLimit extends Error {}
+export class CostLimit extends UserError {}
 
 export class Ledger {
   readonly #price: ApiOptions['price'];

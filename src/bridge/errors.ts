@@ -1,3 +1,4 @@
+import { UserError } from '../user-error.ts';
 import type { ErrorCode } from './messages.ts';
 
 /** The wire's codes, and what can go wrong on the controller's side alone. */
@@ -22,7 +23,7 @@ export interface BridgeErrorDetails {
 }
 
 /** The only error that the bridge throws. */
-export class BridgeError extends Error {
+export class BridgeError extends UserError {
   readonly code: BridgeErrorCode;
   readonly worker: string | null;
   readonly traceback: string | null;

@@ -5,6 +5,7 @@ import type { Settings } from '../config/settings.ts';
 import { askRun } from '../run/control.ts';
 import { setBetweenLives } from '../run/past-settings.ts';
 import { isAlive, type Status, statusOf } from '../run-folder/status.ts';
+import { UserError } from '../user-error.ts';
 import { shownMetrics, stageTitles } from './progress.ts';
 
 export async function askCommand(folder: string, command: 'pause' | 'stop'): Promise<void> {
@@ -29,11 +30,11 @@ export async function setCommand(
 
 function assignmentOf(assignment: string): [name: string, value: unknown] {
   const at = assignment.indexOf('=');
-  if (at < 1) throw new Error(`"${assignment}" is not of the form NAME=VALUE, as in credit.lambda=0.9`);
+  if (at < 1) throw new UserError(`"${assignment}" is not of the form NAME=VALUE, as in credit.lambda=0.9`);
   try {
     return [assignment.slice(0, at), parse(assignment.slice(at + 1), { logLevel: 'error' })];
   } catch (error) {
-    throw new Error(
+    throw new UserError(
       `"${assignment}": the value can't be read as YAML: ${(error as Error).message.split('\n')[0]}`,
     );
   }

@@ -12,6 +12,7 @@ import { demoTable, summarizeDemo } from '../reports/demo-summary.ts';
 import { writeReport } from '../reports/report.ts';
 import { type Run, startRun } from '../run/run.ts';
 import type { RunEvent } from '../run-folder/events.ts';
+import { UserError } from '../user-error.ts';
 import { startWorkers } from '../workers/local.ts';
 import { type DemoPlan, planDemo } from './demo-plan.ts';
 import { stopOnInterrupt } from './interrupt.ts';
@@ -99,7 +100,7 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
 /** Empties the folder of an earlier demo, finished or not. One with something in it that no demo wrote is left alone. */
 async function clear(folder: string): Promise<void> {
   if (existsSync(folder) && !existsSync(join(folder, 'demo.json'))) {
-    throw new Error(`${folder} exists and is no demo's: name another with --folder`);
+    throw new UserError(`${folder} exists and is no demo's: name another with --folder`);
   }
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });

@@ -6,6 +6,7 @@ import { inspectRun, type Order } from '../reports/inspect.ts';
 import { inspectionPage } from '../reports/inspect-page.ts';
 import { inspectionText } from '../reports/inspect-text.ts';
 import { printableLine } from '../text/printable.ts';
+import { UserError } from '../user-error.ts';
 
 export interface InspectFlags {
   readonly iteration?: number;
@@ -27,7 +28,7 @@ export function inspectCommand(
     on ? [name as Order] : [],
   );
   if (orders.length > 1)
-    throw new Error(`--${orders.join(' and --')} are different orders: name one of them`);
+    throw new UserError(`--${orders.join(' and --')} are different orders: name one of them`);
   const inspection = inspectRun(folder, { ...rest, ...(orders[0] && { order: orders[0] }) });
   if (html) {
     const path = html === true ? join(folder, 'inspect.html') : html;

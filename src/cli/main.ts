@@ -1,8 +1,8 @@
 /** The command line: one file for each command. */
 import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
-import { ConfigError } from '../config/error.ts';
 import { printable } from '../text/printable.ts';
+import { UserError } from '../user-error.ts';
 import { escapeConsole } from './escaped-console.ts';
 import type { InspectFlags } from './inspect.ts';
 import type { ServeFlags } from './serve.ts';
@@ -196,11 +196,8 @@ program
 try {
   await program.parseAsync();
 } catch (error) {
-  // What the user can mend is one message; a fault of ours keeps its stack.
-  const expected =
-    error instanceof ConfigError ||
-    (error as Error).constructor === Error ||
-    (error as Error).name === 'BridgeError';
+  // What the user can mend, and what the system refuses, is one message; a fault of ours keeps its stack.
+  const expected = error instanceof UserError || (error instanceof Error && 'syscall' in error);
   console.error(expected ? `genac: ${(error as Error).message}` : error);
   const { code, traceback } = error as { code?: string; traceback?: string | null };
   if (traceback && code !== 'bad_arguments') console.error(traceback);

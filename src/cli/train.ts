@@ -3,6 +3,7 @@ import { loadConfigFile } from '../config/load.ts';
 import { askRun } from '../run/control.ts';
 import { type Run, resumeRun, startRun } from '../run/run.ts';
 import { isAlive, readStatus } from '../run-folder/status.ts';
+import { UserError } from '../user-error.ts';
 import { stopOnInterrupt } from './interrupt.ts';
 import { showProgress } from './progress.ts';
 
@@ -19,7 +20,7 @@ export async function resumeCommand(
   const status = readStatus(folder);
   if (status && isAlive(status)) {
     if (options.from)
-      throw new Error(
+      throw new UserError(
         `the run in ${folder} is at work (process ${status.pid}): stop it before you go back to ${options.from}`,
       );
     console.error(await askRun(folder, { command: 'resume' }));

@@ -15,6 +15,7 @@ import {
 import { printable, printableLine } from '../text/printable.ts';
 import { segmentationSchema } from '../text/segment.ts';
 import type { ActorProfile } from '../types.ts';
+import { UserError } from '../user-error.ts';
 
 export interface ValueFlags {
   readonly prompt?: string;
@@ -38,8 +39,10 @@ export async function valueCommand(folder: string, flags: ValueFlags): Promise<v
   const { prompt, response = [], input } = flags;
   const single = prompt !== undefined && response.length > 0;
   if (single === (input !== undefined) || (input !== undefined && (prompt ?? flags.response) !== undefined))
-    throw new Error('give either --prompt and --response (several: they are ranked), or --input FILE.jsonl');
-  if (flags.output !== undefined && input === undefined) throw new Error('--output goes with --input');
+    throw new UserError(
+      'give either --prompt and --response (several: they are ranked), or --input FILE.jsonl',
+    );
+  if (flags.output !== undefined && input === undefined) throw new UserError('--output goes with --input');
   const critic = await openCritic(folder, optionsOf(flags));
   try {
     if (input !== undefined) await judgeLines(critic, input, flags.output ?? '-');
@@ -53,7 +56,7 @@ export async function valueCommand(folder: string, flags: ValueFlags): Promise<v
 function optionsOf(flags: ValueFlags): OpenCriticOptions {
   const { task, segmentation, thinking, completions, temperature, maxNewTokens, trustCode } = flags;
   if (temperature !== undefined && (completions ?? 1) === 1)
-    throw new Error(
+    throw new UserError(
       '--temperature has no effect on the greedy completion: ask for several with --completions',
     );
   const actor = actorOf(flags);
@@ -72,7 +75,7 @@ function optionsOf(flags: ValueFlags): OpenCriticOptions {
 function actorOf({ actorName, actorParameters, successRate }: ValueFlags): ActorProfile | null {
   if ([actorName, actorParameters, successRate].every((given) => given === undefined)) return null;
   if (actorName === undefined || actorParameters === undefined)
-    throw new Error(
+    throw new UserError(
       'an actor is told of by --actor-name and --actor-parameters together (and --success-rate)',
     );
   return { name: actorName, parameters: actorParameters, successRate: successRate ?? null };
@@ -107,7 +110,7 @@ async function judgeLines(critic: OpenedCritic, input: string, output: string): 
     if (output !== '-') await new Promise<void>((done) => to.end(done));
   };
   await Promise.race([judge(), broken]);
-  if (failed > 0) throw new Error(`${failed} lines could not be judged: see their \`error\``);
+  if (failed > 0) throw new UserError(`${failed} lines could not be judged: see their \`error\``);
 }
 
 /** At line feeds alone: `node:readline` also cuts at line separators, which JSON may hold. */

@@ -1,8 +1,9 @@
 /** One error for a bad config: path, value, what is allowed, and the nearest name for a misspelt key. */
 import type { z } from 'zod';
+import { UserError } from '../user-error.ts';
 import { hideSecrets } from './secrets.ts';
 
-export class ConfigError extends Error {
+export class ConfigError extends UserError {
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[], source?: string, heading = 'the config is not valid') {

@@ -5,6 +5,7 @@ import { phase, prefixed } from '../iteration/context.ts';
 import { fittingProblems } from '../iteration/prompt-limit.ts';
 import { actorRollouts, sampleTrajectories } from '../iteration/rollouts.ts';
 import { isNoise, mean } from '../math/statistics.ts';
+import { UserError } from '../user-error.ts';
 import { criticErrors, currentRollouts, currentStates, heldOutStates } from './critic-error.ts';
 
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */
@@ -96,7 +97,7 @@ export async function passGate(training: Training, successRate: number | null): 
   });
   const better = mse < gate.mse_against_mean * mse_of_mean || isNoise(mse); // a constant is not better
   if (parse_rate >= gate.parse_rate && better) return;
-  throw new Error(
+  throw new UserError(
     `joint training does not start: on held-out states the critic parses ${(100 * parse_rate).toFixed(1)}% (gate: ${100 * gate.parse_rate}%) and its error is ${mse.toFixed(4)} ` +
       `against ${mse_of_mean.toFixed(4)} of the mean (gate: ${gate.mse_against_mean} of it). Train the critic longer (critic_sft, critic_rl), or change gates.joint`,
   );

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { kindOf } from '../config/rewards.ts';
 import type { Config } from '../config/schema.ts';
 import { isWrittenAsPath, pathFrom } from '../files/paths.ts';
+import { UserError } from '../user-error.ts';
 
 interface Naming {
   readonly task?: unknown;
@@ -69,7 +70,7 @@ export function refuseForeignCode(
   const own = new Set(ownRuns().flatMap((run) => (run.folder === resolve(folder) ? run.code : [])));
   const foreign = code.filter((one) => !own.has(one));
   if (foreign.length === 0) return;
-  throw new Error(
+  throw new UserError(
     `${folder} is no run that you began on this machine, and its config names code that would run with your rights: ${foreign.join('; ')}. Read it first; to allow it: ${how}`,
   );
 }

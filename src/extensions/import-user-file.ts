@@ -2,6 +2,7 @@
 import * as nodeModule from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { atLeast } from '../setup/ensure.mjs';
+import { UserError } from '../user-error.ts';
 import { initialize, resolveSync } from './import-hooks.mjs';
 
 /** Whether this runs as JavaScript, as in a wheel, without tsx. */
@@ -38,7 +39,7 @@ function hook(): void {
 export async function importOwn(file: string): Promise<object> {
   const { node } = process.versions;
   if (compiled && /\.[cm]?ts$/.test(file) && !atLeast(node, [22, 18])) {
-    throw new Error(
+    throw new UserError(
       `where GenAC was installed by pip, a file of your own needs Node 22.18 or newer, and this is Node ${node}, for it is TypeScript: write it in JavaScript, or install a newer Node`,
     );
   }

@@ -1,4 +1,6 @@
 /** JSONL files, one line at a time: memory holds a line, however large the file is. */
+
+import { UserError } from '../user-error.ts';
 import { chunksOf, textOf } from './text-file.ts';
 
 const MIB = 2 ** 20;
@@ -29,9 +31,9 @@ export function* jsonLinesOf(path: string, options: JsonLineOptions): Generator<
   for (const { number, bytes, ended } of splitLines(chunksOf(path), longest)) {
     if (!ended && last === 'ignore') return;
     if (bytes === null)
-      throw new Error(`${path}, line ${number} has more than ${longest / MIB} MiB: shorten or remove it`);
+      throw new UserError(`${path}, line ${number} has more than ${longest / MIB} MiB: shorten or remove it`);
     const text = textOf(bytes);
-    if (text === null) throw new Error(`${path}, line ${number} is not UTF-8: mend or remove it`);
+    if (text === null) throw new UserError(`${path}, line ${number} is not UTF-8: mend or remove it`);
     if (text.trim() === '') continue;
     yield { number, value: parsed(text, `${path}, line ${number}`) };
   }
@@ -41,7 +43,7 @@ function parsed(text: string, where: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`${where} is not JSON (${(error as Error).message}): mend or remove it`);
+    throw new UserError(`${where} is not JSON (${(error as Error).message}): mend or remove it`);
   }
 }
 

@@ -13,6 +13,7 @@ import {
   type Stats,
   statSync,
 } from 'node:fs';
+import { UserError } from '../user-error.ts';
 
 const MIB = 2 ** 20;
 /** Configs, statuses and the like are far smaller. */
@@ -38,14 +39,14 @@ export function openFile(path: string): number {
 /** Refuses what stands in a file's place, such as a folder or a FIFO. What is not there is fine. */
 export function refuseNoFile(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat && !stat.isFile()) throw new Error(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
+  if (stat && !stat.isFile()) throw new UserError(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
 }
 
 /** Refuses what stands in a folder's place. What is not there is fine. */
 export function refuseNoFolder(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat && !stat.isDirectory())
-    throw new Error(`${path} can't be used: it is ${kindOf(stat)}, not a folder`);
+    throw new UserError(`${path} can't be used: it is ${kindOf(stat)}, not a folder`);
 }
 
 /**
@@ -57,11 +58,11 @@ export function appendText(path: string, text: string): void {
   try {
     file = openSync(path, O_WRONLY | O_APPEND | O_CREAT | (constants.O_NONBLOCK ?? 0), 0o666);
     const stat = fstatSync(file);
-    if (!stat.isFile()) throw new Error(`it is ${kindOf(stat)}, not a file`);
+    if (!stat.isFile()) throw new UserError(`it is ${kindOf(stat)}, not a file`);
     appendFileSync(file, text);
   } catch (error) {
     const why = causeWords(path, error as NodeJS.ErrnoException);
-    throw new Error(`${path} can't be written: ${why}`, { cause: error });
+    throw new UserError(`${path} can't be written: ${why}`, { cause: error });
   } finally {
     if (file !== null) closeSync(file);
   }
@@ -110,7 +111,7 @@ export function textOf(bytes: Uint8Array): string | null {
 }
 
 const unreadable = (path: string, why: string, cause?: unknown) =>
-  new Error(`${path} can't be read: ${why}`, { cause });
+  new UserError(`${path} can't be read: ${why}`, { cause });
 
 function causeWords(path: string, error: NodeJS.ErrnoException): string {
   if (error.code === 'ENOENT') return 'there is no such file or folder';

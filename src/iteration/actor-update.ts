@@ -5,6 +5,7 @@ import { deriveSeed, Random } from '../math/random.ts';
 import { isNoise } from '../math/statistics.ts';
 import type { Metrics } from '../run-folder/events.ts';
 import type { Credit, Trajectory } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import type { StreamValues } from '../workers/model.ts';
 import { actorOf, type Training } from './context.ts';
 
@@ -78,7 +79,7 @@ export function servedKl(statistics: Readonly<Record<string, number>>, dtype: ke
   const { approximate_kl = 0, tokens = 0 } = statistics;
   const kl = tokens > 0 ? approximate_kl / tokens : 0;
   if (kl <= ROUNDING[dtype]) return kl;
-  throw new Error(
+  throw new UserError(
     `the actor sampled with other weights than it trains: the log-probabilities of the same tokens differ by a KL of ${kl.toPrecision(3)} nats per token before any update, ` +
       `where rounding explains ${ROUNDING[dtype]} (${dtype}); nothing was updated. Check the model for layers that compute otherwise when sampling (dropout, a cache of its own), or use dtype: float32`,
   );

@@ -11,6 +11,7 @@ import type { Metrics, Place, RunEvent } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
 import type { Task } from '../task.ts';
 import type { ActorProfile } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import type { Model } from '../workers/model.ts';
 
 /** Where a run stands between two iterations: all that a checkpoint holds beside the weights. */
@@ -55,7 +56,7 @@ export interface Training {
 
 export function actorOf({ actor, config }: Training): Actor {
   if (actor && config.actor) return { model: actor, options: config.actor };
-  throw new Error('this stage needs an actor: name its model in `actor` of the config');
+  throw new UserError('this stage needs an actor: name its model in `actor` of the config');
 }
 
 export function profileOf(training: Training, successRate: number | null): ActorProfile {

@@ -4,6 +4,7 @@ import type { Config } from '../config/schema.ts';
 import { withColumns } from '../rewards/columns.ts';
 import type { Split } from '../task.ts';
 import type { Problem } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import { actorOf, type Training } from './context.ts';
 
 export interface FittingProblems {
@@ -29,7 +30,7 @@ export function promptLimit(sampling: Config['sampling'], context: number | null
   const { max_prompt_tokens: asked, max_new_tokens: response } = sampling;
   if (context !== null && (asked ?? 1) + response > context) {
     const prompt = asked === null ? '' : `sampling.max_prompt_tokens (${asked}) and `;
-    throw new Error(
+    throw new UserError(
       `${prompt}sampling.max_new_tokens (${response}) ${asked === null ? 'leaves' : 'leave'} no room in the actor's context of ${context} tokens: lower ` +
         `${asked === null ? 'it' : 'one of them'}, or take an actor with a longer context`,
     );
@@ -69,10 +70,10 @@ export async function fittingProblems(
     `${overlong.length} of ${all.length} prompts (${split}, number ${from} on) have more than ` +
     `${limit.tokens} tokens (${limit.because}): ${named}`;
   if (config.sampling.overlong_prompts === 'error') {
-    throw new Error(
+    throw new UserError(
       `${found}. Shorten them, make room, or set sampling.overlong_prompts: drop to go on without them`,
     );
   }
-  if (overlong.length === all.length) throw new Error(`${found}. None is left to go on with: make room`);
+  if (overlong.length === all.length) throw new UserError(`${found}. None is left to go on with: make room`);
   return { problems: all.filter((_, i) => lengths[i]! <= limit.tokens), overlong: overlong.length };
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readText } from '../files/text-file.ts';
 import { type MetricsLine, metric, readMetrics } from '../run-folder/read.ts';
+import { UserError } from '../user-error.ts';
 
 export interface Point {
   readonly iteration: number;
@@ -50,7 +51,7 @@ export async function summarizeDemo(folder: string): Promise<DemoSummary> {
   const stage1 = evaluations('critic-sft').at(-1);
   const stage2 = evaluations('critic-rl').map((line) => metric(line, 'critic/mse')!);
   if (!stage1 || stage2.length === 0)
-    throw new Error(`${folder} holds no finished critic: run the demo to its end`);
+    throw new UserError(`${folder} holds no finished critic: run the demo to its end`);
   return {
     seed: demo.seed,
     seconds: demo.seconds ?? null,
@@ -74,7 +75,7 @@ function readDemo(path: string): z.infer<typeof demoSchema> {
     return demoSchema.parse(JSON.parse(readText(path)));
   } catch (error) {
     const words = error instanceof z.ZodError ? 'it has no seed' : (error as Error).message;
-    throw new Error(`${path} can't be used: ${words}. Run the demo again`, { cause: error });
+    throw new UserError(`${path} can't be used: ${words}. Run the demo again`, { cause: error });
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type RecordedTrajectory,
   trajectoriesOf,
 } from '../run-folder/read.ts';
+import { UserError } from '../user-error.ts';
 import { shortened } from './shortened.ts';
 
 export type Order = 'best' | 'worst' | 'surprising';
@@ -46,7 +47,7 @@ const ROWS = 24;
 /** Reads a run's folder, also while the run goes on. */
 export function inspectRun(folder: string, options: InspectOptions): Inspection {
   if (!existsSync(join(folder, 'config.yaml')))
-    throw new Error(`${folder} holds no run (it has no config.yaml): name the folder of one`);
+    throw new UserError(`${folder} holds no run (it has no config.yaml): name the folder of one`);
   const { table, notes } = iterationTable(metricsOf(folder), options.iteration);
   let recorded = 0;
   const counted = function* () {

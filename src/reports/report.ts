@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { refuseNoFile } from '../files/text-file.ts';
 import { type RecordedTrajectory, readMetrics, trajectoriesOf } from '../run-folder/read.ts';
+import { UserError } from '../user-error.ts';
 import {
   conditions,
   criticRows,
@@ -38,12 +39,12 @@ const notation =
  */
 export async function writeReport(folder: string): Promise<string> {
   if (!existsSync(join(folder, 'demo.json')))
-    throw new Error(
+    throw new UserError(
       `${folder} is no demo's folder (it has no demo.json): name one that \`genac demo\` wrote`,
     );
   const summary = await summarizeDemo(folder);
   if (summary.genac.length === 0)
-    throw new Error(
+    throw new UserError(
       `${folder} holds no joint training with GenAC (genac/metrics.jsonl): run the demo to its end`,
     );
   const outlines = outlinesOf(join(folder, 'genac'));

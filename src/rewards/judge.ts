@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { toUnit } from '../math/unit.ts';
 import type { Response, Task } from '../task.ts';
 import type { Problem } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import type { PythonFunctions } from '../workers/python-functions.ts';
 import { valueAt } from './columns.ts';
 import { PythonRewards, trlKeywords } from './python-reward.ts';
@@ -93,7 +94,8 @@ function load(
     const { column, conventions } = options;
     const module = 'genac_bridge.functions.math_verifier';
     const refuseWithout = (problem: Problem) => {
-      if (valueAt(problem.columns, column) === undefined) throw new Error(noColumn(where, column, problem));
+      if (valueAt(problem.columns, column) === undefined)
+        throw new UserError(noColumn(where, column, problem));
     };
     return pythons.add({
       ...{ use, where, timeout, name: options.name ?? use, batch: batch.mathVerify },
@@ -147,7 +149,7 @@ function combine(
       const unit = toUnit(value, rescale ?? [0, 1]);
       if (unit === null) {
         const problem = `the reward function "${name}" returned ${words(value)} for problem ${id} of task "${task}"`;
-        throw new Error(`${problem}: ${remedy(value, rescale, `rewards.${i}.rescale`)}`);
+        throw new UserError(`${problem}: ${remedy(value, rescale, `rewards.${i}.rescale`)}`);
       }
       parts[name] = value as number;
       sum += weight * unit;
@@ -156,7 +158,7 @@ function combine(
     if (weights === 0) {
       const names = functions.map(({ name }) => `"${name}"`).join(', ');
       const verb = functions.length > 1 ? 'all returned' : 'returned';
-      throw new Error(
+      throw new UserError(
         `no reward function applies to problem ${id} of task "${task}": ${names} ${verb} null; ` +
           'name one that applies in `rewards`, or leave the problem out',
       );
@@ -187,13 +189,13 @@ export function judgeOfTask(task: Task): Judge {
 /** The task's own reward of a response, held to [0, 1]. Anything else is an error that names task, problem and value. */
 export async function judge(task: Task, response: Response): Promise<number> {
   if (!task.reward) {
-    throw new Error(`the task "${task.name}" has no reward of its own: name \`rewards\` in the config`);
+    throw new UserError(`the task "${task.name}" has no reward of its own: name \`rewards\` in the config`);
   }
   let reward: unknown;
   try {
     reward = await task.reward(response);
   } catch (error) {
-    throw new Error(
+    throw new UserError(
       `the reward function of task "${task.name}" failed on problem ${response.problem.id}: ${(error as Error).message}`,
       { cause: error },
     );
@@ -201,7 +203,7 @@ export async function judge(task: Task, response: Response): Promise<number> {
   const unit = toUnit(reward);
   if (unit !== null) return unit;
   const given = typeof reward === 'number' ? reward : `${JSON.stringify(reward)} (${typeof reward})`;
-  throw new Error(
+  throw new UserError(
     `the reward function of task "${task.name}" returned ${given} for problem ${response.problem.id}: ` +
       'a reward is a number in [0, 1]; rescale it in the function',
   );

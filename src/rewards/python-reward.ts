@@ -4,6 +4,7 @@ import { BridgeError, reasonOf } from '../bridge/errors.ts';
 import { groupBy } from '../math/statistics.ts';
 import type { Response } from '../task.ts';
 import type { Json, Problem } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import type { PythonFunctions } from '../workers/python-functions.ts';
 import { NotANumber, type RewardFunction } from './reward-function.ts';
 
@@ -87,7 +88,9 @@ export class PythonRewards {
       const call = reward.call(batch.map(({ response }) => response));
       const answers = await this.#call(reward, call, problems, reward.timeout);
       if (!Array.isArray(answers) || answers.length !== batch.length) {
-        throw new Error(`the reward function ${title(reward)} did not answer for each of ${batch.length}`);
+        throw new UserError(
+          `the reward function ${title(reward)} did not answer for each of ${batch.length}`,
+        );
       }
       for (const [i, { resolve }] of batch.entries()) resolve(readAnswer(answers[i]!));
     } catch (error) {
@@ -108,12 +111,12 @@ export class PythonRewards {
       const code = error instanceof BridgeError ? error.code : null;
       const failure =
         code === 'deadline'
-          ? new Error(
+          ? new UserError(
               `the reward function ${title(reward)} had no answer after ${seconds} s, ${on}: ` +
                 `make it faster, or raise ${reward.where}.timeout`,
               { cause: error },
             )
-          : new Error(`the reward function ${title(reward)} failed ${on}: ${reasonOf(error)}`, {
+          : new UserError(`the reward function ${title(reward)} failed ${on}: ${reasonOf(error)}`, {
               cause: error,
             });
       if (code === 'deadline' || code === 'worker_lost') this.#broken = failure;

@@ -5,6 +5,7 @@ import { ConfigError } from '../config/error.ts';
 import type { RewardOptions } from '../config/rewards.ts';
 import { importOwn } from '../extensions/import-user-file.ts';
 import type { Response } from '../task.ts';
+import { UserError } from '../user-error.ts';
 import type { RewardFunction } from './reward-function.ts';
 
 /** A number, by default in [0, 1], or null: this response is none of the function's business. May be async. */
@@ -47,7 +48,7 @@ export async function loadTypescriptReward(
         timer = setTimeout(() => {
           const { id } = response.problem;
           reject(
-            new Error(
+            new UserError(
               `the reward function "${name}" (${file}) had no answer for problem ${id} after ${timeout} s: ` +
                 `make it faster, or raise ${where}.timeout`,
             ),
@@ -68,7 +69,7 @@ async function scored(score: Score, response: Response, name: string, file: stri
     return await score(response);
   } catch (error) {
     const words = error instanceof Error ? error.message : String(error);
-    throw new Error(
+    throw new UserError(
       `the reward function "${name}" (${file}) failed on problem ${response.problem.id}: ${words}`,
       { cause: error },
     );

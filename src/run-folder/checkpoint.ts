@@ -10,6 +10,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { stageNames } from '../config/schema.ts';
 import { type FileList, filesOf, firstDifference, textDigest } from '../files/file-list.ts';
 import { readText, refuseNoFolder } from '../files/text-file.ts';
+import { UserError } from '../user-error.ts';
 
 const FORMAT = 2;
 const bytes = z.int().nonnegative();
@@ -85,7 +86,7 @@ export async function writeCheckpoint(
     await rm(unfinished, { recursive: true, force: true }).catch(() => {});
     const last = newestCheckpoint(await checkpointNames(folder));
     const kept = last ? `the last one, ${join(folder, last)}, is whole` : 'there is none before it';
-    throw new Error(
+    throw new UserError(
       `the checkpoint ${path} could not be written (${(error as Error).message}); ${kept}. Make room, then: genac resume ${dirname(folder)}`,
       { cause: error },
     );
@@ -96,7 +97,7 @@ export async function writeCheckpoint(
 /** Reads a checkpoint and checks it, every file of it. Throws an error that says what is wrong with it and what to do. */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
   const refuse = (why: string, cause?: unknown) =>
-    new Error(`the checkpoint ${path} can't be used: ${why}. ${remedy(path)}`, { cause });
+    new UserError(`the checkpoint ${path} can't be used: ${why}. ${remedy(path)}`, { cause });
   let text: string;
   try {
     text = readText(join(path, 'controller.json'));

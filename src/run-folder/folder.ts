@@ -15,6 +15,7 @@ import { LONGEST_LINE } from '../files/json-lines.ts';
 import { appendText, readText, refuseNoFile, refuseNoFolder } from '../files/text-file.ts';
 import { shortText } from '../text/printable.ts';
 import type { Json } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { RunEvent } from './events.ts';
 
@@ -60,7 +61,7 @@ export class RunFolder {
   static async create(config: Config, base: string, file?: string): Promise<RunFolder> {
     const folder = new RunFolder(resolve(config.folder), 0);
     if (existsSync(join(folder.path, 'config.yaml'))) {
-      throw new Error(
+      throw new UserError(
         `${folder.path} holds a run already: go on with it (genac resume ${config.folder}), name another \`folder\`, or remove that one`,
       );
     }
@@ -78,7 +79,7 @@ export class RunFolder {
     const file = join(path, 'run.json');
     if (!existsSync(file)) {
       const lacks = existsSync(path) ? 'it has no run.json' : 'there is no such folder';
-      throw new Error(`${path} holds no run that can be resumed: ${lacks}`);
+      throw new UserError(`${path} holds no run that can be resumed: ${lacks}`);
     }
     let base: string;
     let source: z.infer<typeof runSchema>['source'];
@@ -86,7 +87,7 @@ export class RunFolder {
       ({ base, source } = runSchema.parse(JSON.parse(readText(file))));
     } catch (error) {
       const why = error instanceof z.ZodError ? `${file} was edited` : (error as Error).message;
-      throw new Error(`${path} holds no run that can be resumed: ${why}`, { cause: error });
+      throw new UserError(`${path} holds no run that can be resumed: ${why}`, { cause: error });
     }
     const { config } = loadConfigFile(join(path, 'config.yaml'));
     const isChanged = source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
@@ -105,7 +106,7 @@ export class RunFolder {
       [folder.trajectories, from?.written.trajectories ?? 0],
     ] as const) {
       if (sizeOf(file) < bytes)
-        throw new Error(
+        throw new UserError(
           `${file} has ${sizeOf(file)} bytes, but ${bytes} were written before the checkpoint: it was cut off or edited`,
         );
       if (existsSync(file)) await truncate(file, bytes);
@@ -158,7 +159,7 @@ export class RunFolder {
 
   /** The error that ended the run, in words of its cause where the folder is gone. */
   explained(error: unknown): unknown {
-    return this.#isGone() ? new Error(this.#goneWords(), { cause: error }) : error;
+    return this.#isGone() ? new UserError(this.#goneWords(), { cause: error }) : error;
   }
 
   #append(file: string, line: string): void {
@@ -167,7 +168,7 @@ export class RunFolder {
   }
 
   #refuseGone(): void {
-    if (this.#isGone()) throw new Error(this.#goneWords());
+    if (this.#isGone()) throw new UserError(this.#goneWords());
   }
 
   #isGone(): boolean {
@@ -229,7 +230,7 @@ function readableLine(record: Json): string {
       if (!(error instanceof RangeError)) throw error; // longer than any string
     }
   }
-  throw new Error('a trajectory of so many segments that no line holds them: set sampling.record: 0');
+  throw new UserError('a trajectory of so many segments that no line holds them: set sampling.record: 0');
 }
 
 const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

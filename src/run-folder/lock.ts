@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
+import { UserError } from '../user-error.ts';
 import { isAlive, processIsAlive, processStart, readStatus } from './status.ts';
 
 const holderSchema = z.strictObject({
@@ -57,7 +58,7 @@ export async function lockRun(folder: string): Promise<RunLock> {
   } finally {
     rmSync(claim, { force: true });
   }
-  throw new Error(`${lock} can't be taken over from a process that is dead: remove it`);
+  throw new UserError(`${lock} can't be taken over from a process that is dead: remove it`);
 }
 
 /** false: it is there already. */
@@ -90,7 +91,7 @@ function holderIsAlive(folder: string, holder: Holder | null): boolean {
 
 function refuseIfAlive(folder: string, holder: Holder | null): void {
   if (holder === null || !holderIsAlive(folder, holder)) return;
-  throw new Error(
+  throw new UserError(
     `${folder} is in use by process ${holder.pid} on ${holder.host}: stop that run first (genac stop ${folder}); genac status ${folder} shows what it does`,
   );
 }

@@ -6,6 +6,7 @@ import { promptSchema } from '../bridge/operations.ts';
 import { issuesOf } from '../config/error.ts';
 import { type StageName, stageNames } from '../config/schema.ts';
 import { jsonLinesOf } from '../files/json-lines.ts';
+import { UserError } from '../user-error.ts';
 import type { SettingChange } from './events.ts';
 
 export interface MetricsLine {
@@ -74,7 +75,7 @@ function* recordsOf<T>(path: string, schema: z.ZodType, what: string): Generator
     const read = schema.safeParse(value);
     if (!read.success) {
       const [issue] = issuesOf(read.error, schema, value);
-      throw new Error(`${path}, line ${number} is not ${what} (${issue}): mend or remove it`);
+      throw new UserError(`${path}, line ${number} is not ${what} (${issue}): mend or remove it`);
     }
     yield value as T;
   }

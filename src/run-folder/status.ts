@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { stageNames } from '../config/schema.ts';
 import { readText } from '../files/text-file.ts';
+import { UserError } from '../user-error.ts';
 import type { RunEvent } from './events.ts';
 
 const statusSchema = z.strictObject({
@@ -115,13 +116,13 @@ export function statusOf(folder: string): Status {
   const path = join(folder, 'status.json');
   if (!existsSync(path)) {
     const lacks = existsSync(folder) ? 'it has no status.json' : 'there is no such folder';
-    throw new Error(`${folder} holds no run: ${lacks}`);
+    throw new UserError(`${folder} holds no run: ${lacks}`);
   }
   const text = readText(path);
   try {
     return statusSchema.parse(JSON.parse(text));
   } catch (error) {
-    throw new Error(`${path} was cut off or edited: what the run does can't be known from it`, {
+    throw new UserError(`${path} was cut off or edited: what the run does can't be known from it`, {
       cause: error,
     });
   }

@@ -11,6 +11,7 @@ import type { Settings } from '../config/settings.ts';
 import { readText } from '../files/text-file.ts';
 import type { Place } from '../run-folder/events.ts';
 import { isAlive, readStatus, statusOf } from '../run-folder/status.ts';
+import { UserError } from '../user-error.ts';
 
 const requestSchema = z.discriminatedUnion('command', [
   z.strictObject({ command: z.enum(['pause', 'resume', 'stop']) }),
@@ -70,7 +71,7 @@ function requestOf(path: string): ControlRequest {
   try {
     return requestSchema.parse(JSON.parse(text));
   } catch (error) {
-    throw new Error(`${path} is no command that a run knows`, { cause: error });
+    throw new UserError(`${path} is no command that a run knows`, { cause: error });
   }
 }
 
@@ -103,7 +104,7 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
     const how = ['done', 'stopped', 'failed'].includes(status.state)
       ? `is over (${status.state})`
       : 'was killed';
-    throw new Error(
+    throw new UserError(
       `the run in ${folder} ${how}; genac resume ${folder} goes on with one that did not finish`,
     );
   }
@@ -113,7 +114,7 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
   try {
     writeWhole(join(place, `${id}.request.json`), request);
   } catch (error) {
-    throw new Error(`the run in ${folder} can't be asked: ${(error as Error).message}`, { cause: error });
+    throw new UserError(`the run in ${folder} can't be asked: ${(error as Error).message}`, { cause: error });
   }
   for (const until = Date.now() + ANSWER_MS; Date.now() < until; await sleep(POLL_MS / 4)) {
     if (!existsSync(reply)) {
@@ -121,16 +122,16 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
       const now = readStatus(folder);
       if (now && !isAlive(now)) {
         if (request.command === 'stop') return `it has ended (${now.state})`;
-        throw new Error(`the run in ${folder} ended meanwhile (${now.state})`);
+        throw new UserError(`the run in ${folder} ended meanwhile (${now.state})`);
       }
       continue;
     }
     const { ok, text } = replyOf(reply);
     rmSync(reply, { force: true });
     if (ok) return text;
-    throw new Error(text);
+    throw new UserError(text);
   }
-  throw new Error(
+  throw new UserError(
     `the run in ${folder} (process ${status.pid} on ${status.host}) did not answer within ${ANSWER_MS / 1000} s`,
   );
 }
@@ -140,7 +141,7 @@ function replyOf(path: string): z.infer<typeof replySchema> {
   try {
     return replySchema.parse(JSON.parse(text));
   } catch (error) {
-    throw new Error(`${path} is no answer of a run`, { cause: error });
+    throw new UserError(`${path} is no answer of a run`, { cause: error });
   }
 }
 

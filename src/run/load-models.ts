@@ -12,6 +12,7 @@ import type { RunEvent } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
+import { UserError } from '../user-error.ts';
 import { LoadingNotes, loadingOf } from '../workers/loading.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { Model } from '../workers/model.ts';
@@ -123,7 +124,7 @@ async function sourceOf(preparation: Preparation, model: string, worker: string)
   const name = model.slice('task:'.length);
   const made = folder.models(name);
   if (existsSync(join(made, 'config.json'))) return made;
-  if (!task.makeModel) throw new Error(`${model}: the task "${task.name}" makes no models of its own`);
+  if (!task.makeModel) throw new UserError(`${model}: the task "${task.name}" makes no models of its own`);
   emit({ type: 'message', text: `making ${model}` });
   const progress = (share: number, words: string) =>
     emit({ type: 'message', text: `making ${model}: ${Math.round(100 * share)}%, ${words}` });

@@ -15,6 +15,7 @@ import type { Place, SettingChange } from '../run-folder/events.ts';
 import { RunFolder, refuseOtherKinds } from '../run-folder/folder.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { readSettings } from '../run-folder/read.ts';
+import { UserError } from '../user-error.ts';
 import { orderOf } from './steering.ts';
 
 /** @throws ConfigError that names the line whose values the run can't go on with, and how to replace them */
@@ -100,6 +101,6 @@ async function placeOfResume(folder: string, { stages }: Config): Promise<Place>
   const { stage, iteration, complete } = await readCheckpoint(join(checkpoints, name));
   if (!complete) return { stage, iteration };
   const next = stages[stages.indexOf(stage) + 1];
-  if (next === undefined) throw new Error(`${folder} is finished: there is nothing to set`);
+  if (next === undefined) throw new UserError(`${folder} is finished: there is nothing to set`);
   return { stage: next, iteration: 0 };
 }

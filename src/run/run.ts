@@ -18,6 +18,7 @@ import {
 import { EventStream, type Place, type RunEvent } from '../run-folder/events.ts';
 import { RunFolder } from '../run-folder/folder.ts';
 import { readSettings } from '../run-folder/read.ts';
+import { UserError } from '../user-error.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { type Life, live } from './lifecycle.ts';
 import type { Steering } from './steering.ts';
@@ -90,10 +91,10 @@ async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions):
   if (from !== undefined && !names.includes(from)) {
     const close = nearest(from, names);
     const hint = close ? `; did you mean "${close}"?` : '.';
-    throw new Error(`${path} has no checkpoint "${from}"${hint} It has: ${names.join(', ') || 'none'}`);
+    throw new UserError(`${path} has no checkpoint "${from}"${hint} It has: ${names.join(', ') || 'none'}`);
   }
   const name = from ?? newestCheckpoint(names);
-  if (name === config.stages.at(-1)) throw new Error(`${path} is finished: there is nothing to resume`);
+  if (name === config.stages.at(-1)) throw new UserError(`${path} is finished: there is nothing to resume`);
   const found = name === null ? null : await readCheckpoint(join(folder, name));
   const best = found !== null && (await holdsBestOf(folder, found));
   // Where the best models so far are gone, the next ones are the best.

@@ -22,6 +22,7 @@ import {
 import { actorRollouts } from '../iteration/rollouts.ts';
 import { learningRate } from '../math/learning-rate.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
+import { UserError } from '../user-error.ts';
 import { apiOf, gatherTraces } from './gather.ts';
 import { Imitation, mustImitate } from './imitation.ts';
 import { traceSources } from './traces.ts';
@@ -66,7 +67,8 @@ export async function superviseCritic(training: Training, start: Standing): Prom
 export async function pretrainCritic(training: Training, start: Standing): Promise<Standing> {
   const { config, critic, task, emit, folder } = training;
   const { updates, states: count, actor_share } = config.critic_rl;
-  if (!critic.learn) throw new Error(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
+  if (!critic.learn)
+    throw new UserError(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
   const stage = 'critic-rl';
   const fromActor = task.frozenRollouts ? Math.round(actor_share * count) : count;
   const successRate = fromActor > 0 ? await knownSuccessRate(training, start) : start.successRate;

@@ -5,12 +5,13 @@ import { prefixed, type Standing } from '../iteration/context.ts';
 import { plateauRate } from '../math/learning-rate.ts';
 import type { Metrics } from '../run-folder/events.ts';
 import type { OracleTrace } from '../task.ts';
+import { UserError } from '../user-error.ts';
 import type { TraceSource } from './traces.ts';
 
 /** @throws Error where the critic can't imitate: said before anything is paid for */
 export function mustImitate(critic: Critic): NonNullable<Critic['imitate']> {
   if (critic.imitate) return critic.imitate.bind(critic);
-  throw new Error(`critic "${critic.name}" can't imitate an oracle: leave stage 1 out`);
+  throw new UserError(`critic "${critic.name}" can't imitate an oracle: leave stage 1 out`);
 }
 
 /** How a step is made; may change between two. */

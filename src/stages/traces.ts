@@ -10,6 +10,7 @@ import { deriveSeed, Random } from '../math/random.ts';
 import type { OracleTrace, Task } from '../task.ts';
 import { type CriticFormat, writeTrace } from '../text/critic-prompt.ts';
 import { parseScore } from '../text/score.ts';
+import { UserError } from '../user-error.ts';
 
 /** Why traces were dropped, and how many. */
 export type Dropped = Record<'unparsable' | 'disagrees', number>;
@@ -62,7 +63,7 @@ export class TraceSource {
         else if (taken.length < count) taken.push(trace);
       }
       if (looked >= 50 * count) {
-        throw new Error(
+        throw new UserError(
           `of ${looked} traces only ${taken.length} pass the filter (${this.dropped.unparsable} unparsable, ` +
             `${this.dropped.disagrees} further than ${this.#agreement} from the observed outcome): check where they come from, or raise critic_sft.agreement`,
         );
@@ -112,7 +113,7 @@ export function readTraceFile(path: string): OracleTrace[] {
   for (const { number, value } of tracesIn(path)) {
     const read = line.safeParse(value);
     if (!read.success)
-      throw new Error(
+      throw new UserError(
         `${path}, line ${number} is no trace:\n  ${issuesOf(read.error, line, value).join('\n  ')}`,
       );
     const { prompt, partial_response, rationale, score, observed_outcome, actor } = read.data;
@@ -133,7 +134,7 @@ export function readTraceFile(path: string): OracleTrace[] {
       observed: observed_outcome,
     });
   }
-  if (traces.length === 0) throw new Error(`${path}: no traces in it`);
+  if (traces.length === 0) throw new UserError(`${path}: no traces in it`);
   return traces;
 }
 
@@ -145,7 +146,7 @@ function* tracesIn(path: string): Generator<JsonLine> {
   try {
     yield* jsonLinesOf(path, { last: 'read', longest: LONGEST_TRACE });
   } catch (error) {
-    throw new Error(`critic_sft.traces: ${(error as Error).message}`, { cause: error });
+    throw new UserError(`critic_sft.traces: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -196,7 +197,7 @@ export function traceSources(
     const none = task
       ? `the task "${task.name}" has no oracle of its own`
       : 'there is no task, so no oracle of its own';
-    throw new Error(
+    throw new UserError(
       `critic_sft.traces: ${none}; name a JSONL file of traces, a model behind an API, or a task that has one`,
     );
   }

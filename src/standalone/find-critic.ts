@@ -1,10 +1,12 @@
 /** What a folder says of the critic in it: its weights, the run that trained it, and the actor that it knew last. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Config } from '../config/schema.ts';
+import { readText } from '../files/text-file.ts';
 import { checkpointNames, newestCheckpoint } from '../run-folder/checkpoint.ts';
 import { RunFolder } from '../run-folder/folder.ts';
 import type { ActorProfile } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import { parametersIn } from './parameters.ts';
 
 export interface FoundCritic {
@@ -24,7 +26,7 @@ const isRun = (folder: string) =>
 /** @param given a run, a checkpoint, a folder in Hugging Face format (also a LoRA adapter), or a Hub name */
 export async function findCritic(given: string): Promise<FoundCritic> {
   if (!existsSync(given)) {
-    if (/^[.~/]|\/.*\//.test(given)) throw new Error(`there is no folder ${given}`);
+    if (/^[.~/]|\/.*\//.test(given)) throw new UserError(`there is no folder ${given}`);
     return { model: given, run: null, actor: null };
   }
   const model = await weightsIn(resolve(given), given);
@@ -37,15 +39,17 @@ export async function findCritic(given: string): Promise<FoundCritic> {
 async function weightsIn(folder: string, given: string): Promise<string> {
   if (isRun(folder)) {
     const newest = newestCheckpoint(await checkpointNames(join(folder, 'checkpoints')));
-    if (newest === null) throw new Error(`the run in ${given} has no checkpoint yet`);
+    if (newest === null) throw new UserError(`the run in ${given} has no checkpoint yet`);
     return weightsIn(join(folder, 'checkpoints', newest), given);
   }
   if (isModel(join(folder, 'critic'))) return join(folder, 'critic');
   if (isModel(folder)) return folder;
   if (existsSync(join(folder, 'controller.json')))
-    throw new Error(`the checkpoint ${folder} has no critic of its own (its run's critic has no weights)`);
+    throw new UserError(
+      `the checkpoint ${folder} has no critic of its own (its run's critic has no weights)`,
+    );
   const files = readdirSync(folder).slice(0, 8).join(', ');
-  throw new Error(
+  throw new UserError(
     `${given} holds no critic: no checkpoint and no config.json (it holds ${files || 'nothing'})`,
   );
 }
@@ -66,7 +70,7 @@ function actorBeside(model: string, { actor }: Config): ActorProfile | null {
   const controller = join(dirname(model), 'controller.json');
   if (!actor || parameters === null || !existsSync(controller)) return null;
   // The last line is a digest of those before it.
-  const text = readFileSync(controller, 'utf8').trimEnd();
+  const text = readText(controller).trimEnd();
   const state = JSON.parse(text.slice(0, text.lastIndexOf('\n'))) as { success_rate: number | null };
   return { name: actor.name ?? actor.model, parameters, successRate: state.success_rate };
 }

@@ -15,6 +15,7 @@ import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import { type Segmentation, segmentationSchema } from '../text/segment.ts';
 import { needsTokens, prefixesOfText } from '../text/segment-text.ts';
 import type { ActorProfile, Prompt, State } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { type FoundCritic, findCritic } from './find-critic.ts';
 
@@ -85,7 +86,7 @@ export async function openCritic(folder: string, options: OpenCriticOptions = {}
     const { critic, icc } = await load(found, options, format, workers);
     const stateOf = (prompt: Prompt, response: string, index: number, told = options.actor): State => {
       if (told && !icc)
-        throw new Error(
+        throw new UserError(
           'this critic was trained without In-Context Conditioning: tell it nothing of the actor',
         );
       return {
@@ -117,7 +118,7 @@ export async function openCritic(folder: string, options: OpenCriticOptions = {}
         return ranked.sort((a, b) => (b.value ?? -1) - (a.value ?? -1));
       },
       prompt(prompt, response, actor) {
-        if (!critic.prompt) throw new Error(`the critic "${critic.name}" is not asked in words`);
+        if (!critic.prompt) throw new UserError(`the critic "${critic.name}" is not asked in words`);
         return critic.prompt(stateOf(prompt, response, 0, actor));
       },
       close,

@@ -4,6 +4,7 @@ import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import type { RequestOptions, Worker } from '../bridge/worker.ts';
 import { mapInParts, type Sliceable } from '../event-loop.ts';
 import { type Seed, sequenceSeeds } from '../math/random.ts';
+import { UserError } from '../user-error.ts';
 import { plainLoading } from './loading.ts';
 import { align, offsetsOf, pack, Scratch, type Sequence, split } from './ragged.ts';
 import { answeredSequences, finishedSequences, type Sampled } from './sampled.ts';
@@ -244,7 +245,7 @@ export class Model {
     this.#step = result.step;
     this.#accumulations = 0;
     if (result.grad_norm > this.#eps && learningRate > 0 && !(result.update_norm > 0)) {
-      throw new Error(
+      throw new UserError(
         `model "${this.name}": step ${result.step} had a gradient of norm ${result.grad_norm} and a learning rate of ${learningRate}, but no weight moved; ` +
           'raise the learning rate, or check that the right weights are trainable',
       );

@@ -1,7 +1,7 @@
 /** Whether what a critic will have written about all states of a batch fits in memory. */
 import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
-import type { Sampled } from '../../../src/plugin-api.ts';
+import { type Sampled, UserError } from '../../../src/plugin-api.ts';
 
 /** Bytes of JavaScript heap for one state besides the critic's text; see docs/bench-controller.md. */
 const HEAP_PER_STATE = 1300;
@@ -43,11 +43,11 @@ export function refuseTooLarge(
   const inGb = (bytes: number) => (bytes / GB).toFixed(1);
   const smaller = 'Lower sampling.problems, sampling.responses or at_most of credit.segmentation';
   if (whole > memory.machine)
-    throw new Error(
+    throw new UserError(
       `the values of ${states} states need about ${inGb(whole)} GB of memory, and the machine has ` +
         `${inGb(memory.machine)} GB. ${smaller}.`,
     );
-  throw new Error(
+  throw new UserError(
     `the values of ${states} states need about ${inGb(heap)} GB of JavaScript heap, and Node may use ` +
       `${inGb(memory.heap)} GB. ${smaller}, or set NODE_OPTIONS=--max-old-space-size=` +
       `${Math.ceil((1.5 * heap) / 2 ** 20)}.`,

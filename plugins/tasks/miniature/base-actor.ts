@@ -3,7 +3,14 @@
  * leave greedy decoding perfect, and reinforcement would only sharpen sampling; misconceptions are what it must mend.
  */
 import { join } from 'node:path';
-import { deriveSeed, learningRate, Model, type ModelTools, Random } from '../../../src/plugin-api.ts';
+import {
+  deriveSeed,
+  learningRate,
+  Model,
+  type ModelTools,
+  Random,
+  UserError,
+} from '../../../src/plugin-api.ts';
 import { continueChain, MISCONCEPTION, successRate, syntheticTable } from './actors.ts';
 import { chainPrompt, claimsText, drawChain } from './chains.ts';
 import { miniatureSize, writeModelFolder } from './model-folder.ts';
@@ -31,7 +38,7 @@ export async function makeModel(
   steps: number,
 ): Promise<void> {
   if (name !== 'blank' && name !== 'base-actor') {
-    throw new Error(
+    throw new UserError(
       `the task "miniature" makes the models "task:blank" and "task:base-actor", not "task:${name}"`,
     );
   }

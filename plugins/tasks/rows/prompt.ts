@@ -1,6 +1,6 @@
 /** From a row of data (columns by name) to a problem: the options that tasks with data of the user's own share. */
 import { z } from 'zod';
-import { type Json, nearest, type Prompt, valueAt } from '../../../src/plugin-api.ts';
+import { type Json, nearest, type Prompt, UserError, valueAt } from '../../../src/plugin-api.ts';
 
 /** How a prompt is made from text. */
 export const promptFields = {
@@ -40,7 +40,7 @@ export function refusePromptOptions(
 }
 
 /** What is wrong with one row; whoever reads the row knows where it stands. */
-export class BadRow extends Error {}
+export class BadRow extends UserError {}
 
 export interface RowProblem {
   readonly prompt: Prompt;
