@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from .engines.sampling_check import check_values, choose_way
@@ -127,12 +127,37 @@ def auto_class(kind: str) -> Any:
     return AutoModel if kind == "value" else AutoModelForCausalLM
 
 
+def refuse_kernel(source: str, loading: LoadingOptions) -> None:
+    """A model's config.json may name an attention kernel of the Hub, which is code."""
+    if loading.trust_remote_code or loading.attn_implementation is not None:
+        return
+    try:
+        config, _ = PretrainedConfig.get_config_dict(source, revision=loading.revision or "main")
+    except Exception:
+        return  # what is wrong with the source is said where it is loaded
+    pending: list[Any] = [config]
+    while pending:
+        part = pending.pop()
+        if not isinstance(part, dict):
+            continue
+        pending.extend(part.values())
+        named = [part.get(key) for key in ("_attn_implementation", "attn_implementation")]
+        kernel = next((name for name in named if isinstance(name, str) and "/" in name), None)
+        if kernel is not None:
+            raise BadArguments(
+                f"load_model: the config.json of {source!r} names the attention kernel {kernel!r}, which is code "
+                "of the Hub and runs with your rights; set `attn_implementation` to another, or "
+                "`trust_remote_code: true` if you trust it"
+            )
+
+
 def from_pretrained(source: str, kind: str, loading: LoadingOptions, device: torch.device | None = None) -> nn.Module:
     """Weights of a folder or Hub name, in float32 if they are not quantized.
 
     Raises `BadArguments` where some that this kind needs are missing. `device`: where quantized
     weights go.
     """
+    refuse_kernel(source, loading)
     more: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": loading.attn_implementation}
     if loading.quantization_config is not None:
         more |= {"quantization_config": quantization(loading.quantization_config)}
@@ -164,6 +189,7 @@ def drawn(source: str, kind: str, loading: LoadingOptions, seed: int) -> nn.Modu
         raise BadArguments(
             "load_model: weights that are drawn at random are not quantized; pass quantization_config null"
         )
+    refuse_kernel(source, loading)
     try:
         config = AutoConfig.from_pretrained(source, **files_of(loading))
         with torch.random.fork_rng(devices=[]):

@@ -310,3 +310,13 @@ def test_drawn_weights_are_not_quantized(client: Client, base: Path) -> None:
 def test_moved_folder_still_loads(client: Client, base: Path, tmp_path: Path) -> None:
     shutil.move(base, tmp_path / "moved")
     load(client, tmp_path / "moved")
+
+
+@pytest.mark.parametrize("initialization", ["pretrained", "random"])
+def test_a_kernel_that_the_weights_own_config_names_is_not_fetched(
+    client: Client, base: Path, initialization: str
+) -> None:
+    edit(base / "config.json", _attn_implementation="someone/kernel")
+    with pytest.raises(OperationError, match=r"names the attention kernel 'someone/kernel', which is code"):
+        client.load(str(base), initialization=initialization)
+    client.load(str(base), loading={**LOADING, "attn_implementation": "eager"})

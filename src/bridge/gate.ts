@@ -17,8 +17,8 @@ const GREETING_BYTES = 65_536;
 const GREETING_FRAMES = 64;
 /** From the connection to the greeting. */
 const GREETING_MS = 30_000;
-/** At once: a worker for each of many GPUs, and a host. */
-const CONNECTIONS = 512;
+/** Of peers that are not greeted yet. One more, and the one that waits longest is disconnected. */
+const STRANGERS = 64;
 
 export interface GateOptions {
   /** `tcp://HOST:PORT`; port `*`: any free one. */
@@ -45,14 +45,12 @@ export class Gate {
     this.#server = server;
     this.#options = options;
     server.on('connection', (client) => this.#take(client));
-    server.on('drop', (data) => options.refused(`${data?.remoteAddress}: ${CONNECTIONS} are connected`));
   }
 
   /** Rejects where the address can't be listened on. */
   static async listen(options: GateOptions): Promise<Gate> {
     const [, host, port] = /^tcp:\/\/(.+):(\d+|\*)$/.exec(options.endpoint)!;
     const server = createServer({ noDelay: true });
-    server.maxConnections = CONNECTIONS;
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(port === '*' ? 0 : Number(port), addressOf(host!), resolve);
@@ -77,6 +75,12 @@ export class Gate {
   #take(client: Socket): void {
     const { path, refused, greetingMs = GREETING_MS } = this.#options;
     const known = (identity: string) => this.#admitted.has(identity);
+    // Each holds three file descriptors of a process that has a limited number of them.
+    const strangers = [...this.#visits].filter((other) => !other.isKnown);
+    if (strangers.length >= STRANGERS) {
+      strangers[0]!.refuse(`${STRANGERS} others are not greeted yet, and it waited longest`);
+      this.#visits.delete(strangers[0]!);
+    }
     const visit = new Visit(client, createConnection({ path }), { refused, greetingMs, known });
     this.#visits.add(visit);
     void visit.closed.then(() => this.#visits.delete(visit));
@@ -109,7 +113,7 @@ class Visit {
     this.#socket = socket;
     this.#options = options;
     this.#timer = setTimeout(
-      () => this.#refuse(`it was not greeted within ${options.greetingMs / 1000} s`),
+      () => this.refuse(`it was not greeted within ${options.greetingMs / 1000} s`),
       options.greetingMs,
     );
     this.closed = new Promise((resolve) => client.once('close', () => resolve()));
@@ -117,6 +121,10 @@ class Visit {
     client.on('data', this.#listen);
     socket.on('data', this.#overhear);
     socket.pipe(client);
+  }
+
+  get isKnown(): boolean {
+    return this.#admitted;
   }
 
   admit(): void {
@@ -136,20 +144,30 @@ class Visit {
     this.#client.destroySoon();
   }
 
+  refuse(why: string): void {
+    if (!this.#client.destroyed) this.#options.refused(`${this.#client.remoteAddress}: ${why}`);
+    this.#client.destroy();
+    this.end();
+  }
+
   readonly #listen = (chunk: Buffer): void => {
     this.#said = Buffer.concat([this.#said, chunk]);
     const heard = readZmtp(this.#said);
     const [most, when] = this.#letIn
       ? [GREETING_BYTES, 'before it was greeted']
       : [HANDSHAKE_BYTES, 'in its handshake'];
-    if (heard === null) this.#refuse('it does not speak ZMTP 3');
+    if (heard === null) this.refuse('it does not speak ZMTP 3');
     else if (heard.frames.length > GREETING_FRAMES)
-      this.#refuse(`it sent more than ${GREETING_FRAMES} frames ${when}`);
-    else if (this.#said.length > most) this.#refuse(`it sent more than ${most} bytes ${when}`);
+      this.refuse(`it sent more than ${GREETING_FRAMES} frames ${when}`);
+    else if (this.#said.length > most) this.refuse(`it sent more than ${most} bytes ${when}`);
     else {
       this.#socket.write(chunk);
-      const initiate = heard.frames.find(({ command }) => command === 'INITIATE');
+      const initiate = heard.frames.find(({ command, whole }) => whole && command === 'INITIATE');
       if (initiate) this.identity ??= identityOf(initiate.body);
+      if (initiate && heard.mechanism !== 'CURVE' && this.identity === null) {
+        this.refuse('it has no routing id, by which it could be known: set one (its start_id)');
+        return;
+      }
       this.#look(heard.mechanism);
     }
   };
@@ -167,12 +185,6 @@ class Visit {
     const { identity } = this;
     const known = mechanism === 'CURVE' || (identity !== null && this.#options.known(identity));
     if (this.#letIn && known) this.admit();
-  }
-
-  #refuse(why: string): void {
-    if (!this.#client.destroyed) this.#options.refused(`${this.#client.remoteAddress}: ${why}`);
-    this.#client.destroy();
-    this.end();
   }
 }
 

@@ -1,8 +1,9 @@
 /** The token of a TCP endpoint, which is handed over by the environment or by a file, and never on a command line. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readText } from '../files/text-file.ts';
 import { BridgeError } from './errors.ts';
 
 /** Fewer characters could be guessed. */
@@ -12,6 +13,8 @@ export interface Token {
   readonly token: string;
   /** The file that holds it, of mode 0600; null: the environment does. */
   readonly file: string | null;
+  /** Removes the file, if it was made here. */
+  forget(): void;
 }
 
 /**
@@ -20,12 +23,13 @@ export interface Token {
  */
 export function endpointToken(environment: NodeJS.ProcessEnv = process.env): Token {
   const { GENAC_TOKEN: given, GENAC_TOKEN_FILE: named } = environment;
-  if (given) return { token: checked(given, 'GENAC_TOKEN'), file: null };
-  if (named) return { token: checked(readFileSync(named, 'utf8').trim(), named), file: named };
-  const file = join(mkdtempSync(join(tmpdir(), 'genac-token-')), 'token');
+  if (given) return { token: checked(given, 'GENAC_TOKEN'), file: null, forget: () => {} };
+  if (named) return { token: checked(readText(named).trim(), named), file: named, forget: () => {} };
+  const folder = mkdtempSync(join(tmpdir(), 'genac-token-'));
+  const file = join(folder, 'token');
   const token = randomBytes(24).toString('base64url');
   writeFileSync(file, `${token}\n`, { mode: 0o600 });
-  return { token, file };
+  return { token, file, forget: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
 function checked(token: string, where: string): string {

@@ -5,6 +5,8 @@ export interface ZmtpFrame {
   readonly command: string | null;
   /** A command's data, or the message frame's; what has come of it. */
   readonly body: Buffer;
+  /** Has all of it come? */
+  readonly whole: boolean;
 }
 
 export interface Zmtp {
@@ -32,14 +34,16 @@ export function readZmtp(bytes: Buffer): Zmtp | null {
     const header = flags & LONG ? 9 : 2;
     if (bytes.length < at + header) break;
     const size = flags & LONG ? Number(bytes.readBigUInt64BE(at + 1)) : bytes[at + 1]!;
-    const content = bytes.subarray(at + header, Math.min(bytes.length, at + header + size));
-    frames.push(flags & COMMAND ? commandOf(content) : { command: null, body: content });
+    const end = at + header + size;
+    const content = bytes.subarray(at + header, Math.min(bytes.length, end));
+    const whole = end <= bytes.length;
+    frames.push({ ...(flags & COMMAND ? commandOf(content) : { command: null, body: content }), whole });
     at += header + size;
   }
   return { mechanism, frames };
 }
 
-function commandOf(content: Buffer): ZmtpFrame {
+function commandOf(content: Buffer): Pick<ZmtpFrame, 'command' | 'body'> {
   const end = 1 + (content[0] ?? 0);
   return { command: content.toString('latin1', 1, end), body: content.subarray(end) };
 }

@@ -3,7 +3,7 @@
  * joint training.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Worker } from '../bridge/worker.ts';
 import type { Config } from '../config/schema.ts';
@@ -97,12 +97,21 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
   }
 }
 
+/** All that a demo writes. */
+const ofDemo = [
+  ...['demo.json', 'report.html', 'logs', 'base-actor', 'base-actor.unfinished'],
+  ...['critic-sft', 'critic-rl', 'group-mean', 'genac'],
+];
+
 /** Empties the folder of an earlier demo, finished or not. One with something in it that no demo wrote is left alone. */
 async function clear(folder: string): Promise<void> {
-  if (existsSync(folder) && !existsSync(join(folder, 'demo.json'))) {
-    throw new UserError(`${folder} exists and is no demo's: name another with --folder`);
+  const found = existsSync(folder) ? await readdir(folder) : [];
+  const foreign = found.filter((name) => !ofDemo.includes(name));
+  if (foreign.length > 0 || (found.length > 0 && !found.includes('demo.json'))) {
+    const why = foreign.length > 0 ? `it holds ${foreign.slice(0, 4).join(', ')}` : 'it has no demo.json';
+    throw new UserError(`${folder} exists and is no demo's (${why}): name another with --folder`);
   }
-  await rm(folder, { recursive: true, force: true });
+  for (const name of found) await rm(join(folder, name), { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
 }
 

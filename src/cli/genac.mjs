@@ -12,6 +12,7 @@ else {
     console.error('genac: its npm packages are not installed: run `npm run setup` in the checkout first.');
     process.exit(1);
   }
-  tsx.register();
+  // A tsconfig.json of the working directory, or above it, could put other modules in the place of ours.
+  tsx.register({ tsconfig: false });
   await import('./main.ts');
 }

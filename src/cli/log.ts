@@ -1,5 +1,6 @@
 /** `genac log`: what the loggers of a run lack of its metrics, once it is over: after a logger failed, or after `log` was added to its config.yaml. */
 import { join, resolve } from 'node:path';
+import { namedBy, refuseForeign } from '../extensions/consent.ts';
 import { refuseNoFile } from '../files/text-file.ts';
 import { RunFolder } from '../run-folder/folder.ts';
 import { openLoggers } from '../run-folder/loggers.ts';
@@ -8,9 +9,13 @@ import { UserError } from '../user-error.ts';
 import { startWorkers } from '../workers/local.ts';
 import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
 
-export async function logCommand(given: string): Promise<void> {
+export async function logCommand(
+  given: string,
+  { trustCode = false }: { trustCode?: boolean },
+): Promise<void> {
   const folder = resolve(given);
   const { config } = await RunFolder.read(folder);
+  refuseForeign(folder, namedBy({ log: config.log }, '.'), trustCode, '--trust-code');
   if (config.log.length === 0)
     throw new UserError(`${given}/config.yaml names no loggers: write them to its \`log\``);
   refuseNoFile(join(folder, 'metrics.jsonl'));

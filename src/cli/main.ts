@@ -178,9 +178,10 @@ program
   .command('log')
   .description("give a run's loggers what they lack of its metrics, once it is over")
   .argument('<folder>', "the run's folder")
-  .action(async (folder: string) => {
+  .option('--trust-code', "what the config of somebody else's run names may be used")
+  .action(async (folder: string, options: { trustCode?: boolean }) => {
     const { logCommand } = await import('./log.ts');
-    await logCommand(folder);
+    await logCommand(folder, options);
   });
 
 program

@@ -1,15 +1,16 @@
 /**
- * Code that a run's config names (a task, a critic, rewards, code beside a model's weights) runs with the rights of
- * whoever goes on with the run. Of one's own runs that is what one asked for; of a folder that came from
- * somebody else it takes consent.
+ * What a run's config names works with the rights of whoever goes on with the run: code (a task, a critic,
+ * rewards, code beside a model's weights), keys that are sent somewhere, places outside of the run's folder.
+ * Of one's own runs that is what one asked for; of a folder that came from somebody else it takes consent.
  */
-import { appendFileSync, mkdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, lstatSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { kindOf } from '../config/rewards.ts';
 import type { Config } from '../config/schema.ts';
 import { isWrittenAsPath, pathFrom } from '../files/paths.ts';
+import { ownFolders } from '../run-folder/folder.ts';
 import { UserError } from '../user-error.ts';
 
 interface Naming {
@@ -17,10 +18,15 @@ interface Naming {
   readonly critic?: unknown;
   readonly rewards?: Config['rewards'];
   readonly actor?: unknown;
+  readonly critic_sft?: Config['critic_sft'];
+  readonly log?: Config['log'];
 }
 
-/** What these parts of a config name: `task: /home/me/task.ts`, one for each. */
-export function codeNamedBy({ task, critic, rewards = [], actor }: Naming, base: string): string[] {
+/** What of these parts of a config takes consent: `task: /home/me/task.ts`, one for each. */
+export function namedBy(
+  { task, critic, rewards = [], actor, critic_sft, log = [] }: Naming,
+  base: string,
+): string[] {
   const useOf = (choice: unknown) =>
     typeof choice === 'string' ? choice : (choice as { use?: string } | undefined)?.use;
   const files = Object.entries({ task: useOf(task), critic: useOf(critic) }).flatMap(([part, use]) =>
@@ -31,7 +37,33 @@ export function codeNamedBy({ task, critic, rewards = [], actor }: Naming, base:
     if (typeof kind === 'string' || kind.kind === 'math-verify') return [];
     return [`rewards.${i}: ${kind.kind === 'python' ? kind.target : kind.file}`];
   });
-  return [...files, ...functions, ...besideWeights('actor', actor), ...besideWeights('critic', critic)];
+  return [
+    ...files,
+    ...functions,
+    ...besideWeights('actor', actor),
+    ...besideWeights('critic', critic),
+    ...ofOracle(critic_sft),
+    // Each has its own keys and folders of this user's.
+    ...log.map((logger, i) => `log.${i}: metrics are sent by ${JSON.stringify(logger)}`),
+  ];
+}
+
+function ofOracle(critic_sft: Config['critic_sft'] | undefined): string[] {
+  if (critic_sft === undefined || typeof critic_sft.traces === 'string') return [];
+  const { base_url, api_key_env, cache } = critic_sft.traces.api;
+  return [
+    `critic_sft.traces.api: ${api_key_env === null ? 'prompts are' : `the key in ${api_key_env} is`} sent to ${base_url ?? 'the API'}`,
+    ...(cache === null ? [] : [`critic_sft.traces.api.cache: ${cache} is written`]),
+  ];
+}
+
+/** Folders of a run that are links: what a run writes there, it writes elsewhere. */
+export function linksIn(folder: string): string[] {
+  return ownFolders.flatMap((name) => {
+    const path = join(folder, name);
+    if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return [];
+    return [`${name}: a link to ${readlinkSync(path)}`];
+  });
 }
 
 function besideWeights(part: string, options: unknown): string[] {
@@ -46,7 +78,7 @@ function besideWeights(part: string, options: unknown): string[] {
   ];
 }
 
-/** Notes that this user's own config named this code for this run. Where nothing can be written, consent is asked for later. */
+/** Notes that this user's own config named this for this run. Where nothing can be written, consent is asked for later. */
 export function rememberOwnRun(folder: string, code: readonly string[]): void {
   if (code.length === 0) return;
   try {
@@ -60,18 +92,13 @@ export function rememberOwnRun(folder: string, code: readonly string[]): void {
  *
  * @param how words for how it is allowed, such as `--trust-code`
  */
-export function refuseForeignCode(
-  folder: string,
-  code: readonly string[],
-  allowed: boolean,
-  how: string,
-): void {
+export function refuseForeign(folder: string, code: readonly string[], allowed: boolean, how: string): void {
   if (allowed) return;
   const own = new Set(ownRuns().flatMap((run) => (run.folder === resolve(folder) ? run.code : [])));
   const foreign = code.filter((one) => !own.has(one));
   if (foreign.length === 0) return;
   throw new UserError(
-    `${folder} is no run that you began on this machine, and its config names code that would run with your rights: ${foreign.join('; ')}. Read it first; to allow it: ${how}`,
+    `${folder} is no run that you began on this machine, and what it names would run or be used with your rights: ${foreign.join('; ')}. Read it first; to allow it: ${how}`,
   );
 }
 

@@ -8,6 +8,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   openSync,
   readSync,
   type Stats,
@@ -36,9 +37,12 @@ export function openFile(path: string): number {
   throw unreadable(path, `it is ${kindOf(stat)}, not a file`);
 }
 
-/** Refuses what stands in a file's place, such as a folder or a FIFO. What is not there is fine. */
+/**
+ * Refuses what stands in a file's place, such as a folder, a FIFO, or a link, by which another file would be
+ * written. What is not there is fine.
+ */
 export function refuseNoFile(path: string): void {
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat && !stat.isFile()) throw new UserError(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
 }
 

@@ -5,7 +5,7 @@ import type { HostArguments } from '../bridge/host-operations.ts';
 import { ConfigError, issuesOf } from '../config/error.ts';
 import { readYaml } from '../config/load.ts';
 import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config/schema.ts';
-import { codeNamedBy, refuseForeignCode } from '../extensions/consent.ts';
+import { namedBy, refuseForeign } from '../extensions/consent.ts';
 import { expandHome, isWrittenAsPath, pathFrom } from '../files/paths.ts';
 import { findCritic } from '../standalone/find-critic.ts';
 
@@ -118,8 +118,8 @@ async function trainedWith(asked: Tree & { critic: Tree }, trustCode: boolean): 
   const { use: _, ...inherited } = Object.fromEntries(
     Object.entries(isSame ? before : {}).filter(([key]) => !(key in critic)),
   );
-  const foreign = codeNamedBy({ task: options.task, critic: inherited }, base);
-  refuseForeignCode(config.folder, foreign, trustCode, 'critic_trust_code=True (TRL)');
+  const foreign = namedBy({ task: options.task, critic: inherited }, base);
+  refuseForeign(config.folder, foreign, trustCode, 'critic_trust_code=True (TRL)');
   return { options, critic: isSame ? merged(before, own) : own, base };
 }
 

@@ -33,7 +33,7 @@ export async function serve({ listen, ready, ...rest }: ServeOptions): Promise<s
   if (token?.file) rest.log(`hosts show the token in ${token.file} (TRL: controller_token_file)`);
   rest.log(`the controller (pid ${process.pid}) listens at ${transport.endpoints.join(', ')}`);
   ready(transport.endpoints);
-  return serveOver(transport, rest);
+  return serveOver(transport, rest).finally(() => token?.forget());
 }
 
 /** The same over a transport that listens already; it is closed at the end. */

@@ -32,7 +32,7 @@ const ownFiles = [
   ...['config.yaml', 'run.json', 'versions.json', 'status.json', 'status.json.unfinished'],
   ...['metrics.jsonl', 'trajectories.jsonl', 'settings.jsonl', 'run.lock', 'run.lock.taking-over'],
 ];
-const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic', 'critic'];
+export const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic', 'critic'];
 
 /**
  * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO
@@ -45,8 +45,13 @@ export function refuseOtherKinds(path: string): void {
   for (const name of [...ownFiles, ...logs]) refuseNoFile(join(path, name));
 }
 
+/** What a start writes before its first stage, but for logs. */
+const madeAtStart = ['config.yaml', 'run.json', 'versions.json', 'status.json', 'models', 'checkpoints'];
+
 export class RunFolder {
   readonly path: string;
+  /** Of these, what was there before the run. */
+  readonly #found = new Set<string>();
   /** Of earlier lives of this run. */
   readonly #secondsBefore: number;
   readonly #began = performance.now();
@@ -65,6 +70,12 @@ export class RunFolder {
         `${folder.path} holds a run already: go on with it (genac resume ${config.folder}), name another \`folder\`, or remove that one`,
       );
     }
+    for (const name of madeAtStart) if (existsSync(join(folder.path, name))) folder.#found.add(name);
+    for (const name of ['run.json', 'status.json', 'versions.json', 'metrics.jsonl', 'trajectories.jsonl'])
+      if (folder.#found.has(name) || existsSync(join(folder.path, name)))
+        throw new UserError(
+          `${folder.path} has a file ${name}, which a run would replace: name another \`folder\`, or take it away`,
+        );
     await mkdir(folder.checkpoints, { recursive: true });
     await writeFile(
       join(folder.path, 'run.json'),
@@ -117,9 +128,11 @@ export class RunFolder {
 
   /** Takes back what `create` and a start that failed have written, but for logs: the next start is not refused. */
   async takeBack(): Promise<void> {
-    for (const name of ['config.yaml', 'run.json', 'versions.json', 'status.json', 'models'])
-      await rm(join(this.path, name), { recursive: true, force: true });
-    await rmdir(this.checkpoints).catch(() => {}); // where something is in it, it stays
+    for (const name of madeAtStart) {
+      if (this.#found.has(name)) continue; // it is not this start's
+      if (name !== 'checkpoints') await rm(join(this.path, name), { recursive: true, force: true });
+      else await rmdir(this.checkpoints).catch(() => {}); // where something is in it, it stays
+    }
   }
 
   get metrics(): string {
@@ -209,9 +222,12 @@ export class RunFolder {
   }
 }
 
-/** null: there is none that can be read again (a pipe can't). */
+const LONGEST_SOURCE = 16 * 2 ** 20;
+
+/** null: there is none that can be read again (a pipe can't), or it is no config. */
 function sourceOf(file: string | undefined): { file: string; sha256: string } | null {
   if (file === undefined || !statSync(file, { throwIfNoEntry: false })?.isFile()) return null;
+  if (statSync(file).size > LONGEST_SOURCE) return null;
   const sha256 = createHash('sha256').update(readFileSync(file)).digest('hex');
   return { file: resolve(file), sha256 };
 }

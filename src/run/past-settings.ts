@@ -8,7 +8,7 @@ import { ConfigError } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
 import { changedConfig, type Settings } from '../config/settings.ts';
 import type { CriticPlugin } from '../critic.ts';
-import { codeNamedBy, refuseForeignCode } from '../extensions/consent.ts';
+import { namedBy, refuseForeign } from '../extensions/consent.ts';
 import { loadCritic, type PluginChoice } from '../extensions/find-plugin.ts';
 import { checkpointNames, newestCheckpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
 import type { Place, SettingChange } from '../run-folder/events.ts';
@@ -49,8 +49,9 @@ export function checkPast(past: readonly SettingChange[], config: Config, critic
 export async function setBetweenLives(folder: string, values: Settings, trustCode: boolean): Promise<string> {
   const { config, base } = await RunFolder.read(folder);
   // The critic's own file knows which values it takes.
-  refuseForeignCode(folder, codeNamedBy({ critic: config.critic }, base), trustCode, '--trust-code');
+  refuseForeign(folder, namedBy({ critic: config.critic }, base), trustCode, '--trust-code');
   const { plugin } = await loadCritic(config.critic as PluginChoice, base);
+  changedConfig(config, values, plugin); // what is wrong with the new values themselves
   const place = await placeOfResume(folder, config);
   refuseOtherKinds(folder);
   const lock = await lockRun(folder);

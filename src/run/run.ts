@@ -6,7 +6,7 @@ import { nearest } from '../config/error.ts';
 import { checkConfig } from '../config/load.ts';
 import type { ConfigInput } from '../config/schema.ts';
 import type { Settings } from '../config/settings.ts';
-import { codeNamedBy, refuseForeignCode, rememberOwnRun } from '../extensions/consent.ts';
+import { linksIn, namedBy, refuseForeign, rememberOwnRun } from '../extensions/consent.ts';
 import { pathFrom } from '../files/paths.ts';
 import {
   type Checkpoint,
@@ -59,7 +59,7 @@ export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
   const base = resolve(options.base ?? '.');
   const open = async () => {
     const folder = await RunFolder.create(config, base, options.file);
-    rememberOwnRun(folder.path, codeNamedBy(config, base));
+    rememberOwnRun(folder.path, namedBy(config, base));
     return folder;
   };
   const life = { config, base, checkpoint: null, past: [], open, notes: [] };
@@ -84,8 +84,8 @@ export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
 
 async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions): Promise<Life> {
   const { config, base, notes } = await RunFolder.read(path);
-  const code = codeNamedBy(config, base);
-  refuseForeignCode(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
+  const code = [...namedBy(config, base), ...linksIn(path)];
+  refuseForeign(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
   const folder = join(path, 'checkpoints');
   const names = await checkpointNames(folder);
   if (from !== undefined && !names.includes(from)) {

@@ -1,6 +1,7 @@
 /** What a folder says of the critic in it: its weights, the run that trained it, and the actor that it knew last. */
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
 import type { Config } from '../config/schema.ts';
 import { readText } from '../files/text-file.ts';
 import { checkpointNames, newestCheckpoint } from '../run-folder/checkpoint.ts';
@@ -64,6 +65,8 @@ function runAbove(model: string): string | null {
   return null;
 }
 
+const stateSchema = z.looseObject({ success_rate: z.number().nullable() });
+
 /** As ICC told the critic of it at the checkpoint. */
 function actorBeside(model: string, { actor }: Config): ActorProfile | null {
   const parameters = parametersIn(join(dirname(model), 'actor'));
@@ -71,6 +74,10 @@ function actorBeside(model: string, { actor }: Config): ActorProfile | null {
   if (!actor || parameters === null || !existsSync(controller)) return null;
   // The last line is a digest of those before it.
   const text = readText(controller).trimEnd();
-  const state = JSON.parse(text.slice(0, text.lastIndexOf('\n'))) as { success_rate: number | null };
-  return { name: actor.name ?? actor.model, parameters, successRate: state.success_rate };
+  try {
+    const { success_rate } = stateSchema.parse(JSON.parse(text.slice(0, text.lastIndexOf('\n'))));
+    return { name: actor.name ?? actor.model, parameters, successRate: success_rate };
+  } catch (error) {
+    throw new UserError(`${controller} was cut off or edited: name another checkpoint`, { cause: error });
+  }
 }

@@ -1,7 +1,7 @@
 /** A trained critic by itself: values and rationales of a response's prefixes, and rankings of responses. */
 import type { Config } from '../config/schema.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
-import { codeNamedBy, refuseForeignCode } from '../extensions/consent.ts';
+import { namedBy, refuseForeign } from '../extensions/consent.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
 import {
   bareEnvironment,
@@ -76,7 +76,7 @@ export interface OpenedCritic {
 /** @param folder a run, a checkpoint of one, its `critic/`, any folder in Hugging Face format (also a LoRA adapter), or a Hub name */
 export async function openCritic(folder: string, options: OpenCriticOptions = {}): Promise<OpenedCritic> {
   const found = await findCritic(folder);
-  refuseForeign(found, options);
+  refuseForeignRun(found, options);
   const { format, segmentation } = await formatOf(found, options);
   const workers = options.workers ?? (await startWorkers({ workers: [{ name: 'critic' }] }));
   const close = async () => {
@@ -129,11 +129,11 @@ export async function openCritic(folder: string, options: OpenCriticOptions = {}
   }
 }
 
-function refuseForeign({ run }: FoundCritic, { task, trustCode = false }: OpenCriticOptions): void {
+function refuseForeignRun({ run }: FoundCritic, { task, trustCode = false }: OpenCriticOptions): void {
   if (!run) return;
   const { folder, critic } = run.config;
-  const code = codeNamedBy({ critic, ...(task === undefined && { task: run.config.task }) }, run.base);
-  refuseForeignCode(folder, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
+  const code = namedBy({ critic, ...(task === undefined && { task: run.config.task }) }, run.base);
+  refuseForeign(folder, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
 }
 
 async function formatOf(

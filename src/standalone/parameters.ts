@@ -1,6 +1,9 @@
 /** How many parameters a model folder holds, from the heads of its files alone. */
-import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
+import { openFile } from '../files/text-file.ts';
+import { UserError } from '../user-error.ts';
 
 /** Beside the weights: the optimizer's state. */
 const notWeights = ['genac_state.safetensors'];
@@ -14,19 +17,26 @@ export function parametersIn(folder: string): number | null {
   return files.length === 0 ? null : files.reduce((sum, name) => sum + elementsIn(join(folder, name)), 0);
 }
 
+const LONGEST_HEAD = 100_000_000n;
+const tensorSchema = z.looseObject({ shape: z.array(z.int().nonnegative()) });
+
 /** Safetensors: the length of a JSON head as 8 bytes, and the head with the shape of each tensor. */
 function elementsIn(path: string): number {
-  const file = openSync(path, 'r');
+  const file = openFile(path);
   try {
     const length = Buffer.alloc(8);
     readSync(file, length, 0, 8, 0);
-    const head = Buffer.alloc(Number(length.readBigUInt64LE()));
+    const bytes = length.readBigUInt64LE();
+    if (bytes > LONGEST_HEAD) throw new Error(`a head of ${bytes} bytes`);
+    const head = Buffer.alloc(Number(bytes));
     readSync(file, head, 0, head.length, 8);
-    const { __metadata__, ...tensors } = JSON.parse(head.toString('utf8')) as Record<
-      string,
-      { shape: number[] }
-    >;
-    return Object.values(tensors).reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
+    const { __metadata__, ...tensors } = JSON.parse(head.toString('utf8')) as Record<string, unknown>;
+    const shapes = z.array(tensorSchema).parse(Object.values(tensors));
+    return shapes.reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
+  } catch (error) {
+    throw new UserError(`${path} is not in safetensors format: ${(error as Error).message.split('\n')[0]}`, {
+      cause: error,
+    });
   } finally {
     closeSync(file);
   }

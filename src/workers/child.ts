@@ -17,6 +17,12 @@ export interface ChildOptions {
   readonly env: Readonly<Record<string, string>>;
 }
 
+// As `-m genac_bridge`, but for what lies in the working directory: a `torch.py` there is no package of the worker's.
+const START = [
+  "import sys; sys.path[:1] = [] if sys.path[:1] == [''] else sys.path[:1]",
+  'from genac_bridge.worker import main; main()',
+].join('; ');
+
 const living = new Set<Child>();
 
 // `exit` comes after process.exit(), an uncaught exception and the end of work. A signal that nobody handles skips it: then the workers see their stdin
@@ -37,8 +43,8 @@ export class Child {
     this.#process = spawn(
       options.python,
       [
-        '-m',
-        'genac_bridge',
+        '-c',
+        START,
         '--connect',
         options.endpoint,
         '--name',

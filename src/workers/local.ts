@@ -83,6 +83,7 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
   let failed = false;
   const close = async (drainMs?: number) => {
     await link.close(drainMs);
+    token?.forget();
     await Promise.all([...children.values()].map((child) => child.end(3_000)));
     if (options.logDirectory === undefined && !failed) rmSync(logDirectory, { recursive: true, force: true });
   };

@@ -30,11 +30,14 @@ function property(name: string, value: string): Buffer {
 
 export class HostilePeer {
   readonly socket: Socket;
+  readonly piece: number;
   /** Bytes that were given to the operating system. */
   sent = 0;
   readonly closed: Promise<void>;
 
-  constructor(endpoint: string) {
+  /** @param piece bytes of the handshake that are written at once */
+  constructor(endpoint: string, piece = 1024) {
+    this.piece = piece;
     const { hostname, port } = new URL(endpoint.replace('tcp:', 'http:'));
     this.socket = createConnection({ host: hostname, port: Number(port) });
     this.socket.on('error', () => {}).resume();
@@ -42,17 +45,26 @@ export class HostilePeer {
   }
 
   greet(): void {
-    this.socket.write(greeting);
+    void this.#write(greeting);
+  }
+
+  async #write(bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length; at += this.piece) {
+      this.socket.write(bytes.subarray(at, at + this.piece));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /** The whole handshake, with a token that is known. */
   async enter(token: string, identity: string): Promise<void> {
-    this.greet();
-    this.socket.write(command('HELLO', short('genac'), short(token)));
-    await this.#heard('WELCOME');
+    await this.#write(greeting);
+    const welcomed = this.#heard('WELCOME');
+    await this.#write(command('HELLO', short('genac'), short(token)));
+    await welcomed;
     const metadata = [property('Socket-Type', 'DEALER'), property('Identity', identity)];
-    this.socket.write(command('INITIATE', ...metadata));
-    await this.#heard('READY');
+    const ready = this.#heard('READY');
+    await this.#write(command('INITIATE', ...metadata));
+    await ready;
   }
 
   #heard(word: string): Promise<void> {

@@ -1,12 +1,21 @@
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
-import { codeNamedBy, refuseForeignCode, rememberOwnRun } from '../../src/extensions/consent.ts';
+import { checkConfig } from '../../src/config/load.ts';
+import { linksIn, namedBy, refuseForeign, rememberOwnRun } from '../../src/extensions/consent.ts';
 import { loadHostConfig } from '../../src/host/config.ts';
 import { resumeRun } from '../../src/run/run.ts';
 import { openCritic } from '../../src/standalone/open-critic.ts';
@@ -26,7 +35,7 @@ describe('the code that a config names', () => {
       actor: { model: 'm', trust_remote_code: false, attn_implementation: 'kernels-community/flash' },
       rewards: ['math-verify', './r.ts', './r.py:f', 'package.module:f'].map((use) => ({ use })) as never,
     };
-    expect(codeNamedBy(config, '/home/me/x')).toEqual([
+    expect(namedBy(config, '/home/me/x')).toEqual([
       'task: /home/me/x/task.ts',
       'critic: /home/me/critic.ts',
       'rewards.1: /home/me/x/r.ts',
@@ -37,23 +46,50 @@ describe('the code that a config names', () => {
     ]);
   });
 
+  test('a key that is sent, a place that is written, and metrics that leave the machine', () => {
+    const { critic_sft, log } = checkConfig({
+      ...{ folder: 'f', task: 'miniature', critic: 'generative', actor: null, stages: ['critic-sft'] },
+      critic_sft: {
+        traces: {
+          api: {
+            ...{ model: 'm', base_url: 'http://attacker/v1', api_key_env: 'AWS_SECRET', count: 2 },
+            ...{ cache: '/home/me/.bash_aliases' },
+          },
+        },
+      },
+      log: [{ use: 'tensorboard', folder: '/elsewhere' }],
+    } as never);
+    expect(namedBy({ critic_sft, log }, '.')).toEqual([
+      'critic_sft.traces.api: the key in AWS_SECRET is sent to http://attacker/v1',
+      'critic_sft.traces.api.cache: /home/me/.bash_aliases is written',
+      expect.stringMatching(/^log\.0: metrics are sent by .*"folder":"\/elsewhere"/),
+    ]);
+  });
+
+  test('folders of a run that are links', () => {
+    const folder = mkdtempSync(join(scratch, 'links-'));
+    mkdirSync(join(folder, 'models'));
+    symlinkSync('/home/me/logs', join(folder, 'logs'));
+    expect(linksIn(folder)).toEqual(['logs: a link to /home/me/logs']);
+  });
+
   test('none, where all of it is built in', () => {
     const actor = { model: 'm', trust_remote_code: false, attn_implementation: 'sdpa' };
-    expect(codeNamedBy({ task: 'miniature', critic: { use: 'generative' }, actor }, '.')).toEqual([]);
+    expect(namedBy({ task: 'miniature', critic: { use: 'generative' }, actor }, '.')).toEqual([]);
   });
 
   test('runs for the run and the code that were one’s own, and no other', () => {
     rememberOwnRun('/runs/mine', ['task: /a.ts', 'critic: /b.ts']);
-    const refuse = (folder: string, code: string[]) => () => refuseForeignCode(folder, code, false, 'so');
+    const refuse = (folder: string, code: string[]) => () => refuseForeign(folder, code, false, 'so');
     expect(refuse('/runs/mine', ['task: /a.ts'])).not.toThrow();
     expect(refuse('/runs/mine', ['task: /c.ts'])).toThrow('task: /c.ts. Read it first; to allow it: so');
     expect(refuse('/runs/other', ['task: /a.ts'])).toThrow('is no run that you began on this machine');
     expect(refuse('/runs/other', [])).not.toThrow();
-    refuseForeignCode('/runs/other', ['task: /a.ts'], true, 'so');
+    refuseForeign('/runs/other', ['task: /a.ts'], true, 'so');
   });
 
   test('a record that is damaged, or not there, allows nothing', () => {
-    const refuse = () => refuseForeignCode('/runs/mine', ['task: /a.ts'], false, 'so');
+    const refuse = () => refuseForeign('/runs/mine', ['task: /a.ts'], false, 'so');
     expect(refuse).toThrow();
     mkdirSync(join(process.env.XDG_CONFIG_HOME!, 'genac'), { recursive: true });
     writeFileSync(
@@ -109,7 +145,7 @@ describe("somebody else's run runs no code without consent", () => {
   ])('%s', async (_, use) => {
     const { folder, ran } = foreignRun();
     await expect(Promise.resolve(use(folder))).rejects.toThrow(
-      /names code that would run with your rights: task: .*task\.ts/,
+      /is no run that you began .* with your rights: task: .*task\.ts/,
     );
     expect(ran()).toBe(false);
   });
@@ -149,7 +185,7 @@ test('a run that one began oneself is gone on with; its copy elsewhere is not', 
   expect(readFileSync(join(folder, 'run.json'), 'utf8')).toContain(file);
   const copy = join(scratch, 'copy');
   cpSync(folder, copy, { recursive: true });
-  await expect(resumeRun(copy).finished).rejects.toThrow('names code that would run');
+  await expect(resumeRun(copy).finished).rejects.toThrow('is no run that you began');
   writeFileSync(file, '# another one\n', { flag: 'a' });
   const again = await promisify(execFile)(process.execPath, [
     genac,

@@ -38,6 +38,18 @@ def load_file(path: str) -> Any:
     return module
 
 
+def import_named(name: str) -> Any:
+    """The module of this name: an installed one, else one of the working directory, which goes behind all others."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0] or os.getcwd() in sys.path:
+            raise
+    sys.path.append(os.getcwd())
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
+
+
 def find(name: str) -> Callable[..., Any]:
     """The function that `package.module:function` or `path/to/file.py:function` names (`function` may be dotted: a static method)."""
     module_name, colon, path = name.rpartition(":")
@@ -48,7 +60,7 @@ def find(name: str) -> Callable[..., Any]:
         if module_name.endswith(".py"):
             return load_file(module_name)
         try:
-            return importlib.import_module(module_name)
+            return import_named(module_name)
         except ModuleNotFoundError as error:
             missing = error.name
             if missing is not None and f"{module_name}.".startswith(f"{missing}."):
