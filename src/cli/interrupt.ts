@@ -29,11 +29,10 @@ export function stopOnInterrupt(
     for (const run of runs) void run.stop();
   };
   for (const signal of signals) process.on(signal, handle);
-  // A terminal that is gone can't be written to, and that must not end the run.
+  // A terminal that is gone can't be written to, and that must not end the run, nor the process with another code.
   const deaf = () => {};
   for (const stream of [process.stdout, process.stderr]) stream.on('error', deaf);
   return () => {
     for (const signal of signals) process.off(signal, handle);
-    for (const stream of [process.stdout, process.stderr]) stream.off('error', deaf);
   };
 }

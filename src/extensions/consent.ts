@@ -80,7 +80,6 @@ function besideWeights(part: string, options: unknown): string[] {
 
 /** Notes that this user's own config named this for this run. Where nothing can be written, consent is asked for later. */
 export function rememberOwnRun(folder: string, code: readonly string[]): void {
-  if (code.length === 0) return;
   try {
     mkdirSync(dirname(record()), { recursive: true, mode: 0o700 });
     appendFileSync(record(), `${JSON.stringify({ folder: resolve(folder), code })}\n`, { mode: 0o600 });
@@ -94,8 +93,11 @@ export function rememberOwnRun(folder: string, code: readonly string[]): void {
  */
 export function refuseForeign(folder: string, code: readonly string[], allowed: boolean, how: string): void {
   if (allowed) return;
-  const own = new Set(ownRuns().flatMap((run) => (run.folder === resolve(folder) ? run.code : [])));
-  const foreign = code.filter((one) => !own.has(one));
+  const mine = ownRuns().filter((run) => run.folder === resolve(folder));
+  const own = new Set(mine.flatMap((run) => run.code));
+  // Loggers may be added to a run of one's own when it is over.
+  const isOwn = (one: string) => own.has(one) || (mine.length > 0 && one.startsWith('log.'));
+  const foreign = code.filter((one) => !isOwn(one));
   if (foreign.length === 0) return;
   throw new UserError(
     `${folder} is no run that you began on this machine, and what it names would run or be used with your rights: ${foreign.join('; ')}. Read it first; to allow it: ${how}`,

@@ -25,7 +25,7 @@ let workers: WorkerGroup;
 let mock: MockServer;
 
 beforeAll(async () => {
-  const making = spawn(findPython(), [join(root, 'test/oracle/speaking-model.py'), model], {
+  const making = spawn(findPython(), [join(root, 'test/api/speaking-model.py'), model], {
     stdio: 'ignore',
   });
   const made = new Promise((resolve) => making.on('exit', resolve));
