@@ -1,4 +1,4 @@
-"""The trainer's end of the wire: starts the controller, asks it, and ends it on every way out."""
+"""A host's end of the wire: starts the controller, asks it, and ends it on every way out."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ import uuid
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from genac_bridge.host.node import NodeError, controller_command, environment
-from genac_bridge.wire.frames import Decoder, FrameError, encode
-from genac_bridge.wire.link import show_token
-from genac_bridge.wire.messages import (
+from ..wire.frames import Decoder, FrameError, encode
+from ..wire.link import show_token
+from ..wire.messages import (
     PROTOCOL_VERSION,
     Ask,
     Bye,
@@ -36,7 +35,9 @@ from genac_bridge.wire.messages import (
     Welcome,
     schema_hash,
 )
-from genac_bridge.worker import token
+from ..worker import token
+from .advice import Advice
+from .node import NodeError, controller_command, environment
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 
@@ -64,6 +65,9 @@ class Controller:
     Raises `ControllerError` where it can't be started or refuses.
     """
 
+    #: What its errors advise: a host that has options of its own names them in a subclass.
+    advice: ClassVar[Advice] = Advice()
+
     def __init__(
         self,
         logs: str | os.PathLike[str],
@@ -79,7 +83,7 @@ class Controller:
         self._last_id = 0
         self._identity = f"host-{uuid.uuid4().hex}"
         own = endpoint is None
-        shown = None if own else _token(token_file)
+        shown = None if own else _token(token_file, self.advice)
         if endpoint is None:
             self._process, endpoint = _start(self._log)
         self._context = zmq.Context()
@@ -144,7 +148,7 @@ class Controller:
                     return message.result, received
                 case Error() if message.id in (asked, None):
                     self._unanswered = None
-                    raise ControllerError(_told(message))
+                    raise ControllerError(_told(message, self.advice))
 
     def _greet(self, endpoint: str) -> None:
         self._hello()
@@ -242,13 +246,13 @@ class Controller:
         self._finalizer()
 
 
-def _token(token_file: str | None) -> str | None:
+def _token(token_file: str | None, advice: Advice) -> str | None:
     """Raises `ControllerError` for a file that can't be read."""
     if token_file is not None:
         try:
             return Path(token_file).expanduser().read_text(encoding="ascii").strip()
         except (OSError, UnicodeError) as error:
-            raise ControllerError(f"controller_token_file: {token_file} can't be read: {error}") from None
+            raise ControllerError(f"{advice.token_file}: {token_file} can't be read: {error}") from None
     try:
         return token()
     except SystemExit as error:
@@ -318,13 +322,10 @@ def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context
         process.stdout.close()
 
 
-def _told(error: Error) -> str:
+def _told(error: Error, advice: Advice) -> str:
     said = error.message
     if error.code == "out_of_memory":
-        said += (
-            ". This is the critic's process: give it a GPU of its own (`critic_device`), fewer tokens (`critic_max_new_tokens`), `critic_dtype='bfloat16'`, a smaller `critic_model`, "
-            "or LoRA (`critic: {lora: {rank: 16}}` in `controller_config`)"
-        )
+        said += f". This is the critic's process: {advice.memory}"
     # What the user can mend is said by the sentence alone; for all else the cause comes first, and the sentence is what one sees.
     told = error.traceback is None or error.code in ("bad_arguments", "bad_state", "out_of_memory")
     return said if told else f"{error.traceback}\n{said}"

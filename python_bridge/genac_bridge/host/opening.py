@@ -1,17 +1,13 @@
-"""The controller and the critic's worker start while TRL loads its own model."""
+"""The controller and the critic's worker start while the host loads its own model."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
-from .config import controller_options, critic_option
 from .controller import Controller
-from .critic_model import CriticStart
 
 #: A wait that is shorter needs no word, in seconds.
 PATIENCE = 3.0
@@ -22,7 +18,7 @@ class Opening:
 
     Args:
         start: starts the controller.
-        request: the arguments of `open`; None: what the critic starts from is not known before TRL has its model.
+        request: the arguments of `open`; None: what the critic starts from is not known before the host has its model.
     """
 
     def __init__(self, start: Callable[[], Controller], request: dict[str, Any] | None) -> None:
@@ -83,32 +79,31 @@ class Opening:
             self._controller.close()
 
 
-def begin(args: Any, start: CriticStart | None, controller: type[Controller]) -> AbstractContextManager[Opening | None]:
-    """In the main process, where there is a critic: starts all that can start before TRL has loaded the actor.
+def open_request(
+    options: dict[str, Any],
+    logs: str | os.PathLike[str],
+    config_file: str | None = None,
+    actor: dict[str, Any] | None = None,
+    max_new_tokens: int | None = None,
+    trust_code: bool = False,
+) -> dict[str, Any]:
+    """Arguments of `open` (`src/bridge/host-operations.ts`).
 
-    `start`: what the critic starts from; None: that is not known yet.
-
-    What was started ends where the block, in which TRL makes its trainer, raises.
+    Args:
+        options: what goes before the file, in its shape: `{"critic": {"model": ...}}`. Paths in it are relative
+            to the working directory.
+        logs: folder for the workers' logs.
+        config_file: YAML file of the controller's config.
+        actor: `name` and `parameters` of the actor; None: `set_actor` says them later.
+        max_new_tokens: the most that a response can have; None: not known.
+        trust_code: may code run that the config of the run names in which the critic's model lies?
     """
-    if critic_option(args, "critic") == "group-mean" or args.process_index != 0:
-        return nullcontext()
-    endpoint, timeout = (critic_option(args, f"controller_{name}") for name in ("endpoint", "timeout"))
-    logs = Path(args.output_dir, "genac-logs")
-    request = None if start is None else open_request(args, start)
-    token_file = critic_option(args, "controller_token_file")
-    shown = {} if token_file is None else {"token_file": token_file}
-    return Opening(lambda: controller(logs, endpoint, timeout, **shown), request)
-
-
-def open_request(args: Any, start: CriticStart) -> dict[str, Any]:
-    """Arguments of `open`; who the actor is, `set_actor` says once it is loaded."""
-    config_file = critic_option(args, "controller_config")
     return {
         "config_file": None if config_file is None else os.path.abspath(os.path.expanduser(config_file)),
-        "options": controller_options(args, start.model, start.options),
+        "options": options,
         "base": os.getcwd(),
-        "logs": str(Path(args.output_dir, "genac-logs").resolve()),
-        "actor": None,
-        "max_new_tokens": args.max_completion_length,
-        "trust_code": critic_option(args, "critic_trust_code"),
+        "logs": os.path.realpath(logs),
+        "actor": actor,
+        "max_new_tokens": max_new_tokens,
+        "trust_code": trust_code,
     }
