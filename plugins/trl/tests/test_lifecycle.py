@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import re
@@ -20,7 +19,6 @@ from datasets import Dataset
 from conftest import Make, alive
 from genac_bridge.host.node import controller_command
 from genac_trl import ControllerError
-from genac_trl.controller import Controller
 
 
 def wait_until_gone(pids: list[int], seconds: float = 30) -> None:
@@ -61,17 +59,6 @@ def test_no_process_is_left(way: str, code: int, tiny: str, tmp_path: Path) -> N
     else:
         assert process.returncode == code
     wait_until_gone(everyone)
-
-
-def test_a_controller_that_is_collected_ends(tmp_path: Path) -> None:
-    """As when a notebook's cell is run again."""
-    controller = Controller(tmp_path / "logs")
-    pid = controller.pid
-    assert pid is not None
-    assert alive(pid)
-    del controller
-    gc.collect()
-    wait_until_gone([pid])
 
 
 def test_close_ends_them_and_may_be_called_twice(make: Make) -> None:
