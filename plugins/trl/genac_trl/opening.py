@@ -1,4 +1,4 @@
-"""What of a `GenACConfig` opens the critic, and when: while TRL loads the actor, where that can be."""
+"""Opens the critic that a `GenACConfig` describes, where that can be while TRL loads the actor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch of responses between host and controller: rows, tensors on the wire, advantages of each row."""
+"""A batch of responses between host and controller: rows, tensors, advantages of each row."""
 
 from __future__ import annotations
 

@@ -15,10 +15,11 @@ from .processes import hidden, on_main
 def train_critic(
     critic: HostCritic, traces: Any, updates: int, resume: bool, scale: Scale = "batch-std"
 ) -> dict[str, float]:
-    """Stage 1 with `traces` (None: without it), stage 2 with `updates` (0: without it). Returns the last metrics.
+    """Stage 1 with `traces` (None: without it), stage 2 with `updates` (0: without it).
 
-    `resume`: goes on from the last checkpoint in `OUTPUT_DIR/genac-critic`, if there is one. `scale`: of the
-    advantages that the host shows of stage 2. Raises `ValueError`, `ControllerError`.
+    `resume`: goes on from the last checkpoint in `OUTPUT_DIR/genac-critic`, if there is one.
+    `scale`: of the advantages that the host shows of stage 2.
+    Returns the last metrics. Raises `ValueError`, `ControllerError`.
     """
     checkpoints = CriticCheckpoints(critic)
     place = checkpoints.restore() if resume else Place("critic-sft", 0, False)

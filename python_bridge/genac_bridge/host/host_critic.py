@@ -22,11 +22,14 @@ Scale: TypeAlias = Literal["none", "batch-std", "group-std"]
 
 
 class HostCritic:
-    """What a host asks of the controller. All methods but `ask`, `value` and `close` are for all processes.
+    """What a host asks of the controller.
+
+    All processes make one, and call all of its methods but `ask` and `value`.
 
     Args:
         host: the trainer.
-        on_failure: for a batch that can't be valued: `"error"`, or `"group-mean"`, whose `Credit` has no advantages.
+        on_failure: what a batch gets that can't be valued: `"error"` raises, `"group-mean"` gives
+            a `Credit` without advantages.
         tells_valuations: should `valuations` be filled?
         advice: names of the host's options, for messages.
     """
@@ -37,7 +40,8 @@ class HostCritic:
         self.host = host
         #: Where a critic was opened, in the main process; else None.
         self.controller: Controller | None = None
-        #: What the controller said of the critic: name, kind, process ids of its workers. Main process only.
+        #: What the controller said of the critic: name, kind, process ids of its workers.
+        #: Main process only.
         self.info: dict[str, Any] = {}
         #: Batches of each purpose so far: draws and learning rates of the critic depend on them.
         self.batches: dict[Purpose, int] = {"joint": 0, "critic-rl": 0, "evaluation": 0}
@@ -76,8 +80,8 @@ class HostCritic:
     def assign_credit(self, batch: Batch, purpose: Purpose, iterations: int | None, scale: Scale) -> Credit:
         """The credit of a batch of all processes. The critic learns from it as `purpose` says.
 
-        `iterations`: how many batches of this purpose there will be, for the critic's learning rate; None: not known.
-        Raises `ControllerError`.
+        `iterations`: how many batches of this purpose there will be, for the critic's learning
+        rate; None: not known. Raises `ControllerError`.
         """
         iteration = self.batches[purpose]
         self.batches[purpose] += 1
@@ -120,9 +124,9 @@ class HostCritic:
     def value(
         self, prompts: list[Any], responses: list[str], greedy: bool = True
     ) -> tuple[np.ndarray, list[str], list[bool]]:
-        """The critic's value of each partial response, float64 [N] in [0, 1], its words, and whether it wrote a valid
-        score (else the value is a fallback). By its likeliest completion, or with `greedy` False as in training.
-        Main process only. Raises `ControllerError`.
+        """The critic's value of each partial response, float64 [N] in [0, 1], its words, and
+        whether it wrote a valid score (else the value is a fallback). By its likeliest completion,
+        or with `greedy` False as in training. Main process only. Raises `ControllerError`.
         """
         result, tensors = self.ask(
             "value",
@@ -131,9 +135,9 @@ class HostCritic:
         return tensors["values"], result["rationales"], [parsed == "ok" for parsed in result["parsed"]]
 
     def save(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
-        """Writes the critic to `folder/critic` (it loads with `from_pretrained`) and the controller's state beside it.
+        """Writes the critic to `folder/critic` and the controller's state to `folder`.
 
-        `folder` is made, or replaced. Raises `ControllerError`.
+        The critic loads with `from_pretrained`. `folder` is made, or replaced. Raises `ControllerError`.
         """
 
         def work() -> None:
@@ -153,11 +157,11 @@ class HostCritic:
         on_main(self.host, work)
 
     def restore(self, folder: str | os.PathLike[str]) -> None:
-        """Restores what `save` wrote with its optimizer, and `batches["joint"]`. Raises `ControllerError`."""
+        """Restores what `save` wrote, and `batches["joint"]`. Raises `ControllerError`."""
         self.batches["joint"] = self.restore_place(folder)["iteration"]
 
     def restore_place(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
-        """Restores the critic of any stage; returns `stage`, `iteration` and `complete`."""
+        """Restores a critic of any stage; returns `stage`, `iteration` and `complete`."""
         path = os.path.abspath(folder)
         told = on_main(self.host, lambda: self.ask("restore", {"folder": path})[0])
         seen = told["reward_range"]

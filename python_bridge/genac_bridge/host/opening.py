@@ -90,8 +90,8 @@ def open_request(
     """Arguments of `open` (`src/bridge/host-operations.ts`).
 
     Args:
-        options: what goes before the file, in its shape: `{"critic": {"model": ...}}`. Paths in it are relative
-            to the working directory.
+        options: what goes before the file, in its shape: `{"critic": {"model": ...}}`. Paths in it
+            are relative to the working directory.
         logs: folder for the workers' logs.
         config_file: YAML file of the controller's config.
         actor: `name` and `parameters` of the actor; None: `set_actor` says them later.

@@ -1,4 +1,7 @@
-"""Where stage 1's traces come from: a file, the task's own oracle, or a model behind an API that is asked about the actor's responses."""
+"""Where stage 1's traces come from.
+
+A file, the task's own oracle, or a model behind an API that is asked about the actor's responses.
+"""
 
 from __future__ import annotations
 

@@ -51,13 +51,16 @@ class HostTrainer(Protocol):
         """Logs metrics, now."""
 
     def sample_batches(self, skipped: int = 0) -> Iterator[Batch]:
-        """Batches of the actor's responses to the training set, without end, the first `skipped` left out.
+        """Batches of the actor's responses to the training set, without end.
 
-        Raises `ValueError` for a training set that gives none.
+        The first `skipped` are left out; nothing is sampled for them. Raises `ValueError` for a training set that gives none.
         """
 
     def log_credit(self, batch: Batch, credit: Credit) -> None:
-        """Logs the metrics of a batch's credit, now or with the next `log`, and what else is shown of it."""
+        """Logs the metrics of a batch's credit, now or with the next `log`.
+
+        A host that shows advantages or valuations shows these.
+        """
 
     #: Least and largest reward so far, where they map rewards to [0, 1]: checkpoints hold them.
     rewards_seen: tuple[float, float] | None

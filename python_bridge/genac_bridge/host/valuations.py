@@ -1,4 +1,4 @@
-"""What the critic said of a batch, for whoever reads it; and what is said of a critic that said nothing."""
+"""What the critic said of a batch, and what is said of a critic that said nothing."""
 
 from __future__ import annotations
 
