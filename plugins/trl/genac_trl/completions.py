@@ -1,4 +1,4 @@
-"""This process's completions, as TRL made them."""
+"""This process's completions, as TRL made them, and their advantages, as TRL takes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batch import Row, plain_prompt
+from genac_bridge.host.batch import Row, plain_prompt
+
 from .config import critic_option
 from .trl_internals import log_probabilities, stop_tokens
 
@@ -36,3 +37,11 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
         )
         for i, (prompt, own, text, end) in enumerate(zip(seen["prompts"], ids, texts, ends, strict=True))
     ]
+
+
+def padded(advantages: list[np.ndarray], like: torch.Tensor) -> torch.Tensor:
+    """float32 [B, T] in the shape of the completions `like`, zeros at the padding on the right."""
+    result = torch.zeros(like.shape, dtype=torch.float32)
+    for row, own in zip(result, advantages, strict=True):
+        row[: len(own)] = torch.from_numpy(own.copy())
+    return result.to(like.device)

@@ -86,3 +86,17 @@ def log_advantages(trainer: Any, advantages: list[float]) -> None:
     count = min(len(logged), len(advantages))
     for i in range(1, count + 1):
         logged[-i] = advantages[-i]
+
+
+def log_valuations(trainer: Any, valuations: list[dict[str, Any]]) -> None:
+    """Columns of TRL's table of completions: the value at the start and at the last state, and the critic's last words."""
+    extra = trainer._logs["extra"]
+    for one in valuations:
+        first, last = (one["segments"][0], one["segments"][-1]) if one["segments"] else ({}, {})
+        extra["value_start"].append(rounded(first.get("value")))
+        extra["value_end"].append(rounded(last.get("value")))
+        extra["critic"].append(last.get("rationale"))
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -65,7 +65,7 @@ def main(folder: Path, model: str, critic: str, config: str) -> None:
     data = Dataset.from_dict({"prompt": [f"What comes after {n}?" for n in range(12)]})
     trainer = Fixed(model=model, reward_funcs=letters, args=args, train_dataset=data)
     rank = trainer.accelerator.process_index
-    assert (trainer._controller is not None) == (rank == 0)
+    assert (trainer._critic.controller is not None) == (rank == 0)
     trainer.model.train()
     output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
     rows = [
@@ -82,8 +82,8 @@ def main(folder: Path, model: str, critic: str, config: str) -> None:
     for name in ("critic/states", "critic/loss", "critic/parse_rate"):
         told[name] = [entry[name] for entry in trainer.state.log_history if name in entry]
     told["weight"] = float(sum(p.detach().double().abs().sum() for p in trainer.model.parameters()))
-    if trainer._controller is not None:
-        process = trainer._controller._process
+    if trainer._critic.controller is not None:
+        process = trainer._critic.controller._process
         assert process is not None
         process.kill()
         process.wait()

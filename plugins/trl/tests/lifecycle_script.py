@@ -40,5 +40,5 @@ args = GenACConfig(
 )
 data = Dataset.from_dict({"prompt": ["one", "two"]})
 trainer = GenACTrainer(model, reward, args, data)
-print(json.dumps({"controller": trainer._controller.pid, "workers": trainer.critic_info["pids"]}), flush=True)  # type: ignore[union-attr]
+print(json.dumps({"controller": trainer._critic.controller.pid, "workers": trainer.critic_info["pids"]}), flush=True)  # type: ignore[union-attr]
 trainer.train()

@@ -39,9 +39,9 @@ def test_updates_of_the_critic_alone_leave_the_actor(make: Make) -> None:
     metrics = trainer.train_critic(updates=2)
     assert all(before[name].equal(p) for name, p in trainer.model.named_parameters())
     assert math.isfinite(metrics["critic/loss"])
-    assert trainer._batches == {"joint": 0, "critic-rl": 2, "evaluation": 0}
+    assert trainer._critic.batches == {"joint": 0, "critic-rl": 2, "evaluation": 0}
     trainer.train()
-    assert trainer._batches["joint"] == 2
+    assert trainer._critic.batches["joint"] == 2
 
 
 def test_a_trace_file_that_is_not_there(make: Make) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import re
@@ -20,7 +19,6 @@ from datasets import Dataset
 from conftest import Make, alive
 from genac_bridge.host.node import controller_command
 from genac_trl import ControllerError
-from genac_trl.controller import Controller
 
 
 def wait_until_gone(pids: list[int], seconds: float = 30) -> None:
@@ -31,7 +29,7 @@ def wait_until_gone(pids: list[int], seconds: float = 30) -> None:
 
 
 def started(trainer: Any) -> list[int]:
-    return [trainer._controller.pid, *trainer.critic_info["pids"]]
+    return [trainer._critic.controller.pid, *trainer.critic_info["pids"]]
 
 
 @pytest.mark.parametrize(
@@ -61,17 +59,6 @@ def test_no_process_is_left(way: str, code: int, tiny: str, tmp_path: Path) -> N
     else:
         assert process.returncode == code
     wait_until_gone(everyone)
-
-
-def test_a_controller_that_is_collected_ends(tmp_path: Path) -> None:
-    """As when a notebook's cell is run again."""
-    controller = Controller(tmp_path / "logs")
-    pid = controller.pid
-    assert pid is not None
-    assert alive(pid)
-    del controller
-    gc.collect()
-    wait_until_gone([pid])
 
 
 def test_close_ends_them_and_may_be_called_twice(make: Make) -> None:
@@ -138,14 +125,14 @@ def test_training_may_go_on_with_the_group_mean(who: int, make: Make, capfd: pyt
 def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     saving = {"save_strategy": "steps", "save_steps": 2}
     trainer = make(critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=2, **saving)
-    ask = trainer.ask
+    ask = trainer._critic.ask
 
     def failing(operation: str, *rest: Any) -> Any:
         if operation == "assign_credit" and trainer.state.global_step == 1:
             raise ControllerError("this batch")
         return ask(operation, *rest)
 
-    monkeypatch.setattr(trainer, "ask", failing)
+    monkeypatch.setattr(trainer._critic, "ask", failing)
     trainer.train()
     failed = [entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry]
     assert failed == [0, 1]
@@ -187,14 +174,14 @@ def test_a_controller_that_was_started_by_hand(make: Make, own_critic: str, monk
     (token_file,) = re.findall(r"the token in (\S+) ", "".join(lines))
     assert os.stat(token_file).st_mode & 0o077 == 0
     # Whoever is on this machine can connect, and without the token is not heard.
-    monkeypatch.setattr("genac_trl.controller.GREETING", 2.0)
+    monkeypatch.setattr("genac_bridge.host.controller.GREETING", 2.0)
     with pytest.raises(ControllerError, match="or it knows another token"):
         make(critic=own_critic, controller_endpoint=endpoint)
     monkeypatch.undo()
     token = {"controller_endpoint": endpoint, "controller_token_file": token_file}
     trainer = make(critic=own_critic, **token)
-    assert trainer._controller is not None
-    assert trainer._controller.pid is None
+    assert trainer._critic.controller is not None
+    assert trainer._critic.controller.pid is None
     trainer.train()
     assert [entry["critic/states"] for entry in trainer.state.log_history if "critic/states" in entry] != []
     with pytest.raises(ControllerError, match="this controller serves another host already"):
@@ -204,7 +191,7 @@ def test_a_controller_that_was_started_by_hand(make: Make, own_critic: str, monk
 
 
 def test_an_endpoint_where_nobody_listens(make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genac_trl.controller.GREETING", 1.0)
+    monkeypatch.setattr("genac_bridge.host.controller.GREETING", 1.0)
     with pytest.raises(ControllerError, match=r"nobody answered at tcp://127\.0\.0\.1:9"):
         make(critic=own_critic, controller_endpoint="tcp://127.0.0.1:9")
 

@@ -79,7 +79,7 @@ def test_model_with_experts(judged: Make, tiny: str, tmp_path: Path) -> None:
 def test_workers_of_the_data_loader_are_no_hosts(judged: Make) -> None:
     """They are forks of the trainer: when they end, its controller stays."""
     trainer = judged(dataloader_num_workers=2, dataloader_persistent_workers=False, num_train_epochs=1, max_steps=-1)
-    pid = trainer._controller.pid
+    pid = trainer._critic.controller.pid
     trainer.train()
     assert trainer.state.global_step == 12
     assert len(logged(trainer, "critic/states")) == 12

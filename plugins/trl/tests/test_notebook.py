@@ -23,7 +23,7 @@ from datasets import Dataset
 from genac_trl import GenACConfig, GenACTrainer
 args = GenACConfig(**conftest.settings_in(Path({folder!r})), critic_max_new_tokens=4)
 trainer = GenACTrainer({model!r}, conftest.letters, args, Dataset.from_dict(conftest.COLUMNS))
-print("processes", trainer._controller.pid, *trainer.critic_info["pids"])
+print("processes", trainer._critic.controller.pid, *trainer.critic_info["pids"])
 """
 
 

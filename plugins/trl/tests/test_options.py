@@ -60,7 +60,7 @@ def test_every_slice_has_its_own_advantages(judged: Make, options: dict[str, Any
     trainer: Any = judged(cls=Batches, **options)
     before = weights(trainer)
     trainer.train()
-    assert trainer._batches["joint"] == batches
+    assert trainer._critic.batches["joint"] == batches
     assert {len(valuations) for _, _, valuations in trainer.seen} == {size}
     assert len(trainer.seen) == trainer.state.max_steps * options.get("gradient_accumulation_steps", 1)
     assert moved(trainer, before)
@@ -160,7 +160,7 @@ def test_streaming(judged: Make) -> None:
     before = weights(trainer)
     trainer.train()
     assert moved(trainer, before)
-    assert trainer._batches == {"joint": 2, "critic-rl": 0, "evaluation": 1}
+    assert trainer._critic.batches == {"joint": 2, "critic-rl": 0, "evaluation": 1}
     assert len(logged(trainer, "eval_critic/states")) == 1
 
 
@@ -169,8 +169,8 @@ def test_epochs(judged: Make, data: Dataset) -> None:
     trainer = judged({"train_dataset": data.select(range(3))}, max_steps=-1, num_train_epochs=2)
     trainer.train()
     assert trainer.state.global_step == 6
-    assert trainer._batches["joint"] == 6
-    assert trainer._iterations("joint") == 6
+    assert trainer._critic.batches["joint"] == 6
+    assert trainer._joint_batches() == 6
 
 
 # Evaluation
@@ -187,7 +187,7 @@ def test_evaluation_while_training(judged: Make, data: Dataset, generations: int
     )
     trainer.train()
     per_step = 4 * (generations or 4) // 4
-    assert trainer._batches == {"joint": 2, "critic-rl": 0, "evaluation": 2 * per_step}
+    assert trainer._critic.batches == {"joint": 2, "critic-rl": 0, "evaluation": 2 * per_step}
     # Metrics of the critic, of the rewards, and the loss; the training's are where they were.
     for name in ("eval_critic/states", "eval_critic/mse_to_outcomes", "eval_reward", "eval_loss", "critic/states"):
         assert len(logged(trainer, name)) == 2, name
@@ -210,7 +210,7 @@ def test_several_evaluation_sets(judged: Make, data: Dataset) -> None:
     trainer = judged({"eval_dataset": sets}, per_device_eval_batch_size=4)
     metrics = trainer.evaluate()
     assert {"eval_few_loss", "eval_more_loss"} <= set(metrics)
-    assert trainer._batches["evaluation"] == 4
+    assert trainer._critic.batches["evaluation"] == 4
 
 
 def test_evaluation_teaches_the_critic_nothing(judged: Make, data: Dataset) -> None:

@@ -49,7 +49,7 @@ def test_gradient_checkpointing_and_several_iterations(make: Make, own_critic: s
     before = weights(trainer)
     trainer.train()
     assert moved(trainer, before) == {name for name in before if "lora_" in name}
-    assert trainer._batches["joint"] == 2
+    assert trainer._critic.batches["joint"] == 2
 
 
 def test_checkpoint_has_the_adapter_and_loads(make: Make, own_critic: str, tiny: str) -> None:

@@ -111,7 +111,7 @@ def test_resume_amid_a_generation_batch(make: Make, own_critic: str) -> None:
     resumed = make(max_steps=5, **options)
     resumed.train(resume_from_checkpoint=True)
     assert resumed.state.global_step == 5
-    assert resumed._batches["joint"] == 2 + 1
+    assert resumed._critic.batches["joint"] == 2 + 1
 
 
 def test_critic_of_a_checkpoint_loads(learning: Make, tmp_path: Path, scorer: str) -> None:

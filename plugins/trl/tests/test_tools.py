@@ -148,7 +148,7 @@ def test_training_with_tools(scripted: Any) -> None:
     trainer.train()
     assert moved(trainer, before)
     assert logged(trainer, "tools/call_frequency") == [0.5]
-    assert trainer._batches["joint"] == 1
+    assert trainer._critic.batches["joint"] == 1
     assert logged(trainer, "critic/states")[0] > 4
 
 

@@ -1,4 +1,7 @@
-"""Where stage 1's traces come from: a file, the task's own oracle, or a model behind an API that is asked about the actor's responses."""
+"""Where stage 1's traces come from.
+
+A file, the task's own oracle, or a model behind an API that is asked about the actor's responses.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from .batch import to_wire
-from .processes import on_main
+from .host_critic import HostCritic
+from .processes import hidden, on_main
 from .responses import responses
 
 
-def trace_source(trainer: Any, traces: Any, resume: bool) -> str:
+def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
     """What `imitate` is given: a file, or `oracle`. Raises `ValueError`, `ControllerError`."""
     if traces == "oracle":
         return "oracle"
@@ -23,35 +27,34 @@ def trace_source(trainer: Any, traces: Any, resume: bool) -> str:
             raise ValueError(f"traces: there is no file {path!r}; name a JSONL file of an oracle's judgements")
         return path
     if isinstance(traces, dict) and set(traces) == {"api"} and isinstance(traces["api"], dict):
-        return gathered(trainer, traces["api"], resume)
+        return gathered(critic, traces["api"], resume)
     raise ValueError(
-        f"traces is {traces!r}; it can be the path of a JSONL file, 'oracle' (that of the task in `controller_config`), or {{'api': {{'model': ..., ...}}}} with the options "
-        "that docs/oracles.md lists"
+        f"traces is {traces!r}; it can be the path of a JSONL file, 'oracle' (that of the task in "
+        f"`{critic.advice.config_file}`), or {{'api': {{'model': ..., ...}}}} with the options that docs/oracles.md lists"
     )
 
 
-def gathered(trainer: Any, api: dict[str, Any], resume: bool) -> str:
+def gathered(critic: HostCritic, api: dict[str, Any], resume: bool) -> str:
     """The file of what the oracle said of the actor's responses to the training set."""
-    folder = str(Path(trainer.args.output_dir, "genac-oracle").resolve())
-    opened = on_main(
-        trainer.accelerator,
-        lambda: trainer.ask("open_oracle", {"api": api, "folder": folder, "resume": resume})[0],
-    )
+    host = critic.host
+    folder = str(Path(host.output_dir, "genac-oracle").resolve())
+    asked = {"api": api, "folder": folder, "resume": resume}
+    opened = on_main(host, lambda: critic.ask("open_oracle", asked)[0])
     if opened["traces"] is not None:
         return str(opened["traces"])
-    rows, rewards, group_size = responses(trainer, opened["count"])
+    batch = responses(host, opened["count"])
 
     def work() -> dict[str, Any]:
-        arguments, tensors, _ = to_wire(rows, rewards, group_size)
-        with tqdm(desc="oracle answers", disable=trainer.args.disable_tqdm) as bar:
+        arguments, tensors, _ = to_wire(batch.rows, batch.rewards, batch.group_size)
+        with tqdm(desc="oracle answers", disable=hidden(host)) as bar:
 
             def progress(data: dict[str, Any]) -> None:
                 bar.total, bar.n = data["total"], data["done"]
                 cost = data["metrics"].get("oracle/cost")
                 bar.set_postfix({} if cost is None else {"dollars": f"{cost:.4f}"})
 
-            return trainer.ask("ask_oracle", arguments, tensors, on_progress=progress)[0]
+            return critic.ask("ask_oracle", arguments, tensors, on_progress=progress)[0]
 
-    told = on_main(trainer.accelerator, work)
-    trainer.log(told["metrics"])
+    told = on_main(host, work)
+    host.log(told["metrics"])
     return str(told["traces"])

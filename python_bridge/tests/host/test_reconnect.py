@@ -31,7 +31,7 @@ export default {
 
 TRAINER = """
 import json, sys
-from genac_trl.controller import Controller
+from genac_bridge.host.controller import Controller
 
 logs, critic, calls = sys.argv[1:]
 controller = Controller(logs)

@@ -1,32 +1,59 @@
-"""A batch of completions on its way to the controller and back: rows gathered from all processes, tensors on the wire, advantages scattered again."""
+"""A batch of responses between host and controller: rows, tensors, advantages of each row."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from .controller import Tensors
 
 
 @dataclass
 class Row:
-    """One completion, as the controller needs it. Small: it travels between processes."""
+    """One response, as the controller needs it. Small: it travels between processes."""
 
-    prompt: Any
+    prompt: str | list[dict[str, str]]
+    """A text, or messages of `role` and `content`."""
     ids: np.ndarray
-    """int32 [T]: the tokens that TRL made."""
+    """int32 [T]: the tokens that the actor sampled."""
     text: str
     ends: np.ndarray
     """int32 [T]: UTF-16 units of the text that are complete after each token."""
     mask: np.ndarray | None
     """uint8 [T]: 0 where the actor did not write the token; None: it wrote all."""
     logprobs: np.ndarray | None
-    """float32 [T], where TRL has them."""
+    """float32 [T], where the host has them."""
     finished: bool
+    """Did the response end by itself?"""
+
+
+@dataclass
+class Batch:
+    """Responses of all processes. Row i belongs to group i // group_size."""
+
+    rows: list[Row]
+    rewards: np.ndarray
+    """float64 [N] in [0, 1]; NaN: the response has no reward."""
+    group_size: int
+
+
+@dataclass
+class Credit:
+    """What a batch got from the critic."""
+
+    advantages: list[np.ndarray] | None
+    """For each row float32 [T]; None: the critic failed, and the host takes its own."""
+    metrics: dict[str, float]
+    valuations: list[dict[str, Any]] = field(default_factory=list)
+    """Main process only, where they were asked for: see `valuations_of`."""
+
+    @property
+    def is_group_mean(self) -> bool:
+        """Are these the group mean's advantages, as no value of the critic could be used?"""
+        return self.metrics.get("critic/fell_back_to_group_mean") == 1
 
 
 def plain_prompt(prompt: Any) -> str | list[dict[str, str]]:
@@ -94,11 +121,3 @@ def from_wire(advantages: np.ndarray, rows: list[Row], sent: np.ndarray) -> list
         each[i] = np.asarray(advantages[at : at + length], np.float32)
         at += length
     return each
-
-
-def padded(advantages: list[np.ndarray], like: torch.Tensor) -> torch.Tensor:
-    """float32 [B, T] in the shape of the completions `like`, zeros at the padding on the right."""
-    result = torch.zeros(like.shape, dtype=torch.float32)
-    for row, own in zip(result, advantages, strict=True):
-        row[: len(own)] = torch.from_numpy(own.copy())
-    return result.to(like.device)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from .host_critic import HostCritic
 from .processes import on_main
 
 Stage = Literal["critic-sft", "critic-rl"]
@@ -27,26 +28,24 @@ class Place:
 
 
 class CriticCheckpoints:
-    """Written every `save_steps` steps where `save_strategy="steps"`, and at each stage's end. The newest one stays."""
+    """Written every `checkpoint_every` steps of the host, and at each stage's end. The newest one stays."""
 
-    def __init__(self, trainer: Any) -> None:
-        self._trainer = trainer
-        self.folder = Path(trainer.args.output_dir, "genac-critic").resolve()
-        args = trainer.args
-        by_steps = args.save_strategy == "steps" and args.save_steps >= 1 and not args.save_only_model
+    def __init__(self, critic: HostCritic) -> None:
+        self._critic = critic
+        self.folder = Path(critic.host.output_dir, "genac-critic").resolve()
         #: Steps between two; None: at the stages' ends alone.
-        self.every: int | None = int(args.save_steps) if by_steps else None
+        self.every = critic.host.checkpoint_every
 
     def save(self, place: Place) -> None:
         """In all processes. The stage's end makes the critic's optimizer anew."""
-        accelerator = self._trainer.accelerator
+        host = self._critic.host
         final = self.folder / f"{place.stage}-{place.iteration:06d}"
         unfinished = final.with_suffix(".unfinished")
 
-        def critic() -> None:
+        def write() -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            self._trainer.ask(
+            self._critic.ask(
                 "save",
                 {
                     "folder": str(unfinished / CONTROLLER),
@@ -54,13 +53,13 @@ class CriticCheckpoints:
                     "stage": place.stage,
                     "iteration": place.iteration,
                     "complete": place.complete,
-                    "reward_range": self._trainer.reward_range.seen,
+                    "reward_range": host.rewards_seen,
                 },
             )
 
-        on_main(accelerator, critic)
-        self._trainer._save_rng_state(str(unfinished))
-        accelerator.wait_for_everyone()
+        on_main(host, write)
+        host.save_random_state(str(unfinished))
+        host.wait_for_all()
 
         def finish() -> None:
             shutil.rmtree(final, ignore_errors=True)
@@ -69,17 +68,18 @@ class CriticCheckpoints:
                 if other != final:
                     shutil.rmtree(other, ignore_errors=True)
 
-        on_main(accelerator, finish)
+        on_main(host, finish)
 
     def restore(self) -> Place:
-        """Critic, controller and random draws as the newest checkpoint has them; the beginning where there is none. In all processes. Raises `ControllerError`."""
-        newest = on_main(self._trainer.accelerator, self._newest)
+        """Critic, controller and random draws as the newest checkpoint has them; the beginning where there is none.
+
+        In all processes. Raises `ControllerError`.
+        """
+        newest = on_main(self._critic.host, self._newest)
         if newest is None:
             return Place("critic-sft", 0, False)
-        folder = str(self.folder / newest / CONTROLLER)
-        told = on_main(self._trainer.accelerator, lambda: self._trainer.ask("restore", {"folder": folder})[0])
-        self._trainer._load_rng_state(str(self.folder / newest))
-        self._trainer.reward_range.restore(told["reward_range"])
+        told = self._critic.restore_place(self.folder / newest / CONTROLLER)
+        self._critic.host.load_random_state(str(self.folder / newest))
         return Place(told["stage"], told["iteration"], told["complete"])
 
     def _newest(self) -> str | None:

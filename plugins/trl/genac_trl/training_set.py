@@ -1,0 +1,29 @@
+"""The training set's batches, outside of the actor's own training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+
+def batches(trainer: Any, skipped: int = 0) -> Iterator[list[dict[str, Any]]]:
+    """The training set's batches for generation, again and again, after the first `skipped` ones. They draw nothing from PyTorch's global generator."""
+    trainer.model.train()
+    while True:
+        loader = iter(trainer.get_train_dataloader())
+        seen = 0
+        while (batch := following(loader)) is not None:
+            seen += 1
+            if seen > skipped:
+                yield batch
+        if seen == 0:
+            raise ValueError("the training set has fewer prompts than one generation batch needs")
+        skipped = max(0, skipped - seen)
+
+
+def following(loader: Iterator[Any]) -> Any:
+    """The next batch, or None; a loader draws a seed when it begins."""
+    with torch.random.fork_rng(devices=[]):
+        return next(loader, None)

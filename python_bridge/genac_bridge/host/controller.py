@@ -1,0 +1,342 @@
+"""A host's end of the wire: starts the controller, asks it, and ends it on every way out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import subprocess
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ..wire.frames import Decoder, FrameError, encode
+from ..wire.link import show_token
+from ..wire.messages import (
+    PROTOCOL_VERSION,
+    Ask,
+    Bye,
+    Error,
+    Hello,
+    Partial,
+    Reject,
+    Result,
+    ToHost,
+    Welcome,
+    schema_hash,
+)
+from ..worker import token
+from .advice import Advice
+from .node import NodeError, controller_command, environment
+
+Tensors = dict[str, "np.ndarray[Any, Any]"]
+
+#: A controller that says nothing for so many seconds is gone; it says something every second.
+SILENCE = 60.0
+#: Until the controller listens, in seconds.
+START = 120.0
+#: Until it answers the greeting, in seconds.
+GREETING = 30.0
+#: From goodbye to the end of the controller and its workers, in seconds.
+END = 20.0
+
+
+class ControllerError(RuntimeError):
+    """What the controller says is wrong, or how it ended, with the end of its log."""
+
+
+class Controller:
+    """A controller of this process: a child, or with `endpoint` one that was started by hand (`genac serve --listen tcp://...`).
+
+    One that was started by hand asks for a token: `token_file` holds it, else `GENAC_TOKEN`, or the file that
+    `GENAC_TOKEN_FILE` names.
+
+    Not for several threads at once. `logs`: folder of `controller.log` and of the workers' logs.
+    Raises `ControllerError` where it can't be started or refuses.
+    """
+
+    #: What its errors advise: a host that has options of its own names them in a subclass.
+    advice: ClassVar[Advice] = Advice()
+
+    def __init__(
+        self,
+        logs: str | os.PathLike[str],
+        endpoint: str | None = None,
+        timeout: float | None = None,
+        token_file: str | None = None,
+    ) -> None:
+        self.logs = Path(logs).resolve()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._log = self.logs / "controller.log"
+        self._timeout = timeout
+        self._process: subprocess.Popen[str] | None = None
+        self._last_id = 0
+        self._identity = f"host-{uuid.uuid4().hex}"
+        own = endpoint is None
+        shown = None if own else _token(token_file, self.advice)
+        if endpoint is None:
+            self._process, endpoint = _start(self._log)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.ROUTING_ID, self._identity.encode())
+        self._socket.setsockopt(zmq.LINGER, 500)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        # A tunnel that is gone without a word is found out, and the connection made anew.
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        if shown is not None:
+            show_token(self._socket, shown)
+        self._decoder = Decoder(ToHost)
+        self._closed = False
+        self._handshakes = 0
+        #: Set by another thread: nothing is waited for any more.
+        self._aborted = threading.Event()
+        self._owner = os.getpid()
+        # On every way out that Python knows: collection, normal exit, an exception, `sys.exit`. For those that it doesn't (SIGKILL) there is the child's standard input.
+        self._finalizer = weakref.finalize(self, _end, os.getpid(), self._process, self._socket, self._context)
+        # Before `connect`, so that no handshake is missed: each one after the first is a reconnect.
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        #: What has no answer yet, and is said again after a reconnect.
+        self._unanswered: list[Any] | None = None
+        self._socket.connect(endpoint)
+        try:
+            self._greet(endpoint)
+        except BaseException:
+            self._finalizer()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """Of the child; None for a controller that was started by hand."""
+        return self._process.pid if self._process else None
+
+    def ask(
+        self,
+        operation: str,
+        arguments: dict[str, Any],
+        tensors: Tensors | None = None,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> tuple[dict[str, Any], Tensors]:
+        """The answer's result and tensors. Raises `ControllerError`."""
+        if self._closed:
+            raise ControllerError("the controller is closed")
+        self._last_id += 1
+        asked = f"h-{self._last_id}"
+        self._unanswered = self._framed(Ask(asked, operation, arguments, []), tensors)  # type: ignore[arg-type]  # checked by the other side
+        self._socket.send_multipart(self._unanswered, copy=False)
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            message, received = self._receive(f"{operation} had no answer yet", deadline)
+            match message:
+                case Partial() if message.id == asked and on_progress:
+                    on_progress(message.data)
+                case Result() if message.id == asked:
+                    self._unanswered = None
+                    return message.result, received
+                case Error() if message.id in (asked, None):
+                    self._unanswered = None
+                    raise ControllerError(_told(message, self.advice))
+
+    def _greet(self, endpoint: str) -> None:
+        self._hello()
+        while True:
+            message, _ = self._receive(
+                f"nobody answered at {endpoint} (or it knows another token)", time.monotonic() + GREETING
+            )
+            if isinstance(message, Welcome):
+                self._decoder.max_message_bytes = message.max_message_bytes
+                return
+            if isinstance(message, Reject):
+                raise ControllerError(f"the controller at {endpoint} refused: {message.message}")
+
+    def _hello(self) -> None:
+        self._send(
+            Hello(
+                name="host",
+                start_id=self._identity[:64],
+                protocol_min=PROTOCOL_VERSION,
+                protocol_max=PROTOCOL_VERSION,
+                schema_hash=schema_hash(),
+                pid=os.getpid(),
+                host=socket.gethostname(),
+            )
+        )
+
+    def _framed(self, message: Any, tensors: Tensors | None = None) -> list[Any]:
+        try:
+            return encode(message, tensors)
+        except FrameError as error:
+            raise ControllerError(str(error)) from error
+
+    def _send(self, message: Any, tensors: Tensors | None = None) -> None:
+        self._socket.send_multipart(self._framed(message, tensors), copy=False)
+
+    def _reconnected(self) -> None:
+        """After each handshake but the first: greets again, and asks again for what has no answer, which may have been lost.
+
+        The controller serves an ask once, however often it comes.
+        """
+        while self._monitor.poll(0):
+            recv_monitor_message(self._monitor)
+            self._handshakes += 1
+            if self._handshakes == 1:
+                continue
+            self._hello()
+            if self._unanswered is not None:
+                self._socket.send_multipart(self._unanswered, copy=False)
+
+    def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
+        """The next message. Raises `ControllerError` when the controller ended, fell silent, or the deadline passed."""
+        heard = looked = time.monotonic()
+        self._reconnected()
+        while not self._socket.poll(200):
+            self._reconnected()
+            now = time.monotonic()
+            heard += max(0.0, now - looked - 1)  # this process was stopped: what it could not hear is no silence
+            looked = now
+            if self._aborted.is_set():
+                raise ControllerError("the start of the controller was given up")
+            if self._process is not None and self._process.poll() is not None:
+                raise ControllerError(self._with_log(f"the controller ended ({_how(self._process.returncode)})"))
+            if now - heard > SILENCE:
+                raise ControllerError(self._with_log(f"no word from the controller for {SILENCE:.0f} s; {waiting}"))
+            if deadline is not None and now > deadline:
+                raise ControllerError(self._with_log(f"{waiting}, and the time for it is over"))
+        if deadline is not None and time.monotonic() > deadline:  # pulses alone
+            raise ControllerError(self._with_log(f"{waiting}, and the time for it is over"))
+        frames = [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
+        return self._decoder.decode(frames)
+
+    def _with_log(self, what: str) -> str:
+        last = _tail(self._log) if self._process else ""
+        return f"{what}; the end of {self._log}:\n{last}" if last else what
+
+    @property
+    def alive(self) -> bool:
+        """Can it still answer? False once it was closed or its process ended."""
+        return not self._closed and (self._process is None or self._process.poll() is None)
+
+    def abort(self) -> None:
+        """Ends what another thread waits for, with a `ControllerError` there; `close` comes next."""
+        self._aborted.set()
+
+    def close(self) -> None:
+        """Ends the controller and its workers. May be called twice."""
+        if self._closed or os.getpid() != self._owner:
+            return
+        self._closed = True
+        with contextlib.suppress(Exception):
+            self._send(Bye("the trainer closes"))
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END)
+        self._finalizer()
+
+
+def _token(token_file: str | None, advice: Advice) -> str | None:
+    """Raises `ControllerError` for a file that can't be read."""
+    if token_file is not None:
+        try:
+            return Path(token_file).expanduser().read_text(encoding="ascii").strip()
+        except (OSError, UnicodeError) as error:
+            raise ControllerError(f"{advice.token_file}: {token_file} can't be read: {error}") from None
+    try:
+        return token()
+    except SystemExit as error:
+        raise ControllerError(str(error)) from None
+
+
+def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
+    variables = environment()
+    # What concerns this process in its group (torchrun, accelerate) must not reach the critic's worker.
+    for name in (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "LOCAL_WORLD_SIZE",
+        "GROUP_RANK",
+        "GENAC_TOKEN",
+        "GENAC_TOKEN_FILE",
+    ):
+        variables.pop(name, None)
+    try:
+        command = controller_command()
+    except NodeError as error:
+        raise ControllerError(str(error)) from error
+    with log.open("a", encoding="utf-8") as stderr:
+        process = subprocess.Popen(
+            [*command, "serve", "--child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            encoding="utf-8",
+            env=variables,
+            start_new_session=True,  # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone
+        )
+    assert process.stdout is not None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    stdout = process.stdout
+    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+    try:
+        said = lines.get(timeout=START)
+        return process, json.loads(said)["endpoint"]
+    except (queue.Empty, ValueError, KeyError) as error:
+        process.kill()
+        process.wait()
+        raise ControllerError(f"the controller did not start; the end of {log}:\n{_tail(log)}") from error
+
+
+def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context: Any) -> None:
+    if os.getpid() != owner:  # A fork of the trainer (a data loader) ends: not the trainer.
+        return
+    with contextlib.suppress(Exception):
+        dealer.disable_monitor()
+        context.destroy(0)  # the monitor's socket too, on which `term` would wait for ever
+    if process is None:
+        return
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()  # it ends itself and its workers
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its workers end with it
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _told(error: Error, advice: Advice) -> str:
+    said = error.message
+    if error.code == "out_of_memory":
+        said += f". This is the critic's process: {advice.memory}"
+    # What the user can mend is said by the sentence alone; for all else the cause comes first, and the sentence is what one sees.
+    told = error.traceback is None or error.code in ("bad_arguments", "bad_state", "out_of_memory")
+    return said if told else f"{error.traceback}\n{said}"
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _tail(path: Path, lines: int = 20) -> str:
+    try:
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
