@@ -1,12 +1,11 @@
 /** What a config asks of its critic, and the critic can't do: refused before any model is loaded. */
 
 import type { CriticPlugin } from '../critic.ts';
+import { changedOptions, criticsOwn, defaults } from './changed.ts';
 import { ConfigError } from './error.ts';
-import { type Config, configSchema } from './schema.ts';
+import type { Config } from './schema.ts';
 
 export type CheckedCritic = Pick<CriticPlugin, 'name' | 'needs' | 'learns' | 'imitates'>;
-
-const criticsOwn = ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm'] as const;
 
 /** @throws ConfigError with every problem at once */
 export function refuseForCritic(config: Config, critic: CheckedCritic): void {
@@ -33,28 +32,23 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
   const { name, needs, learns } = critic;
   const { sampling, credit, gates } = config;
   const problems: string[] = [];
-  const defaults = configSchema.parse({ folder: '-', task: '-', critic: '-', actor: null });
-  const refuse = <S extends 'joint' | 'credit'>(
-    section: S,
-    options: readonly (keyof Config[S])[],
-    why: string,
-  ) => {
-    for (const option of options) {
-      const isSame = JSON.stringify(config[section][option]) === JSON.stringify(defaults[section][option]);
-      if (!isSame) problems.push(`${section}.${String(option)}: ${why}`);
-    }
-  };
   if (!learns)
-    refuse(
-      'joint',
-      ['critic', ...criticsOwn],
-      `has no effect with the critic "${name}", which does not learn`,
+    problems.push(
+      ...changedOptions(
+        config,
+        'joint',
+        ['critic', ...criticsOwn],
+        `has no effect with the critic "${name}", which does not learn`,
+      ),
     );
   if (needs === 'outcomes') {
-    refuse(
-      'credit',
-      ['lambda', 'gamma'],
-      `must be 1 with the critic "${name}", whose value is the same in every state`,
+    problems.push(
+      ...changedOptions(
+        config,
+        'credit',
+        ['lambda', 'gamma'],
+        `must be 1 with the critic "${name}", whose value is the same in every state`,
+      ),
     );
     // Turned off they say what is so; a threshold would be one that nothing is held to.
     const { joint } = gates;

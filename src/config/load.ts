@@ -2,6 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { readText } from '../files/text-file.ts';
+import { changedOptions, criticsOwn, defaults } from './changed.ts';
 import { ConfigError, issuesOf } from './error.ts';
 import { unusableIn } from './plain-data.ts';
 import { rewardsWithoutEffect } from './rewards.ts';
@@ -63,20 +64,6 @@ export function checkConfig(input: ConfigInput, source?: string): Config {
 /** Options that were set to something other than their default and would have no effect: an error, not a silence. */
 function withoutEffect(config: Config): string[] {
   const problems: string[] = [];
-  const defaults = configSchema.parse({ folder: '-', task: '-', critic: '-', actor: null });
-  const changed = <S extends 'critic_sft' | 'critic_rl' | 'joint' | 'credit'>(
-    section: S,
-    option: keyof Config[S],
-  ) => JSON.stringify(config[section][option]) !== JSON.stringify(defaults[section][option]);
-  const refuse = <S extends 'joint' | 'credit'>(
-    section: S,
-    options: readonly (keyof Config[S])[],
-    why: string,
-  ) => {
-    for (const option of options) {
-      if (changed(section, option)) problems.push(`${section}.${String(option)}: ${why}`);
-    }
-  };
   const sections = { critic_sft: 'critic-sft', critic_rl: 'critic-rl', joint: 'joint' } as const;
   for (const [section, stage] of Object.entries(sections) as [keyof typeof sections, StageName][]) {
     if (config.stages.includes(stage)) continue;
@@ -84,9 +71,10 @@ function withoutEffect(config: Config): string[] {
       problems.push(`${section}: has no effect, for \`stages\` leaves ${stage} out`);
     }
   }
-  const criticsOwn = ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm'] as const;
-  if (config.joint.critic === 'frozen')
-    refuse('joint', criticsOwn, 'has no effect with joint.critic: frozen');
+  if (config.joint.critic === 'frozen') {
+    const why = 'has no effect with joint.critic: frozen';
+    problems.push(...changedOptions(config, 'joint', criticsOwn, why));
+  }
   for (const [name, { decay, final }] of Object.entries({
     actor: config.actor,
     critic_rl: config.critic_rl,
