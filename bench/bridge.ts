@@ -40,9 +40,13 @@ async function startBare(): Promise<{
   const endpoint = `ipc://${join(folder, 'socket')}`;
   const router = new Router({ mandatory: true, sendTimeout: 0, linger: 0 });
   await router.bind(endpoint);
-  const peer = spawn(findPython(), [fileURLToPath(new URL('./bridge_peer.py', import.meta.url)), endpoint], {
-    stdio: 'inherit',
-  });
+  const peer = spawn(
+    findPython(),
+    [fileURLToPath(new URL('./bridge_peer.py', import.meta.url)), endpoint],
+    {
+      stdio: 'inherit',
+    },
+  );
   process.on('exit', () => peer.kill());
   await router.receive();
   return {
@@ -58,7 +62,10 @@ async function startBare(): Promise<{
   };
 }
 
-function cases(exchange: (frames: (string | Buffer)[]) => Promise<unknown>, worker: Worker): Case[] {
+function cases(
+  exchange: (frames: (string | Buffer)[]) => Promise<unknown>,
+  worker: Worker,
+): Case[] {
   const small = Buffer.alloc(196, 'x');
   const large = [ids, logprobs].map((array) => Buffer.from(array.buffer));
   const tensors = { ids: tensor(ids, [256, 2048]), logprobs: tensor(logprobs, [256, 2048]) };
@@ -140,7 +147,9 @@ const group = await startWorkers({
   ],
 });
 
-console.log(`${cpus().length} CPUs, Node ${process.version}; medians of ${TURNS} turns each, in ms\n`);
+console.log(
+  `${cpus().length} CPUs, Node ${process.version}; medians of ${TURNS} turns each, in ms\n`,
+);
 console.log(
   '| exchange | of one turn | bare sockets | packed | bridge | bridge / bare | bridge / packed | goal |\n|---|---|---|---|---|---|---|---|',
 );

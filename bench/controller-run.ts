@@ -135,7 +135,8 @@ export async function measure(
     const states = event.metrics['critic/states'];
     if (states !== statesOf(size))
       throw new Error(`an iteration had ${states} states instead of ${statesOf(size)}`);
-    if (event.metrics['actor/steps'] !== 1) throw new Error('an iteration did not update the actor');
+    if (event.metrics['actor/steps'] !== 1)
+      throw new Error('an iteration did not update the actor');
     if (event.iteration > 0 || iterations === 1)
       figures.push({
         cpu: after.cpu - before.cpu,
@@ -150,7 +151,14 @@ export async function measure(
   clearInterval(watch);
   delay.disable();
   const of = (key: keyof (typeof figures)[number]) => median(figures.map((f) => f[key]));
-  return { cpu: of('cpu'), wall: of('wall'), lag: of('lag'), longest: of('longest'), resident, heap };
+  return {
+    cpu: of('cpu'),
+    wall: of('wall'),
+    lag: of('lag'),
+    longest: of('longest'),
+    resident,
+    heap,
+  };
 }
 
 /** Memory in use after a collection, in MB, at five iterations of a run of small ones. */

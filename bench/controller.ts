@@ -30,11 +30,22 @@ for (const [name, open] of [
   const workers = await open(scratch);
   for (const problems of PROBLEMS.split(',').map(Number)) {
     const size = { problems, responses: 8 };
-    const found = await measure(workers, join(scratch, `${name}-${problems}`), size, Number(ITERATIONS));
+    const found = await measure(
+      workers,
+      join(scratch, `${name}-${problems}`),
+      size,
+      Number(ITERATIONS),
+    );
     const { cpu, wall, lag, longest, resident, heap } = found;
     const cells = [
       ...[name, `${problems} x 8`, statesOf(size), cpu.toFixed(0), `${(cpu / 600).toFixed(2)}%`],
-      ...[wall.toFixed(0), lag.toFixed(1), longest.toFixed(1), resident.toFixed(0), heap.toFixed(0)],
+      ...[
+        wall.toFixed(0),
+        lag.toFixed(1),
+        longest.toFixed(1),
+        resident.toFixed(0),
+        heap.toFixed(0),
+      ],
     ];
     console.log(`| ${cells.join(' | ')} |`);
   }

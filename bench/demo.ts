@@ -13,7 +13,13 @@ import { runDemo } from '../src/cli/demo.ts';
 import { loadConfigFile } from '../src/config/load.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
 import { median } from '../src/math/statistics.ts';
-import { at, type DemoSummary, type Point, pointsOf, summarizeDemo } from '../src/reports/demo-summary.ts';
+import {
+  at,
+  type DemoSummary,
+  type Point,
+  pointsOf,
+  summarizeDemo,
+} from '../src/reports/demo-summary.ts';
 import { startRun } from '../src/run/run.ts';
 import { metric, readMetrics } from '../src/run-folder/read.ts';
 import { startWorkers } from '../src/workers/local.ts';
@@ -104,7 +110,11 @@ async function measure(seed: number): Promise<SeedFigures> {
 }
 
 function render(all: readonly SeedFigures[]): string {
-  const row = (words: string, of: (figures: SeedFigures) => number | null | undefined, digits = 3) => {
+  const row = (
+    words: string,
+    of: (figures: SeedFigures) => number | null | undefined,
+    digits = 3,
+  ) => {
     const each = all.map(of);
     if (each.some((value) => value === null || value === undefined))
       return `| ${words} | ${each.map(() => '-').join(' | ')} | - |`;
@@ -119,7 +129,11 @@ function render(all: readonly SeedFigures[]): string {
   const success = (points: readonly Point[], share: number) => at(points, share)?.success;
   const shares = [0, 0.25, 0.5, 0.75, 1];
   const named = (share: number) =>
-    share === 0 ? 'at the start' : share === 1 ? 'at the end' : `at ${100 * share}% of the actor tokens`;
+    share === 0
+      ? 'at the start'
+      : share === 1
+        ? 'at the end'
+        : `at ${100 * share}% of the actor tokens`;
   return [
     '# The demo, measured',
     '',
@@ -141,7 +155,9 @@ function render(all: readonly SeedFigures[]): string {
     row('after stage 2, without ICC', ({ withoutIcc }) => withoutIcc.afterStage2, 4),
     '',
     ...head('actor success'),
-    ...shares.map((share) => row(`GenAC, ${named(share)}`, ({ demo }) => success(demo.genac, share))),
+    ...shares.map((share) =>
+      row(`GenAC, ${named(share)}`, ({ demo }) => success(demo.genac, share)),
+    ),
     ...shares.map((share) =>
       row(`group mean (GRPO), ${named(share)}`, ({ demo }) => success(demo.groupMean, share)),
     ),
@@ -156,11 +172,15 @@ function render(all: readonly SeedFigures[]): string {
     ),
     '',
     ...head('critic, the actor at hand in stage 3'),
-    ...shares.map((share) => row(`joint, ${named(share)}`, ({ demo }) => at(demo.genac, share)?.mse, 4)),
+    ...shares.map((share) =>
+      row(`joint, ${named(share)}`, ({ demo }) => at(demo.genac, share)?.mse, 4),
+    ),
     ...shares.map((share) =>
       row(`joint, best constant ${named(share)}`, ({ demo }) => at(demo.genac, share)?.constant, 4),
     ),
-    ...shares.map((share) => row(`frozen, ${named(share)}`, ({ frozen }) => at(frozen, share)?.mse, 4)),
+    ...shares.map((share) =>
+      row(`frozen, ${named(share)}`, ({ frozen }) => at(frozen, share)?.mse, 4),
+    ),
     '',
     ...head('what it costs'),
     row('whole demo (s)', ({ demo }) => demo.seconds, 0),

@@ -67,7 +67,10 @@ export class InstantWorker {
       schema_hash: schemaHash(),
     };
     this.#say({ type: 'hello', name: this.#name, ...start, pid: process.pid, host: 'here' });
-    setInterval(() => this.#say({ type: 'heartbeat', sequence: 0, running: null, queued: 0 }), 1000).unref();
+    setInterval(
+      () => this.#say({ type: 'heartbeat', sequence: 0, running: null, queued: 0 }),
+      1000,
+    ).unref();
   }
 
   receive(frames: Buffer[]): void {
@@ -78,7 +81,12 @@ export class InstantWorker {
     else if (message.type === 'request') {
       const [result, tensors] = this.#answer(message);
       this.#say(
-        { type: 'result', id: message.id, result: result as MessageOf<'result'>['result'], seconds: 0 },
+        {
+          type: 'result',
+          id: message.id,
+          result: result as MessageOf<'result'>['result'],
+          seconds: 0,
+        },
         tensors,
       );
     }
@@ -115,7 +123,11 @@ export class InstantWorker {
       case 'tokenize':
         return this.#tokenized((given.prompts as unknown[]).length);
       case 'sample':
-        return this.#sampled((given.prompts as unknown[]).length, Number(given.completions_per_prompt), step);
+        return this.#sampled(
+          (given.prompts as unknown[]).length,
+          Number(given.completions_per_prompt),
+          step,
+        );
       case 'accumulate': {
         const accumulations = (this.#accumulations.get(model) ?? 0) + 1;
         this.#accumulations.set(model, accumulations);
@@ -158,10 +170,15 @@ export class InstantWorker {
     const texts = Array.from({ length: n }, (_, i) => (isActor ? actorText(i) : criticText(i)));
     const tensors = this.#once(`sample ${prompts} ${each}`, () => ({
       prompt_ids: tensor(new Int32Array(prompts * sizes.prompt).fill(1)),
-      prompt_cu_seqlens: tensor(Int32Array.from({ length: prompts + 1 }, (_, i) => i * sizes.prompt)),
+      prompt_cu_seqlens: tensor(
+        Int32Array.from({ length: prompts + 1 }, (_, i) => i * sizes.prompt),
+      ),
       ...sequences(texts, isActor ? sizes.response : sizes.completion),
     }));
-    return [{ texts, finish_reasons: texts.map(() => 'stop_token'), version, padding_tokens: 0 }, tensors];
+    return [
+      { texts, finish_reasons: texts.map(() => 'stop_token'), version, padding_tokens: 0 },
+      tensors,
+    ];
   }
 }
 

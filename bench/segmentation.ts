@@ -116,7 +116,9 @@ for (const [title, times] of [
   ['four in a row', 4],
 ] as const) {
   const all = texts.map((_, i) =>
-    tokenized(Array.from({ length: times }, (_, k) => texts[(i + k) % texts.length]!.text).join('\n\n')),
+    tokenized(
+      Array.from({ length: times }, (_, k) => texts[(i + k) % texts.length]!.text).join('\n\n'),
+    ),
   );
   const tokens = all.map(({ tokens: own }) => own.length);
   console.log(

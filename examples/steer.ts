@@ -30,7 +30,10 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
       // Takes effect before the next iteration; not awaited, for the run tells us of it in its own turn.
       void run.set({ 'critic.completions_per_state': 1, 'critic.temperature': 0.5 });
     }
-    if (event.type === 'evaluation' && (event.metrics['evaluation/success'] ?? 0) >= goals.success) {
+    if (
+      event.type === 'evaluation' &&
+      (event.metrics['evaluation/success'] ?? 0) >= goals.success
+    ) {
       say(
         `iteration ${event.iteration}: held-out success ${event.metrics['evaluation/success']!.toFixed(2)}, stopping`,
       );

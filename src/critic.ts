@@ -116,7 +116,11 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
    * Options for the weights in `model`, by themselves: any folder of a model, also one that no run has
    * trained (`given` is then empty). Absent: the critic is made as its run made it.
    */
-  standalone?(given: Readonly<Record<string, unknown>>, model: string, wanted: StandaloneOptions): object;
+  standalone?(
+    given: Readonly<Record<string, unknown>>,
+    model: string,
+    wanted: StandaloneOptions,
+  ): object;
 }
 
 /** For a file of one's own: `export default defineCritic({ name, needs, options, create })`. */
@@ -133,7 +137,10 @@ export async function createCritic(
   options: unknown,
   environment: CriticEnvironment,
 ): Promise<Critic> {
-  const critic = await plugin.create(options, { ...environment, format: safeFormat(environment.format) });
+  const critic = await plugin.create(options, {
+    ...environment,
+    format: safeFormat(environment.format),
+  });
   refuseOtherTraits(plugin, critic);
   const { learn, imitate, rationaleLoss, save, load, prompt, restore, configure, close } = critic;
   const blindTraces = (traces: readonly OracleTrace[]) => traces.map(blindPart);
@@ -146,8 +153,12 @@ export async function createCritic(
       learn: async (outcomes, update) =>
         learn.call(critic, await mapInTurns(outcomes, (outcome) => blindPart(outcome)), update),
     }),
-    ...(imitate && { imitate: (traces, update) => imitate.call(critic, blindTraces(traces), update) }),
-    ...(rationaleLoss && { rationaleLoss: (traces) => rationaleLoss.call(critic, blindTraces(traces)) }),
+    ...(imitate && {
+      imitate: (traces, update) => imitate.call(critic, blindTraces(traces), update),
+    }),
+    ...(rationaleLoss && {
+      rationaleLoss: (traces) => rationaleLoss.call(critic, blindTraces(traces)),
+    }),
     ...(prompt && { prompt: (state) => prompt.call(critic, blindState(state)) }),
     ...(save && { save: save.bind(critic) }),
     ...(load && { load: load.bind(critic) }),
@@ -205,7 +216,9 @@ export async function valuesOf(
     );
   }
   if (!Array.isArray(valuations)) {
-    throw new UserError(`critic "${critic.name}" gave ${typeof valuations} instead of a list of valuations`);
+    throw new UserError(
+      `critic "${critic.name}" gave ${typeof valuations} instead of a list of valuations`,
+    );
   }
   if (valuations.length !== states.length) {
     throw new UserError(

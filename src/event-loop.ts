@@ -13,7 +13,10 @@ export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(r
  * `items.map(f)`, with a turn of the event loop after every 10 ms: one item more than that, and it
  * is held no longer.
  */
-export async function mapInTurns<T, R>(items: readonly T[], f: (item: T, index: number) => R): Promise<R[]> {
+export async function mapInTurns<T, R>(
+  items: readonly T[],
+  f: (item: T, index: number) => R,
+): Promise<R[]> {
   const results: R[] = [];
   let began = performance.now();
   for (let i = 0; i < items.length; i++) {

@@ -5,7 +5,12 @@ export { ConfigError } from './config/error.ts';
 export { checkConfig, loadConfigFile } from './config/load.ts';
 export type { Config, ConfigInput, StageName } from './config/schema.ts';
 export type { Settings } from './config/settings.ts';
-export { assignCredit, type CreditAssignment, type CreditOptions, segmentTrajectory } from './credit.ts';
+export {
+  assignCredit,
+  type CreditAssignment,
+  type CreditOptions,
+  segmentTrajectory,
+} from './credit.ts';
 export { type LoadedTask, loadTask } from './extensions/find-plugin.ts';
 export { segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
 export * from './plugin-api.ts';
@@ -13,7 +18,12 @@ export { openPython, type Python, type PythonOptions } from './python/pythonia.t
 export { type ResumeOptions, type Run, type RunOptions, resumeRun, startRun } from './run/run.ts';
 export { readCheckpoint } from './run-folder/checkpoint.ts';
 export type { Place, RunEvent } from './run-folder/events.ts';
-export { type MetricsLine, readMetrics, readSettings, readTrajectories } from './run-folder/read.ts';
+export {
+  type MetricsLine,
+  readMetrics,
+  readSettings,
+  readTrajectories,
+} from './run-folder/read.ts';
 export { isAlive, readStatus, type Status } from './run-folder/status.ts';
 export {
   type JudgedPrefix,
@@ -24,4 +34,8 @@ export {
   type Ranked,
 } from './standalone/open-critic.ts';
 export { startWorkers, type WorkerGroup } from './workers/local.ts';
-export { type PythonFunctions, pythonFunctions, pythonWorkerSpec } from './workers/python-functions.ts';
+export {
+  type PythonFunctions,
+  pythonFunctions,
+  pythonWorkerSpec,
+} from './workers/python-functions.ts';

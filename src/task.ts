@@ -76,7 +76,12 @@ export interface Task {
   /** Stage 1: traces number `from` .. `from + count - 1` of a rule-based oracle. */
   oracleTraces?(seed: number, from: number, count: number): readonly OracleTrace[];
   /** Stages 1 and 2: rollouts of frozen actors that the task brings itself. Without it stage 2 samples from the actor. */
-  frozenRollouts?(split: Split, seed: number, from: number, count: number): readonly LoggedRollout[];
+  frozenRollouts?(
+    split: Split,
+    seed: number,
+    from: number,
+    count: number,
+  ): readonly LoggedRollout[];
   /** States of held-out actors with known values. */
   referenceStates?(seed: number, count: number): readonly ReferenceState[];
   /** The exact value of states under a live actor's current weights. */

@@ -37,7 +37,9 @@ export async function trainJointly(training: Training, start: Standing): Promise
   let best = start.progress.best_success ?? Number.NEGATIVE_INFINITY;
   let iteration = start.iteration;
   const standing = () => {
-    const progress: Readonly<Record<string, number>> = Number.isFinite(best) ? { best_success: best } : {};
+    const progress: Readonly<Record<string, number>> = Number.isFinite(best)
+      ? { best_success: best }
+      : {};
     return { stage, iteration, successRate, progress } as const;
   };
   const evaluateHere = async () => {
@@ -53,16 +55,29 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const { joint: o, credit, gates, evaluation, sampling } = training.config;
     if (isDue(evaluation.every, iteration)) await evaluateHere();
     const count = sampling.problems;
-    const { problems, overlong } = await fittingProblems(training, 'train', iteration * count, count);
+    const { problems, overlong } = await fittingProblems(
+      training,
+      'train',
+      iteration * count,
+      count,
+    );
     const schedule = schedules[o.schedule];
-    const { segmented, valuations } = await schedule.collect(training, problems, iteration, successRate);
+    const { segmented, valuations } = await schedule.collect(
+      training,
+      problems,
+      iteration,
+      successRate,
+    );
     const { gamma, lambda, scale } = credit;
     const fallback = gates.explained_variance && critic.needs === 'states' ? 'group-mean' : 'off';
     const options = { gamma, lambda, scale, fallback } as const;
     const assignment = await assignCreditInTurns(segmented, valuations, options);
     phase(training, stage, iteration, 'update');
     await turn();
-    const credited = segmented.map(({ trajectory }, i) => ({ trajectory, credit: assignment.credits[i]! }));
+    const credited = segmented.map(({ trajectory }, i) => ({
+      trajectory,
+      credit: assignment.credits[i]!,
+    }));
     const rate = learningRate({ ...o, peak: o.learning_rate }, iteration, iterations);
     const [actorMetrics, criticMetrics] = await schedule.update(
       () => updateActor(training, credited, iteration),
@@ -81,7 +96,14 @@ export async function trainJointly(training: Training, start: Standing): Promise
       seconds_per_iteration: (performance.now() - began) / 1000,
     };
     emit({ type: 'iteration', stage, iteration, metrics });
-    recordTrajectories(training.folder, config.sampling.record, segmented, valuations, assignment, iteration);
+    recordTrajectories(
+      training.folder,
+      config.sampling.record,
+      segmented,
+      valuations,
+      assignment,
+      iteration,
+    );
     iteration++;
     await checkpointIfDue(training, standing());
   }
@@ -98,4 +120,5 @@ function tellOfTruncation({ config: { sampling }, emit }: Training): void {
   emit({ type: 'message', text });
 }
 
-const isDue = (every: number, iteration: number) => (every > 0 ? iteration % every === 0 : iteration === 0);
+const isDue = (every: number, iteration: number) =>
+  every > 0 ? iteration % every === 0 : iteration === 0;

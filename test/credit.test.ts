@@ -7,7 +7,12 @@ import { rewardedTrajectory } from './fixtures/trajectories.ts';
 const actor = { name: 'a', parameters: 1, successRate: 0.5 };
 const options: CreditOptions = { gamma: 1, lambda: 1, scale: 'none', fallback: 'off' };
 const segmentation = { by: 'tokens', tokens: 2, at_most: 16, minimum_tokens: 1 } as const;
-const valuation = (value: number): Valuation => ({ value, rationale: '', parsed: 'ok', completions: [] });
+const valuation = (value: number): Valuation => ({
+  value,
+  rationale: '',
+  parsed: 'ok',
+  completions: [],
+});
 
 /** Credit of trajectories with a value that is a function of the partial response. */
 function credit(
@@ -25,10 +30,14 @@ function credit(
 describe('assignCredit', () => {
   it('is what one computes by hand', () => {
     // Segments `a b` and `c`; V(s_0) = .4, V(s_1) = .7, r = 1; lambda 0: A_0 = .7 - .4, A_1 = 1 - .7.
-    const { credits } = credit([rewardedTrajectory(0, 'a b c', 1)], (text) => (text === '' ? 0.4 : 0.7), {
-      ...options,
-      lambda: 0,
-    });
+    const { credits } = credit(
+      [rewardedTrajectory(0, 'a b c', 1)],
+      (text) => (text === '' ? 0.4 : 0.7),
+      {
+        ...options,
+        lambda: 0,
+      },
+    );
     [0.3, 0.3, 0.3].forEach((expected, t) => {
       expect(credits[0]!.advantages[t]).toBeCloseTo(expected, 6);
     });
@@ -41,7 +50,11 @@ describe('assignCredit', () => {
 
   it('values s_0 once for its whole group, and teaches the critic all the rewards that it led to', () => {
     const { outcomes } = credit(
-      [rewardedTrajectory(0, 'a b c', 1), rewardedTrajectory(0, 'd e f', 0), rewardedTrajectory(1, 'a', 1)],
+      [
+        rewardedTrajectory(0, 'a b c', 1),
+        rewardedTrajectory(0, 'd e f', 0),
+        rewardedTrajectory(1, 'a', 1),
+      ],
       () => 0.5,
     );
     expect(outcomes.map((o) => [o.state.id, o.rewards])).toEqual([
@@ -67,7 +80,9 @@ describe('assignCredit', () => {
             const [own] = credit([rewardedTrajectory(0, text, 1)], value).credits;
             return own!.values[own!.segments.findIndex((s) => s.start <= t && t < s.end)];
           };
-          expect(baseline([...words.slice(0, t), ...other].join(' '))).toBe(baseline(words.join(' ')));
+          expect(baseline([...words.slice(0, t), ...other].join(' '))).toBe(
+            baseline(words.join(' ')),
+          );
         },
       ),
     );
@@ -85,7 +100,9 @@ describe('assignCredit', () => {
     };
     const value = (text: string) => [0.2, 0.5, 0.9][text === '' ? 0 : text === 'a b' ? 1 : 2]!;
     const [own] = credit([trajectory], value, { ...options, lambda: 0 }).credits;
-    expect([...own!.advantages].map((a) => Math.round(a * 100) / 100)).toEqual([0.3, 0.3, 0, 0, 0.1, 0.1]);
+    expect([...own!.advantages].map((a) => Math.round(a * 100) / 100)).toEqual([
+      0.3, 0.3, 0, 0, 0.1, 0.1,
+    ]);
     expect(own!.segmentAdvantages.reduce((a, b) => a + b)).toBeCloseTo(1 - 0.2, 9);
   });
 
@@ -125,7 +142,9 @@ describe('assignCredit', () => {
         ['g1', valuation(0.3)],
       ]);
       const byGroup = assignCredit(segmented, values, { ...options, scale: 'group-std' });
-      expect(first(byGroup.credits)).toEqual(first(assignCredit(segmented, values, scaled).credits));
+      expect(first(byGroup.credits)).toEqual(
+        first(assignCredit(segmented, values, scaled).credits),
+      );
       for (const a of first(byGroup.credits)) expect(Math.abs(a)).toBeLessThan(2);
     });
 
@@ -191,44 +210,55 @@ describe('assignCredit', () => {
         0,
       ]);
       // One score that parses is a critic that speaks.
-      const one = new Map(silent).set('g0', valuation(0.5)).set('g1', { ...silent.get('g1')!, value: 0.1 });
+      const one = new Map(silent)
+        .set('g0', valuation(0.5))
+        .set('g1', { ...silent.get('g1')!, value: 0.1 });
       expect(assignCredit(segmented, one, gated).fellBack).toBe(false);
     });
 
     it('closes on every constant, the mean itself among them', () => {
       const reward = fc.double({ min: 0, max: 1, noNaN: true });
       fc.assert(
-        fc.property(fc.array(reward, { minLength: 2, maxLength: 12 }), reward, (rewards, constant) => {
-          fc.pre(Math.max(...rewards) - Math.min(...rewards) > 1e-3);
-          const all = rewards.map((r, i) => rewardedTrajectory(i % 3, 'a b c', r));
-          const gated = { ...options, fallback: 'group-mean' } as const;
-          expect(credit(all, () => constant, gated).fellBack).toBe(true);
-          const average = rewards.reduce((sum, r) => sum + r, 0) / rewards.length;
-          expect(credit(all, () => average, gated).fellBack).toBe(true);
-        }),
+        fc.property(
+          fc.array(reward, { minLength: 2, maxLength: 12 }),
+          reward,
+          (rewards, constant) => {
+            fc.pre(Math.max(...rewards) - Math.min(...rewards) > 1e-3);
+            const all = rewards.map((r, i) => rewardedTrajectory(i % 3, 'a b c', r));
+            const gated = { ...options, fallback: 'group-mean' } as const;
+            expect(credit(all, () => constant, gated).fellBack).toBe(true);
+            const average = rewards.reduce((sum, r) => sum + r, 0) / rewards.length;
+            expect(credit(all, () => average, gated).fellBack).toBe(true);
+          },
+        ),
       );
     });
 
     it('compares with the success rate where all rewards are alike, and trusts where none is known', () => {
       const alike = [rewardedTrajectory(0, 'a', 0), rewardedTrajectory(1, 'b', 0)];
       const closed = (value: number, successRate: number | null) => {
-        const cut = alike.map((t, i) => segmentTrajectory(t, i, segmentation, { ...actor, successRate }));
-        return assignCredit(cut, values(value, value), { ...options, fallback: 'group-mean' }).fellBack;
+        const cut = alike.map((t, i) =>
+          segmentTrajectory(t, i, segmentation, { ...actor, successRate }),
+        );
+        return assignCredit(cut, values(value, value), { ...options, fallback: 'group-mean' })
+          .fellBack;
       };
       expect([closed(0.9, 0.2), closed(0.2, 0.2), closed(0.1, 0.2)]).toEqual([true, true, false]);
       expect([closed(0, 0), closed(0.9, null)]).toEqual([false, false]);
     });
 
     it('leaves a critic that explains something alone, and can be turned off', () => {
-      expect(assignCredit(segmented, values(0.5, 0.1), { ...options, fallback: 'group-mean' }).fellBack).toBe(
-        false,
-      );
+      expect(
+        assignCredit(segmented, values(0.5, 0.1), { ...options, fallback: 'group-mean' }).fellBack,
+      ).toBe(false);
       expect(assignCredit(segmented, values(0, 1), options).fellBack).toBe(false);
     });
   });
 
   it('says which state was not valued', () => {
-    const segmented = [segmentTrajectory(rewardedTrajectory(0, 'a b c', 1), 0, segmentation, actor)];
+    const segmented = [
+      segmentTrajectory(rewardedTrajectory(0, 'a b c', 1), 0, segmentation, actor),
+    ];
     expect(() => assignCredit(segmented, new Map([['g0', valuation(0.5)]]), options)).toThrow(
       'state t0.1 was not valued',
     );

@@ -28,7 +28,9 @@ const context = { purpose: 'test', iteration: 0 };
 describe('valuesOf', () => {
   it('refuses a value outside [0, 1], naming critic, value and state', async () => {
     for (const bad of [1.2, -0.1, Number.NaN]) {
-      await expect(valuesOf(criticOf(0.5, bad), [state('g0'), state('t0.1')], context)).rejects.toThrow(
+      await expect(
+        valuesOf(criticOf(0.5, bad), [state('g0'), state('t0.1')], context),
+      ).rejects.toThrow(
         `critic "mine" gave the value ${bad} for state t0.1: a value is a number in [0, 1]`,
       );
     }
@@ -60,7 +62,12 @@ describe('createCritic', () => {
       saved: [] as string[],
       value: async (states: readonly State[]) => {
         seen.push(...states);
-        return states.map(() => ({ value: 0.5, rationale: '', parsed: 'ok' as const, completions: [] }));
+        return states.map(() => ({
+          value: 0.5,
+          rationale: '',
+          parsed: 'ok' as const,
+          completions: [],
+        }));
       },
       learn: async (outcomes: readonly { state: State }[]) => {
         seen.push(...outcomes.map(({ state }) => state));
@@ -103,7 +110,9 @@ describe('createCritic', () => {
     expect(critic.prompt!(one)).toBe('{"id":"p","prompt":"2 + 3? ‹/problem>","columns":{}}');
     expect(shown).toEqual([{ id: 'p', prompt: '2 + 3? ‹/problem>', columns: {} }]);
     await critic.save!('there', false);
-    expect([critic.load, critic.restore, critic.configure, critic.close]).toEqual(Array(4).fill(undefined));
+    expect([critic.load, critic.restore, critic.configure, critic.close]).toEqual(
+      Array(4).fill(undefined),
+    );
   });
 
   it('is not needed for the states of a batch: they have no columns', () => {

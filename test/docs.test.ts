@@ -17,17 +17,22 @@ const documents = [
 
 describe.each(documents)('%s', (document) => {
   it('has links that lead somewhere', () => {
-    const links = [...read(document).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map((match) => match[1]!);
+    const links = [...read(document).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(
+      (match) => match[1]!,
+    );
     expect(links.filter((link) => !existsSync(join(root, dirname(document), link)))).toEqual([]);
   });
 });
 
 it('README’s TypeScript is in the examples, word for word, which are type-checked', () => {
-  const snippets = [...read('README.md').matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1]!);
+  const snippets = [...read('README.md').matchAll(/```ts\n([\s\S]*?)```/g)].map(
+    (match) => match[1]!,
+  );
   expect(snippets.length).toBeGreaterThan(0);
   const names = readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.ts'));
   const examples = names.map((name) => read(`examples/${name}`));
-  for (const snippet of snippets) expect(examples.some((text) => text.includes(snippet))).toBe(true);
+  for (const snippet of snippets)
+    expect(examples.some((text) => text.includes(snippet))).toBe(true);
 });
 
 it('the paper’s map names tests that exist', () => {
@@ -58,17 +63,22 @@ describe('docs/tasks.md', () => {
     }
   });
 
-  it.each(['jsonl', 'huggingface', 'reasoning-gym'])('names every option of %s in a table', async (name) => {
-    const rows = text.split('\n').filter((line) => line.startsWith('| `'));
-    const named = new Set(
-      rows.flatMap((row) => [...row.split('|')[1]!.matchAll(/`([^`]+)`/g)].map((m) => m[1])),
-    );
-    const { shape } = (await pluginOf(name)).options as ZodObject<Record<string, ZodType>>;
-    const { heldout, ...others } = shape;
-    const inner = heldout ? Object.keys((heldout as unknown as { unwrap(): ZodObject }).unwrap().shape) : [];
-    const options = [...Object.keys(others), ...inner.map((option) => `heldout.${option}`)];
-    expect(options.filter((option) => !named.has(option))).toEqual([]);
-  });
+  it.each(['jsonl', 'huggingface', 'reasoning-gym'])(
+    'names every option of %s in a table',
+    async (name) => {
+      const rows = text.split('\n').filter((line) => line.startsWith('| `'));
+      const named = new Set(
+        rows.flatMap((row) => [...row.split('|')[1]!.matchAll(/`([^`]+)`/g)].map((m) => m[1])),
+      );
+      const { shape } = (await pluginOf(name)).options as ZodObject<Record<string, ZodType>>;
+      const { heldout, ...others } = shape;
+      const inner = heldout
+        ? Object.keys((heldout as unknown as { unwrap(): ZodObject }).unwrap().shape)
+        : [];
+      const options = [...Object.keys(others), ...inner.map((option) => `heldout.${option}`)];
+      expect(options.filter((option) => !named.has(option))).toEqual([]);
+    },
+  );
 });
 
 async function pluginOf(name: string): Promise<TaskPlugin> {

@@ -10,14 +10,17 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const codeIn = (folder: string, ending: RegExp): string[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .map((name) => join(folder, name))
-    .filter((path) => ending.test(path) && !/node_modules|\.venv|__pycache__|\.egg-info/.test(path));
+    .filter(
+      (path) => ending.test(path) && !/node_modules|\.venv|__pycache__|\.egg-info/.test(path),
+    );
 
 const sources = codeIn('src', /(?<!\.d)\.m?[jt]s$/);
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 
 /** What a file imports of the checkout, types counted, in its order. */
 function importsOf(path: string): { readonly target: string; readonly typesOnly: boolean }[] {
-  const statement = /(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?'(\.[^']+)'|import\('(\.[^']+)'\)/g;
+  const statement =
+    /(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?'(\.[^']+)'|import\('(\.[^']+)'\)/g;
   return [...read(path).matchAll(statement)].map(([, type, from, lazy]) => ({
     target: normalize(join(dirname(path), (from ?? lazy)!)),
     typesOnly: type !== undefined,
@@ -103,7 +106,9 @@ it('src names no critic: what one can do, its plugin says', () => {
   // The demo's recipe is a config.
   // The gate's fallback is the group's mean too, and is called so.
   const said = (path: string) => read(path).replaceAll("fallback === 'group-mean'", '');
-  const naming = sources.filter((path) => path !== 'src/cli/demo-plan.ts' && compared.test(said(path)));
+  const naming = sources.filter(
+    (path) => path !== 'src/cli/demo-plan.ts' && compared.test(said(path)),
+  );
   expect(naming).toEqual([]);
 });
 

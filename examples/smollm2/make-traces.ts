@@ -29,7 +29,8 @@ const { values } = parseArgs({
 });
 const { config, base } = loadConfigFile(values.config);
 const { sampling, seed, credit, actor: options } = config;
-if (!options || !credit.segmentation) throw new Error('the config names no actor, or no segmentation');
+if (!options || !credit.segmentation)
+  throw new Error('the config names no actor, or no segmentation');
 
 const workers = await startWorkers({ workers: [{ name: 'actor' }, pythonWorkerSpec] });
 try {
@@ -58,7 +59,8 @@ try {
   const rewards = await Promise.all(
     responses.map((response, i) => task.reward!({ ...response, problem: problems[groupOf(i)]! })),
   );
-  const mean = (numbers: readonly number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+  const mean = (numbers: readonly number[]) =>
+    numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
   const profile = {
     name: options.name ?? 'actor',
     parameters: actor.loaded.parameters,
@@ -66,7 +68,12 @@ try {
   };
   const lines: string[] = [];
   const write = (problem: Problem, partial: string, observed: number) => {
-    const trace = judge(String(problem.columns.question), Number(problem.columns.answer), partial, profile);
+    const trace = judge(
+      String(problem.columns.question),
+      Number(problem.columns.answer),
+      partial,
+      profile,
+    );
     lines.push(
       JSON.stringify({
         prompt: problem.prompt,
@@ -83,7 +90,8 @@ try {
     for (const i of own) {
       const response = responses[i]!;
       const states = segmentResponse(response, credit.segmentation).slice(1);
-      for (const segment of states.slice(-2)) write(problem, textBefore(response, segment), rewards[i]!);
+      for (const segment of states.slice(-2))
+        write(problem, textBefore(response, segment), rewards[i]!);
     }
   }
   mkdirSync(dirname(values.out), { recursive: true });
@@ -115,9 +123,11 @@ function judge(
   ];
   const numbers = [...partial.matchAll(/-?\d+/g)].map(([n]) => Number(n));
   const end = (words: string, score: number) => ({ rationale: [...begin, words].join(' '), score });
-  if (partial.trim() === '') return end('It has written nothing yet.', Math.round(10 * success_rate));
+  if (partial.trim() === '')
+    return end('It has written nothing yet.', Math.round(10 * success_rate));
   const last = numbers.at(-1);
-  if (last === undefined) return end('It has stated no number so far.', Math.round(8 * success_rate));
+  if (last === undefined)
+    return end('It has stated no number so far.', Math.round(8 * success_rate));
   if (last === answer) return end(`It has come to ${last}, which is right.`, 8);
   return end(`It has come to ${last}, which is not the sum.`, 1);
 }

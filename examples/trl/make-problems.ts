@@ -23,7 +23,9 @@ for (const [split, count] of [
   ['heldout', Number(values.heldout)],
 ] as const) {
   const problems = await task.problems(split, 0, 0, count);
-  const lines = problems.map(({ prompt, columns }) => JSON.stringify({ prompt, answer: columns.answer }));
+  const lines = problems.map(({ prompt, columns }) =>
+    JSON.stringify({ prompt, answer: columns.answer }),
+  );
   writeFileSync(join(values.out, `${split}.jsonl`), `${lines.join('\n')}\n`);
 }
 console.log(`${values.train} + ${values.heldout} problems in ${values.out}`);

@@ -51,7 +51,9 @@ const options = z
     /** REINFORCE's baseline; `none` is the paper's. */
     baseline: z.enum(criticBaselines).default('none'),
     /** What stands in for the value where no completion of a state has a valid score: a number, or the actor's smoothed success rate (0.5 until it is known). */
-    malformed_value: z.union([z.literal('success-rate'), z.number().min(0).max(1)]).default('success-rate'),
+    malformed_value: z
+      .union([z.literal('success-rate'), z.number().min(0).max(1)])
+      .default('success-rate'),
   })
   .refine((o) => o.baseline !== 'leave-one-out' || o.completions_per_state > 1, {
     path: ['completions_per_state'],
@@ -104,34 +106,40 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       const perState = greedy ? 1 : o.completions_per_state;
       const refusals = new Refusals();
       // A part's prompts, and what was sampled beside ids and text, are gone when it is valued.
-      const valuations = await mapInParts(states, promptsOfRequest(perState), async (some, from) => {
-        const prompts = await mapInTurns(some, promptOf);
-        const fits = await whichFit(model, prompts, o.max_new_tokens);
-        const asked = some.flatMap((state, i) => (fits[i] ? [{ state, prompt: prompts[i]! }] : []));
-        const answers = await eachReadable(asked, refusals, async (readable) => {
-          const sampled = await model.sample({
-            ...sampling,
-            prompts: readable.map(({ prompt }) => prompt),
-            literal: true,
-            onlyIds: true,
-            completionsPerPrompt: perState,
-            temperature: greedy ? 0 : o.temperature,
-            seed: (i) => {
-              const { id } = readable[Math.floor(i / perState)]!.state;
-              return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
-            },
+      const valuations = await mapInParts(
+        states,
+        promptsOfRequest(perState),
+        async (some, from) => {
+          const prompts = await mapInTurns(some, promptOf);
+          const fits = await whichFit(model, prompts, o.max_new_tokens);
+          const asked = some.flatMap((state, i) =>
+            fits[i] ? [{ state, prompt: prompts[i]! }] : [],
+          );
+          const answers = await eachReadable(asked, refusals, async (readable) => {
+            const sampled = await model.sample({
+              ...sampling,
+              prompts: readable.map(({ prompt }) => prompt),
+              literal: true,
+              onlyIds: true,
+              completionsPerPrompt: perState,
+              temperature: greedy ? 0 : o.temperature,
+              seed: (i) => {
+                const { id } = readable[Math.floor(i / perState)]!.state;
+                return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
+              },
+            });
+            if (from === 0) refuseTooLarge(states.length, sampled, perState);
+            return readable.map(({ state }, i) => {
+              return new ReadAnswer(sampled, i * perState, perState, format, standIn(state));
+            });
           });
-          if (from === 0) refuseTooLarge(states.length, sampled, perState);
-          return readable.map(({ state }, i) => {
-            return new ReadAnswer(sampled, i * perState, perState, format, standIn(state));
+          let next = 0;
+          return mapInTurns(some, (state, i) => {
+            if (!fits[i]) return unasked(state, 'too-long');
+            return answers[next++] ?? unasked(state, 'refused');
           });
-        });
-        let next = 0;
-        return mapInTurns(some, (state, i) => {
-          if (!fits[i]) return unasked(state, 'too-long');
-          return answers[next++] ?? unasked(state, 'refused');
-        });
-      });
+        },
+      );
       refusals.throwIfAll();
       return valuations;
     },

@@ -15,7 +15,8 @@ export default defineCritic({
   create: ({ leave_one_out }) => ({
     sharesFirstState: !leave_one_out,
     async value(states, { rewards }) {
-      if (!rewards) throw new Error('the critic "group-mean" needs the rewards of the trajectories');
+      if (!rewards)
+        throw new Error('the critic "group-mean" needs the rewards of the trajectories');
       const groups = groupBy(rewards.keys(), (i) => rewards[i]!.group);
       return states.map((state) => {
         const members = groups.get(state.group) ?? [];

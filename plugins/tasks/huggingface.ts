@@ -54,7 +54,9 @@ export default defineTask({
     locate(given.data, base, 'data');
     if (heldout.data !== undefined) locate(heldout.data, base, 'heldout.data');
     const own =
-      heldout.split !== undefined || heldout.data !== undefined || heldout.configuration !== undefined;
+      heldout.split !== undefined ||
+      heldout.data !== undefined ||
+      heldout.configuration !== undefined;
     const share = shareOf(heldout, own);
     let problems: Problems | null = null;
     return {
@@ -69,7 +71,8 @@ export default defineTask({
                 {
                   data: heldout.data ?? given.data,
                   configuration:
-                    heldout.configuration ?? (heldout.data === undefined ? given.configuration : null),
+                    heldout.configuration ??
+                    (heldout.data === undefined ? given.configuration : null),
                   split: heldout.split ?? (heldout.data === undefined ? given.split : 'train'),
                   revision: heldout.data === undefined ? given.revision : null,
                 },

@@ -50,9 +50,11 @@ export default defineTask({
   name: 'jsonl',
   options,
   async create(given, { base, log }): Promise<Task> {
-    const read = (file: string, option: string) => readProblems(pathFrom(base, file), option, given, log);
+    const read = (file: string, option: string) =>
+      readProblems(pathFrom(base, file), option, given, log);
     const rows = await read(given.file, 'file');
-    const own = given.heldout.file === undefined ? null : await read(given.heldout.file, 'heldout.file');
+    const own =
+      given.heldout.file === undefined ? null : await read(given.heldout.file, 'heldout.file');
     const sets = own ? { train: rows, heldout: own } : byShare(rows, given);
     if (own) tellOfLeak(rows.map(keyOf), own.map(keyOf), log);
     log(
@@ -107,6 +109,8 @@ function byShare(rows: readonly Read[], { heldout }: Options): Record<Split, Rea
     const { train, heldout: held } = splitByKey(rows.map(keyOf), shareOf(heldout, false)!);
     return { train: train.map((i) => rows[i]!), heldout: held.map((i) => rows[i]!) };
   } catch (error) {
-    throw new DataError([`task.heldout: ${(error as Error).message}; name a file of held-out problems`]);
+    throw new DataError([
+      `task.heldout: ${(error as Error).message}; name a file of held-out problems`,
+    ]);
   }
 }

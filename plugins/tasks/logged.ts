@@ -56,7 +56,8 @@ const options = z
     context.addIssue({
       code: 'custom',
       path: ['columns', 'reward'],
-      message: 'TRL names a column after each reward function: say which is the reward, or a list of them',
+      message:
+        'TRL names a column after each reward function: say which is the reward, or a list of them',
     });
   });
 
@@ -73,7 +74,10 @@ export default defineTask({
     const rows = await readLog(pathFrom(base, given.file), given, log);
     const split = splitRows(rows, given);
     const read = rolloutsOf(rows, given);
-    const problems = { train: different(split.train, read), heldout: different(split.heldout, read) };
+    const problems = {
+      train: different(split.train, read),
+      heldout: different(split.heldout, read),
+    };
     tellOfLeak(
       split.train.map((i) => keyOf(rows[i]!)),
       split.heldout.map((i) => keyOf(rows[i]!)),
@@ -113,11 +117,16 @@ function splitRows(
   try {
     return splitByKey(rows.map(problemKey), shareOf(heldout, false)!);
   } catch (error) {
-    throw new DataError([`task.heldout: ${(error as Error).message}: log responses to more problems`]);
+    throw new DataError([
+      `task.heldout: ${(error as Error).message}: log responses to more problems`,
+    ]);
   }
 }
 
-function rolloutsOf(rows: readonly LoggedRow[], { actor, momentum }: z.infer<typeof options>): Read[] {
+function rolloutsOf(
+  rows: readonly LoggedRow[],
+  { actor, momentum }: z.infer<typeof options>,
+): Read[] {
   const rated = rows.map((row) => ({
     actor: row.actor ?? actor.name,
     step: row.step,

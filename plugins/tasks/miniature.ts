@@ -66,7 +66,14 @@ export default defineTask({
         ),
       referenceStates: (seed, count) =>
         Array.from({ length: count }, (_, i) => {
-          const rollout = syntheticRollout(population('heldout', seed), seed, 'reference', i, steps, 0);
+          const rollout = syntheticRollout(
+            population('heldout', seed),
+            seed,
+            'reference',
+            i,
+            steps,
+            0,
+          );
           const index = i % steps;
           const response = rollout.prefixes[index]!;
           const state = {
@@ -78,11 +85,15 @@ export default defineTask({
             trajectory: null,
             actor: rollout.actor,
           };
-          return { state, value: exactValue(rollout.table, rollout.chain, rollout.claims.slice(0, index)) };
+          return {
+            state,
+            value: exactValue(rollout.table, rollout.chain, rollout.claims.slice(0, index)),
+          };
         }),
       async exactValues(probe, seed) {
         const table = await measureTable(probe, seed, steps, 4);
-        return (state: State) => exactValue(table, chainOf(state.problem), parseClaims(state.response));
+        return (state: State) =>
+          exactValue(table, chainOf(state.problem), parseClaims(state.response));
       },
       makeModel: (name, folder, tools) => makeModel(name, folder, tools, steps),
     };

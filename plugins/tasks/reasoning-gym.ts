@@ -72,16 +72,18 @@ export default defineTask({
         { items: [...items] },
         { deadlineMs },
       );
-      return (scores as { score: number; failure: string | null }[]).map(({ score, failure }, i) => {
-        const { name, answer } = items[i]!;
-        if (failure !== null && !toldOf.has(name)) {
-          toldOf.add(name);
-          log(
-            `task: the verifier of ${name} can't read the answer ${JSON.stringify(answer)} (${failure}): such answers earn 0`,
-          );
-        }
-        return score;
-      });
+      return (scores as { score: number; failure: string | null }[]).map(
+        ({ score, failure }, i) => {
+          const { name, answer } = items[i]!;
+          if (failure !== null && !toldOf.has(name)) {
+            toldOf.add(name);
+            log(
+              `task: the verifier of ${name} can't read the answer ${JSON.stringify(answer)} (${failure}): such answers earn 0`,
+            );
+          }
+          return score;
+        },
+      );
     }, largestBatch);
 
     return {
@@ -99,13 +101,19 @@ export default defineTask({
         const drawn = Array.from({ length: count }, (_, i) => {
           const number = from + i;
           const random = new Random(deriveSeed(seed, `reasoning-gym/${split}`, number));
-          return { index: random.weighted(weights), seed: problemSeed(split, seed, number), number };
+          return {
+            index: random.weighted(weights),
+            seed: problemSeed(split, seed, number),
+            number,
+          };
         });
         const items = drawn.map(({ index, seed }): Item => {
           const { name, parameters } = generators[index]!;
           return { name, parameters, seed };
         });
-        const made = (await python.call('genac_bridge.functions.gym_tasks:problems', { items })) as {
+        const made = (await python.call('genac_bridge.functions.gym_tasks:problems', {
+          items,
+        })) as {
           question: string;
           answer: string | null;
         }[];
@@ -113,7 +121,11 @@ export default defineTask({
           const { index, seed, number } = drawn[i]!;
           const { name } = generators[index]!;
           const columns = { question, answer, generator: name, generator_index: index, seed };
-          return { id: `${split}-${number}`, prompt: promptOfText(fill(template, columns), prompt), columns };
+          return {
+            id: `${split}-${number}`,
+            prompt: promptOfText(fill(template, columns), prompt),
+            columns,
+          };
         });
       },
       async reward({ text, problem }) {

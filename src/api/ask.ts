@@ -50,7 +50,15 @@ export async function askAll(
     while (next < missing.length && fault === null && !asking.stopped()) {
       const i = missing[next++]!;
       try {
-        if (await askOne(questions[i]!, keys[i]!, asking, gate, () => fault !== null || asking.stopped()))
+        if (
+          await askOne(
+            questions[i]!,
+            keys[i]!,
+            asking,
+            gate,
+            () => fault !== null || asking.stopped(),
+          )
+        )
           asking.progress(++answered, questions.length);
       } catch (error) {
         fault ??= error;
@@ -104,7 +112,11 @@ async function askOne(
 }
 
 /** @returns seconds until the next try @throws what happened, where there is to be none */
-function refuseToWait({ kind, what, advice, wait }: Failed, tries: number, api: ApiOptions): number {
+function refuseToWait(
+  { kind, what, advice, wait }: Failed,
+  tries: number,
+  api: ApiOptions,
+): number {
   if (kind === 'hopeless') throw new UserError(`${what} (${advice})`);
   if (tries >= api.tries) throw new UserError(`${what}, at the last of ${tries} tries (${advice})`);
   if (wait !== null && wait > LONGEST_WAIT)

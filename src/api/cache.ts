@@ -3,7 +3,15 @@
  * (the process died while it wrote) is ignored.
  */
 import { createHash } from 'node:crypto';
-import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { type ApiOptions, endpointOf } from '../config/api.ts';
@@ -66,7 +74,9 @@ export class AnswerCache {
     this.path = path;
     mkdirSync(dirname(path), { recursive: true });
     let torn = 0;
-    for (const { number, bytes } of existsSync(path) ? splitLines(chunksOf(path), LONGEST_LINE) : []) {
+    for (const { number, bytes } of existsSync(path)
+      ? splitLines(chunksOf(path), LONGEST_LINE)
+      : []) {
       // Not ignored: what follows was paid for as well.
       if (bytes === null)
         throw new UserError(`${path}, line ${number} is too long to be an answer: remove it`);

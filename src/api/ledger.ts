@@ -86,7 +86,8 @@ export class Ledger {
 
   /** `12.3k tokens in, 4.5k out, 0.0123 dollars`. */
   get words(): string {
-    const thousands = (tokens: number) => (tokens < 1000 ? String(tokens) : `${(tokens / 1000).toFixed(1)}k`);
+    const thousands = (tokens: number) =>
+      tokens < 1000 ? String(tokens) : `${(tokens / 1000).toFixed(1)}k`;
     const cost = this.#price ? `, ${this.#cost.toFixed(4)} dollars` : '';
     const unknown =
       this.#unknown > 0

@@ -37,14 +37,21 @@ const completion = z.object({
     )
     .min(1),
   usage: z
-    .object({ prompt_tokens: z.number().nonnegative(), completion_tokens: z.number().nonnegative() })
+    .object({
+      prompt_tokens: z.number().nonnegative(),
+      completion_tokens: z.number().nonnegative(),
+    })
     .nullish(),
 });
 
 export type Send = (question: Question) => Promise<Answered | Failed>;
 
 /** @param redact takes the key out of what a server said */
-export function sender(api: ApiOptions, key: string | null, redact: (text: string) => string): Send {
+export function sender(
+  api: ApiOptions,
+  key: string | null,
+  redact: (text: string) => string,
+): Send {
   const client = new OpenAI({
     baseURL: api.base_url,
     apiKey: key ?? 'none',
@@ -78,7 +85,9 @@ export function sender(api: ApiOptions, key: string | null, redact: (text: strin
     } catch (error) {
       if (deadline.aborted) {
         const what = `no whole answer within ${api.timeout} s`;
-        return again(what, 'raise `timeout`, or lower `concurrency` or `max_tokens`', { charged: true });
+        return again(what, 'raise `timeout`, or lower `concurrency` or `max_tokens`', {
+          charged: true,
+        });
       }
       return failureOf(error, api, redact, status);
     }
@@ -93,7 +102,11 @@ function withinDeadline<T>(promise: Promise<T>, deadline: AbortSignal): Promise<
   });
 }
 
-function answerOf(text: string, redact: (text: string) => string, status: number): Answered | Failed {
+function answerOf(
+  text: string,
+  redact: (text: string) => string,
+  status: number,
+): Answered | Failed {
   const advice = 'is that an OpenAI-compatible server? check base_url';
   let json: unknown;
   try {
@@ -144,13 +157,21 @@ function failureOf(
     return { kind: 'hopeless', what, advice, wait: null, charged: false };
   }
   if (code === 429 && error.code === 'insufficient_quota')
-    return { kind: 'hopeless', what, advice: 'the account has no credit left', wait: null, charged: false };
+    return {
+      kind: 'hopeless',
+      what,
+      advice: 'the account has no credit left',
+      wait: null,
+      charged: false,
+    };
   if (code === undefined || code >= 500 || [408, 409, 425, 429].includes(code)) {
     const advice =
       code === 429
         ? 'lower `concurrency`, or raise `tries` or `backoff`'
         : `the server is at fault: try later, or raise \`tries\` or \`timeout\` (${timeout} s)`;
-    return again(what, advice, { wait: retryAfter(error.headers?.get('retry-after') ?? null, Date.now()) });
+    return again(what, advice, {
+      wait: retryAfter(error.headers?.get('retry-after') ?? null, Date.now()),
+    });
   }
   const advice =
     code === 404

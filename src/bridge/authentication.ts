@@ -107,7 +107,8 @@ function z85Decode(text: string): Buffer {
   const bytes = Buffer.alloc(32);
   for (let block = 0; block < 8; block++) {
     let value = 0;
-    for (const character of text.slice(block * 5, block * 5 + 5)) value = value * 85 + Z85.indexOf(character);
+    for (const character of text.slice(block * 5, block * 5 + 5))
+      value = value * 85 + Z85.indexOf(character);
     bytes.writeUInt32BE(value, block * 4);
   }
   return bytes;

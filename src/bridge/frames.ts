@@ -54,7 +54,9 @@ export function encode(message: Outgoing, tensors: Tensors = {}): Buffer[] {
   const carriesTensors = ['request', 'ask', 'result', 'partial'].includes(message.type);
   if (!carriesTensors) return [packr.pack(widen(message))];
   const descriptions = entries.map(([name, tensor]) => describe(name, tensor));
-  const frames = entries.map(([, { data }]) => Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+  const frames = entries.map(([, { data }]) =>
+    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+  );
   return [packr.pack(widen({ ...message, tensors: descriptions })), ...frames];
 }
 
@@ -76,7 +78,10 @@ export function decode<S extends z.ZodType<Message>>(
 ): Decoded<z.output<S>> {
   const { maxFrames = Number.POSITIVE_INFINITY } = limits;
   if (frames.length > maxFrames) {
-    throw new BridgeError('bad_message', `a message of ${frames.length} frames exceeds ${maxFrames}`);
+    throw new BridgeError(
+      'bad_message',
+      `a message of ${frames.length} frames exceeds ${maxFrames}`,
+    );
   }
   const bytes = sizeOf(frames);
   if (bytes > limits.maxMessageBytes) {
@@ -110,7 +115,8 @@ function readTensors(headers: readonly TensorHeader[], frames: readonly Buffer[]
   }
   const tensors: Record<string, Tensor> = Object.create(null);
   headers.forEach((header, index) => {
-    if (header.name in tensors) throw new BridgeError('bad_message', `two tensors are named ${header.name}`);
+    if (header.name in tensors)
+      throw new BridgeError('bad_message', `two tensors are named ${header.name}`);
     tensors[header.name] = { data: view(header, frames[index + 1]!), shape: header.shape };
   });
   return tensors;
@@ -119,7 +125,10 @@ function readTensors(headers: readonly TensorHeader[], frames: readonly Buffer[]
 /** The frame as a typed array: of the same memory where its alignment allows, else of a copy. */
 function view({ name, dtype, shape }: TensorHeader, frame: Buffer): TypedArray {
   if (product(shape.map((size) => Math.max(size, 1))) > LARGEST_SHAPE) {
-    throw new BridgeError('bad_message', `tensor ${name} can't have the shape [${shape.join(', ')}]`);
+    throw new BridgeError(
+      'bad_message',
+      `tensor ${name} can't have the shape [${shape.join(', ')}]`,
+    );
   }
   const itemSize = arrayTypes[dtype].BYTES_PER_ELEMENT;
   const length = product(shape);

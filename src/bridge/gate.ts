@@ -40,7 +40,11 @@ export class Gate {
   readonly #admitted = new Set<string>();
 
   private constructor(server: Server, options: GateOptions) {
-    const { address, family, port } = server.address() as { address: string; family: string; port: number };
+    const { address, family, port } = server.address() as {
+      address: string;
+      family: string;
+      port: number;
+    };
     this.endpoint = `tcp://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
     this.#server = server;
     this.#options = options;
@@ -117,7 +121,8 @@ class Visit {
       options.greetingMs,
     );
     this.closed = new Promise((resolve) => client.once('close', () => resolve()));
-    for (const one of [client, socket]) one.on('error', () => this.end()).once('close', () => this.end());
+    for (const one of [client, socket])
+      one.on('error', () => this.end()).once('close', () => this.end());
     client.on('data', this.#listen);
     socket.on('data', this.#overhear);
     socket.pipe(client);

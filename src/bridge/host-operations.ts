@@ -100,7 +100,10 @@ const value = {
     /** By the critic's likeliest completion; false: as in training. */
     greedy: z.boolean().default(true),
   }),
-  result: z.strictObject({ rationales: z.array(z.string()), parsed: z.array(z.enum(['ok', 'malformed'])) }),
+  result: z.strictObject({
+    rationales: z.array(z.string()),
+    parsed: z.array(z.enum(['ok', 'malformed'])),
+  }),
 };
 
 /** Waits for the critic's update, if one is on its way, and tells its metrics. */
@@ -192,5 +195,7 @@ export const hostOperations = {
 };
 
 export type HostOperationName = keyof typeof hostOperations;
-export type HostArguments<O extends HostOperationName> = z.infer<(typeof hostOperations)[O]['arguments']>;
+export type HostArguments<O extends HostOperationName> = z.infer<
+  (typeof hostOperations)[O]['arguments']
+>;
 export type HostResult<O extends HostOperationName> = z.infer<(typeof hostOperations)[O]['result']>;

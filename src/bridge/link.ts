@@ -112,7 +112,9 @@ export class Link {
     if (worker !== null) this.#byIdentity.delete(worker.identity);
     const error = worker?.lose(whole);
     if (error === undefined || !worker?.isReady) {
-      expected.reject(new BridgeError('start_failed', `${whole} (before it was ready)`, { worker: name }));
+      expected.reject(
+        new BridgeError('start_failed', `${whole} (before it was ready)`, { worker: name }),
+      );
       return;
     }
     if (this.#closing === null) for (const listener of this.#lostListeners) listener(error);
@@ -146,7 +148,11 @@ export class Link {
   #receive(identity: string, frames: Buffer[]): void {
     const worker = this.#byIdentity.get(identity);
     try {
-      const decoded = decode(frames, fromWorker, worker === undefined ? STRANGER_LIMITS : this.#limits);
+      const decoded = decode(
+        frames,
+        fromWorker,
+        worker === undefined ? STRANGER_LIMITS : this.#limits,
+      );
       if (worker !== undefined) worker.lastHeard = Date.now();
       const { message } = decoded;
       if (message.type === 'hello') this.#greet(identity, message);
@@ -226,7 +232,10 @@ export class Link {
     }
     const { worker, startId } = expected;
     if (startId !== undefined && startId !== hello.start_id) {
-      return ['duplicate_name', `worker ${hello.name} is a process that this controller has started`];
+      return [
+        'duplicate_name',
+        `worker ${hello.name} is a process that this controller has started`,
+      ];
     }
     if (worker !== null && (worker.startId !== hello.start_id || worker.identity !== identity)) {
       return [

@@ -44,7 +44,8 @@ export class MemoryTransport implements Transport {
   async send(identity: string, frames: readonly Buffer[]): Promise<void> {
     if (this.#closed) throw new BridgeError('closed', 'the transport is closed');
     const receive = this.#peers.get(identity);
-    if (receive === undefined) throw new BridgeError('unreachable', `no peer ${identity} is connected`);
+    if (receive === undefined)
+      throw new BridgeError('unreachable', `no peer ${identity} is connected`);
     const message = copied(frames);
     setImmediate(() => {
       if (!this.#closed && this.#peers.get(identity) === receive) receive(message);

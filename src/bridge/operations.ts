@@ -280,7 +280,10 @@ const restoreModel = {
 
 /** Calls a Python function, named `package.module:function`, with keyword arguments of plain JSON; its answer must be plain JSON too. */
 const call = {
-  arguments: z.strictObject({ function: z.string().min(3), keywords: z.record(z.string(), z.json()) }),
+  arguments: z.strictObject({
+    function: z.string().min(3),
+    keywords: z.record(z.string(), z.json()),
+  }),
   result: z.strictObject({ value: z.json() }),
 };
 

@@ -65,7 +65,8 @@ export class Pending {
   }
 
   resolve(answer: Answer): void {
-    if (this.cancelled) this.reject('cancelled', 'cancelled, but the worker had finished it already');
+    if (this.cancelled)
+      this.reject('cancelled', 'cancelled, but the worker had finished it already');
     else if (this.#settle()) this.#resolve(answer);
   }
 

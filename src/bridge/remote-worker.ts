@@ -1,7 +1,14 @@
 /** One worker behind the wire: its state, and the requests that wait for its answers. Driven by `link.ts`. */
 import { randomBytes } from 'node:crypto';
 import { BridgeError, reasonOf } from './errors.ts';
-import { type Decoded, describeIssues, encode, type Limits, type Outgoing, sizeOf } from './frames.ts';
+import {
+  type Decoded,
+  describeIssues,
+  encode,
+  type Limits,
+  type Outgoing,
+  sizeOf,
+} from './frames.ts';
 import type { FromController, FromWorker, MessageOf } from './messages.ts';
 import { type Arguments, type OperationName, operations, type Result } from './operations.ts';
 import { Pending } from './pending.ts';
@@ -50,7 +57,9 @@ export class RemoteWorker implements Worker {
 
   get ready(): MessageOf<'ready'> {
     if (this.#ready === null)
-      throw new BridgeError('bad_state', `worker ${this.name} is not ready yet`, { worker: this.name });
+      throw new BridgeError('bad_state', `worker ${this.name} is not ready yet`, {
+        worker: this.name,
+      });
     return this.#ready;
   }
 
@@ -99,14 +108,16 @@ export class RemoteWorker implements Worker {
     if (this.#draining)
       throw this.#error('closed', `worker ${this.name} is being closed and takes no more requests`);
     const parsed = operations[operation].arguments.safeParse(args);
-    if (!parsed.success) throw this.#error('bad_arguments', `${operation}: ${describeIssues(parsed.error)}`);
+    if (!parsed.success)
+      throw this.#error('bad_arguments', `${operation}: ${describeIssues(parsed.error)}`);
     const id = `${this.#idPrefix}-${++this.#lastId}`;
     const message: Outgoing<MessageOf<'request'>> = {
       type: 'request',
       id,
       operation,
       arguments: parsed.data as MessageOf<'request'>['arguments'],
-      deadline_ms: options.deadlineMs === undefined ? null : Math.max(1, Math.ceil(options.deadlineMs)),
+      deadline_ms:
+        options.deadlineMs === undefined ? null : Math.max(1, Math.ceil(options.deadlineMs)),
     };
     const frames = encode(message, options.tensors);
     const bytes = sizeOf(frames);
@@ -180,7 +191,8 @@ export class RemoteWorker implements Worker {
       case 'error':
         if (message.id === null)
           this.#options.log(`worker ${this.name}: ${message.code}: ${message.message}`);
-        else this.#pending.get(message.id)?.reject(message.code, message.message, message.traceback);
+        else
+          this.#pending.get(message.id)?.reject(message.code, message.message, message.traceback);
         break;
     }
   }
@@ -188,7 +200,8 @@ export class RemoteWorker implements Worker {
   #compareWith(heartbeat: MessageOf<'heartbeat'>): void {
     this.heartbeat = heartbeat;
     if (heartbeat.running !== null || heartbeat.queued > 0 || !this.isReady) return;
-    for (const pending of this.#pending.values()) if (++pending.idleHeartbeats >= 2) this.#send(pending);
+    for (const pending of this.#pending.values())
+      if (++pending.idleHeartbeats >= 2) this.#send(pending);
   }
 
   #partial(message: MessageOf<'partial'>, tensors: Tensors): void {
@@ -206,7 +219,11 @@ export class RemoteWorker implements Worker {
     if (pending === undefined) return;
     const parsed = operations[pending.operation].result.safeParse(message.result);
     if (parsed.success) pending.resolve({ result: parsed.data, tensors, seconds: message.seconds });
-    else pending.reject('bad_message', `the worker's answer is not valid: ${describeIssues(parsed.error)}`);
+    else
+      pending.reject(
+        'bad_message',
+        `the worker's answer is not valid: ${describeIssues(parsed.error)}`,
+      );
   }
 
   /** Rejects the request an unreadable message belonged to. */

@@ -24,7 +24,8 @@ export interface Token {
 export function endpointToken(environment: NodeJS.ProcessEnv = process.env): Token {
   const { GENAC_TOKEN: given, GENAC_TOKEN_FILE: named } = environment;
   if (given) return { token: checked(given, 'GENAC_TOKEN'), file: null, forget: () => {} };
-  if (named) return { token: checked(readText(named).trim(), named), file: named, forget: () => {} };
+  if (named)
+    return { token: checked(readText(named).trim(), named), file: named, forget: () => {} };
   const folder = mkdtempSync(join(tmpdir(), 'genac-token-'));
   const file = join(folder, 'token');
   const token = randomBytes(24).toString('base64url');

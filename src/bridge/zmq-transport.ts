@@ -81,7 +81,10 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
     }
   } catch (error) {
     await release();
-    throw new BridgeError('refused', `can't listen on ${options.tcp ?? folder}: ${reasonOf(error)}`);
+    throw new BridgeError(
+      'refused',
+      `can't listen on ${options.tcp ?? folder}: ${reasonOf(error)}`,
+    );
   }
   return new ZmqTransport(router, `ipc://${path}`, gate, refusals, release);
 }
@@ -120,8 +123,12 @@ class ZmqTransport implements Transport {
 
   start(handlers: TransportHandlers): void {
     const { events } = this.#router;
-    events.on('accept', ({ address }) => handlers.connection({ kind: 'connected', detail: address }));
-    events.on('disconnect', ({ address }) => handlers.connection({ kind: 'disconnected', detail: address }));
+    events.on('accept', ({ address }) =>
+      handlers.connection({ kind: 'connected', detail: address }),
+    );
+    events.on('disconnect', ({ address }) =>
+      handlers.connection({ kind: 'disconnected', detail: address }),
+    );
     for (const kind of [
       'handshake:error:protocol',
       'handshake:error:auth',
@@ -148,7 +155,8 @@ class ZmqTransport implements Transport {
   }
 
   send(identity: string, frames: readonly Buffer[]): Promise<void> {
-    if (this.#closed !== null) return Promise.reject(new BridgeError('closed', 'the transport is closed'));
+    if (this.#closed !== null)
+      return Promise.reject(new BridgeError('closed', 'the transport is closed'));
     const sent = this.#sends.then(() => this.#sendNow(identity, frames));
     this.#sends = sent.catch(() => {});
     return sent;
@@ -171,12 +179,18 @@ class ZmqTransport implements Transport {
 
 function shortTemporaryFolder(): string {
   const folder = tmpdir();
-  return folder.length + `/${folderPrefix}xxxxxx/socket`.length <= LONGEST_SOCKET_PATH ? folder : '/tmp';
+  return folder.length + `/${folderPrefix}xxxxxx/socket`.length <= LONGEST_SOCKET_PATH
+    ? folder
+    : '/tmp';
 }
 
-function refuseUnprotected(endpoint: string, { curve, token }: Pick<ZmqOptions, 'curve' | 'token'>): void {
+function refuseUnprotected(
+  endpoint: string,
+  { curve, token }: Pick<ZmqOptions, 'curve' | 'token'>,
+): void {
   const host = /^tcp:\/\/(.+):(\d+|\*)$/.exec(endpoint)?.[1];
-  if (host === undefined) throw new BridgeError('refused', `${endpoint} is not of the form tcp://HOST:PORT`);
+  if (host === undefined)
+    throw new BridgeError('refused', `${endpoint} is not of the form tcp://HOST:PORT`);
   const loopback = host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
   if (loopback && curve === undefined && token === undefined) {
     throw new BridgeError(

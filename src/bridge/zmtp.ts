@@ -24,7 +24,8 @@ export function readZmtp(bytes: Buffer): Zmtp | null {
   const wrong = (place: number, fits: (byte: number) => boolean) =>
     bytes.length > place && !fits(bytes[place]!);
   const isOne = (byte: number) => byte === 0xff;
-  if (wrong(0, isOne) || wrong(9, (byte) => byte === 0x7f) || wrong(10, (byte) => byte >= 3)) return null;
+  if (wrong(0, isOne) || wrong(9, (byte) => byte === 0x7f) || wrong(10, (byte) => byte >= 3))
+    return null;
   if (bytes.length < GREETING) return { mechanism: null, frames: [] };
   const mechanism = bytes.toString('latin1', 12, 32).replace(/\0+$/, '');
   const frames: ZmtpFrame[] = [];
@@ -37,7 +38,10 @@ export function readZmtp(bytes: Buffer): Zmtp | null {
     const end = at + header + size;
     const content = bytes.subarray(at + header, Math.min(bytes.length, end));
     const whole = end <= bytes.length;
-    frames.push({ ...(flags & COMMAND ? commandOf(content) : { command: null, body: content }), whole });
+    frames.push({
+      ...(flags & COMMAND ? commandOf(content) : { command: null, body: content }),
+      whole,
+    });
     at += header + size;
   }
   return { mechanism, frames };

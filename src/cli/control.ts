@@ -30,7 +30,8 @@ export async function setCommand(
 
 function assignmentOf(assignment: string): [name: string, value: unknown] {
   const at = assignment.indexOf('=');
-  if (at < 1) throw new UserError(`"${assignment}" is not of the form NAME=VALUE, as in credit.lambda=0.9`);
+  if (at < 1)
+    throw new UserError(`"${assignment}" is not of the form NAME=VALUE, as in credit.lambda=0.9`);
   try {
     return [assignment.slice(0, at), parse(assignment.slice(at + 1), { logLevel: 'error' })];
   } catch (error) {
@@ -58,7 +59,9 @@ export function statusText(folder: string, status: Status, alive: boolean, now: 
   const minutes = Math.round((now - Date.parse(status.since)) / 60_000);
   return [
     `${word}${alive ? `, process ${pid} on ${host}, for ${minutes} min` : `, last heard of ${status.updated}`}`,
-    ...(stage ? [`${stageTitles[stage]} ${iteration}/${iterations}${phase ? `  [${phase}]` : ''}`] : []),
+    ...(stage
+      ? [`${stageTitles[stage]} ${iteration}/${iterations}${phase ? `  [${phase}]` : ''}`]
+      : []),
     ...(figures.length > 0 ? [figures.join('  ')] : []),
     ...(unfinished ? [`genac resume ${folder} goes on with it`] : []),
   ].join('\n');

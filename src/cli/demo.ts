@@ -43,7 +43,8 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
   const folder = resolve(given);
   const plan = planDemo(folder, seed);
   await clear(folder);
-  const note = (figures: object) => writeFile(join(folder, 'demo.json'), `${JSON.stringify(figures)}\n`);
+  const note = (figures: object) =>
+    writeFile(join(folder, 'demo.json'), `${JSON.stringify(figures)}\n`);
   await note({ seed });
 
   const running = new Set<Run>();
@@ -108,7 +109,8 @@ async function clear(folder: string): Promise<void> {
   const found = existsSync(folder) ? await readdir(folder) : [];
   const foreign = found.filter((name) => !ofDemo.includes(name));
   if (foreign.length > 0 || (found.length > 0 && !found.includes('demo.json'))) {
-    const why = foreign.length > 0 ? `it holds ${foreign.slice(0, 4).join(', ')}` : 'it has no demo.json';
+    const why =
+      foreign.length > 0 ? `it holds ${foreign.slice(0, 4).join(', ')}` : 'it has no demo.json';
     throw new UserError(`${folder} exists and is no demo's (${why}): name another with --folder`);
   }
   for (const name of found) await rm(join(folder, name), { recursive: true, force: true });
@@ -123,9 +125,15 @@ async function makeBaseActor(
 ): Promise<void> {
   const { task } = await loadTask(plan.task as PluginChoice, bareEnvironment('.'));
   const progress = (share: number, words: string) => {
-    if (Math.round(100 * share) % 20 === 0) log(`base actor: ${Math.round(100 * share)}%, ${words}`);
+    if (Math.round(100 * share) % 20 === 0)
+      log(`base actor: ${Math.round(100 * share)}%, ${words}`);
   };
-  await task.makeModel!('base-actor', plan.baseActor, { worker, seed: plan.seed, progress, signal });
+  await task.makeModel!('base-actor', plan.baseActor, {
+    worker,
+    seed: plan.seed,
+    progress,
+    signal,
+  });
 }
 
 function evaluationLine(

@@ -34,7 +34,11 @@ export async function doctorCommand(print: (line: string) => void = console.log)
   );
   say(
     zeromq instanceof Error
-      ? { ok: false, what: `zeromq does not load: ${zeromq.message}`, remedy: 'run `npm ci` in the checkout' }
+      ? {
+          ok: false,
+          what: `zeromq does not load: ${zeromq.message}`,
+          remedy: 'run `npm ci` in the checkout',
+        }
       : { ok: true, what: `ZeroMQ ${zeromq}` },
   );
   const python = findPython();
@@ -42,10 +46,14 @@ export async function doctorCommand(print: (line: string) => void = console.log)
     attempt(
       'Python',
       () => {
-        const version = execFileSync(python, ['-c', 'import platform; print(platform.python_version())'], {
-          encoding: 'utf8',
-          stdio: ['ignore', 'pipe', 'pipe'],
-        });
+        const version = execFileSync(
+          python,
+          ['-c', 'import platform; print(platform.python_version())'],
+          {
+            encoding: 'utf8',
+            stdio: ['ignore', 'pipe', 'pipe'],
+          },
+        );
         return `Python ${version.trim()} (${python})`;
       },
       'run `npm run setup`, or name a Python in GENAC_PYTHON',

@@ -13,7 +13,9 @@ export function escapeConsole(): void {
   for (const name of ['log', 'error', 'warn'] as const) {
     const print = console[name].bind(console);
     console[name] = (...values: unknown[]) =>
-      print(...values.map((value) => printable(typeof value === 'string' ? value : inspect(value))));
+      print(
+        ...values.map((value) => printable(typeof value === 'string' ? value : inspect(value))),
+      );
   }
   process.on('uncaughtException', (error) => {
     console.error(error);

@@ -9,7 +9,9 @@ else {
   process.env.TSX_DISABLE_CACHE = '1';
   const tsx = await import('tsx/esm/api').catch(() => null);
   if (tsx === null) {
-    console.error('genac: its npm packages are not installed: run `npm run setup` in the checkout first.');
+    console.error(
+      'genac: its npm packages are not installed: run `npm run setup` in the checkout first.',
+    );
     process.exit(1);
   }
   // A tsconfig.json of the working directory, or above it, could put other modules in the place of ours.

@@ -7,7 +7,11 @@ import { openLoggers } from '../run-folder/loggers.ts';
 import { isAlive, readStatus } from '../run-folder/status.ts';
 import { UserError } from '../user-error.ts';
 import { startWorkers } from '../workers/local.ts';
-import { pythonFunctions, pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
+import {
+  pythonFunctions,
+  pythonWorkerName,
+  pythonWorkerSpec,
+} from '../workers/python-functions.ts';
 
 export async function logCommand(
   given: string,
@@ -24,7 +28,10 @@ export async function logCommand(
     throw new UserError(
       `the run in ${given} is at work (process ${status.pid}), and feeds its loggers itself`,
     );
-  const workers = await startWorkers({ workers: [pythonWorkerSpec], logDirectory: `${folder}/logs` });
+  const workers = await startWorkers({
+    workers: [pythonWorkerSpec],
+    logDirectory: `${folder}/logs`,
+  });
   try {
     const failed: string[] = [];
     const python = pythonFunctions(() => workers.get(pythonWorkerName));

@@ -29,7 +29,9 @@ const numberOf = (least: number, most: number) => (text: string) => {
 
 escapeConsole();
 const program = new Command('genac')
-  .description('Generative Actor-Critic: reinforcement learning with a critic that reasons in words')
+  .description(
+    'Generative Actor-Critic: reinforcement learning with a critic that reasons in words',
+  )
   .version(packageJson.version)
   .configureOutput({ outputError: (text, write) => write(printable(text)) })
   .showHelpAfterError();
@@ -47,7 +49,9 @@ program
 
 program
   .command('resume')
-  .description('go on with a run that was stopped or that died, exactly; or with one that is paused')
+  .description(
+    'go on with a run that was stopped or that died, exactly; or with one that is paused',
+  )
   .argument('<folder>', "the run's folder")
   .option('--from <checkpoint>', 'name of the checkpoint to go on from (default: the newest)')
   .option('--trust-code', "code that the config of somebody else's run names may run")
@@ -72,7 +76,9 @@ for (const [command, description] of [
 
 program
   .command('set')
-  .description('change values of a run from its next iteration on: credit.lambda=0.9 critic.icc=false')
+  .description(
+    'change values of a run from its next iteration on: credit.lambda=0.9 critic.icc=false',
+  )
   .argument('<folder>', "the run's folder")
   .argument('<assignments...>', 'NAME=VALUE')
   .option('--trust-code', "the critic that the config of somebody else's run names may run")
@@ -114,7 +120,9 @@ program
 
 program
   .command('inspect')
-  .description("a run's iterations, and its responses with the critic's value and words for each segment")
+  .description(
+    "a run's iterations, and its responses with the critic's value and words for each segment",
+  )
   .argument('<folder>', "the run's folder; the run may be going on")
   .option('--iteration <n>', 'this iteration alone', countOf)
   .option('--best', 'responses of the highest reward, then of the highest last value')
@@ -133,7 +141,10 @@ program
   .description(
     "a trained critic by itself: values and words for a response's prefixes, or a ranking of responses",
   )
-  .argument('<critic>', 'a run, a checkpoint, or any folder in Hugging Face format (also a LoRA adapter)')
+  .argument(
+    '<critic>',
+    'a run, a checkpoint, or any folder in Hugging Face format (also a LoRA adapter)',
+  )
   .option('--prompt <text>', 'the problem')
   .option('--response <text...>', 'the response so far; several are ranked')
   .option('--input <file>', 'JSON lines with `prompt` and `response` (or `responses`); -: stdin')
@@ -142,8 +153,14 @@ program
     '--task <task>',
     'the task in whose format the critic was trained (default: its run’s; else the paper’s)',
   )
-  .option('--segmentation <rule>', 'how responses are cut: line, sentence, or {by: pattern, pattern: ";"}')
-  .option('--actor-name <name>', 'what the critic is told of the actor (default: what the checkpoint knows)')
+  .option(
+    '--segmentation <rule>',
+    'how responses are cut: line, sentence, or {by: pattern, pattern: ";"}',
+  )
+  .option(
+    '--actor-name <name>',
+    'what the critic is told of the actor (default: what the checkpoint knows)',
+  )
   .option('--actor-parameters <n>', 'its number of parameters', numberOf(0, 1e15))
   .option('--success-rate <share>', 'its recent success, 0 to 1', numberOf(0, 1))
   .option('--no-thinking', 'the score alone, without words before it')
@@ -166,7 +183,10 @@ program
   .description(
     'the controller for a trainer in another process (TRL): it values responses and assigns credit',
   )
-  .option('--listen <endpoint>', 'TCP endpoint beside the local socket, such as tcp://127.0.0.1:5555')
+  .option(
+    '--listen <endpoint>',
+    'TCP endpoint beside the local socket, such as tcp://127.0.0.1:5555',
+  )
   .option('--config <file>', "the controller's config, for hosts that name none")
   .option('--child', 'end with the process that started this one')
   .action(async (options: ServeFlags) => {

@@ -31,7 +31,9 @@ export async function serveCommand(flags: ServeFlags): Promise<void> {
     ...(config !== undefined && { config }),
     ready: (endpoints) =>
       console.log(
-        child ? JSON.stringify({ endpoint: endpoints[0] }) : `hosts connect to ${endpoints.join(' or ')}`,
+        child
+          ? JSON.stringify({ endpoint: endpoints[0] })
+          : `hosts connect to ${endpoints.join(' or ')}`,
       ),
     log,
     signal: ending.signal,

@@ -7,7 +7,10 @@ import { UserError } from '../user-error.ts';
 import { stopOnInterrupt } from './interrupt.ts';
 import { showProgress } from './progress.ts';
 
-export async function trainCommand(path: string, options: { folder?: string; seed?: number }): Promise<void> {
+export async function trainCommand(
+  path: string,
+  options: { folder?: string; seed?: number },
+): Promise<void> {
   const { config, base } = loadConfigFile(path);
   await follow(startRun({ ...config, ...options }, { base, file: path }));
 }

@@ -38,11 +38,15 @@ export interface ValueFlags {
 export async function valueCommand(folder: string, flags: ValueFlags): Promise<void> {
   const { prompt, response = [], input } = flags;
   const single = prompt !== undefined && response.length > 0;
-  if (single === (input !== undefined) || (input !== undefined && (prompt ?? flags.response) !== undefined))
+  if (
+    single === (input !== undefined) ||
+    (input !== undefined && (prompt ?? flags.response) !== undefined)
+  )
     throw new UserError(
       'give either --prompt and --response (several: they are ranked), or --input FILE.jsonl',
     );
-  if (flags.output !== undefined && input === undefined) throw new UserError('--output goes with --input');
+  if (flags.output !== undefined && input === undefined)
+    throw new UserError('--output goes with --input');
   const critic = await openCritic(folder, optionsOf(flags));
   try {
     if (input !== undefined) await judgeLines(critic, input, flags.output ?? '-');
@@ -86,7 +90,8 @@ function segmentationOf(text: string) {
   const given: unknown = parse(text);
   const input = typeof given === 'string' ? { by: given } : given;
   const read = segmentationSchema.safeParse(input);
-  if (!read.success) throw new ConfigError(issuesOf(read.error, segmentationSchema, input, 'segmentation'));
+  if (!read.success)
+    throw new ConfigError(issuesOf(read.error, segmentationSchema, input, 'segmentation'));
   return read.data;
 }
 
@@ -143,7 +148,9 @@ export function valueText({ prefixes }: JudgedResponse): string {
   return prefixes
     .flatMap(({ response, value, rationale }, i) => {
       const next = prefixes[i + 1];
-      const segment = next ? printableLine(next.response.slice(response.length).trim()) : '(the end)';
+      const segment = next
+        ? printableLine(next.response.slice(response.length).trim())
+        : '(the end)';
       return [`  ${valueWords(value)}  ${segment}`, ...words(rationale)];
     })
     .join('\n');

@@ -15,6 +15,9 @@ export function changedOptions<S extends 'joint' | 'credit'>(
   why: string,
 ): string[] {
   return options
-    .filter((option) => JSON.stringify(config[section][option]) !== JSON.stringify(defaults[section][option]))
+    .filter(
+      (option) =>
+        JSON.stringify(config[section][option]) !== JSON.stringify(defaults[section][option]),
+    )
     .map((option) => `${section}.${String(option)}: ${why}`);
 }

@@ -24,7 +24,12 @@ export class DataError extends ConfigError {
 }
 
 /** Zod's issues in words: `actor.learning_rate: "fast": expected number`. */
-export function issuesOf(error: z.ZodError, schema: z.ZodType, input: unknown, prefix = ''): string[] {
+export function issuesOf(
+  error: z.ZodError,
+  schema: z.ZodType,
+  input: unknown,
+  prefix = '',
+): string[] {
   return error.issues.flatMap(meant).map((issue) => {
     const path = [...(prefix ? [prefix] : []), ...issue.path].join('.');
     if (issue.code === 'unrecognized_keys') {
@@ -53,7 +58,9 @@ function meant(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
     (issues) => !issues.some(({ code, path }) => code === 'invalid_type' && path.length === 0),
   );
   if (close.length !== 1) return [issue];
-  return close[0]!.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })).flatMap(meant);
+  return close[0]!
+    .map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }))
+    .flatMap(meant);
 }
 
 const hidden = (path: readonly PropertyKey[], value: unknown) =>
@@ -92,7 +99,8 @@ function unwrap(schema: unknown): unknown {
   let current = schema as { def?: { innerType?: unknown; in?: unknown; options?: unknown[] } };
   for (;;) {
     const { innerType, in: input, options } = current?.def ?? {};
-    const next = innerType ?? input ?? options?.find((option) => 'shape' in (unwrap(option) as object));
+    const next =
+      innerType ?? input ?? options?.find((option) => 'shape' in (unwrap(option) as object));
     if (!next) return current;
     current = next as typeof current;
   }
@@ -102,10 +110,15 @@ function unwrap(schema: unknown): unknown {
 export function nearest(name: string, allowed: readonly string[]): string | null {
   if (name.length > LONGEST_SHOWN) return null;
   const ranked = allowed
-    .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .map((candidate) => ({
+      candidate,
+      distance: editDistance(name.toLowerCase(), candidate.toLowerCase()),
+    }))
     .sort((a, b) => a.distance - b.distance);
   const best = ranked[0];
-  return best && best.distance <= Math.max(2, Math.floor(best.candidate.length / 3)) ? best.candidate : null;
+  return best && best.distance <= Math.max(2, Math.floor(best.candidate.length / 3))
+    ? best.candidate
+    : null;
 }
 
 /** Levenshtein's. */
@@ -114,7 +127,9 @@ function editDistance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      next.push(
+        Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)),
+      );
     }
     row = next;
   }

@@ -16,7 +16,10 @@ export function refuseForCritic(config: Config, critic: CheckedCritic): void {
   if (problems.length > 0) throw new ConfigError(problems);
 }
 
-function stagesWithoutEffect({ stages }: Config, { name, needs, learns, imitates }: CheckedCritic): string[] {
+function stagesWithoutEffect(
+  { stages }: Config,
+  { name, needs, learns, imitates }: CheckedCritic,
+): string[] {
   const able = { 'critic-sft': imitates ?? false, 'critic-rl': learns ?? false, joint: true };
   const why = { 'critic-sft': "can't imitate an oracle", 'critic-rl': 'does not learn', joint: '' };
   return stages
@@ -53,7 +56,9 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
     // Turned off they say what is so; a threshold would be one that nothing is held to.
     const { joint } = gates;
     if (joint !== null && JSON.stringify(joint) !== JSON.stringify(defaults.gates.joint))
-      problems.push(`gates.joint: has no effect with the critic "${name}", which has none: leave it out`);
+      problems.push(
+        `gates.joint: has no effect with the critic "${name}", which has none: leave it out`,
+      );
   }
   const comparison = needs === 'outcomes' || gates.explained_variance;
   if (sampling.responses < 2 && comparison) {
@@ -74,7 +79,11 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
 }
 
 /** A critic that learns from rewards learns the chance of success, which is not discounted. */
-export function discountProblems({ name, learns }: CheckedCritic, gamma: number, inTrl = ''): string[] {
+export function discountProblems(
+  { name, learns }: CheckedCritic,
+  gamma: number,
+  inTrl = '',
+): string[] {
   if (!learns || gamma === 1) return [];
   return [
     `credit.gamma${inTrl && ` (TRL: ${inTrl})`}: must be 1 with the critic "${name}": its value is the chance of success, which is not discounted; use ${inTrl ? 'lambda (TRL: lam)' : 'credit.lambda'} to weigh later segments less`,

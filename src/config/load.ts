@@ -87,15 +87,23 @@ function withoutEffect(config: Config): string[] {
   }
   const { every, minutes, keep } = config.checkpoints;
   if (every === 0 && minutes === null && keep !== defaults.checkpoints.keep) {
-    problems.push('checkpoints.keep: has no effect with checkpoints.every: 0 and checkpoints.minutes: null');
+    problems.push(
+      'checkpoints.keep: has no effect with checkpoints.every: 0 and checkpoints.minutes: null',
+    );
   }
   problems.push(...rewardsWithoutEffect(config.rewards, config.actor !== null));
   if (config.stages.includes('joint')) problems.push(...creditWithoutMeaning(config));
   if (config.actor === null && config.stages.includes('joint')) {
     problems.push('actor: joint training needs one; name its model');
   }
-  if (config.actor === null && config.stages.includes('critic-rl') && config.critic_rl.actor_share > 0) {
-    problems.push('critic_rl.actor_share: there is no actor; name its model in `actor`, or set it to 0');
+  if (
+    config.actor === null &&
+    config.stages.includes('critic-rl') &&
+    config.critic_rl.actor_share > 0
+  ) {
+    problems.push(
+      'critic_rl.actor_share: there is no actor; name its model in `actor`, or set it to 0',
+    );
   }
   if (config.actor && !(config.actor.worker in config.workers)) {
     problems.push(

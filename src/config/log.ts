@@ -34,7 +34,9 @@ const trackio = z.strictObject({
 });
 
 const options = z.discriminatedUnion('use', [tensorboard, wandb, trackio]);
-const named = z.enum(['tensorboard', 'wandb', 'trackio']).transform((use) => options.parse({ use }));
+const named = z
+  .enum(['tensorboard', 'wandb', 'trackio'])
+  .transform((use) => options.parse({ use }));
 
 export const logSchema = z
   .array(z.union([named, options]))

@@ -57,7 +57,10 @@ export function kindOf(use: string, base: string): RewardKind | string {
 }
 
 /** Options that say nothing to a function of this kind: an error, not a silence. */
-export function rewardsWithoutEffect(rewards: readonly RewardOptions[], hasActor: boolean): string[] {
+export function rewardsWithoutEffect(
+  rewards: readonly RewardOptions[],
+  hasActor: boolean,
+): string[] {
   const problems: string[] = [];
   if (rewards.length > 0 && !hasActor) {
     problems.push('rewards: has no effect, for there is no actor whose responses they would judge');

@@ -195,9 +195,12 @@ export const configSchema = z.strictObject({
   stages: z
     .array(z.enum(stageNames))
     .min(1)
-    .refine((stages) => stages.every((stage, i) => i === 0 || order(stages[i - 1]!) < order(stage)), {
-      message: 'each stage at most once, in the order critic-sft, critic-rl, joint',
-    })
+    .refine(
+      (stages) => stages.every((stage, i) => i === 0 || order(stages[i - 1]!) < order(stage)),
+      {
+        message: 'each stage at most once, in the order critic-sft, critic-rl, joint',
+      },
+    )
     .default(['critic-sft', 'critic-rl', 'joint']),
   /** A checkpoint folder of another run whose models (and success rate) the first stage starts from. */
   start_from: z.string().nullable().default(null),

@@ -28,14 +28,18 @@ export function holdsSecretUrl(text: string): boolean {
 
 /** The text with URLs that name the server and the path alone. */
 const withoutUrlSecrets = (text: string): string =>
-  text.replace(userInfo, '$1(hidden)@').replace(afterPath, '$1?(hidden)').replace(keyInPath, '$1(hidden)');
+  text
+    .replace(userInfo, '$1(hidden)@')
+    .replace(afterPath, '$1?(hidden)')
+    .replace(keyInPath, '$1(hidden)');
 
 /**
  * Where a config holds what looks like a key, in words that don't repeat it. Looks at the whole of it: names such as `api_key` with text in them, and text such
  * as `sk-...` anywhere.
  */
 export function secretsIn(config: unknown, path: readonly string[] = []): string[] {
-  if (typeof config === 'string') return values.test(config) || holdsSecretUrl(config) ? [refusal(path)] : [];
+  if (typeof config === 'string')
+    return values.test(config) || holdsSecretUrl(config) ? [refusal(path)] : [];
   if (config === null || typeof config !== 'object') return [];
   return Object.entries(config).flatMap(([name, value]) => {
     const inner = [...path, values.test(name) ? '(hidden)' : withoutUrlSecrets(name)];

@@ -71,7 +71,8 @@ export function changedConfig(
 
 /** The critic's options of a config, checked. */
 export function criticOptions(config: Config, { options }: Pick<CriticPlugin, 'options'>): unknown {
-  const { use: _use, ...given } = typeof config.critic === 'string' ? { use: config.critic } : config.critic;
+  const { use: _use, ...given } =
+    typeof config.critic === 'string' ? { use: config.critic } : config.critic;
   const read = options.safeParse(given);
   if (read.success) return read.data;
   throw new ConfigError(issuesOf(read.error, options, given, 'critic'));

@@ -108,10 +108,16 @@ export async function heldOutStates(training: Training): Promise<readonly Refere
   return states;
 }
 
-async function statesOfActor(training: Training, count: number): Promise<readonly ReferenceState[]> {
+async function statesOfActor(
+  training: Training,
+  count: number,
+): Promise<readonly ReferenceState[]> {
   const rollouts = await actorRollouts(training, 'heldout', 0, count, 1, 'heldout', null);
   const successRate = mean(rollouts.map(({ reward }) => reward));
-  const known = rollouts.map((rollout) => ({ ...rollout, actor: { ...rollout.actor, successRate } }));
+  const known = rollouts.map((rollout) => ({
+    ...rollout,
+    actor: { ...rollout.actor, successRate },
+  }));
   return withContinuations(
     training,
     statesOfRollouts(known, training.config.seed, 'heldout', 0),
@@ -141,11 +147,15 @@ export async function currentStates(
 ): Promise<readonly ReferenceState[]> {
   const { task, config } = training;
   const { model: actor } = actorOf(training);
-  const repeated = Array.from({ length: config.evaluation.states }, (_, i) => rollouts[i % rollouts.length]!);
+  const repeated = Array.from(
+    { length: config.evaluation.states },
+    (_, i) => rollouts[i % rollouts.length]!,
+  );
   const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);
   if (!task.exactValues) return withContinuations(training, references, 'evaluation', iteration);
   const probe: ActorProbe = {
-    logprobs: async (prompts, completions) => actor.logprobs(await actor.tokenize(prompts, completions)),
+    logprobs: async (prompts, completions) =>
+      actor.logprobs(await actor.tokenize(prompts, completions)),
   };
   const exact = await task.exactValues(probe, config.seed);
   return references.map(({ state }) => ({ state, value: exact(state) }));

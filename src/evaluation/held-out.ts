@@ -27,7 +27,12 @@ export async function evaluateCritic(
 ): Promise<number> {
   phase(training, stage, iteration, 'evaluate');
   const error = await criticErrors(training.critic, await heldOutStates(training), 'heldout', 0);
-  training.emit({ type: 'evaluation', stage, iteration, metrics: prefixed('critic', { ...error }) });
+  training.emit({
+    type: 'evaluation',
+    stage,
+    iteration,
+    metrics: prefixed('critic', { ...error }),
+  });
   return error.mse;
 }
 
@@ -71,7 +76,12 @@ export function passAtK(rollouts: readonly { readonly reward: number }[], k: num
 
 /** Mean reward of one greedy response to each held-out problem. */
 async function greedySuccess(training: Training, iteration: number): Promise<number> {
-  const { problems } = await fittingProblems(training, 'heldout', 0, training.config.evaluation.problems);
+  const { problems } = await fittingProblems(
+    training,
+    'heldout',
+    0,
+    training.config.evaluation.problems,
+  );
   const request = { problems, responses: 1, purpose: 'evaluation/greedy', iteration, greedy: true };
   const trajectories = await sampleTrajectories(training, request);
   const rewards = await Promise.all(trajectories.map((trajectory) => training.judge(trajectory)));

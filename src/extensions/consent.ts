@@ -29,8 +29,9 @@ export function namedBy(
 ): string[] {
   const useOf = (choice: unknown) =>
     typeof choice === 'string' ? choice : (choice as { use?: string } | undefined)?.use;
-  const files = Object.entries({ task: useOf(task), critic: useOf(critic) }).flatMap(([part, use]) =>
-    use !== undefined && isWrittenAsPath(use) ? [`${part}: ${pathFrom(base, use)}`] : [],
+  const files = Object.entries({ task: useOf(task), critic: useOf(critic) }).flatMap(
+    ([part, use]) =>
+      use !== undefined && isWrittenAsPath(use) ? [`${part}: ${pathFrom(base, use)}`] : [],
   );
   const functions = rewards.flatMap(({ use }, i) => {
     const kind = kindOf(use, base);
@@ -70,7 +71,9 @@ function besideWeights(part: string, options: unknown): string[] {
   if (typeof options !== 'object' || options === null) return [];
   const { trust_remote_code, attn_implementation } = options as Record<string, unknown>;
   return [
-    ...(trust_remote_code === true ? [`${part}: what lies beside its weights (trust_remote_code)`] : []),
+    ...(trust_remote_code === true
+      ? [`${part}: what lies beside its weights (trust_remote_code)`]
+      : []),
     // A name with a slash is a kernel on the Hub.
     ...(typeof attn_implementation === 'string' && attn_implementation.includes('/')
       ? [`${part}: the kernel ${attn_implementation}`]
@@ -82,7 +85,9 @@ function besideWeights(part: string, options: unknown): string[] {
 export function rememberOwnRun(folder: string, code: readonly string[]): void {
   try {
     mkdirSync(dirname(record()), { recursive: true, mode: 0o700 });
-    appendFileSync(record(), `${JSON.stringify({ folder: resolve(folder), code })}\n`, { mode: 0o600 });
+    appendFileSync(record(), `${JSON.stringify({ folder: resolve(folder), code })}\n`, {
+      mode: 0o600,
+    });
   } catch {}
 }
 
@@ -91,7 +96,12 @@ export function rememberOwnRun(folder: string, code: readonly string[]): void {
  *
  * @param how words for how it is allowed, such as `--trust-code`
  */
-export function refuseForeign(folder: string, code: readonly string[], allowed: boolean, how: string): void {
+export function refuseForeign(
+  folder: string,
+  code: readonly string[],
+  allowed: boolean,
+  how: string,
+): void {
   if (allowed) return;
   const mine = ownRuns().filter((run) => run.folder === resolve(folder));
   const own = new Set(mine.flatMap((run) => run.code));

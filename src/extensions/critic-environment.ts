@@ -28,7 +28,16 @@ export interface EnvironmentParts {
 const taken = ['actor', 'reference'];
 
 export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
-  const { seed, format, runFolder, signal, log, worker: workerOf, sourceOf, frozen = false } = parts;
+  const {
+    seed,
+    format,
+    runFolder,
+    signal,
+    log,
+    worker: workerOf,
+    sourceOf,
+    frozen = false,
+  } = parts;
   const notes = new LoadingNotes(log);
   return {
     ...{ seed, format, signal, log },
@@ -41,7 +50,9 @@ export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
     async loadModel(name, { model, worker, kind = 'causal', ...rest }: CriticModelOptions) {
       if (taken.includes(name)) throw new Error(`a critic's model can't be named "${name}"`);
       const source = sourceOf ? await sourceOf(model, worker) : model;
-      const own = frozen ? { ...rest, lora: null, optimizer: null } : withoutSecondAdapter(source, rest);
+      const own = frozen
+        ? { ...rest, lora: null, optimizer: null }
+        : withoutSecondAdapter(source, rest);
       const loaded = await Model.load(
         workerOf(worker),
         name,

@@ -49,7 +49,10 @@ export interface LoadedTask {
   readonly usesPython: boolean;
 }
 
-export async function loadTask(choice: PluginChoice, environment: TaskEnvironment): Promise<LoadedTask> {
+export async function loadTask(
+  choice: PluginChoice,
+  environment: TaskEnvironment,
+): Promise<LoadedTask> {
   const { plugin: loaded, options } = await load('task', choice, environment.base);
   const plugin = loaded as unknown as TaskPlugin;
   const task = await plugin.create(options, environment);
@@ -61,7 +64,8 @@ export async function loadTask(choice: PluginChoice, environment: TaskEnvironmen
 
 /** For tasks that are used outside a run: no Python worker, warnings to stderr. */
 export function bareEnvironment(base: string): TaskEnvironment {
-  const call = () => Promise.reject(new Error('this task calls Python functions, and no worker runs'));
+  const call = () =>
+    Promise.reject(new Error('this task calls Python functions, and no worker runs'));
   return { base, python: { call }, log: (text) => console.error(text) };
 }
 

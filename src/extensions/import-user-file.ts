@@ -16,7 +16,9 @@ const packages: Readonly<Record<string, string>> = {
 
 type Resolve = (specifier: string, context: unknown) => unknown;
 interface Hooks {
-  registerHooks?(hooks: { resolve(specifier: string, context: unknown, next: Resolve): unknown }): void;
+  registerHooks?(hooks: {
+    resolve(specifier: string, context: unknown, next: Resolve): unknown;
+  }): void;
 }
 
 let hooked = false;

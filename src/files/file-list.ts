@@ -54,7 +54,8 @@ export function firstDifference(written: FileList, found: FileList): string | nu
   for (const [path, [size, digest]] of Object.entries(written)) {
     const now = found[path];
     if (now === undefined) return `${path} is missing`;
-    if (now[0] !== size) return `${path} has ${now[0]} bytes instead of ${size}: it was cut off or edited`;
+    if (now[0] !== size)
+      return `${path} has ${now[0]} bytes instead of ${size}: it was cut off or edited`;
     if (now[1] !== digest) return `${path} was edited`;
   }
   const added = Object.keys(found).find((path) => !(path in written));

@@ -31,9 +31,12 @@ export function* jsonLinesOf(path: string, options: JsonLineOptions): Generator<
   for (const { number, bytes, ended } of splitLines(chunksOf(path), longest)) {
     if (!ended && last === 'ignore') return;
     if (bytes === null)
-      throw new UserError(`${path}, line ${number} has more than ${longest / MIB} MiB: shorten or remove it`);
+      throw new UserError(
+        `${path}, line ${number} has more than ${longest / MIB} MiB: shorten or remove it`,
+      );
     const text = textOf(bytes);
-    if (text === null) throw new UserError(`${path}, line ${number} is not UTF-8: mend or remove it`);
+    if (text === null)
+      throw new UserError(`${path}, line ${number} is not UTF-8: mend or remove it`);
     if (text.trim() === '') continue;
     yield { number, value: parsed(text, `${path}, line ${number}`) };
   }
@@ -71,7 +74,11 @@ export function* splitLines(chunks: Iterable<Buffer>, longest: number): Generato
     for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {
       const part = chunk.subarray(start, end);
       if (length + part.length > longest) break;
-      yield { number, bytes: rest.length === 0 ? part : Buffer.concat([...rest, part]), ended: true };
+      yield {
+        number,
+        bytes: rest.length === 0 ? part : Buffer.concat([...rest, part]),
+        ended: true,
+      };
       [rest, length] = [[], 0];
       start = end + 1;
       number++;

@@ -5,7 +5,8 @@ import { isAbsolute, resolve } from 'node:path';
 const home = /^~(?=\/|$)/;
 
 /** `~/models` -> `/home/me/models`; any other path as it is. */
-export const expandHome = (path: string): string => (home.test(path) ? path.replace(home, homedir()) : path);
+export const expandHome = (path: string): string =>
+  home.test(path) ? path.replace(home, homedir()) : path;
 
 /** The absolute path of one that is written relative to a folder. */
 export const pathFrom = (base: string, path: string): string => resolve(base, expandHome(path));

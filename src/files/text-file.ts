@@ -43,7 +43,8 @@ export function openFile(path: string): number {
  */
 export function refuseNoFile(path: string): void {
   const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat && !stat.isFile()) throw new UserError(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
+  if (stat && !stat.isFile())
+    throw new UserError(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
 }
 
 /** Refuses what stands in a folder's place. What is not there is fine. */
@@ -97,7 +98,10 @@ export function readText(path: string, longest = LONGEST_FILE): string {
   for (const chunk of chunksOf(path)) {
     length += chunk.length;
     if (length > longest)
-      throw unreadable(path, `it has more than ${longest / MIB} MiB, and no such file is as large as that`);
+      throw unreadable(
+        path,
+        `it has more than ${longest / MIB} MiB, and no such file is as large as that`,
+      );
     parts.push(Buffer.from(chunk));
   }
   const text = textOf(Buffer.concat(parts));

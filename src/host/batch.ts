@@ -5,7 +5,11 @@ import type { RewardedTrajectory } from '../types.ts';
 
 /** @throws RangeError that says which tensor is wrong */
 export function trajectoriesOf(
-  { prompts, texts, finished }: Pick<HostArguments<'assign_credit'>, 'prompts' | 'texts' | 'finished'>,
+  {
+    prompts,
+    texts,
+    finished,
+  }: Pick<HostArguments<'assign_credit'>, 'prompts' | 'texts' | 'finished'>,
   tensors: Tensors,
 ): RewardedTrajectory[] {
   const count = texts.length;
@@ -25,7 +29,9 @@ export function trajectoriesOf(
     const group = groups[i]!;
     const prompt = prompts[group];
     if (prompt === undefined)
-      throw new RangeError(`trajectory ${i} is of problem ${group}, but there are ${prompts.length}`);
+      throw new RangeError(
+        `trajectory ${i} is of problem ${group}, but there are ${prompts.length}`,
+      );
     const reward = rewards[i]!;
     if (!(reward >= 0 && reward <= 1))
       throw new RangeError(`trajectory ${i} has the reward ${reward}, which is not in [0, 1]`);
@@ -58,7 +64,8 @@ function read<A extends TypedArray>(
   length: number,
 ): A {
   const data = tensors[name]?.data;
-  if (!(data instanceof type)) throw new RangeError(`there is no tensor "${name}" of the right type`);
+  if (!(data instanceof type))
+    throw new RangeError(`there is no tensor "${name}" of the right type`);
   if (data.length !== length)
     throw new RangeError(`the tensor "${name}" has ${data.length} entries, not ${length}`);
   return data;

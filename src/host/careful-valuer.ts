@@ -28,7 +28,11 @@ export class CarefulValuer {
    *
    * @param all ask about all states whatever the critic wrote before: it is to learn from them
    */
-  async value(states: readonly State[], context: CriticContext, all: boolean): Promise<Valuation[]> {
+  async value(
+    states: readonly State[],
+    context: CriticContext,
+    all: boolean,
+  ): Promise<Valuation[]> {
     if (this.#critic.needs === 'outcomes') return valuesOf(this.#critic, states, context);
     // An evaluation changes nothing for the batches that train.
     const remember = context.purpose !== 'evaluation';

@@ -4,7 +4,15 @@ import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
 import { ConfigError, issuesOf } from '../config/error.ts';
 import { readYaml } from '../config/load.ts';
-import { type Config, configSchema, credit, criticRl, criticSft, icc, joint } from '../config/schema.ts';
+import {
+  type Config,
+  configSchema,
+  credit,
+  criticRl,
+  criticSft,
+  icc,
+  joint,
+} from '../config/schema.ts';
 import { namedBy, refuseForeign } from '../extensions/consent.ts';
 import { expandHome, isWrittenAsPath, pathFrom } from '../files/paths.ts';
 import { findCritic } from '../standalone/find-critic.ts';
@@ -101,7 +109,10 @@ interface Trained {
 }
 
 /** From the run in which the critic's model lies; null: it lies in none. */
-async function trainedWith(asked: Tree & { critic: Tree }, trustCode: boolean): Promise<Trained | null> {
+async function trainedWith(
+  asked: Tree & { critic: Tree },
+  trustCode: boolean,
+): Promise<Trained | null> {
   const { critic } = asked;
   if (typeof critic.model !== 'string') return null;
   const { model, run } = await findCritic(expandHome(critic.model));

@@ -8,7 +8,11 @@ import {
   readableId,
   STRANGER_LIMITS,
 } from '../bridge/frames.ts';
-import { type HostArguments, type HostOperationName, hostOperations } from '../bridge/host-operations.ts';
+import {
+  type HostArguments,
+  type HostOperationName,
+  hostOperations,
+} from '../bridge/host-operations.ts';
 import {
   type ErrorCode,
   errorCodes,
@@ -91,7 +95,10 @@ export class HostLink {
   async #pulse(): Promise<void> {
     if (this.#host === null) return;
     try {
-      await this.#options.transport.send(this.#host, encode({ type: 'pulse', sequence: this.#sequence++ }));
+      await this.#options.transport.send(
+        this.#host,
+        encode({ type: 'pulse', sequence: this.#sequence++ }),
+      );
       this.#absentSince = null;
     } catch {
       const { absenceMs = ABSENCE_MS } = this.#options;
@@ -104,7 +111,11 @@ export class HostLink {
   #receive(identity: string, frames: Buffer[]): void {
     const isHost = identity === this.#host;
     try {
-      const { message, tensors } = decode(frames, fromHost, isHost ? this.#options : STRANGER_LIMITS);
+      const { message, tensors } = decode(
+        frames,
+        fromHost,
+        isHost ? this.#options : STRANGER_LIMITS,
+      );
       if (message.type === 'hello') this.#greet(identity, message);
       else if (!isHost) this.#reject(identity, 'bad_message', 'say hello first');
       else if (message.type === 'bye') this.#end(`the host said goodbye: ${message.reason}`);
@@ -161,11 +172,15 @@ export class HostLink {
     }
     this.#answers.set(ask.id, null);
     const answered = [...this.#answers].flatMap(([id, frames]) => (frames === null ? [] : [id]));
-    for (const id of answered.slice(0, Math.max(0, answered.length - KEPT_ANSWERS))) this.#answers.delete(id);
+    for (const id of answered.slice(0, Math.max(0, answered.length - KEPT_ANSWERS)))
+      this.#answers.delete(id);
     this.#asks = this.#asks.then(() => this.#serve(ask, tensors));
   }
 
-  async #serve({ id, operation, arguments: given }: MessageOf<'ask'>, tensors: Tensors): Promise<void> {
+  async #serve(
+    { id, operation, arguments: given }: MessageOf<'ask'>,
+    tensors: Tensors,
+  ): Promise<void> {
     const began = performance.now();
     let sequence = 0;
     try {
@@ -175,7 +190,9 @@ export class HostLink {
       const answer = await this.#options.answer({
         ...{ operation, arguments: read.data, tensors },
         progress: (data) =>
-          this.#tell({ type: 'partial', id, sequence: sequence++, data } as Outgoing<MessageOf<'partial'>>),
+          this.#tell({ type: 'partial', id, sequence: sequence++, data } as Outgoing<
+            MessageOf<'partial'>
+          >),
       });
       const seconds = (performance.now() - began) / 1000;
       const result = { type: 'result', id, result: answer.result, seconds };

@@ -46,7 +46,11 @@ export async function serveOver(
     if (is(ask, 'open')) {
       if (session) throw new BridgeError('bad_state', 'open: this controller has a critic already');
       const logs = makeFolder(ask.arguments.logs);
-      const given = { ...ask.arguments, logs, config_file: ask.arguments.config_file ?? config ?? null };
+      const given = {
+        ...ask.arguments,
+        logs,
+        config_file: ask.arguments.config_file ?? config ?? null,
+      };
       session = await HostSession.open(given, log, signal);
       log(`the critic "${session.description.critic}" is loaded`);
       return { result: session.description };

@@ -11,7 +11,12 @@ import { assignCredit, segmentTrajectory } from '../credit.ts';
 import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
 import { mapInTurns } from '../event-loop.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
-import { bareEnvironment, loadCritic, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
+import {
+  bareEnvironment,
+  loadCritic,
+  loadTask,
+  type PluginChoice,
+} from '../extensions/find-plugin.ts';
 import { prefixed } from '../iteration/context.ts';
 import { rolloutOf, segmentationOf } from '../iteration/rollouts.ts';
 import { learningRate } from '../math/learning-rate.ts';
@@ -88,7 +93,8 @@ export class HostSession {
     const task =
       config.task === null
         ? null
-        : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log: tell })).task;
+        : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log: tell }))
+            .task;
     const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
     const problems = discountProblems(plugin, config.credit.gamma, 'gamma');
     if (problems.length > 0) throw new ConfigError(problems, given.config_file ?? undefined);
@@ -213,7 +219,9 @@ export class HostSession {
   async value({ prompts, responses, greedy }: HostArguments<'value'>) {
     await this.fence();
     if (prompts.length !== responses.length)
-      throw new RangeError(`there are ${prompts.length} prompts, but ${responses.length} responses`);
+      throw new RangeError(
+        `there are ${prompts.length} prompts, but ${responses.length} responses`,
+      );
     const actor = { ...this.actor, successRate: this.#successRate };
     const states = responses.map((response, i) => ({
       id: `${i}`,
@@ -268,7 +276,9 @@ export class HostSession {
   }: HostArguments<'save'>): Promise<void> {
     const done = await this.fence();
     // JSON has no other numbers.
-    const told = Object.fromEntries(Object.entries(done).filter(([, value]) => Number.isFinite(value)));
+    const told = Object.fromEntries(
+      Object.entries(done).filter(([, value]) => Number.isFinite(value)),
+    );
     const state = {
       ...{ stage, iteration, complete },
       success_rate: this.#successRate,

@@ -26,7 +26,11 @@ export async function updateActor(
   const { config, reference } = training;
   const { model: actor, options } = actorOf(training);
   const { epochs, minibatches, kl, entropy, max_grad_norm } = options;
-  const rate = learningRate({ ...options, peak: options.learning_rate }, iteration, config.joint.iterations);
+  const rate = learningRate(
+    { ...options, peak: options.learning_rate },
+    iteration,
+    config.joint.iterations,
+  );
   const referenceLogprobs = reference
     ? await reference.logprobs(
         credited.map((c) => c.trajectory),
@@ -36,14 +40,16 @@ export async function updateActor(
   const totals = new Map<string, number>();
   const add = (name: string, value: number) => totals.set(name, (totals.get(name) ?? 0) + value);
   for (let epoch = 0; epoch < epochs; epoch++) {
-    const order = new Random(deriveSeed(config.seed, 'actor/minibatches', iteration, epoch)).shuffled([
-      ...credited.keys(),
-    ]);
+    const order = new Random(
+      deriveSeed(config.seed, 'actor/minibatches', iteration, epoch),
+    ).shuffled([...credited.keys()]);
     for (let m = 0; m < minibatches; m++) {
       const batch = order.filter((_, i) => i % minibatches === m);
       const members = batch.map((i) => credited[i]!);
       const idle =
-        members.every(({ credit }) => credit.advantages.every(isNoise)) && kl === 0 && entropy === 0;
+        members.every(({ credit }) => credit.advantages.every(isNoise)) &&
+        kl === 0 &&
+        entropy === 0;
       if (batch.length === 0 || idle) {
         add('skipped_steps', 1);
         continue;
@@ -75,7 +81,10 @@ const ROUNDING = { float32: 1e-3, bfloat16: 1e-2 };
  *
  * @throws Error where they differ by more than rounding
  */
-export function servedKl(statistics: Readonly<Record<string, number>>, dtype: keyof typeof ROUNDING): number {
+export function servedKl(
+  statistics: Readonly<Record<string, number>>,
+  dtype: keyof typeof ROUNDING,
+): number {
   const { approximate_kl = 0, tokens = 0 } = statistics;
   const kl = tokens > 0 ? approximate_kl / tokens : 0;
   if (kl <= ROUNDING[dtype]) return kl;

@@ -70,7 +70,9 @@ export function phase(training: Training, stage: StageName, iteration: number, n
 
 /** Metrics under a prefix: `{mse: 1}` -> `{'critic/mse': 1}`. */
 export function prefixed(prefix: string, metrics: Metrics): Record<string, number> {
-  return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`${prefix}/${name}`, value]));
+  return Object.fromEntries(
+    Object.entries(metrics).map(([name, value]) => [`${prefix}/${name}`, value]),
+  );
 }
 
 /** The stage goes on with this iteration; false: it was stopped. Between iterations, values may change and a paused run waits. */

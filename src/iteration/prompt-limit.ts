@@ -26,7 +26,10 @@ export interface PromptLimit {
  * @param context of the actor; null: its architecture has no such limit
  * @throws where the options leave no room for a prompt in the context
  */
-export function promptLimit(sampling: Config['sampling'], context: number | null): PromptLimit | null {
+export function promptLimit(
+  sampling: Config['sampling'],
+  context: number | null,
+): PromptLimit | null {
   const { max_prompt_tokens: asked, max_new_tokens: response } = sampling;
   if (context !== null && (asked ?? 1) + response > context) {
     const prompt = asked === null ? '' : `sampling.max_prompt_tokens (${asked}) and `;
@@ -74,6 +77,7 @@ export async function fittingProblems(
       `${found}. Shorten them, make room, or set sampling.overlong_prompts: drop to go on without them`,
     );
   }
-  if (overlong.length === all.length) throw new UserError(`${found}. None is left to go on with: make room`);
+  if (overlong.length === all.length)
+    throw new UserError(`${found}. None is left to go on with: make room`);
   return { problems: all.filter((_, i) => lengths[i]! <= limit.tokens), overlong: overlong.length };
 }

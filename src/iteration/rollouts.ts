@@ -40,7 +40,10 @@ export function segmentationOf(
 }
 
 /** Trajectories in order: response j of problem i is number i * responses + j; the group is i. */
-export async function sampleTrajectories(training: Training, request: RolloutRequest): Promise<Trajectory[]> {
+export async function sampleTrajectories(
+  training: Training,
+  request: RolloutRequest,
+): Promise<Trajectory[]> {
   const { config } = training;
   const { model: actor } = actorOf(training);
   const { problems, responses, purpose, iteration, onFinished } = request;
@@ -69,16 +72,24 @@ export async function sampleTrajectories(training: Training, request: RolloutReq
     seed: (i) => deriveSeed(config.seed, `actor/${purpose}`, iteration, i),
     ...(onFinished && {
       onFinished: (index, part) =>
-        onFinished(index, trajectoryOf(index, part, { promptIds: new Int32Array(), version: actor.step })),
+        onFinished(
+          index,
+          trajectoryOf(index, part, { promptIds: new Int32Array(), version: actor.step }),
+        ),
     }),
   });
   const stale = sampled.find(({ version }) => version !== actor.step);
   if (stale)
-    throw new Error(`the actor served version ${stale.version}, but version ${actor.step} was trained`);
+    throw new Error(
+      `the actor served version ${stale.version}, but version ${actor.step} was trained`,
+    );
   return mapInTurns(sampled, (s, i) => trajectoryOf(i, s, s));
 }
 
-export async function rewarded(training: Training, trajectory: Trajectory): Promise<RewardedTrajectory> {
+export async function rewarded(
+  training: Training,
+  trajectory: Trajectory,
+): Promise<RewardedTrajectory> {
   const { reward, parts } = await training.judge(trajectory);
   return { ...trajectory, reward, rewardParts: parts };
 }
@@ -113,7 +124,12 @@ export async function actorRollouts(
     const text = `${purpose}: dropped ${overlong} of ${count} problems, whose prompts are too long`;
     training.emit({ type: 'message', text });
   }
-  const trajectories = await sampleTrajectories(training, { problems, responses, purpose, iteration: from });
+  const trajectories = await sampleTrajectories(training, {
+    problems,
+    responses,
+    purpose,
+    iteration: from,
+  });
   const actor = profileOf(training, successRate);
   const segmentation = segmentationOf(training, config.sampling.max_new_tokens);
   return Promise.all(
@@ -135,6 +151,9 @@ export function rolloutOf(
   return {
     ...{ problem, actor, reward, response: text, firstOwn: 0 },
     prefixes: segments.map((segment) => textBefore(trajectory, segment)),
-    begun: segments.map(({ start }) => ({ promptIds, completionIds: completionIds.subarray(0, start) })),
+    begun: segments.map(({ start }) => ({
+      promptIds,
+      completionIds: completionIds.subarray(0, start),
+    })),
   };
 }

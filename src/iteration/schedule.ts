@@ -54,7 +54,8 @@ const synchronous: Schedule = {
 const pipelined: Schedule = {
   async collect(training, problems, iteration, successRate) {
     const { critic, config } = training;
-    if (critic.needs === 'outcomes') return synchronous.collect(training, problems, iteration, successRate);
+    if (critic.needs === 'outcomes')
+      return synchronous.collect(training, problems, iteration, successRate);
     const profile = profileOf(training, successRate);
     const valuer = new Valuer(training, iteration);
     if (critic.sharesFirstState)
@@ -87,7 +88,12 @@ const pipelined: Schedule = {
         return { ...trajectory, reward, ...(rewardParts && { rewardParts }) };
       }),
     );
-    return valueAll(training, await segment(training, judged, successRate), iteration, await valuer.finish());
+    return valueAll(
+      training,
+      await segment(training, judged, successRate),
+      iteration,
+      await valuer.finish(),
+    );
   },
   update: (actor, critic) => Promise.all([actor(), critic()]),
 };

@@ -80,7 +80,10 @@ const GROUP_EPSILON = 1e-4;
  *
  * @returns one positive divisor for each trajectory
  */
-export function advantageDivisors(scale: AdvantageScale, trajectories: readonly Scaled[]): Float64Array {
+export function advantageDivisors(
+  scale: AdvantageScale,
+  trajectories: readonly Scaled[],
+): Float64Array {
   const divisors = new Float64Array(trajectories.length).fill(1);
   if (scale === 'none') return divisors;
   if (scale === 'batch-std') {

@@ -26,7 +26,10 @@ export type CriticBaseline = (typeof criticBaselines)[number];
  * @param rewards rewards[i][j] = R of completion j of state i
  * @returns weights of the same shape
  */
-export function criticWeights(rewards: readonly (readonly number[])[], baseline: CriticBaseline): number[][] {
+export function criticWeights(
+  rewards: readonly (readonly number[])[],
+  baseline: CriticBaseline,
+): number[][] {
   const all = baseline === 'batch-mean' ? rewards.flat() : [];
   const batchMean = all.reduce((sum, r) => sum + r, 0) / Math.max(1, all.length);
   return rewards.map((state, i) => stateWeights(state, baseline, batchMean, i));

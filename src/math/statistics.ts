@@ -28,7 +28,10 @@ export function sampleDeviation(values: ArrayLike<number>): number {
 export const isNoise = (value: number): boolean => Math.abs(value) < 1e-12;
 
 /** Mean squared error of two arrays of one length. */
-export function meanSquaredError(predicted: ArrayLike<number>, observed: ArrayLike<number>): number {
+export function meanSquaredError(
+  predicted: ArrayLike<number>,
+  observed: ArrayLike<number>,
+): number {
   let sum = 0;
   for (let i = 0; i < observed.length; i++) sum += (predicted[i]! - observed[i]!) ** 2;
   return observed.length === 0 ? Number.NaN : sum / observed.length;
@@ -41,7 +44,10 @@ export function meanSquaredError(predicted: ArrayLike<number>, observed: ArrayLi
  *
  * @returns null where the observed values do not vary: there is nothing to explain
  */
-export function explainedVariance(predicted: ArrayLike<number>, observed: ArrayLike<number>): number | null {
+export function explainedVariance(
+  predicted: ArrayLike<number>,
+  observed: ArrayLike<number>,
+): number | null {
   const total = variance(observed);
   if (!(total > 1e-12)) return null;
   return 1 - meanSquaredError(predicted, observed) / total;

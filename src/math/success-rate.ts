@@ -13,7 +13,8 @@ export function smoothSuccessRate(
   momentum: number,
 ): number {
   if (rewards.length === 0) throw new RangeError('a success rate needs at least one reward');
-  if (!(momentum >= 0 && momentum < 1)) throw new RangeError(`momentum ${momentum} is outside [0, 1)`);
+  if (!(momentum >= 0 && momentum < 1))
+    throw new RangeError(`momentum ${momentum} is outside [0, 1)`);
   const mean = rewards.reduce((sum, r) => sum + r, 0) / rewards.length;
   return previous === null ? mean : momentum * previous + (1 - momentum) * mean;
 }

@@ -50,11 +50,16 @@ export async function openPython({
   timeoutMs = 60_000,
 }: PythonOptions = {}): Promise<Python> {
   if (open)
-    throw new BridgeError('refused', 'Python is open already, and pythonia has but one: close it first');
+    throw new BridgeError(
+      'refused',
+      'Python is open already, and pythonia has but one: close it first',
+    );
   open = true;
   try {
     await promisify(execFile)(python, ['-c', '']).catch((error: Error) => {
-      throw new BridgeError('start_failed', `${python} can't be run: ${error.message}`, { cause: error });
+      throw new BridgeError('start_failed', `${python} can't be run: ${error.message}`, {
+        cause: error,
+      });
     });
     return await connect(python, timeoutMs);
   } catch (error) {
@@ -76,7 +81,10 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
   };
   const gone = new Promise<void>((resolve) => {
     child.once('exit', (exitCode, signal) => {
-      end('worker_lost', `Python ended: ${signal ? `killed by ${signal}` : `exit code ${exitCode}`}`);
+      end(
+        'worker_lost',
+        `Python ended: ${signal ? `killed by ${signal}` : `exit code ${exitCode}`}`,
+      );
       open = false;
       resolve();
     });
@@ -100,7 +108,10 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
       pending.add(stop);
       timer = setTimeout(() => {
         kill();
-        end('deadline', `${what} had no answer within ${milliseconds} ms; Python was ended: open it again`);
+        end(
+          'deadline',
+          `${what} had no answer within ${milliseconds} ms; Python was ended: open it again`,
+        );
       }, milliseconds);
     });
     try {
@@ -120,7 +131,9 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
     end('start_failed', 'Python did not start');
     await gone;
     const words = error instanceof Error ? error.message || error.stack : String(error);
-    throw new BridgeError('start_failed', `Python (${executable}) did not start: ${words}`, { cause: error });
+    throw new BridgeError('start_failed', `Python (${executable}) did not start: ${words}`, {
+      cause: error,
+    });
   }
   return {
     pid: child.pid!,
@@ -130,7 +143,9 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
       const limits = { characters: maxCharacters, items: maxItems };
       const text = JSON.stringify({ function: name, keywords, ...limits });
       if (text.length > maxCharacters) {
-        throw new TypeError(`${name} is called with ${text.length} characters, more than ${maxCharacters}`);
+        throw new TypeError(
+          `${name} is called with ${text.length} characters, more than ${maxCharacters}`,
+        );
       }
       const asked = helper.answer$(text, { $timeout: Number.POSITIVE_INFINITY });
       const answer = await guarded(asked, name, options.deadlineMs ?? timeoutMs);
@@ -154,7 +169,9 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
 }
 
 /** pythonia reads which Python to start from the environment; both variables are given back before anything else runs. */
-async function spawn(executable: string): Promise<{ pythonia: Pythonia; loading: Promise<Helper> }> {
+async function spawn(
+  executable: string,
+): Promise<{ pythonia: Pythonia; loading: Promise<Helper> }> {
   const { PYTHON_BIN, PYTHONPATH } = process.env;
   process.env.PYTHON_BIN = executable;
   process.env.PYTHONPATH = PYTHONPATH ? `${pythonBridge}${delimiter}${PYTHONPATH}` : pythonBridge;

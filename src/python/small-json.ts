@@ -10,7 +10,8 @@ export const maxItems = 256;
 export function refuseWhatIsNotSmallJson(value: unknown, where: string): asserts value is Json {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return;
   if (typeof value === 'number') {
-    if (!Number.isFinite(value)) throw new TypeError(`${where} is ${value}; numbers must be finite`);
+    if (!Number.isFinite(value))
+      throw new TypeError(`${where} is ${value}; numbers must be finite`);
     return;
   }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {

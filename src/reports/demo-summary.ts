@@ -114,7 +114,9 @@ export function at(points: readonly Point[], share: number): Point | undefined {
 
 /** The evaluation nearest to a number of actor tokens. */
 function nearest(points: readonly Point[], tokens: number): Point | undefined {
-  return [...points].sort((a, b) => Math.abs(a.actorTokens - tokens) - Math.abs(b.actorTokens - tokens))[0];
+  return [...points].sort(
+    (a, b) => Math.abs(a.actorTokens - tokens) - Math.abs(b.actorTokens - tokens),
+  )[0];
 }
 
 const sum = (lines: readonly MetricsLine[], name: string) =>
@@ -147,7 +149,8 @@ export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSumm
   const rows: string[][] = [['', 'GenAC', 'group mean (GRPO)']];
   const both = (words: string, pick: (points: readonly Point[]) => string) =>
     rows.push([words, pick(genac), pick(groupMean)]);
-  const percent = (point: Point | undefined) => (point ? `${(100 * point.success).toFixed(1)}%` : '-');
+  const percent = (point: Point | undefined) =>
+    point ? `${(100 * point.success).toFixed(1)}%` : '-';
   both('actor success at the start', (p) => percent(p[0]));
   both('at a quarter of the actor tokens', (p) => percent(at(p, 0.25)));
   both('at half', (p) => percent(at(p, 0.5)));
@@ -165,8 +168,16 @@ export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSumm
  */
 export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
   ['', 'MSE', 'best constant'],
-  ['held-out actors: after stage 1 (imitation)', critic.afterStage1.toFixed(4), critic.mean.toFixed(4)],
-  ['held-out actors: after stage 2 (REINFORCE)', critic.afterStage2.toFixed(4), critic.mean.toFixed(4)],
+  [
+    'held-out actors: after stage 1 (imitation)',
+    critic.afterStage1.toFixed(4),
+    critic.mean.toFixed(4),
+  ],
+  [
+    'held-out actors: after stage 2 (REINFORCE)',
+    critic.afterStage2.toFixed(4),
+    critic.mean.toFixed(4),
+  ],
   ...[0, 0.5, 1].map((share) => {
     const point = at(genac, share);
     const when = share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'half way';
@@ -185,7 +196,8 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
   const other = nearest(groupMean, half?.actorTokens ?? 0);
   const otherLast = nearest(groupMean, last?.actorTokens ?? 0);
   if (!half || !other || !last || !otherLast) return 'There is no group mean to compare with.';
-  const points = (a: number, b: number) => `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
+  const points = (a: number, b: number) =>
+    `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
   return [
     `At the same number of actor tokens GenAC stands at ${points(half.success, other.success)} at half of the budget, ${points(last.success, otherLast.success)} at its end.`,
     `It pays for that: ${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, ${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
@@ -200,7 +212,9 @@ function table(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows.map((row) =>
     row
-      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .map((cell, column) =>
+        column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!),
+      )
       .join('   '),
   );
 }

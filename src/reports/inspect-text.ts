@@ -18,7 +18,10 @@ function painter(colours: boolean) {
 
 type Painter = ReturnType<typeof painter>;
 
-export function inspectionText({ table, notes, trajectories }: Inspection, colours: boolean): string {
+export function inspectionText(
+  { table, notes, trajectories }: Inspection,
+  colours: boolean,
+): string {
   const paint = painter(colours);
   const parts = [...tableLines(table, paint), ...notes.map(paint.soft)];
   for (const trajectory of trajectories) parts.push('', ...trajectoryLines(trajectory, paint));
@@ -28,7 +31,9 @@ export function inspectionText({ table, notes, trajectories }: Inspection, colou
 function tableLines(table: Inspection['table'], { bold }: Painter): string[] {
   const widths = (table[0] ?? []).map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
   return table.map((row, at) => {
-    const line = row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)));
+    const line = row.map((cell, i) =>
+      i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!),
+    );
     return (at === 0 ? bold : plain)(line.join('  ').trimEnd());
   });
 }

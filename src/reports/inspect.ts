@@ -68,7 +68,8 @@ export function inspectRun(folder: string, options: InspectOptions): Inspection 
 }
 
 /** The value in the last state; null where a response has no segment. */
-export const lastValue = ({ segments }: RecordedTrajectory): number | null => segments.at(-1)?.value ?? null;
+export const lastValue = ({ segments }: RecordedTrajectory): number | null =>
+  segments.at(-1)?.value ?? null;
 
 const surprise = (t: RecordedTrajectory) => {
   const value = lastValue(t);
@@ -117,9 +118,12 @@ export function iterationTable(
     rows.set(key, line.type === 'iteration' ? { ...before, ...own } : { ...own, ...before });
   }
   const all = [...rows.values()];
-  if (all.length === 0) return { table: [], notes: ['No iteration is recorded that was asked for.'] };
+  if (all.length === 0)
+    return { table: [], notes: ['No iteration is recorded that was asked for.'] };
   const shown = thinned(all);
-  const present = Object.keys(columns).filter((name) => shown.some((row) => metric(row, name) !== null));
+  const present = Object.keys(columns).filter((name) =>
+    shown.some((row) => metric(row, name) !== null),
+  );
   const table = [
     ['stage', 'iteration', ...present.map((name) => columns[name]!)],
     ...shown.map((row) => [

@@ -10,7 +10,10 @@ export interface Page {
   readonly title: string;
   /** One paragraph each. */
   readonly headline: readonly string[];
-  readonly tables: readonly { readonly title: string; readonly rows: readonly (readonly string[])[] }[];
+  readonly tables: readonly {
+    readonly title: string;
+    readonly rows: readonly (readonly string[])[];
+  }[];
   readonly sections: readonly { readonly title: string; readonly plots: readonly Plot[] }[];
   /** How to read the responses. */
   readonly notation: string;
@@ -41,7 +44,8 @@ export function contentPolicy(scripts: readonly string[] = []): string {
 }
 
 /** JSON that can stand in a script element: no text can end the element. */
-export const scriptJson = (value: unknown): string => JSON.stringify(value).replaceAll('<', '\\u003c');
+export const scriptJson = (value: unknown): string =>
+  JSON.stringify(value).replaceAll('<', '\\u003c');
 
 export function renderPage(page: Page): string {
   const plots = page.sections.flatMap((section) => section.plots);
@@ -127,7 +131,8 @@ ${trajectory.segments.map(segmentOf).join('\n')}</article>`;
 function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegment): string {
   const rounded = Math.round(100 * advantage) / 100;
   const [sign, look] = rounded > 0 ? ['+', 'right'] : rounded < 0 ? ['−', 'wrong'] : ['', 'soft'];
-  const words = parsed === 'ok' ? rationale : `[no valid score; a stand-in is the value] ${rationale}`;
+  const words =
+    parsed === 'ok' ? rationale : `[no valid score; a stand-in is the value] ${rationale}`;
   return `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span class="rationale">${escapeHtml(printable(words))}</span></div>`;
 }
 

@@ -76,7 +76,9 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const evaluations = lines.filter((line) => line.type === 'evaluation');
   const imitated = evaluations.filter((line) => line.stage === 'critic-sft');
   const end = lastIteration(imitated);
-  const learned = evaluations.filter((line) => line.stage !== 'critic-sft' || line.iteration === end);
+  const learned = evaluations.filter(
+    (line) => line.stage !== 'critic-sft' || line.iteration === end,
+  );
   const x = (line: MetricsLine) => (line.stage === 'critic-sft' ? 0 : line.iteration);
   const loss: Plot = {
     title: 'Stage 1: imitation of the oracle',
@@ -86,7 +88,11 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
     y: 'nats per token',
     share: false,
     series: [
-      { label: 'held-out rationales', colour: 'blue', points: along(evaluations, 'critic/rationale_loss') },
+      {
+        label: 'held-out rationales',
+        colour: 'blue',
+        points: along(evaluations, 'critic/rationale_loss'),
+      },
     ],
   };
   const error: Plot = {
@@ -114,7 +120,12 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const joint = lines.filter((line) => line.stage === 'joint');
   const evaluations = joint.filter((line) => line.type === 'evaluation');
   const closed = joint.filter((line) => metric(line, 'gate/fell_back_to_group_mean') === 1).length;
-  const value = (label: string, name: string, colour: Series['colour'], dashed: boolean): Series => ({
+  const value = (
+    label: string,
+    name: string,
+    colour: Series['colour'],
+    dashed: boolean,
+  ): Series => ({
     label,
     colour,
     dashed,

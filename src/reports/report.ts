@@ -49,7 +49,10 @@ export async function writeReport(folder: string): Promise<string> {
     );
   const outlines = outlinesOf(join(folder, 'genac'));
   const along = segmentPlot(outlines);
-  const stage3: Plot[] = [...jointPlots(readMetrics(join(folder, 'genac'))), ...(along ? [along] : [])];
+  const stage3: Plot[] = [
+    ...jointPlots(readMetrics(join(folder, 'genac'))),
+    ...(along ? [along] : []),
+  ];
   const page = renderPage({
     title: headlineOf(summary),
     headline: [conditions(summary), ...verdict(summary).split('\n')],

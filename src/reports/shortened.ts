@@ -16,7 +16,10 @@ const ALL = 60_000_000;
 const AROUND = 500;
 
 /** The same responses, each text of at most 200,000 characters, and so many in all. */
-export function shortened(trajectories: readonly RecordedTrajectory[], all = ALL): RecordedTrajectory[] {
+export function shortened(
+  trajectories: readonly RecordedTrajectory[],
+  all = ALL,
+): RecordedTrajectory[] {
   let left = all;
   const cut = (text: string): string => {
     const length = Math.max(0, Math.min(text.length, LONGEST, left));

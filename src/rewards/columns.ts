@@ -12,7 +12,8 @@ export function valueAt(columns: Readonly<Record<string, Json>>, path: string): 
   const [root, ...rest] = path.split('.');
   let value = Object.hasOwn(columns, root!) ? columns[root!] : undefined;
   for (const key of rest) {
-    const holder = value !== null && typeof value === 'object' && !Array.isArray(value) ? value : {};
+    const holder =
+      value !== null && typeof value === 'object' && !Array.isArray(value) ? value : {};
     value = Object.hasOwn(holder, key) ? holder[key] : undefined;
   }
   return rest.length > 0 ? value : undefined;

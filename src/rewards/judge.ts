@@ -68,7 +68,9 @@ export async function makeJudge(
   const names = loaded.map(({ name }) => name);
   const twice = names.filter((name, i) => names.indexOf(name) < i);
   if (twice.length > 0) {
-    throw new ConfigError(twice.map((name) => `rewards: two are named "${name}"; give one another \`name\``));
+    throw new ConfigError(
+      twice.map((name) => `rewards: two are named "${name}"; give one another \`name\``),
+    );
   }
   const usesPython = loaded.some(({ prepare }) => prepare !== undefined);
   return {
@@ -189,7 +191,9 @@ export function judgeOfTask(task: Task): Judge {
 /** The task's own reward of a response, held to [0, 1]. Anything else is an error that names task, problem and value. */
 export async function judge(task: Task, response: Response): Promise<number> {
   if (!task.reward) {
-    throw new UserError(`the task "${task.name}" has no reward of its own: name \`rewards\` in the config`);
+    throw new UserError(
+      `the task "${task.name}" has no reward of its own: name \`rewards\` in the config`,
+    );
   }
   let reward: unknown;
   try {
@@ -202,7 +206,8 @@ export async function judge(task: Task, response: Response): Promise<number> {
   }
   const unit = toUnit(reward);
   if (unit !== null) return unit;
-  const given = typeof reward === 'number' ? reward : `${JSON.stringify(reward)} (${typeof reward})`;
+  const given =
+    typeof reward === 'number' ? reward : `${JSON.stringify(reward)} (${typeof reward})`;
   throw new UserError(
     `the reward function of task "${task.name}" returned ${given} for problem ${response.problem.id}: ` +
       'a reward is a number in [0, 1]; rescale it in the function',

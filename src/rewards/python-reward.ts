@@ -19,9 +19,13 @@ export interface PythonReward {
   /** Responses of one call, at the most: the time of a call then has a bound that does not depend on the size of an iteration. */
   readonly batch: number;
   /** Python function and keywords that check the function and load what it needs. */
-  readonly prepare: (problem: Problem | null) => readonly [name: string, keywords: Record<string, Json>];
+  readonly prepare: (
+    problem: Problem | null,
+  ) => readonly [name: string, keywords: Record<string, Json>];
   /** Python function and keywords that answer for some responses, whose problems have the same columns. */
-  readonly call: (responses: readonly Response[]) => readonly [name: string, keywords: Record<string, Json>];
+  readonly call: (
+    responses: readonly Response[],
+  ) => readonly [name: string, keywords: Record<string, Json>];
 }
 
 interface Asked {
@@ -147,7 +151,9 @@ export function trlKeywords(responses: readonly Response[]): Record<string, Json
     completions: responses.map(({ text, problem }) =>
       typeof problem.prompt === 'string' ? text : [{ role: 'assistant', content: text }],
     ),
-    completion_ids: responses.map(({ completionIds }) => (completionIds ? [...completionIds] : null)),
+    completion_ids: responses.map(({ completionIds }) =>
+      completionIds ? [...completionIds] : null,
+    ),
     columns: Object.fromEntries(
       columns.map((column) => [column, responses.map(({ problem }) => problem.columns[column]!)]),
     ),

@@ -64,7 +64,12 @@ export async function loadTypescriptReward(
   };
 }
 
-async function scored(score: Score, response: Response, name: string, file: string): Promise<unknown> {
+async function scored(
+  score: Score,
+  response: Response,
+  name: string,
+  file: string,
+): Promise<unknown> {
   try {
     return await score(response);
   } catch (error) {
@@ -82,5 +87,7 @@ function rewardOf(exported: unknown, file: string): Reward | null {
     return { name: basename(file, extname(file)), score: exported as Score };
   }
   const reward = exported as Partial<Reward> | null | undefined;
-  return typeof reward?.name === 'string' && typeof reward.score === 'function' ? (reward as Reward) : null;
+  return typeof reward?.name === 'string' && typeof reward.score === 'function'
+    ? (reward as Reward)
+    : null;
 }

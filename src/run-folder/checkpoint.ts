@@ -71,7 +71,12 @@ export async function writeCheckpoint(
     await rm(unfinished, { recursive: true, force: true });
     await mkdir(unfinished, { recursive: true });
     for (const [part, save] of Object.entries(parts)) await save?.(join(unfinished, part));
-    const whole = { format: FORMAT, genac: packageJson.version, ...state, files: await filesOf(unfinished) };
+    const whole = {
+      format: FORMAT,
+      genac: packageJson.version,
+      ...state,
+      files: await filesOf(unfinished),
+    };
     const text = JSON.stringify(whole, null, 2);
     const file = await open(join(unfinished, 'controller.json'), 'w');
     await file.writeFile(`${text}\n${textDigest(text)}\n`);
@@ -130,7 +135,13 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   const wrong = firstDifference(files as FileList, found);
   if (wrong !== null) throw refuse(wrong);
   const part = (name: string) => (existsSync(join(path, name)) ? join(path, name) : null);
-  return { ...rest, path, actor: part('actor'), critic: part('critic'), bestCritic: part('best-critic') };
+  return {
+    ...rest,
+    path,
+    actor: part('actor'),
+    critic: part('critic'),
+    bestCritic: part('best-critic'),
+  };
 }
 
 function remedy(path: string): string {
@@ -139,7 +150,8 @@ function remedy(path: string): string {
   return `Use one before it (they are in ${folder}): genac resume ${dirname(folder)} --from NAME`;
 }
 
-const nameOf = (stage: string, iteration: number) => `${stage}-${String(iteration).padStart(6, '0')}`;
+const nameOf = (stage: string, iteration: number) =>
+  `${stage}-${String(iteration).padStart(6, '0')}`;
 const pattern = new RegExp(`^(${stageNames.join('|')})(?:-(\\d{6,}))?$`);
 
 /** `STAGE` at a stage's end, else `STAGE-000040`. */

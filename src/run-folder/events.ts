@@ -17,7 +17,12 @@ export interface SettingChange extends Place {
 
 export type RunEvent =
   | { readonly type: 'message'; readonly text: string }
-  | { readonly type: 'stage'; readonly stage: StageName; readonly iterations: number; readonly from: number }
+  | {
+      readonly type: 'stage';
+      readonly stage: StageName;
+      readonly iterations: number;
+      readonly from: number;
+    }
   /** A phase of an iteration begins, e.g. `sample`, `value`, `update`. */
   | ({ readonly type: 'phase'; readonly phase: string } & Place)
   /** Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the stage. */

@@ -46,7 +46,14 @@ export function refuseOtherKinds(path: string): void {
 }
 
 /** What a start writes before its first stage, but for logs. */
-const madeAtStart = ['config.yaml', 'run.json', 'versions.json', 'status.json', 'models', 'checkpoints'];
+const madeAtStart = [
+  'config.yaml',
+  'run.json',
+  'versions.json',
+  'status.json',
+  'models',
+  'checkpoints',
+];
 
 export class RunFolder {
   readonly path: string;
@@ -70,8 +77,15 @@ export class RunFolder {
         `${folder.path} holds a run already: go on with it (genac resume ${config.folder}), name another \`folder\`, or remove that one`,
       );
     }
-    for (const name of madeAtStart) if (existsSync(join(folder.path, name))) folder.#found.add(name);
-    for (const name of ['run.json', 'status.json', 'versions.json', 'metrics.jsonl', 'trajectories.jsonl'])
+    for (const name of madeAtStart)
+      if (existsSync(join(folder.path, name))) folder.#found.add(name);
+    for (const name of [
+      'run.json',
+      'status.json',
+      'versions.json',
+      'metrics.jsonl',
+      'trajectories.jsonl',
+    ])
       if (folder.#found.has(name) || existsSync(join(folder.path, name)))
         throw new UserError(
           `${folder.path} has a file ${name}, which a run would replace: name another \`folder\`, or take it away`,
@@ -86,7 +100,9 @@ export class RunFolder {
   }
 
   /** The config of the run that a folder holds, the base of its paths, and what its user should know of it. */
-  static async read(path: string): Promise<{ config: Config; base: string; notes: readonly string[] }> {
+  static async read(
+    path: string,
+  ): Promise<{ config: Config; base: string; notes: readonly string[] }> {
     const file = join(path, 'run.json');
     if (!existsSync(file)) {
       const lacks = existsSync(path) ? 'it has no run.json' : 'there is no such folder';
@@ -101,7 +117,8 @@ export class RunFolder {
       throw new UserError(`${path} holds no run that can be resumed: ${why}`, { cause: error });
     }
     const { config } = loadConfigFile(join(path, 'config.yaml'));
-    const isChanged = source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
+    const isChanged =
+      source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
     const note = `${source?.file} was changed since the run began, and is not read: the run goes on by its own ${join(path, 'config.yaml')}`;
     return { config: { ...config, folder: path }, base, notes: isChanged ? [note] : [] };
   }
@@ -246,7 +263,9 @@ function readableLine(record: Json): string {
       if (!(error instanceof RangeError)) throw error; // longer than any string
     }
   }
-  throw new UserError('a trajectory of so many segments that no line holds them: set sampling.record: 0');
+  throw new UserError(
+    'a trajectory of so many segments that no line holds them: set sampling.record: 0',
+  );
 }
 
 const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

@@ -31,7 +31,9 @@ export function rolloutMetrics(
     ...rewardMetrics(trajectories),
     'actor/tokens': lengths.reduce((sum, n) => sum + n, 0),
     'completions/mean_length': mean(lengths),
-    'completions/clipped_ratio': mean(trajectories.map((t) => (t.finishReason === 'length' ? 1 : 0))),
+    'completions/clipped_ratio': mean(
+      trajectories.map((t) => (t.finishReason === 'length' ? 1 : 0)),
+    ),
     success_rate: successRate,
     'critic/mse_to_outcomes': meanSquaredError(predicted, observed),
     'critic/states': outcomes.length,
@@ -62,9 +64,13 @@ function skippedMetrics(outcomes: CreditAssignment['outcomes']): Metrics {
 }
 
 /** Mean and standard deviation (of a sample, as TRL has it) of what each reward function gave where it applied; absent where there are too few for one. */
-export function rewardMetrics(trajectories: readonly Pick<RewardedTrajectory, 'rewardParts'>[]): Metrics {
+export function rewardMetrics(
+  trajectories: readonly Pick<RewardedTrajectory, 'rewardParts'>[],
+): Metrics {
   const metrics: Record<string, number> = {};
-  for (const name of new Set(trajectories.flatMap(({ rewardParts }) => Object.keys(rewardParts ?? {})))) {
+  for (const name of new Set(
+    trajectories.flatMap(({ rewardParts }) => Object.keys(rewardParts ?? {})),
+  )) {
     const given = trajectories
       .map(({ rewardParts }) => rewardParts?.[name])
       .filter((value) => typeof value === 'number');
@@ -109,13 +115,18 @@ export function recordTrajectories(
       prompt: promptText(trajectory.problem.prompt),
       response: trajectory.text,
       reward: trajectory.reward,
-      ...(Object.keys(trajectory.rewardParts ?? {}).length > 0 && { rewards: trajectory.rewardParts }),
+      ...(Object.keys(trajectory.rewardParts ?? {}).length > 0 && {
+        rewards: trajectory.rewardParts,
+      }),
       finish_reason: trajectory.finishReason,
       segments: segments.map((segment, k) => {
         const valuation = valuations.get(states[k]!.id)!;
         const from = states[k]!.response.length;
         return {
-          text: trajectory.text.slice(from, states[k + 1]?.response.length ?? trajectory.text.length),
+          text: trajectory.text.slice(
+            from,
+            states[k + 1]?.response.length ?? trajectory.text.length,
+          ),
           tokens: segment.end - segment.start,
           value: valuation.value,
           used_value: credit.values[k]!,

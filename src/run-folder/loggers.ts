@@ -35,14 +35,24 @@ export async function openLoggers(
       );
     }
   };
-  const ask = async (name: string, keywords: Record<string, Json>, deadlineMs: number): Promise<void> => {
+  const ask = async (
+    name: string,
+    keywords: Record<string, Json>,
+    deadlineMs: number,
+  ): Promise<void> => {
     try {
-      report((await python.call(`${module}:${name}`, { folder, ...keywords }, { deadlineMs })) ?? {});
+      report(
+        (await python.call(`${module}:${name}`, { folder, ...keywords }, { deadlineMs })) ?? {},
+      );
     } catch (error) {
       report(Object.fromEntries(config.log.map(({ use }) => [use, (error as Error).message])));
     }
   };
-  await ask('open_loggers', { config: config as unknown as Json, loggers: config.log as Json }, 60_000);
+  await ask(
+    'open_loggers',
+    { config: config as unknown as Json, loggers: config.log as Json },
+    60_000,
+  );
   let asking: Promise<void> | null = null;
   const timer = setInterval(() => {
     asking ??= ask('failures', {}, 600_000).finally(() => {

@@ -86,7 +86,11 @@ export const metricsOf = (folder: string) =>
   recordsOf<MetricsLine>(join(folder, 'metrics.jsonl'), metricsSchema, 'a line of metrics');
 /** One trajectory at a time: memory does not grow with the file. */
 export const trajectoriesOf = (folder: string) =>
-  recordsOf<RecordedTrajectory>(join(folder, 'trajectories.jsonl'), trajectorySchema, 'a trajectory');
+  recordsOf<RecordedTrajectory>(
+    join(folder, 'trajectories.jsonl'),
+    trajectorySchema,
+    'a trajectory',
+  );
 
 /**
  * @throws Error that names file and line where a line is damaged; a last one that was cut off is

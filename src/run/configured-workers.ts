@@ -13,7 +13,9 @@ export function workersOf(
 ): string[] {
   const critic = (criticOptions as { worker?: unknown } | null)?.worker;
   const python = usesPython ? pythonWorkerName : null;
-  const wanted = [...new Set([actor?.worker, critic, python])].filter((name) => typeof name === 'string');
+  const wanted = [...new Set([actor?.worker, critic, python])].filter(
+    (name) => typeof name === 'string',
+  );
   const missing = wanted.filter((name) => !(name in workers));
   const names = Object.keys(workers).join(', ');
   if (missing.length > 0)
@@ -28,7 +30,9 @@ export function workersOf(
     (name) => !wanted.includes(name) && !['actor', 'critic', pythonWorkerName].includes(name),
   );
   if (idle.length > 0)
-    throw new ConfigError(idle.map((name) => `workers.${name}: has no effect, for no model names it`));
+    throw new ConfigError(
+      idle.map((name) => `workers.${name}: has no effect, for no model names it`),
+    );
   return wanted;
 }
 
@@ -41,7 +45,11 @@ export function startConfigured(
     workers: names.map((name) => {
       const { devices, threads } = workers[name]!;
       const kind = name === pythonWorkerName ? pythonWorkerSpec : { name };
-      return { ...kind, ...(devices !== null && { device: devices }), ...(threads !== null && { threads }) };
+      return {
+        ...kind,
+        ...(devices !== null && { device: devices }),
+        ...(threads !== null && { threads }),
+      };
     }),
     logDirectory,
   });

@@ -36,7 +36,11 @@ export interface Steerable {
 }
 
 /** Answers commands until it is closed. */
-export function serveControl(folder: string, run: Controlled, steering: Steerable): { close(): void } {
+export function serveControl(
+  folder: string,
+  run: Controlled,
+  steering: Steerable,
+): { close(): void } {
   const place = join(folder, 'control');
   rmSync(place, { recursive: true, force: true });
   mkdirSync(place, { recursive: true });
@@ -53,7 +57,8 @@ export function serveControl(folder: string, run: Controlled, steering: Steerabl
   };
   const timer = setInterval(() => {
     try {
-      for (const name of readdirSync(place).filter((n) => n.endsWith('.request.json'))) answer(name);
+      for (const name of readdirSync(place).filter((n) => n.endsWith('.request.json')))
+        answer(name);
     } catch {
       // Whoever asked gets no answer, and says so. A folder that is gone ends the run where it writes.
     }
@@ -114,7 +119,9 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
   try {
     writeWhole(join(place, `${id}.request.json`), request);
   } catch (error) {
-    throw new UserError(`the run in ${folder} can't be asked: ${(error as Error).message}`, { cause: error });
+    throw new UserError(`the run in ${folder} can't be asked: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   for (const until = Date.now() + ANSWER_MS; Date.now() < until; await sleep(POLL_MS / 4)) {
     if (!existsSync(reply)) {

@@ -31,7 +31,9 @@ import { prepareTraining, restoreModels } from './load-models.ts';
 import { checkPast } from './past-settings.ts';
 import { Steering } from './steering.ts';
 
-const stages: Readonly<Record<StageName, (training: Training, start: Standing) => Promise<Standing>>> = {
+const stages: Readonly<
+  Record<StageName, (training: Training, start: Standing) => Promise<Standing>>
+> = {
   'critic-sft': superviseCritic,
   'critic-rl': pretrainCritic,
   joint: trainJointly,
@@ -76,7 +78,11 @@ export async function live(
   refuseForCritic(config, plugin);
   checkPast(life.past, config, plugin);
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
-  const wanted = workersOf(config, criticOptions, usesPython || rewards.usesPython || config.log.length > 0);
+  const wanted = workersOf(
+    config,
+    criticOptions,
+    usesPython || rewards.usesPython || config.log.length > 0,
+  );
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
   checkActor(config, task);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;

@@ -65,7 +65,10 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
 }
 
 /** Models as a checkpoint of this run holds them. */
-export async function restoreModels({ actor, critic }: Training, checkpoint: Checkpoint): Promise<void> {
+export async function restoreModels(
+  { actor, critic }: Training,
+  checkpoint: Checkpoint,
+): Promise<void> {
   if (checkpoint.actor) await actor?.restore(checkpoint.actor);
   await restoreCritic(critic, checkpoint);
 }
@@ -114,7 +117,9 @@ const takesModel = (options: unknown): options is { model: string } =>
 
 /** A critic that names a model takes that of the checkpoint instead. */
 function optionsFrom({ criticOptions, from }: Preparation): unknown {
-  return from?.critic && takesModel(criticOptions) ? { ...criticOptions, model: from.critic } : criticOptions;
+  return from?.critic && takesModel(criticOptions)
+    ? { ...criticOptions, model: from.critic }
+    : criticOptions;
 }
 
 /** A folder, a Hub name, or `task:NAME`, which the task makes once for the run. */
@@ -124,7 +129,8 @@ async function sourceOf(preparation: Preparation, model: string, worker: string)
   const name = model.slice('task:'.length);
   const made = folder.models(name);
   if (existsSync(join(made, 'config.json'))) return made;
-  if (!task.makeModel) throw new UserError(`${model}: the task "${task.name}" makes no models of its own`);
+  if (!task.makeModel)
+    throw new UserError(`${model}: the task "${task.name}" makes no models of its own`);
   emit({ type: 'message', text: `making ${model}` });
   const progress = (share: number, words: string) =>
     emit({ type: 'message', text: `making ${model}: ${Math.round(100 * share)}%, ${words}` });

@@ -19,7 +19,11 @@ import { UserError } from '../user-error.ts';
 import { orderOf } from './steering.ts';
 
 /** @throws ConfigError that names the line whose values the run can't go on with, and how to replace them */
-export function checkPast(past: readonly SettingChange[], config: Config, critic: CriticPlugin): void {
+export function checkPast(
+  past: readonly SettingChange[],
+  config: Config,
+  critic: CriticPlugin,
+): void {
   let now = config;
   for (const { stage, iteration, values } of past) {
     try {
@@ -46,7 +50,11 @@ export function checkPast(past: readonly SettingChange[], config: Config, critic
  * @returns what was done, in words
  * @throws ConfigError where the values are refused; nothing changes then
  */
-export async function setBetweenLives(folder: string, values: Settings, trustCode: boolean): Promise<string> {
+export async function setBetweenLives(
+  folder: string,
+  values: Settings,
+  trustCode: boolean,
+): Promise<string> {
   const { config, base } = await RunFolder.read(folder);
   // The critic's own file knows which values it takes.
   refuseForeign(folder, namedBy({ critic: config.critic }, base), trustCode, '--trust-code');
@@ -60,7 +68,8 @@ export async function setBetweenLives(folder: string, values: Settings, trustCod
     const replaced: string[] = [];
     const kept = past.map((setting) => {
       const names = Object.keys(setting.values).filter(
-        (name) => name in values && (isFrom(place, setting) || !isUsable(setting, name, config, plugin)),
+        (name) =>
+          name in values && (isFrom(place, setting) || !isUsable(setting, name, config, plugin)),
       );
       const all = Object.entries(setting.values);
       for (const [name, value] of all)
@@ -73,9 +82,14 @@ export async function setBetweenLives(folder: string, values: Settings, trustCod
       .sort((a, b) => orderOf(a) - orderOf(b));
     checkPast(next, config, plugin);
     const path = join(folder, 'settings.jsonl');
-    writeFileSync(`${path}.unfinished`, next.map((setting) => `${JSON.stringify(setting)}\n`).join(''));
+    writeFileSync(
+      `${path}.unfinished`,
+      next.map((setting) => `${JSON.stringify(setting)}\n`).join(''),
+    );
     renameSync(`${path}.unfinished`, path);
-    const what = Object.entries(values).map(([name, value]) => `${name} = ${JSON.stringify(value)}`);
+    const what = Object.entries(values).map(
+      ([name, value]) => `${name} = ${JSON.stringify(value)}`,
+    );
     const instead = replaced.length > 0 ? ` (instead of ${replaced.join(', ')})` : '';
     return `when it is resumed, from ${place.stage}, iteration ${place.iteration} on: ${what.join(', ')}${instead}`;
   } finally {
@@ -85,7 +99,12 @@ export async function setBetweenLives(folder: string, values: Settings, trustCod
 
 const isFrom = (place: Place, setting: SettingChange) => orderOf(setting) >= orderOf(place);
 
-function isUsable(setting: SettingChange, name: string, config: Config, plugin: CriticPlugin): boolean {
+function isUsable(
+  setting: SettingChange,
+  name: string,
+  config: Config,
+  plugin: CriticPlugin,
+): boolean {
   try {
     changedConfig(config, { [name]: setting.values[name as keyof Settings] } as Settings, plugin);
     return true;
@@ -97,7 +116,9 @@ function isUsable(setting: SettingChange, name: string, config: Config, plugin: 
 /** After the newest checkpoint; at the beginning where there is none. */
 async function placeOfResume(folder: string, { stages }: Config): Promise<Place> {
   const checkpoints = join(folder, 'checkpoints');
-  const name = existsSync(checkpoints) ? newestCheckpoint(await checkpointNames(checkpoints)) : null;
+  const name = existsSync(checkpoints)
+    ? newestCheckpoint(await checkpointNames(checkpoints))
+    : null;
   if (name === null) return { stage: stages[0]!, iteration: 0 };
   const { stage, iteration, complete } = await readCheckpoint(join(checkpoints, name));
   if (!complete) return { stage, iteration };

@@ -91,14 +91,18 @@ async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions):
   if (from !== undefined && !names.includes(from)) {
     const close = nearest(from, names);
     const hint = close ? `; did you mean "${close}"?` : '.';
-    throw new UserError(`${path} has no checkpoint "${from}"${hint} It has: ${names.join(', ') || 'none'}`);
+    throw new UserError(
+      `${path} has no checkpoint "${from}"${hint} It has: ${names.join(', ') || 'none'}`,
+    );
   }
   const name = from ?? newestCheckpoint(names);
-  if (name === config.stages.at(-1)) throw new UserError(`${path} is finished: there is nothing to resume`);
+  if (name === config.stages.at(-1))
+    throw new UserError(`${path} is finished: there is nothing to resume`);
   const found = name === null ? null : await readCheckpoint(join(folder, name));
   const best = found !== null && (await holdsBestOf(folder, found));
   // Where the best models so far are gone, the next ones are the best.
-  const checkpoint = best || found === null ? found : { ...found, progress: withoutBest(found.progress) };
+  const checkpoint =
+    best || found === null ? found : { ...found, progress: withoutBest(found.progress) };
   const open = async () => {
     // What lies after it belongs to a future that will not be.
     for (const later of names.slice(names.indexOf(name ?? '') + 1))
@@ -112,7 +116,11 @@ async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions):
 
 const withoutBest = ({ best_success: _, ...rest }: Checkpoint['progress']) => rest;
 
-function begin(folder: string, find: () => Promise<Life>, { workers }: Pick<RunOptions, 'workers'>): Run {
+function begin(
+  folder: string,
+  find: () => Promise<Life>,
+  { workers }: Pick<RunOptions, 'workers'>,
+): Run {
   const events = new EventStream();
   const stopping = new AbortController();
   let steering: Steering | null = null;

@@ -68,7 +68,8 @@ export class Steering {
    * @returns from where on they hold; null: the run ended before
    */
   set(values: Settings): Promise<Place | null> {
-    if (Object.keys(values).length === 0) throw new ConfigError(['no value is named that can change']);
+    if (Object.keys(values).length === 0)
+      throw new ConfigError(['no value is named that can change']);
     if (this.#critic) refuseFixed(this.#critic, values);
     this.#asked = changedConfig(this.#asked, values, this.#options.plugin);
     return new Promise((tell) => this.#waiting.push({ values, tell }));

@@ -40,10 +40,14 @@ export function findBasePython(candidates = chosenPython ? [chosenPython] : usua
   for (const candidate of candidates) {
     let version;
     try {
-      version = execFileSync(candidate, ['-c', 'import platform; print(platform.python_version())'], {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'ignore'],
-      }).trim();
+      version = execFileSync(
+        candidate,
+        ['-c', 'import platform; print(platform.python_version())'],
+        {
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'ignore'],
+        },
+      ).trim();
     } catch {
       continue;
     }
@@ -133,10 +137,19 @@ async function ensurePython() {
     rmSync(venv, { recursive: true, force: true });
     await step('virtual environment', findBasePython(), ['-m', 'venv', venv]);
   }
-  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-warn-script-location'];
+  const pip = [
+    '-m',
+    'pip',
+    'install',
+    '--quiet',
+    '--disable-pip-version-check',
+    '--no-warn-script-location',
+  ];
   // Exactly, or a dependency's range may pull a build with gigabytes of GPU libraries. It has no hash, for which
   // build is installed is the machine's choice; the rest has.
-  const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(/^torch==\S+/m)[0];
+  const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(
+    /^torch==\S+/m,
+  )[0];
   const locked = ['--no-deps', '--require-hashes', '-r', 'python_bridge/requirements.lock'];
   await step('Python packages', venvPython, [...pip, ...locked]);
   await step(`PyTorch (${torch}), the largest part`, venvPython, [...pip, torch]);

@@ -44,7 +44,10 @@ export async function superviseCritic(training: Training, start: Standing): Prom
   if (start.iteration === 0) await evaluateCritic(training, stage, 0);
   for (;;) {
     const iteration = imitation.standing.iteration;
-    if (imitation.done(training.config.critic_sft) || !(await boundary(training, { stage, iteration })))
+    if (
+      imitation.done(training.config.critic_sft) ||
+      !(await boundary(training, { stage, iteration }))
+    )
       break;
     phase(training, stage, iteration, 'imitate');
     const { metrics, rationaleLoss } = await imitation.next(training.config.critic_sft);
@@ -104,7 +107,10 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
       rewards: [value],
     }));
     const rate = learningRate({ ...o, peak: o.learning_rate }, iteration, updates);
-    const metrics = await critic.learn(outcomes, { learningRate: rate, maxGradNorm: o.max_grad_norm });
+    const metrics = await critic.learn(outcomes, {
+      learningRate: rate,
+      maxGradNorm: o.max_grad_norm,
+    });
     emit({ type: 'iteration', stage, iteration, metrics: prefixed('critic', metrics) });
     iteration++;
     if (iteration % o.evaluate_every === 0 || iteration === updates) await keepBest();

@@ -49,7 +49,14 @@ export async function gatherTraces(
     ...{ seed: config.seed, critic, format, say },
     stopped: () => training.stopping(),
     progress: (done, total, metrics) =>
-      emit({ type: 'progress', stage: 'critic-sft', iteration: start.iteration, done, total, metrics }),
+      emit({
+        type: 'progress',
+        stage: 'critic-sft',
+        iteration: start.iteration,
+        done,
+        total,
+        metrics,
+      }),
   });
   return traces && { ...traces, successRate: asked.successRate };
 }

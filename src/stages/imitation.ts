@@ -48,7 +48,10 @@ export class Imitation {
 
   /** What a checkpoint must hold: steps that are done, and how to go on. */
   get standing(): Pick<Standing, 'iteration' | 'progress'> {
-    return { iteration: this.#step, progress: { ...this.#train.position, cool_from: this.#coolFrom } };
+    return {
+      iteration: this.#step,
+      progress: { ...this.#train.position, cool_from: this.#coolFrom },
+    };
   }
 
   /** Steps in all, as far as that is known: the cool-down may begin sooner. */
@@ -83,7 +86,8 @@ export class Imitation {
     if (!this.#critic.rationaleLoss || !due) return null;
     const loss = await this.#critic.rationaleLoss(this.#heldOut);
     const { stop_at_rationale_loss: enough } = options;
-    if (enough !== null && loss <= enough && this.#step <= this.#coolFrom) this.#coolFrom = this.#step;
+    if (enough !== null && loss <= enough && this.#step <= this.#coolFrom)
+      this.#coolFrom = this.#step;
     return loss;
   }
 }

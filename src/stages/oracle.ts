@@ -54,7 +54,9 @@ export class Oracle {
 
   /** The traces of an earlier life of the run; null: not all was answered. */
   kept(): OracleTraces | null {
-    return existsSync(this.file) ? { traces: readTraceFile(this.file), metrics: this.#ledger.metrics } : null;
+    return existsSync(this.file)
+      ? { traces: readTraceFile(this.file), metrics: this.#ledger.metrics }
+      : null;
   }
 
   /** Asks about one state of each rollout, and writes `file`. @returns null: it was stopped before all was answered @throws OracleError */
@@ -63,10 +65,12 @@ export class Oracle {
     const ledger = this.#ledger;
     const cache = this.#cache;
     const api = this.#api;
-    if (cache.torn > 0) say(`oracle: ${cache.torn} lines of ${cache.path} can't be read, and are ignored`);
+    if (cache.torn > 0)
+      say(`oracle: ${cache.torn} lines of ${cache.path} can't be read, and are ignored`);
     const asked = statesToAsk(rollouts, seed);
     const promptOf =
-      critic.prompt?.bind(critic) ?? ((state: State) => safeFormat(format).prompt(state, state.actor, true));
+      critic.prompt?.bind(critic) ??
+      ((state: State) => safeFormat(format).prompt(state, state.actor, true));
     const questions = questionsOf(asked, promptOf);
     const most = questions.reduce((sum, question) => sum + ledger.bound(question), 0);
     say(

@@ -36,7 +36,10 @@ export function statesToAsk(rollouts: readonly LoggedRollout[], seed: number): A
 }
 
 /** Equal prompts are numbered, so that each gets an answer of its own. */
-export function questionsOf(asked: readonly Asked[], promptOf: (state: State) => Prompt): Question[] {
+export function questionsOf(
+  asked: readonly Asked[],
+  promptOf: (state: State) => Prompt,
+): Question[] {
   const seen = new Map<string, number>();
   return asked.map(({ state }) => {
     const prompt = promptOf(state);
@@ -55,7 +58,11 @@ const LONGEST_ANSWER = 1e6;
  * An answer as a trace. Its score is NaN where none can be read, or where it is too long: such
  * traces are dropped and counted.
  */
-export function traceOf({ state, observed }: Asked, answer: string, format: CriticFormat): OracleTrace {
+export function traceOf(
+  { state, observed }: Asked,
+  answer: string,
+  format: CriticFormat,
+): OracleTrace {
   const parsed = answer.length > LONGEST_ANSWER ? null : readScore(answer, format);
   return {
     state,

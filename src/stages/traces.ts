@@ -80,7 +80,10 @@ export class TraceSource {
 
   /** A trace is what the critic will be asked to write: it must parse to its own score, and agree with what was observed. */
   #fault(trace: OracleTrace): keyof Dropped | null {
-    const parsed = parseScore(writeTrace(trace.rationale, trace.score, this.#format), this.#format.score);
+    const parsed = parseScore(
+      writeTrace(trace.rationale, trace.score, this.#format),
+      this.#format.score,
+    );
     if (parsed?.score !== trace.score) return 'unparsable';
     return Math.abs(parsed.value - trace.observed) > this.#agreement + 1e-9 ? 'disagrees' : null;
   }
@@ -117,7 +120,11 @@ export function readTraceFile(path: string): OracleTrace[] {
         `${path}, line ${number} is no trace:\n  ${issuesOf(read.error, line, value).join('\n  ')}`,
       );
     const { prompt, partial_response, rationale, score, observed_outcome, actor } = read.data;
-    const profile = { name: actor.name, parameters: actor.parameters, successRate: actor.success_rate };
+    const profile = {
+      name: actor.name,
+      parameters: actor.parameters,
+      successRate: actor.success_rate,
+    };
     const id = `trace-${number - 1}`;
     traces.push({
       state: {
@@ -202,6 +209,10 @@ export function traceSources(
     );
   }
   const heldOutFrom = 1e9;
-  const source = new TraceSource((from, count) => oracle(config.seed, from, count), agreement, format);
+  const source = new TraceSource(
+    (from, count) => oracle(config.seed, from, count),
+    agreement,
+    format,
+  );
   return { train: source, heldOut: source.passing(oracle(config.seed, heldOutFrom, 2 * batch)) };
 }

@@ -78,6 +78,8 @@ function actorBeside(model: string, { actor }: Config): ActorProfile | null {
     const { success_rate } = stateSchema.parse(JSON.parse(text.slice(0, text.lastIndexOf('\n'))));
     return { name: actor.name ?? actor.model, parameters, successRate: success_rate };
   } catch (error) {
-    throw new UserError(`${controller} was cut off or edited: name another checkpoint`, { cause: error });
+    throw new UserError(`${controller} was cut off or edited: name another checkpoint`, {
+      cause: error,
+    });
   }
 }

@@ -24,7 +24,10 @@ const schema = z
   });
 
 /** Never throws: what is wrong with a line, or with judging it, is its `error`. */
-export async function answerLine(critic: OpenedCritic, text: string): Promise<Record<string, unknown>> {
+export async function answerLine(
+  critic: OpenedCritic,
+  text: string,
+): Promise<Record<string, unknown>> {
   let line: Json;
   try {
     line = JSON.parse(text) as Json;
@@ -47,7 +50,8 @@ export async function answerLine(critic: OpenedCritic, text: string): Promise<Re
       const ranking = await critic.rank(prompt, responses, actor);
       return { ...read.data, ranking: ranking.map(({ response: _, ...rest }) => rest) };
     }
-    if (only_prompt) return { ...read.data, critic_prompt: critic.prompt(prompt, response!, actor) };
+    if (only_prompt)
+      return { ...read.data, critic_prompt: critic.prompt(prompt, response!, actor) };
     return { ...read.data, ...(await critic.value(prompt, response!, actor)) };
   } catch (error) {
     return { ...read.data, error: (error as Error).message };

@@ -74,7 +74,10 @@ export interface OpenedCritic {
 }
 
 /** @param folder a run, a checkpoint of one, its `critic/`, any folder in Hugging Face format (also a LoRA adapter), or a Hub name */
-export async function openCritic(folder: string, options: OpenCriticOptions = {}): Promise<OpenedCritic> {
+export async function openCritic(
+  folder: string,
+  options: OpenCriticOptions = {},
+): Promise<OpenedCritic> {
   const found = await findCritic(folder);
   refuseForeignRun(found, options);
   const { format, segmentation } = await formatOf(found, options);
@@ -84,7 +87,12 @@ export async function openCritic(folder: string, options: OpenCriticOptions = {}
   };
   try {
     const { critic, icc } = await load(found, options, format, workers);
-    const stateOf = (prompt: Prompt, response: string, index: number, told = options.actor): State => {
+    const stateOf = (
+      prompt: Prompt,
+      response: string,
+      index: number,
+      told = options.actor,
+    ): State => {
       if (told && !icc)
         throw new UserError(
           'this critic was trained without In-Context Conditioning: tell it nothing of the actor',
@@ -108,17 +116,22 @@ export async function openCritic(folder: string, options: OpenCriticOptions = {}
       async value(prompt, response, actor) {
         const before = response === '' ? [] : prefixesOfText(response, segmentation);
         const responses = [...before, response];
-        const judged = await judge(responses.map((partial, i) => stateOf(prompt, partial, i, actor)));
+        const judged = await judge(
+          responses.map((partial, i) => stateOf(prompt, partial, i, actor)),
+        );
         const prefixes = judged.map((one, i) => ({ response: responses[i]!, ...one }));
         return { ...judged.at(-1)!, prefixes };
       },
       async rank(prompt, responses, actor) {
-        const judged = await judge(responses.map((response, i) => stateOf(prompt, response, i, actor)));
+        const judged = await judge(
+          responses.map((response, i) => stateOf(prompt, response, i, actor)),
+        );
         const ranked = judged.map((one, index) => ({ index, response: responses[index]!, ...one }));
         return ranked.sort((a, b) => (b.value ?? -1) - (a.value ?? -1));
       },
       prompt(prompt, response, actor) {
-        if (!critic.prompt) throw new UserError(`the critic "${critic.name}" is not asked in words`);
+        if (!critic.prompt)
+          throw new UserError(`the critic "${critic.name}" is not asked in words`);
         return critic.prompt(stateOf(prompt, response, 0, actor));
       },
       close,
@@ -129,7 +142,10 @@ export async function openCritic(folder: string, options: OpenCriticOptions = {}
   }
 }
 
-function refuseForeignRun({ run }: FoundCritic, { task, trustCode = false }: OpenCriticOptions): void {
+function refuseForeignRun(
+  { run }: FoundCritic,
+  { task, trustCode = false }: OpenCriticOptions,
+): void {
   if (!run) return;
   const { folder, critic } = run.config;
   const code = namedBy({ critic, ...(task === undefined && { task: run.config.task }) }, run.base);
@@ -143,7 +159,9 @@ async function formatOf(
   const choice = options.task ?? run?.config.task;
   const base = options.base ?? (options.task ? '.' : (run?.base ?? '.'));
   const task =
-    choice === undefined ? null : (await loadTask(choice as PluginChoice, bareEnvironment(base))).task;
+    choice === undefined
+      ? null
+      : (await loadTask(choice as PluginChoice, bareEnvironment(base))).task;
   const own = [run?.config.credit.segmentation, task?.segmentation].find(
     (rule) => rule && !needsTokens(rule),
   );
@@ -168,7 +186,8 @@ async function load(
   const { use, ...rest } = trained;
   const { standalone } = await importCritic(use, base);
   const wanted = { ...options, completions: options.completions ?? 1 };
-  const own = standalone?.(rest, source, wanted) ?? ('model' in rest ? { ...rest, model: source } : rest);
+  const own =
+    standalone?.(rest, source, wanted) ?? ('model' in rest ? { ...rest, model: source } : rest);
   const { plugin, options: checked } = await loadCritic({ ...own, use } as PluginChoice, base);
   const environment = criticEnvironment({
     ...{ seed: 0, format: ofAnyone(format), runFolder: null, frozen: true },
@@ -186,5 +205,6 @@ const nobody: ActorProfile = { name: 'unknown', parameters: 0, successRate: null
 /** The format, which says nothing of `nobody`. */
 const ofAnyone = (format: CriticFormat): CriticFormat => ({
   ...format,
-  prompt: (state, profile, thinking) => format.prompt(state, profile === nobody ? null : profile, thinking),
+  prompt: (state, profile, thinking) =>
+    format.prompt(state, profile === nobody ? null : profile, thinking),
 });

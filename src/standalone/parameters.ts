@@ -14,7 +14,9 @@ export function parametersIn(folder: string): number | null {
   const files = readdirSync(folder).filter(
     (name) => name.endsWith('.safetensors') && !notWeights.includes(name),
   );
-  return files.length === 0 ? null : files.reduce((sum, name) => sum + elementsIn(join(folder, name)), 0);
+  return files.length === 0
+    ? null
+    : files.reduce((sum, name) => sum + elementsIn(join(folder, name)), 0);
 }
 
 const LONGEST_HEAD = 100_000_000n;
@@ -30,13 +32,19 @@ function elementsIn(path: string): number {
     if (bytes > LONGEST_HEAD) throw new Error(`a head of ${bytes} bytes`);
     const head = Buffer.alloc(Number(bytes));
     readSync(file, head, 0, head.length, 8);
-    const { __metadata__, ...tensors } = JSON.parse(head.toString('utf8')) as Record<string, unknown>;
+    const { __metadata__, ...tensors } = JSON.parse(head.toString('utf8')) as Record<
+      string,
+      unknown
+    >;
     const shapes = z.array(tensorSchema).parse(Object.values(tensors));
     return shapes.reduce((sum, { shape }) => sum + shape.reduce((n, d) => n * d, 1), 0);
   } catch (error) {
-    throw new UserError(`${path} is not in safetensors format: ${(error as Error).message.split('\n')[0]}`, {
-      cause: error,
-    });
+    throw new UserError(
+      `${path} is not in safetensors format: ${(error as Error).message.split('\n')[0]}`,
+      {
+        cause: error,
+      },
+    );
   } finally {
     closeSync(file);
   }

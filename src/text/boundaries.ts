@@ -10,7 +10,8 @@ import { KIND, kindOf } from './characters.ts';
 import { Formulas } from './formulas.ts';
 import { Sentences } from './sentences.ts';
 
-const { BLANK, CLAUSE, CLOSER, DIGIT, HARD_MARK, LETTER, LINE_END, SOFT_MARK, SYMBOL, UNCASED } = KIND;
+const { BLANK, CLAUSE, CLOSER, DIGIT, HARD_MARK, LETTER, LINE_END, SOFT_MARK, SYMBOL, UNCASED } =
+  KIND;
 const kindOfCharacter = kindOf;
 
 export class Boundaries {
@@ -89,7 +90,8 @@ export class Boundaries {
       // Most characters tell nothing new: blanks after blanks of the same kind, letters within a
       // word.
       const known =
-        idle && (kind & BLANK ? kind === before : (kind & before & LETTER) !== 0 && this.#passes(kind));
+        idle &&
+        (kind & BLANK ? kind === before : (kind & before & LETTER) !== 0 && this.#passes(kind));
       if (!known) {
         this.#before = before;
         this.#step(text, i, code, kind);

@@ -49,7 +49,10 @@ const kindsOfOther: readonly (readonly [RegExp, number])[] = [
 
 function examined(code: number): number {
   const character = String.fromCodePoint(code);
-  return kindsOfOther.reduce((kinds, [test, kind]) => (test.test(character) ? kinds | kind : kinds), 0);
+  return kindsOfOther.reduce(
+    (kinds, [test, kind]) => (test.test(character) ? kinds | kind : kinds),
+    0,
+  );
 }
 
 /** 1 + kinds of each code point; 0: not yet examined. */
@@ -61,7 +64,8 @@ export function kindOf(code: number): number {
   if (known > 0) return known - 1;
   // Ideographs and Hangul syllables are too many to be examined one by one.
   const isIdeograph = (code >= 0x3400 && code <= 0x9fff) || (code >= 0x20000 && code <= 0x323af);
-  const kinds = isIdeograph || (code >= 0xac00 && code <= 0xd7a3) ? UNCASED | LETTER : examined(code);
+  const kinds =
+    isIdeograph || (code >= 0xac00 && code <= 0xd7a3) ? UNCASED | LETTER : examined(code);
   table[code] = kinds + 1;
   return kinds;
 }

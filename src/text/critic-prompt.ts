@@ -105,7 +105,11 @@ const closing = rememberLast((knowsActor: boolean, thinking: boolean) => {
 const defuseResponse = growingDefuse();
 
 /** GenAC's critic prompt. Pure: the same state and profile give the same text. */
-export function buildCriticPrompt(state: State, profile: ActorProfile | null, thinking: boolean): string {
+export function buildCriticPrompt(
+  state: State,
+  profile: ActorProfile | null,
+  thinking: boolean,
+): string {
   const response = `<partial_response>\n${defuseResponse(state.response)}\n</partial_response>`;
   return `${opening(state.problem.prompt, profile)}\n\n${response}\n\n${closing(profile !== null, thinking)}`;
 }
@@ -139,7 +143,9 @@ function stateWithoutTurns(state: State): State {
   const after = before.map((text) => withoutTurns(text, roles));
   if (after.every((text, i) => text === before[i])) return state;
   const asked =
-    typeof prompt === 'string' ? after[1]! : prompt.map(({ role }, i) => ({ role, content: after[i + 1]! }));
+    typeof prompt === 'string'
+      ? after[1]!
+      : prompt.map(({ role }, i) => ({ role, content: after[i + 1]! }));
   return { ...state, response: after[0]!, problem: { ...state.problem, prompt: asked } };
 }
 
@@ -158,9 +164,15 @@ export function safeFormat(format: CriticFormat): CriticFormat {
   const promptOf = (prompt: Prompt): Prompt =>
     typeof prompt === 'string'
       ? defuse(prompt, tags)
-      : prompt.map(({ role, content }) => ({ role: printableLine(role), content: defuse(content, tags) }));
+      : prompt.map(({ role, content }) => ({
+          role: printableLine(role),
+          content: defuse(content, tags),
+        }));
   const problemOf = rememberLast(
-    (problem: Problem): Problem => ({ ...withoutColumns(problem), prompt: promptOf(problem.prompt) }),
+    (problem: Problem): Problem => ({
+      ...withoutColumns(problem),
+      prompt: promptOf(problem.prompt),
+    }),
   );
   const defuseResponse = growingDefuse(tags);
   return {

@@ -154,7 +154,12 @@ function readAs(character: string): string {
  * one bracket only.
  * @returns null where the text ends before this is known
  */
-function namesTag(text: string, from: number, names: readonly string[], bracket: string): boolean | null {
+function namesTag(
+  text: string,
+  from: number,
+  names: readonly string[],
+  bracket: string,
+): boolean | null {
   const bracketUnit = bracket.charCodeAt(0);
   const endUnit = ends[bracket]!.charCodeAt(0);
   const symbolUnit = SYMBOL.charCodeAt(0);
@@ -192,7 +197,8 @@ function namesTag(text: string, from: number, names: readonly string[], bracket:
       doubtful = true;
       continue;
     }
-    for (let n = 0; n < names.length; n++) if (names[n]!.charCodeAt(read) !== unit) open &= ~(1 << n);
+    for (let n = 0; n < names.length; n++)
+      if (names[n]!.charCodeAt(read) !== unit) open &= ~(1 << n);
     if (open === 0) return false;
     read++;
     for (let n = 0; n < names.length; n++)
@@ -215,7 +221,9 @@ function endsAt(text: string, from: number, end: string): boolean {
 
 function characterAt(text: string, index: number): string {
   const unit = text.charCodeAt(index);
-  return unit >= 0xd800 && unit <= 0xdbff ? String.fromCodePoint(text.codePointAt(index)!) : text[index]!;
+  return unit >= 0xd800 && unit <= 0xdbff
+    ? String.fromCodePoint(text.codePointAt(index)!)
+    : text[index]!;
 }
 
 /** Who speaks in chats, besides the roles that a chat has itself. */

@@ -130,7 +130,12 @@ export class Formulas {
 
 /** `)`, `;`, `:`, `!`, `?`, and quotes. */
 const isPause = (code: number) =>
-  code === 0x29 || code === 0x3b || code === 0x3a || code === 0x21 || code === 0x3f || code === 0x22;
+  code === 0x29 ||
+  code === 0x3b ||
+  code === 0x3a ||
+  code === 0x21 ||
+  code === 0x3f ||
+  code === 0x22;
 
 function commandAt(text: string, index: number): string | undefined {
   return environment.exec(text.slice(Math.max(0, index + 1 - LONGEST_COMMAND), index + 1))?.[1];

@@ -23,7 +23,8 @@ const digitOf = (value: number) => (value < 10 ? 48 : 87) + value;
 export const printable = (text: string): string => escaped(text, text.search(hiddenOrHalf), false);
 
 /** The same on one line. */
-export const printableLine = (text: string): string => escaped(text, text.search(lineOrHidden), true);
+export const printableLine = (text: string): string =>
+  escaped(text, text.search(lineOrHidden), true);
 
 /**
  * A text of at most `longest` UTF-16 units, then a mark that says how much was cut; never within a

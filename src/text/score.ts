@@ -28,7 +28,10 @@ const blanks = new Set(' \t\r\n');
  * @param completion the critic's completion alone, never its prompt
  * @returns null: malformed
  */
-export function parseScore(completion: string, format: ScoreFormat = tagFormat): ParsedScore | null {
+export function parseScore(
+  completion: string,
+  format: ScoreFormat = tagFormat,
+): ParsedScore | null {
   const close = completion.lastIndexOf(format.close);
   if (close < 0) return null;
   if (trim(completion.slice(close + format.close.length)) !== '') return null;

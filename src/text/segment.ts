@@ -111,7 +111,13 @@ export function textStarts(
   const tokensBefore = sizes ?? ((t: number) => t);
   const starts: Start[] = [{ token: 0, textEnd: 0 }];
   const shareFrom = (token: number) =>
-    shares({ from: tokensBefore(token), segment: starts.length - 1, at_most, minimum_tokens, budget });
+    shares({
+      from: tokensBefore(token),
+      segment: starts.length - 1,
+      at_most,
+      minimum_tokens,
+      budget,
+    });
   let share = shareFrom(0);
   // The last token has nothing after it to begin a segment with; but a boundary may lie before the
   // last character.

@@ -5,7 +5,19 @@
  */
 import { KIND } from './characters.ts';
 
-const { BLANK, CLOSER, DIGIT, HARD_MARK, LETTER, LINE_END, LOWER, OPENER, SOFT_MARK, SYMBOL, UNCASED } = KIND;
+const {
+  BLANK,
+  CLOSER,
+  DIGIT,
+  HARD_MARK,
+  LETTER,
+  LINE_END,
+  LOWER,
+  OPENER,
+  SOFT_MARK,
+  SYMBOL,
+  UNCASED,
+} = KIND;
 
 const words = (list: string) => new Set(list.split(' '));
 /** Before a name or a formula. */
@@ -143,6 +155,8 @@ export class Sentences {
     const word = this.#wordBefore;
     if (this.#wordBeganLine && listMark.test(word)) return true;
     const plain = word.toLowerCase();
-    return dotted.test(word) || abbreviations.has(plain) || ((kind & DIGIT) !== 0 && numbered.has(plain));
+    return (
+      dotted.test(word) || abbreviations.has(plain) || ((kind & DIGIT) !== 0 && numbered.has(plain))
+    );
   }
 }

@@ -98,7 +98,8 @@ function environment(own: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   return {
     ...process.env,
     PYTHONUNBUFFERED: '1',
-    PYTHONPATH: before === undefined || before === '' ? pythonBridge : `${pythonBridge}${delimiter}${before}`,
+    PYTHONPATH:
+      before === undefined || before === '' ? pythonBridge : `${pythonBridge}${delimiter}${before}`,
     ...own,
   };
 }

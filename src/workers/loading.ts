@@ -11,7 +11,8 @@ const { shape } = loadingSchema;
 
 const slow: Partial<Record<NonNullable<Result<'load_model'>['sampling']>, string>> = {
   'equal-lengths': 'only prompts of equal length share a batch',
-  'whole-groups': 'only prompts of equal length share a batch, until the last response of it has ended',
+  'whole-groups':
+    'only prompts of equal length share a batch, until the last response of it has ended',
   'one-by-one': 'responses are sampled one after the other',
   reread: 'each token reads its whole sequence again',
 };
@@ -35,7 +36,11 @@ export class LoadingNotes {
   }
 
   /** Where its architecture can't be sampled as fast as most. */
-  slowSampling(as: string, source: string, { sampling }: Pick<Result<'load_model'>, 'sampling'>): void {
+  slowSampling(
+    as: string,
+    source: string,
+    { sampling }: Pick<Result<'load_model'>, 'sampling'>,
+  ): void {
     const why = sampling && slow[sampling];
     if (why) this.#say(`slow ${as}`, `${as}: of ${source}, to be exact, ${why} (docs/models.md)`);
   }

@@ -85,7 +85,8 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
     await link.close(drainMs);
     token?.forget();
     await Promise.all([...children.values()].map((child) => child.end(3_000)));
-    if (options.logDirectory === undefined && !failed) rmSync(logDirectory, { recursive: true, force: true });
+    if (options.logDirectory === undefined && !failed)
+      rmSync(logDirectory, { recursive: true, force: true });
   };
   // A process that is declared dead by its silence may still be there, stopped or stuck.
   link.onLost(({ worker }) => {
@@ -142,7 +143,8 @@ export async function startWorkers(options: StartOptions): Promise<WorkerGroup> 
 
 /** What to do where the workers' Python lacks a package. */
 function withAdvice(error: unknown, python: string): unknown {
-  const lacking = error instanceof BridgeError && /No module named '?([\w.]+)/.exec(error.message)?.[1];
+  const lacking =
+    error instanceof BridgeError && /No module named '?([\w.]+)/.exec(error.message)?.[1];
   if (!lacking) return error;
   const advice = `${python} has no package "${lacking}": run \`npm run setup\` (\`npx genac doctor\` says what else is missing), or name another Python in GENAC_PYTHON`;
   return new BridgeError('start_failed', `${advice}\n${error.message}`, {

@@ -1,5 +1,11 @@
 /** A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back. */
-import type { Arguments, LoadingOptions, LossStream, Prompt, Result } from '../bridge/operations.ts';
+import type {
+  Arguments,
+  LoadingOptions,
+  LossStream,
+  Prompt,
+  Result,
+} from '../bridge/operations.ts';
 import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import type { RequestOptions, Worker } from '../bridge/worker.ts';
 import { mapInParts, type Sliceable } from '../event-loop.ts';
@@ -206,7 +212,10 @@ export class Model {
     const free: Scratch[] = [];
     const parts = await mapInParts(sequences, SEQUENCES, async (some, from) => {
       const to = from + some.length;
-      const own = streams.map(({ stream, tensors }) => ({ stream, tensors: sliced(tensors, from, to) }));
+      const own = streams.map(({ stream, tensors }) => ({
+        stream,
+        tensors: sliced(tensors, from, to),
+      }));
       const scratch = free.pop() ?? new Scratch();
       const tensors = tensorsOf(some, masks?.slice(from, to) ?? null, own, scratch);
       const { result } = await this.worker.request(
@@ -226,7 +235,8 @@ export class Model {
     });
     // All of them are sums, the loss (already divided) too.
     for (const part of parts)
-      for (const [name, value] of Object.entries(part)) statistics[name] = (statistics[name] ?? 0) + value;
+      for (const [name, value] of Object.entries(part))
+        statistics[name] = (statistics[name] ?? 0) + value;
     return statistics;
   }
 
@@ -297,8 +307,14 @@ const SCORED = 8192;
 export const promptsOfRequest = (completions: number): number =>
   Math.max(1, Math.floor(SEQUENCES / completions));
 
-const sliced = (tensors: StreamValues['tensors'], from: number, to: number): StreamValues['tensors'] =>
-  Object.fromEntries(Object.entries(tensors).map(([name, values]) => [name, values.slice(from, to)]));
+const sliced = (
+  tensors: StreamValues['tensors'],
+  from: number,
+  to: number,
+): StreamValues['tensors'] =>
+  Object.fromEntries(
+    Object.entries(tensors).map(([name, values]) => [name, values.slice(from, to)]),
+  );
 
 function tensorsOf(
   sequences: readonly Sequence[],

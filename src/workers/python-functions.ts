@@ -15,7 +15,11 @@ export interface PythonFunctions {
    * Throws a `BridgeError`: `function_error` with Python's traceback where the function raised, `bad_arguments` where there is no such function,
    * `deadline`, or `worker_lost`.
    */
-  call(name: string, keywords: Readonly<Record<string, Json>>, options?: CallOptions): Promise<Json>;
+  call(
+    name: string,
+    keywords: Readonly<Record<string, Json>>,
+    options?: CallOptions,
+  ): Promise<Json>;
 }
 
 /** Name of the worker in a config's `workers`. */

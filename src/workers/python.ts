@@ -11,6 +11,7 @@ export const pythonBridge = fileURLToPath(new URL('../../python_bridge', import.
 export function findPython(): string {
   const chosen = process.env.GENAC_PYTHON;
   if (chosen !== undefined && chosen !== '') return chosen;
-  const own = process.platform === 'win32' ? `${root}.venv/Scripts/python.exe` : `${root}.venv/bin/python`;
+  const own =
+    process.platform === 'win32' ? `${root}.venv/Scripts/python.exe` : `${root}.venv/bin/python`;
   return existsSync(own) ? own : 'python3';
 }

@@ -13,7 +13,12 @@ export class Ragged<A extends Int32Array | Float32Array> {
   readonly #offsets: Int32Array;
 
   /** @throws Error where the worker's answer has no tensor `name` that fits `offsets` */
-  constructor(tensors: Tensors, name: string, offsets: string, type: abstract new (...args: never[]) => A) {
+  constructor(
+    tensors: Tensors,
+    name: string,
+    offsets: string,
+    type: abstract new (...args: never[]) => A,
+  ) {
     const flat = tensors[name]?.data;
     const cu = tensors[offsets]?.data;
     if (!(flat instanceof type) || !(cu instanceof Int32Array) || cu.at(-1) !== flat.length) {
@@ -80,7 +85,8 @@ export class Scratch {
 
   #buffer(name: string, length: number): ArrayBuffer {
     let buffer = this.#buffers.get(name);
-    if (buffer === undefined || buffer.byteLength < 4 * length) buffer = new ArrayBuffer(4 * length);
+    if (buffer === undefined || buffer.byteLength < 4 * length)
+      buffer = new ArrayBuffer(4 * length);
     this.#buffers.set(name, buffer);
     return buffer;
   }

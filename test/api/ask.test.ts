@@ -1,5 +1,12 @@
 /** Asking a server that misbehaves: every fault ends in another try or in one clear error, and what was answered is kept. */
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -166,7 +173,9 @@ describe('a fault that may pass is tried again', () => {
 
   it('until the last try, whose error names model, URL, status and what to do; the others are kept', async () => {
     server.behave((response, { body }) =>
-      body.messages[0]!.content === 'question 2' ? send(response, 503, 'busy') : answer(response, 'fine'),
+      body.messages[0]!.content === 'question 2'
+        ? send(response, 503, 'busy')
+        : answer(response, 'fine'),
     );
     await expect(ask(3, { concurrency: 1 })).rejects.toThrow(
       /the oracle m at http:\/\/127\.0\.0\.1:\d+\/v1\/chat\/completions: HTTP 503: .*busy, at the last of 3 tries \(the server is at fault.*2 of 3 answers are kept in .*answers\.jsonl/,
@@ -179,8 +188,16 @@ describe('a fault that may pass is tried again', () => {
 
 describe('a fault that will not pass is one error', () => {
   it.each<[number, object | string, RegExp]>([
-    [401, { error: { message: 'bad key' } }, /HTTP 401: bad key \(check the key in OPENAI_API_KEY\)/],
-    [404, { error: { message: 'no such model' } }, /HTTP 404: no such model \(check base_url and model\)/],
+    [
+      401,
+      { error: { message: 'bad key' } },
+      /HTTP 401: bad key \(check the key in OPENAI_API_KEY\)/,
+    ],
+    [
+      404,
+      { error: { message: 'no such model' } },
+      /HTTP 404: no such model \(check base_url and model\)/,
+    ],
     [
       400,
       { error: { message: 'max_tokens?' } },

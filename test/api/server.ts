@@ -25,7 +25,11 @@ export interface MockServer {
 
 const usage = { prompt_tokens: 100, completion_tokens: 10 };
 
-export function answer(response: ServerResponse, content: string | null, rest: object = { usage }): void {
+export function answer(
+  response: ServerResponse,
+  content: string | null,
+  rest: object = { usage },
+): void {
   send(response, 200, {
     choices: [{ index: 0, finish_reason: 'stop', message: { role: 'assistant', content } }],
     ...rest,

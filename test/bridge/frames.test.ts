@@ -55,7 +55,9 @@ describe('round trips', () => {
           );
           const sent = encode({ ...result, result: value }, given);
           // As a socket would deliver them: anywhere in some larger memory.
-          const received = sent.map((frame) => Buffer.concat([Buffer.alloc(offset), frame]).subarray(offset));
+          const received = sent.map((frame) =>
+            Buffer.concat([Buffer.alloc(offset), frame]).subarray(offset),
+          );
           const decoded = decode(received, fromWorker, limits);
           if (decoded.message.type !== 'result') throw new Error('another type');
           expect(decoded.message.result).toEqual(value);
@@ -85,7 +87,11 @@ describe('round trips', () => {
       seed: 1099511627776n,
       list: [1, -8589934592n],
     });
-    const { message } = decode(encode({ ...result, result: { seed: 2 ** 40 } }), fromWorker, limits);
+    const { message } = decode(
+      encode({ ...result, result: { seed: 2 ** 40 } }),
+      fromWorker,
+      limits,
+    );
     expect(message).toMatchObject({ result: { seed: 2 ** 40 } });
   });
 });
@@ -126,8 +132,12 @@ describe('refusals', () => {
   test('frames too few or too many', () => {
     const [head, data] = frames();
     expect(refusal([head!])).toBe('the header describes 1 tensors, but 0 frames follow it');
-    expect(refusal([head!, data!, data!])).toBe('the header describes 1 tensors, but 2 frames follow it');
-    expect(refusal([...encode({ type: 'bye', reason: '' }), data!])).toContain('describes 0 tensors, but 1');
+    expect(refusal([head!, data!, data!])).toBe(
+      'the header describes 1 tensors, but 2 frames follow it',
+    );
+    expect(refusal([...encode({ type: 'bye', reason: '' }), data!])).toContain(
+      'describes 0 tensors, but 1',
+    );
   });
 
   test.each([
@@ -141,7 +151,13 @@ describe('refusals', () => {
 
   test.each(['heartbeat_ms', 'controller_timeout_ms'])('a %s that no timer can wait', (key) => {
     const welcome = {
-      ...{ type: 'welcome', protocol: 1, heartbeat_ms: 1, controller_timeout_ms: 1, max_message_bytes: 1 },
+      ...{
+        type: 'welcome',
+        protocol: 1,
+        heartbeat_ms: 1,
+        controller_timeout_ms: 1,
+        max_message_bytes: 1,
+      },
       [key]: 2 ** 31,
     };
     expect(() => decode([header(welcome)], anyMessage, limits)).toThrow(key);
@@ -149,9 +165,9 @@ describe('refusals', () => {
 
   test('two tensors of one name', () => {
     const one = { name: 'x', dtype: 'uint8', shape: [1] };
-    expect(refusal([header({ ...result, tensors: [one, one] }), Buffer.alloc(1), Buffer.alloc(1)])).toBe(
-      'two tensors are named x',
-    );
+    expect(
+      refusal([header({ ...result, tensors: [one, one] }), Buffer.alloc(1), Buffer.alloc(1)]),
+    ).toBe('two tensors are named x');
   });
 
   test('no header, no msgpack, half of a message, something behind it', () => {

@@ -80,7 +80,12 @@ describe('a peer that is not known', () => {
 
   test.each([
     ['a header of 300 MB', header(300 * MB), block, 'more than 65536 bytes before it was greeted'],
-    ['3 million empty frames', Buffer.alloc(0), emptyFrames, 'more than 64 frames before it was greeted'],
+    [
+      '3 million empty frames',
+      Buffer.alloc(0),
+      emptyFrames,
+      'more than 64 frames before it was greeted',
+    ],
     ['frames without an end', header(MB, 1), block, 'more than 65536 bytes before it was greeted'],
   ])('shows the token, sends %s, and is disconnected', async (_, first, rest, words) => {
     const { endpoint, link, logged } = await linked();
@@ -136,7 +141,9 @@ describe('a peer that is not known', () => {
 
   test('may greet in pieces of a byte', async () => {
     const { transport, endpoint } = await bound();
-    const arrived = new Promise((resolve) => transport.start({ message: resolve, connection: () => {} }));
+    const arrived = new Promise((resolve) =>
+      transport.start({ message: resolve, connection: () => {} }),
+    );
     const peer = new HostilePeer(endpoint, 1);
     await peer.enter(token, 'slow');
     peer.socket.write(Buffer.from([0, 1, 7]));

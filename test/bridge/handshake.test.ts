@@ -42,7 +42,10 @@ describe('handshake', () => {
       const starting = link.expect('w');
       const stranger = new ScriptedWorker(transport, 'other');
       stranger.hello(changes);
-      expect(await stranger.next('reject')).toMatchObject({ code, message: expect.stringMatching(words) });
+      expect(await stranger.next('reject')).toMatchObject({
+        code,
+        message: expect.stringMatching(words),
+      });
       const peer = new ScriptedWorker(transport);
       peer.hello();
       peer.ready();
@@ -112,7 +115,10 @@ describe('handshake', () => {
     const { transport } = open();
     const peer = new ScriptedWorker(transport);
     peer.ready();
-    expect(await peer.next('reject')).toMatchObject({ code: 'bad_message', message: 'say hello first' });
+    expect(await peer.next('reject')).toMatchObject({
+      code: 'bad_message',
+      message: 'say hello first',
+    });
   });
 
   test('two workers of one name are refused at once', () => {

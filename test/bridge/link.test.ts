@@ -62,7 +62,9 @@ describe('requests', () => {
     reply.catch(() => {});
     const { id } = await peer.next('request');
     peer.say({ type: 'partial', id, sequence: 0, data: {} });
-    await expect(reply).rejects.toMatchObject({ message: 'call on worker w: onPartial threw: no room' });
+    await expect(reply).rejects.toMatchObject({
+      message: 'call on worker w: onPartial threw: no room',
+    });
     expect((await peer.next('cancel')).id).toBe(id);
   });
 
@@ -74,7 +76,13 @@ describe('requests', () => {
     const { id } = await peer.next('request');
     controller.abort();
     expect((await peer.next('cancel')).id).toBe(id);
-    peer.say({ type: 'error', id, code: 'cancelled', message: 'gradients discarded', traceback: null });
+    peer.say({
+      type: 'error',
+      id,
+      code: 'cancelled',
+      message: 'gradients discarded',
+      traceback: null,
+    });
     await expect(reply).rejects.toMatchObject({
       code: 'cancelled',
       message: 'call on worker w: gradients discarded',
@@ -93,9 +101,11 @@ describe('requests', () => {
       code: 'cancelled',
       message: expect.stringContaining('had finished'),
     });
-    await expect(worker.request('call', call, { signal: controller.signal })).rejects.toMatchObject({
-      code: 'cancelled',
-    });
+    await expect(worker.request('call', call, { signal: controller.signal })).rejects.toMatchObject(
+      {
+        code: 'cancelled',
+      },
+    );
     expect(peer.received.filter(({ type }) => type === 'request')).toHaveLength(1);
   });
 
@@ -207,9 +217,11 @@ describe('garbage', () => {
       worker.request('publish', { model: 'm' }),
     );
     for (const reply of replies) reply.catch(() => {});
-    const ids = [await peer.next('request'), await peer.next('request'), await peer.next('request')].map(
-      ({ id }) => id,
-    );
+    const ids = [
+      await peer.next('request'),
+      await peer.next('request'),
+      await peer.next('request'),
+    ].map(({ id }) => id);
     const frames = encode(
       { type: 'result', id: ids[0]!, result: {}, seconds: 0 },
       { x: tensor(new Int32Array(2)) },

@@ -57,7 +57,9 @@ export class ScriptedWorker {
   }
 
   /** The next message of this type that was not waited for yet; others are passed over. */
-  async next<T extends FromController['type']>(type: T): Promise<Extract<FromController, { type: T }>> {
+  async next<T extends FromController['type']>(
+    type: T,
+  ): Promise<Extract<FromController, { type: T }>> {
     for (;;) {
       const message = this.received[this.#seen];
       if (message === undefined) await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -89,7 +91,12 @@ afterEach(async () => {
 export function open(options: Partial<LinkOptions> = {}) {
   const transport = new MemoryTransport();
   const logged: string[] = [];
-  const link = new Link({ transport, heartbeatMs: 20, log: (line) => logged.push(line), ...options });
+  const link = new Link({
+    transport,
+    heartbeatMs: 20,
+    log: (line) => logged.push(line),
+    ...options,
+  });
   links.push(link);
   return { transport, link, logged };
 }

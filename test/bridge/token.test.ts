@@ -13,7 +13,9 @@ it('a token is the environment’s, a file’s, or a new one that its owner alon
   ]);
   const named = endpointToken({ GENAC_TOKEN_FILE: made.file! });
   expect(named).toMatchObject({ token: made.token, file: made.file });
-  expect(endpointToken({ GENAC_TOKEN: 'sixteen-letters!', GENAC_TOKEN_FILE: made.file! })).toMatchObject({
+  expect(
+    endpointToken({ GENAC_TOKEN: 'sixteen-letters!', GENAC_TOKEN_FILE: made.file! }),
+  ).toMatchObject({
     ...{ token: 'sixteen-letters!', file: null },
   });
   expect(() => endpointToken({ GENAC_TOKEN: 'short' })).toThrow(
@@ -21,7 +23,9 @@ it('a token is the environment’s, a file’s, or a new one that its owner alon
   );
   const blank = join(dirname(made.file!), 'blank');
   writeFileSync(blank, '\n');
-  expect(() => endpointToken({ GENAC_TOKEN_FILE: blank })).toThrow(`the token in ${blank} must have`);
+  expect(() => endpointToken({ GENAC_TOKEN_FILE: blank })).toThrow(
+    `the token in ${blank} must have`,
+  );
   named.forget(); // another's
   expect(existsSync(made.file!)).toBe(true);
   made.forget();

@@ -64,7 +64,11 @@ export function transportConformance(name: string, make: () => Promise<Transport
       expect(arrived[2]!.equals(frames[2]!)).toBe(true);
       await transport.send('peer', frames);
       const back = await peer.receive();
-      expect(back.map((frame) => frame.equals(frames[back.indexOf(frame)]!))).toEqual([true, true, true]);
+      expect(back.map((frame) => frame.equals(frames[back.indexOf(frame)]!))).toEqual([
+        true,
+        true,
+        true,
+      ]);
     });
 
     test('keeps the order of each direction, without waiting in between', async () => {
@@ -75,8 +79,11 @@ export function transportConformance(name: string, make: () => Promise<Transport
       const numbers = Array.from({ length: 200 }, (_, index) => index);
       for (const number of numbers) void peer.send([Buffer.from(String(number))]);
       for (const number of numbers) expect((await next())[1][0]!.toString()).toBe(String(number));
-      await Promise.all(numbers.map((number) => transport.send('peer', [Buffer.from(String(number))])));
-      for (const number of numbers) expect((await peer.receive())[0]!.toString()).toBe(String(number));
+      await Promise.all(
+        numbers.map((number) => transport.send('peer', [Buffer.from(String(number))])),
+      );
+      for (const number of numbers)
+        expect((await peer.receive())[0]!.toString()).toBe(String(number));
     });
 
     test('delivers what came before it was started', async () => {
@@ -117,7 +124,9 @@ export function transportConformance(name: string, make: () => Promise<Transport
       begin();
       await transport.close();
       await transport.close();
-      await expect(transport.send('peer', [Buffer.from('x')])).rejects.toMatchObject({ code: 'closed' });
+      await expect(transport.send('peer', [Buffer.from('x')])).rejects.toMatchObject({
+        code: 'closed',
+      });
     });
   });
 }

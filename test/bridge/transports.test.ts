@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -53,7 +61,10 @@ for (const [name, tcp, which] of [
   transportConformance(name, async () => {
     const transport = await bindZmq({ tcp, token: tcp && token, maxMessageBytes: 2 ** 30 });
     const shown = tcp ? { plainUsername: 'genac', plainPassword: token } : {};
-    return { transport, connect: (identity) => dealer(transport.endpoints[which]!, identity, shown) };
+    return {
+      transport,
+      connect: (identity) => dealer(transport.endpoints[which]!, identity, shown),
+    };
   });
 }
 
@@ -118,7 +129,9 @@ describe('endpoints', () => {
 
   test('with a token, who shows it gets in; another one, and none, do not, at two sockets at once', async () => {
     const transports = await Promise.all(
-      [token, `${token}2`].map((own) => bindZmq({ tcp: 'tcp://127.0.0.1:*', token: own, maxMessageBytes })),
+      [token, `${token}2`].map((own) =>
+        bindZmq({ tcp: 'tcp://127.0.0.1:*', token: own, maxMessageBytes }),
+      ),
     );
     for (const [i, transport] of transports.entries()) {
       const own = i === 0 ? token : `${token}2`;
@@ -137,8 +150,10 @@ describe('endpoints', () => {
         dealer(endpoint, 'nobody'),
         dealer(endpoint, `friend at ${endpoint.slice(0, 3)}`, shown(own)),
       ]);
-      for (const peer of peers) void Promise.resolve(peer.send([Buffer.from('hello')])).catch(() => {});
-      while (senders.length < 2 || refused < 6) await new Promise((resolve) => setTimeout(resolve, 10));
+      for (const peer of peers)
+        void Promise.resolve(peer.send([Buffer.from('hello')])).catch(() => {});
+      while (senders.length < 2 || refused < 6)
+        await new Promise((resolve) => setTimeout(resolve, 10));
       expect(senders.sort()).toEqual(['friend at ipc', 'friend at tcp']);
       for (const peer of peers) peer.close();
     }
@@ -148,7 +163,9 @@ describe('endpoints', () => {
   test('a transport that is bound just after another was closed asks for its token too', async () => {
     for (let i = 0; i < 30; i++) {
       const transport = await bindZmq({ token, maxMessageBytes });
-      const arrived = new Promise((resolve) => transport.start({ message: resolve, connection: () => {} }));
+      const arrived = new Promise((resolve) =>
+        transport.start({ message: resolve, connection: () => {} }),
+      );
       const peer = dealer(transport.endpoints[0]!, 'friend', {
         plainUsername: 'genac',
         plainPassword: token,
@@ -191,7 +208,8 @@ describe('endpoints', () => {
       dealer(endpoint, 'friend', keys(friend)),
     ];
     // Nobody waits for the two whose messages never leave.
-    for (const peer of peers) void Promise.resolve(peer.send([Buffer.from('hello')])).catch(() => {});
+    for (const peer of peers)
+      void Promise.resolve(peer.send([Buffer.from('hello')])).catch(() => {});
     await friendHeard;
     while (refused < 2) await new Promise((resolve) => setTimeout(resolve, 10));
     expect(senders).toEqual(['friend']);

@@ -25,7 +25,9 @@ test.each(vectors)('$name is read as it was meant, and written to the same bytes
       values: Array.from(data as ArrayLike<number | bigint>, String),
     })),
   ).toEqual(vector.tensors);
-  expect(encode(vector.message, tensors).map((frame) => frame.toString('hex'))).toEqual(vector.frames);
+  expect(encode(vector.message, tensors).map((frame) => frame.toString('hex'))).toEqual(
+    vector.frames,
+  );
 });
 
 test('every type of message is among them', () => {

@@ -26,7 +26,10 @@ const property = (name: string, value: string) => {
   return Buffer.concat([Buffer.from([name.length]), Buffer.from(name), size, Buffer.from(value)]);
 };
 
-const metadata = Buffer.concat([property('Socket-Type', 'DEALER'), property('Identity', 'start-1')]);
+const metadata = Buffer.concat([
+  property('Socket-Type', 'DEALER'),
+  property('Identity', 'start-1'),
+]);
 
 test('frames and commands are read, however far the bytes have come', () => {
   const bodies = fc.array(fc.uint8Array({ maxLength: 600 }), { maxLength: 8 });
@@ -39,8 +42,13 @@ test('frames and commands are read, however far the bytes have come', () => {
       ]);
       const read = readZmtp(whole)!;
       expect(read.mechanism).toBe('PLAIN');
-      expect(read.frames.map(({ command: name }) => name)).toEqual(['INITIATE', ...contents.map(() => null)]);
-      expect(read.frames.slice(1).map(({ body }) => [...body])).toEqual(contents.map((body) => [...body]));
+      expect(read.frames.map(({ command: name }) => name)).toEqual([
+        'INITIATE',
+        ...contents.map(() => null),
+      ]);
+      expect(read.frames.slice(1).map(({ body }) => [...body])).toEqual(
+        contents.map((body) => [...body]),
+      );
       expect(identityOf(read.frames[0]!.body)).toBe('start-1');
       // Never more than there is, and never an exception.
       const part = readZmtp(whole.subarray(0, cut % (whole.length + 1)))!;

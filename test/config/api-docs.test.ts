@@ -8,7 +8,8 @@ import logged from '../../plugins/tasks/logged.ts';
 import { apiSchema } from '../../src/config/api.ts';
 
 const text = readFileSync(new URL('../../docs/oracles.md', import.meta.url), 'utf8');
-const namesOf = (schema: unknown) => Object.keys((schema as ZodObject<Record<string, ZodType>>).shape);
+const namesOf = (schema: unknown) =>
+  Object.keys((schema as ZodObject<Record<string, ZodType>>).shape);
 
 it('has blocks of under ten lines that are valid', () => {
   const blocks = [...text.matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1]!);

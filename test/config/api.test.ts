@@ -39,7 +39,10 @@ describe('the options of an oracle behind an API', () => {
       'critic_sft.traces.api.base_url: "localhost:8000": expected a URL such as',
     ],
     [{ model: 'm', tries: 0 }, 'critic_sft.traces.api.tries: 0: Too small'],
-    [{ model: 'm', max_cost: 1 }, 'critic_sft.traces.api.max_cost: 1: needs `price: {input, output}`'],
+    [
+      { model: 'm', max_cost: 1 },
+      'critic_sft.traces.api.max_cost: 1: needs `price: {input, output}`',
+    ],
     [
       { model: 'm', extra: { stream: true } },
       'critic_sft.traces.api.extra.stream: true: has an option of its own',
@@ -72,7 +75,9 @@ describe('the options of an oracle behind an API', () => {
     'https://host/v1?version=hunter22',
   ])('a key in the URL is refused in words that do not repeat it: %s', (base_url) => {
     const message = problemsOf({ model: 'm', base_url });
-    expect(message).toMatch(/looks like a key, or like a URL with one|A key goes into an environment var/);
+    expect(message).toMatch(
+      /looks like a key, or like a URL with one|A key goes into an environment var/,
+    );
     expect(message).toMatch(/critic_sft\.traces\.api\.base_url: /);
     expect(message).not.toContain('hunter22');
   });
@@ -95,7 +100,9 @@ describe('the options of an oracle behind an API', () => {
 
   it('an environment variable whose name is none is refused without being repeated', () => {
     const message = problemsOf({ model: 'm', api_key_env: 'my own key!' });
-    expect(message).toContain('the name of an environment variable that holds the key, never the key itself');
+    expect(message).toContain(
+      'the name of an environment variable that holds the key, never the key itself',
+    );
     expect(message).not.toContain('my own key!');
   });
 });

@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/config/error.ts';
-import { type CheckedCritic, discountProblems, refuseForCritic } from '../../src/config/for-critic.ts';
+import {
+  type CheckedCritic,
+  discountProblems,
+  refuseForCritic,
+} from '../../src/config/for-critic.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { builtIn, importCritic } from '../../src/extensions/find-plugin.ts';
@@ -27,9 +31,21 @@ describe('what a critic can’t do is refused before any model is loaded', () =>
   it.each<[CheckedCritic, Partial<ConfigInput>, string]>([
     [mean, {}, 'stages: critic-sft has no effect with the critic "mean"; use [joint]'],
     [fixed, {}, 'stages: the critic "fixed" can\'t imitate an oracle: leave critic-sft out'],
-    [{ ...language, learns: false }, {}, 'stages: the critic "words" does not learn: leave critic-rl out'],
-    [mean, { ...joint, credit: { lambda: 0.5 } }, 'credit.lambda: must be 1 with the critic "mean"'],
-    [mean, { ...joint, gates: { joint: { parse_rate: 0.5 } } }, 'gates.joint: has no effect with the critic'],
+    [
+      { ...language, learns: false },
+      {},
+      'stages: the critic "words" does not learn: leave critic-rl out',
+    ],
+    [
+      mean,
+      { ...joint, credit: { lambda: 0.5 } },
+      'credit.lambda: must be 1 with the critic "mean"',
+    ],
+    [
+      mean,
+      { ...joint, gates: { joint: { parse_rate: 0.5 } } },
+      'gates.joint: has no effect with the critic',
+    ],
     [
       mean,
       { ...joint, sampling: { responses: 1 }, gates: { explained_variance: false } },
@@ -58,7 +74,9 @@ describe('what a critic can’t do is refused before any model is loaded', () =>
   });
 
   it('a host is told the name of its own option', () => {
-    expect(discountProblems(language, 0.9, 'gamma')[0]).toContain('credit.gamma (TRL: gamma): must be 1');
+    expect(discountProblems(language, 0.9, 'gamma')[0]).toContain(
+      'credit.gamma (TRL: gamma): must be 1',
+    );
     expect(discountProblems(fixed, 0.9)).toEqual([]);
   });
 });

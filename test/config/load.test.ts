@@ -67,14 +67,20 @@ describe('a config', () => {
       { joint: { critic: 'frozen', learning_rate: 1 } },
       'joint.learning_rate: has no effect with joint.critic: frozen',
     ],
-    [{ sampling: { responses: 1 }, credit: { scale: 'group-std' } }, '"group-std" needs at least 2'],
+    [
+      { sampling: { responses: 1 }, credit: { scale: 'group-std' } },
+      '"group-std" needs at least 2',
+    ],
     [
       { actor: { model: 'm', minibatches: 9 }, sampling: { problems: 2, responses: 4 } },
       'actor.minibatches: 9 steps need at least as many responses, and an iteration has 8',
     ],
     [{ sampling: { top_p: 0 } }, 'sampling.top_p'],
     [{ actor: null }, 'actor: joint training needs one'],
-    [{ actor: { model: 'm', worker: 'gpu' } }, 'workers: has no "gpu" (it has actor, critic, python)'],
+    [
+      { actor: { model: 'm', worker: 'gpu' } },
+      'workers: has no "gpu" (it has actor, critic, python)',
+    ],
   ])('refuses %j: an option without effect is an error', (changes, expected) => {
     expect(problemsOf(changes).join('\n')).toContain(expected);
   });
@@ -140,9 +146,15 @@ describe('nearest', () => {
 
 describe('stages and schedules', () => {
   it.each([
-    [{ stages: ['joint', 'joint'] }, 'each stage at most once, in the order critic-sft, critic-rl, joint'],
+    [
+      { stages: ['joint', 'joint'] },
+      'each stage at most once, in the order critic-sft, critic-rl, joint',
+    ],
     [{ stages: ['joint', 'critic-sft'] }, 'each stage at most once'],
-    [{ actor: { model: 'm', final: 0.5 } }, 'actor.final: has no effect with actor.decay: constant'],
+    [
+      { actor: { model: 'm', final: 0.5 } },
+      'actor.final: has no effect with actor.decay: constant',
+    ],
     [
       { checkpoints: { minutes: null, keep: 5 } },
       'checkpoints.keep: has no effect with checkpoints.every: 0',
@@ -166,20 +178,40 @@ const bomb = Array.from({ length: 10 }, (_, i) =>
 ).join('\n');
 
 test.each([
-  ['nowhere.yaml', null, /nowhere\.yaml: the config is not valid\s+can't be read: there is no such file/],
+  [
+    'nowhere.yaml',
+    null,
+    /nowhere\.yaml: the config is not valid\s+can't be read: there is no such file/,
+  ],
   ['empty.yaml', '\n', /empty: options stand as "name: value"$/],
   ['list.yaml', '- a\n', /no mapping: options/],
   ['broken.yaml', 'a: [', /can't be read as YAML/],
-  ['broken-key.yaml', 'a: {api_key: hunter22', /can't be read as YAML: [^\n]* at line 1, column \d+$/],
+  [
+    'broken-key.yaml',
+    'a: {api_key: hunter22',
+    /can't be read as YAML: [^\n]* at line 1, column \d+$/,
+  ],
   ['binary.yaml', Buffer.from([0xff, 0xfe, 0x00]), /can't be read: it is not text \(not UTF-8\)$/],
   ['huge.yaml', 'a'.repeat(2 ** 24 + 1), /can't be read: it has more than 16 MiB/],
-  ['cycle.yaml', 'workers: &w {a: {b: *w}}', /\n {2}workers\.a\.b\.\.\.: values lie more than 64 deep/],
+  [
+    'cycle.yaml',
+    'workers: &w {a: {b: *w}}',
+    /\n {2}workers\.a\.b\.\.\.: values lie more than 64 deep/,
+  ],
   ['own-item.yaml', 'stages: &s [*s]', /\n {2}stages\.0\.0\.\.\.: values lie more than 64 deep/],
   ['deep.yaml', `a: ${'['.repeat(5000)}`, /can't be read as YAML: its values lie too deep/],
-  ['less-deep.yaml', `a: ${'['.repeat(70)}${']'.repeat(70)}`, /\n {2}a\.0\.0\.\.\.: values lie more than 64/],
+  [
+    'less-deep.yaml',
+    `a: ${'['.repeat(70)}${']'.repeat(70)}`,
+    /\n {2}a\.0\.0\.\.\.: values lie more than 64/,
+  ],
   ['bomb.yaml', bomb, /can't be read as YAML: its aliases \(\*name\) stand for far more values/],
   ['nul.yaml', 'folder: "a\\0b"', /\n {2}folder: holds a NUL character: take it out$/],
-  ['nul-name.yaml', 'actor: {"a\\0b": 1}', /\n {2}actor: the name "a\\u0000b" holds a NUL character/],
+  [
+    'nul-name.yaml',
+    'actor: {"a\\0b": 1}',
+    /\n {2}actor: the name "a\\u0000b" holds a NUL character/,
+  ],
   ['nul-within.yaml', 'task: {use: x, files: [a, "b\\0"]}', /\n {2}task\.files\.1: holds a NUL/],
   ['tiny.yaml', 'actor: {learning_rate: 1e-320}', /\n {2}actor\.learning_rate: 1e-320: is beyond/],
 ])('a config file that is none: %s', (name, text, words) => {

@@ -19,7 +19,10 @@ export interface CriticCase {
 const rewards = [1, 0, 1, 1, 0, 0].map((reward, i) => ({ reward, group: i >> 1 }));
 const context: CriticContext = { purpose: 'conformance', iteration: 4, rewards };
 
-export function criticConformance(name: string, { make, problems, responses, skip = {} }: CriticCase): void {
+export function criticConformance(
+  name: string,
+  { make, problems, responses, skip = {} }: CriticCase,
+): void {
   const actor = { name: 'actor', parameters: 85_000, successRate: 0.4 };
   const stateOf = (i: number, response: string): State => ({
     id: `t${i}.${responses.indexOf(response)}`,
@@ -82,7 +85,11 @@ export function criticConformance(name: string, { make, problems, responses, ski
       const critic = await make();
       if (!critic.learn) return;
       const valuations = await critic.value(states, context);
-      const outcomes = states.map((state, i) => ({ state, valuation: valuations[i]!, rewards: [i % 2] }));
+      const outcomes = states.map((state, i) => ({
+        state,
+        valuation: valuations[i]!,
+        rewards: [i % 2],
+      }));
       const metrics = await critic.learn(outcomes, { learningRate: 1e-3, maxGradNorm: 1 });
       for (const value of Object.values(metrics)) expect(Number.isFinite(value)).toBe(true);
       await valuesOf(critic, states, context);

@@ -47,7 +47,10 @@ function config(name: string, changes: object = {}): string {
 }
 
 function start(cwd: string, ...command: string[]) {
-  const child = spawn(process.execPath, [genac, ...command], { cwd, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, [genac, ...command], {
+    cwd,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let text = '';
   child.stderr.on('data', (data: Buffer) => {
     text += data;
@@ -59,7 +62,11 @@ function start(cwd: string, ...command: string[]) {
 describe('a run whose config lies outside of every package', () => {
   it('imports own files in TypeScript and JavaScript, which import genac and zod by name', async () => {
     const uses = ['plain.ts', 'typed.ts', 'module.js', 'common.js'];
-    const run = start(folder, 'train', config('own', { rewards: uses.map((use) => ({ use: `./${use}` })) }));
+    const run = start(
+      folder,
+      'train',
+      config('own', { rewards: uses.map((use) => ({ use: `./${use}` })) }),
+    );
     expect(await run.ended, run.text()).toBe(0);
     for (const { response, rewards } of readTrajectories(join(folder, 'out/own'))) {
       const odd = response.length % 2;
@@ -72,8 +79,10 @@ describe('a run whose config lies outside of every package', () => {
     const run = start(folder, 'train', config('closed', long));
     const path = join(folder, 'out/closed');
     const begun = () =>
-      existsSync(join(path, 'metrics.jsonl')) && readMetrics(path).some((l) => l.type === 'iteration');
-    while (run.child.exitCode === null && !begun()) await new Promise((resolve) => setTimeout(resolve, 50));
+      existsSync(join(path, 'metrics.jsonl')) &&
+      readMetrics(path).some((l) => l.type === 'iteration');
+    while (run.child.exitCode === null && !begun())
+      await new Promise((resolve) => setTimeout(resolve, 50));
     run.child.stderr.destroy(); // as a terminal that is gone
     run.child.kill('SIGHUP');
     expect(await run.ended).toBe(129);

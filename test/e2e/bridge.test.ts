@@ -29,9 +29,15 @@ async function start(options: Partial<StartOptions> = {}): Promise<WorkerGroup> 
   return group;
 }
 
-async function run(worker: Worker, name: string, keywords: object = {}, options: RequestOptions = {}) {
-  return (await worker.request('call', { function: `test:${name}`, keywords: keywords as never }, options))
-    .result.value;
+async function run(
+  worker: Worker,
+  name: string,
+  keywords: object = {},
+  options: RequestOptions = {},
+) {
+  return (
+    await worker.request('call', { function: `test:${name}`, keywords: keywords as never }, options)
+  ).result.value;
 }
 
 async function failure(promise: Promise<unknown>): Promise<BridgeError> {
@@ -54,7 +60,8 @@ function isAlive(pid: number | undefined): boolean {
 
 async function gone(pids: number[], milliseconds: number): Promise<boolean> {
   const end = Date.now() + milliseconds;
-  while (pids.some(isAlive) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+  while (pids.some(isAlive) && Date.now() < end)
+    await new Promise((resolve) => setTimeout(resolve, 20));
   return !pids.some(isAlive);
 }
 
@@ -64,7 +71,10 @@ describe('half of a surrogate pair', () => {
     const halves = ['hm \ud83d', '\udc00', `${'x'.repeat(100)}\ud83d`, 'fine \u{1f600}'];
     for (const text of halves) {
       const echoed = (await run(worker!, 'echo', { text, [text]: [text] })) as object;
-      expect(echoed).toEqual({ text: text.toWellFormed(), [text.toWellFormed()]: [text.toWellFormed()] });
+      expect(echoed).toEqual({
+        text: text.toWellFormed(),
+        [text.toWellFormed()]: [text.toWellFormed()],
+      });
     }
     for (const unit of [0xd83d, 0xdc00]) {
       expect(await run(worker!, 'half', { unit })).toEqual({ 'k\ufffd': ['\ufffd'] });
@@ -78,14 +88,21 @@ describe('half of a surrogate pair', () => {
 describe('requests', () => {
   test('numbers, text, big integers and tensors come back from Python as they were', async () => {
     const group = await start();
-    const keywords = { text: 'é😀', list: [1, -2.5, null, true], large: 2 ** 40, nested: { a: [] } };
+    const keywords = {
+      text: 'é😀',
+      list: [1, -2.5, null, true],
+      large: 2 ** 40,
+      nested: { a: [] },
+    };
     const tensors = {
       ids: tensor(new Int32Array([1, 2, 3, 4, 5, 6]), [2, 3]),
       empty: tensor(new Float32Array(0), [0, 4]),
       scalar: tensor(new Float64Array([0.5]), []),
       wide: tensor(new BigInt64Array([-(2n ** 40n)])),
     };
-    const reply = await group.get('a').request('call', { function: 'test:echo', keywords }, { tensors });
+    const reply = await group
+      .get('a')
+      .request('call', { function: 'test:echo', keywords }, { tensors });
     expect(reply.result.value).toEqual(keywords);
     expect({ ...reply.tensors }).toEqual(tensors);
     expect(group.get('a').ready.devices).toEqual([
@@ -96,7 +113,8 @@ describe('requests', () => {
   test('partials arrive in order, before the answer', async () => {
     const group = await start();
     const squares: unknown[] = [];
-    const onPartial: RequestOptions['onPartial'] = ({ tensors }) => squares.push(tensors.squares!.data[0]);
+    const onPartial: RequestOptions['onPartial'] = ({ tensors }) =>
+      squares.push(tensors.squares!.data[0]);
     expect(await run(group.get('a'), 'parts', { number: 5 }, { onPartial })).toBe(5);
     expect(squares).toEqual([0, 1, 4, 9, 16]);
   });
@@ -104,10 +122,14 @@ describe('requests', () => {
   test('two workers compute at the same time; one serves in order', async () => {
     const group = await start({ workers: [echoWorker('a'), echoWorker('b')] });
     const began = performance.now();
-    const sleeps = group.all.map((worker) => run(worker, 'sleep', { seconds: 0.6, cooperative: false }));
+    const sleeps = group.all.map((worker) =>
+      run(worker, 'sleep', { seconds: 0.6, cooperative: false }),
+    );
     await Promise.all(sleeps);
     expect(performance.now() - began).toBeLessThan(1100);
-    const counts = await Promise.all(Array.from({ length: 50 }, () => run(group.get('b'), 'count')));
+    const counts = await Promise.all(
+      Array.from({ length: 50 }, () => run(group.get('b'), 'count')),
+    );
     expect(counts).toEqual(Array.from({ length: 50 }, (_, index) => index + 1));
   });
 
@@ -115,7 +137,9 @@ describe('requests', () => {
     const group = await start();
     const worker = group.get('a');
     const [first, second] = [new AbortController(), new AbortController()];
-    const long = failure(run(worker, 'sleep', { seconds: 60, cooperative: true }, { signal: first.signal }));
+    const long = failure(
+      run(worker, 'sleep', { seconds: 60, cooperative: true }, { signal: first.signal }),
+    );
     const waiting = failure(run(worker, 'count', {}, { signal: second.signal }));
     second.abort();
     expect(await waiting).toMatchObject({
@@ -130,7 +154,9 @@ describe('requests', () => {
   test('a deadline ends an operation in the worker too', async () => {
     const group = await start();
     const worker = group.get('a');
-    const late = failure(run(worker, 'sleep', { seconds: 60, cooperative: true }, { deadlineMs: 100 }));
+    const late = failure(
+      run(worker, 'sleep', { seconds: 60, cooperative: true }, { deadlineMs: 100 }),
+    );
     expect(await late).toMatchObject({ code: 'deadline' });
     expect(await run(worker, 'count')).toBe(1);
   });
@@ -236,7 +262,9 @@ describe('starting', () => {
     const python = join(mkdtempSync(join(tmpdir(), 'genac-python-')), 'python');
     const words = "ModuleNotFoundError: No module named 'msgspec'";
     writeFileSync(python, `#!/bin/sh\necho "${words}" >&2\nexit 1\n`, { mode: 0o755 });
-    const error = await failure(startWorkers({ workers: [echoWorker('a')], python, log: () => {} }));
+    const error = await failure(
+      startWorkers({ workers: [echoWorker('a')], python, log: () => {} }),
+    );
     expect(error).toMatchObject({ code: 'start_failed', worker: 'a' });
     expect(error.message).toMatch(
       /^.*python has no package "msgspec": run `npm run setup`.*\n.*exited with code 1/,
@@ -245,7 +273,9 @@ describe('starting', () => {
   });
 
   test('names that are taken twice or are no names', async () => {
-    expect(await failure(startWorkers({ workers: [echoWorker('a'), echoWorker('a')] }))).toMatchObject({
+    expect(
+      await failure(startWorkers({ workers: [echoWorker('a'), echoWorker('a')] })),
+    ).toMatchObject({
       code: 'refused',
     });
     expect((await failure(startWorkers({ workers: [echoWorker('../a')] }))).message).toContain(

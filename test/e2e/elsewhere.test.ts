@@ -51,7 +51,12 @@ it('no module of the working directory is taken for one of a worker’s', () => 
 
 const mine = { 'models/my-weights.safetensors': 'w', 'notes.txt': 'n' };
 const config = {
-  ...{ folder: '.', stages: ['joint'], task: { use: 'miniature', actors: 4 }, critic: 'group-mean' },
+  ...{
+    folder: '.',
+    stages: ['joint'],
+    task: { use: 'miniature', actors: 4 },
+    critic: 'group-mean',
+  },
   actor: { model: './models/missing' },
 };
 
@@ -64,13 +69,16 @@ it('a start that fails takes away nothing that was there before it', () => {
   expect(existsSync(join(folder, 'config.yaml'))).toBe(false);
 }, 120_000);
 
-it.each(['status.json', 'run.json', 'metrics.jsonl'])('a start replaces no %s of the user’s', (name) => {
-  const folder = folderOf(`own-${name}`, { [name]: 'mine', 'run.yaml': stringify(config) });
-  const { status, text } = genac(folder, 'train', 'run.yaml');
-  expect(status).toBe(1);
-  expect(text).toContain(`has a file ${name}, which a run would replace`);
-  expect(readFileSync(join(folder, name), 'utf8')).toBe('mine');
-});
+it.each(['status.json', 'run.json', 'metrics.jsonl'])(
+  'a start replaces no %s of the user’s',
+  (name) => {
+    const folder = folderOf(`own-${name}`, { [name]: 'mine', 'run.yaml': stringify(config) });
+    const { status, text } = genac(folder, 'train', 'run.yaml');
+    expect(status).toBe(1);
+    expect(text).toContain(`has a file ${name}, which a run would replace`);
+    expect(readFileSync(join(folder, name), 'utf8')).toBe('mine');
+  },
+);
 
 it('a demo empties no folder that holds something else', () => {
   const folder = folderOf('demo', { 'demo.json': '{"name":"my demo"}', 'src/main.py': 'print()' });

@@ -46,7 +46,14 @@ describe('held-out figures', () => {
         icc: { warm_rollouts: 4 },
         joint: { iterations: 2, learning_rate: 1e-3 },
         gates: { joint: null, explained_variance: false },
-        evaluation: { every: 1, problems: 6, responses: 3, greedy: true, states: 12, continuations: 8 },
+        evaluation: {
+          every: 1,
+          problems: 6,
+          responses: 3,
+          greedy: true,
+          states: 12,
+          continuations: 8,
+        },
       },
       { workers },
     );
@@ -54,7 +61,9 @@ describe('held-out figures', () => {
     const lines = readMetrics(folder).filter(({ type }) => type === 'evaluation');
     expect(lines).toHaveLength(3);
     for (const line of lines) {
-      expect(line['evaluation/pass@3']).toBeGreaterThanOrEqual(line['evaluation/success'] as number);
+      expect(line['evaluation/pass@3']).toBeGreaterThanOrEqual(
+        line['evaluation/success'] as number,
+      );
       expect((line['evaluation/greedy'] as number) * 6).toBeCloseTo(
         Math.round((line['evaluation/greedy'] as number) * 6),
         9,
@@ -66,7 +75,9 @@ describe('held-out figures', () => {
     const best = lines.reduce((a, b) =>
       (b['evaluation/success'] as number) > (a['evaluation/success'] as number) ? b : a,
     );
-    expect((await readCheckpoint(join(folder, 'checkpoints', 'best'))).iteration).toBe(best.iteration);
+    expect((await readCheckpoint(join(folder, 'checkpoints', 'best'))).iteration).toBe(
+      best.iteration,
+    );
     // The values of training are sampled: their error and that of the greedy ones are two figures.
     for (const line of lines) expect(line['critic/greedy_mse']).toBeGreaterThanOrEqual(0);
     // What sampled is what was trained, to the rounding of float32.

@@ -22,9 +22,13 @@ const shown = '\\u001b]0;owned\\u0007\\u001b[2J\\u009b2J\\u202egnp\\u2066\\u200b
 const raw = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2066-\u2069]/;
 
 function genac(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'src/cli/genac.mjs'), ...args], {
-    encoding: 'utf8',
-  });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(root, 'src/cli/genac.mjs'), ...args],
+    {
+      encoding: 'utf8',
+    },
+  );
   expect(stdout + stderr).not.toMatch(raw);
   return { status, text: stdout + stderr };
 }
@@ -71,7 +75,10 @@ describe('what a command prints', () => {
 
   it('an error that nobody caught', () => {
     const thrown = `setTimeout(() => { throw new Error(${JSON.stringify(hostile)}); }, 1)`;
-    const reward = fileOf('late.ts', `export default () => { ${thrown}; return new Promise(() => {}); };`);
+    const reward = fileOf(
+      'late.ts',
+      `export default () => { ${thrown}; return new Promise(() => {}); };`,
+    );
     const { status, text } = genac('train', yaml('late', { rewards: [{ use: reward }] }));
     expect(status).toBe(1);
     expect(text).toContain(shown);
@@ -94,15 +101,29 @@ describe('what a command prints', () => {
       ...{ iteration: 0, problem: hostile, prompt: hostile, response: hostile, reward: 1 },
       segments: [{ ...segment, text: hostile, rationale: hostile }],
     };
-    const line = { type: 'iteration', stage: 'joint', iteration: 0, seconds: 1, [hostile]: hostile };
+    const line = {
+      type: 'iteration',
+      stage: 'joint',
+      iteration: 0,
+      seconds: 1,
+      [hostile]: hostile,
+    };
     const write = (name: string, content: object) =>
       writeFileSync(join(folder, name), `${JSON.stringify(content)}\n`);
     write('metrics.jsonl', line);
     write('trajectories.jsonl', trajectory);
-    expect(genac('inspect', folder)).toMatchObject({ status: 0, text: expect.stringContaining(shown) });
-    expect(genac('inspect', folder, '--html', join(scratch, `${hostile}.html`)).text).toContain(shown);
+    expect(genac('inspect', folder)).toMatchObject({
+      status: 0,
+      text: expect.stringContaining(shown),
+    });
+    expect(genac('inspect', folder, '--html', join(scratch, `${hostile}.html`)).text).toContain(
+      shown,
+    );
     write('metrics.jsonl', { ...line, stage: hostile });
-    expect(genac('inspect', folder)).toMatchObject({ status: 1, text: expect.stringContaining(shown) });
+    expect(genac('inspect', folder)).toMatchObject({
+      status: 1,
+      text: expect.stringContaining(shown),
+    });
     write('status.json', { state: hostile });
     expect(genac('status', folder).text).toContain('status.json was cut off or edited');
     write('run.json', { base: hostile });
@@ -113,7 +134,14 @@ describe('what a command prints', () => {
     const folder = join(scratch, 'status');
     mkdirSync(folder);
     const status = {
-      ...{ state: 'stopped', pid: 1, process_start: null, host: hostile, since: '', updated: hostile },
+      ...{
+        state: 'stopped',
+        pid: 1,
+        process_start: null,
+        host: hostile,
+        since: '',
+        updated: hostile,
+      },
       ...{ stage: 'joint', iteration: 1, iterations: 2, phase: hostile, metrics: { [hostile]: 1 } },
     };
     writeFileSync(join(folder, 'status.json'), JSON.stringify(status));

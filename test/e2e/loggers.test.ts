@@ -44,13 +44,20 @@ interface Read {
 }
 const read = (name: string, project: string): Read =>
   JSON.parse(
-    execFileSync(findPython(), [join(root, 'test/e2e/read-loggers.py'), folderOf(name), trackio, project], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }),
+    execFileSync(
+      findPython(),
+      [join(root, 'test/e2e/read-loggers.py'), folderOf(name), trackio, project],
+      {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
+    ),
   );
 
-async function messagesOf(run: Run, each: (iteration: number) => void = () => {}): Promise<string[]> {
+async function messagesOf(
+  run: Run,
+  each: (iteration: number) => void = () => {},
+): Promise<string[]> {
   const messages: string[] = [];
   for await (const event of run) {
     if (event.type === 'message') messages.push(event.text);
@@ -80,7 +87,9 @@ function expectAll(name: string, project: string, parts: number): void {
   const points = (type: string, metricName: string) =>
     lines.flatMap((line) => {
       const value = line.type === type ? metric(line, metricName) : null;
-      return value === null ? [] : [[line.iteration + (type === 'iteration' ? 1 : 0), value] as const];
+      return value === null
+        ? []
+        : [[line.iteration + (type === 'iteration' ? 1 : 0), value] as const];
     });
   const series = {
     'train/reward': points('iteration', 'reward'),
@@ -152,11 +161,15 @@ describe('TensorBoard, wandb and Trackio', () => {
     const messages = await messagesOf(startRun(recipe('failing', log)));
     const told = messages.filter((text) => text.startsWith('log:'));
     expect(told).toHaveLength(1);
-    expect(told[0]).toContain('trackio failed and gets nothing more in this run: NotADirectoryError');
+    expect(told[0]).toContain(
+      'trackio failed and gets nothing more in this run: NotADirectoryError',
+    );
     expect(told[0]).toContain(`genac log ${folderOf('failing')} gives it what it lacks`);
     const config = join(folderOf('failing'), 'config.yaml');
     writeFileSync(config, readFileSync(config, 'utf8').replaceAll(join(blocked, 'x'), trackio));
-    const said = execFileSync(process.execPath, [genac, 'log', folderOf('failing')], { encoding: 'utf8' });
+    const said = execFileSync(process.execPath, [genac, 'log', folderOf('failing')], {
+      encoding: 'utf8',
+    });
     expect(said).toBe('tensorboard, trackio: all of metrics.jsonl is there\n');
     const got = read('failing', 'late');
     const lines = readMetrics(folderOf('failing'));

@@ -51,7 +51,14 @@ function small(name: string, api: object): ConfigInput {
     critic: { use: 'generative', model, max_new_tokens: 16 },
     critic_sft: {
       traces: {
-        api: { model, count: 24, api_key_env: 'GENAC_TEST_KEY', backoff: 0.05, max_tokens: 16, ...api },
+        api: {
+          model,
+          count: 24,
+          api_key_env: 'GENAC_TEST_KEY',
+          backoff: 0.05,
+          max_tokens: 16,
+          ...api,
+        },
       },
       ...{ steps: 2, cooldown: 0, warmup: 0, batch: 4, evaluate_every: 1, learning_rate: 1e-3 },
     },
@@ -113,7 +120,9 @@ it('goes through on a real server with a real model: `transformers serve`', asyn
     expect(last['oracle/output_tokens']).toBe(12 * 5);
     const input = last['oracle/input_tokens'] as number;
     expect(last['oracle/cost']).toBeCloseTo((input + 2 * 12 * 5) / 1e6, 12);
-    expect(lines.filter((line) => line.stage === 'critic-rl' && line.type === 'iteration')).toHaveLength(2);
+    expect(
+      lines.filter((line) => line.stage === 'critic-rl' && line.type === 'iteration'),
+    ).toHaveLength(2);
     expect(filesWith(key, join(scratch, 'real'))).toEqual([]);
   } finally {
     server.kill('SIGKILL');
@@ -132,7 +141,8 @@ it('asks the critic’s own prompt, with the actor’s profile, and never pays t
   });
   const config = small('stopped', { base_url: mock.url, concurrency: 3 });
   const first = startRun(config, { base: example.base, workers });
-  for await (const event of first) if (event.type === 'progress' && event.done === 8) void first.stop();
+  for await (const event of first)
+    if (event.type === 'progress' && event.done === 8) void first.stop();
   expect(await first.finished).toBe('stopped');
   const answered = () => mock.received.filter((_, i) => i % 5 !== 0).length;
   expect(answered()).toBeGreaterThanOrEqual(8);
@@ -152,7 +162,9 @@ it('asks the critic’s own prompt, with the actor’s profile, and never pays t
   // The same without interruption, from the shared cache alone, gives the same traces.
   const cache = join(scratch, 'stopped/oracle/answers.jsonl');
   const before = mock.received.length;
-  await eventsOf(startRun(small('again', { base_url: mock.url, cache }), { base: example.base, workers }));
+  await eventsOf(
+    startRun(small('again', { base_url: mock.url, cache }), { base: example.base, workers }),
+  );
   expect(mock.received.length).toBe(before);
   const text = (name: string) => readFileSync(join(scratch, name, 'oracle/traces.jsonl'), 'utf8');
   expect(text('again')).toBe(text('stopped'));
@@ -176,7 +188,8 @@ it('outlives SIGKILL, as the command line has it, and says nothing of the key', 
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let said = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (said += data));
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (data: Buffer) => (said += data));
     const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
     return { child, ended, said: () => said };
   };
@@ -185,7 +198,8 @@ it('outlives SIGKILL, as the command line has it, and says nothing of the key', 
     await new Promise((resolve) => setTimeout(resolve, 20));
   killed.child.kill('SIGKILL');
   await killed.ended;
-  const kept = readFileSync(join(scratch, 'killed/oracle/answers.jsonl'), 'utf8').split('\n').length - 1;
+  const kept =
+    readFileSync(join(scratch, 'killed/oracle/answers.jsonl'), 'utf8').split('\n').length - 1;
   expect(kept).toBeGreaterThanOrEqual(4);
   const before = mock.received.length;
   const resumed = cli('resume', join(scratch, 'killed'));
@@ -205,7 +219,11 @@ it('asks about the actor’s own responses where the task brings none; within th
     reward,
     `import { defineReward } from ${index};\nexport default defineReward(({ text }) => (text.includes('3') ? 1 : 0.5));\n`,
   );
-  const { critic_rl: _, ...config } = small('own-states', { base_url: mock.url, count: 6, tries: 1 });
+  const { critic_rl: _, ...config } = small('own-states', {
+    base_url: mock.url,
+    count: 6,
+    tries: 1,
+  });
   const run = startRun(
     {
       ...config,
@@ -228,7 +246,9 @@ it('asks about the actor’s own responses where the task brings none; within th
     reason: 'done',
   });
   expect(mock.received).toHaveLength(6);
-  const lines = readMetrics(join(scratch, 'own-states')).filter((line) => line.type === 'iteration');
+  const lines = readMetrics(join(scratch, 'own-states')).filter(
+    (line) => line.type === 'iteration',
+  );
   expect(lines.map((line) => line['oracle/answers'])).toEqual([6, 6]);
 }, 120_000);
 

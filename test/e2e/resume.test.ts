@@ -70,7 +70,10 @@ function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
 function digest(path: string): string {
   const bytes = readFileSync(path);
   const end = 8 + Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.subarray(8, end).toString()) as Record<string, Record<string, unknown>>;
+  const header = JSON.parse(bytes.subarray(8, end).toString()) as Record<
+    string,
+    Record<string, unknown>
+  >;
   const sorted = Object.entries(header)
     .map(([name, entry]) =>
       JSON.stringify([name, Object.entries(entry).sort(([a], [b]) => (a < b ? -1 : 1))]),
@@ -90,10 +93,16 @@ function outcome(name: string) {
       ['critic', 'adapter_model.safetensors'],
       ['critic', 'genac_state.safetensors'],
     ].map((path) =>
-      [checkpoint, ...path, digest(join(folderOf(name), 'checkpoints', checkpoint, ...path))].join(' '),
+      [checkpoint, ...path, digest(join(folderOf(name), 'checkpoints', checkpoint, ...path))].join(
+        ' ',
+      ),
     ),
   );
-  return { metrics, weights, trajectories: readFileSync(join(folderOf(name), 'trajectories.jsonl'), 'utf8') };
+  return {
+    metrics,
+    weights,
+    trajectories: readFileSync(join(folderOf(name), 'trajectories.jsonl'), 'utf8'),
+  };
 }
 
 /** A life of a run in a process of its own. */
@@ -146,7 +155,10 @@ describe('a run that is killed', () => {
           if (readStatus(folderOf('killed'))?.state === 'done') break;
           const running = life(...command);
           command = ['resume', folderOf('killed')];
-          while (running.child.exitCode === null && readStatus(folderOf('killed'))?.pid !== running.child.pid)
+          while (
+            running.child.exitCode === null &&
+            readStatus(folderOf('killed'))?.pid !== running.child.pid
+          )
             await sleep(10);
           const here = () => {
             const status = readStatus(folderOf('killed'));
@@ -163,7 +175,10 @@ describe('a run that is killed', () => {
           if (target === 'controller' || target === 'all') running.child.kill('SIGKILL');
           const code = await running.ended;
           if (target === 'actor' || target === 'critic')
-            expect([code, running.text()]).toEqual([1, expect.stringContaining(`worker ${target}`)]);
+            expect([code, running.text()]).toEqual([
+              1,
+              expect.stringContaining(`worker ${target}`),
+            ]);
         }
       }
       console.log(`killed: ${JSON.stringify(killedIn)}`);

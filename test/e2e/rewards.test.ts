@@ -81,7 +81,9 @@ describe('a run', () => {
   }, 120_000);
 
   it('does not start with a function that is not there', async () => {
-    const run = startRun(config('absent', [{ use: './examples/rewards.py:absent' }]), { base: root });
+    const run = startRun(config('absent', [{ use: './examples/rewards.py:absent' }]), {
+      base: root,
+    });
     await expect(run.finished).rejects.toThrow(/rewards\.py has no 'absent'/);
   }, 120_000);
 });

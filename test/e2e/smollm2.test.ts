@@ -20,7 +20,9 @@ const folder = join(root, 'runs/smollm2/model');
 const scratch = mkdtempSync(join(tmpdir(), 'genac-smollm2-'));
 let workers: WorkerGroup;
 beforeAll(async () => {
-  execFileSync(findPython(), [join(root, 'examples/smollm2/fetch.py'), folder], { stdio: 'ignore' });
+  execFileSync(findPython(), [join(root, 'examples/smollm2/fetch.py'), folder], {
+    stdio: 'ignore',
+  });
   workers = await startWorkers({ workers: [{ name: 'actor' }] });
 }, 300_000);
 afterAll(() => workers?.close());
@@ -117,7 +119,10 @@ describe('examples/smollm2', () => {
       score: n % 2 ? 5 : 9,
       observed_outcome: n % 2 ? 0.5 : 1,
     });
-    writeFileSync(traces, Array.from({ length: 8 }, (_, n) => `${JSON.stringify(trace(n))}\n`).join(''));
+    writeFileSync(
+      traces,
+      Array.from({ length: 8 }, (_, n) => `${JSON.stringify(trace(n))}\n`).join(''),
+    );
     const run = startRun(
       {
         ...config,
@@ -143,7 +148,9 @@ describe('examples/smollm2', () => {
       'joint',
     ]);
     expect(
-      lines.every((line) => line.type === 'evaluation' || (line['critic/update_norm'] as number) >= 0),
+      lines.every(
+        (line) => line.type === 'evaluation' || (line['critic/update_norm'] as number) >= 0,
+      ),
     ).toBe(true);
     for (const { segments, response } of readTrajectories(join(scratch, 'run')))
       expect(segments.map(({ text }) => text).join('')).toBe(response);

@@ -80,7 +80,8 @@ describe('from a script', () => {
     const rates = readMetrics(folderOf('set')).flatMap((l) =>
       l.type === 'iteration' ? [[l.iteration, l.learning_rate]] : [],
     );
-    for (const [iteration, rate] of rates) expect(rate).toBe((iteration as number) < from ? 1e-3 : 5e-3);
+    for (const [iteration, rate] of rates)
+      expect(rate).toBe((iteration as number) < from ? 1e-3 : 5e-3);
 
     for await (const event of resumeRun(folderOf('set'), { workers })) events.push(event);
     expect(events.filter((e) => e.type === 'set')).toHaveLength(1);
@@ -122,14 +123,18 @@ describe('from a script', () => {
     [{ 'critic_rl.learning_rate': 1e-3 }, 'critic_rl: has no effect'],
   ])('%j is refused at once, and nothing changes', async (bad, words) => {
     const name = `refused-${Math.random()}`;
-    const run = startRun(recipe(name, { joint: { iterations: 1, learning_rate: 1e-3 } }), { workers });
+    const run = startRun(recipe(name, { joint: { iterations: 1, learning_rate: 1e-3 } }), {
+      workers,
+    });
     await expect(run.set(bad as Settings)).rejects.toThrow(words);
     expect(await run.finished).toBe('done');
     expect(readSettings(folderOf(name))).toEqual([]);
   });
 
   it('options of a critic that takes no others are refused', async () => {
-    const config = recipe('fixed', { critic: { use: join(root, 'test/fixtures/fixed-critic.ts') } });
+    const config = recipe('fixed', {
+      critic: { use: join(root, 'test/fixtures/fixed-critic.ts') },
+    });
     const run = startRun({ ...config, joint: { iterations: 8 } }, { workers });
     for await (const event of run) {
       if (event.type !== 'iteration' || event.iteration !== 0) continue;
@@ -184,10 +189,16 @@ describe('examples/steer.ts', () => {
     const did = await steer(config, { explained: -1e9, success: 0 });
     expect(did[0]).toMatch(/^iteration \d+: (?:held-out success|the critic explains)/);
     expect(did.at(-1)).toBe('stopped');
-    const short = { ...config, folder: folderOf('steered-2'), joint: { iterations: 8, learning_rate: 1e-3 } };
+    const short = {
+      ...config,
+      folder: folderOf('steered-2'),
+      joint: { iterations: 8, learning_rate: 1e-3 },
+    };
     const patient = await steer(short, { explained: -1e9, success: 2 });
     expect(
-      patient.some((line) => /^iteration \d+: the critic explains -?\d+% of the rewards$/.test(line)),
+      patient.some((line) =>
+        /^iteration \d+: the critic explains -?\d+% of the rewards$/.test(line),
+      ),
     ).toBe(true);
     expect(patient.some((line) => line.includes('"critic.completions_per_state":1'))).toBe(true);
   }, 120_000);
@@ -200,7 +211,8 @@ describe('a run that ended', () => {
       checkpoints: { every: 1, keep: 3 },
     });
     const run = startRun(config, { workers });
-    for await (const event of run) if (event.type === 'iteration' && event.iteration === 2) void run.stop();
+    for await (const event of run)
+      if (event.type === 'iteration' && event.iteration === 2) void run.stop();
     const folder = join(folderOf('bad'), 'checkpoints');
     const names = await checkpointNames(folder);
     expect(names).toHaveLength(3); // keep
@@ -208,10 +220,12 @@ describe('a run that ended', () => {
     await expect(resumeRun(folderOf('bad'), { workers }).finished).rejects.toThrow(
       /can't be used: actor\/config.json has 2 bytes/,
     );
-    await expect(resumeRun(folderOf('bad'), { workers, from: 'joint-00002' }).finished).rejects.toThrow(
-      'did you mean "joint-00000',
+    await expect(
+      resumeRun(folderOf('bad'), { workers, from: 'joint-00002' }).finished,
+    ).rejects.toThrow('did you mean "joint-00000');
+    expect(await resumeRun(folderOf('bad'), { workers, from: names.at(-2)! }).finished).toBe(
+      'done',
     );
-    expect(await resumeRun(folderOf('bad'), { workers, from: names.at(-2)! }).finished).toBe('done');
     await startRun({ ...config, folder: folderOf('good') }, { workers }).finished;
     expect(timeless('bad')).toEqual(timeless('good'));
     await expect(resumeRun(folderOf('bad'), { workers }).finished).rejects.toThrow(
@@ -246,7 +260,9 @@ describe('from another process', () => {
     const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
     try {
       while (child.exitCode === null && readStatus(folder)?.state !== 'running') await sleep(50);
-      expect(genac('status', folder).text).toMatch(/^running, process \d+ on .*\nstage 3, joint \d+\/5000/);
+      expect(genac('status', folder).text).toMatch(
+        /^running, process \d+ on .*\nstage 3, joint \d+\/5000/,
+      );
       expect(genac('resume', folder).text).toContain('it was not paused');
       expect(genac('pause', folder)).toMatchObject({
         status: 0,
@@ -275,7 +291,9 @@ describe('from another process', () => {
         text: expect.stringContaining('is at work'),
       });
       // Refused before anything is touched.
-      await expect(resumeRun(folder, { workers }).finished).rejects.toThrow(`in use by process ${child.pid}`);
+      await expect(resumeRun(folder, { workers }).finished).rejects.toThrow(
+        `in use by process ${child.pid}`,
+      );
       expect(readMetrics(folder)).toHaveLength(lines);
       expect(genac('resume', folder).text).toContain('it goes on');
       while (readMetrics(folder).length < lines + 2) await sleep(50);
@@ -309,9 +327,13 @@ describe('from another process', () => {
     expect(isAlive({ ...status, state: 'running' })).toBe(false); // no such process
     expect(isAlive({ ...status, state: 'running', pid: process.pid })).toBe(false); // a later one of that number
     const start = readFileSync(`/proc/${process.pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[19]!;
-    expect(isAlive({ ...status, state: 'running', pid: process.pid, process_start: start })).toBe(true);
+    expect(isAlive({ ...status, state: 'running', pid: process.pid, process_start: start })).toBe(
+      true,
+    );
     const elsewhere = { ...status, state: 'running' as const, host: 'another' };
     expect(isAlive({ ...elsewhere, updated: new Date().toISOString() })).toBe(true);
-    expect(isAlive({ ...elsewhere, updated: new Date(Date.now() - 60_000).toISOString() })).toBe(false);
+    expect(isAlive({ ...elsewhere, updated: new Date(Date.now() - 60_000).toISOString() })).toBe(
+      false,
+    );
   });
 });

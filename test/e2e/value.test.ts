@@ -47,7 +47,14 @@ beforeAll(async () => {
     ...common,
     stages: ['critic-sft', 'joint'],
     critic: { use: 'generative', model: 'task:blank', thinking: false, max_new_tokens: 6 },
-    critic_sft: { steps: 40, cooldown: 0, warmup: 5, batch: 32, evaluate_every: 100, learning_rate: 5e-3 },
+    critic_sft: {
+      steps: 40,
+      cooldown: 0,
+      warmup: 5,
+      batch: 32,
+      evaluate_every: 100,
+      learning_rate: 5e-3,
+    },
     gates: { joint: null, explained_variance: false },
   });
   await run({ ...common, folder: join(scratch, 'group-mean'), stages: ['joint'] });
@@ -69,9 +76,15 @@ describe('openCritic', () => {
   it('judges each prefix in the format that the critic was trained with, and tells it of the actor as the checkpoint has it', async () => {
     const critic = await openCritic(trained, { workers });
     const judged = await critic.value(problem, response);
-    expect(judged.prefixes.map((prefix) => prefix.response)).toEqual(['', 'a 1', 'a 1 b 3', response]);
+    expect(judged.prefixes.map((prefix) => prefix.response)).toEqual([
+      '',
+      'a 1',
+      'a 1 b 3',
+      response,
+    ]);
     for (const { value } of judged.prefixes)
-      if (value !== null) expect([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]).toContain(value);
+      if (value !== null)
+        expect([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]).toContain(value);
     expect(judged.prefixes.some(({ value }) => value !== null)).toBe(true);
     expect(judged.value).toBe(judged.prefixes.at(-1)!.value);
     const { success_rate } = await readCheckpoint(join(trained, 'checkpoints', 'joint'));
@@ -88,7 +101,13 @@ describe('openCritic', () => {
     const { parametersIn } = await import('../../src/standalone/parameters.ts');
     const source = join(trained, 'checkpoints', 'joint', 'actor');
     const { loaded } = await Model.load(workers.get('actor'), 'counted', {
-      ...({ source, kind: 'causal', initialization: 'pretrained', device: 'cpu', dtype: 'float32' } as const),
+      ...({
+        source,
+        kind: 'causal',
+        initialization: 'pretrained',
+        device: 'cpu',
+        dtype: 'float32',
+      } as const),
       ...{ seed: 0, lora: null, optimizer: null },
     });
     expect(parametersIn(source)).toBe(loaded.parameters);
@@ -113,7 +132,9 @@ describe('openCritic', () => {
     const inRun = await openCritic(join(trained, 'checkpoints', 'critic-sft'), { workers });
     expect(named.prompt(problem, 'a 1')).toBe(`${problem} a 1 ?`);
     const told = { name: 'learner', parameters: 1e5, successRate: 0.5 };
-    expect(await named.value(problem, response, told)).toEqual(await inRun.value(problem, response, told));
+    expect(await named.value(problem, response, told)).toEqual(
+      await inRun.value(problem, response, told),
+    );
   });
 
   it.each([
@@ -134,7 +155,9 @@ describe('genac value', () => {
     expect(one.stdout.match(/^ {2}(\d\.\d\d| {3}-) {2}/gm)).toHaveLength(3);
     const ranking = genac(trained, '--prompt', problem, '--response', 'a 1', 'a 9', '--json');
     expect(JSON.parse(ranking.stdout)).toHaveLength(2);
-    expect(genac(trained, '--prompt', problem).stderr).toContain('give either --prompt and --response');
+    expect(genac(trained, '--prompt', problem).stderr).toContain(
+      'give either --prompt and --response',
+    );
     const half = genac(trained, '--prompt', problem, '--response', 'a', '--actor-name', 'x');
     expect(half.stderr).toContain('--actor-name and --actor-parameters together');
   }, 120_000);
@@ -202,7 +225,9 @@ print(json.dumps([asked, answer, ranking, wrong, closed, missing]))
 
   it('and the examples run', async () => {
     expect(await judge(trained, problem, [response, 'a 9'])).toHaveLength(5);
-    const said = execFileSync(findPython(), [join(root, 'examples/value.py'), trained], { encoding: 'utf8' });
+    const said = execFileSync(findPython(), [join(root, 'examples/value.py'), trained], {
+      encoding: 'utf8',
+    });
     expect(said.trim().split('\n')).toHaveLength(5);
   }, 120_000);
 });

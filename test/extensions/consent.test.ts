@@ -32,8 +32,14 @@ describe('the code that a config names', () => {
     const config = {
       task: { use: './task.ts', rows: 3 },
       critic: { use: '../critic.ts', model: 'm', trust_remote_code: true },
-      actor: { model: 'm', trust_remote_code: false, attn_implementation: 'kernels-community/flash' },
-      rewards: ['math-verify', './r.ts', './r.py:f', 'package.module:f'].map((use) => ({ use })) as never,
+      actor: {
+        model: 'm',
+        trust_remote_code: false,
+        attn_implementation: 'kernels-community/flash',
+      },
+      rewards: ['math-verify', './r.ts', './r.py:f', 'package.module:f'].map((use) => ({
+        use,
+      })) as never,
     };
     expect(namedBy(config, '/home/me/x')).toEqual([
       'task: /home/me/x/task.ts',
@@ -48,7 +54,13 @@ describe('the code that a config names', () => {
 
   test('a key that is sent, a place that is written, and metrics that leave the machine', () => {
     const { critic_sft, log } = checkConfig({
-      ...{ folder: 'f', task: 'miniature', critic: 'generative', actor: null, stages: ['critic-sft'] },
+      ...{
+        folder: 'f',
+        task: 'miniature',
+        critic: 'generative',
+        actor: null,
+        stages: ['critic-sft'],
+      },
       critic_sft: {
         traces: {
           api: {
@@ -80,10 +92,15 @@ describe('the code that a config names', () => {
 
   test('runs for the run and the code that were one’s own, and no other', () => {
     rememberOwnRun('/runs/mine', ['task: /a.ts', 'critic: /b.ts']);
-    const refuse = (folder: string, code: string[]) => () => refuseForeign(folder, code, false, 'so');
+    const refuse = (folder: string, code: string[]) => () =>
+      refuseForeign(folder, code, false, 'so');
     expect(refuse('/runs/mine', ['task: /a.ts'])).not.toThrow();
-    expect(refuse('/runs/mine', ['task: /c.ts'])).toThrow('task: /c.ts. Read it first; to allow it: so');
-    expect(refuse('/runs/other', ['task: /a.ts'])).toThrow('is no run that you began on this machine');
+    expect(refuse('/runs/mine', ['task: /c.ts'])).toThrow(
+      'task: /c.ts. Read it first; to allow it: so',
+    );
+    expect(refuse('/runs/other', ['task: /a.ts'])).toThrow(
+      'is no run that you began on this machine',
+    );
     expect(refuse('/runs/other', [])).not.toThrow();
     refuseForeign('/runs/other', ['task: /a.ts'], true, 'so');
   });
@@ -121,7 +138,14 @@ function foreignRun(critic: object = { use: 'generative', model: 'm' }): {
   return { folder, ran: () => existsSync(mark) };
 }
 
-const open = { options: {}, base: '.', logs: '.', actor: null, max_new_tokens: null, config_file: null };
+const open = {
+  options: {},
+  base: '.',
+  logs: '.',
+  actor: null,
+  max_new_tokens: null,
+  config_file: null,
+};
 
 describe("somebody else's run runs no code without consent", () => {
   test.each([
@@ -136,11 +160,22 @@ describe("somebody else's run runs no code without consent", () => {
           trust_code: false,
         }),
     ],
-    ['genac resume', (folder: string) => promisify(execFile)(process.execPath, [genac, 'resume', folder])],
+    [
+      'genac resume',
+      (folder: string) => promisify(execFile)(process.execPath, [genac, 'resume', folder]),
+    ],
     [
       'genac value',
       (folder: string) =>
-        promisify(execFile)(process.execPath, [genac, 'value', folder, '--prompt', 'p', '--response', 'r']),
+        promisify(execFile)(process.execPath, [
+          genac,
+          'value',
+          folder,
+          '--prompt',
+          'p',
+          '--response',
+          'r',
+        ]),
     ],
   ])('%s', async (_, use) => {
     const { folder, ran } = foreignRun();
@@ -158,7 +193,9 @@ describe("somebody else's run runs no code without consent", () => {
 
   test('a task of one’s own goes before the run’s, and needs none', async () => {
     const { folder, ran } = foreignRun({ use: 'generative', model: 'm', trust_remote_code: true });
-    await expect(openCritic(folder, { task: 'nothing' })).rejects.toThrow('critic: what lies beside');
+    await expect(openCritic(folder, { task: 'nothing' })).rejects.toThrow(
+      'critic: what lies beside',
+    );
     const options = {
       task: './mine.ts',
       critic: { use: 'generative', model: folder, trust_remote_code: false },

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Worker } from '../../src/bridge/worker.ts';
 import type { CriticModelOptions } from '../../src/critic.ts';
-import { criticEnvironment, type EnvironmentParts } from '../../src/extensions/critic-environment.ts';
+import {
+  criticEnvironment,
+  type EnvironmentParts,
+} from '../../src/extensions/critic-environment.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 import { plainLoading } from '../../src/workers/loading.ts';
 
@@ -21,7 +24,10 @@ function recorded(parts: Partial<EnvironmentParts> = {}) {
       name,
       request: async (_: string, given: Record<string, unknown>) => {
         asked.push({ ...given, worker: name });
-        return { result: { step: 0, has_chat_template: false, sampling: 'one-by-one' }, tensors: {} };
+        return {
+          result: { step: 0, has_chat_template: false, sampling: 'one-by-one' },
+          tensors: {},
+        };
       },
     }) as unknown as Worker;
   const environment = criticEnvironment({
@@ -33,14 +39,35 @@ function recorded(parts: Partial<EnvironmentParts> = {}) {
 
 describe('a critic’s environment', () => {
   it('loads models under names of the critic’s own, of either kind, each into its worker', async () => {
-    const { environment, asked, said } = recorded({ sourceOf: async (model) => `/models/${model}` });
+    const { environment, asked, said } = recorded({
+      sourceOf: async (model) => `/models/${model}`,
+    });
     await environment.loadModel('critic', wanted);
     await environment.loadModel('head', { ...wanted, worker: 'second', kind: 'value', lora: null });
     expect(asked).toMatchObject([
-      { worker: 'gpu', model: 'critic', source: '/models/m', kind: 'causal', seed: 7, lora, optimizer },
-      { worker: 'second', model: 'head', source: '/models/m', kind: 'value', lora: null, optimizer },
+      {
+        worker: 'gpu',
+        model: 'critic',
+        source: '/models/m',
+        kind: 'causal',
+        seed: 7,
+        lora,
+        optimizer,
+      },
+      {
+        worker: 'second',
+        model: 'head',
+        source: '/models/m',
+        kind: 'value',
+        lora: null,
+        optimizer,
+      },
     ]);
-    expect(asked[0]).toMatchObject({ initialization: 'pretrained', device: 'auto', loading: plainLoading });
+    expect(asked[0]).toMatchObject({
+      initialization: 'pretrained',
+      device: 'auto',
+      loading: plainLoading,
+    });
     expect(said).toEqual([
       'critic: of m, to be exact, responses are sampled one after the other (docs/models.md)',
       'head: of m, to be exact, responses are sampled one after the other (docs/models.md)',

@@ -48,7 +48,10 @@ describe('lines', () => {
     const chunks = Array.from({ length: Math.ceil(long.length / size) }, (_, i) =>
       long.subarray(i * size, (i + 1) * size),
     );
-    const lines = [...splitLines(chunks, 5)].map(({ number, bytes }) => [number, bytes?.length ?? null]);
+    const lines = [...splitLines(chunks, 5)].map(({ number, bytes }) => [
+      number,
+      bytes?.length ?? null,
+    ]);
     expect(lines).toEqual([
       [1, 5],
       [2, null],
@@ -58,7 +61,9 @@ describe('lines', () => {
   it('one that was cut off is left out where its writer may have died', () => {
     const torn = fileOf('torn.jsonl', '{"a":1}\n{"a":');
     expect([...jsonLinesOf(torn, { last: 'ignore' })]).toEqual([{ number: 1, value: { a: 1 } }]);
-    expect(() => [...jsonLinesOf(torn, { last: 'read' })]).toThrow(/torn\.jsonl, line 2 is not JSON/);
+    expect(() => [...jsonLinesOf(torn, { last: 'read' })]).toThrow(
+      /torn\.jsonl, line 2 is not JSON/,
+    );
     const whole = fileOf('whole.jsonl', '{"a":1}\n{"a":2}');
     expect([...jsonLinesOf(whole, { last: 'read' })]).toHaveLength(2);
   });
@@ -67,7 +72,10 @@ describe('lines', () => {
     const path = join(scratch, 'trajectories.jsonl');
     const segment = { text: '', tokens: 1, value: 0, used_value: 0, advantage: 0, parsed: 'ok' };
     const record = { iteration: 0, problem: 'p', prompt: '', response: '', reward: 1 };
-    const line = JSON.stringify({ ...record, segments: [{ ...segment, rationale: 'é'.repeat(5e5) }] });
+    const line = JSON.stringify({
+      ...record,
+      segments: [{ ...segment, rationale: 'é'.repeat(5e5) }],
+    });
     for (let i = 0; i < 600; i++) appendFileSync(path, `${line}\n`);
     writeFileSync(join(scratch, 'config.yaml'), '');
     expect(statSync(path).size).toBeGreaterThan(2 ** 29);
@@ -81,16 +89,27 @@ describe('lines', () => {
       `${long}, line 2 has more than 1 MiB: shorten or remove it`,
     );
     const latin = fileOf('latin.jsonl', Buffer.from('1\n"\xe9"\n', 'latin1'));
-    expect(() => [...jsonLinesOf(latin, { last: 'read' })]).toThrow(`${latin}, line 2 is not UTF-8`);
+    expect(() => [...jsonLinesOf(latin, { last: 'read' })]).toThrow(
+      `${latin}, line 2 is not UTF-8`,
+    );
   });
 });
 
 describe('a damaged line of a run folder is one sentence with its file and number', () => {
-  const good = JSON.stringify({ type: 'iteration', stage: 'joint', iteration: 0, seconds: 1, reward: 1 });
+  const good = JSON.stringify({
+    type: 'iteration',
+    stage: 'joint',
+    iteration: 0,
+    seconds: 1,
+    reward: 1,
+  });
   it.each([
     ['null', 'is not a line of metrics (null: '],
     ['{"type":"iteration"}', 'is not a line of metrics (stage: missing: '],
-    [good.replace('"iteration":0', '"iteration":"<b>"'), 'is not a line of metrics (iteration: "<b>": '],
+    [
+      good.replace('"iteration":0', '"iteration":"<b>"'),
+      'is not a line of metrics (iteration: "<b>": ',
+    ],
     ['{"type":', 'is not JSON ('],
     ['\0\0\0', 'is not JSON ('],
   ])('metrics: %j', (line, words) => {
@@ -102,7 +121,9 @@ describe('a damaged line of a run folder is one sentence with its file and numbe
 
   it('trajectories and settings', () => {
     fileOf('trajectories.jsonl', '{"iteration":0,"segments":5}\n');
-    expect(() => readTrajectories(scratch)).toThrow('trajectories.jsonl, line 1 is not a trajectory (');
+    expect(() => readTrajectories(scratch)).toThrow(
+      'trajectories.jsonl, line 1 is not a trajectory (',
+    );
     fileOf('settings.jsonl', '{"stage":"joint","iteration":-1,"values":{}}\n');
     expect(() => readSettings(scratch)).toThrow(
       'settings.jsonl, line 1 is not a changed setting (iteration: -1',
@@ -114,16 +135,26 @@ describe('what stands in the place of a file is one sentence, at once', () => {
   const place = (name: string) => join(scratch, name);
   it.each([
     ['folder', () => mkdirSync(place('folder')), 'it is a folder, not a file'],
-    ['fifo', () => execFileSync('mkfifo', [place('fifo')]), 'it is a FIFO (a named pipe), not a file'],
+    [
+      'fifo',
+      () => execFileSync('mkfifo', [place('fifo')]),
+      'it is a FIFO (a named pipe), not a file',
+    ],
     ['absent', () => {}, 'there is no such file'],
-    ['binary', () => fileOf('binary', Buffer.from([0xff, 0xfe, 0, 1])), 'it is not text (not UTF-8)'],
+    [
+      'binary',
+      () => fileOf('binary', Buffer.from([0xff, 0xfe, 0, 1])),
+      'it is not text (not UTF-8)',
+    ],
     ['big', () => fileOf('big', Buffer.alloc(17 * 2 ** 20)), 'it has more than 16 MiB'],
   ])('%s', (name, make, words) => {
     make();
     expect(() => readText(place(name))).toThrow(`${place(name)} can't be read: ${words}`);
   });
   it('a device, and a path that is none', () => {
-    expect(() => readText('/dev/zero')).toThrow("/dev/zero can't be read: it is a device, not a file");
+    expect(() => readText('/dev/zero')).toThrow(
+      "/dev/zero can't be read: it is a device, not a file",
+    );
     expect(() => readText('a\0b')).toThrow(/can't be read: .*null bytes/);
   });
 });

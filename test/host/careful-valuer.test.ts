@@ -98,7 +98,9 @@ it('every state gets its own value, in order, however it was asked', async () =>
       const { critic } = criticThat(() => true);
       const valuer = new CarefulValuer(critic);
       for (let batch = 0; batch <= batches; batch++) {
-        const values = (await valuer.value(states(count), context(batch), false)).map((v) => v.value);
+        const values = (await valuer.value(states(count), context(batch), false)).map(
+          (v) => v.value,
+        );
         expect(values).toEqual(states(count).map((_, i) => i / 1000));
       }
     }),

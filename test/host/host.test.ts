@@ -12,8 +12,12 @@ describe('credit', () => {
     const { host } = await opened();
     const { result, tensors } = await host.ask('assign_credit', ...batch());
     // States: '' (0.5), 'ab' (1); '' (0.5), '2c' (0.5). gamma = lambda = 1: A = r - V.
-    expect([...(tensors.advantages!.data as Float32Array)]).toEqual([0.5, 0.5, 0, -0.5, -0.5, -0.5]);
-    const [first] = result.valuations as unknown as [{ from: number; value: number; advantage: number }[]];
+    expect([...(tensors.advantages!.data as Float32Array)]).toEqual([
+      0.5, 0.5, 0, -0.5, -0.5, -0.5,
+    ]);
+    const [first] = result.valuations as unknown as [
+      { from: number; value: number; advantage: number }[],
+    ];
     expect(first).toMatchObject([
       { from: 0, tokens: 2, value: 0.5, advantage: 0.5, rationale: 'rate null' },
       { from: 2, tokens: 1, value: 1, advantage: 0 },
@@ -34,7 +38,9 @@ describe('credit', () => {
     const { host } = await opened();
     await host.ask('set_actor', { name: 'b', parameters: 7 });
     await host.ask('assign_credit', ...batch());
-    await expect(host.ask('set_actor', { name: '', parameters: 7 })).rejects.toThrow('bad_arguments');
+    await expect(host.ask('set_actor', { name: '', parameters: 7 })).rejects.toThrow(
+      'bad_arguments',
+    );
   });
 
   it('spreads segments over the tokens that the host says a response can have', async () => {
@@ -48,9 +54,14 @@ describe('credit', () => {
       rewards: tensor(Float64Array.of(1)),
     };
     const tokensOf = async (more: object) => {
-      const { host } = await opened({ credit: { segmentation: { by: 'sentence', at_most: 2 } } }, more);
+      const { host } = await opened(
+        { credit: { segmentation: { by: 'sentence', at_most: 2 } } },
+        more,
+      );
       const { result } = await host.ask('assign_credit', ask, tensors);
-      return (result.valuations as unknown as { tokens: number }[][])[0]!.map(({ tokens }) => tokens);
+      return (result.valuations as unknown as { tokens: number }[][])[0]!.map(
+        ({ tokens }) => tokens,
+      );
     };
     // Not known: 64 tokens. Else half of 50, but at least 32; nine tenths of that, at the end of a
     // word.
@@ -72,7 +83,9 @@ describe('credit', () => {
     const { host } = await opened({ critic: { use: critic, slow: 150 } });
     await host.ask('assign_credit', ...batch());
     const { result } = await host.ask('assign_credit', ...batch({ iteration: 1 }));
-    const waited = (result.metrics as unknown as Record<string, number>)['critic/seconds_waited_for_update']!;
+    const waited = (result.metrics as unknown as Record<string, number>)[
+      'critic/seconds_waited_for_update'
+    ]!;
     expect(waited).toBeGreaterThan(0.1);
   });
 
@@ -113,7 +126,10 @@ describe('credit', () => {
 
   it('values partial responses by themselves', async () => {
     const { host } = await opened();
-    const { tensors, result } = await host.ask('value', { prompts: ['p', 'p'], responses: ['aB', ''] });
+    const { tensors, result } = await host.ask('value', {
+      prompts: ['p', 'p'],
+      responses: ['aB', ''],
+    });
     expect([...(tensors.values!.data as Float64Array)]).toEqual([0.5, 0.5]);
     expect(result.parsed).toEqual(['ok', 'ok']);
   });
@@ -183,13 +199,29 @@ describe('what is refused', () => {
   });
 
   it.each([
-    ['a reward beyond 1', { rewards: tensor(Float64Array.of(1, 1.5)) }, 'trajectory 1 has the reward 1.5'],
-    ['a reward that is no number', { rewards: tensor(Float64Array.of(Number.NaN, 0)) }, 'the reward NaN'],
+    [
+      'a reward beyond 1',
+      { rewards: tensor(Float64Array.of(1, 1.5)) },
+      'trajectory 1 has the reward 1.5',
+    ],
+    [
+      'a reward that is no number',
+      { rewards: tensor(Float64Array.of(Number.NaN, 0)) },
+      'the reward NaN',
+    ],
     ['a problem that is not there', { problems: tensor(Int32Array.of(0, 3)) }, 'of problem 3'],
-    ['offsets beyond the text', { text_ends: tensor(Int32Array.of(1, 2, 4, 1, 2, 3)) }, 'tokens end at 4'],
+    [
+      'offsets beyond the text',
+      { text_ends: tensor(Int32Array.of(1, 2, 4, 1, 2, 3)) },
+      'tokens end at 4',
+    ],
     ['too few tokens', { completion_ids: tensor(Int32Array.of(1)) }, 'has 1 entries, not 6'],
     ['offsets that fall', { cu_seqlens: tensor(Int32Array.of(0, 7, 6)) }, 'never fall'],
-    ['another type', { rewards: tensor(Float32Array.of(1, 0)) }, 'no tensor "rewards" of the right type'],
+    [
+      'another type',
+      { rewards: tensor(Float32Array.of(1, 0)) },
+      'no tensor "rewards" of the right type',
+    ],
   ])('%s', async (_, changed, words) => {
     const { host } = await opened();
     const [given, tensors] = batch();
@@ -216,7 +248,12 @@ describe('what is refused', () => {
     const host = new Host(transport);
     host.hello();
     await host.next('welcome');
-    const given = { options: { critic }, base: scratch, logs: scratch, actor: { name: 'a', parameters: 1 } };
+    const given = {
+      options: { critic },
+      base: scratch,
+      logs: scratch,
+      actor: { name: 'a', parameters: 1 },
+    };
     const opening = host.ask('open', { ...given, config_file: file });
     await expect(opening).rejects.toThrow(
       /controller.yaml.*[\s\S]*credit.lamda.*did you mean "lambda"[\s\S]*joint.iterations/,

@@ -29,10 +29,13 @@ export class Host {
     });
   }
 
-  async next<T extends Message['type']>(...types: T[]): Promise<{ message: MessageOf<T>; tensors: Tensors }> {
+  async next<T extends Message['type']>(
+    ...types: T[]
+  ): Promise<{ message: MessageOf<T>; tensors: Tensors }> {
     for (;;) {
       const at = this.heard.findIndex(({ message }) => (types as string[]).includes(message.type));
-      if (at >= 0) return this.heard.splice(at, 1)[0] as { message: MessageOf<T>; tensors: Tensors };
+      if (at >= 0)
+        return this.heard.splice(at, 1)[0] as { message: MessageOf<T>; tensors: Tensors };
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
@@ -52,10 +55,14 @@ export class Host {
 
   async ask(operation: HostOperationName, given: object, tensors: Tensors = {}) {
     const id = `q${++this.#asked}`;
-    this.send({ type: 'ask', id, operation, arguments: given as MessageOf<'ask'>['arguments'] }, tensors);
+    this.send(
+      { type: 'ask', id, operation, arguments: given as MessageOf<'ask'>['arguments'] },
+      tensors,
+    );
     const answer = await this.next('result', 'error');
     expect(answer.message.id).toBe(id);
-    if (answer.message.type === 'error') throw new Error(`${answer.message.code}: ${answer.message.message}`);
+    if (answer.message.type === 'error')
+      throw new Error(`${answer.message.code}: ${answer.message.message}`);
     return { result: answer.message.result as Record<string, never>, tensors: answer.tensors };
   }
 }
@@ -84,7 +91,12 @@ export async function opened(options: object = {}, more: object = {}) {
   host.hello();
   await host.next('welcome');
   const credit = { segmentation: { by: 'tokens', tokens: 2 } };
-  const given = { critic: { use: critic }, credit, gates: { explained_variance: false }, ...options };
+  const given = {
+    critic: { use: critic },
+    credit,
+    gates: { explained_variance: false },
+    ...options,
+  };
   await host.ask('open', {
     ...{ config_file: null, options: given, base: scratch, logs: join(scratch, 'logs') },
     actor: { name: 'a', parameters: 10 },

@@ -66,7 +66,9 @@ describe('imitation', () => {
 
   it('cools down once held-out rationales are predicted well', async () => {
     const told = await steps(
-      await opened({ critic_sft: { ...critic_sft, evaluate_every: 2, stop_at_rationale_loss: 0.5 } }),
+      await opened({
+        critic_sft: { ...critic_sft, evaluate_every: 2, stop_at_rationale_loss: 0.5 },
+      }),
       null,
     );
     expect(told.result).toMatchObject({ step: 4, done: true });
@@ -116,7 +118,10 @@ describe('an oracle behind an API', () => {
     const open = { api, folder, resume: false };
     expect((await host.ask('open_oracle', open)).result).toEqual({ count: 1000, traces: null });
     const { result } = await host.ask('ask_oracle', ...responses());
-    expect(result).toMatchObject({ traces: join(folder, 'traces.jsonl'), metrics: { 'oracle/answers': 2 } });
+    expect(result).toMatchObject({
+      traces: join(folder, 'traces.jsonl'),
+      metrics: { 'oracle/answers': 2 },
+    });
     const lines = readFileSync(join(folder, 'traces.jsonl'), 'utf8').trim().split('\n');
     const told = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(told).toHaveLength(2);
@@ -132,7 +137,9 @@ describe('an oracle behind an API', () => {
       expect(trace.observed_outcome).toBe(known[trace.partial_response as string]);
       expect(['', i === 0 ? 'ab' : '2c']).toContain(trace.partial_response);
     });
-    expect((await host.ask('open_oracle', { ...open, resume: true })).result.traces).toBe(result.traces);
+    expect((await host.ask('open_oracle', { ...open, resume: true })).result.traces).toBe(
+      result.traces,
+    );
     await host.ask('open_oracle', open);
     await host.ask('ask_oracle', ...responses());
     expect(server.received).toHaveLength(2);

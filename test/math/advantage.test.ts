@@ -2,7 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { advantageDivisors, segmentAdvantages, tokenAdvantages } from '../../src/math/advantage.ts';
 
-const values = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 12 });
+const values = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), {
+  minLength: 1,
+  maxLength: 12,
+});
 const share = fc.double({ min: 0, max: 1, noNaN: true });
 
 describe('segmentAdvantages', () => {
@@ -61,7 +64,9 @@ describe('tokenAdvantages', () => {
     const rewards = new Array<number>(8).fill(0.1);
     const noise = 0.1 - rewards.reduce((sum, r) => sum + r, 0) / 8;
     expect(noise).not.toBe(0);
-    expect([...tokenAdvantages([noise, 1e-9], segments, 5, null)].map(Math.sign)).toEqual([0, 0, 1, 1, 1]);
+    expect([...tokenAdvantages([noise, 1e-9], segments, 5, null)].map(Math.sign)).toEqual([
+      0, 0, 1, 1, 1,
+    ]);
   });
 
   it('keeps the sum over segments across a gap of environment tokens', () => {
@@ -83,7 +88,12 @@ describe('advantageDivisors', () => {
     reward,
     advantages: Float32Array.from(advantages),
   });
-  const batch = [trajectory(0, 1, 1, 1), trajectory(0, 0, -1, -1), trajectory(1, 1, 0), trajectory(1, 1, 0)];
+  const batch = [
+    trajectory(0, 1, 1, 1),
+    trajectory(0, 0, -1, -1),
+    trajectory(1, 1, 0),
+    trajectory(1, 1, 0),
+  ];
 
   it('is the root mean square of all tokens, not centred', () => {
     // six values 1, 1, -1, -1, 0, 0: mean square 4/6
@@ -111,7 +121,8 @@ describe('advantageDivisors', () => {
         const own = all.flatMap(({ advantages, actorMask }) =>
           [...advantages].filter((_, t) => actorMask[t] === 1),
         );
-        const square = own.reduce((sum, a) => sum + (a / divisor) ** 2, 0) / Math.max(1, own.length);
+        const square =
+          own.reduce((sum, a) => sum + (a / divisor) ** 2, 0) / Math.max(1, own.length);
         if (own.some((a) => Math.abs(a) > 1e-6)) expect(square).toBeCloseTo(1, 6);
         // The same tokens without the tools' between them.
         const bare = [{ group: 0, reward: 0, advantages: Float32Array.from(own), actorMask: null }];
@@ -124,7 +135,12 @@ describe('advantageDivisors', () => {
     const divisors = [0, 20, 60, 180].map((tools) => {
       const actorMask = Uint8Array.from({ length: 20 + tools }, (_, t) => (t < 20 ? 1 : 0));
       const advantages = (a: number) => Float32Array.from(actorMask, (own) => own * a);
-      const two = [0.5, -0.5].map((a) => ({ group: 0, reward: 0, advantages: advantages(a), actorMask }));
+      const two = [0.5, -0.5].map((a) => ({
+        group: 0,
+        reward: 0,
+        advantages: advantages(a),
+        actorMask,
+      }));
       return advantageDivisors('batch-std', two)[0];
     });
     expect(divisors).toEqual([0.5, 0.5, 0.5, 0.5]);

@@ -32,18 +32,27 @@ describe('learningRate', () => {
     const decay = fc.constantFrom('constant' as const, 'linear' as const, 'cosine' as const);
     const final = fc.constantFrom(0, 0.1, 1);
     fc.assert(
-      fc.property(decay, final, fc.nat(20), fc.integer({ min: 1, max: 50 }), (d, f, warmup, total) => {
-        const rates = Array.from({ length: total + 3 }, (_, step) =>
-          learningRate({ peak: 1, decay: d, warmup, final: f }, step, total),
-        );
-        for (const rate of rates) expect(rate).toBeGreaterThan(0);
-      }),
+      fc.property(
+        decay,
+        final,
+        fc.nat(20),
+        fc.integer({ min: 1, max: 50 }),
+        (d, f, warmup, total) => {
+          const rates = Array.from({ length: total + 3 }, (_, step) =>
+            learningRate({ peak: 1, decay: d, warmup, final: f }, step, total),
+          );
+          for (const rate of rates) expect(rate).toBeGreaterThan(0);
+        },
+      ),
     );
     const toZero = { peak: 1, decay: 'linear', warmup: 0, final: 0 } as const;
     expect([0, 1, 2, 3].map((step) => learningRate(toZero, step, 4))).toEqual([1, 0.75, 0.5, 0.25]);
   });
   it('is half way down at the middle of a cosine', () => {
-    expect(learningRate({ ...schedule, decay: 'cosine' }, 2 + 5, 13)).toBeCloseTo(0.1 + 0.9 * 0.5, 12);
+    expect(learningRate({ ...schedule, decay: 'cosine' }, 2 + 5, 13)).toBeCloseTo(
+      0.1 + 0.9 * 0.5,
+      12,
+    );
   });
 });
 
@@ -72,13 +81,17 @@ describe('statistics', () => {
   it('never finds anything explained by a constant', () => {
     const reward = fc.double({ min: 0, max: 1, noNaN: true });
     fc.assert(
-      fc.property(fc.array(reward, { minLength: 1, maxLength: 40 }), reward, (observed, constant) => {
-        const explained = explainedVariance(
-          observed.map(() => constant),
-          observed,
-        );
-        if (explained !== null) expect(explained).toBeLessThan(1e-9);
-      }),
+      fc.property(
+        fc.array(reward, { minLength: 1, maxLength: 40 }),
+        reward,
+        (observed, constant) => {
+          const explained = explainedVariance(
+            observed.map(() => constant),
+            observed,
+          );
+          if (explained !== null) expect(explained).toBeLessThan(1e-9);
+        },
+      ),
     );
   });
   it('has the deviation of a sample', () => {
@@ -100,7 +113,9 @@ describe('random draws', () => {
   });
   it('do not collide over many indices', () => {
     const seeds = sequenceSeeds(20_000, (i) => deriveSeed(0, 'x', i));
-    const words = new Set(Array.from({ length: 20_000 }, (_, i) => `${seeds[2 * i]} ${seeds[2 * i + 1]}`));
+    const words = new Set(
+      Array.from({ length: 20_000 }, (_, i) => `${seeds[2 * i]} ${seeds[2 * i + 1]}`),
+    );
     expect(words.size).toBe(20_000);
   });
   it('are uniform, normal and weighted as they say', () => {

@@ -10,7 +10,13 @@ import type { State } from '../../src/types.ts';
 import type { Sampled } from '../../src/workers/model.ts';
 
 const loaded = {
-  ...{ parameters: 1, trainable_parameters: 1, device: 'cpu', dtype: 'float32', vocabulary_size: 9 },
+  ...{
+    parameters: 1,
+    trainable_parameters: 1,
+    device: 'cpu',
+    dtype: 'float32',
+    vocabulary_size: 9,
+  },
   ...{ eos_token_id: 1, context_length: null, has_chat_template: true, sampling: 'together' },
   ...{ step: 0, version: 0 },
 };
@@ -32,7 +38,9 @@ function sampled(prompts: readonly unknown[]): { result: object; tensors: Tensor
   const cu = Int32Array.from({ length: n + 1 }, (_, i) => i);
   return {
     result: {
-      texts: numbers.map((i) => (i % 10 === 0 ? `words ${i}` : `words ${i}\n<score>${i % 11}</score>`)),
+      texts: numbers.map((i) =>
+        i % 10 === 0 ? `words ${i}` : `words ${i}\n<score>${i % 11}</score>`,
+      ),
       finish_reasons: numbers.map(() => 'stop_token'),
       ...{ version: 0, padding_tokens: 0 },
     },
@@ -47,7 +55,11 @@ function sampled(prompts: readonly unknown[]): { result: object; tensors: Tensor
 async function criticThatCounts() {
   const counts = { made: 0, answered: 0, waiting: 0 };
   const trained: number[] = [];
-  const request = async (operation: string, args: { prompts: unknown[] }, options: { tensors?: Tensors }) => {
+  const request = async (
+    operation: string,
+    args: { prompts: unknown[] },
+    options: { tensors?: Tensors },
+  ) => {
     await new Promise((resolve) => setTimeout(resolve, 1));
     const answer = (result: object, tensors: Tensors = {}) => ({ result, tensors, seconds: 0 });
     if (operation === 'load_model') return answer(loaded);
@@ -113,7 +125,12 @@ it('trains each completion with its own weight', async () => {
 it('refuses a batch that would not fit in memory, and says what to do', () => {
   const of = (text: string): Sampled => ({
     ...{ promptIds: new Int32Array(700), completionIds: new Int32Array(200), text },
-    ...{ logprobs: new Float32Array(), textEnds: new Int32Array(), finishReason: 'length', version: 0 },
+    ...{
+      logprobs: new Float32Array(),
+      textEnds: new Int32Array(),
+      finishReason: 'length',
+      version: 0,
+    },
   });
   const memory = { heap: 4 * 2 ** 30, machine: 20 * 2 ** 30 };
   const ask = (states: number, text: string, perState = 1) => {
@@ -130,5 +147,7 @@ it('refuses a batch that would not fit in memory, and says what to do', () => {
   expect(() => ask(1_500_000, 'π'.repeat(850))).toThrow('need about 4.2 GB of JavaScript heap');
   expect(() => ask(1_000_000, 'x'.repeat(850), 4)).toThrow('need about 4.4 GB of JavaScript heap');
   // 5,000,000 x (1,300 + 4 x 900) bytes.
-  expect(() => ask(5_000_000, '')).toThrow('need about 22.8 GB of memory, and the machine has 20.0 GB');
+  expect(() => ask(5_000_000, '')).toThrow(
+    'need about 22.8 GB of memory, and the machine has 20.0 GB',
+  );
 });

@@ -50,12 +50,20 @@ beforeAll(async () => {
   await makeModel(
     'blank',
     blank,
-    { worker: workers.get('critic'), seed: 0, progress: () => {}, signal: new AbortController().signal },
+    {
+      worker: workers.get('critic'),
+      seed: 0,
+      progress: () => {},
+      signal: new AbortController().signal,
+    },
     8,
   );
   const critic = await make(blank);
   for (let step = 0; step < 40; step++) {
-    await critic.imitate!(task.oracleTraces!(0, step * 32, 32), { learningRate: 5e-3, maxGradNorm: 1 });
+    await critic.imitate!(task.oracleTraces!(0, step * 32, 32), {
+      learningRate: 5e-3,
+      maxGradNorm: 1,
+    });
   }
   taught = join(folder, 'taught');
   await critic.save!(taught, false);
@@ -69,7 +77,10 @@ const problem = {
 };
 criticConformance('generative', {
   make: () => make(taught),
-  problems: [problem, { ...problem, id: 'q', prompt: (problem.prompt as string).replace('4', '5') }],
+  problems: [
+    problem,
+    { ...problem, id: 'q', prompt: (problem.prompt as string).replace('4', '5') },
+  ],
   responses: ['', 'a 2', 'a 2 b 6'],
 });
 
@@ -106,13 +117,21 @@ describe('generative', () => {
   });
 
   it('averages what its completions say, and keeps each of them', async () => {
-    const [valuation] = await (await make(taught, { completions_per_state: 6 })).value([stateOf(0, 0.5)], {
-      purpose: 'test',
-      iteration: 1,
-    });
-    const scores = valuation!.completions.map(({ score }) => score).filter((score) => score !== null);
+    const [valuation] = await (await make(taught, { completions_per_state: 6 })).value(
+      [stateOf(0, 0.5)],
+      {
+        purpose: 'test',
+        iteration: 1,
+      },
+    );
+    const scores = valuation!.completions
+      .map(({ score }) => score)
+      .filter((score) => score !== null);
     expect(valuation!.completions).toHaveLength(6);
-    expect(valuation!.value).toBeCloseTo(scores.reduce((a, b) => a + b, 0) / scores.length / 10, 12);
+    expect(valuation!.value).toBeCloseTo(
+      scores.reduce((a, b) => a + b, 0) / scores.length / 10,
+      12,
+    );
   });
 
   it('says what stands in for a malformed answer: the option, the success rate, or 0.5', async () => {
@@ -147,7 +166,14 @@ describe('generative', () => {
       ...{ learningRate: 1e-3, maxGradNorm: null },
     });
     expect(told).toEqual({
-      ...{ loss: 0, tokens: 0, grad_norm: 0, update_norm: 0, learning_rate: 1e-3, skipped_steps: 1 },
+      ...{
+        loss: 0,
+        tokens: 0,
+        grad_norm: 0,
+        update_norm: 0,
+        learning_rate: 1e-3,
+        skipped_steps: 1,
+      },
     });
 
     const asked: number[] = [];
@@ -181,11 +207,25 @@ describe('generative', () => {
   it('takes no step where all completions are worth the same', async () => {
     for (const baseline of ['leave-one-out', 'batch-mean'] as const) {
       const critic = await make(taught, { baseline });
-      const completion = { promptIds: Int32Array.of(1), completionIds: Int32Array.of(2), text: '', score: 3 };
-      const valuation = {
-        ...{ value: 0.3, rationale: '', parsed: 'ok' as const, completions: [completion, completion] },
+      const completion = {
+        promptIds: Int32Array.of(1),
+        completionIds: Int32Array.of(2),
+        text: '',
+        score: 3,
       };
-      const outcomes = [0, 1].map((i) => ({ state: stateOf(i, 0.5), valuation, rewards: [0.1, 0.1, 0.1] }));
+      const valuation = {
+        ...{
+          value: 0.3,
+          rationale: '',
+          parsed: 'ok' as const,
+          completions: [completion, completion],
+        },
+      };
+      const outcomes = [0, 1].map((i) => ({
+        state: stateOf(i, 0.5),
+        valuation,
+        rewards: [0.1, 0.1, 0.1],
+      }));
       const told = await critic.learn!(outcomes, { learningRate: 1e-3, maxGradNorm: 1 });
       expect(told).toMatchObject({ skipped_steps: 1 });
     }
@@ -195,7 +235,9 @@ describe('generative', () => {
     const critic = await make(taught, { completions_per_state: 4 });
     const states = Array.from({ length: 8 }, (_, i) => stateOf(i, 0.5));
     const valuations = await critic.value(states, { purpose: 'test', iteration: 3 });
-    const texts = valuations.map(({ completions }) => completions.map(({ text }) => text).join('|'));
+    const texts = valuations.map(({ completions }) =>
+      completions.map(({ text }) => text).join('|'),
+    );
     expect(new Set(texts).size).toBeGreaterThan(1);
   });
 

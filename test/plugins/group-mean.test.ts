@@ -7,7 +7,8 @@ import { criticConformance } from '../conformance/critic.ts';
 import { bareCriticEnvironment } from '../fixtures/critic-environment.ts';
 import { rewardedTrajectory } from '../fixtures/trajectories.ts';
 
-const make = (leave_one_out: boolean) => createCritic(groupMean, { leave_one_out }, bareCriticEnvironment());
+const make = (leave_one_out: boolean) =>
+  createCritic(groupMean, { leave_one_out }, bareCriticEnvironment());
 const problems = [{ id: 'p', prompt: 'p', columns: {} }];
 
 for (const leaveOneOut of [false, true]) {
@@ -35,9 +36,18 @@ async function advantages(
     segmentTrajectory(t, i, segmentation, actor, critic.sharesFirstState),
   );
   const states = [...new Map(segmented.flatMap((s) => s.states).map((s) => [s.id, s])).values()];
-  const valuations = await critic.value(states, { purpose: 'x', iteration: 0, rewards: trajectories });
+  const valuations = await critic.value(states, {
+    purpose: 'x',
+    iteration: 0,
+    rewards: trajectories,
+  });
   const byId = new Map(states.map((s, i) => [s.id, valuations[i]!]));
-  const { credits } = assignCredit(segmented, byId, { gamma: 1, lambda: 1, scale, fallback: 'off' });
+  const { credits } = assignCredit(segmented, byId, {
+    gamma: 1,
+    lambda: 1,
+    scale,
+    fallback: 'off',
+  });
   return credits.map((credit) => [...credit.advantages]);
 }
 

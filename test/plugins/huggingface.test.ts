@@ -69,21 +69,28 @@ describe('rows', () => {
       };
       const problems = await (await load(changes)).problems('train', 0, 0, 3);
       for (const { prompt, columns } of problems)
-        expect(columns).toEqual({ answer: (prompt as string).slice(0, -1), 'reward_model.style': 'rule' });
+        expect(columns).toEqual({
+          answer: (prompt as string).slice(0, -1),
+          'reward_model.style': 'rule',
+        });
       const wrong = load({ ...changes, rename: {}, columns: ['reward_modl.style'] });
       await expect(wrong).rejects.toThrow('has no column "reward_modl.style"');
     },
   );
 
-  it.each(['./folder', './saved', 'rows.csv', 'rows.jsonl', ['rows.jsonl'], './folder/tr*.parquet'])(
-    'of %j are problems, whatever they are read from',
-    async (data) => {
-      const task = await load({ data, columns: ['answer'] });
-      const [problem] = await task.problems('train', 0, 0, 1);
-      const n = Number(problem!.id.replace('train-', ''));
-      expect(problem).toEqual({ id: `train-${n}`, prompt: `${n} + 1?`, columns: { answer: n + 1 } });
-    },
-  );
+  it.each([
+    './folder',
+    './saved',
+    'rows.csv',
+    'rows.jsonl',
+    ['rows.jsonl'],
+    './folder/tr*.parquet',
+  ])('of %j are problems, whatever they are read from', async (data) => {
+    const task = await load({ data, columns: ['answer'] });
+    const [problem] = await task.problems('train', 0, 0, 1);
+    const n = Number(problem!.id.replace('train-', ''));
+    expect(problem).toEqual({ id: `train-${n}`, prompt: `${n} + 1?`, columns: { answer: n + 1 } });
+  });
 
   it('come once in each epoch, by the number of the row', async () => {
     const task = await load({ heldout: test });
@@ -94,7 +101,12 @@ describe('rows', () => {
 
   it('have dates as text, other names, and chats as they stand', async () => {
     const template = '{text} By {asked}.';
-    const task = await load({ prompt: undefined, rename: { question: 'text' }, template, system: 'Add.' });
+    const task = await load({
+      prompt: undefined,
+      rename: { question: 'text' },
+      template,
+      system: 'Add.',
+    });
     const [problem] = await task.problems('train', 0, 0, 1);
     const n = Number(problem!.id.replace('train-', ''));
     expect(problem!.prompt).toEqual([
@@ -129,7 +141,9 @@ describe('rows', () => {
 
   it('with a value that JSON has no word for are an error that names it', async () => {
     const task = await load({ data: 'holes.parquet', bad_rows: 'drop', heldout: { share: 0.5 } });
-    const both = Promise.all((['train', 'heldout'] as const).map((split) => task.problems(split, 0, 0, 1)));
+    const both = Promise.all(
+      (['train', 'heldout'] as const).map((split) => task.problems(split, 0, 0, 1)),
+    );
     await expect(both).rejects.toThrow("holes.parquet (train): row 3, column 'score' is nan");
   });
 });
@@ -159,7 +173,9 @@ describe('a stream', () => {
     const expected = (n: number) => `${n % 60} + 1?`;
     for (const from of [0, 3000, 1200, 59, 3000]) {
       const problems = await task.problems('train', 0, from, 3);
-      expect(problems.map(({ prompt }) => prompt)).toEqual([from, from + 1, from + 2].map(expected));
+      expect(problems.map(({ prompt }) => prompt)).toEqual(
+        [from, from + 1, from + 2].map(expected),
+      );
     }
   });
 
@@ -176,7 +192,11 @@ describe('a stream', () => {
       'row 1 of epoch 0: column "question" is null',
     );
     const { task: dropping, log } = await tasks.load({ ...given, ...holes, bad_rows: 'drop' });
-    expect((await dropping.problems('train', 0, 0, 3)).map(({ prompt }) => prompt)).toEqual(['a', 'b', 'a']);
+    expect((await dropping.problems('train', 0, 0, 3)).map(({ prompt }) => prompt)).toEqual([
+      'a',
+      'b',
+      'a',
+    ]);
     expect(log[0]).toContain(
       'task: dropped 1 rows of holes.parquet (train) so far, the last: row 1 of epoch 0',
     );
@@ -185,7 +205,9 @@ describe('a stream', () => {
   it('without a problem for a split is an error, not an endless search', async () => {
     const none = { ...streamed, heldout: { share: 0.000001 } };
     const task = await load(none);
-    await expect(task.problems('heldout', 0, 0, 1)).rejects.toThrow('gives no problems for "heldout"');
+    await expect(task.problems('heldout', 0, 0, 1)).rejects.toThrow(
+      'gives no problems for "heldout"',
+    );
   });
 });
 
@@ -199,10 +221,19 @@ it.each([
   [{ heldout: { data: './no' } }, /task\.heldout\.data: there is no file or folder/],
   [{ data: './empty' }, /empty' can't be loaded: /],
   [{ data: 'broken.jsonl' }, /broken\.jsonl' can't be loaded: .*JSON/],
-  [{ data: ['rows.csv', 'rows.jsonl'] }, /files that end with \['\.csv', '\.jsonl'\] can't be read/],
+  [
+    { data: ['rows.csv', 'rows.jsonl'] },
+    /files that end with \['\.csv', '\.jsonl'\] can't be read/,
+  ],
   [{ split: 'validation' }, /Unknown split "validation"/],
-  [{ data: './saved', split: 'validation' }, /has no split 'validation'; it has \['test', 'train'\]/],
-  [{ prompt: 'qestion' }, /\.\/folder \(train\) has no column "qestion"; did you mean "question"\?/],
+  [
+    { data: './saved', split: 'validation' },
+    /has no split 'validation'; it has \['test', 'train'\]/,
+  ],
+  [
+    { prompt: 'qestion' },
+    /\.\/folder \(train\) has no column "qestion"; did you mean "question"\?/,
+  ],
   [{ columns: ['solution'] }, /has no column "solution"; it has: question, answer, asked/],
   [{ rename: { q: 'question' } }, /has no column "q"/],
   [

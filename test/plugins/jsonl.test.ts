@@ -18,13 +18,21 @@ function write(content: string | Buffer): string {
 }
 const lines = (rows: readonly unknown[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 const sums = (count: number) =>
-  Array.from({ length: count }, (_, i) => ({ question: `${i} + 1?`, answer: i + 1, tags: ['sum'] }));
+  Array.from({ length: count }, (_, i) => ({
+    question: `${i} + 1?`,
+    answer: i + 1,
+    tags: ['sum'],
+  }));
 
 /** The task, and what it logged. */
 async function load(file: string, changes: object = {}) {
   const log: string[] = [];
   const call = () => Promise.reject(new Error('no Python here'));
-  const environment = { base: folder, python: { call }, log: (text: string) => void log.push(text) };
+  const environment = {
+    base: folder,
+    python: { call },
+    log: (text: string) => void log.push(text),
+  };
   const { task } = await loadTask({ use: 'jsonl', file, ...changes }, environment);
   return { task, log };
 }
@@ -49,7 +57,9 @@ const large = write(lines(sums(500)));
 describe('what a line becomes', () => {
   it('text, with the other columns beside', async () => {
     const problems = await all(write(lines(sums(1))), { prompt: 'question' });
-    expect(problems).toEqual([{ id: 'train-1', prompt: '0 + 1?', columns: { answer: 1, tags: ['sum'] } }]);
+    expect(problems).toEqual([
+      { id: 'train-1', prompt: '0 + 1?', columns: { answer: 1, tags: ['sum'] } },
+    ]);
   });
 
   it('a template, in which other braces are plain text', async () => {
@@ -110,7 +120,11 @@ describe('what a line becomes', () => {
   });
 
   it('other names, and only the columns that are wanted', async () => {
-    const changes = { prompt: 'q', rename: { question: 'q', answer: 'solution' }, columns: ['solution'] };
+    const changes = {
+      prompt: 'q',
+      rename: { question: 'q', answer: 'solution' },
+      columns: ['solution'],
+    };
     expect(await all(write(lines(sums(1))), changes)).toEqual([
       { id: 'train-1', prompt: '0 + 1?', columns: { solution: 1 } },
     ]);
@@ -171,7 +185,14 @@ describe('a file', () => {
   });
 
   it('keeps large numbers with a point or an exponent as doubles print, or refuses them', async () => {
-    const kept = ['0.1', '1e300', '1.5e20', '1.2345678901234568e+20', '9007199254740992.0', '4.0e15'];
+    const kept = [
+      '0.1',
+      '1e300',
+      '1.5e20',
+      '1.2345678901234568e+20',
+      '9007199254740992.0',
+      '4.0e15',
+    ];
     const long = [
       '123456789012345683968.0',
       '90071992547409910e-1',
@@ -184,7 +205,11 @@ describe('a file', () => {
       expect(problem!.columns).toEqual({ x: Number(number) });
     }
     const rounded = ['9007199254740993.0', '9007199254740993e0', '12345678901234567890E2'];
-    const mixed = ['1.2345678901234567890123e20', '-12345678.90123456789e20', '90071992547409930E-1'];
+    const mixed = [
+      '1.2345678901234567890123e20',
+      '-12345678.90123456789e20',
+      '90071992547409930E-1',
+    ];
     for (const number of [...rounded, ...mixed]) {
       expect(await causes(write(`{"prompt": "a", "x": [${number}]}\n`))).toContain(
         `column "x" holds the number ${number}, which numbers can't hold exactly (from 2^53 on); write it as text: "${number}"`,
@@ -203,10 +228,16 @@ describe('a file', () => {
     ['{"prompt": "  "}', 'line 2: the prompt is blank'],
     ['{"prompt": []}', 'line 2: column "prompt" holds no messages'],
     ['{"prompt": ["a"]}', 'line 2: column "prompt", message 1 is text, not {role, content}'],
-    ['{"prompt": [{"role": "user"}]}', 'line 2: column "prompt", message 1: content is missing, not text'],
+    [
+      '{"prompt": [{"role": "user"}]}',
+      'line 2: column "prompt", message 1: content is missing, not text',
+    ],
     ['{"prompt": [{"role": 1, "content": "a"}]}', 'message 1: role is a number, not text'],
     ['{"prompt": [{"role": "user", "content": ""}]}', 'message 1: content is blank'],
-    ['{"prompt": "a", "x": 1e999}', 'line 2: column "x" holds a number beyond the range of doubles'],
+    [
+      '{"prompt": "a", "x": 1e999}',
+      'line 2: column "x" holds a number beyond the range of doubles',
+    ],
     ['{"prompt": "a\\ud800"}', 'line 2: column "prompt" holds half of a surrogate pair'],
     [Buffer.from([0x7b, 0xff, 0x7d]), 'line 2: not UTF-8'],
     ['{"prompt": "first"}', 'line 2: the same problem as line 1'],
@@ -241,7 +272,9 @@ describe('a file', () => {
   });
 
   it('that is not there, is empty, or has bad lines alone is an error', async () => {
-    expect(await causes('none.jsonl')).toContain(`task.file: there is no file ${join(folder, 'none.jsonl')}`);
+    expect(await causes('none.jsonl')).toContain(
+      `task.file: there is no file ${join(folder, 'none.jsonl')}`,
+    );
     expect(await causes(large, { prompt: 'question', heldout: { file: 'no.jsonl' } })).toContain(
       'task.heldout.file: there is no file',
     );
@@ -260,7 +293,9 @@ describe('what is held out', () => {
     const twice = write(lines([...sums(40), ...sums(40).map((row) => ({ ...row, answer: 0 }))]));
     const { task } = await load(twice, { prompt: 'question', heldout: { share: 0.25 } });
     const sides = await Promise.all(
-      [0, 1].map(async (seed) => (await task.problems('heldout', seed, 0, 20)).map(({ id }) => id).sort()),
+      [0, 1].map(async (seed) =>
+        (await task.problems('heldout', seed, 0, 20)).map(({ id }) => id).sort(),
+      ),
     );
     expect(new Set(sides[0]).size).toBe(20);
     expect(sides[1]).toEqual(sides[0]);
@@ -270,7 +305,10 @@ describe('what is held out', () => {
   });
 
   it('is told of where it is trained on, too', async () => {
-    const { log } = await load(large, { prompt: 'question', heldout: { file: write(lines(sums(3))) } });
+    const { log } = await load(large, {
+      prompt: 'question',
+      heldout: { file: write(lines(sums(3))) },
+    });
     expect(log[0]).toBe('task: 3 of 3 held-out problems have a prompt that is trained on, too');
   });
 });
@@ -278,14 +316,26 @@ describe('what is held out', () => {
 it.each([
   [{ prompt: 'a', template: '{a}' }, 'task.prompt: "a": has no effect with `template`'],
   [{ system: 'a', format: 'text' }, 'task.format: "text": a system message needs `format: chat`'],
-  [{ heldout: { file: 'x', share: 0.1 } }, 'task.heldout.share: 0.1: has no effect with heldout.file'],
+  [
+    { heldout: { file: 'x', share: 0.1 } },
+    'task.heldout.share: 0.1: has no effect with heldout.file',
+  ],
   [{ heldout: { share: 1 } }, 'task.heldout.share: 1: Too big'],
   [{ bad_lines: 'dorp' }, 'did you mean "drop"?'],
   [{ fiel: 'x' }, 'task.fiel: no such option; did you mean "file"?'],
-  [{ template: '{nothing}' }, 'line 1: there is no column "nothing"; there are: question, answer, tags'],
+  [
+    { template: '{nothing}' },
+    'line 1: there is no column "nothing"; there are: question, answer, tags',
+  ],
   [{ template: '{tags}' }, 'column "tags" of the template is an array, not text or a number'],
-  [{ prompt: 'question', columns: ['anser'] }, 'there is no column "anser"; did you mean "answer"?'],
-  [{ prompt: 'question', rename: { answer: 'tags' } }, '`rename` gives two columns the name "tags"'],
+  [
+    { prompt: 'question', columns: ['anser'] },
+    'there is no column "anser"; did you mean "answer"?',
+  ],
+  [
+    { prompt: 'question', rename: { answer: 'tags' } },
+    '`rename` gives two columns the name "tags"',
+  ],
 ])('%j is one clear error', async (changes, expected) => {
   expect(await causes(large, changes)).toContain(expected);
 });
@@ -296,7 +346,9 @@ describe('rows of any size and shape', () => {
   it('a text of millions of escapes is read, and large integers after it are found', () => {
     const text = `"${'\\n\\"'.repeat(3e6)}"`;
     expect((row(`{"a": ${text}, "n": 1234567890123456}`).a as string).length).toBe(6e6);
-    expect(() => row(`{"a": ${text}, "n": 12345678901234567}`)).toThrow('column "n" holds the integer');
+    expect(() => row(`{"a": ${text}, "n": 12345678901234567}`)).toThrow(
+      'column "n" holds the integer',
+    );
   });
 
   it.each([

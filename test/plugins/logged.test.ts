@@ -44,7 +44,10 @@ async function load(
   return (await loadTask({ use: 'logged', file: write(rows), ...options }, environment)).task;
 }
 /** Every rollout of both sides, once. */
-async function rolloutsOf(rows: readonly unknown[], options: object = {}): Promise<LoggedRollout[]> {
+async function rolloutsOf(
+  rows: readonly unknown[],
+  options: object = {},
+): Promise<LoggedRollout[]> {
   const task = await load(rows, options);
   const [, train, held] = /: (\d+) rollouts .* learn from, (\d+) of/.exec(log.join())!;
   return [
@@ -74,7 +77,9 @@ describe('logged rollouts', () => {
       ),
     ]);
     const train = task.frozenRollouts!('train', 0, 0, 16);
-    expect(new Set(train.map(({ problem, response }) => `${problem.prompt} ${response}`)).size).toBe(16);
+    expect(
+      new Set(train.map(({ problem, response }) => `${problem.prompt} ${response}`)).size,
+    ).toBe(16);
     const trained = new Set(train.map(({ problem }) => problem.prompt));
     for (const { problem } of task.frozenRollouts!('heldout', 0, 0, 4))
       expect(trained.has(problem.prompt)).toBe(false);
@@ -86,14 +91,23 @@ describe('logged rollouts', () => {
     const cut = async (segmentation: Segmentation | null) =>
       (await load(usual, {}, segmentation)).frozenRollouts!('train', 0, 0, 1)[0]!.prefixes;
     expect(await cut(null)).toEqual(['', 'Let me see.', 'Let me see. It is\n']);
-    expect(await cut({ by: 'line', at_most: 16, minimum_tokens: 1 })).toEqual(['', 'Let me see. It is\n']);
+    expect(await cut({ by: 'line', at_most: 16, minimum_tokens: 1 })).toEqual([
+      '',
+      'Let me see. It is\n',
+    ]);
     expect(await cut({ by: 'pattern', pattern: ' ', at_most: 3, minimum_tokens: 1 })).toEqual([
       '',
       'Let ',
       'Let me ',
     ]);
     for (const by of ['tokens', 'low-probability'] as const) {
-      const rule = { by, tokens: 4, probability: 0.5, at_most: 16, minimum_tokens: 1 } as Segmentation;
+      const rule = {
+        by,
+        tokens: 4,
+        probability: 0.5,
+        at_most: 16,
+        minimum_tokens: 1,
+      } as Segmentation;
       expect(await causes(usual, {}, rule)).toContain(`credit.segmentation: by: ${by} needs`);
     }
   });
@@ -124,9 +138,17 @@ describe('logged rollouts', () => {
     expect(await causes(rows, { layout: 'trl' })).toContain(
       'task.columns.reward: missing: TRL names a column after each reward function',
     );
-    const read = await rolloutsOf(rows, { layout: 'trl', columns: { reward: ['accuracy', 'format'] } });
-    expect(read.map(({ reward }) => reward).sort()).toEqual(usual.map((_, i) => (i < 10 ? 0.5 : 1)));
-    expect(read[0]!.problem).toMatchObject({ prompt: [{ role: 'user' }], columns: { advantage: -0.3 } });
+    const read = await rolloutsOf(rows, {
+      layout: 'trl',
+      columns: { reward: ['accuracy', 'format'] },
+    });
+    expect(read.map(({ reward }) => reward).sort()).toEqual(
+      usual.map((_, i) => (i < 10 ? 0.5 : 1)),
+    );
+    expect(read[0]!.problem).toMatchObject({
+      prompt: [{ role: 'user' }],
+      columns: { advantage: -0.3 },
+    });
     expect(read[0]!.response).toMatch(/^Let me see/);
   });
 
@@ -165,9 +187,9 @@ describe('logged rollouts', () => {
     const read = await rolloutsOf(rows, { columns: { step: 'iteration' } });
     expect(read.map(({ problem }) => problem.id)).toContain('train-9');
     // At iteration 1 the rate is that of iteration 0, in which all failed.
-    expect(new Set(read.filter(({ reward }) => reward === 1).map(({ actor }) => actor.successRate))).toEqual(
-      new Set([0]),
-    );
+    expect(
+      new Set(read.filter(({ reward }) => reward === 1).map(({ actor }) => actor.successRate)),
+    ).toEqual(new Set([0]));
   });
 
   it('name the line that is wrong', async () => {
@@ -188,10 +210,14 @@ describe('logged rollouts', () => {
       'line 21: column "success_rate" is 2, outside [0, 1]',
     );
     expect(await wrong({ ...usual[0], step: 3 })).toContain('has a step in 1 rows and none in 20');
-    expect(await causes(usual, { columns: { actor: 'model' } })).toContain('there is no column "model"');
+    expect(await causes(usual, { columns: { actor: 'model' } })).toContain(
+      'there is no column "model"',
+    );
     expect(await causes('{"prompt": 3\n')).toContain('line 1: not JSON');
     expect(await causes(usual.slice(0, 2))).toContain('log responses to more problems');
-    expect(await causes(usual, { file: 'nowhere' })).toContain('task.file: there is no file or folder');
+    expect(await causes(usual, { file: 'nowhere' })).toContain(
+      'task.file: there is no file or folder',
+    );
     expect(await causes(usual, { bad_lines: 'drop' })).toBe('it did not fail');
     await load([...usual, { prompt: 'p' }], { bad_lines: 'drop' });
     expect(log.join()).toContain('dropped 1 of 21 rows');
@@ -235,7 +261,10 @@ describe('text without tokens', () => {
     const rule = { by: 'pattern', pattern: '\\.', at_most: 16, minimum_tokens: 1 } as const;
     expect(prefixesOfText('a.b.😀.c', rule)).toEqual(['', 'a.', 'a.b.', 'a.b.😀.']);
     expect(prefixesOfText('a.b.😀.c', { ...rule, minimum_tokens: 2 })).toEqual(['']);
-    expect(prefixesOfText('a.bcdefgh.c', { ...rule, minimum_tokens: 2 })).toEqual(['', 'a.bcdefgh.']);
+    expect(prefixesOfText('a.bcdefgh.c', { ...rule, minimum_tokens: 2 })).toEqual([
+      '',
+      'a.bcdefgh.',
+    ]);
     expect(prefixesOfText('', rule)).toEqual(['']);
   });
 });

@@ -27,7 +27,8 @@ import { promptText } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 
-const make = () => miniature.create({ steps: 8, actors: 12, oracle: 'noisy' }, bareEnvironment('.'));
+const make = () =>
+  miniature.create({ steps: 8, actors: 12, oracle: 'noisy' }, bareEnvironment('.'));
 taskConformance('miniature', make);
 
 const chain = {
@@ -63,7 +64,11 @@ describe('register chains', () => {
 });
 
 describe('synthetic actors', () => {
-  const table = syntheticTable(random(1), { slip: 0.06, misconceptions: 20, strength: MISCONCEPTION });
+  const table = syntheticTable(random(1), {
+    slip: 0.06,
+    misconceptions: 20,
+    strength: MISCONCEPTION,
+  });
 
   it('have rows that sum to 1, and an exact number of misconceptions', () => {
     let misconceived = 0;
@@ -82,9 +87,12 @@ describe('synthetic actors', () => {
       const n = 20_000;
       let right = 0;
       for (let i = 0; i < n; i++)
-        right += continueChain(table, chain, claims, draws).at(-1) === registers(chain).at(-1) ? 1 : 0;
+        right +=
+          continueChain(table, chain, claims, draws).at(-1) === registers(chain).at(-1) ? 1 : 0;
       const value = exactValue(table, chain, claims);
-      expect(Math.abs(right / n - value)).toBeLessThan(4 * Math.sqrt((value * (1 - value)) / n) + 1e-9);
+      expect(Math.abs(right / n - value)).toBeLessThan(
+        4 * Math.sqrt((value * (1 - value)) / n) + 1e-9,
+      );
     }
   });
 
@@ -107,7 +115,9 @@ describe('synthetic actors', () => {
 
 describe('the oracle and the critic’s format', () => {
   it('replays, copies the claim, then judges', () => {
-    expect(rationaleOf(chain, [2, 4, 1, 0])).toBe('4 4 Y a -2 2 2 Y b -3 6 4 N c -3 3 1 N d -3 0 0 Y left 4');
+    expect(rationaleOf(chain, [2, 4, 1, 0])).toBe(
+      '4 4 Y a -2 2 2 Y b -3 6 4 N c -3 3 1 N d -3 0 0 Y left 4',
+    );
   });
 
   it('tells the profile with ICC, and nothing of it without', () => {
@@ -122,7 +132,9 @@ describe('the oracle and the critic’s format', () => {
       actor: { name: 'a', parameters: 85_000, successRate: 0.18 },
     };
     const problem = promptText(state.problem.prompt);
-    expect(criticFormat!.prompt(state, state.actor, true)).toBe(`size 1 rate 1 8 | ${problem} a 2 b 4 ?`);
+    expect(criticFormat!.prompt(state, state.actor, true)).toBe(
+      `size 1 rate 1 8 | ${problem} a 2 b 4 ?`,
+    );
     expect(criticFormat!.prompt(state, null, true)).toBe(`${problem} a 2 b 4 ?`);
   });
 
@@ -145,9 +157,12 @@ describe('the oracle and the critic’s format', () => {
   });
 
   it('has reference states whose values are exact', () => {
-    const references = (make() as Exclude<ReturnType<typeof make>, Promise<unknown>>).referenceStates!(0, 64);
+    const references = (make() as Exclude<ReturnType<typeof make>, Promise<unknown>>)
+      .referenceStates!(0, 64);
     expect(references).toHaveLength(64);
-    expect(new Set(references.map((r) => r.state.index))).toEqual(new Set([0, 1, 2, 3, 4, 5, 6, 7]));
+    expect(new Set(references.map((r) => r.state.index))).toEqual(
+      new Set([0, 1, 2, 3, 4, 5, 6, 7]),
+    );
     for (const { value } of references) expect(value).toBeGreaterThanOrEqual(0);
   });
 });

@@ -10,20 +10,29 @@ describe('the order of problems', () => {
     fc.assert(
       fc.property(size, seed, fc.nat(5), (size, seed, epoch) => {
         const indices = new ProblemOrder(size, 'train').indices(seed, epoch * size, size);
-        expect([...indices].sort((a, b) => a - b)).toEqual(Array.from({ length: size }, (_, i) => i));
+        expect([...indices].sort((a, b) => a - b)).toEqual(
+          Array.from({ length: size }, (_, i) => i),
+        );
       }),
     );
   });
 
   it('is the same however it is cut, and whatever was asked before', () => {
     fc.assert(
-      fc.property(size, seed, fc.nat(200), fc.nat(50), fc.nat(300), (size, seed, from, count, before) => {
-        const order = new ProblemOrder(size, 'train');
-        order.indices(seed, before, 7);
-        order.indices(seed + 1, before, 7);
-        const all = new ProblemOrder(size, 'train').indices(seed, 0, from + count);
-        expect(order.indices(seed, from, count)).toEqual(all.slice(from));
-      }),
+      fc.property(
+        size,
+        seed,
+        fc.nat(200),
+        fc.nat(50),
+        fc.nat(300),
+        (size, seed, from, count, before) => {
+          const order = new ProblemOrder(size, 'train');
+          order.indices(seed, before, 7);
+          order.indices(seed + 1, before, 7);
+          const all = new ProblemOrder(size, 'train').indices(seed, 0, from + count);
+          expect(order.indices(seed, from, count)).toEqual(all.slice(from));
+        },
+      ),
     );
   });
 
@@ -59,7 +68,9 @@ describe('a held-out share', () => {
   it('does not depend on the order of the keys', () => {
     fc.assert(
       fc.property(keys, share, seed, (keys, share, seed) => {
-        expect(heldOutKeys([...keys].reverse(), share, seed)).toEqual(heldOutKeys(keys, share, seed));
+        expect(heldOutKeys([...keys].reverse(), share, seed)).toEqual(
+          heldOutKeys(keys, share, seed),
+        );
       }),
     );
   });
@@ -73,7 +84,9 @@ describe('a held-out share', () => {
   });
 
   it('needs two different keys', () => {
-    expect(() => heldOutKeys(['a', 'a'], 0.5, 0)).toThrow("1 different prompts can't be split in two");
+    expect(() => heldOutKeys(['a', 'a'], 0.5, 0)).toThrow(
+      "1 different prompts can't be split in two",
+    );
   });
 
   it('places are even in [0, 1), and others for another seed', () => {

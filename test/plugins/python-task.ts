@@ -13,8 +13,14 @@ export interface PythonTasks {
 }
 
 /** @param env of the worker */
-export async function pythonTasks(base: string, env: Record<string, string> = {}): Promise<PythonTasks> {
-  const group: WorkerGroup = await startWorkers({ workers: [{ ...pythonWorkerSpec, env }], log: () => {} });
+export async function pythonTasks(
+  base: string,
+  env: Record<string, string> = {},
+): Promise<PythonTasks> {
+  const group: WorkerGroup = await startWorkers({
+    workers: [{ ...pythonWorkerSpec, env }],
+    log: () => {},
+  });
   const python = pythonFunctions(() => group.get(pythonWorkerSpec.name));
   const load = async (choice: PluginChoice) => {
     const log: string[] = [];

@@ -14,7 +14,8 @@ afterAll(() => tasks?.close());
 
 const use = 'reasoning-gym';
 const small = { name: 'chain_sum', parameters: { min_terms: 2, max_terms: 3, max_digits: 1 } };
-const load = async (choice: object = {}) => (await tasks.load({ use, generators: [small], ...choice })).task;
+const load = async (choice: object = {}) =>
+  (await tasks.load({ use, generators: [small], ...choice })).task;
 const responding = (problem: Problem, text: string) => ({
   text,
   problem,
@@ -169,7 +170,10 @@ it.each([
   ],
   [{ generators: [{ name: 'chain_sum', weight: 0 }] }, 'task.generators.0'],
   [{ template: 'no question' }, 'task.template: has no {question}, where the problem stands'],
-  [{ template: '{question} {answr}' }, 'task.template: there is no column "answr"; did you mean "answer"?'],
+  [
+    { template: '{question} {answr}' },
+    'task.template: there is no column "answr"; did you mean "answer"?',
+  ],
   [{ system: 'a', format: 'text' }, 'task.format: "text": a system message needs `format: chat`'],
   [{ answer: 'last' }, 'task.answer: "last"'],
 ])('%j is one clear error', async (changes, expected) => {

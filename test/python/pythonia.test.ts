@@ -43,7 +43,10 @@ describe('one Python', () => {
   it.each([
     [Number.NaN, 'keywords.value is NaN; numbers must be finite'],
     [[1, Number.POSITIVE_INFINITY], 'keywords.value[1] is Infinity'],
-    [{ ids: new Int32Array(3) }, 'keywords.value.ids is a Int32Array; arrays do not go through pythonia'],
+    [
+      { ids: new Int32Array(3) },
+      'keywords.value.ids is a Int32Array; arrays do not go through pythonia',
+    ],
     [Buffer.from('a'), 'keywords.value is a Buffer'],
     [new Array(257).fill(1), 'keywords.value is a list of 257 items, more than 256'],
     [new Date(0), 'keywords.value is a Date; only plain JSON'],
@@ -68,10 +71,14 @@ describe('one Python', () => {
   it('an exception arrives with its traceback, and the next call is served', async () => {
     await expect(python.call(`${file}:fail`, {})).rejects.toMatchObject({
       code: 'function_error',
-      message: expect.stringMatching(/small\.py:fail raised KeyError: 'gone'\nTraceback.*in fail\n/s),
+      message: expect.stringMatching(
+        /small\.py:fail raised KeyError: 'gone'\nTraceback.*in fail\n/s,
+      ),
     });
     await expect(python.call(`${file}:leave`, {})).rejects.toThrow('SystemExit: 3');
-    await expect(python.call(`${file}:nothing`, {})).rejects.toMatchObject({ code: 'bad_arguments' });
+    await expect(python.call(`${file}:nothing`, {})).rejects.toMatchObject({
+      code: 'bad_arguments',
+    });
     expect(await python.call(`${file}:echo`, { value: 1 })).toBe(1);
   });
 
@@ -83,21 +90,28 @@ describe('one Python', () => {
 describe('a Python that ends', () => {
   it('by itself rejects what was asked, and can be opened again', async () => {
     const python = await openPython();
-    const calls = [python.call(`${file}:die`, { code: 7 }), python.call(`${file}:echo`, { value: 1 })];
+    const calls = [
+      python.call(`${file}:die`, { code: 7 }),
+      python.call(`${file}:echo`, { value: 1 }),
+    ];
     for (const call of calls) {
       await expect(call).rejects.toMatchObject({
         code: 'worker_lost',
         message: 'Python ended: exit code 7',
       });
     }
-    await expect(python.call(`${file}:echo`, { value: 1 })).rejects.toThrow('Python ended: exit code 7');
+    await expect(python.call(`${file}:echo`, { value: 1 })).rejects.toThrow(
+      'Python ended: exit code 7',
+    );
     await python.close();
     const again = await openPython();
     expect(await again.call(`${file}:echo`, { value: 2 })).toBe(2);
     await again.close();
     await again.close();
     expect(isThere(again.pid)).toBe(false);
-    await expect(again.call(`${file}:echo`, { value: 2 })).rejects.toMatchObject({ code: 'closed' });
+    await expect(again.call(`${file}:echo`, { value: 2 })).rejects.toMatchObject({
+      code: 'closed',
+    });
   });
 
   it('for its time is killed', async () => {
@@ -124,16 +138,21 @@ describe('a Python that ends', () => {
       const python = await openPython();
       console.log(python.pid);
       await python.call(${JSON.stringify(`${file}:hang`)}, {});`;
-    const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const child = spawn(
+      process.execPath,
+      ['--import', 'tsx', '--input-type=module', '-e', script],
+      {
+        cwd: root,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     const pid = await new Promise<number>((resolve) =>
       child.stdout.once('data', (data: Buffer) => resolve(Number(data))),
     );
     expect(isThere(pid)).toBe(true);
     child.kill('SIGKILL');
-    for (let i = 0; i < 100 && isThere(pid); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 100 && isThere(pid); i++)
+      await new Promise((resolve) => setTimeout(resolve, 50));
     expect(isThere(pid)).toBe(false);
   });
 
@@ -156,9 +175,13 @@ it('pythonia is loaded only when Python is opened', async () => {
     const python = await openPython();
     console.log(before, loaded());
     await python.close();`;
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
-    cwd: root,
-  });
+  const { stdout } = await run(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '-e', script],
+    {
+      cwd: root,
+    },
+  );
   expect(stdout).toBe('false true\n');
 });
 

@@ -10,7 +10,13 @@ afterAll(() => rmSync(root, { recursive: true }));
 type Line = Record<string, unknown>;
 
 const lines = (all: readonly Line[]) => all.map((line) => `${JSON.stringify(line)}\n`).join('');
-const at = (type: string, stage: string, iteration: number, seconds: number, metrics: Line): Line => ({
+const at = (
+  type: string,
+  stage: string,
+  iteration: number,
+  seconds: number,
+  metrics: Line,
+): Line => ({
   type,
   stage,
   iteration,
@@ -66,7 +72,13 @@ export const groupMean: readonly Line[] = [
   evaluation(3, 5, 0.5),
 ];
 
-const segment = (text: string, value: number, advantage: number, rationale: string, used = value): Line => ({
+const segment = (
+  text: string,
+  value: number,
+  advantage: number,
+  rationale: string,
+  used = value,
+): Line => ({
   text,
   tokens: 2,
   value,
@@ -84,7 +96,13 @@ export const trajectories: readonly Line[] = [
     response: 'a 3</script><script>alert(1)</script>',
     reward: 0,
     segments: [
-      segment('a 3</script><script>alert(1)</script>', 0.9, -0.5, 'a +1 2 3 N <b>left</b> & "0"', 0.5),
+      segment(
+        'a 3</script><script>alert(1)</script>',
+        0.9,
+        -0.5,
+        'a +1 2 3 N <b>left</b> & "0"',
+        0.5,
+      ),
     ],
   },
   {
@@ -93,7 +111,10 @@ export const trajectories: readonly Line[] = [
     prompt: '2 | a +1 | b +1 | >',
     response: 'a 3 b 4 .',
     reward: 1,
-    segments: [segment('a 3', 0.6, 0.2, 'left 2'), segment(' b 4 .', 0.8, 0.2, 'a +1 3 3 Y left 1')],
+    segments: [
+      segment('a 3', 0.6, 0.2, 'left 2'),
+      segment(' b 4 .', 0.8, 0.2, 'a +1 3 3 Y left 1'),
+    ],
   },
   {
     iteration: 1,
@@ -101,7 +122,10 @@ export const trajectories: readonly Line[] = [
     prompt: '2 | a +1 | b +1 | >',
     response: 'a 3 b 5 .',
     reward: 1,
-    segments: [segment('a 3', 0.4, 0.6, 'left 2'), segment(' b 5 .', 0.2, 0.8, 'a +1 3 3 Y left 1')],
+    segments: [
+      segment('a 3', 0.4, 0.6, 'left 2'),
+      segment(' b 5 .', 0.2, 0.8, 'a +1 3 3 Y left 1'),
+    ],
   },
 ];
 

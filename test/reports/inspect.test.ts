@@ -50,7 +50,8 @@ function folderOf(name: string, lines: readonly object[], trajectories: readonly
   const jsonl = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
   writeFileSync(join(folder, 'config.yaml'), '');
   writeFileSync(join(folder, 'metrics.jsonl'), jsonl(lines));
-  if (trajectories.length > 0) writeFileSync(join(folder, 'trajectories.jsonl'), jsonl(trajectories));
+  if (trajectories.length > 0)
+    writeFileSync(join(folder, 'trajectories.jsonl'), jsonl(trajectories));
   return folder;
 }
 const line = (iteration: number, metrics: object, stage = 'joint') => ({
@@ -65,7 +66,8 @@ beforeAll(() => {
 });
 
 describe('responses', () => {
-  const indices = (options: object) => choose(all, { count: 4, ...options }).map((t) => all.indexOf(t));
+  const indices = (options: object) =>
+    choose(all, { count: 4, ...options }).map((t) => all.indexOf(t));
   it.each([
     [{}, [0, 1, 2, 3]],
     [{ count: 2 }, [2, 3]],
@@ -81,10 +83,13 @@ describe('responses', () => {
   });
 
   it('are the same where many are left out on the way, and few are held', () => {
-    const many = Array.from({ length: 50 }, (_, i) => trajectory(i, ((i * 7) % 11) / 10, (i % 5) / 5));
+    const many = Array.from({ length: 50 }, (_, i) =>
+      trajectory(i, ((i * 7) % 11) / 10, (i % 5) / 5),
+    );
     for (const order of ['best', 'worst', 'surprising'] as const) {
       const all = choose(many, { order, count: 50 });
-      for (const count of [1, 3, 20]) expect(choose(many, { order, count })).toEqual(all.slice(0, count));
+      for (const count of [1, 3, 20])
+        expect(choose(many, { order, count })).toEqual(all.slice(0, count));
     }
     expect(choose(many, { count: 3 })).toEqual(many.slice(-3));
   });
@@ -101,14 +106,24 @@ describe('what is too long to show', () => {
   it('is cut with a mark, never within a character', () => {
     const long = `${'x'.repeat(199_999)}😀${'\u200b'.repeat(1000)}`;
     const [short] = shortened([trajectory(0, 1, 0.5, { rationale: long })]);
-    expect(short!.segments[0]!.rationale).toBe(`${'x'.repeat(199_999)} [... 1,002 more characters]`);
+    expect(short!.segments[0]!.rationale).toBe(
+      `${'x'.repeat(199_999)} [... 1,002 more characters]`,
+    );
     expect(short!.segments[0]!.text).toBe('two');
   });
 
   it('leaves out segments and texts once all together are too long', () => {
     const segment = trajectory(0, 1, 0.5, { rationale: '\u200b'.repeat(199_000) }).segments[0]!;
-    const many = { ...trajectory(0, 1, 0.5), segments: Array.from({ length: 1000 }, () => segment) };
-    const inspection = { folder: 'x', table: [], notes: [], trajectories: shortened([many, many], 6e5) };
+    const many = {
+      ...trajectory(0, 1, 0.5),
+      segments: Array.from({ length: 1000 }, () => segment),
+    };
+    const inspection = {
+      folder: 'x',
+      table: [],
+      notes: [],
+      trajectories: shortened([many, many], 6e5),
+    };
     const [first, second] = inspection.trajectories;
     expect(first!.segments).toHaveLength(4);
     expect(first!.segments.at(-1)!.rationale).toMatch(/\n\[\.\.\. 996 more segments\]$/);
@@ -121,7 +136,10 @@ describe('what is too long to show', () => {
 describe('the table', () => {
   it('joins an iteration’s own and its held-out figures, and leaves out what no line has', () => {
     const lines = [
-      { ...line(0, { 'evaluation/success': 0.25, 'critic/parse_rate': 0.1 }), type: 'evaluation' as const },
+      {
+        ...line(0, { 'evaluation/success': 0.25, 'critic/parse_rate': 0.1 }),
+        type: 'evaluation' as const,
+      },
       line(0, { reward: 0.5, 'critic/malformed_states': 1, 'critic/parse_rate': 0.9 }),
       line(1, { reward: 0.75, 'critic/malformed_states': 12 }),
     ] as Parameters<typeof iterationTable>[0];
@@ -180,10 +198,14 @@ describe('genac inspect', () => {
     const gate = { rationale: '', used_value: 0.25 };
     const folder = folderOf('command', [line(0, { reward: 0.25 })], [trajectory(0, 1, 0.25, gate)]);
     const genac = (...args: string[]) =>
-      execFileSync(process.execPath, [join(root, 'src/cli/genac.mjs'), 'inspect', folder, ...args], {
-        encoding: 'utf8',
-        stdio: 'pipe',
-      });
+      execFileSync(
+        process.execPath,
+        [join(root, 'src/cli/genac.mjs'), 'inspect', folder, ...args],
+        {
+          encoding: 'utf8',
+          stdio: 'pipe',
+        },
+      );
     expect(genac('--best', '--count', '1')).toContain('   0.25      +0.75  two\n');
     expect(genac('--html')).toBe(`${join(folder, 'inspect.html')}\n`);
     expect(readFileSync(join(folder, 'inspect.html'), 'utf8')).toContain('+0.75');

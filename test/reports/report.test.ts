@@ -48,8 +48,12 @@ describe('the page', () => {
   });
 
   it('lets its own two scripts run, and no other, also where one would be put in', () => {
-    const scripts = [...html.matchAll(/<script>([\s\S]*?)<\/script>/g)].map(([, script]) => script!);
-    const digests = scripts.map((s) => `'sha256-${createHash('sha256').update(s).digest('base64')}'`);
+    const scripts = [...html.matchAll(/<script>([\s\S]*?)<\/script>/g)].map(
+      ([, script]) => script!,
+    );
+    const digests = scripts.map(
+      (s) => `'sha256-${createHash('sha256').update(s).digest('base64')}'`,
+    );
     const [, policy] = /Content-Security-Policy" content="([^"]*)"/.exec(html)!;
     expect(policy).toContain(`script-src ${digests.join(' ')};`);
     expect(policy).not.toMatch(/script-src[^;]*unsafe/);
@@ -73,7 +77,8 @@ describe('the page', () => {
         [0.2, 0.25, 0.3, 0.5],
       ],
     });
-    for (const { xs, columns } of plots) for (const column of columns) expect(column).toHaveLength(xs.length);
+    for (const { xs, columns } of plots)
+      for (const column of columns) expect(column).toHaveLength(xs.length);
   });
 });
 
@@ -160,8 +165,13 @@ describe('hostile files', () => {
   it('have their words shown as text, hidden characters as escapes', async () => {
     const folder = writeDemo();
     const whole = { ...trajectories[0], iteration: 2, prompt: hostile, problem: hostile };
-    const segments = [{ ...(trajectories[0]!.segments as object[])[0], text: hostile, rationale: hostile }];
-    appendFileSync(join(folder, 'genac/trajectories.jsonl'), `${JSON.stringify({ ...whole, segments })}\n`);
+    const segments = [
+      { ...(trajectories[0]!.segments as object[])[0], text: hostile, rationale: hostile },
+    ];
+    appendFileSync(
+      join(folder, 'genac/trajectories.jsonl'),
+      `${JSON.stringify({ ...whole, segments })}\n`,
+    );
     const line = { ...genac.at(-1), [hostile]: hostile, 'critic/mse': hostile };
     appendFileSync(join(folder, 'genac/metrics.jsonl'), `${JSON.stringify(line)}\n`);
     const html = readFileSync(await writeReport(folder), 'utf8');
@@ -171,17 +181,24 @@ describe('hostile files', () => {
     expect(html).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/);
   });
 
-  it.each(['iteration', 'stage', 'type', 'seconds'])('with another kind of %s are refused', async (name) => {
-    const folder = writeDemo();
-    const file = join(folder, 'genac/metrics.jsonl');
-    appendFileSync(file, `${JSON.stringify({ ...genac[1], [name]: hostile })}\n`);
-    await expect(writeReport(folder)).rejects.toThrow(`${file}, line ${genac.length + 1} is not a line of`);
-  });
+  it.each(['iteration', 'stage', 'type', 'seconds'])(
+    'with another kind of %s are refused',
+    async (name) => {
+      const folder = writeDemo();
+      const file = join(folder, 'genac/metrics.jsonl');
+      appendFileSync(file, `${JSON.stringify({ ...genac[1], [name]: hostile })}\n`);
+      await expect(writeReport(folder)).rejects.toThrow(
+        `${file}, line ${genac.length + 1} is not a line of`,
+      );
+    },
+  );
 
   it.each(['[]', '{"seed":"<b>"}', '{', ''])('demo.json %j is refused', async (text) => {
     const folder = writeDemo();
     writeFileSync(join(folder, 'demo.json'), text);
-    await expect(writeReport(folder)).rejects.toThrow(/demo\.json can't be used: .* Run the demo again/);
+    await expect(writeReport(folder)).rejects.toThrow(
+      /demo\.json can't be used: .* Run the demo again/,
+    );
   });
 
   it('with more lines than a call may have arguments are read', async () => {

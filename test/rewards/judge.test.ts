@@ -26,7 +26,11 @@ const nobody: PythonFunctions = { call: () => Promise.reject(new Error('no worke
 const configOf = (rewards: ConfigInput['rewards']) =>
   configSchema.parse({ folder: '-', task: '-', critic: '-', actor, rewards });
 
-const respond = (text: string, columns: Record<string, Json> = {}, prompt: Prompt = 'p'): Response => ({
+const respond = (
+  text: string,
+  columns: Record<string, Json> = {},
+  prompt: Prompt = 'p',
+): Response => ({
   text,
   problem: { id: `train-${text}`, prompt, columns },
   finishReason: 'stop_token',
@@ -37,13 +41,21 @@ const judging = (rewards: ConfigInput['rewards'], python = nobody, folder = base
   makeJudge(configOf(rewards), task, folder, python);
 
 describe('the config’s rewards', () => {
-  const minimal = { folder: '-', task: 'miniature', critic: { use: 'generative', model: 'm' }, actor };
+  const minimal = {
+    folder: '-',
+    task: 'miniature',
+    critic: { use: 'generative', model: 'm' },
+    actor,
+  };
   it.each([
     [[{ use: './a.ts', wieght: 2 }], 'rewards.0.wieght: no such option; did you mean "weight"?'],
     [[{ use: './a.ts', weight: 0 }], 'rewards.0.weight: 0: Too small'],
     [[{ use: './a.ts', rescale: [1, 0] }], 'rewards.0.rescale: [1,0]: the lowest value first'],
     [[{ use: './a.ts', name: 'a b' }], 'rewards.0.name: "a b": a name has no spaces'],
-    [[{ use: './a.ts', column: 'solution' }], 'rewards.0.column: is an option of "math-verify" alone'],
+    [
+      [{ use: './a.ts', column: 'solution' }],
+      'rewards.0.column: is an option of "math-verify" alone',
+    ],
     [[{ use: 'math-verify', conventions: ['boxd'] }], 'did you mean "boxed"?'],
   ])('%j is one clear error', (rewards, expected) => {
     expect(() => checkConfig({ ...minimal, rewards } as ConfigInput)).toThrow(expected);
@@ -51,9 +63,9 @@ describe('the config’s rewards', () => {
 
   it('have no effect without an actor, which is an error', () => {
     const stages = ['critic-sft' as const];
-    expect(() => checkConfig({ ...minimal, stages, actor: null, rewards: [{ use: 'math-verify' }] })).toThrow(
-      'rewards: has no effect, for there is no actor',
-    );
+    expect(() =>
+      checkConfig({ ...minimal, stages, actor: null, rewards: [{ use: 'math-verify' }] }),
+    ).toThrow('rewards: has no effect, for there is no actor');
   });
 
   it.each([
@@ -90,7 +102,10 @@ describe('functions in TypeScript', () => {
   it('are combined to their weighted mean, each in its own range', async () => {
     const { judge } = await judging(both);
     // (3 * 0.4 + 1 * (1 + 1) / 2) / 4
-    expect(await judge(respond('good'))).toEqual({ reward: 0.55, parts: { length: 0.4, plain: 1 } });
+    expect(await judge(respond('good'))).toEqual({
+      reward: 0.55,
+      parts: { length: 0.4, plain: 1 },
+    });
     // (3 * 0.3 + 1 * (-1 + 1) / 2) / 4
     const bad = await judge(respond('bad'));
     expect(bad.reward).toBeCloseTo(0.225, 12);
@@ -107,7 +122,10 @@ describe('functions in TypeScript', () => {
   });
 
   it.each([
-    ['1.5', '"strange" returned 1.5 for problem train-1.5 of task "words": a reward is a number in [0, 1]'],
+    [
+      '1.5',
+      '"strange" returned 1.5 for problem train-1.5 of task "words": a reward is a number in [0, 1]',
+    ],
     ['-1', 'if the function has another range, name it: rewards.0.rescale: [LOW, HIGH]'],
     ['NaN', '"strange" returned NaN for problem train-NaN'],
     ['text', '"strange" returned "1" (string) for problem train-text'],
@@ -138,7 +156,10 @@ function recorded(scheduler?: fc.Scheduler) {
   const calls: Json[][] = [];
   const python: PythonFunctions = {
     async call(_, keywords) {
-      const { completions, columns } = keywords as { completions: string[]; columns: { k?: number[] } };
+      const { completions, columns } = keywords as {
+        completions: string[];
+        columns: { k?: number[] };
+      };
       calls.push(completions);
       const answers = completions.map((text, i) => (text.length / 100 + (columns.k?.[i] ?? 0)) / 2);
       return scheduler ? await scheduler.schedule(Promise.resolve(answers)) : answers;
@@ -159,17 +180,21 @@ describe('functions in Python, batched', () => {
       k: fc.option(fc.double({ min: 0, max: 1, noNaN: true }), { nil: undefined }),
     });
     await fc.assert(
-      fc.asyncProperty(fc.scheduler(), fc.array(response, { maxLength: 150 }), async (scheduler, asked) => {
-        const { judge } = await judging(rewards, recorded(scheduler).python);
-        const judged = asked.map(async ({ length, k }) => {
-          await scheduler.schedule(Promise.resolve());
-          return (await judge(respond('x'.repeat(length), k === undefined ? {} : { k }))).reward;
-        });
-        const all = Promise.all(judged);
-        await scheduler.waitFor(all);
-        const alone = asked.map(({ length, k }) => (length / 100 + (k ?? 0)) / 2);
-        expect(await all).toEqual(alone.map((value) => (value + 2 * value) / 3));
-      }),
+      fc.asyncProperty(
+        fc.scheduler(),
+        fc.array(response, { maxLength: 150 }),
+        async (scheduler, asked) => {
+          const { judge } = await judging(rewards, recorded(scheduler).python);
+          const judged = asked.map(async ({ length, k }) => {
+            await scheduler.schedule(Promise.resolve());
+            return (await judge(respond('x'.repeat(length), k === undefined ? {} : { k }))).reward;
+          });
+          const all = Promise.all(judged);
+          await scheduler.waitFor(all);
+          const alone = asked.map(({ length, k }) => (length / 100 + (k ?? 0)) / 2);
+          expect(await all).toEqual(alone.map((value) => (value + 2 * value) / 3));
+        },
+      ),
       { numRuns: 40 },
     );
   });
@@ -246,7 +271,8 @@ describe('in a real worker', () => {
   it('math-verify compares answers as mathematics, by the conventions of its data', async () => {
     const { judge, prepare } = await judging([{ use: 'math-verify' }], python);
     await prepare();
-    const reward = async (text: string, answer: Json) => (await judge(respond(text, { answer }))).reward;
+    const reward = async (text: string, answer: Json) =>
+      (await judge(respond(text, { answer }))).reward;
     expect(
       await Promise.all([
         reward('so \\boxed{\\frac{1}{2}}', '0.5'),
@@ -278,7 +304,9 @@ describe('in a real worker', () => {
   it('a function that is not there, or does not take TRL’s keywords, is told of before anything is judged', async () => {
     const prepared = async (use: string) => (await judging([{ use }], python)).prepare();
     await expect(prepared('./own.py:nothing')).rejects.toThrow(/own\.py has no 'nothing'/);
-    await expect(prepared('./own.py:narrow')).rejects.toThrow(/does not take prompts, completion_ids/);
+    await expect(prepared('./own.py:narrow')).rejects.toThrow(
+      /does not take prompts, completion_ids/,
+    );
     await expect(prepared('no.such:function')).rejects.toThrow(/there is no module 'no'/);
   });
 
@@ -290,9 +318,15 @@ describe('in a real worker', () => {
     const functions = pythonFunctions(() => own.get('python'));
     const { judge } = await judging([{ use: './own.py:hang', timeout: 1 }], functions);
     const first = judge(respond('a'));
-    const later = new Promise((resolve) => setTimeout(resolve, 300)).then(() => judge(respond('b')));
-    const message = /"hang" \(\.\/own\.py:hang\) had no answer after 1 s, on problem train-a: make it faster/;
-    await Promise.all([expect(first).rejects.toThrow(message), expect(later).rejects.toThrow(message)]);
+    const later = new Promise((resolve) => setTimeout(resolve, 300)).then(() =>
+      judge(respond('b')),
+    );
+    const message =
+      /"hang" \(\.\/own\.py:hang\) had no answer after 1 s, on problem train-a: make it faster/;
+    await Promise.all([
+      expect(first).rejects.toThrow(message),
+      expect(later).rejects.toThrow(message),
+    ]);
     const pid = Number(readFileSync(file, 'utf8'));
     expect(() => process.kill(pid, 0)).not.toThrow();
     await own.close(100);

@@ -88,7 +88,8 @@ describe('a checkpoint', () => {
   const weights = () => join(path, 'critic', 'deeper', 'weights');
   const controller = () => join(path, 'controller.json');
   const edited = (text: string) => `${text}\n${textDigest(text)}\n`;
-  const json = () => readFileSync(controller(), 'utf8').trimEnd().split('\n').slice(0, -1).join('\n');
+  const json = () =>
+    readFileSync(controller(), 'utf8').trimEnd().split('\n').slice(0, -1).join('\n');
   it.each([
     [
       'weights were cut off',
@@ -217,7 +218,12 @@ describe('a full disk', () => {
     async () => {
       const small = join(disk, 'checkpoints');
       mkdirSync(small);
-      const first = await writeCheckpoint(small, 'joint-000001', state({ iteration: 1 }), parts(1000));
+      const first = await writeCheckpoint(
+        small,
+        'joint-000001',
+        state({ iteration: 1 }),
+        parts(1000),
+      );
       const error = await writeCheckpoint(
         small,
         'joint-000002',

@@ -20,7 +20,12 @@ const make = (name: string) =>
     scratch,
   );
 const fifo = (path: string) => execFileSync('mkfifo', [path]);
-const evaluation = { type: 'evaluation', stage: 'joint', iteration: 0, metrics: { reward: 1 } } as const;
+const evaluation = {
+  type: 'evaluation',
+  stage: 'joint',
+  iteration: 0,
+  metrics: { reward: 1 },
+} as const;
 
 describe('a folder that was removed or renamed while the run goes on', () => {
   const words = /^the run's folder .* was removed or renamed while the run went on/;
@@ -35,7 +40,9 @@ describe('a folder that was removed or renamed while the run goes on', () => {
     expect(() => folder.record(evaluation)).toThrow(words);
     expect(() => folder.recordTrajectory({})).toThrow(words);
     expect(() => folder.position()).toThrow(words);
-    expect(folder.explained(new Error('ENOENT'))).toMatchObject({ message: expect.stringMatching(words) });
+    expect(folder.explained(new Error('ENOENT'))).toMatchObject({
+      message: expect.stringMatching(words),
+    });
   });
 
   it('while it is there, an error is what it was', async () => {
@@ -82,30 +89,38 @@ describe('a folder that was removed or renamed while the run goes on', () => {
 });
 
 describe('what stands in the place of a file or a folder', () => {
-  it.each(['config.yaml', 'status.json', 'metrics.jsonl', 'settings.jsonl', 'run.lock', 'logs/actor.log'])(
-    '%s',
-    (name) => {
-      const path = mkdtempSync(join(scratch, 'kind-'));
-      mkdirSync(join(path, 'logs'));
-      writeFileSync(join(path, name), '');
-      expect(() => refuseOtherKinds(path)).not.toThrow();
-      rmSync(join(path, name));
-      fifo(join(path, name));
-      const words = `${join(path, name)} can't be used: it is a FIFO (a named pipe), not a file`;
-      expect(() => refuseOtherKinds(path)).toThrow(words);
-    },
-  );
+  it.each([
+    'config.yaml',
+    'status.json',
+    'metrics.jsonl',
+    'settings.jsonl',
+    'run.lock',
+    'logs/actor.log',
+  ])('%s', (name) => {
+    const path = mkdtempSync(join(scratch, 'kind-'));
+    mkdirSync(join(path, 'logs'));
+    writeFileSync(join(path, name), '');
+    expect(() => refuseOtherKinds(path)).not.toThrow();
+    rmSync(join(path, name));
+    fifo(join(path, name));
+    const words = `${join(path, name)} can't be used: it is a FIFO (a named pipe), not a file`;
+    expect(() => refuseOtherKinds(path)).toThrow(words);
+  });
 
   it('a file in the place of a folder', () => {
     const path = mkdtempSync(join(scratch, 'kind-'));
     writeFileSync(join(path, 'checkpoints'), '');
-    expect(() => refuseOtherKinds(path)).toThrow("checkpoints can't be used: it is a file, not a folder");
+    expect(() => refuseOtherKinds(path)).toThrow(
+      "checkpoints can't be used: it is a file, not a folder",
+    );
   });
 
   it('metrics.jsonl while the run goes on', async () => {
     const folder = await make('appended');
     fifo(folder.metrics);
-    expect(() => folder.record(evaluation)).toThrow(/metrics\.jsonl can't be written: it is a FIFO/);
+    expect(() => folder.record(evaluation)).toThrow(
+      /metrics\.jsonl can't be written: it is a FIFO/,
+    );
   });
 
   it('status.json: a command says so, and nothing waits', async () => {
@@ -130,7 +145,11 @@ it('a trajectory is cut where no reader would take its line, and says so', async
   folder.recordTrajectory({ ...record, segments: [segment, { ...segment, rationale: 'short' }] });
   folder.recordTrajectory({ ...record, segments: Array.from({ length: 20 }, () => segment) });
   const [one, many] = readTrajectories(folder.path);
-  expect(one!.segments[0]!.rationale.slice(999_999)).toBe('\u0001 [... 19,000,000 more characters]');
+  expect(one!.segments[0]!.rationale.slice(999_999)).toBe(
+    '\u0001 [... 19,000,000 more characters]',
+  );
   expect(one!.segments[1]!.rationale).toBe('short');
-  expect(many!.segments[19]!.rationale.slice(9_999)).toBe('\u0001 [... 19,990,000 more characters]');
+  expect(many!.segments[19]!.rationale.slice(9_999)).toBe(
+    '\u0001 [... 19,990,000 more characters]',
+  );
 });

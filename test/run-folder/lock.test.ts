@@ -11,7 +11,9 @@ const root = new URL('../..', import.meta.url).pathname;
 it('is held by one at a time, in this process too, and can be taken again once it was released', async () => {
   const path = join(folder(), 'not', 'there', 'yet');
   const first = await lockRun(path);
-  await expect(lockRun(path)).rejects.toThrow(`${path} is in use by process ${process.pid} on ${hostname()}`);
+  await expect(lockRun(path)).rejects.toThrow(
+    `${path} is in use by process ${process.pid} on ${hostname()}`,
+  );
   first.release();
   first.release();
   const second = await lockRun(path);
@@ -23,7 +25,11 @@ it('is held by one at a time, in this process too, and can be taken again once i
 
 it('is taken over from the dead: a process that is gone, one with its number that began later, half a file', async () => {
   const dead = { pid: 2 ** 22 + 1, process_start: '1', host: hostname(), nonce: 'a' };
-  for (const content of [JSON.stringify(dead), JSON.stringify({ ...dead, pid: process.pid }), '{"pid": 1']) {
+  for (const content of [
+    JSON.stringify(dead),
+    JSON.stringify({ ...dead, pid: process.pid }),
+    '{"pid": 1',
+  ]) {
     const path = folder();
     writeFileSync(join(path, 'run.lock'), content);
     (await lockRun(path)).release();
@@ -50,15 +56,22 @@ it('is taken by one alone of many processes that try at once, where a dead one h
     );
     const said: string[][] = [];
     const children: ChildProcess[] = Array.from({ length: 6 }, (_, i) => {
-      const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script, path], {
-        cwd: root,
-      });
+      const child = spawn(
+        process.execPath,
+        ['--import', 'tsx', '--input-type=module', '-e', script, path],
+        {
+          cwd: root,
+        },
+      );
       said[i] = [];
-      child.stdout.on('data', (data: Buffer) => said[i]!.push(...data.toString().trim().split('\n')));
+      child.stdout.on('data', (data: Buffer) =>
+        said[i]!.push(...data.toString().trim().split('\n')),
+      );
       return child;
     });
     const all = async (count: number) => {
-      while (said.some((own) => own.length < count)) await new Promise((resolve) => setTimeout(resolve, 20));
+      while (said.some((own) => own.length < count))
+        await new Promise((resolve) => setTimeout(resolve, 20));
     };
     await all(1);
     for (const child of children) child.stdin!.write('go\n');

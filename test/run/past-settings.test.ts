@@ -11,7 +11,11 @@ import { checkConfig } from '../../src/config/load.ts';
 import type { Config, ConfigInput } from '../../src/config/schema.ts';
 import { changedConfig, type Settings } from '../../src/config/settings.ts';
 import { checkPast, setBetweenLives } from '../../src/run/past-settings.ts';
-import { type ControllerState, checkpointName, writeCheckpoint } from '../../src/run-folder/checkpoint.ts';
+import {
+  type ControllerState,
+  checkpointName,
+  writeCheckpoint,
+} from '../../src/run-folder/checkpoint.ts';
 import { RunFolder } from '../../src/run-folder/folder.ts';
 import { readSettings } from '../../src/run-folder/read.ts';
 
@@ -26,8 +30,18 @@ const input = (name: string): ConfigInput => ({
 });
 
 const names = [
-  ...['actor.learning_rate', 'critic_sft.learning_rate', 'critic_rl.learning_rate', 'joint.learning_rate'],
-  ...['sampling.temperature', 'critic.temperature', 'credit.lambda', 'critic.completions_per_state'],
+  ...[
+    'actor.learning_rate',
+    'critic_sft.learning_rate',
+    'critic_rl.learning_rate',
+    'joint.learning_rate',
+  ],
+  ...[
+    'sampling.temperature',
+    'critic.temperature',
+    'credit.lambda',
+    'critic.completions_per_state',
+  ],
   ...['critic.icc', 'joint.schedule', 'evaluation.every', 'checkpoints.every'],
 ];
 const values: unknown[] = [
@@ -56,7 +70,10 @@ function isRefusedInConfig(name: string, value: unknown): boolean {
   const [section, option] = name.split('.') as [keyof ConfigInput, string];
   const given = input('x');
   try {
-    const config = checkConfig({ ...given, [section]: { ...(given[section] as object), [option]: value } });
+    const config = checkConfig({
+      ...given,
+      [section]: { ...(given[section] as object), [option]: value },
+    });
     const { use: _, ...options } = config.critic as { use: string };
     return !generative.options.safeParse(options).success;
   } catch {
@@ -83,7 +100,11 @@ it.each(names)(
 );
 
 describe('a run that a setting ended', () => {
-  const state = (stage: ControllerState['stage'], iteration: number, complete: boolean): ControllerState => ({
+  const state = (
+    stage: ControllerState['stage'],
+    iteration: number,
+    complete: boolean,
+  ): ControllerState => ({
     ...{ stage, iteration, complete, success_rate: null, progress: {}, seconds: 1 },
     written: { metrics: 0, trajectories: 0 },
   });
@@ -133,7 +154,9 @@ describe('a run that a setting ended', () => {
     ['end', state('critic-sft', 7, true), 'critic-rl, iteration 0'],
   ])('the place is that of the newest checkpoint: %s', async (name, at, words) => {
     const { folder } = await runWith(`place-${name}`, at, []);
-    expect(await setBetweenLives(folder.path, { 'credit.lambda': 0.5 }, false)).toContain(`from ${words} on`);
+    expect(await setBetweenLives(folder.path, { 'credit.lambda': 0.5 }, false)).toContain(
+      `from ${words} on`,
+    );
   });
 
   it('other values than those that are set stay, and what was in effect before the checkpoint', async () => {
@@ -141,13 +164,21 @@ describe('a run that a setting ended', () => {
     const old = { stage: 'joint', iteration: 1, values: { 'actor.learning_rate': 5 } };
     const { folder } = await runWith('others', state('joint', 10, false), [old, good, both]);
     // Valid once, and in effect before the checkpoint: it is named, and can be replaced as well.
-    await expect(setBetweenLives(folder.path, { 'sampling.temperature': 1 }, false)).rejects.toThrow(
-      'actor.learning_rate: 5',
+    await expect(
+      setBetweenLives(folder.path, { 'sampling.temperature': 1 }, false),
+    ).rejects.toThrow('actor.learning_rate: 5');
+    await setBetweenLives(
+      folder.path,
+      { 'sampling.temperature': 1, 'actor.learning_rate': 1e-3 },
+      false,
     );
-    await setBetweenLives(folder.path, { 'sampling.temperature': 1, 'actor.learning_rate': 1e-3 }, false);
     expect(readSettings(folder.path)).toEqual([
       good,
-      { stage: 'joint', iteration: 10, values: { 'sampling.temperature': 1, 'actor.learning_rate': 1e-3 } },
+      {
+        stage: 'joint',
+        iteration: 10,
+        values: { 'sampling.temperature': 1, 'actor.learning_rate': 1e-3 },
+      },
       { ...both, values: { 'credit.lambda': 0.7 } },
     ]);
   });

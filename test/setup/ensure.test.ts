@@ -35,10 +35,14 @@ describe('the set-up', () => {
     expect(() => findBasePython([old])).toThrow(
       `GenAC needs Python 3.10 or newer (${old} is 3.9.2): install one, or name it in GENAC_BASE_PYTHON.`,
     );
-    expect(() => findBasePython(['/no/python'])).toThrow("and /no/python can't be run: install one");
+    expect(() => findBasePython(['/no/python'])).toThrow(
+      "and /no/python can't be run: install one",
+    );
     expect(() => findBasePython(['no-python', 'nor-this'])).toThrow('and none is on the PATH');
     expect(() => findBasePython([pretendPython('hello', true)])).toThrow("can't be run");
-    expect(() => findBasePython([pretendPython('3.11.7', false)])).toThrow("can't make virtual environments");
+    expect(() => findBasePython([pretendPython('3.11.7', false)])).toThrow(
+      "can't make virtual environments",
+    );
     expect(findBasePython(['no-such-python', old, 'python3'])).toBe('python3');
   });
 

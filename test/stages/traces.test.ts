@@ -14,7 +14,13 @@ const fileOf = (content: string) => {
   writeFileSync(path, content);
   return path;
 };
-const trace = { prompt: 'p', partial_response: '', rationale: 'é', score: 5, observed_outcome: 0.5 };
+const trace = {
+  prompt: 'p',
+  partial_response: '',
+  rationale: 'é',
+  score: 5,
+  observed_outcome: 0.5,
+};
 const good = JSON.stringify(trace);
 
 describe('a file of traces', () => {
@@ -27,10 +33,12 @@ describe('a file of traces', () => {
     const path = join(scratch, 'again', 'traces.jsonl');
     await writeTraceFile(path, read);
     const again = readTraceFile(path);
-    expect(again.map(({ rationale, score, observed }) => ({ rationale, score, observed }))).toEqual([
-      { rationale: 'é', score: 5, observed: 0.5 },
-      { rationale: 'é', score: 5, observed: 0.5 },
-    ]);
+    expect(again.map(({ rationale, score, observed }) => ({ rationale, score, observed }))).toEqual(
+      [
+        { rationale: 'é', score: 5, observed: 0.5 },
+        { rationale: 'é', score: 5, observed: 0.5 },
+      ],
+    );
   });
 
   it.each([

@@ -76,7 +76,8 @@ const functions: Readonly<Record<string, (text: string) => unknown>> = {
   'parseScore, before the tag': (text) => parseScore(`${text}<score>7</score>`),
   'parseScore, in the tag': (text) => parseScore(`<score>${text}</score>`),
   'parseScore, after the tag': (text) => parseScore(`<score>7</score>${text}`),
-  'parseScore, a format of one’s own': (text) => parseScore(`${text}# 7 .`, { open: '#', close: '.' }),
+  'parseScore, a format of one’s own': (text) =>
+    parseScore(`${text}# 7 .`, { open: '#', close: '.' }),
   defuse: (text) => defuse(text),
   'defuse, tags of one’s own': (text) => defuse(text, grade),
   promptText: (text) => promptText([{ role: 'user', content: text }]),

@@ -38,7 +38,9 @@ describe('parseScore', () => {
   });
 
   it('gives the rationale before the tag that counts', () => {
-    expect(parseScore(' a <score>1</score> b <score>2</score>')?.rationale).toBe('a <score>1</score> b');
+    expect(parseScore(' a <score>1</score> b <score>2</score>')?.rationale).toBe(
+      'a <score>1</score> b',
+    );
   });
 
   it('reads what a format writes, for any rationale without the marks', () => {

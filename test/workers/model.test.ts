@@ -40,7 +40,9 @@ async function modelWith(answers: Record<string, { result: object; tensors?: Ten
   return { model, asked };
 }
 
-const step = (update_norm: number) => ({ step: { result: { step: 1, grad_norm: 0.5, update_norm } } });
+const step = (update_norm: number) => ({
+  step: { result: { step: 1, grad_norm: 0.5, update_norm } },
+});
 
 describe('Model', () => {
   it('fails where a gradient moved no weight', async () => {
@@ -59,7 +61,10 @@ describe('Model', () => {
   });
 
   it('fails where another version is served than was trained', async () => {
-    const { model } = await modelWith({ ...step(1e-4), publish: { result: { version: 0, digest: 'x' } } });
+    const { model } = await modelWith({
+      ...step(1e-4),
+      publish: { result: { version: 0, digest: 'x' } },
+    });
     await model.optimize(1e-3, 1);
     await expect(model.publish()).rejects.toThrow('version 0 is served, but 1 was trained');
   });
@@ -99,7 +104,9 @@ describe('Model', () => {
       completionIds: Int32Array.of(i),
     }));
     const seen: number[][] = [];
-    const request = model.worker.request.bind(model.worker) as (...given: unknown[]) => Promise<never>;
+    const request = model.worker.request.bind(model.worker) as (
+      ...given: unknown[]
+    ) => Promise<never>;
     const running = new Set<ArrayBufferLike>();
     model.worker.request = (async (...given: unknown[]) => {
       const { tensors } = given[2] as { tensors: Tensors };
@@ -117,7 +124,12 @@ describe('Model', () => {
     const statistics = await model.accumulate(
       sequences,
       null,
-      [{ stream: { kind: 'ce', coefficient: 1 }, tensors: { weights: sequences.map((_, i) => i) } }],
+      [
+        {
+          stream: { kind: 'ce', coefficient: 1 },
+          tensors: { weights: sequences.map((_, i) => i) },
+        },
+      ],
       3,
     );
     expect(statistics).toEqual({ loss: 2, tokens: 8 });

@@ -1,6 +1,12 @@
 /** Which prompts a language model can be asked: those that fit its context, and those that its tokenizer can read. */
 
-import { BridgeError, ConfigError, type Model, type Prompt, promptText } from '../../../src/plugin-api.ts';
+import {
+  BridgeError,
+  ConfigError,
+  type Model,
+  type Prompt,
+  promptText,
+} from '../../../src/plugin-api.ts';
 
 /** What can be known before anything is asked. @throws ConfigError */
 export function refuseShortContext({ loaded }: Model, maxNewTokens: number): void {

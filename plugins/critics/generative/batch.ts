@@ -24,7 +24,10 @@ export interface Batch {
 }
 
 /** @returns null where no outcome has a completion */
-export async function batchOf(outcomes: readonly Outcome[], baseline: CriticBaseline): Promise<Batch | null> {
+export async function batchOf(
+  outcomes: readonly Outcome[],
+  baseline: CriticBaseline,
+): Promise<Batch | null> {
   const rewards: number[] = [];
   // Completion i is number `nth[i]` of outcome `owners[i]`; those of a state begin at one of `starts`.
   const owners: number[] = [];

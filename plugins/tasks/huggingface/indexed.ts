@@ -7,7 +7,12 @@ import { ProblemOrder } from '../rows/order.ts';
 import { BadRow, problemOfRow, promptColumns, type RowOptions } from '../rows/prompt.ts';
 import { type Source, theirNames } from './source.ts';
 
-export type Problems = (split: Split, seed: number, from: number, count: number) => Promise<Problem[]>;
+export type Problems = (
+  split: Split,
+  seed: number,
+  from: number,
+  count: number,
+) => Promise<Problem[]>;
 
 /** Rows of one request: some megabytes at the most where prompts are long. */
 const chunk = 1000;
@@ -40,7 +45,9 @@ export async function indexedProblems(
     sides = { train: side(kept), heldout: side(held) };
   }
   const count = (side: Split) => sides[side].indices.length;
-  log(`task: ${count('train')} problems to train on, ${count('heldout')} held out, from ${train.name}`);
+  log(
+    `task: ${count('train')} problems to train on, ${count('heldout')} held out, from ${train.name}`,
+  );
   const orders = {
     train: new ProblemOrder(count('train'), 'train'),
     heldout: new ProblemOrder(count('heldout'), 'heldout'),
@@ -54,7 +61,12 @@ export async function indexedProblems(
 }
 
 /** Indices of the rows that give a problem, and what makes each prompt the same as another. */
-async function goodRows(source: Source, rows: RowOptions, policy: BadRowPolicy, log: (text: string) => void) {
+async function goodRows(
+  source: Source,
+  rows: RowOptions,
+  policy: BadRowPolicy,
+  log: (text: string) => void,
+) {
   const theirs = theirNames(rows);
   const names = promptColumns(rows);
   const rename = Object.fromEntries(
@@ -65,7 +77,10 @@ async function goodRows(source: Source, rows: RowOptions, policy: BadRowPolicy, 
   const indices: number[] = [];
   const keys: string[] = [];
   for (let first = 0; first < source.size!; first += chunk) {
-    const range = Array.from({ length: Math.min(chunk, source.size! - first) }, (_, i) => first + i);
+    const range = Array.from(
+      { length: Math.min(chunk, source.size! - first) },
+      (_, i) => first + i,
+    );
     for (const [i, row] of (await source.rows(range, names.map(theirs))).entries()) {
       try {
         keys.push(keyOf(problemOfRow(row, alone)));
@@ -84,6 +99,8 @@ function split(keys: readonly string[], share: Share) {
   try {
     return splitByKey(keys, share);
   } catch (error) {
-    throw new DataError([`task.heldout: ${(error as Error).message}; name a split of held-out problems`]);
+    throw new DataError([
+      `task.heldout: ${(error as Error).message}; name a split of held-out problems`,
+    ]);
   }
 }

@@ -40,7 +40,10 @@ export function locate(data: string | readonly string[], base: string, option: s
     throw new ConfigError([`task.${option}: there is no file or folder ${path}`]);
   });
   const local = paths.every((path) => path !== null);
-  return { local, data: local ? (paths.length === 1 ? paths[0]! : (paths as string[])) : (data as string) };
+  return {
+    local,
+    data: local ? (paths.length === 1 ? paths[0]! : (paths as string[])) : (data as string),
+  };
 }
 
 export class Source {
@@ -60,7 +63,13 @@ export class Source {
     python: PythonFunctions,
     handle: string,
   ) {
-    [this.name, this.size, this.#columns, this.#python, this.#handle] = [name, size, columns, python, handle];
+    [this.name, this.size, this.#columns, this.#python, this.#handle] = [
+      name,
+      size,
+      columns,
+      python,
+      handle,
+    ];
   }
 
   static async open(
@@ -73,7 +82,14 @@ export class Source {
   ): Promise<Source> {
     const { configuration, split, revision } = given;
     const { local, data } = locate(given.data, base, option);
-    const answer = await ask(python, 'open_data', { data, local, configuration, split, revision, streaming });
+    const answer = await ask(python, 'open_data', {
+      data,
+      local,
+      configuration,
+      split,
+      revision,
+      streaming,
+    });
     const name = `${typeof given.data === 'string' ? given.data : given.data.join(', ')} (${split})`;
     const found = answer.columns as Record<string, string | null> | null;
     const columns = columnsToRead(name, found, rows);
@@ -96,18 +112,31 @@ export class Source {
 
   /** Rows of a stream by their place in the order, fewer at its end. Each `reader` goes forward on its own. */
   async stream(reader: string, order: StreamOrder, first: number, count: number): Promise<Row[]> {
-    const keywords = { handle: this.#handle, reader, ...order, first, count, columns: this.#columns };
+    const keywords = {
+      handle: this.#handle,
+      reader,
+      ...order,
+      first,
+      count,
+      columns: this.#columns,
+    };
     return (await ask(this.#python, 'stream', keywords, this.name)).rows as Row[];
   }
 }
 
 /** Calls a function of `hub_data.py`; what the user can mend is one `DataError`. */
-async function ask(python: PythonFunctions, name: string, keywords: Record<string, Json>, where?: string) {
+async function ask(
+  python: PythonFunctions,
+  name: string,
+  keywords: Record<string, Json>,
+  where?: string,
+) {
   const answer = (await python.call(`genac_bridge.functions.hub_data:${name}`, keywords)) as Record<
     string,
     Json
   >;
-  if ('problem' in answer) throw new DataError([`task: ${where ? `${where}: ` : ''}${answer.problem}`]);
+  if ('problem' in answer)
+    throw new DataError([`task: ${where ? `${where}: ` : ''}${answer.problem}`]);
   return answer;
 }
 
@@ -136,7 +165,9 @@ function columnsToRead(
       `task: ${name} has no column "${column}"; ${close ? `did you mean "${close}"?` : `it has: ${all.join(', ')}`}`,
     ]);
   }
-  const wanted = named ? [...new Set([...named.map(theirs), ...Object.keys(options.rename)].map(root))] : all;
+  const wanted = named
+    ? [...new Set([...named.map(theirs), ...Object.keys(options.rename)].map(root))]
+    : all;
   for (const column of wanted) {
     if (found[column] === null) continue;
     throw new ConfigError([

@@ -95,7 +95,9 @@ class ProblemStream {
     if (rows.length === chunk) return;
     if (this.#inEpoch === 0) {
       const dropped = this.#dropped > 0 ? `; ${this.#dropped} rows were dropped` : '';
-      throw new DataError([`task: ${this.#source.name} gives no problems for "${this.#split}"${dropped}`]);
+      throw new DataError([
+        `task: ${this.#source.name} gives no problems for "${this.#split}"${dropped}`,
+      ]);
     }
     [this.#epoch, this.#position, this.#inEpoch] = [this.#epoch + 1, 0, 0];
   }
@@ -105,7 +107,10 @@ class ProblemStream {
     const { rows, policy, share } = this.#options;
     try {
       const problem = problemOfRow(row, rows);
-      if (share && placeOf(keyOf(problem), share.seed) < share.share !== (this.#split === 'heldout'))
+      if (
+        share &&
+        placeOf(keyOf(problem), share.seed) < share.share !== (this.#split === 'heldout')
+      )
         return null;
       return { id: `${this.#split}-${digestOf(problem)}`, ...problem };
     } catch (error) {
@@ -124,6 +129,8 @@ class ProblemStream {
     this.#dropped++;
     // The first, and whenever their number has doubled.
     if (Number.isInteger(Math.log2(this.#dropped)))
-      this.#options.log(`task: dropped ${this.#dropped} rows of ${name} so far, the last: ${cause}`);
+      this.#options.log(
+        `task: dropped ${this.#dropped} rows of ${name} so far, the last: ${cause}`,
+      );
   }
 }

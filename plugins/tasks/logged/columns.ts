@@ -24,7 +24,9 @@ export const columnsSchema = z.strictObject({
 
 type Given = z.infer<typeof columnsSchema>;
 type Columns = {
-  readonly [Role in keyof Required<Given>]: Role extends 'reward' ? string | readonly string[] : string;
+  readonly [Role in keyof Required<Given>]: Role extends 'reward'
+    ? string | readonly string[]
+    : string;
 };
 
 const own = {
@@ -64,7 +66,10 @@ export interface ReadOptions {
 }
 
 /** @throws BadRow where the row is no rollout */
-export function rolloutOfRow(row: Row, { layout, columns: given, system, format }: ReadOptions): LoggedRow {
+export function rolloutOfRow(
+  row: Row,
+  { layout, columns: given, system, format }: ReadOptions,
+): LoggedRow {
   const named = Object.entries(given).filter(([, column]) => column !== undefined);
   const columns: Columns = { ...layouts[layout], ...Object.fromEntries(named) };
   const rewards = [columns.reward].flat();
@@ -82,7 +87,9 @@ export function rolloutOfRow(row: Row, { layout, columns: given, system, format 
   return {
     ...problemOfRow(row, options),
     response: responseOf(required(row, columns.response), columns.response),
-    reward: rewards.reduce((sum, column) => sum + finite(required(row, column), column), 0) / rewards.length,
+    reward:
+      rewards.reduce((sum, column) => sum + finite(required(row, column), column), 0) /
+      rewards.length,
     actor: optional('actor', text),
     parameters: optional('parameters', atLeastZero),
     successRate: optional('success_rate', share),
@@ -98,14 +105,17 @@ function required(row: Row, column: string): Json {
 }
 
 function missing(column: string, row: Row): never {
-  throw new BadRow(`there is no column "${column}"; there are: ${Object.keys(row).join(', ') || 'none'}`);
+  throw new BadRow(
+    `there is no column "${column}"; there are: ${Object.keys(row).join(', ') || 'none'}`,
+  );
 }
 
 /** Text, or chat messages of which the one is the actor's. */
 function responseOf(value: Json, column: string): string {
   if (typeof value === 'string') return value;
   const [message, ...more] = Array.isArray(value) ? value : [];
-  const content = message && typeof message === 'object' && !Array.isArray(message) ? message.content : null;
+  const content =
+    message && typeof message === 'object' && !Array.isArray(message) ? message.content : null;
   if (typeof content === 'string' && more.length === 0) return content;
   if (Array.isArray(value) && more.length > 0)
     throw new BadRow(`column "${column}" holds several messages; a response is one text`);

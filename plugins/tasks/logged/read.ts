@@ -16,11 +16,14 @@ export interface LogOptions extends ReadOptions {
 export function filesOf(path: string): string[] {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found?.isFile()) return [path];
-  if (!found?.isDirectory()) throw new ConfigError([`task.file: there is no file or folder ${path}`]);
+  if (!found?.isDirectory())
+    throw new ConfigError([`task.file: there is no file or folder ${path}`]);
   const names = readdirSync(path).filter((name) => name.endsWith('.jsonl'));
   for (const name of names) {
     if (!statSync(join(path, name), { throwIfNoEntry: false })?.isFile())
-      throw new ConfigError([`task.file: ${join(path, name)} is not a file: remove it, or name one file`]);
+      throw new ConfigError([
+        `task.file: ${join(path, name)} is not a file: remove it, or name one file`,
+      ]);
   }
   if (names.length === 0) throw new ConfigError([`task.file: there is no .jsonl file in ${path}`]);
   const order = new Intl.Collator('en', { numeric: true });

@@ -51,7 +51,11 @@ function ofOtherProblems(rollouts: readonly Rated[], indices: readonly number[])
   };
 }
 
-function groups<K>(rollouts: readonly Rated[], indices: readonly number[], keyOf: (rollout: Rated) => K) {
+function groups<K>(
+  rollouts: readonly Rated[],
+  indices: readonly number[],
+  keyOf: (rollout: Rated) => K,
+) {
   const result = new Map<K, number[]>();
   for (const i of indices) {
     const key = keyOf(rollouts[i]!);

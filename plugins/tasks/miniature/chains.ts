@@ -8,7 +8,8 @@ import type { Problem, Random } from '../../../src/plugin-api.ts';
 export const MODULUS = 7;
 export const LABELS = 'abcdefghijkl';
 
-const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+const range = (from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 /** +1..+6, *2..*6, -1..-6. */
 export const OPERATIONS: readonly string[] = [
@@ -21,7 +22,8 @@ export const operationIndex = new Map(OPERATIONS.map((operation, i) => [operatio
 export function apply(register: number, operation: string): number {
   const operand = Number(operation[1]);
   const sign = operation[0];
-  const raw = sign === '+' ? register + operand : sign === '*' ? register * operand : register - operand;
+  const raw =
+    sign === '+' ? register + operand : sign === '*' ? register * operand : register - operand;
   return ((raw % MODULUS) + MODULUS) % MODULUS;
 }
 

@@ -56,6 +56,8 @@ function contextFor(
     start: k === 0 ? register : drawn.start,
     steps: drawn.steps.map((step, i) => (i === k ? [operation] : step)),
   };
-  const claims = Array.from({ length: k }, (_, i) => (i === k - 1 ? register : random.integer(MODULUS)));
+  const claims = Array.from({ length: k }, (_, i) =>
+    i === k - 1 ? register : random.integer(MODULUS),
+  );
   return { chain, claims };
 }

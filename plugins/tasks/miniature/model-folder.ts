@@ -12,7 +12,13 @@ export interface ModelSize {
   readonly mlp: number;
 }
 
-export const miniatureSize: ModelSize = { width: 64, layers: 2, heads: 4, keyValueHeads: 1, mlp: 160 };
+export const miniatureSize: ModelSize = {
+  width: 64,
+  layers: 2,
+  heads: 4,
+  keyValueHeads: 1,
+  mlp: 160,
+};
 
 /** 8 labels make 47 words; each further label adds one. */
 export function vocabulary(labels: number): string[] {
@@ -22,7 +28,11 @@ export function vocabulary(labels: number): string[] {
 }
 
 /** `.` ends a sequence, and stays in the text (it is not declared special): it closes the critic's score. */
-export async function writeModelFolder(folder: string, size: ModelSize, labels: number): Promise<void> {
+export async function writeModelFolder(
+  folder: string,
+  size: ModelSize,
+  labels: number,
+): Promise<void> {
   const words = vocabulary(labels);
   const id = (word: string) => words.indexOf(word);
   const config = {

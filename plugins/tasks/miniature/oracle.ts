@@ -19,9 +19,11 @@ export function rationaleOf(chain: Chain, claims: readonly number[]): string {
     register = operations.reduce(apply, register);
     return `${LABELS[k]} ${operations.join(' ')} ${register} ${claim} ${claim === register ? 'Y' : 'N'}`;
   });
-  return [`${chain.start} ${chain.start} Y`, ...steps, `left ${chain.steps.length - claims.length}`].join(
-    ' ',
-  );
+  return [
+    `${chain.start} ${chain.start} Y`,
+    ...steps,
+    `left ${chain.steps.length - claims.length}`,
+  ].join(' ');
 }
 
 /**

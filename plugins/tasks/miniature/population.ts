@@ -3,7 +3,12 @@
  * writes its traces in stage 1. Many actors, so that the critic can't memorise them, and a header rate that is measured with noise.
  */
 
-import { type ActorProfile, deriveSeed, type LoggedRollout, Random } from '../../../src/plugin-api.ts';
+import {
+  type ActorProfile,
+  deriveSeed,
+  type LoggedRollout,
+  Random,
+} from '../../../src/plugin-api.ts';
 import { type ActorTable, continueChain, successRate, tableForSuccess } from './actors.ts';
 import {
   type Chain,
@@ -42,7 +47,11 @@ export const PARAMETERS = 85_000;
 /** What ICC says of a synthetic actor: its success with a measuring error of 0.02. */
 export function profileOf(actor: SyntheticActor, random: Random): ActorProfile {
   const measured = actor.success + 0.02 * random.normal();
-  return { name: actor.name, parameters: PARAMETERS, successRate: Math.min(1, Math.max(0, measured)) };
+  return {
+    name: actor.name,
+    parameters: PARAMETERS,
+    successRate: Math.min(1, Math.max(0, measured)),
+  };
 }
 
 export interface SyntheticRollout extends LoggedRollout {

@@ -9,8 +9,11 @@ export function batched<Question, Answer>(
   answer: (questions: readonly Question[]) => Promise<readonly Answer[]>,
   largest: number,
 ): (question: Question) => Promise<Answer> {
-  let waiting: { question: Question; resolve: (answer: Answer) => void; reject: (error: unknown) => void }[] =
-    [];
+  let waiting: {
+    question: Question;
+    resolve: (answer: Answer) => void;
+    reject: (error: unknown) => void;
+  }[] = [];
   let running = false;
   const serve = async () => {
     while (waiting.length > 0) {

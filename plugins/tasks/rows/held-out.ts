@@ -75,5 +75,7 @@ export function tellOfLeak(
   const known = new Set(train);
   const leaked = heldout.filter((key) => known.has(key)).length;
   if (leaked > 0)
-    log(`task: ${leaked} of ${heldout.length} held-out problems have a prompt that is trained on, too`);
+    log(
+      `task: ${leaked} of ${heldout.length} held-out problems have a prompt that is trained on, too`,
+    );
 }

@@ -32,7 +32,10 @@ export class ProblemOrder {
     const key = `${seed} ${epoch}`;
     const known = this.#known.get(key);
     if (known) return known;
-    const made = permutation(this.#size, new Random(deriveSeed(seed, `order/${this.#purpose}`, epoch)));
+    const made = permutation(
+      this.#size,
+      new Random(deriveSeed(seed, `order/${this.#purpose}`, epoch)),
+    );
     const [oldest] = this.#known.keys();
     if (this.#known.size > 1) this.#known.delete(oldest!);
     this.#known.set(key, made);
@@ -63,7 +66,8 @@ export function placeOf(key: string, seed: number): number {
  */
 export function heldOutKeys(keys: Iterable<string>, share: number, seed: number): Set<string> {
   const ranked = [...new Set(keys)].map((key) => ({ key, place: placeOf(key, seed) }));
-  if (ranked.length < 2) throw new RangeError(`${ranked.length} different prompts can't be split in two`);
+  if (ranked.length < 2)
+    throw new RangeError(`${ranked.length} different prompts can't be split in two`);
   ranked.sort((a, b) => a.place - b.place || (a.key < b.key ? -1 : 1));
   const count = Math.min(ranked.length - 1, Math.max(1, Math.round(share * ranked.length)));
   return new Set(ranked.slice(0, count).map(({ key }) => key));

@@ -68,7 +68,9 @@ export function fill(template: string, row: Row): string {
     const value = columnOf(row, name);
     if (typeof value === 'string' && value.trim() !== '') return value;
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-    throw new BadRow(`column "${name}" of the template is ${described(value)}, not text or a number`);
+    throw new BadRow(
+      `column "${name}" of the template is ${described(value)}, not text or a number`,
+    );
   });
 }
 
@@ -88,9 +90,15 @@ export function problemOfRow(given: Row, options: RowOptions): RowProblem {
   const { template, columns: kept } = options;
   const name = options.prompt ?? 'prompt';
   const prompt =
-    template === undefined ? promptOf(row, name, options) : promptOfText(fill(template, row), options);
-  const names = kept ?? Object.keys(row).filter((column) => template !== undefined || column !== name);
-  return { prompt, columns: Object.fromEntries(names.map((column) => [column, columnOf(row, column)])) };
+    template === undefined
+      ? promptOf(row, name, options)
+      : promptOfText(fill(template, row), options);
+  const names =
+    kept ?? Object.keys(row).filter((column) => template !== undefined || column !== name);
+  return {
+    prompt,
+    columns: Object.fromEntries(names.map((column) => [column, columnOf(row, column)])),
+  };
 }
 
 function promptOf(row: Row, name: string, options: RowOptions): Prompt {
@@ -101,10 +109,14 @@ function promptOf(row: Row, name: string, options: RowOptions): Prompt {
   if (options.format === 'text')
     throw new BadRow(`column "${name}" holds chat messages, but \`format\` is text`);
   if (value.length === 0) throw new BadRow(`column "${name}" holds no messages`);
-  const messages = value.map((message, i) => messageOf(message, `column "${name}", message ${i + 1}`));
+  const messages = value.map((message, i) =>
+    messageOf(message, `column "${name}", message ${i + 1}`),
+  );
   if (options.system === undefined) return messages;
   if (messages[0]!.role === 'system')
-    throw new BadRow(`column "${name}" begins with a system message of its own; leave \`system\` out`);
+    throw new BadRow(
+      `column "${name}" begins with a system message of its own; leave \`system\` out`,
+    );
   return [{ role: 'system', content: options.system }, ...messages];
 }
 
@@ -115,7 +127,8 @@ function messageOf(value: Json, where: string): { role: string; content: string 
   if (typeof role !== 'string' || role === '')
     throw new BadRow(`${where}: role is ${described(role)}, not text`);
   const text = Array.isArray(content) ? textOfParts(content, where) : content;
-  if (typeof text !== 'string') throw new BadRow(`${where}: content is ${described(content)}, not text`);
+  if (typeof text !== 'string')
+    throw new BadRow(`${where}: content is ${described(content)}, not text`);
   if (role === 'user' && text.trim() === '') throw new BadRow(`${where}: content is blank`);
   return { role, content: text };
 }
@@ -162,8 +175,11 @@ function columnOf(row: Row, name: string): Json {
   const names = Object.keys(row);
   const root = row[rootOf(name)];
   if (name.includes('.') && root !== undefined) {
-    const within = root !== null && typeof root === 'object' ? Object.keys(root).join(', ') : described(root);
-    throw new BadRow(`there is no "${name}": column "${rootOf(name)}" holds ${within || 'nothing'}`);
+    const within =
+      root !== null && typeof root === 'object' ? Object.keys(root).join(', ') : described(root);
+    throw new BadRow(
+      `there is no "${name}": column "${rootOf(name)}" holds ${within || 'nothing'}`,
+    );
   }
   const close = nearest(name, names);
   throw new BadRow(

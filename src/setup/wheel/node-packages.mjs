@@ -12,7 +12,14 @@ const files = {
   ],
 };
 
-const systems = ['linux x64', 'linux arm64', 'darwin x64', 'darwin arm64', 'win32 x64', 'win32 arm64'];
+const systems = [
+  'linux x64',
+  'linux arm64',
+  'darwin x64',
+  'darwin arm64',
+  'win32 x64',
+  'win32 arm64',
+];
 
 /** @param {string} folder of the controller */
 export function copyNodePackages(folder) {

@@ -1,6 +1,14 @@
 // `npm run wheel`: all of GenAC as one Python wheel in `dist/`, for pip alone: the packages genac_trl and genac_bridge, and the compiled controller in the latter.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root, venvPython } from '../ensure.mjs';
@@ -9,7 +17,9 @@ import { compileController } from './compile.mjs';
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const pyproject = readFileSync(join(root, 'plugins/trl/pyproject.toml'), 'utf8');
 if (!pyproject.includes(`\nversion = "${version}"\n`)) {
-  console.error(`wheel: package.json says version ${version}, and plugins/trl/pyproject.toml another`);
+  console.error(
+    `wheel: package.json says version ${version}, and plugins/trl/pyproject.toml another`,
+  );
   process.exit(1);
 }
 
@@ -21,10 +31,14 @@ try {
   copyPackage('python_bridge/genac_bridge');
   await compileController(join(stage, 'genac_bridge', 'controller'));
   const options = ['--no-deps', '--no-build-isolation', '--quiet', '--disable-pip-version-check'];
-  const { status } = spawnSync(venvPython, ['-m', 'pip', 'wheel', stage, ...options, '-w', 'dist'], {
-    cwd: root,
-    stdio: 'inherit',
-  });
+  const { status } = spawnSync(
+    venvPython,
+    ['-m', 'pip', 'wheel', stage, ...options, '-w', 'dist'],
+    {
+      cwd: root,
+      stdio: 'inherit',
+    },
+  );
   if (status !== 0) throw new Error(`pip wheel failed (exit code ${status})`);
   const wheel = join('dist', `genac_trl-${version}-py3-none-any.whl`);
   console.log(`${wheel}: ${(statSync(join(root, wheel)).size / 1e6).toFixed(1)} MB`);
