@@ -128,7 +128,7 @@ describe('batches', () => {
       return numbers.map((n) => 2 * n);
     }, 4);
     const early = [1, 2, 3].map(double);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    while (sizes.length === 0) await new Promise((resolve) => setImmediate(resolve));
     const late = [4, 5, 6, 7, 8].map(double);
     expect(await Promise.all([...early, ...late])).toEqual([2, 4, 6, 8, 10, 12, 14, 16]);
     expect(sizes).toEqual([3, 4, 1]);
