@@ -46,19 +46,14 @@ export function refuseOtherKinds(path: string): void {
 }
 
 /** What a start writes before its first stage, but for logs. */
-const madeAtStart = [
-  'config.yaml',
-  'run.json',
-  'versions.json',
-  'status.json',
-  'models',
-  'checkpoints',
-];
+const madeAtStart = 'config.yaml run.json versions.json status.json models checkpoints'.split(' ');
+/** Files of a run that a folder may not have before it. */
+const replaced = 'run.json status.json versions.json metrics.jsonl trajectories.jsonl'.split(' ');
 
 export class RunFolder {
   readonly path: string;
-  /** Of these, what was there before the run. */
-  readonly #found = new Set<string>();
+  /** Of `madeAtStart`, what this start makes; nothing where a run goes on. */
+  #made: readonly string[] = [];
   /** Of earlier lives of this run. */
   readonly #secondsBefore: number;
   readonly #began = performance.now();
@@ -77,19 +72,13 @@ export class RunFolder {
         `${folder.path} holds a run already: go on with it (genac resume ${config.folder}), name another \`folder\`, or remove that one`,
       );
     }
-    for (const name of madeAtStart)
-      if (existsSync(join(folder.path, name))) folder.#found.add(name);
-    for (const name of [
-      'run.json',
-      'status.json',
-      'versions.json',
-      'metrics.jsonl',
-      'trajectories.jsonl',
-    ])
-      if (folder.#found.has(name) || existsSync(join(folder.path, name)))
-        throw new UserError(
-          `${folder.path} has a file ${name}, which a run would replace: name another \`folder\`, or take it away`,
-        );
+    const isThere = (name: string) => existsSync(join(folder.path, name));
+    const found = replaced.find(isThere);
+    if (found)
+      throw new UserError(
+        `${folder.path} has a file ${found}, which a run would replace: name another \`folder\`, or take it away`,
+      );
+    folder.#made = madeAtStart.filter((name) => !isThere(name));
     await mkdir(folder.checkpoints, { recursive: true });
     await writeFile(
       join(folder.path, 'run.json'),
@@ -143,10 +132,12 @@ export class RunFolder {
     return folder;
   }
 
-  /** Takes back what `create` and a start that failed have written, but for logs: the next start is not refused. */
+  /**
+   * Takes back what `create` and a start that failed have written, but for logs: the next start is
+   * not refused. Of a run that goes on nothing is taken.
+   */
   async takeBack(): Promise<void> {
-    for (const name of madeAtStart) {
-      if (this.#found.has(name)) continue; // it is not this start's
+    for (const name of this.#made) {
       if (name !== 'checkpoints') await rm(join(this.path, name), { recursive: true, force: true });
       else await rmdir(this.checkpoints).catch(() => {}); // where something is in it, it stays
     }

@@ -87,3 +87,17 @@ it('a demo empties no folder that holds something else', () => {
   expect(text).toContain("is no demo's (it holds src)");
   expect(existsSync(join(folder, 'src/main.py'))).toBe(true);
 });
+
+it('a run without a checkpoint that can’t go on yet loses nothing', () => {
+  const folder = folderOf('killed', {
+    'config.yaml': stringify({ ...config, folder: join(scratch, 'killed') }),
+    'run.json': JSON.stringify({ genac: '0.1.0', base: scratch }),
+    'models/base/weights': 'w',
+    'checkpoints/empty': '',
+  });
+  const { status, text } = genac(scratch, 'resume', folder);
+  expect(status).toBe(1);
+  expect(text).toContain('missing');
+  for (const path of ['config.yaml', 'run.json', 'models/base/weights'])
+    expect(existsSync(join(folder, path)), path).toBe(true);
+}, 120_000);
