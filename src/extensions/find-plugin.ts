@@ -97,7 +97,7 @@ async function importPlugin(kind: Kind, use: string, base: string): Promise<Plug
     const close = nearest(use, names);
     const hint = close ? `; did you mean "${close}"?` : '.';
     throw new ConfigError([
-      `${kind}: "${use}" is none of ${names.map((n) => `"${n}"`).join(', ')}${hint} A ${kind} of your own is a path that begins with "../"`,
+      `${kind}: "${use}" is none of ${names.map((n) => `"${n}"`).join(', ')}${hint} A ${kind} of your own is a path that begins with "./"`,
     ]);
   }
   const module = (await importing(file).catch((error: Error) => {
@@ -109,10 +109,11 @@ async function importPlugin(kind: Kind, use: string, base: string): Promise<Plug
     typeof plugin.create !== 'function' ||
     typeof plugin.options?.safeParse !== 'function'
   ) {
-    const define = kind === 'task' ? 'defineTask' : 'defineCritic';
-    throw new ConfigError([
-      `${kind}: ${file} has no default export made by ${define}({ name, options, create })`,
-    ]);
+    const define =
+      kind === 'task'
+        ? 'defineTask({ name, options, create })'
+        : 'defineCritic({ name, needs, options, create })';
+    throw new ConfigError([`${kind}: ${file} has no default export made by ${define}`]);
   }
   if (kind === 'critic' && !['states', 'outcomes'].includes(String(plugin.needs)))
     throw new ConfigError([

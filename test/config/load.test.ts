@@ -95,6 +95,9 @@ describe('plugins', () => {
     await expect(loadTask('minature', bareEnvironment('.'))).rejects.toThrow(
       'task: "minature" is none of "huggingface", "jsonl", "logged", "miniature", "reasoning-gym"; did you mean "miniature"?',
     );
+    await expect(loadTask('sums', bareEnvironment('.'))).rejects.toThrow(
+      '"reasoning-gym". A task of your own is a path that begins with "./"',
+    );
     await expect(loadTask('./nowhere.ts', bareEnvironment('/tmp'))).rejects.toThrow(
       'task: there is no file /tmp/nowhere.ts',
     );
