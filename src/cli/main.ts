@@ -54,7 +54,10 @@ program
   )
   .argument('<folder>', "the run's folder")
   .option('--from <checkpoint>', 'name of the checkpoint to go on from (default: the newest)')
-  .option('--trust-code', "code that the config of somebody else's run names may run")
+  .option(
+    '--trust-code',
+    "what the config of somebody else's run names (code, keys, places) may be used",
+  )
   .action(async (folder: string, options: { from?: string; trustCode?: boolean }) => {
     const { resumeCommand } = await import('./train.ts');
     await resumeCommand(folder, options);

@@ -69,7 +69,7 @@ export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
 export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
   /** Name of the checkpoint to go on from. Default: the newest. */
   readonly from?: string;
-  /** Code that the config of somebody else's run names (its task, critic, rewards, code beside weights) may run. */
+  /** What the config of somebody else's run names (code, keys, places, loggers) may be used. */
   readonly trustCode?: boolean;
 }
 
