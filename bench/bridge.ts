@@ -1,8 +1,10 @@
 /**
- * What the bridge costs: the real client and a real Python worker against bare sockets (zeromq.js ROUTER, pyzmq DEALER) that carry the same bytes,
- * both over ipc. They take turns within one run, so that what else the machine does falls on all. A third, `packed`, is the bare sockets again, but the
- * controller packs a header with msgpack before each exchange and unpacks one after it, as any protocol does: it tells what V8's garbage collector takes
- * as soon as a program allocates at all. Nobody reads the payload, on either side.
+ * What the bridge costs: the real client and a real Python worker against bare sockets (zeromq.js
+ * ROUTER, pyzmq DEALER) that carry the same bytes, both over ipc. They take turns within one run,
+ * so that what else the machine does falls on all. A third, `packed`, is the bare sockets again,
+ * but the controller packs a header with msgpack before each exchange and unpacks one after it, as
+ * any protocol does: it tells what V8's garbage collector takes as soon as a program allocates at
+ * all. Nobody reads the payload, on either side.
  *
  *     node --import tsx bench/bridge.ts
  */
@@ -122,7 +124,10 @@ function median(values: readonly number[]): number {
 /** Milliseconds per exchange of one turn. */
 interface Turn {
   readonly median: number;
-  /** Holds the garbage collector's pauses, which a median hides as long as they fall on fewer than half of the exchanges. */
+  /**
+   * Holds the garbage collector's pauses, which a median hides as long as they fall on fewer than
+   * half of the exchanges.
+   */
   readonly mean: number;
 }
 

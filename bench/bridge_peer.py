@@ -1,4 +1,5 @@
-"""The bare end of `bench/bridge.ts`: a DEALER that answers each message at once, with nothing of the bridge in between.
+"""The bare end of `bench/bridge.ts`: a DEALER that answers each message at once, with nothing of
+the bridge in between.
 
 `[b"echo", ...]` comes back as it is; `[b"take", ...]` is answered by `[b"took"]`.
 """

@@ -1,9 +1,11 @@
 /**
- * The figures of docs/bench-demo.md: the demo on several seeds, and beside each the critic without In-Context Conditioning and joint training with a frozen critic.
+ * The figures of docs/bench-demo.md: the demo on several seeds, and beside each the critic without
+ * In-Context Conditioning and joint training with a frozen critic.
  *
  *     node --import tsx bench/demo.ts [--seeds 0,1,2] [--folder runs/bench-demo]
  *
- * What a folder holds already is not run again, so that it can go on after an interruption. About 8 minutes a seed on 2 cores.
+ * What a folder holds already is not run again, so that it can go on after an interruption. About 8
+ * minutes a seed on 2 cores.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';

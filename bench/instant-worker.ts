@@ -16,7 +16,9 @@ import { type Tensors, tensor } from '../src/bridge/tensor.ts';
 /** Tokens of one actor response, of one critic prompt, of one critic completion. */
 export const sizes = { response: 512, segments: 16, prompt: 700, completion: 200 };
 
-/** About 1,950 UTF-16 units in 16 lines of 32 tokens, with formulas and brackets as real ones have. */
+/**
+ * About 1,950 UTF-16 units in 16 lines of 32 tokens, with formulas and brackets as real ones have.
+ */
 const actorText = (n: number) =>
   Array.from(
     { length: sizes.segments },

@@ -1,9 +1,10 @@
 /**
- * Joint updating against a frozen critic on the *same* actor: the critic that stage 3 left and the one that stage 2 left, both asked about states of the
- * actor that stage 3 left. Two runs end with two actors, whose states differ in difficulty; this compares like with like.
+ * Joint updating against a frozen critic on the *same* actor: the critic that stage 3 left and the
+ * one that stage 2 left, both asked about states of the actor that stage 3 left. Two runs end with
+ * two actors, whose states differ in difficulty; this compares like with like.
  *
- *     for s in 0 1 2; do npx genac train examples/miniature.yaml --seed $s --folder runs/paired-$s; done
- *     node --import tsx bench/paired.ts runs/paired-0 runs/paired-1 runs/paired-2
+ *     for s in 0 1 2; do npx genac train examples/miniature.yaml --seed $s --folder runs/paired-$s;
+ *     done node --import tsx bench/paired.ts runs/paired-0 runs/paired-1 runs/paired-2
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

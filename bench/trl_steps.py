@@ -1,11 +1,13 @@
 """What GenAC costs a TRL user: step times on a model of 11M parameters, for
 
-1. `GRPOTrainer` and `GenACTrainer(critic="group-mean")`, whose losses are the same: to see what the class itself costs;
+1. `GRPOTrainer` and `GenACTrainer(critic="group-mean")`, whose losses are the same: to see what the
+class itself costs;
 2. `GenACTrainer` with a generative critic of the same size: how the time of a step divides.
 
     .venv/bin/python bench/trl_steps.py
 
-The two of (1) take turns in one process, a pair of steps at a time, so that what else the machine does falls on both. Medians. Writes docs/bench-trl.md.
+The two of (1) take turns in one process, a pair of steps at a time, so that what else the machine
+does falls on both. Medians. Writes docs/bench-trl.md.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def make_model(folder: Path) -> None:
     )
     torch.manual_seed(0)
     model = LlamaForCausalLM(config)
-    model.generation_config.eos_token_id = None  # all completions have the same length, so all steps the same work
+    model.generation_config.eos_token_id = (
+        None  # all completions have the same length, so all steps the same work
+    )
     print(f"{model.num_parameters() / 1e6:.1f}M parameters")
     model.save_pretrained(folder)
 
@@ -130,13 +134,24 @@ def main() -> None:
         )
         c, d = pairs(grpo, genac, 12)
         lists = genac._metrics["train"]
-        metrics = {name: statistics.median(values[4:]) for name, values in lists.items() if len(values) > 4}
-        parts = ("critic/seconds_host_waited", "critic/seconds_valuing", "critic/seconds_waited_for_update")
-        rest = statistics.median([a - b - c for a, b, c in zip(*(lists[name][4:] for name in parts), strict=True)])
+        metrics = {
+            name: statistics.median(values[4:]) for name, values in lists.items() if len(values) > 4
+        }
+        parts = (
+            "critic/seconds_host_waited",
+            "critic/seconds_valuing",
+            "critic/seconds_waited_for_update",
+        )
+        rest = statistics.median(
+            [a - b - c for a, b, c in zip(*(lists[name][4:] for name in parts), strict=True)]
+        )
         genac.close()
     step = statistics.median(d)
     waited, valuing = metrics["critic/seconds_host_waited"], metrics["critic/seconds_valuing"]
-    fence, updating = metrics["critic/seconds_waited_for_update"], metrics["critic/seconds_updating"]
+    fence, updating = (
+        metrics["critic/seconds_waited_for_update"],
+        metrics["critic/seconds_updating"],
+    )
     page = f"""# What GenAC costs a TRL user
 
     .venv/bin/python bench/trl_steps.py

@@ -1,10 +1,12 @@
-"""The worker against bare Transformers: the same models, the same prompts and sequences, in turns within one run.
+"""The worker against bare Transformers: the same models, the same prompts and sequences, in turns
+within one run.
 
     OMP_NUM_THREADS=1 .venv/bin/python bench/worker.py [--rounds 5] [--only miniature|10m]
 
-Sampling: `Operations.run("sample")` (ids, log-probs, texts, token ends) against `model.generate` (ids). Completions end at stop tokens,
-so lengths vary; counted are completions' tokens. Training: `accumulate` + `step` against a plain loop (forward with labels, backward,
-clip, fused AdamW) over the same right-padded batch; counted are the sequences' tokens. A table of medians goes to stdout.
+Sampling: `Operations.run("sample")` (ids, log-probs, texts, token ends) against `model.generate`
+(ids). Completions end at stop tokens, so lengths vary; counted are completions' tokens. Training:
+`accumulate` + `step` against a plain loop (forward with labels, backward, clip, fused AdamW) over
+the same right-padded batch; counted are the sequences' tokens. A table of medians goes to stdout.
 """
 
 from __future__ import annotations
@@ -61,8 +63,12 @@ def llama(vocabulary: int, width: int, layers: int, heads: int, kv: int, mlp: in
 
 
 CASES = [
-    Case("miniature", llama(47, 64, 2, 4, 1, 160), stops=1, prompts=512, new_tokens=96, sequences=256),
-    Case("10m", llama(16384, 256, 8, 8, 4, 688), stops=300, prompts=64, new_tokens=64, sequences=16),
+    Case(
+        "miniature", llama(47, 64, 2, 4, 1, 160), stops=1, prompts=512, new_tokens=96, sequences=256
+    ),
+    Case(
+        "10m", llama(16384, 256, 8, 8, 4, 688), stops=300, prompts=64, new_tokens=64, sequences=16
+    ),
 ]
 
 
@@ -75,7 +81,10 @@ def make_folder(case: Case, folder: str) -> None:
 
 
 def interleave(sides: list[Callable[[int], int]], rounds: int) -> list[float]:
-    """Median tokens per second of each side. One round unmeasured, then turns, so that a slow spell of the machine hits all."""
+    """Median tokens per second of each side.
+
+    One round unmeasured, then turns, so that a slow spell of the machine hits all.
+    """
     rates: list[list[float]] = [[] for _ in sides]
     for turn in range(rounds + 1):
         for side, rate in zip(sides, rates, strict=True):
@@ -95,7 +104,9 @@ def sampling(case: Case, operations: Operations, rounds: int, stopping: bool) ->
     stops = list(range(1, 1 + case.stops)) if stopping else []
     tensors = {
         "prompt_ids": np.concatenate(shuffled),
-        "prompt_cu_seqlens": np.concatenate([[0], np.cumsum([len(p) for p in shuffled])]).astype(np.int32),
+        "prompt_cu_seqlens": np.concatenate([[0], np.cumsum([len(p) for p in shuffled])]).astype(
+            np.int32
+        ),
     }
 
     def ours(turn: int) -> int:
@@ -215,7 +226,9 @@ def training(case: Case, operations: Operations, rounds: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=[case.name for case in CASES])
     options = parser.parse_args()
@@ -255,11 +268,15 @@ def main() -> None:
             for stopping, title in ((True, "with stop tokens"), (False, "all to full length")):
                 ours, bare = sampling(case, operations, options.rounds, stopping)
                 title = f"sample, {case.prompts} prompts, {title}"
-                print(f"| {label} | {title} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |", flush=True)
+                print(
+                    f"| {label} | {title} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |",
+                    flush=True,
+                )
             ours, *loops = training(case, operations, options.rounds)
             for title, bare in zip(("one batch", "8 batches by length"), loops, strict=True):
                 print(
-                    f"| {label} | train, against {title} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |", flush=True
+                    f"| {label} | train, against {title} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |",
+                    flush=True,
                 )
 
 

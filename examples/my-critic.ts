@@ -1,5 +1,6 @@
 // A critic of your own: one file, named in a config as `critic: {use: ./my-critic.ts, step: 0.1}`.
-// This one keeps a running mean of the rewards seen at each depth of a response: no language model, no problem read.
+// This one keeps a running mean of the rewards seen at each depth of a response: no language model,
+// no problem read.
 import { z } from 'zod';
 import { defineCritic } from '../src/index.ts';
 

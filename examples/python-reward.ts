@@ -1,4 +1,7 @@
-/** A Python reward function called from a script, as strings and small JSON, without a worker: `npx tsx examples/python-reward.ts`. */
+/**
+ * A Python reward function called from a script, as strings and small JSON, without a worker: `npx
+ * tsx examples/python-reward.ts`.
+ */
 import { openPython } from '../src/index.ts';
 
 const python = await openPython();

@@ -1,6 +1,8 @@
-"""Reward functions with TRL's signature, used by a config as `rewards: [{use: ./rewards.py:short}, ...]`; see docs/rewards.md.
+"""Reward functions with TRL's signature, used by a config as `rewards: [{use: ./rewards.py:short},
+...]`; see docs/rewards.md.
 
-Each gets lists with one entry for each response (the columns of the problems as further keywords), and returns as many numbers.
+Each gets lists with one entry for each response (the columns of the problems as further keywords),
+and returns as many numbers.
 """
 
 import asyncio
@@ -17,7 +19,10 @@ def short(completions, **kwargs):
 
 
 async def closeness(completions, answer, **kwargs):
-    """-1..1 by the distance to the reference (`rescale: [-1, 1]`); None, not applicable, where the reference is no number."""
+    """-1..1 by the distance to the reference (`rescale: [-1, 1]`);
+
+    None, not applicable, where the reference is no number.
+    """
 
     async def one(completion, reference):
         await asyncio.sleep(0)  # here a judge or a sandbox would be asked

@@ -1,4 +1,5 @@
-// Steers a run while it goes on: fewer completions of the critic once its values explain the rewards well, and an end as soon as the actor is good enough.
+// Steers a run while it goes on: fewer completions of the critic once its values explain the
+// rewards well, and an end as soon as the actor is good enough.
 //   node --import tsx examples/steer.ts
 import { type ConfigInput, loadConfigFile, startRun } from '../src/index.ts';
 
@@ -27,7 +28,8 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
       say(
         `iteration ${event.iteration}: the critic explains ${(100 * explained).toFixed(0)}% of the rewards`,
       );
-      // Takes effect before the next iteration; not awaited, for the run tells us of it in its own turn.
+      // Takes effect before the next iteration; not awaited, for the run tells us of it in its own
+      // turn.
       void run.set({ 'critic.completions_per_state': 1, 'critic.temperature': 0.5 });
     }
     if (

@@ -13,7 +13,8 @@ export async function stopAtSuccess(
     if (event.type !== 'iteration' || event.stage !== 'joint') continue;
     success = event.metrics.success_rate!;
     console.log(`iteration ${event.iteration}: smoothed success ${success.toFixed(3)}`);
-    // Ends after this iteration, with a checkpoint. Not awaited here: the run is still telling us of its end.
+    // Ends after this iteration, with a checkpoint. Not awaited here: the run is still telling us
+    // of its end.
     if (success >= target) void run.stop();
   }
   return { reason: await run.finished, success };

@@ -1,4 +1,6 @@
-"""What a trained critic says of a response, from Python.  .venv/bin/python examples/value.py runs/demo/genac"""
+"""What a trained critic says of a response, from Python.  .venv/bin/python examples/value.py
+runs/demo/genac
+"""
 
 import sys
 

@@ -1,4 +1,5 @@
-// What a trained critic says of a response, prefix by prefix, and which of several responses it holds best.
+// What a trained critic says of a response, prefix by prefix, and which of several responses it
+// holds best.
 //   node --import tsx examples/value.ts runs/demo/genac
 import { openCritic } from '../src/index.ts';
 

@@ -5,8 +5,8 @@
  * Where it departs from the paper:
  * 1. Credit is per segment, not per token: the paper's segmentation is not public.
  * 2. s_0 is valued once for its whole group.
- * 3. The group mean replaces a critic that is no better than a constant on the batch, or that wrote no
- *    valid score (a gate that can be turned off).
+ * 3. The group mean replaces a critic that is no better than a constant on the batch, or that wrote
+ *    no valid score (a gate that can be turned off).
  */
 
 import { runInTurns } from './event-loop.ts';
@@ -41,9 +41,9 @@ export interface CreditOptions {
    */
   readonly scale: AdvantageScale;
   /**
-   * Gate: where the critic is no better than a constant on this batch, the group mean is the value of
-   * every state (see `explainsNothing`). `off` for critics that value from outcomes: leave-one-out has a
-   * negative explained variance by construction.
+   * Gate: where the critic is no better than a constant on this batch, the group mean is the value
+   * of every state (see `explainsNothing`). `off` for critics that value from outcomes:
+   * leave-one-out has a negative explained variance by construction.
    */
   readonly fallback: 'group-mean' | 'off';
 }
@@ -58,7 +58,10 @@ export interface SegmentedTrajectory<T extends Trajectory = Trajectory> {
 export interface CreditAssignment {
   /** One for each trajectory, in order. */
   readonly credits: readonly Credit[];
-  /** What the critic learns from: each state once, with the rewards of all trajectories that went through it. */
+  /**
+   * What the critic learns from: each state once, with the rewards of all trajectories that went
+   * through it.
+   */
   readonly outcomes: readonly Outcome[];
   /** Of the critic's values against the rewards; null: the rewards don't vary. */
   readonly explainedVariance: number | null;
@@ -66,7 +69,10 @@ export interface CreditAssignment {
   readonly fellBack: boolean;
 }
 
-/** States s_0 .. s_{n-1} of a trajectory. With `shareFirst`, s_0 is one state for the whole group, valued once. */
+/**
+ * States s_0 .. s_{n-1} of a trajectory. With `shareFirst`, s_0 is one state for the whole group,
+ * valued once.
+ */
 export function segmentTrajectory<T extends Trajectory>(
   trajectory: T,
   index: number,
@@ -192,11 +198,11 @@ function* eachReward(
  * The gate's verdict on a batch: true where no score was valid, or where the explained variance
  * 1 - mean((r - v)^2) / var(r) is not above 0, so that a constant would have done as well.
  *
- * Where all rewards are alike their variance is 0 and that statistic does not exist. Such a batch is no
- * proof against a critic (it is where outcomes alone teach nothing, and credit within a response is all
- * there is), but a critic that is stuck at a constant would push all its tokens one way. So the
- * constant to beat is then the one that was known before the batch, the actor's success rate; where that
- * is not known either, the critic is trusted.
+ * Where all rewards are alike their variance is 0 and that statistic does not exist. Such a batch
+ * is no proof against a critic (it is where outcomes alone teach nothing, and credit within a
+ * response is all there is), but a critic that is stuck at a constant would push all its tokens one
+ * way. So the constant to beat is then the one that was known before the batch, the actor's success
+ * rate; where that is not known either, the critic is trusted.
  */
 function explainsNothing(
   outcomes: readonly Outcome[],

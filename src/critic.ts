@@ -1,6 +1,7 @@
 /**
- * The critic: whatever turns states into valuations, and may learn from outcomes. A critic is one file: a built-in one in `plugins/critics/`, or a user's
- * own, named in the config. Critics see states, never sockets.
+ * The critic: whatever turns states into valuations, and may learn from outcomes. A critic is one
+ * file: a built-in one in `plugins/critics/`, or a user's own, named in the config. Critics see
+ * states, never sockets.
  */
 import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
@@ -30,10 +31,14 @@ export interface UpdateOptions {
 /** Numbers of one update, named as in `metrics.jsonl` without the `critic/` before them. */
 export type UpdateMetrics = Readonly<Record<string, number>>;
 
-/** What is known of a critic before it is made, so that a config that it can't serve is refused at once. */
+/**
+ * What is known of a critic before it is made, so that a config that it can't serve is refused at
+ * once.
+ */
 export interface CriticTraits {
   /**
-   * `states`: a value depends on its state alone, and may be asked for while the actor still samples.
+   * `states`: a value depends on its state alone, and may be asked for while the actor still
+   * samples.
    * `outcomes`: it depends on the rewards of the group (`context.rewards`).
    */
   readonly needs: 'states' | 'outcomes';
@@ -56,15 +61,27 @@ export interface Critic {
   imitate?(traces: readonly OracleTrace[], update: UpdateOptions): Promise<UpdateMetrics>;
   /** Mean negative log-likelihood in nats of the tokens of these traces' rationales. */
   rationaleLoss?(traces: readonly OracleTrace[]): Promise<number>;
-  /** Writes weights, and with `optimizer` all that exact continuation needs, to a folder. Absent: there is nothing to save. */
+  /**
+   * Writes weights, and with `optimizer` all that exact continuation needs, to a folder. Absent:
+   * there is nothing to save.
+   */
   save?(folder: string, optimizer: boolean): Promise<void>;
   /** Replaces the weights by a folder that `save` wrote; the optimizer starts afresh. */
   load?(folder: string): Promise<void>;
-  /** What it is asked about a state: an oracle is asked the same. Absent: the task's format, with the actor's profile, and words before the score. */
+  /**
+   * What it is asked about a state: an oracle is asked the same. Absent: the task's format, with
+   * the actor's profile, and words before the score.
+   */
   prompt?(state: State): Prompt;
-  /** Weights and optimizer as `save` wrote them: the next update is what it would have been. Absent: `load` is called, and resuming is not exact. */
+  /**
+   * Weights and optimizer as `save` wrote them: the next update is what it would have been. Absent:
+   * `load` is called, and resuming is not exact.
+   */
   restore?(folder: string): Promise<void>;
-  /** Takes other options (checked by the plugin's schema) from the next call on. Absent: they can't change while a run goes on. */
+  /**
+   * Takes other options (checked by the plugin's schema) from the next call on. Absent: they can't
+   * change while a run goes on.
+   */
   configure?(options: unknown): void;
   close?(): Promise<void>;
 }
@@ -77,16 +94,25 @@ export interface CriticEnvironment {
   readonly signal: AbortSignal;
   /** One line for the user. */
   log(text: string): void;
-  /** A folder of its own in the run's, made when it is asked for; null: there is no run. It is no part of checkpoints. */
+  /**
+   * A folder of its own in the run's, made when it is asked for; null: there is no run. It is no
+   * part of checkpoints.
+   */
   folder(): Promise<string | null>;
-  /** Loads a model into a worker, under a name of the critic's own; the same name once more replaces it. */
+  /**
+   * Loads a model into a worker, under a name of the critic's own; the same name once more replaces
+   * it.
+   */
   loadModel(name: string, options: CriticModelOptions): Promise<Model>;
 }
 
 export interface CriticModelOptions {
   readonly model: string;
   readonly worker: string;
-  /** A language model, or a value model, which has one number for each token in the place of a vocabulary. Default: `causal`. */
+  /**
+   * A language model, or a value model, which has one number for each token in the place of a
+   * vocabulary. Default: `causal`.
+   */
   readonly kind?: 'causal' | 'value';
   readonly dtype: 'auto' | 'float32' | 'bfloat16';
   /** Default: as its folder says. */
@@ -113,8 +139,8 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
   readonly options: z.ZodType<Options>;
   create(options: Options, environment: CriticEnvironment): CreatedCritic | Promise<CreatedCritic>;
   /**
-   * Options for the weights in `model`, by themselves: any folder of a model, also one that no run has
-   * trained (`given` is then empty). Absent: the critic is made as its run made it.
+   * Options for the weights in `model`, by themselves: any folder of a model, also one that no run
+   * has trained (`given` is then empty). Absent: the critic is made as its run made it.
    */
   standalone?(
     given: Readonly<Record<string, unknown>>,

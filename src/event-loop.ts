@@ -1,6 +1,6 @@
 /**
- * Long work in pieces, so that heartbeats, Ctrl-C and other requests are served between them, and so
- * that what a piece needs is in memory for that piece alone.
+ * Long work in pieces, so that heartbeats, Ctrl-C and other requests are served between them, and
+ * so that what a piece needs is in memory for that piece alone.
  */
 
 /** Milliseconds of work between two turns of the event loop. */
@@ -29,7 +29,9 @@ export async function mapInTurns<T, R>(
   return results;
 }
 
-/** `items.forEach(f)` for quick work on many items, with a turn of the event loop after every 10 ms. */
+/**
+ * `items.forEach(f)` for quick work on many items, with a turn of the event loop after every 10 ms.
+ */
 export async function forEachInTurns<T>(
   items: readonly T[],
   f: (item: T, index: number) => void,
@@ -44,7 +46,9 @@ export async function forEachInTurns<T>(
   }
 }
 
-/** What a generator returns, with a turn of the event loop at the first `yield` after every 10 ms. */
+/**
+ * What a generator returns, with a turn of the event loop at the first `yield` after every 10 ms.
+ */
 export async function runInTurns<R>(steps: Generator<void, R>): Promise<R> {
   let began = performance.now();
   for (;;) {

@@ -1,4 +1,7 @@
-/** Where problems and rewards come from. A task is one file: a built-in one in `plugins/tasks/`, or a user's own, named in the config. */
+/**
+ * Where problems and rewards come from. A task is one file: a built-in one in `plugins/tasks/`, or
+ * a user's own, named in the config.
+ */
 import type { z } from 'zod';
 import type { Worker } from './bridge/worker.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';
@@ -9,7 +12,10 @@ import type { PythonFunctions } from './workers/python-functions.ts';
 
 export type Split = 'train' | 'heldout';
 
-/** A finished response as text, of whatever actor wrote it: what a critic can learn from without any actor at hand. */
+/**
+ * A finished response as text, of whatever actor wrote it: what a critic can learn from without any
+ * actor at hand.
+ */
 export interface LoggedRollout {
   readonly problem: Problem;
   readonly actor: ActorProfile;
@@ -18,7 +24,10 @@ export interface LoggedRollout {
   readonly response: string;
   /** In [0, 1]. */
   readonly reward: number;
-  /** Prefixes before this index did not come from the actor alone (they were edited): their outcome tells nothing of its value. Usually 0. */
+  /**
+   * Prefixes before this index did not come from the actor alone (they were edited): their outcome
+   * tells nothing of its value. Usually 0.
+   */
   readonly firstOwn: number;
   /** Where the live actor wrote it: ids of its prompt and of the response before each segment. */
   readonly begun?: readonly Sequence[];
@@ -34,7 +43,9 @@ export interface OracleTrace {
   readonly observed: number;
 }
 
-/** A state whose value is known exactly (or by many continuations): what critics are measured on. */
+/**
+ * A state whose value is known exactly (or by many continuations): what critics are measured on.
+ */
 export interface ReferenceState {
   readonly state: State;
   readonly value: number;
@@ -52,22 +63,34 @@ export interface Response {
   readonly text: string;
   readonly problem: Problem;
   readonly finishReason: 'stop_token' | 'stop_string' | 'length';
-  /** Token ids as sampled, end-of-sequence token included; absent where the response did not come from the live actor. */
+  /**
+   * Token ids as sampled, end-of-sequence token included; absent where the response did not come
+   * from the live actor.
+   */
   readonly completionIds?: Int32Array;
 }
 
 export interface Task {
   readonly name: string;
-  /** Called once when the workers run, before anything else is asked of the task; what needs Python is loaded here. */
+  /**
+   * Called once when the workers run, before anything else is asked of the task; what needs Python
+   * is loaded here.
+   */
   prepare?(): Promise<void>;
-  /** Problems number `from` .. `from + count - 1` of a split. The same arguments give the same problems, in the same order. */
+  /**
+   * Problems number `from` .. `from + count - 1` of a split. The same arguments give the same
+   * problems, in the same order.
+   */
   problems(
     split: Split,
     seed: number,
     from: number,
     count: number,
   ): readonly Problem[] | Promise<readonly Problem[]>;
-  /** The reward of a response: a number in [0, 1]. Absent: the config's `rewards` judge alone. Where the config has `rewards`, they replace this. */
+  /**
+   * The reward of a response: a number in [0, 1]. Absent: the config's `rewards` judge alone. Where
+   * the config has `rewards`, they replace this.
+   */
   reward?(response: Response): number | Promise<number>;
   /** How responses are cut, where the config says nothing. */
   readonly segmentation?: Segmentation;
@@ -75,7 +98,10 @@ export interface Task {
   readonly criticFormat?: CriticFormat;
   /** Stage 1: traces number `from` .. `from + count - 1` of a rule-based oracle. */
   oracleTraces?(seed: number, from: number, count: number): readonly OracleTrace[];
-  /** Stages 1 and 2: rollouts of frozen actors that the task brings itself. Without it stage 2 samples from the actor. */
+  /**
+   * Stages 1 and 2: rollouts of frozen actors that the task brings itself. Without it stage 2
+   * samples from the actor.
+   */
   frozenRollouts?(
     split: Split,
     seed: number,
@@ -86,7 +112,10 @@ export interface Task {
   referenceStates?(seed: number, count: number): readonly ReferenceState[];
   /** The exact value of states under a live actor's current weights. */
   exactValues?(actor: ActorProbe, seed: number): Promise<(state: State) => number>;
-  /** Makes a model that the task brings itself, `model: task:NAME` in a config, as a folder in Hugging Face format. */
+  /**
+   * Makes a model that the task brings itself, `model: task:NAME` in a config, as a folder in
+   * Hugging Face format.
+   */
   makeModel?(name: string, folder: string, tools: ModelTools): Promise<void>;
 }
 
@@ -102,9 +131,15 @@ export interface ModelTools {
 export interface TaskEnvironment {
   /** Folder that paths in the task's options are relative to: that of the config file. */
   readonly base: string;
-  /** The config's `credit.segmentation`, for tasks that cut responses themselves; null: it says nothing. */
+  /**
+   * The config's `credit.segmentation`, for tasks that cut responses themselves; null: it says
+   * nothing.
+   */
   readonly segmentation?: Segmentation | null;
-  /** Python functions, called in the worker `python`. Not before `prepare`: the workers do not run while a task is made. */
+  /**
+   * Python functions, called in the worker `python`. Not before `prepare`: the workers do not run
+   * while a task is made.
+   */
   readonly python: PythonFunctions;
   /** A line for the run's log and the terminal. */
   log(text: string): void;
@@ -116,7 +151,10 @@ export interface TaskPlugin<Options = unknown> {
   readonly options: z.ZodType<Options>;
   /** true: it calls Python functions, and the run starts the worker `python` for them. */
   readonly usesPython?: boolean;
-  /** Throws what can be known to be wrong without a worker: an unreadable file, a column that is not there. */
+  /**
+   * Throws what can be known to be wrong without a worker: an unreadable file, a column that is not
+   * there.
+   */
   create(options: Options, environment: TaskEnvironment): Task | Promise<Task>;
 }
 

@@ -4,7 +4,10 @@ import type { Prompt } from './bridge/operations.ts';
 export type { Prompt };
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** One problem of a task: what the actor is asked, and what the reward function needs to judge the response. */
+/**
+ * One problem of a task: what the actor is asked, and what the reward function needs to judge the
+ * response.
+ */
 export interface Problem {
   /** Unique within the task and split; the same problem always has the same id. */
   readonly id: string;
@@ -22,7 +25,10 @@ export interface ActorProfile {
   readonly successRate: number | null;
 }
 
-/** One response of the actor to a problem. Arrays have one entry for each token of the response, end-of-sequence token included. */
+/**
+ * One response of the actor to a problem. Arrays have one entry for each token of the response,
+ * end-of-sequence token included.
+ */
 export interface Trajectory {
   readonly problem: Problem;
   /** Index of its group (the trajectories of one problem in one iteration). */
@@ -33,7 +39,9 @@ export interface Trajectory {
   readonly logprobs: Float32Array;
   /** UTF-16 units of `text` that are complete after each token. */
   readonly textEnds: Int32Array;
-  /** 1 where the actor wrote the token, 0 for tool or environment tokens; null: the actor wrote all. */
+  /**
+   * 1 where the actor wrote the token, 0 for tool or environment tokens; null: the actor wrote all.
+   */
   readonly actorMask: Uint8Array | null;
   readonly text: string;
   readonly finishReason: 'stop_token' | 'stop_string' | 'length';
@@ -90,14 +98,17 @@ export interface Valuation {
   /** Empty where the critic is not generative. */
   readonly completions: readonly CriticCompletion[];
   /**
-   * Why the critic gave no answer, where it was not asked (`parsed` is then `malformed`): its prompt leaves
-   * no room in the critic's context, or can't be read (a chat template refuses it); or the critic writes no
-   * scores at all at present.
+   * Why the critic gave no answer, where it was not asked (`parsed` is then `malformed`): its
+   * prompt leaves no room in the critic's context, or can't be read (a chat template refuses it);
+   * or the critic writes no scores at all at present.
    */
   readonly skipped?: 'too-long' | 'refused' | 'not-asked';
 }
 
-/** A valued state and the rewards of all trajectories that went through it: what a critic learns from. */
+/**
+ * A valued state and the rewards of all trajectories that went through it: what a critic learns
+ * from.
+ */
 export interface Outcome {
   readonly state: State;
   readonly valuation: Valuation;

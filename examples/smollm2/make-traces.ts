@@ -1,8 +1,10 @@
 /**
- * Traces for stage 1 from a rule-based oracle: the actor answers small sums, and the oracle, which knows how to add, says of partial responses what a good
- * critic would. Its scores are not calibrated to the actor; that is what stage 2 is for.
+ * Traces for stage 1 from a rule-based oracle: the actor answers small sums, and the oracle, which
+ * knows how to add, says of partial responses what a good critic would. Its scores are not
+ * calibrated to the actor; that is what stage 2 is for.
  *
- *     node --import tsx examples/smollm2/make-traces.ts [--problems 48] [--out runs/smollm2/traces.jsonl]
+ *     node --import tsx examples/smollm2/make-traces.ts [--problems 48] [--out
+ *     runs/smollm2/traces.jsonl]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';

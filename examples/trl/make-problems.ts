@@ -1,7 +1,8 @@
 /**
  * The embedded task's problems as a data set for TRL: `prompt` and `answer`, in JSON lines.
  *
- *     node --import tsx examples/trl/make-problems.ts [--train 960] [--heldout 256] [--out runs/trl/problems]
+ *     node --import tsx examples/trl/make-problems.ts [--train 960] [--heldout 256] [--out
+ *     runs/trl/problems]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

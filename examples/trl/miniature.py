@@ -1,11 +1,13 @@
-"""The embedded task through TRL: `GRPOTrainer` and `GenACTrainer` from the same actor, data and seed.
+"""The embedded task through TRL: `GRPOTrainer` and `GenACTrainer` from the same actor, data and
+seed.
 
     npx genac train examples/trl/critic.yaml                   # the actor and the critic, once
     node --import tsx examples/trl/make-problems.ts            # the data
     .venv/bin/python examples/trl/miniature.py --trainer genac --seed 0
     .venv/bin/python examples/trl/miniature.py --trainer grpo --seed 0
 
-Writes success on held-out problems against actor tokens and seconds to `runs/trl/TRAINER-SEED.jsonl`. The two differ in one line: the class that is made.
+Writes success on held-out problems against actor tokens and seconds to
+`runs/trl/TRAINER-SEED.jsonl`. The two differ in one line: the class that is made.
 """
 
 from __future__ import annotations

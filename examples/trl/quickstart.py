@@ -1,4 +1,7 @@
-"""The example of TRL's documentation of GRPO with two lines changed: the import and the class. Needs the Hub, for model and data."""
+"""The example of TRL's documentation of GRPO with two lines changed: the import and the class.
+
+Needs the Hub, for model and data.
+"""
 
 from datasets import load_dataset
 from genac_trl import GenACTrainer

@@ -1,4 +1,5 @@
-"""SmolLM2-135M-Instruct through TRL on sums from reasoning-gym, with LoRA, and the critic that examples/smollm2 trained. 10 steps.
+"""SmolLM2-135M-Instruct through TRL on sums from reasoning-gym, with LoRA, and the critic that
+examples/smollm2 trained. 10 steps.
 
     .venv/bin/python examples/smollm2/fetch.py && node --import tsx examples/smollm2/make-traces.ts
     npx genac train examples/smollm2/run.yaml          # its stages 1 and 2 train the critic

@@ -1,6 +1,7 @@
 /**
- * The paper's critic (GenAC, arXiv 2604.10701): a language model that reads the problem and the partial response, reasons in words, and ends with an integer
- * score 0..10. It learns by imitation of an oracle, then by REINFORCE with reward 1 - (r - v)^2.
+ * The paper's critic (GenAC, arXiv 2604.10701): a language model that reads the problem and the
+ * partial response, reasons in words, and ends with an integer score 0..10. It learns by imitation
+ * of an oracle, then by REINFORCE with reward 1 - (r - v)^2.
  */
 import { z } from 'zod';
 import {
@@ -50,7 +51,10 @@ const options = z
     max_new_tokens: z.int().positive().default(1024),
     /** REINFORCE's baseline; `none` is the paper's. */
     baseline: z.enum(criticBaselines).default('none'),
-    /** What stands in for the value where no completion of a state has a valid score: a number, or the actor's smoothed success rate (0.5 until it is known). */
+    /**
+     * What stands in for the value where no completion of a state has a valid score: a number, or
+     * the actor's smoothed success rate (0.5 until it is known).
+     */
     malformed_value: z
       .union([z.literal('success-rate'), z.number().min(0).max(1)])
       .default('success-rate'),

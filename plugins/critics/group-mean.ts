@@ -1,5 +1,6 @@
 /**
- * No critic: the mean reward of the group is the value of every state. With lambda = 1 the advantage is GRPO's r - mean (arXiv 2402.03300), or with
+ * No critic: the mean reward of the group is the value of every state. With lambda = 1 the
+ * advantage is GRPO's r - mean (arXiv 2402.03300), or with
  * `leave_one_out` RLOO's r - mean of the others (arXiv 2402.14740).
  */
 import { z } from 'zod';

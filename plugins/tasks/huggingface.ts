@@ -1,4 +1,7 @@
-/** Problems from a data set of the Hugging Face Hub, a folder or files, through the package `datasets`. The config's `rewards` judge the responses. */
+/**
+ * Problems from a data set of the Hugging Face Hub, a folder or files, through the package
+ * `datasets`. The config's `rewards` judge the responses.
+ */
 import { z } from 'zod';
 import { defineTask, type Task } from '../../src/plugin-api.ts';
 import { indexedProblems, type Problems, type Sources } from './huggingface/indexed.ts';
@@ -12,7 +15,10 @@ const data = z.union([name, z.array(name).min(1)]);
 
 const options = z
   .strictObject({
-    /** Hub name, folder, or file(s) (.parquet, .json, .jsonl, .csv, .tsv, .arrow, also with .gz). Paths are relative to the config file. */
+    /**
+     * Hub name, folder, or file(s) (.parquet, .json, .jsonl, .csv, .tsv, .arrow, also with .gz).
+     * Paths are relative to the config file.
+     */
     data,
     configuration: name.nullable().default(null),
     split: name.default('train'),

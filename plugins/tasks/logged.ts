@@ -1,4 +1,7 @@
-/** Logged rollouts: responses that some actor once wrote, with their rewards. A critic learns from them in stages 1 and 2, without any actor at hand. */
+/**
+ * Logged rollouts: responses that some actor once wrote, with their rewards. A critic learns from
+ * them in stages 1 and 2, without any actor at hand.
+ */
 import { z } from 'zod';
 import {
   type ActorProfile,
@@ -35,13 +38,17 @@ const options = z
         parameters: z.number().nonnegative().default(0),
       })
       .prefault({}),
-    /** The range [lowest, highest] of the rewards, mapped linearly to [0, 1]; null: it is [0, 1]. */
+    /**
+     * The range [lowest, highest] of the rewards, mapped linearly to [0, 1]; null: it is [0, 1].
+     */
     rescale: z
       .tuple([z.number(), z.number()])
       .refine(([low, high]) => low < high, 'the lowest value first, then a higher one')
       .nullable()
       .default(null),
-    /** m of the success rate over steps, p <- m p + (1 - m) mean(r), where the log does not say it. */
+    /**
+     * m of the success rate over steps, p <- m p + (1 - m) mean(r), where the log does not say it.
+     */
     momentum: z.number().min(0).lt(1).default(0.8),
     system: promptFields.system,
     format: promptFields.format,

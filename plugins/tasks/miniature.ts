@@ -1,6 +1,6 @@
 /**
- * The embedded default: register chains (see `miniature/chains.ts`), small enough that the whole method runs on two CPU cores in minutes, with exact values
- * of every prefix.
+ * The embedded default: register chains (see `miniature/chains.ts`), small enough that the whole
+ * method runs on two CPU cores in minutes, with exact values of every prefix.
  */
 import { z } from 'zod';
 import {
@@ -24,7 +24,10 @@ const options = z.strictObject({
   steps: z.int().min(2).max(12).default(8),
   /** Synthetic actors of stages 1 and 2. */
   actors: z.int().min(2).default(192),
-  /** `noisy`: the oracle is not calibrated to the actor. `exact`: it knows the value, an upper bound for stage 1. */
+  /**
+   * `noisy`: the oracle is not calibrated to the actor. `exact`: it knows the value, an upper bound
+   * for stage 1.
+   */
   oracle: z.enum(['noisy', 'exact']).default('noisy'),
 });
 
@@ -100,7 +103,10 @@ export default defineTask({
   },
 });
 
-/** `size 1 rate 1 8 | `: the size's class (tenths of a million parameters, at least 1) and the success rate. */
+/**
+ * `size 1 rate 1 8 | `: the size's class (tenths of a million parameters, at least 1) and the
+ * success rate.
+ */
 function header(profile: ActorProfile | null): string {
   if (profile === null) return '';
   const size = Math.min(9, Math.max(1, Math.round(profile.parameters / 1e5)));
@@ -114,7 +120,10 @@ function rateWords({ successRate }: ActorProfile): string {
   return `rate ${Math.floor(percent / 10)} ${percent % 10}`;
 }
 
-/** The critic's marks can't be forged from inside a response: any word that an honest response does not have is shown as `.`. */
+/**
+ * The critic's marks can't be forged from inside a response: any word that an honest response does
+ * not have is shown as `.`.
+ */
 function plain(response: string): string {
   const words = response.split(/\s+/u).filter((word) => word !== '');
   return words.map((word) => `${/^(?:[a-l]|\d|10)$/.test(word) ? word : '.'} `).join('');

@@ -45,11 +45,17 @@ const options = z
 /** What Python makes one problem from. */
 type Item = { name: string; parameters: { [name: string]: Json }; seed: number };
 
-/** Seeds of the training split lie below this, held-out ones at or above it: they never meet, in whatever run. Generators take 32 bits. */
+/**
+ * Seeds of the training split lie below this, held-out ones at or above it: they never meet, in
+ * whatever run. Generators take 32 bits.
+ */
 const half = 2 ** 31;
 /** Responses of one call. */
 const largestBatch = 512;
-/** Milliseconds after which a call is given up: a verifier that hangs ends the run instead of holding it up. */
+/**
+ * Milliseconds after which a call is given up: a verifier that hangs ends the run instead of
+ * holding it up.
+ */
 const deadlineMs = 600_000;
 
 export default defineTask({
@@ -136,7 +142,9 @@ export default defineTask({
   },
 });
 
-/** The seed of a problem: consecutive from a start that the run's seed draws, in its split's half. */
+/**
+ * The seed of a problem: consecutive from a start that the run's seed draws, in its split's half.
+ */
 function problemSeed(split: Split, seed: number, number: number): number {
   const [start] = deriveSeed(seed, `reasoning-gym/${split}/start`);
   return ((start + number) % half) + (split === 'heldout' ? half : 0);

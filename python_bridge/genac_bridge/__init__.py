@@ -1,4 +1,7 @@
-"""GenAC's worker: it holds models and knows tokens, losses and weights. The algorithm lives in the controller."""
+"""GenAC's worker: it holds models and knows tokens, losses and weights.
+
+The algorithm lives in the controller.
+"""
 
 from .host.critic import Critic, CriticError
 

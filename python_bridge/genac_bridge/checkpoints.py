@@ -1,4 +1,6 @@
-"""Folders in Hugging Face format, with `genac_state.safetensors` beside the weights: optimizer state, step, and what the folder must hold."""
+"""Folders in Hugging Face format, with `genac_state.safetensors` beside the weights: optimizer
+state, step, and what the folder must hold.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ DIGEST_ALL = 50_000_000
 
 
 def digest(named: list[tuple[str, nn.Parameter]]) -> str:
-    """16 hex digits of blake2b over names and float32 weights; over every k-th weight of each parameter where there are more than 50 million in all."""
+    """16 hex digits of blake2b over names and float32 weights; over every k-th weight of each
+    parameter where there are more than 50 million in all.
+    """
     stride = max(1, -(-sum(p.numel() for _, p in named) // DIGEST_ALL))
     hasher = hashlib.blake2b(digest_size=8)
     for name, parameter in sorted(named, key=lambda item: item[0]):
@@ -37,7 +41,10 @@ def digest(named: list[tuple[str, nn.Parameter]]) -> str:
 
 
 def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
-    """Writes the folder; its size in bytes. `genac_state.safetensors` comes last: a folder without it was cut off."""
+    """Writes the folder; its size in bytes.
+
+    `genac_state.safetensors` comes last: a folder without it was cut off.
+    """
     state_path = os.path.join(path, STATE)
     try:
         os.makedirs(path, exist_ok=True)
@@ -50,7 +57,10 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
             write_base(path, model.base_digest)
         if model.value_head is not None:
             save_file(
-                {k: v.detach().cpu().contiguous() for k, v in model.value_head.state_dict().items()},
+                {
+                    k: v.detach().cpu().contiguous()
+                    for k, v in model.value_head.state_dict().items()
+                },
                 os.path.join(path, VALUE_HEAD),
             )
         if with_optimizer:
@@ -77,7 +87,9 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
 
 
 def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and optimizer state of a folder, after a check that every file that `save` wrote is there and whole."""
+    """Metadata and optimizer state of a folder, after a check that every file that `save` wrote is
+    there and whole.
+    """
     state_path = os.path.join(path, STATE)
     if not os.path.isdir(path):
         raise BadArguments(f"restore_model: there is no folder {path!r}")
@@ -91,7 +103,9 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         files = json.loads(metadata["files"])
     except (SafetensorError, KeyError, ValueError) as error:
-        raise BadArguments(f"restore_model: {state_path!r} is damaged or cut off ({error})") from None
+        raise BadArguments(
+            f"restore_model: {state_path!r} is damaged or cut off ({error})"
+        ) from None
     if metadata.get("format") != FORMAT:
         raise BadArguments(
             f"restore_model: {state_path!r} has format {metadata.get('format')!r}; this version reads {FORMAT!r}"
@@ -118,7 +132,10 @@ def differing(have: dict[str, Tensor], want: dict[str, Tensor]) -> str | None:
 
 
 def restore(model: LoadedModel, path: str) -> None:
-    """Weights, optimizer state and step of a folder into the loaded model. All is read and checked first: a refusal leaves the model as it was."""
+    """Weights, optimizer state and step of a folder into the loaded model.
+
+    All is read and checked first: a refusal leaves the model as it was.
+    """
     metadata, state = read_state(path)
     if metadata.get("kind") != model.kind:
         raise BadArguments(
@@ -134,7 +151,9 @@ def restore(model: LoadedModel, path: str) -> None:
         if not state and metadata["step"] != "0":
             wrong = "it was saved from a frozen model, without optimizer state"
         if wrong is not None:
-            raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")
+            raise BadArguments(
+                f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}"
+            )
     head = load_file(os.path.join(path, VALUE_HEAD)) if model.value_head is not None else {}
     if adapter:
         refuse_other_base(path, model.base_digest or "", "restore_model")
@@ -145,7 +164,10 @@ def restore(model: LoadedModel, path: str) -> None:
         network = from_pretrained(path, model.kind, model.loading)
         fresh = network.state_dict()
         wrong = differing(fresh, model.network.state_dict())
-        named = [*network.named_parameters(), *((f"value_head.{k}", nn.Parameter(v)) for k, v in head.items())]
+        named = [
+            *network.named_parameters(),
+            *((f"value_head.{k}", nn.Parameter(v)) for k, v in head.items()),
+        ]
         if wrong is None and digest(named) != metadata["digest"]:
             wrong = "its weights are not those that were saved (the digest differs)"
     if wrong is not None:

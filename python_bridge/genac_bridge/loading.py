@@ -10,7 +10,13 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+)
 from transformers.utils import logging as transformers_logging
 
 from .engines.sampling_check import check_values, choose_way
@@ -27,7 +33,13 @@ from .models.adapters import (
 from .models.chats import refuse_template_options
 from .models.model import VALUE_HEAD, LoadedModel
 from .models.optimizer import Optimizer
-from .models.quantization import device_map, is_quantized, quantization, ready_for_lora, refuse_training
+from .models.quantization import (
+    device_map,
+    is_quantized,
+    quantization,
+    ready_for_lora,
+    refuse_training,
+)
 from .models.tokens import TOKENIZER_FILES, has_tokenizer
 from .wire.arguments import LoadingOptions, LoadModel
 from .wire.context import BadArguments, no_memory
@@ -53,7 +65,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BadArguments(f"load_model: device {name!r} can't be used here: {str(error).splitlines()[0]}") from None
+        raise BadArguments(
+            f"load_model: device {name!r} can't be used here: {str(error).splitlines()[0]}"
+        ) from None
     return device
 
 
@@ -88,7 +102,8 @@ def check_folder(source: str, pretrained: bool) -> None:
 
 
 def draw_weights(network: nn.Module, seed: int) -> None:
-    """Draws every matrix from N(0, 1/fan_in), embeddings from N(0, 1/width); norms and biases stay as the architecture starts them.
+    """Draws every matrix from N(0, 1/fan_in), embeddings from N(0, 1/width); norms and biases stay
+    as the architecture starts them.
 
     Tied matrices are drawn once. Drawn on the CPU, so that every device gets the same weights.
     """
@@ -104,7 +119,9 @@ def draw_weights(network: nn.Module, seed: int) -> None:
 
 
 def unusable(source: str, kind: str, error: Exception) -> str:
-    """What to say of a source that could not be loaded: a name without a folder is first of all that."""
+    """What to say of a source that could not be loaded: a name without a folder is first of all
+    that.
+    """
     reason = one_line(error)
     if "trust_remote_code" in str(error):
         return (
@@ -151,26 +168,37 @@ def refuse_kernel(source: str, loading: LoadingOptions) -> None:
             )
 
 
-def from_pretrained(source: str, kind: str, loading: LoadingOptions, device: torch.device | None = None) -> nn.Module:
+def from_pretrained(
+    source: str, kind: str, loading: LoadingOptions, device: torch.device | None = None
+) -> nn.Module:
     """Weights of a folder or Hub name, in float32 if they are not quantized.
 
     Raises `BadArguments` where some that this kind needs are missing. `device`: where quantized
     weights go.
     """
     refuse_kernel(source, loading)
-    more: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": loading.attn_implementation}
+    more: dict[str, Any] = {
+        "dtype": torch.float32,
+        "attn_implementation": loading.attn_implementation,
+    }
     if loading.quantization_config is not None:
         more |= {"quantization_config": quantization(loading.quantization_config)}
         more |= {"device_map": device_map(device or torch.device("cpu"))}
     try:
         network, report = auto_class(kind).from_pretrained(
-            source, output_loading_info=True, ignore_mismatched_sizes=True, **files_of(loading), **more
+            source,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **files_of(loading),
+            **more,
         )
     except Exception as error:
         if no_memory(error):
             raise
         raise BadArguments(unusable(source, kind, error)) from error
-    wrong = sorted(str(key[0]) + f" (in the file {list(key[1])})" for key in report["mismatched_keys"])
+    wrong = sorted(
+        str(key[0]) + f" (in the file {list(key[1])})" for key in report["mismatched_keys"]
+    )
     if wrong:
         raise BadArguments(
             f"load_model: {source!r} has weights of other sizes than its config.json says: {', '.join(wrong[:4])}"
@@ -217,7 +245,9 @@ def load_tokenizer(source: str, loading: LoadingOptions) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source, **files_of(loading))
     except Exception as error:
-        raise BadArguments(f"load_model: {source!r} has no usable tokenizer: {one_line(error)}") from error
+        raise BadArguments(
+            f"load_model: {source!r} has no usable tokenizer: {one_line(error)}"
+        ) from error
 
 
 def refuse_larger_tokenizer(model: LoadedModel, source: str) -> None:
@@ -245,14 +275,21 @@ def stop_ids(network: Any, tokenizer: Any) -> list[int]:
 
 @torch.inference_mode()
 def head_splits(model: LoadedModel) -> bool:
-    """Whether logits are exactly head(backbone(ids)). Some architectures scale or cap them; tried out, not guessed."""
+    """Whether logits are exactly head(backbone(ids)).
+
+    Some architectures scale or cap them; tried out, not guessed.
+    """
     head = model.base.get_output_embeddings()
     if head is None or model.base.base_model is model.base:
         return False
     ids = torch.arange(6, device=model.device)[None] % model.vocabulary
     try:
         split = head(model.hidden_states(ids))
-        return bool(torch.allclose(split, model.network(input_ids=ids, use_cache=False).logits, rtol=1e-6, atol=1e-7))
+        return bool(
+            torch.allclose(
+                split, model.network(input_ids=ids, use_cache=False).logits, rtol=1e-6, atol=1e-7
+            )
+        )
     except Exception as error:
         if no_memory(error):
             raise
@@ -269,7 +306,9 @@ def load(arguments: LoadModel) -> LoadedModel:
     network, base, has_adapter = network_of(arguments, source, device)
     quantized = is_quantized(network)
     if quantized:
-        refuse_training(source, arguments.optimizer is not None, has_adapter or arguments.lora is not None)
+        refuse_training(
+            source, arguments.optimizer is not None, has_adapter or arguments.lora is not None
+        )
     if arguments.lora is not None:
         network = ready_for_lora(network) if quantized else network
         network = add_lora(network, arguments.lora, kind, arguments.seed, loading.revision)
@@ -277,7 +316,8 @@ def load(arguments: LoadModel) -> LoadedModel:
     if has_adapter and words == source and not has_tokenizer(source):
         words = base
     tokenizer = load_tokenizer(words, loading)
-    # Dropout would make log-probs of sampling and training differ; training turns LoRA's own back on.
+    # Dropout would make log-probs of sampling and training differ; training turns LoRA's own back
+    # on.
     network.eval()
     if not quantized:
         network.to(device)
@@ -286,7 +326,9 @@ def load(arguments: LoadModel) -> LoadedModel:
         name=arguments.model,
         kind=kind,
         network=network,
-        value_head=value_head(plain, source if pretrained else None, device) if kind == "value" else None,
+        value_head=value_head(plain, source if pretrained else None, device)
+        if kind == "value"
+        else None,
         tokenizer=tokenizer,
         config=plain.config.get_text_config(),
         device=device,
@@ -312,7 +354,9 @@ def load(arguments: LoadModel) -> LoadedModel:
     return model
 
 
-def network_of(arguments: LoadModel, source: str, device: torch.device) -> tuple[nn.Module, str, bool]:
+def network_of(
+    arguments: LoadModel, source: str, device: torch.device
+) -> tuple[nn.Module, str, bool]:
     """The network, the source of its base, and whether the source is an adapter."""
     kind, loading = arguments.kind, arguments.loading
     pretrained = arguments.initialization == "pretrained"
@@ -321,9 +365,13 @@ def network_of(arguments: LoadModel, source: str, device: torch.device) -> tuple
             return from_pretrained(source, kind, loading, device), source, False
         return drawn(source, kind, loading, arguments.seed), source, False
     if arguments.lora is not None:
-        raise BadArguments(f"load_model: {source!r} already is a LoRA adapter; pass lora null to go on with it")
+        raise BadArguments(
+            f"load_model: {source!r} already is a LoRA adapter; pass lora null to go on with it"
+        )
     if not pretrained:
-        raise BadArguments(f"load_model: {source!r} is a LoRA adapter, which can't be drawn at random")
+        raise BadArguments(
+            f"load_model: {source!r} is a LoRA adapter, which can't be drawn at random"
+        )
     config = read_config(source)
     base = base_of(source, config)
     of_base = msgspec.structs.replace(loading, revision=config.get("revision") or loading.revision)
@@ -331,7 +379,9 @@ def network_of(arguments: LoadModel, source: str, device: torch.device) -> tuple
         check_folder(base, True)
         network = from_pretrained(base, kind, of_base, device)
     except BadArguments as error:
-        named = f"the base model that {os.path.join(source, CONFIG)!r} names in base_model_name_or_path"
+        named = (
+            f"the base model that {os.path.join(source, CONFIG)!r} names in base_model_name_or_path"
+        )
         raise BadArguments(f"{error} (it is {named}; write there where the base is)") from error
     if is_quantized(network):
         network = ready_for_lora(network)

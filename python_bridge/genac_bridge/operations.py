@@ -66,7 +66,9 @@ class Operations:
                 }
             )
         if torch.backends.mps.is_available():
-            devices.append({"name": "mps", "description": "Apple GPU", "memory_bytes": None, "bfloat16": True})
+            devices.append(
+                {"name": "mps", "description": "Apple GPU", "memory_bytes": None, "bfloat16": True}
+            )
         # Autocast to bfloat16 works on every CPU; few have it natively, so it is not announced.
         devices.append(
             {
@@ -78,11 +80,18 @@ class Operations:
         )
         return {"versions": versions, "devices": devices}
 
-    def run(self, operation: str, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
-        """Runs one operation. Raises `OperationError` for everything that can go wrong; nothing else comes out."""
+    def run(
+        self, operation: str, arguments: dict[str, Any], tensors: Tensors, context: Context
+    ) -> Answer:
+        """Runs one operation.
+
+        Raises `OperationError` for everything that can go wrong; nothing else comes out.
+        """
         handler = self._operations.get(operation)
         if handler is None:
-            raise BadArguments(f"there is no operation {operation!r}; there are {sorted(self._operations)}")
+            raise BadArguments(
+                f"there is no operation {operation!r}; there are {sorted(self._operations)}"
+            )
         try:
             return handler(arguments, tensors, context)
         except OperationError:
@@ -131,17 +140,29 @@ class Operations:
                 f"tokenize: {len(parsed.prompts)} prompts but {len(parsed.completions)} completions; give one for each, or null"
             )
         if parsed.append_eos and not model.eos_token_ids:
-            raise BadArguments(f"tokenize: model {parsed.model!r} has no end-of-sequence token to append")
+            raise BadArguments(
+                f"tokenize: model {parsed.model!r} has no end-of-sequence token to append"
+            )
         literal = model.literal if parsed.literal else None
         sequences: list[list[int]] = []
         prompt_lengths: list[int] = []
         for index, prompt in enumerate(parsed.prompts):
             context.check()
-            ids = encode_prompt(model.tokenizer, prompt, f"tokenize: prompts[{index}]", literal, model.template_options)
+            ids = encode_prompt(
+                model.tokenizer,
+                prompt,
+                f"tokenize: prompts[{index}]",
+                literal,
+                model.template_options,
+            )
             prompt_lengths.append(len(ids))
             if parsed.completions is not None:
                 text, where = parsed.completions[index], f"tokenize: completions[{index}]"
-                ids = ids + (literal.text(text, where) if literal is not None else encode_text(model.tokenizer, text))
+                ids = ids + (
+                    literal.text(text, where)
+                    if literal is not None
+                    else encode_text(model.tokenizer, text)
+                )
             sequences.append(ids + model.eos_token_ids[:1] if parsed.append_eos else ids)
         answer = {
             "ids": join([np.array(ids, np.int32) for ids in sequences], "int32"),
@@ -154,7 +175,9 @@ class Operations:
         parsed = args.parse("sample", args.Sample, arguments)
         model = models.find(self.models, parsed.model)
         if model.kind != "causal":
-            raise BadArguments(f"sample: model {parsed.model!r} is a value model, which writes no text")
+            raise BadArguments(
+                f"sample: model {parsed.model!r} is a value model, which writes no text"
+            )
         if model.step != model.published:
             raise BadState(
                 f"sample: model {parsed.model!r} stands at step {model.step} but serves version {model.published}; publish it first"
@@ -169,7 +192,9 @@ class Operations:
                 raise BadArguments(
                     f"sample: stop_token_ids holds {token}, outside the vocabulary (0..{model.vocabulary - 1})"
                 )
-        stop_tokens[[t for t in (*model.eos_token_ids, *parsed.stop_token_ids) if t < model.vocabulary]] = True
+        stop_tokens[
+            [t for t in (*model.eos_token_ids, *parsed.stop_token_ids) if t < model.vocabulary]
+        ] = True
         decoder = model.decoder
         options = decoding.Options(
             max_new_tokens=parsed.max_new_tokens,
@@ -214,10 +239,15 @@ class Operations:
             "version": model.published,
             "padding_tokens": progress.padding,
         }
-        answer = {"prompt_ids": join(prompts, "int32"), "prompt_cu_seqlens": cumulative([len(ids) for ids in prompts])}
+        answer = {
+            "prompt_ids": join(prompts, "int32"),
+            "prompt_cu_seqlens": cumulative([len(ids) for ids in prompts]),
+        }
         return result, {**answer, **completion_tensors(done, ends)}
 
-    def _prompts(self, model: LoadedModel, parsed: args.Sample, tensors: Tensors) -> list[np.ndarray]:
+    def _prompts(
+        self, model: LoadedModel, parsed: args.Sample, tensors: Tensors
+    ) -> list[np.ndarray]:
         """Ids of every prompt, int32; refuses empty ones."""
         if parsed.prompts is None:
             refuse_others(tensors, {"seeds", "prompt_ids", "prompt_cu_seqlens", "prefix_lengths"})
@@ -229,7 +259,11 @@ class Operations:
             prompts = [
                 np.array(
                     encode_prompt(
-                        model.tokenizer, prompt, f"sample: prompts[{index}]", literal, model.template_options
+                        model.tokenizer,
+                        prompt,
+                        f"sample: prompts[{index}]",
+                        literal,
+                        model.template_options,
                     ),
                     np.int32,
                 )
@@ -237,16 +271,22 @@ class Operations:
             ]
         for index, prompt in enumerate(prompts):
             if len(prompt) == 0:
-                raise BadArguments(f"sample: prompt {index} has no tokens; a model needs at least one to begin with")
+                raise BadArguments(
+                    f"sample: prompt {index} has no tokens; a model needs at least one to begin with"
+                )
         return prompts
 
     def _prefixes(
         self, model: LoadedModel, prompts: list[np.ndarray], max_new_tokens: int, tensors: Tensors
     ) -> list[np.ndarray]:
-        """The ids at the end of each prompt that are the beginning of its completions; refuses what leaves no room for `max_new_tokens`."""
+        """The ids at the end of each prompt that are the beginning of its completions; refuses what
+        leaves no room for `max_new_tokens`.
+        """
         given = "prefix_lengths" in tensors
         lengths = (
-            take(tensors, "prefix_lengths", "int32", (len(prompts),)) if given else np.zeros(len(prompts))
+            take(tensors, "prefix_lengths", "int32", (len(prompts),))
+            if given
+            else np.zeros(len(prompts))
         ).tolist()
         limit = model.context_length
         for index, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
@@ -262,7 +302,10 @@ class Operations:
                     f"together more than the model's context of {limit} ({model.name!r}). Nothing is cut: shorten the prompt, "
                     "lower max_new_tokens, or take a model with a longer context"
                 )
-        return [prompt[len(prompt) - int(length) :] for prompt, length in zip(prompts, lengths, strict=True)]
+        return [
+            prompt[len(prompt) - int(length) :]
+            for prompt, length in zip(prompts, lengths, strict=True)
+        ]
 
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)
@@ -281,7 +324,9 @@ class Operations:
         refuse_others(tensors, set())
         model = models.find(self.models, parsed.model)
         if model.optimizer is None:
-            raise BadState(f"step: model {parsed.model!r} is frozen; load it with an optimizer to train it")
+            raise BadState(
+                f"step: model {parsed.model!r} is frozen; load it with an optimizer to train it"
+            )
         if model.step != parsed.expected_step:
             raise BadState(
                 f"step: model {parsed.model!r} stands at step {model.step}, not {parsed.expected_step}; nothing was done"
@@ -314,7 +359,10 @@ class Operations:
         refuse_others(tensors, set())
         model = models.find(self.models, parsed.model)
         model.published = model.step
-        return {"version": model.published, "digest": checkpoints.digest(model.named_parameters())}, {}
+        return {
+            "version": model.published,
+            "digest": checkpoints.digest(model.named_parameters()),
+        }, {}
 
     def save_model(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("save_model", args.SaveModel, arguments)
@@ -323,7 +371,9 @@ class Operations:
         size = checkpoints.save(model, parsed.path, parsed.optimizer)
         return {"bytes": size, "step": model.step}, {}
 
-    def restore_model(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
+    def restore_model(
+        self, arguments: dict[str, Any], tensors: Tensors, context: Context
+    ) -> Answer:
         parsed = args.parse("restore_model", args.RestoreModel, arguments)
         refuse_others(tensors, set())
         model = models.find(self.models, parsed.model)

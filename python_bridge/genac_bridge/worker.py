@@ -14,20 +14,25 @@ from .wire.compute import OperationsLike
 from .wire.link import Link
 from .wire.orphan import die_with_parent, kill_group_with_parent, watch_stdin
 
-#: A worker of functions alone. They are called in the main thread: what people write for a trainer (a time limit by
-#: `signal.alarm`, `math_verify.parse` with its defaults) works there only.
+#: A worker of functions alone. They are called in the main thread: what people write for a trainer
+#: (a time limit by `signal.alarm`, `math_verify.parse` with its defaults) works there only.
 FUNCTIONS = "genac_bridge.functions.call:FunctionOperations"
 
 
 def make_operations(target: str) -> OperationsLike:
-    """An instance of `module:Class`. The import may take seconds: it is for the computing thread."""
+    """An instance of `module:Class`.
+
+    The import may take seconds: it is for the computing thread.
+    """
     module, _, name = target.partition(":")
     operations: OperationsLike = getattr(importlib.import_module(module), name)()
     return operations
 
 
 def _curve() -> tuple[str, str, str] | None:
-    """Keys come by the environment, where other users of the machine can't read them as they can the command line."""
+    """Keys come by the environment, where other users of the machine can't read them as they can
+    the command line.
+    """
     names = ("GENAC_CURVE_PUBLIC_KEY", "GENAC_CURVE_SECRET_KEY", "GENAC_CURVE_SERVER_KEY")
     keys = [os.environ.get(name, "") for name in names]
     if not any(keys):
@@ -38,7 +43,10 @@ def _curve() -> tuple[str, str, str] | None:
 
 
 def token() -> str | None:
-    """What a TCP endpoint asks for: `GENAC_TOKEN`, or what the file holds that `GENAC_TOKEN_FILE` names."""
+    """What a TCP endpoint asks for:
+
+    `GENAC_TOKEN`, or what the file holds that `GENAC_TOKEN_FILE` names.
+    """
     given = os.environ.get("GENAC_TOKEN")
     if given:
         return given
@@ -53,10 +61,18 @@ def token() -> str | None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="genac_bridge", description="A GenAC worker.")
-    parser.add_argument("--connect", required=True, metavar="ENDPOINT", help="where the controller listens")
-    parser.add_argument("--name", required=True, help="the name under which the controller expects this worker")
-    parser.add_argument("--operations", default="genac_bridge.operations:Operations", metavar="MODULE:CLASS")
-    parser.add_argument("--parent", type=int, metavar="PID", help="end with this process, and when stdin ends")
+    parser.add_argument(
+        "--connect", required=True, metavar="ENDPOINT", help="where the controller listens"
+    )
+    parser.add_argument(
+        "--name", required=True, help="the name under which the controller expects this worker"
+    )
+    parser.add_argument(
+        "--operations", default="genac_bridge.operations:Operations", metavar="MODULE:CLASS"
+    )
+    parser.add_argument(
+        "--parent", type=int, metavar="PID", help="end with this process, and when stdin ends"
+    )
     options = parser.parse_args(arguments)
 
     die_with_parent(options.parent)
@@ -65,7 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
         options.name,
         lambda: make_operations(options.operations),
         _curve(),
-        # Named by the controller that started this process; processes that this one starts are others.
+        # Named by the controller that started this process; processes that this one starts are
+        # others.
         start_id=os.environ.pop("GENAC_START_ID", None),
         token=token(),
     )

@@ -150,11 +150,18 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8},
     "minimax": HYBRID,
     "modernbert-decoder": {"bos_token_id": 2},
-    "nemotron_h": {"layers_block_type": ["mamba", "attention", "moe", "mlp"], "num_hidden_layers": 4},
+    "nemotron_h": {
+        "layers_block_type": ["mamba", "attention", "moe", "mlp"],
+        "num_hidden_layers": 4,
+    },
     "qwen3_5_moe_text": HYBRID,
     "qwen3_5_text": HYBRID,
     "qwen3_next": HYBRID,
-    "reformer": {"axial_pos_embds_dim": [16, 16], "axial_pos_shape": [16, 16], "attention_head_size": 8},
+    "reformer": {
+        "axial_pos_embds_dim": [16, 16],
+        "axial_pos_shape": [16, 16],
+        "attention_head_size": 8,
+    },
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "xlstm": {"hidden_size": 128, "num_heads": 2},
     "zamba": {

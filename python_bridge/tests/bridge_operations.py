@@ -1,4 +1,7 @@
-"""Operations without a model, so that tests of the bridge start in a moment. Reached by the real operation `call` with the names below."""
+"""Operations without a model, so that tests of the bridge start in a moment.
+
+Reached by the real operation `call` with the names below.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from genac_bridge.wire.context import BadState, Context, Tensors
 
 
 class EchoOperations:
-    """`call` with `test:NAME` runs the method NAME with the keywords; every other operation is refused."""
+    """`call` with `test:NAME` runs the method NAME with the keywords; every other operation is
+    refused.
+    """
 
     def __init__(self) -> None:
         self.counter = 0
@@ -39,7 +44,9 @@ class EchoOperations:
         """Receives tensors and gives their number back, for one-way throughput."""
         return len(tensors), {}
 
-    def sleep(self, tensors: Tensors, context: Context, seconds: float, cooperative: bool) -> tuple[Any, Tensors]:
+    def sleep(
+        self, tensors: Tensors, context: Context, seconds: float, cooperative: bool
+    ) -> tuple[Any, Tensors]:
         """Waits; a cooperative operation looks at its context every 10 ms."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:

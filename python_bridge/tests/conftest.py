@@ -32,10 +32,16 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
         + [str(n) for n in range(10)]
         + [f"w{n}" for n in range(30)]
     )
-    backend = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    backend = Tokenizer(
+        models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+    )
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", chat_template=CHAT_TEMPLATE
+        tokenizer_object=backend,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        chat_template=CHAT_TEMPLATE,
     )
 
 
@@ -50,7 +56,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(["the cat sat on the mat, the end", "naïve café", "the then there"], trainer)
+    backend.train_from_iterator(
+        ["the cat sat on the mat, the end", "naïve café", "the then there"], trainer
+    )
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
 
 
@@ -101,13 +109,20 @@ LOADING: dict[str, Any] = {
 
 
 class Client:
-    """Short words for the operations under test; `context` is fresh for every call unless one is given."""
+    """Short words for the operations under test;
+
+    `context` is fresh for every call unless one is given.
+    """
 
     def __init__(self) -> None:
         self.operations = Operations()
 
     def run(
-        self, operation: str, tensors: dict[str, np.ndarray] | None = None, context: Any = None, **arguments: Any
+        self,
+        operation: str,
+        tensors: dict[str, np.ndarray] | None = None,
+        context: Any = None,
+        **arguments: Any,
     ) -> Any:
         given = dict(tensors or {})
         if operation == "tokenize":
@@ -150,16 +165,34 @@ class Client:
         return self.run("sample", tensors, context, **{**arguments, **changes})
 
     def accumulate(
-        self, tensors: dict[str, np.ndarray], streams: list[dict[str, Any]], context: Any = None, **changes: Any
+        self,
+        tensors: dict[str, np.ndarray],
+        streams: list[dict[str, Any]],
+        context: Any = None,
+        **changes: Any,
     ) -> Any:
-        arguments: dict[str, Any] = {"model": "m", "normalizer": 1.0, "temperature": 1.0, "micro_batch_tokens": None}
-        return self.run("accumulate", tensors, context, **{**arguments, **changes}, streams=streams)[0]
+        arguments: dict[str, Any] = {
+            "model": "m",
+            "normalizer": 1.0,
+            "temperature": 1.0,
+            "micro_batch_tokens": None,
+        }
+        return self.run(
+            "accumulate", tensors, context, **{**arguments, **changes}, streams=streams
+        )[0]
 
     def score(self, tensors: dict[str, np.ndarray], **changes: Any) -> dict[str, np.ndarray]:
-        arguments: dict[str, Any] = {"model": "m", "temperature": 1.0, "entropy": False, "micro_batch_tokens": None}
+        arguments: dict[str, Any] = {
+            "model": "m",
+            "temperature": 1.0,
+            "entropy": False,
+            "micro_batch_tokens": None,
+        }
         return self.run("score", tensors, **{**arguments, **changes})[1]
 
-    def step(self, expected_step: int = 0, expected_accumulations: int = 1, **changes: Any) -> dict[str, Any]:
+    def step(
+        self, expected_step: int = 0, expected_accumulations: int = 1, **changes: Any
+    ) -> dict[str, Any]:
         arguments: dict[str, Any] = {"model": "m", "learning_rate": 1e-2, "max_grad_norm": None}
         return self.run(
             "step",
@@ -169,7 +202,9 @@ class Client:
         )[0]
 
     def weights(self, model: str = "m") -> dict[str, torch.Tensor]:
-        return {name: p.detach().clone() for name, p in self.operations.models[model].named_parameters()}
+        return {
+            name: p.detach().clone() for name, p in self.operations.models[model].named_parameters()
+        }
 
     def gradients(self, model: str = "m") -> dict[str, torch.Tensor]:
         return {
@@ -183,7 +218,9 @@ def client() -> Client:
     return Client()
 
 
-def ragged(random: np.random.Generator, lengths: list[int], vocabulary: int = 47) -> dict[str, np.ndarray]:
+def ragged(
+    random: np.random.Generator, lengths: list[int], vocabulary: int = 47
+) -> dict[str, np.ndarray]:
     """Random ids (no special tokens) of these lengths."""
     total = sum(lengths)
     return {

@@ -15,7 +15,12 @@ from conftest import Client, ragged, word_tokenizer
 from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.3, "target_modules": ["q_proj", "v_proj"]}
-SETUPS: list[dict[str, Any]] = [{}, {"kind": "value"}, {"lora": LORA}, {"kind": "value", "lora": LORA}]
+SETUPS: list[dict[str, Any]] = [
+    {},
+    {"kind": "value"},
+    {"lora": LORA},
+    {"kind": "value", "lora": LORA},
+]
 NAMES = ["causal", "value", "lora", "value-lora"]
 
 
@@ -49,7 +54,9 @@ def restore(client: Client, path: Path, model: str = "m") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("setup", SETUPS, ids=NAMES)
-def test_training_on_after_restore_is_bit_equal(folder: str, tmp_path: Path, setup: dict[str, Any]) -> None:
+def test_training_on_after_restore_is_bit_equal(
+    folder: str, tmp_path: Path, setup: dict[str, Any]
+) -> None:
     kind = setup.get("kind", "causal")
     first = Client()
     first.load(folder, **setup)
@@ -70,7 +77,9 @@ def test_training_on_after_restore_is_bit_equal(folder: str, tmp_path: Path, set
     assert first.run("publish", model="m")[0] == second.run("publish", model="m")[0]
 
 
-def test_a_saved_folder_is_a_hugging_face_folder(client: Client, folder: str, tmp_path: Path) -> None:
+def test_a_saved_folder_is_a_hugging_face_folder(
+    client: Client, folder: str, tmp_path: Path
+) -> None:
     client.load(folder)
     train(client, 2)
     save(client, tmp_path, optimizer=False)
@@ -78,7 +87,10 @@ def test_a_saved_folder_is_a_hugging_face_folder(client: Client, folder: str, tm
     network = AutoModelForCausalLM.from_pretrained(tmp_path)
     for name, weight in network.named_parameters():
         assert torch.equal(weight, client.weights()[name])
-    assert AutoTokenizer.from_pretrained(tmp_path)("w1 w2")["input_ids"] == word_tokenizer()("w1 w2")["input_ids"]
+    assert (
+        AutoTokenizer.from_pretrained(tmp_path)("w1 w2")["input_ids"]
+        == word_tokenizer()("w1 w2")["input_ids"]
+    )
     client.load(tmp_path, "again", initialization="pretrained")
     assert client.operations.models["again"].step == 0
 
@@ -103,10 +115,14 @@ def test_a_saved_adapter_loads_over_its_base(client: Client, folder: str, tmp_pa
     client.load(tmp_path / "base", initialization="pretrained", lora={**LORA, "dropout": 0.0})
     train(client, 2)
     save(client, tmp_path / "adapter")
-    assert not (tmp_path / "adapter" / "model.safetensors").exists(), "the base is not written again"
+    assert not (tmp_path / "adapter" / "model.safetensors").exists(), (
+        "the base is not written again"
+    )
     client.load(tmp_path / "adapter", "again", initialization="pretrained")
     batch = ragged(np.random.default_rng(0), [9])
-    np.testing.assert_array_equal(client.score(batch)["logprobs"], client.score(batch, model="again")["logprobs"])
+    np.testing.assert_array_equal(
+        client.score(batch)["logprobs"], client.score(batch, model="again")["logprobs"]
+    )
     train(client, 1, model="again")
     with pytest.raises(OperationError, match="already is a LoRA adapter"):
         client.load(tmp_path / "adapter", "x", initialization="pretrained", lora=LORA)
@@ -133,7 +149,10 @@ def damage(path: Path, how: str) -> None:
     ("how", "words"),
     [
         ("missing weights", "lacks model.safetensors, which was saved with it"),
-        ("cut-off weights", r"model.safetensors' has \d+ bytes instead of \d+: it is cut off or was changed"),
+        (
+            "cut-off weights",
+            r"model.safetensors' has \d+ bytes instead of \d+: it is cut off or was changed",
+        ),
         ("changed weights", "its weights are not those that were saved"),
         (
             "missing state",
@@ -161,13 +180,16 @@ def test_a_damaged_folder_is_refused_and_the_model_stays(
     assert all(torch.equal(state[name], after[name]) for name in state)
 
 
-def test_a_folder_of_another_model_is_refused(client: Client, folder: str, byte_folder: str, tmp_path: Path) -> None:
+def test_a_folder_of_another_model_is_refused(
+    client: Client, folder: str, byte_folder: str, tmp_path: Path
+) -> None:
     client.load(folder)
     train(client, 1)
     save(client, tmp_path)
     client.load(byte_folder, "other")
     with pytest.raises(
-        OperationError, match=r"does not fit model 'other': .* has shape \[47, 32\], the parameter \[\d+, 32\]"
+        OperationError,
+        match=r"does not fit model 'other': .* has shape \[47, 32\], the parameter \[\d+, 32\]",
     ):
         restore(client, tmp_path, "other")
     client.load(folder, "v", kind="value")
@@ -188,13 +210,18 @@ def test_state_of_a_frozen_model_is_not_mistaken_for_training_state(
     save(client, tmp_path)
     client.load(folder, "frozen", optimizer=None)
     assert restore(client, tmp_path, "frozen")["step"] == 1
-    assert all(torch.equal(weight, client.weights()[name]) for name, weight in client.weights("frozen").items())
+    assert all(
+        torch.equal(weight, client.weights()[name])
+        for name, weight in client.weights("frozen").items()
+    )
     save(client, tmp_path, model="frozen")
     with pytest.raises(OperationError, match="saved from a frozen model, without optimizer state"):
         restore(client, tmp_path)
 
 
-def test_restoring_the_start_forgets_the_moments(client: Client, folder: str, tmp_path: Path) -> None:
+def test_restoring_the_start_forgets_the_moments(
+    client: Client, folder: str, tmp_path: Path
+) -> None:
     client.load(folder)
     save(client, tmp_path)
     train(client, 2)
@@ -209,13 +236,17 @@ def test_restore_clears_the_gradient(client: Client, folder: str, tmp_path: Path
     save(client, tmp_path)
     batch = ragged(np.random.default_rng(0), [4])
     mask = np.array([0, 1, 1, 1], np.float32)
-    client.accumulate({**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}])
+    client.accumulate(
+        {**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}]
+    )
     restore(client, tmp_path)
     with pytest.raises(OperationError, match="0 accumulations"):
         client.step()
 
 
-def test_a_path_that_can_not_be_written_says_so(client: Client, folder: str, tmp_path: Path) -> None:
+def test_a_path_that_can_not_be_written_says_so(
+    client: Client, folder: str, tmp_path: Path
+) -> None:
     client.load(folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(OperationError, match="could not be written"):

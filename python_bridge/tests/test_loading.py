@@ -1,4 +1,7 @@
-"""How a model's files are read: options, tokenizers, adapters and their bases, quantization. Each mistake is one sentence."""
+"""How a model's files are read: options, tokenizers, adapters and their bases, quantization.
+
+Each mistake is one sentence.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ def adapter(base: Path) -> Path:
     """Over `base`, without tokenizer files, and not the identity."""
     torch.manual_seed(1)
     network = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+        AutoModelForCausalLM.from_pretrained(base),
+        LoraConfig(r=2, target_modules=["q_proj", "v_proj"]),
     )
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -70,7 +74,9 @@ def refusal(client: Client, folder: Path, **changes: Any) -> str:
 # Adapters
 
 
-def test_an_adapter_without_tokenizer_takes_its_base_s(client: Client, adapter: Path, base: Path) -> None:
+def test_an_adapter_without_tokenizer_takes_its_base_s(
+    client: Client, adapter: Path, base: Path
+) -> None:
     load(client, adapter)
     batch = ragged(np.random.default_rng(0), [9])
     network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
@@ -88,7 +94,9 @@ def test_an_adapter_without_tokenizer_takes_its_base_s(client: Client, adapter: 
 
 
 @pytest.mark.parametrize("named", [None, "", "/no/such/base", "./no-such-base", "~/no-such-base"])
-def test_a_base_that_is_gone_is_told_by_the_name_of_the_file(client: Client, adapter: Path, named: Any) -> None:
+def test_a_base_that_is_gone_is_told_by_the_name_of_the_file(
+    client: Client, adapter: Path, named: Any
+) -> None:
     edit(adapter / "adapter_config.json", base_model_name_or_path=named)
     said = refusal(client, adapter)
     assert str(adapter / "adapter_config.json") in said
@@ -103,17 +111,23 @@ def test_a_base_on_the_hub_that_can_t_be_had(client: Client, adapter: Path) -> N
     assert "adapter_config.json" in said
 
 
-def test_a_base_that_moved_together_with_its_adapter_is_found(client: Client, adapter: Path) -> None:
+def test_a_base_that_moved_together_with_its_adapter_is_found(
+    client: Client, adapter: Path
+) -> None:
     edit(adapter / "adapter_config.json", base_model_name_or_path="./base")
     load(client, adapter)
     client.run("save_model", model="m", path=str(adapter.parent / "deep" / "saved"), optimizer=True)
     load(client, adapter.parent / "deep" / "saved")
 
 
-def test_a_resized_base_is_told_by_the_name_of_the_file(client: Client, adapter: Path, base: Path) -> None:
+def test_a_resized_base_is_told_by_the_name_of_the_file(
+    client: Client, adapter: Path, base: Path
+) -> None:
     network = AutoModelForCausalLM.from_pretrained(base)
     network.resize_token_embeddings(51)
-    resized = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"]))
+    resized = get_peft_model(
+        network, LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    )
     resized.save_pretrained(adapter)
     said = refusal(client, adapter)
     assert "adapter_config.json" in said
@@ -158,7 +172,9 @@ def test_an_adapter_knows_its_base(client: Client, base: Path, tmp_path: Path) -
     network.save_pretrained(base)
     assert "was trained over other weights than those of the base" in refusal(client, saved)
     load(client, base, lora=LORA)
-    with pytest.raises(OperationError, match=r"restore_model: .* other weights .* adapter_config.json"):
+    with pytest.raises(
+        OperationError, match=r"restore_model: .* other weights .* adapter_config.json"
+    ):
         client.run("restore_model", model="m", path=str(saved))
 
 
@@ -187,7 +203,10 @@ def test_lora_takes_all_linear_layers_by_name(client: Client, base: Path) -> Non
     adapted = client.operations.models["m"].network.peft_config["default"].target_modules
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     load(client, base, lora={**LORA, "target_modules": None})
-    assert client.operations.models["m"].network.peft_config["default"].target_modules == {"q_proj", "v_proj"}
+    assert client.operations.models["m"].network.peft_config["default"].target_modules == {
+        "q_proj",
+        "v_proj",
+    }
 
 
 def test_the_head_is_no_linear_layer_to_adapt() -> None:
@@ -239,7 +258,9 @@ def custom(base: Path) -> None:
     )
 
 
-def test_code_beside_the_weights_runs_only_where_it_is_trusted(client: Client, base: Path, tmp_path: Path) -> None:
+def test_code_beside_the_weights_runs_only_where_it_is_trusted(
+    client: Client, base: Path, tmp_path: Path
+) -> None:
     custom(base)
     assert "brings code of its own, which runs with your rights" in refusal(client, base)
     load(client, base, trust_remote_code=True)
@@ -275,19 +296,31 @@ def test_weights_of_other_sizes_are_named(client: Client, base: Path) -> None:
     [
         ({"load_in_4bit": True}, "bitsandbytes"),
         ({"load_in_8bit": True}, "bitsandbytes"),
-        ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "bfloat16"}, "bitsandbytes"),
+        (
+            {
+                "load_in_4bit": True,
+                "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_compute_dtype": "bfloat16",
+            },
+            "bitsandbytes",
+        ),
         ({"bits": 4}, "is not valid"),
         ({"quant_method": "magic"}, "is not valid"),
     ],
 )
-def test_quantization_that_can_t_be_had_is_told(client: Client, base: Path, options: Any, words: str) -> None:
+def test_quantization_that_can_t_be_had_is_told(
+    client: Client, base: Path, options: Any, words: str
+) -> None:
     """Without the package, or the options wrong. With it: docs/models.md."""
     said = refusal(client, base, quantization_config=options, lora=LORA)
     assert words in said
 
 
 def test_a_folder_of_quantized_weights_says_what_it_needs(client: Client, base: Path) -> None:
-    edit(base / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    edit(
+        base / "config.json",
+        quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True},
+    )
     assert "needs a package that is not installed here" in refusal(client, base)
 
 
@@ -303,7 +336,9 @@ def test_quantized_weights_are_trained_with_lora_only(
 
 
 def test_drawn_weights_are_not_quantized(client: Client, base: Path) -> None:
-    said = refusal(client, base, initialization="random", quantization_config={"load_in_4bit": True})
+    said = refusal(
+        client, base, initialization="random", quantization_config={"load_in_4bit": True}
+    )
     assert "drawn at random are not quantized" in said
 
 
@@ -317,6 +352,8 @@ def test_a_kernel_that_the_weights_own_config_names_is_not_fetched(
     client: Client, base: Path, initialization: str
 ) -> None:
     edit(base / "config.json", _attn_implementation="someone/kernel")
-    with pytest.raises(OperationError, match=r"names the attention kernel 'someone/kernel', which is code"):
+    with pytest.raises(
+        OperationError, match=r"names the attention kernel 'someone/kernel', which is code"
+    ):
         client.load(str(base), initialization=initialization)
     client.load(str(base), loading={**LOADING, "attn_implementation": "eager"})

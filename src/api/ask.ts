@@ -1,4 +1,7 @@
-/** Asks many questions at once, with retries. Every answer is in the cache before anything else happens to it. */
+/**
+ * Asks many questions at once, with retries. Every answer is in the cache before anything else
+ * happens to it.
+ */
 
 import { type ApiOptions, endpointOf } from '../config/api.ts';
 import { UserError } from '../user-error.ts';

@@ -1,6 +1,7 @@
 /**
- * Answers that were paid for: an append-only file, one line each, so that what was answered outlives Ctrl-C and SIGKILL and is never asked twice. A torn line
- * (the process died while it wrote) is ignored.
+ * Answers that were paid for: an append-only file, one line each, so that what was answered
+ * outlives Ctrl-C and SIGKILL and is never asked twice. A torn line (the process died while it
+ * wrote) is ignored.
  */
 import { createHash } from 'node:crypto';
 import {

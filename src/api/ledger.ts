@@ -32,7 +32,10 @@ export class Ledger {
     for (const line of paid) this.note(line);
   }
 
-  /** What a question may cost at the most, in dollars: no tokenizer makes more tokens than the text has bytes. */
+  /**
+   * What a question may cost at the most, in dollars: no tokenizer makes more tokens than the text
+   * has bytes.
+   */
   bound({ messages }: Question): number {
     if (!this.#price) return 0;
     const bytes = messages.reduce(
@@ -42,7 +45,10 @@ export class Ledger {
     return (bytes * this.#price.input + this.#maxTokens * this.#price.output) / 1e6;
   }
 
-  /** Sets the dollars of a request aside. Waits for others under way where they might exceed the limit together. @throws CostLimit */
+  /**
+   * Sets the dollars of a request aside. Waits for others under way where they might exceed the
+   * limit together. @throws CostLimit
+   */
   async reserve(dollars: number): Promise<void> {
     while (this.#limit !== null && this.#spent + this.#reserved + dollars > this.#limit) {
       if (this.#reserved <= 0) {

@@ -1,8 +1,8 @@
 /**
- * Who may connect, where a socket can be reached by others: CURVE keys (encrypted, for other machines), or a
- * token (the PLAIN mechanism: for loopback, or through a tunnel that encrypts). libzmq asks a ZAP handler
- * (RFC 27) at `inproc://zeromq.zap.01` about every connection; this is that handler. A peer that is not let in
- * can send no message at all.
+ * Who may connect, where a socket can be reached by others: CURVE keys (encrypted, for other
+ * machines), or a token (the PLAIN mechanism: for loopback, or through a tunnel that encrypts).
+ * libzmq asks a ZAP handler (RFC 27) at `inproc://zeromq.zap.01` about every connection; this is
+ * that handler. A peer that is not let in can send no message at all.
  */
 import { timingSafeEqual } from 'node:crypto';
 import { curveKeyPair, Reply, type Router } from 'zeromq';
@@ -75,7 +75,10 @@ async function guard(router: Router, check: Check): Promise<() => Promise<void>>
   };
 }
 
-/** A handler that was closed just now is taken down by another thread, and holds the name until then. */
+/**
+ * A handler that was closed just now is taken down by another thread, and holds the name until
+ * then.
+ */
 async function bindWhenFree(socket: Reply): Promise<void> {
   for (let attempt = 0; !socket.closed; attempt++) {
     try {

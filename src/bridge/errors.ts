@@ -12,7 +12,9 @@ export type BridgeErrorCode =
   | 'unreachable'
   /** This side was closed. */
   | 'closed'
-  /** The set-up is not allowed (an unprotected TCP endpoint, an unknown name, a big-endian machine). */
+  /**
+   * The set-up is not allowed (an unprotected TCP endpoint, an unknown name, a big-endian machine).
+   */
   | 'refused';
 
 export interface BridgeErrorDetails {

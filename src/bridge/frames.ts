@@ -1,6 +1,7 @@
 /**
- * A message to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`. Nothing of the outside is believed: sizes, msgpack, schema and
- * the number and lengths of the frames are checked, in this order, and each refusal is a `BridgeError` with code `bad_message`.
+ * A message to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`. Nothing of the
+ * outside is believed: sizes, msgpack, schema and the number and lengths of the frames are checked,
+ * in this order, and each refusal is a `BridgeError` with code `bad_message`.
  */
 import { Packr } from 'msgpackr';
 import type { z } from 'zod';
@@ -27,7 +28,10 @@ export interface Decoded<M> {
   readonly tensors: Tensors;
 }
 
-/** Entries, counting a size of 0 as 1: what is more fits into no memory, and some libraries refuse it. */
+/**
+ * Entries, counting a size of 0 as 1: what is more fits into no memory, and some libraries refuse
+ * it.
+ */
 const LARGEST_SHAPE = 2 ** 40;
 
 if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
@@ -37,7 +41,8 @@ if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
   );
 }
 
-// `variableMapSize`: the shortest form of a map, as Python's msgspec writes it, so that both sides make the same bytes.
+// `variableMapSize`: the shortest form of a map, as Python's msgspec writes it, so that both sides
+// make the same bytes.
 const packr = new Packr({
   useRecords: false,
   encodeUndefinedAsNil: true,
@@ -46,8 +51,9 @@ const packr = new Packr({
 });
 
 /**
- * Frames of a message. Tensors are not copied: from now on their memory belongs to the bridge and must not be written until the message is
- * answered (sockets send it later, and a lost message is sent again).
+ * Frames of a message. Tensors are not copied: from now on their memory belongs to the bridge and
+ * must not be written until the message is answered (sockets send it later, and a lost message is
+ * sent again).
  */
 export function encode(message: Outgoing, tensors: Tensors = {}): Buffer[] {
   const entries = Object.entries(tensors);
@@ -70,7 +76,10 @@ function describe(name: string, { data, shape }: Tensor): TensorHeader {
   return { name, dtype: dtypeOf(data), shape: [...shape] };
 }
 
-/** The message and its tensors; throws `BridgeError` (`bad_message`) for anything that isn't exactly right. */
+/**
+ * The message and its tensors; throws `BridgeError` (`bad_message`) for anything that isn't exactly
+ * right.
+ */
 export function decode<S extends z.ZodType<Message>>(
   frames: readonly Buffer[],
   schema: S,
@@ -180,9 +189,9 @@ function product(shape: readonly number[]): number {
 }
 
 /**
- * What the wire needs: msgpackr writes an integer of more than 32 bits as a float, and a bigint stays an
- * integer, which Python needs (seeds, byte counts); half of a surrogate pair has no UTF-8, and becomes U+FFFD.
- * Returns the value itself where there is nothing to change.
+ * What the wire needs: msgpackr writes an integer of more than 32 bits as a float, and a bigint
+ * stays an integer, which Python needs (seeds, byte counts); half of a surrogate pair has no UTF-8,
+ * and becomes U+FFFD. Returns the value itself where there is nothing to change.
  */
 function widen(value: unknown): unknown {
   if (typeof value === 'string') return value.toWellFormed();

@@ -1,8 +1,8 @@
 /**
- * The door of a TCP endpoint: it counts what a peer sends before it is known, which ZeroMQ has no limits for, and
- * hands the bytes to the local socket. Until ZeroMQ has let it in (by token or key) a peer may send a handshake;
- * until the controller has greeted it, a few small messages. Whoever sends more, or takes too long, is
- * disconnected; after that its bytes pass through.
+ * The door of a TCP endpoint: it counts what a peer sends before it is known, which ZeroMQ has no
+ * limits for, and hands the bytes to the local socket. Until ZeroMQ has let it in (by token or key)
+ * a peer may send a handshake; until the controller has greeted it, a few small messages. Whoever
+ * sends more, or takes too long, is disconnected; after that its bytes pass through.
  *
  * With CURVE messages can't be looked into, and a peer is known as soon as its key is.
  */
@@ -193,7 +193,9 @@ class Visit {
   }
 }
 
-/** Of a host as ZeroMQ writes it: `*`, a name of a network interface, `[::1]`, or what DNS knows. */
+/**
+ * Of a host as ZeroMQ writes it: `*`, a name of a network interface, `[::1]`, or what DNS knows.
+ */
 function addressOf(host: string): string {
   if (host === '*') return '0.0.0.0';
   if (host === 'localhost') return '127.0.0.1';

@@ -1,6 +1,8 @@
 /**
- * What a host asks of the controller: a trainer that samples and optimizes by itself (TRL), and lets the controller value its responses and assign the credit.
- * Arguments and results travel in the msgpack header, numbers in bulk beside it as tensors (ragged ones with `cu_seqlens`), as in `operations.ts`.
+ * What a host asks of the controller: a trainer that samples and optimizes by itself (TRL), and
+ * lets the controller value its responses and assign the credit. Arguments and results travel in
+ * the msgpack header, numbers in bulk beside it as tensors (ragged ones with `cu_seqlens`), as in
+ * `operations.ts`.
  *
  * Terms: N = trajectories, T = tokens of all their responses.
  */
@@ -14,18 +16,24 @@ const range = z.tuple([z.number(), z.number()]);
 
 const actor = z.strictObject({ name: z.string().min(1), parameters: count });
 
-/** First of all, once: reads the config, starts the critic's worker, loads the critic. No tensors. */
+/**
+ * First of all, once: reads the config, starts the critic's worker, loads the critic. No tensors.
+ */
 const open = {
   arguments: z.strictObject({
     /** YAML file of the controller's config (docs/trl.md), or null. */
     config_file: path.nullable(),
-    /** What goes before the file, in its shape: `{critic: {model: ...}, credit: {lambda: 0.95}}`. */
+    /**
+     * What goes before the file, in its shape: `{critic: {model: ...}, credit: {lambda: 0.95}}`.
+     */
     options: z.record(z.string(), z.json()),
     /** Folder that paths in `options` are relative to. */
     base: path,
     /** Folder for the workers' logs. */
     logs: path,
-    /** What In-Context Conditioning tells the critic of the actor; null: `set_actor` says it later. */
+    /**
+     * What In-Context Conditioning tells the critic of the actor; null: `set_actor` says it later.
+     */
     actor: actor.nullable(),
     /** The most tokens that a response can have: segments are spread over them. null: not known. */
     max_new_tokens: z.int().positive().nullable().default(null),
@@ -57,15 +65,21 @@ const valued = z.strictObject({
 });
 
 /**
- * Credit of one batch of trajectories. What the critic learns from it is begun when the answer is on its way, and is waited for by whatever comes next.
- * In:  `completion_ids` int32 [T], `cu_seqlens` int32 [N+1], `text_ends` int32 [T] (UTF-16 units of the text that are complete after each token),
- *      `problems` int32 [N] (index into `prompts`; the trajectories of one problem are a group), `rewards` float64 [N] in [0, 1]; and where known
+ * Credit of one batch of trajectories. What the critic learns from it is begun when the answer is
+ * on its way, and is waited for by whatever comes next.
+ * In:  `completion_ids` int32 [T], `cu_seqlens` int32 [N+1], `text_ends` int32 [T] (UTF-16 units of
+ *      the text that are complete after each token),
+ *      `problems` int32 [N] (index into `prompts`; the trajectories of one problem are a group),
+ *      `rewards` float64 [N] in [0, 1]; and where known
  *      `actor_mask` uint8 [T] (0: the actor did not write the token), `logprobs` float32 [T].
  * Out: `advantages` float32 [T].
  */
 const assignCredit = {
   arguments: z.strictObject({
-    /** `joint`: actor and critic learn; `critic-rl`: the critic alone; `evaluation`: nobody. Values are sampled in all three. */
+    /**
+     * `joint`: actor and critic learn; `critic-rl`: the critic alone; `evaluation`: nobody. Values
+     * are sampled in all three.
+     */
     purpose: z.enum(['joint', 'critic-rl', 'evaluation']),
     /** Of the purpose, from 0: draws and learning rates depend on it. */
     iteration: count,
@@ -76,9 +90,9 @@ const assignCredit = {
     /** Did the response end by itself? */
     finished: z.array(z.boolean()),
     /**
-     * What advantages are divided by: nothing; their root mean square over the batch; or the deviation of
-     * the group's rewards, which is for batches whose baseline is the group's mean (a critic that values
-     * from outcomes, or a gate that closed) and means `batch-std` for others.
+     * What advantages are divided by: nothing; their root mean square over the batch; or the
+     * deviation of the group's rewards, which is for batches whose baseline is the group's mean (a
+     * critic that values from outcomes, or a gate that closed) and means `batch-std` for others.
      */
     scale: z.enum(['none', 'batch-std', 'group-std']),
     /** Trajectories whose valuations are told, from the first. */
@@ -110,7 +124,8 @@ const value = {
 const fence = { arguments: z.strictObject({}), result: z.strictObject({ metrics }) };
 
 /**
- * Stage 1's oracle, a model behind an API (docs/oracles.md), before responses are sampled for it: options and key are checked. Its answers and traces lie in `folder`.
+ * Stage 1's oracle, a model behind an API (docs/oracles.md), before responses are sampled for it:
+ * options and key are checked. Its answers and traces lie in `folder`.
  */
 const openOracle = {
   arguments: z.strictObject({
@@ -129,8 +144,9 @@ const openOracle = {
 };
 
 /**
- * Asks it about one state of each of these trajectories. In: the tensors of `assign_credit`. Tells each answer in a `partial`: `data = {done, total, metrics}`.
- * The success rate of the actor, where it is not known yet, is these trajectories' mean reward.
+ * Asks it about one state of each of these trajectories. In: the tensors of `assign_credit`. Tells
+ * each answer in a `partial`: `data = {done, total, metrics}`. The success rate of the actor, where
+ * it is not known yet, is these trajectories' mean reward.
  */
 const askOracle = {
   arguments: assignCredit.arguments.pick({ prompts: true, texts: true, finished: true }),
@@ -138,8 +154,9 @@ const askOracle = {
 };
 
 /**
- * Stage 1 from a JSONL file of traces (docs/oracles.md), or from the task's own oracle (`oracle`); `critic_sft` of the config says how. Goes on with these traces where
- * the last call or `restore` left off, until they are done. Tells each step in a `partial`: `data = {step, steps, metrics}`.
+ * Stage 1 from a JSONL file of traces (docs/oracles.md), or from the task's own oracle (`oracle`);
+ * `critic_sft` of the config says how. Goes on with these traces where the last call or `restore`
+ * left off, until they are done. Tells each step in a `partial`: `data = {step, steps, metrics}`.
  */
 const imitate = {
   arguments: z.strictObject({
@@ -153,7 +170,10 @@ const imitate = {
 /** As in a run (`config.ts`). */
 const stage = z.enum(['critic-sft', 'critic-rl', 'joint']);
 
-/** Writes the critic (with `optimizer` all that exact continuation needs) and the controller's state to `folder`, in the place of what is there. */
+/**
+ * Writes the critic (with `optimizer` all that exact continuation needs) and the controller's state
+ * to `folder`, in the place of what is there.
+ */
 const save = {
   arguments: z.strictObject({
     folder: path,
@@ -161,7 +181,10 @@ const save = {
     stage,
     /** Batches or steps of the stage that are behind it. */
     iteration: count,
-    /** Does the stage end here? Then the next one begins with a fresh optimizer, here as after `restore`. */
+    /**
+     * Does the stage end here? Then the next one begins with a fresh optimizer, here as after
+     * `restore`.
+     */
     complete: z.boolean(),
     /** Least and largest reward so far, where the host may learn the range; kept for `restore`. */
     reward_range: range.nullable().default(null),

@@ -6,12 +6,16 @@ import { join } from 'node:path';
 /** Begins the name of a folder of this process; `mkdtemp` adds the rest. */
 export const folderPrefix = `genac-${process.pid}-`;
 const NAME = /^genac-(\d+)-[A-Za-z0-9]{6}$/;
-/** A process of another pid namespace that shares the folder may be about to bind; it has had its time after this. */
+/**
+ * A process of another pid namespace that shares the folder may be about to bind; it has had its
+ * time after this.
+ */
 const YOUNG_MS = 60_000;
 
 /**
- * Removes the folders in `parent` whose process is no longer alive and whose socket nobody listens on (a process in another container may have
- * a pid that means nothing here). What can't be removed is left.
+ * Removes the folders in `parent` whose process is no longer alive and whose socket nobody listens
+ * on (a process in another container may have a pid that means nothing here). What can't be removed
+ * is left.
  */
 export async function removeLeftovers(parent: string): Promise<void> {
   const names = await readdir(parent).catch(() => []);

@@ -1,6 +1,7 @@
 /**
- * The controller's end of the bridge: who may connect, who is alive, and what is said at the end. Three tiers of liveness: the transport's own
- * heartbeats drop dead connections; whoever started a process reports its death with `lose`; and a worker that says nothing for `silenceMs` is lost.
+ * The controller's end of the bridge: who may connect, who is alive, and what is said at the end.
+ * Three tiers of liveness: the transport's own heartbeats drop dead connections; whoever started a
+ * process reports its death with `lose`; and a worker that says nothing for `silenceMs` is lost.
  */
 import { BridgeError, reasonOf } from './errors.ts';
 import { decode, encode, type Outgoing, readableId, STRANGER_LIMITS } from './frames.ts';
@@ -77,7 +78,10 @@ export class Link {
     this.#timer = setInterval(() => this.#tick(), this.#heartbeatMs);
   }
 
-  /** Lets a worker of this name connect. Resolves when it is ready; rejects when it ends before. Names are unique. */
+  /**
+   * Lets a worker of this name connect. Resolves when it is ready; rejects when it ends before.
+   * Names are unique.
+   */
   expect(name: string, { logTail = () => '', startId }: Expectation = {}): Promise<RemoteWorker> {
     if (this.#expected.has(name))
       throw new BridgeError('refused', `two workers are named ${name}`, { worker: name });
@@ -94,13 +98,17 @@ export class Link {
     return this.#expected.get(name)?.worker?.isReady ?? false;
   }
 
-  /** Called with a `worker_lost` error for each worker that is lost, once. Returns what ends that. */
+  /**
+   * Called with a `worker_lost` error for each worker that is lost, once. Returns what ends that.
+   */
   onLost(listener: (error: BridgeError) => void): () => void {
     this.#lostListeners.add(listener);
     return () => this.#lostListeners.delete(listener);
   }
 
-  /** Declares a worker dead: its process ended, or it was silent. Nothing happens the second time. */
+  /**
+   * Declares a worker dead: its process ended, or it was silent. Nothing happens the second time.
+   */
   lose(name: string, reason: string): void {
     const expected = this.#expected.get(name);
     if (expected === undefined) return;
@@ -121,8 +129,8 @@ export class Link {
   }
 
   /**
-   * Ends all workers in order: what is queued is finished (`drainMs` at most), then they are told to end, and the transport is closed. Bounded
-   * by `drainMs` + 1 s; never rejects.
+   * Ends all workers in order: what is queued is finished (`drainMs` at most), then they are told
+   * to end, and the transport is closed. Bounded by `drainMs` + 1 s; never rejects.
    */
   close(drainMs = 5_000): Promise<void> {
     this.#closing ??= this.#close(drainMs);
@@ -176,7 +184,8 @@ export class Link {
     const expected = this.#expected.get(hello.name);
     const refusal = this.#refusal(hello, identity, expected);
     if (refusal !== null) {
-      // No end of the start: the process that was started ends by itself when it hears this, and a stranger may say anything.
+      // No end of the start: the process that was started ends by itself when it hears this, and a
+      // stranger may say anything.
       this.#refusals.say(
         `worker ${hello.name} (pid ${hello.pid} on ${hello.host}) was refused: ${refusal[1]}`,
       );
@@ -254,7 +263,8 @@ export class Link {
 
   #tick(): void {
     const now = Date.now();
-    // When this process was held up, so were the messages it would have read: that isn't the workers' silence.
+    // When this process was held up, so were the messages it would have read: that isn't the
+    // workers' silence.
     const late = Math.max(0, now - this.#lastTick - this.#heartbeatMs);
     this.#lastTick = now;
     this.#sequence += 1;

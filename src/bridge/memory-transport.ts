@@ -1,4 +1,7 @@
-/** The transport without sockets, for tests of what stands above it: same order, same refusals, delivery in a later turn of the event loop. */
+/**
+ * The transport without sockets, for tests of what stands above it: same order, same refusals,
+ * delivery in a later turn of the event loop.
+ */
 import { BridgeError } from './errors.ts';
 import type { Transport, TransportHandlers } from './transport.ts';
 

@@ -1,8 +1,10 @@
 /**
- * Every message of the bridge, as one zod discriminated union: the only source of the wire format. `schema.json` is made from it
- * (`npm run generate`); the Python side is held to it by the golden vectors in `test/fixtures/wire`.
+ * Every message of the bridge, as one zod discriminated union: the only source of the wire format.
+ * `schema.json` is made from it (`npm run generate`); the Python side is held to it by the golden
+ * vectors in `test/fixtures/wire`.
  *
- * On the wire a message is `[header: msgpack of one of these] [tensor 0] [tensor 1] ...`; `tensors` describes the frames that follow.
+ * On the wire a message is `[header: msgpack of one of these] [tensor 0] [tensor 1] ...`; `tensors`
+ * describes the frames that follow.
  */
 import { z } from 'zod';
 import { type HostOperationName, hostOperations } from './host-operations.ts';
@@ -30,7 +32,10 @@ export const errorCodes = [
   'bad_message',
   /** The operation's arguments are wrong: nothing was done. */
   'bad_arguments',
-  /** The model's state does not allow it (unknown model, wrong step, unpublished weights): nothing was done. */
+  /**
+   * The model's state does not allow it (unknown model, wrong step, unpublished weights): nothing
+   * was done.
+   */
   'bad_state',
   /** Ended by `cancel`. */
   'cancelled',
@@ -153,7 +158,8 @@ const drain = z.strictObject({ type: z.literal('drain') });
 /** End now: cancel what runs, `bye`, exit. */
 const shutdown = z.strictObject({ type: z.literal('shutdown'), reason: z.string() });
 
-// Host (a trainer of its own that lets the controller assign credit) -> controller. It says `hello` first and `bye` at the end, and is answered by
+// Host (a trainer of its own that lets the controller assign credit) -> controller. It says `hello`
+// first and `bye` at the end, and is answered by
 // `welcome` or `reject`, and by `result`, `partial` and `error`.
 
 const ask = z.strictObject({

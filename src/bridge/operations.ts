@@ -1,9 +1,10 @@
 /**
  * The operations a worker offers: arguments and results, as zod schemas.
  *
- * Everything here travels in the msgpack header. Numbers in bulk travel beside it as tensors, whose names, dtypes
- * and shapes are written in each operation's doc comment. Ragged data is flat values plus `cu_seqlens`
- * (int32, length = sequences + 1, starts with 0). Keys are snake_case on both sides and never missing: `null` says "none".
+ * Everything here travels in the msgpack header. Numbers in bulk travel beside it as tensors, whose
+ * names, dtypes and shapes are written in each operation's doc comment. Ragged data is flat values
+ * plus `cu_seqlens` (int32, length = sequences + 1, starts with 0). Keys are snake_case on both
+ * sides and never missing: `null` says "none".
  *
  * Terms: P = prompts, N = sequences, T = tokens of all sequences together.
  */
@@ -37,15 +38,19 @@ export const loadingSchema = z.strictObject({
   attn_implementation: z.string().min(1).nullable(),
   /** As of Transformers' `BitsAndBytesConfig`: `{load_in_4bit: true}`. Trained with LoRA only. */
   quantization_config: z.record(z.string(), z.json()).nullable(),
-  /** Folder or Hub name of the tokenizer; null: the model's, or its base's for an adapter without. */
+  /**
+   * Folder or Hub name of the tokenizer; null: the model's, or its base's for an adapter without.
+   */
   tokenizer: path.nullable(),
   /** Given to the chat template with every chat: `{enable_thinking: false}`. */
   chat_template_kwargs: z.record(z.string(), z.json()),
 });
 
 /**
- * A prompt is plain text, or chat messages that the tokenizer's chat template renders (with the generation prompt). Without a template they are the plain
- * text `role: content`, a blank line between two messages, and `assistant:` at the end. After a last message of the assistant, the model goes on in that.
+ * A prompt is plain text, or chat messages that the tokenizer's chat template renders (with the
+ * generation prompt). Without a template they are the plain text `role: content`, a blank line
+ * between two messages, and `assistant:` at the end. After a last message of the assistant, the
+ * model goes on in that.
  */
 export const promptSchema = z.union([
   z.string(),
@@ -53,8 +58,8 @@ export const promptSchema = z.union([
 ]);
 
 /**
- * Loads a model under a name. A name that is taken is replaced (weights, optimizer and counters start afresh).
- * No tensors.
+ * Loads a model under a name. A name that is taken is replaced (weights, optimizer and counters
+ * start afresh). No tensors.
  */
 const loadModel = {
   arguments: z.strictObject({
@@ -62,12 +67,18 @@ const loadModel = {
     /** A folder in Hugging Face format, or a Hub name. */
     source: path,
     kind: z.enum(['causal', 'value']),
-    /** `random`: weights drawn at std 1/sqrt(fan_in) from `seed`, from the folder's config.json alone. */
+    /**
+     * `random`: weights drawn at std 1/sqrt(fan_in) from `seed`, from the folder's config.json
+     * alone.
+     */
     initialization: z.enum(['pretrained', 'random']),
     seed: count,
     /** `auto`: cuda, then mps, then cpu. */
     device: z.string().min(1),
-    /** Compute type. Master weights are float32 always. `auto`: bfloat16 where the device has it natively (CUDA), else float32. */
+    /**
+     * Compute type. Master weights are float32 always. `auto`: bfloat16 where the device has it
+     * natively (CUDA), else float32.
+     */
     dtype: z.enum(['auto', 'float32', 'bfloat16']),
     loading: loadingSchema,
     lora: loraSchema.nullable(),
@@ -84,8 +95,8 @@ const loadModel = {
     context_length: count.nullable(),
     has_chat_template: z.boolean(),
     /**
-     * The fastest way in which sampling gives `score`'s log-probs, tried out at load; docs/models.md
-     * says what each means. null: a value model, which is not sampled.
+     * The fastest way in which sampling gives `score`'s log-probs, tried out at load;
+     * docs/models.md says what each means. null: a value model, which is not sampled.
      */
     sampling: z
       .enum(['together', 'masked', 'equal-lengths', 'whole-groups', 'one-by-one', 'reread'])
@@ -104,8 +115,10 @@ const loadModel = {
 const literal = z.boolean();
 
 /**
- * Text to token ids, for text that no model wrote (demonstrations, oracle traces). What a model wrote is never tokenized again.
- * Out: `ids` int32 [T], `cu_seqlens` int32 [N+1], `prompt_lengths` int32 [N] (tokens of each sequence that belong to its prompt).
+ * Text to token ids, for text that no model wrote (demonstrations, oracle traces). What a model
+ * wrote is never tokenized again.
+ * Out: `ids` int32 [T], `cu_seqlens` int32 [N+1], `prompt_lengths` int32 [N] (tokens of each
+ *      sequence that belong to its prompt).
  */
 const tokenize = {
   arguments: z.strictObject({
@@ -120,16 +133,23 @@ const tokenize = {
 };
 
 /**
- * Samples `completions_per_prompt` completions of every prompt; sequence i belongs to prompt floor(i / completions_per_prompt).
- * In:  `seeds` uint32 [N, 2], one 64-bit seed for each sequence (low word first). A sequence's tokens depend on its prompt, its seed and the weights
- *      only, never on what else was in the batch. If `prompts` is null: `prompt_ids` int32 [T] and `prompt_cu_seqlens` int32 [P+1], and, if completions
- *      were begun, `prefix_lengths` int32 [P]: how many ids at the end of each prompt are the beginning of its completions. `texts` and `text_ends` then
- *      speak of the whole completion, the ids and log-probs of its new tokens; `max_new_tokens` counts what was begun.
- * Out: `prompt_ids` int32, `prompt_cu_seqlens` int32 [P+1], `completion_ids` int32 [T], `completion_cu_seqlens` int32 [N+1] (the end-of-sequence
- *      token is part of a completion), `logprobs` float32 [T] (of the distribution at `temperature`, before top-k and top-p; at temperature 0 of the
- *      distribution at 1), `text_ends` int32 [T] (UTF-16 units of the completion's text that are complete after each token; special tokens add none).
- * With `stream`, each finished sequence is sent at once in a `partial`, with `data = {indices, texts, finish_reasons}` (indices: sequence numbers) and the
- * tensors `completion_ids`, `completion_cu_seqlens`, `logprobs`, `text_ends` of those sequences; the final result holds all of them once more.
+ * Samples `completions_per_prompt` completions of every prompt; sequence i belongs to prompt
+ * floor(i / completions_per_prompt).
+ * In:  `seeds` uint32 [N, 2], one 64-bit seed for each sequence (low word first). A sequence's
+ *      tokens depend on its prompt, its seed and the weights only, never on what else was in the
+ *      batch. If `prompts` is null: `prompt_ids` int32 [T] and `prompt_cu_seqlens` int32 [P+1],
+ *      and, if completions were begun, `prefix_lengths` int32 [P]: how many ids at the end of each
+ *      prompt are the beginning of its completions. `texts` and `text_ends` then speak of the whole
+ *      completion, the ids and log-probs of its new tokens; `max_new_tokens` counts what was begun.
+ * Out: `prompt_ids` int32, `prompt_cu_seqlens` int32 [P+1], `completion_ids` int32 [T],
+ *      `completion_cu_seqlens` int32 [N+1] (the end-of-sequence token is part of a completion),
+ *      `logprobs` float32 [T] (of the distribution at `temperature`, before top-k and top-p; at
+ *      temperature 0 of the distribution at 1), `text_ends` int32 [T] (UTF-16 units of the
+ *      completion's text that are complete after each token; special tokens add none). With
+ *      `stream`, each finished sequence is sent at once in a `partial`, with `data = {indices,
+ *      texts, finish_reasons}` (indices: sequence numbers) and the tensors `completion_ids`,
+ *      `completion_cu_seqlens`, `logprobs`, `text_ends` of those sequences; the final result holds
+ *      all of them once more.
  */
 const sample = {
   arguments: z.strictObject({
@@ -142,7 +162,9 @@ const sample = {
     temperature: z.number().nonnegative(),
     top_p: z.number().positive().max(1).nullable(),
     top_k: z.int().positive().nullable(),
-    /** A completion ends with the first of these in its text; the stop string is kept in the text. */
+    /**
+     * A completion ends with the first of these in its text; the stop string is kept in the text.
+     */
     stop_strings: z.array(z.string().min(1)),
     /** Beside the model's own end-of-sequence tokens. */
     stop_token_ids: z.array(count),
@@ -163,8 +185,10 @@ const sample = {
 /**
  * Log-probability (and value) of given tokens under the current weights.
  * In:  `ids` int32 [T], `cu_seqlens` int32 [N+1].
- * Out: causal: `logprobs` float32 [T], entry i = log p(ids[i] | before), 0 for each sequence's first token; with `entropy`: `entropies` float32 [T], nats.
- *      value: `values` float32 [T], entry i = value of the state *before* token i (read at token i-1), 0 for each sequence's first token.
+ * Out: causal: `logprobs` float32 [T], entry i = log p(ids[i] | before), 0 for each sequence's
+ *      first token; with `entropy`: `entropies` float32 [T], nats.
+ *      value: `values` float32 [T], entry i = value of the state *before* token i (read at token
+ *      i-1), 0 for each sequence's first token.
  */
 const score = {
   arguments: z.strictObject({
@@ -178,8 +202,9 @@ const score = {
 };
 
 /**
- * The additive loss terms of `accumulate`. Each is a sum over tokens, scaled by `coefficient`, of what stands in its doc comment. Its tensors are
- * float32 [T], aligned with `ids`: entry i belongs to the prediction of ids[i]. Entries where `mask` is 0 count for nothing.
+ * The additive loss terms of `accumulate`. Each is a sum over tokens, scaled by `coefficient`, of
+ * what stands in its doc comment. Its tensors are float32 [T], aligned with `ids`: entry i belongs
+ * to the prediction of ids[i]. Entries where `mask` is 0 count for nothing.
  */
 export const streamSchema = z.discriminatedUnion('kind', [
   /** PPO's clipped surrogate (Schulman 2017, eq. 7): -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A), rho = exp(logp - old logp).
@@ -190,13 +215,22 @@ export const streamSchema = z.discriminatedUnion('kind', [
     clip_low: z.number().nonnegative().max(1),
     clip_high: z.number().nonnegative(),
   }),
-  /** Weighted cross-entropy: -w logp. Tensor `ce.weights`. With weights of any sign this is REINFORCE. */
+  /**
+   * Weighted cross-entropy: -w logp. Tensor `ce.weights`. With weights of any sign this is
+   * REINFORCE.
+   */
   z.strictObject({ kind: z.literal('ce'), coefficient: z.number() }),
-  /** KL to a reference, Schulman's k3 estimator: exp(d) - d - 1, d = reference logp - logp. Tensor `kl.reference_logprobs`. */
+  /**
+   * KL to a reference, Schulman's k3 estimator: exp(d) - d - 1, d = reference logp - logp. Tensor
+   * `kl.reference_logprobs`.
+   */
   z.strictObject({ kind: z.literal('kl'), coefficient: z.number() }),
   /** Entropy of the predicted distribution in nats, *subtracted* from the loss (a bonus). */
   z.strictObject({ kind: z.literal('entropy'), coefficient: z.number() }),
-  /** Value head: 0.5 max((V - R)^2, (old + clip(V - old, -clip, clip) - R)^2); clip null: 0.5 (V - R)^2. Tensors `value.returns`, `value.old_values`. */
+  /**
+   * Value head: 0.5 max((V - R)^2, (old + clip(V - old, -clip, clip) - R)^2); clip null: 0.5 (V -
+   * R)^2. Tensors `value.returns`, `value.old_values`.
+   */
   z.strictObject({
     kind: z.literal('value'),
     coefficient: z.number(),
@@ -205,9 +239,10 @@ export const streamSchema = z.discriminatedUnion('kind', [
 ]);
 
 /**
- * Adds the gradient of (sum of all streams) / normalizer to the model's gradient. All or nothing: an error or a cancel discards every gradient since
- * the last step, and says so.
- * In: `ids` int32 [T], `cu_seqlens` int32 [N+1], `mask` float32 [T] (0 or 1; the first token of a sequence must be 0), and the streams' tensors.
+ * Adds the gradient of (sum of all streams) / normalizer to the model's gradient. All or nothing:
+ * an error or a cancel discards every gradient since the last step, and says so.
+ * In: `ids` int32 [T], `cu_seqlens` int32 [N+1], `mask` float32 [T] (0 or 1; the first token of a
+ *     sequence must be 0), and the streams' tensors.
  */
 const accumulate = {
   arguments: z.strictObject({
@@ -223,17 +258,20 @@ const accumulate = {
     /** How many accumulations stand in the gradient now. */
     accumulations: count,
     /**
-     * Sums over masked tokens (undivided, without coefficients), among them: `tokens`, `sequences`, and of the streams given
-     * `pg_loss`, `ratio`, `clipped_low`, `clipped_high`, `approximate_kl`, `ce_loss`, `ce_weight`, `kl`, `entropy`, `value_loss`, `value_clipped`,
-     * and `loss` (all streams with coefficients, divided by the normalizer).
+     * Sums over masked tokens (undivided, without coefficients), among them: `tokens`, `sequences`,
+     * and of the streams given `pg_loss`, `ratio`, `clipped_low`, `clipped_high`, `approximate_kl`,
+     * `ce_loss`, `ce_weight`, `kl`, `entropy`, `value_loss`, `value_clipped`, and `loss` (all
+     * streams with coefficients, divided by the normalizer).
      */
     statistics: z.record(z.string(), z.number()),
   }),
 };
 
 /**
- * One optimizer step (AdamW) with the accumulated gradient; clears it. A fence: refused unless the model stands at `expected_step` with exactly
- * `expected_accumulations` in its gradient. A gradient that is not finite is an error; the weights stay. No tensors.
+ * One optimizer step (AdamW) with the accumulated gradient; clears it. A fence: refused unless the
+ * model stands at `expected_step` with exactly
+ * `expected_accumulations` in its gradient. A gradient that is not finite is an error; the weights
+ * stay. No tensors.
  */
 const step = {
   arguments: z.strictObject({
@@ -254,8 +292,9 @@ const step = {
 };
 
 /**
- * Makes the current weights the ones that `sample` serves. `sample` is refused while there are steps that were not published, so that a served version
- * is never a half-trained one. `version` = number of steps in the served weights. No tensors.
+ * Makes the current weights the ones that `sample` serves. `sample` is refused while there are
+ * steps that were not published, so that a served version is never a half-trained one. `version` =
+ * number of steps in the served weights. No tensors.
  */
 const publish = {
   arguments: z.strictObject({ model: modelName }),
@@ -266,19 +305,28 @@ const publish = {
   }),
 };
 
-/** Writes weights, config and tokenizer in Hugging Face format, and with `optimizer` the optimizer's state and step (`genac_state.safetensors`). */
+/**
+ * Writes weights, config and tokenizer in Hugging Face format, and with `optimizer` the optimizer's
+ * state and step (`genac_state.safetensors`).
+ */
 const saveModel = {
   arguments: z.strictObject({ model: modelName, path, optimizer: z.boolean() }),
   result: z.strictObject({ bytes: count, step: count }),
 };
 
-/** Weights, optimizer state and step of a folder written by `save_model` with `optimizer`, into the model loaded under this name; gradients are cleared. */
+/**
+ * Weights, optimizer state and step of a folder written by `save_model` with `optimizer`, into the
+ * model loaded under this name; gradients are cleared.
+ */
 const restoreModel = {
   arguments: z.strictObject({ model: modelName, path }),
   result: z.strictObject({ step: count, version: count }),
 };
 
-/** Calls a Python function, named `package.module:function`, with keyword arguments of plain JSON; its answer must be plain JSON too. */
+/**
+ * Calls a Python function, named `package.module:function`, with keyword arguments of plain JSON;
+ * its answer must be plain JSON too.
+ */
 const call = {
   arguments: z.strictObject({
     function: z.string().min(3),

@@ -25,7 +25,10 @@ export class Pending {
   readonly frames: readonly Buffer[];
   readonly answer: Promise<Answer>;
   readonly startedAt = Date.now();
-  /** Heartbeats of an idle worker since the request was sent: two of them mean that it, or its answer, was lost. */
+  /**
+   * Heartbeats of an idle worker since the request was sent: two of them mean that it, or its
+   * answer, was lost.
+   */
   idleHeartbeats = 0;
   /** Set once cancelling was asked for. */
   cancelled = false;
@@ -57,7 +60,10 @@ export class Pending {
     this.#cleanups.push(cleanup);
   }
 
-  /** Hands a part on; parts that were seen already (the worker repeated itself) are dropped. Throws what the caller's function throws. */
+  /**
+   * Hands a part on; parts that were seen already (the worker repeated itself) are dropped. Throws
+   * what the caller's function throws.
+   */
   partial(sequence: number, data: unknown, tensors: Tensors): void {
     if (this.cancelled || sequence < this.#nextPartial) return;
     this.#nextPartial = sequence + 1;

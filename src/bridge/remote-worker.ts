@@ -1,4 +1,7 @@
-/** One worker behind the wire: its state, and the requests that wait for its answers. Driven by `link.ts`. */
+/**
+ * One worker behind the wire: its state, and the requests that wait for its answers. Driven by
+ * `link.ts`.
+ */
 import { randomBytes } from 'node:crypto';
 import { BridgeError, reasonOf } from './errors.ts';
 import {
@@ -165,7 +168,10 @@ export class RemoteWorker implements Worker {
     this.#options.send(encode(message)).catch(() => {});
   }
 
-  /** After a reconnect, messages of either direction may be lost: everything unanswered is sent again, the worker knows the ids it has seen. */
+  /**
+   * After a reconnect, messages of either direction may be lost: everything unanswered is sent
+   * again, the worker knows the ids it has seen.
+   */
   resend(): void {
     for (const pending of this.#pending.values()) {
       this.#send(pending);
@@ -237,7 +243,10 @@ export class RemoteWorker implements Worker {
     this.tell({ type: 'drain' });
   }
 
-  /** Ends every request with `worker_lost`; the reason should say since when and show the end of the worker's log. */
+  /**
+   * Ends every request with `worker_lost`; the reason should say since when and show the end of the
+   * worker's log.
+   */
   lose(reason: string): BridgeError {
     this.#lost ??= this.#error('worker_lost', reason);
     for (const pending of [...this.#pending.values()]) {

@@ -1,4 +1,7 @@
-/** The token of a TCP endpoint, which is handed over by the environment or by a file, and never on a command line. */
+/**
+ * The token of a TCP endpoint, which is handed over by the environment or by a file, and never on a
+ * command line.
+ */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,8 +21,8 @@ export interface Token {
 }
 
 /**
- * The token that `GENAC_TOKEN` holds, or the file that `GENAC_TOKEN_FILE` names; else a new one, in a file of a
- * folder of its own (mode 0700).
+ * The token that `GENAC_TOKEN` holds, or the file that `GENAC_TOKEN_FILE` names; else a new one, in
+ * a file of a folder of its own (mode 0700).
  */
 export function endpointToken(environment: NodeJS.ProcessEnv = process.env): Token {
   const { GENAC_TOKEN: given, GENAC_TOKEN_FILE: named } = environment;

@@ -1,4 +1,7 @@
-/** The controller's end of the wire, beneath messages: frames to and from named peers. Held to by `test/bridge/transport-conformance.ts`. */
+/**
+ * The controller's end of the wire, beneath messages: frames to and from named peers. Held to by
+ * `test/bridge/transport-conformance.ts`.
+ */
 
 /** Something happened to a connection. For logs; who is alive is decided by `link.ts`. */
 export interface ConnectionEvent {
@@ -7,7 +10,10 @@ export interface ConnectionEvent {
 }
 
 export interface TransportHandlers {
-  /** Called for each message, in each peer's order. `identity` names the peer; every start of a worker has its own. */
+  /**
+   * Called for each message, in each peer's order. `identity` names the peer; every start of a
+   * worker has its own.
+   */
   message(identity: string, frames: Buffer[]): void;
   connection(event: ConnectionEvent): void;
 }
@@ -18,12 +24,16 @@ export interface Transport {
   /** Begins to deliver. To be called once; what came before is delivered then. */
   start(handlers: TransportHandlers): void;
   /**
-   * Hands the frames over, in the order of the calls. The frames' memory must not be written afterwards. Rejects with `BridgeError`: `unreachable`
-   * when no such peer is connected, `closed` after `close`.
+   * Hands the frames over, in the order of the calls. The frames' memory must not be written
+   * afterwards. Rejects with `BridgeError`: `unreachable` when no such peer is connected, `closed`
+   * after `close`.
    */
   send(identity: string, frames: readonly Buffer[]): Promise<void>;
   /** The peer is known: limits for strangers, where there are any, end for it. */
   admit(identity: string): void;
-  /** Sends nothing more, delivers nothing more, and frees what it holds (sockets, folders). May be called twice. */
+  /**
+   * Sends nothing more, delivers nothing more, and frees what it holds (sockets, folders). May be
+   * called twice.
+   */
   close(): Promise<void>;
 }

@@ -18,12 +18,18 @@ export interface Reply<O extends OperationName> {
   readonly seconds: number;
 }
 
-/** A Python process that holds models, as the controller sees it. Requests to one worker are served in the order in which they were made. */
+/**
+ * A Python process that holds models, as the controller sees it. Requests to one worker are served
+ * in the order in which they were made.
+ */
 export interface Worker {
   readonly name: string;
   /** Versions and devices, as the worker reported them when it was ready. */
   readonly ready: MessageOf<'ready'>;
-  /** Fails with a `BridgeError` (code, message, the worker's name; the Python traceback where there is one). */
+  /**
+   * Fails with a `BridgeError` (code, message, the worker's name; the Python traceback where there
+   * is one).
+   */
   request<O extends OperationName>(
     operation: O,
     args: Arguments<O>,

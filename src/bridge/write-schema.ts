@@ -1,4 +1,7 @@
-/** Writes the wire's JSON Schema for both sides; with `--check` only says whether it is up to date. Run by `npm run generate` and `npm run check`. */
+/**
+ * Writes the wire's JSON Schema for both sides; with `--check` only says whether it is up to date.
+ * Run by `npm run generate` and `npm run check`.
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { hostOperations } from './host-operations.ts';

@@ -1,7 +1,7 @@
 /**
- * The transport over ZeroMQ: one ROUTER that binds, one reader loop, one queue of sends. Peers on TCP come
- * through a gate that holds them to small limits until they are known. Never use it in a worker_thread:
- * zeromq's native sockets crash there.
+ * The transport over ZeroMQ: one ROUTER that binds, one reader loop, one queue of sends. Peers on
+ * TCP come through a gate that holds them to small limits until they are known. Never use it in a
+ * worker_thread: zeromq's native sockets crash there.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,11 +14,20 @@ import { folderPrefix, removeLeftovers } from './leftovers.ts';
 import type { Transport, TransportHandlers } from './transport.ts';
 
 export interface ZmqOptions {
-  /** TCP endpoint beside the local `ipc://` one, such as `tcp://127.0.0.1:5555` (`:*`: any free port). */
+  /**
+   * TCP endpoint beside the local `ipc://` one, such as `tcp://127.0.0.1:5555` (`:*`: any free
+   * port).
+   */
   readonly tcp?: string | undefined;
-  /** Keys and the list of allowed workers. Needed for TCP beyond loopback; it then holds for every connection. */
+  /**
+   * Keys and the list of allowed workers. Needed for TCP beyond loopback; it then holds for every
+   * connection.
+   */
   readonly curve?: CurveServer | undefined;
-  /** What every peer must show, where there are no CURVE keys. Needed for TCP: whoever is on this machine can connect to it. */
+  /**
+   * What every peer must show, where there are no CURVE keys. Needed for TCP: whoever is on this
+   * machine can connect to it.
+   */
   readonly token?: string | undefined;
   /** Bytes of one frame; a peer that sends more is disconnected. */
   readonly maxMessageBytes: number;
@@ -31,9 +40,10 @@ const PING_MS = 2_000;
 const PING_TIMEOUT_MS = 10_000;
 
 /**
- * Binds `ipc://` in a folder of mode 0700 that is removed on close (those of killed processes: by the next that
- * binds), and `tcp` if it is given. Throws `BridgeError` (`refused`) for TCP on loopback without a token or
- * keys, for TCP beyond it without CURVE keys, and for an address that can't be bound.
+ * Binds `ipc://` in a folder of mode 0700 that is removed on close (those of killed processes: by
+ * the next that binds), and `tcp` if it is given. Throws `BridgeError` (`refused`) for TCP on
+ * loopback without a token or keys, for TCP beyond it without CURVE keys, and for an address that
+ * can't be bound.
  */
 export async function bindZmq(options: ZmqOptions): Promise<Transport> {
   if (options.tcp !== undefined) refuseUnprotected(options.tcp, options);

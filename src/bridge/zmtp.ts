@@ -1,4 +1,7 @@
-/** What the bytes of one direction of a ZMTP 3 connection say (https://rfc.zeromq.org/spec/23), as far as they have come. */
+/**
+ * What the bytes of one direction of a ZMTP 3 connection say (https://rfc.zeromq.org/spec/23), as
+ * far as they have come.
+ */
 
 export interface ZmtpFrame {
   /** A command's name, such as `READY`; null: a frame of a message. */
@@ -52,7 +55,9 @@ function commandOf(content: Buffer): Pick<ZmtpFrame, 'command' | 'body'> {
   return { command: content.toString('latin1', 1, end), body: content.subarray(end) };
 }
 
-/** The routing id in the metadata of an `INITIATE`, as latin1; null: it names none, or is encrypted. */
+/**
+ * The routing id in the metadata of an `INITIATE`, as latin1; null: it names none, or is encrypted.
+ */
 export function identityOf(metadata: Buffer): string | null {
   let at = 0;
   while (at < metadata.length) {

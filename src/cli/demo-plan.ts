@@ -1,4 +1,7 @@
-/** The demo's runs: `examples/miniature.yaml` in parts, so that actor and critic can be made side by side, and the group mean beside GenAC. */
+/**
+ * The demo's runs: `examples/miniature.yaml` in parts, so that actor and critic can be made side by
+ * side, and the group mean beside GenAC.
+ */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkConfig, loadConfigFile } from '../config/load.ts';
@@ -15,7 +18,10 @@ export interface DemoPlan {
   readonly imitation: Config;
   /** Stage 2, on rollouts of the task's frozen actors and of the base actor. */
   readonly pretraining: Config;
-  /** GRPO from the base actor: the same problems, responses, iterations and optimizer; lambda = 1 and the group's deviation, as in GRPO. */
+  /**
+   * GRPO from the base actor: the same problems, responses, iterations and optimizer; lambda = 1
+   * and the group's deviation, as in GRPO.
+   */
   readonly groupMean: Config;
   /** Stage 3 from the base actor and the critic's checkpoint. */
   readonly genac: Config;

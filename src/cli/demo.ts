@@ -1,6 +1,6 @@
 /**
- * The main job on the embedded default, on two workers of one thread each: stage 1; meanwhile the base actor and, from it, the group mean (GRPO); then stage 2, and
- * joint training.
+ * The main job on the embedded default, on two workers of one thread each: stage 1; meanwhile the
+ * base actor and, from it, the group mean (GRPO); then stage 2, and joint training.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
@@ -104,7 +104,10 @@ const ofDemo = [
   ...['critic-sft', 'critic-rl', 'group-mean', 'genac'],
 ];
 
-/** Empties the folder of an earlier demo, finished or not. One with something in it that no demo wrote is left alone. */
+/**
+ * Empties the folder of an earlier demo, finished or not. One with something in it that no demo
+ * wrote is left alone.
+ */
 async function clear(folder: string): Promise<void> {
   const found = existsSync(folder) ? await readdir(folder) : [];
   const foreign = found.filter((name) => !ofDemo.includes(name));

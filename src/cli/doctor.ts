@@ -1,4 +1,7 @@
-/** `genac doctor`: versions, devices, whether a worker starts and answers; for each thing that is missing, what to do. */
+/**
+ * `genac doctor`: versions, devices, whether a worker starts and answers; for each thing that is
+ * missing, what to do.
+ */
 import { execFileSync } from 'node:child_process';
 import { checkNode } from '../setup/ensure.mjs';
 import { startWorkers } from '../workers/local.ts';

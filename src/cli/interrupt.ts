@@ -7,10 +7,12 @@ export const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.si
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
- * Ctrl-C (or SIGTERM, or SIGHUP where the terminal closes) ends the runs after the iterations in hand, with
- * checkpoints; a second one ends the process at once, and the last checkpoint stays whole. Not a second
- * SIGHUP: a terminal that closes sends two, the shell's and the kernel's. The process's exit code is then
- * the shell's for the signal, 128 and its number, for a job that was ended has not done its work.
+ * Ctrl-C (or SIGTERM, or SIGHUP where the terminal closes) ends the runs after the iterations in
+ * hand, with checkpoints; a second one ends the process at once, and the last checkpoint stays
+ * whole. Not a second
+ * SIGHUP: a terminal that closes sends two, the shell's and the kernel's. The process's exit code
+ * is then the shell's for the signal, 128 and its number, for a job that was ended has not done its
+ * work.
  *
  * @returns a function that takes the handlers away
  */
@@ -29,7 +31,8 @@ export function stopOnInterrupt(
     for (const run of runs) void run.stop();
   };
   for (const signal of signals) process.on(signal, handle);
-  // A terminal that is gone can't be written to, and that must not end the run, nor the process with another code.
+  // A terminal that is gone can't be written to, and that must not end the run, nor the process
+  // with another code.
   const deaf = () => {};
   for (const stream of [process.stdout, process.stderr]) stream.on('error', deaf);
   return () => {

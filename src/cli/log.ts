@@ -1,4 +1,7 @@
-/** `genac log`: what the loggers of a run lack of its metrics, once it is over: after a logger failed, or after `log` was added to its config.yaml. */
+/**
+ * `genac log`: what the loggers of a run lack of its metrics, once it is over: after a logger
+ * failed, or after `log` was added to its config.yaml.
+ */
 import { join, resolve } from 'node:path';
 import { namedBy, refuseForeign } from '../extensions/consent.ts';
 import { refuseNoFile } from '../files/text-file.ts';

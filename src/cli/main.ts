@@ -220,7 +220,8 @@ program
 try {
   await program.parseAsync();
 } catch (error) {
-  // What the user can mend, and what the system refuses, is one message; a fault of ours keeps its stack.
+  // What the user can mend, and what the system refuses, is one message; a fault of ours keeps its
+  // stack.
   const expected = error instanceof UserError || (error instanceof Error && 'syscall' in error);
   console.error(expected ? `genac: ${(error as Error).message}` : error);
   const { code, traceback } = error as { code?: string; traceback?: string | null };

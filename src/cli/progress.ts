@@ -131,7 +131,10 @@ export async function* showProgress(
   }
 }
 
-/** `stage 3, joint 12/80 [value] reward 0.31 success 0.28 critic mse 0.041 1.2 s/it, 3.4k tokens/s, 81 s left`. */
+/**
+ * `stage 3, joint 12/80 [value] reward 0.31 success 0.28 critic mse 0.041 1.2 s/it, 3.4k tokens/s,
+ * 81 s left`.
+ */
 export function statusLine(seen: Seen, now: number): string {
   const seconds = (now - seen.began) / 1000;
   const figures = Object.entries(shownMetrics).flatMap(([name, words]) =>

@@ -3,7 +3,10 @@ import { existsSync } from 'node:fs';
 import { isWrittenAsPath, pathFrom } from '../files/paths.ts';
 import type { Config } from './schema.ts';
 
-/** A model that lies on this machine by its absolute path; `task:NAME` and names on the Hub as they are. */
+/**
+ * A model that lies on this machine by its absolute path; `task:NAME` and names on the Hub as they
+ * are.
+ */
 function modelFrom(model: string): string {
   if (model.startsWith('task:')) return model;
   const path = pathFrom('.', model);
@@ -11,9 +14,9 @@ function modelFrom(model: string): string {
 }
 
 /**
- * The config with absolute paths in the place of those that are relative to the working directory, so that
- * the run can be resumed from anywhere. Paths within the task, rewards and files of one's own are relative to
- * the config file's folder, which the run keeps.
+ * The config with absolute paths in the place of those that are relative to the working directory,
+ * so that the run can be resumed from anywhere. Paths within the task, rewards and files of one's
+ * own are relative to the config file's folder, which the run keeps.
  */
 export function withAbsolutePaths(config: Config): Config {
   const { actor, critic, critic_sft, start_from } = config;

@@ -40,7 +40,10 @@ export const apiSchema = z
     concurrency: positive.default(8),
     /** Tries for each question. */
     tries: positive.default(6),
-    /** Seconds before the second try; doubled for each further one up to 60, with jitter. `Retry-After` goes before it. */
+    /**
+     * Seconds before the second try; doubled for each further one up to 60, with jitter.
+     * `Retry-After` goes before it.
+     */
     backoff: z.number().positive().default(1),
     /** Seconds until a try is given up. */
     timeout: z.number().positive().max(86_400).default(120),
@@ -48,7 +51,10 @@ export const apiSchema = z
     price: z.strictObject({ input: dollars, output: dollars }).nullable().default(null),
     /** Dollars that this run may spend on it; null: no limit. */
     max_cost: z.number().positive().nullable().default(null),
-    /** File that keeps the answers, to share between runs; null: `oracle/answers.jsonl` in the run's folder. */
+    /**
+     * File that keeps the answers, to share between runs; null: `oracle/answers.jsonl` in the run's
+     * folder.
+     */
     cache: z.string().min(1).nullable().default(null),
   })
   .refine((o) => o.max_cost === null || o.price !== null, {

@@ -1,4 +1,7 @@
-/** One error for a bad config: path, value, what is allowed, and the nearest name for a misspelt key. */
+/**
+ * One error for a bad config: path, value, what is allowed, and the nearest name for a misspelt
+ * key.
+ */
 import type { z } from 'zod';
 import { UserError } from '../user-error.ts';
 import { hideSecrets } from './secrets.ts';
@@ -51,7 +54,10 @@ export function issuesOf(
   });
 }
 
-/** Of a union, the issues of the one option whose kind of value was given, if there is one: the others say nothing of what is wrong. */
+/**
+ * Of a union, the issues of the one option whose kind of value was given, if there is one: the
+ * others say nothing of what is wrong.
+ */
 function meant(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
   if (issue.code !== 'invalid_union') return [issue];
   const close = issue.errors.filter(

@@ -1,4 +1,6 @@
-/** What a config asks of its critic, and the critic can't do: refused before any model is loaded. */
+/**
+ * What a config asks of its critic, and the critic can't do: refused before any model is loaded.
+ */
 
 import type { CriticPlugin } from '../critic.ts';
 import { changedOptions, criticsOwn, defaults } from './changed.ts';

@@ -61,7 +61,10 @@ export function checkConfig(input: ConfigInput, source?: string): Config {
   return read.data;
 }
 
-/** Options that were set to something other than their default and would have no effect: an error, not a silence. */
+/**
+ * Options that were set to something other than their default and would have no effect: an error,
+ * not a silence.
+ */
 function withoutEffect(config: Config): string[] {
   const problems: string[] = [];
   const sections = { critic_sft: 'critic-sft', critic_rl: 'critic-rl', joint: 'joint' } as const;
@@ -113,7 +116,10 @@ function withoutEffect(config: Config): string[] {
   return problems;
 }
 
-/** Options of joint training that are in range, and yet would train from nothing, or from a wrong scale. */
+/**
+ * Options of joint training that are in range, and yet would train from nothing, or from a wrong
+ * scale.
+ */
 function creditWithoutMeaning({ sampling, credit, actor }: Config): string[] {
   const problems: string[] = [];
   const { problems: count, responses } = sampling;

@@ -1,4 +1,6 @@
-/** `log` of a config: which loggers a run feeds, besides its own folder. Names are the packages'. */
+/**
+ * `log` of a config: which loggers a run feeds, besides its own folder. Names are the packages'.
+ */
 import { z } from 'zod';
 
 const text = z.string().min(1);
@@ -24,7 +26,10 @@ const wandb = z.strictObject({
 const trackio = z.strictObject({
   use: z.literal('trackio'),
   project: text.default('genac'),
-  /** What the run is called; null: as its folder, with a few letters of its own. A run that is there already gets a second one of its name. */
+  /**
+   * What the run is called; null: as its folder, with a few letters of its own. A run that is there
+   * already gets a second one of its name.
+   */
   name: text.nullable().default(null),
   group: text.nullable().default(null),
   /** A Space that shows it; null: it stays on this machine. */

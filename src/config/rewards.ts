@@ -16,7 +16,9 @@ export const rewardSchema = z.strictObject({
     .default(null),
   /** In the weighted mean of the functions that apply. */
   weight: z.number().positive().default(1),
-  /** The function's own range [low, high], mapped linearly to [0, 1]; null: it is [0, 1] already. */
+  /**
+   * The function's own range [low, high], mapped linearly to [0, 1]; null: it is [0, 1] already.
+   */
   rescale: z
     .tuple([z.number(), z.number()])
     .refine(([low, high]) => low < high, 'the lowest value first, then a higher one')
@@ -24,9 +26,15 @@ export const rewardSchema = z.strictObject({
     .default(null),
   /** Seconds until a call is given up: of one response in TypeScript, of one batch in Python. */
   timeout: z.number().positive().max(1e6).default(60),
-  /** math-verify: the column of a problem that holds the reference answer, by name or path (`reward_model.ground_truth`). */
+  /**
+   * math-verify: the column of a problem that holds the reference answer, by name or path
+   * (`reward_model.ground_truth`).
+   */
   column: z.string().min(1).default('answer'),
-  /** math-verify: where answers are looked for, in this order: `\boxed{}`, after `####`, the last number. */
+  /**
+   * math-verify: where answers are looked for, in this order: `\boxed{}`, after `####`, the last
+   * number.
+   */
   conventions: z
     .array(z.enum(['boxed', 'hashes', 'number']))
     .min(1)

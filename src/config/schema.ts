@@ -63,8 +63,8 @@ const actor = z.strictObject({
   /** Optimizer steps of one pass. */
   minibatches: positive.default(1),
   /**
-   * Weight of the KL to the initial actor; 0: no reference model is loaded. The estimator k3, as in GRPO:
-   * its value estimates KL(actor || initial), its gradient is that of KL(initial || actor).
+   * Weight of the KL to the initial actor; 0: no reference model is loaded. The estimator k3, as in
+   * GRPO: its value estimates KL(actor || initial), its gradient is that of KL(initial || actor).
    */
   kl: z.number().nonnegative().default(0),
   entropy: z.number().nonnegative().default(0),
@@ -82,7 +82,10 @@ const sampling = z.strictObject({
   stop_strings: z.array(z.string().min(1)).default([]),
   /** Tokens that a prompt may have; null: what `max_new_tokens` leaves of the actor's context. */
   max_prompt_tokens: positive.nullable().default(null),
-  /** Longer prompts are an error, or their problems are dropped and counted (`problems/overlong`). Nothing is ever cut. */
+  /**
+   * Longer prompts are an error, or their problems are dropped and counted (`problems/overlong`).
+   * Nothing is ever cut.
+   */
   overlong_prompts: z.enum(['error', 'drop']).default('error'),
   /** Trajectories of each iteration that are kept in `trajectories.jsonl`, with every valuation. */
   record: count.default(4),
@@ -93,7 +96,8 @@ export const credit = z.strictObject({
   lambda: share.default(1),
   /**
    * What advantages are divided by. `batch-std`: their root mean square over the batch's tokens.
-   * `group-std`: the deviation of the group's rewards, as in GRPO; for a group's own mean as baseline.
+   * `group-std`: the deviation of the group's rewards, as in GRPO; for a group's own mean as
+   * baseline.
    */
   scale: z.enum(['none', 'batch-std', 'group-std']).default('batch-std'),
   /** null: the task's own, else by sentence. */
@@ -103,12 +107,18 @@ export const credit = z.strictObject({
 export const icc = z.strictObject({
   /** m of the smoothed success rate p <- m p + (1 - m) mean(r). */
   momentum: z.number().min(0).lt(1).default(0.8),
-  /** Rollouts of the starting actor that tell its success rate before the first iteration; 0: unknown until then. */
+  /**
+   * Rollouts of the starting actor that tell its success rate before the first iteration; 0:
+   * unknown until then.
+   */
   warm_rollouts: count.default(256),
 });
 
 export const criticSft = z.strictObject({
-  /** `oracle`: the task's rule-based oracle. A path: a JSONL file of traces. `{api: {...}}`: a model behind an API is asked (docs/oracles.md). */
+  /**
+   * `oracle`: the task's rule-based oracle. A path: a JSONL file of traces. `{api: {...}}`: a model
+   * behind an API is asked (docs/oracles.md).
+   */
   traces: z.union([z.string().min(1), z.strictObject({ api: apiSchema })]).default('oracle'),
   batch: positive.default(64),
   /** Steps at constant rate, at the most. */
@@ -119,7 +129,10 @@ export const criticSft = z.strictObject({
   warmup: count.default(50),
   final: share.default(0.05),
   max_grad_norm: z.number().positive().nullable().default(1),
-  /** Begin the cool-down as soon as held-out rationales are predicted this well (nats per token); null: by steps alone. */
+  /**
+   * Begin the cool-down as soon as held-out rationales are predicted this well (nats per token);
+   * null: by steps alone.
+   */
   stop_at_rationale_loss: z.number().positive().nullable().default(null),
   /** A trace is dropped where |score / 10 - observed success| is larger. */
   agreement: share.default(0.8),
@@ -131,7 +144,10 @@ export const criticRl = z.strictObject({
   updates: positive.default(60),
   /** States of one update. */
   states: positive.default(256),
-  /** Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1 where the task has none. */
+  /**
+   * Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1
+   * where the task has none.
+   */
   actor_share: share.default(0),
   ...scheduleFields,
   learning_rate: learningRate.default(1e-6),
@@ -166,21 +182,30 @@ const gates = z.strictObject({
     })
     .nullable()
     .prefault({}),
-  /** While the critic's explained variance on the batch is not above 0, or none of its scores is valid, the group mean is the value. */
+  /**
+   * While the critic's explained variance on the batch is not above 0, or none of its scores is
+   * valid, the group mean is the value.
+   */
   explained_variance: z.boolean().default(true),
 });
 
 const evaluation = z.strictObject({
   /** Iterations between evaluations; 0: only at the start and the end of a stage. */
   every: count.default(10),
-  /** Held-out problems, and responses k to each: success is pass@1 (their mean), and with k > 1 also pass@k. */
+  /**
+   * Held-out problems, and responses k to each: success is pass@1 (their mean), and with k > 1 also
+   * pass@k.
+   */
   problems: positive.default(128),
   responses: positive.default(1),
   /** One greedy response to each problem besides. */
   greedy: z.boolean().default(false),
   /** Held-out states for the critic's error. */
   states: positive.default(512),
-  /** Continuations of each state whose mean reward is its reference value, where the task knows no exact one; 0: the one outcome. */
+  /**
+   * Continuations of each state whose mean reward is its reference value, where the task knows no
+   * exact one; 0: the one outcome.
+   */
   continuations: count.default(0),
 });
 
@@ -202,7 +227,9 @@ export const configSchema = z.strictObject({
       },
     )
     .default(['critic-sft', 'critic-rl', 'joint']),
-  /** A checkpoint folder of another run whose models (and success rate) the first stage starts from. */
+  /**
+   * A checkpoint folder of another run whose models (and success rate) the first stage starts from.
+   */
   start_from: z.string().nullable().default(null),
   task: plugin,
   /** Functions that judge responses, instead of the task's own reward; empty: that one. */
@@ -225,9 +252,15 @@ export const configSchema = z.strictObject({
     .strictObject({
       /** Iterations of a stage between checkpoints; 0: as `minutes` says. */
       every: count.default(0),
-      /** A checkpoint also when so many minutes have passed since the last one; null: never for that. */
+      /**
+       * A checkpoint also when so many minutes have passed since the last one; null: never for
+       * that.
+       */
       minutes: z.number().positive().nullable().default(15),
-      /** Checkpoints within a stage that stay, the newest ones; those at the ends of stages all stay. */
+      /**
+       * Checkpoints within a stage that stay, the newest ones; those at the ends of stages all
+       * stay.
+       */
       keep: positive.default(2),
       /** Stage 3: keep the models of the best held-out success as `checkpoints/best`. */
       best: z.boolean().default(true),

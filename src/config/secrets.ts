@@ -1,4 +1,6 @@
-/** Keys stay in environment variables: none in a config, and none in whatever is written or said. */
+/**
+ * Keys stay in environment variables: none in a config, and none in whatever is written or said.
+ */
 
 const names =
   /^(?:api_?key|openai_?api_?key|secret|client_?secret|password|authorization|bearer|access_?token|auth_?token|hf_?token|access_?key|subscription_?key)$/i;
@@ -34,8 +36,8 @@ const withoutUrlSecrets = (text: string): string =>
     .replace(keyInPath, '$1(hidden)');
 
 /**
- * Where a config holds what looks like a key, in words that don't repeat it. Looks at the whole of it: names such as `api_key` with text in them, and text such
- * as `sk-...` anywhere.
+ * Where a config holds what looks like a key, in words that don't repeat it. Looks at the whole of
+ * it: names such as `api_key` with text in them, and text such as `sk-...` anywhere.
  */
 export function secretsIn(config: unknown, path: readonly string[] = []): string[] {
   if (typeof config === 'string')

@@ -1,4 +1,7 @@
-/** The values that may change while a run goes on: which, how they are checked, and how they are applied to a config. */
+/**
+ * The values that may change while a run goes on: which, how they are checked, and how they are
+ * applied to a config.
+ */
 
 import type { CriticPlugin } from '../critic.ts';
 import { ConfigError, issuesOf, nearest } from './error.ts';
@@ -38,7 +41,8 @@ const names: readonly (keyof Settings)[] = [
 ];
 
 /**
- * The config with the values changed, checked as a whole: what is out of range, or has no effect in this configuration, is refused as at the start.
+ * The config with the values changed, checked as a whole: what is out of range, or has no effect in
+ * this configuration, is refused as at the start.
  *
  * @throws ConfigError
  */

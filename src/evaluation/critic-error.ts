@@ -19,15 +19,19 @@ export interface CriticError {
   readonly bias: number;
 }
 
-/** Errors of the values that training uses (sampled, as many completions), and of the critic's single best answers. */
+/**
+ * Errors of the values that training uses (sampled, as many completions), and of the critic's
+ * single best answers.
+ */
 export interface CriticErrors extends CriticError {
   readonly greedy_mse: number;
   readonly greedy_parse_rate: number;
 }
 
 /**
- * Asks as training asks, and once more for the greedy figures. The difference between the two errors is
- * what sampling adds: a gate on the greedy one would let a critic pass that training never sees.
+ * Asks as training asks, and once more for the greedy figures. The difference between the two
+ * errors is what sampling adds: a gate on the greedy one would let a critic pass that training
+ * never sees.
  */
 export async function criticErrors(
   critic: Critic,
@@ -60,7 +64,10 @@ export async function criticError(
   };
 }
 
-/** One state of each rollout, its prefix drawn at random; the reward is the reference. An unbiased but noisy one, where a task knows no exact values. */
+/**
+ * One state of each rollout, its prefix drawn at random; the reward is the reference. An unbiased
+ * but noisy one, where a task knows no exact values.
+ */
 export function statesOfRollouts(
   rollouts: readonly LoggedRollout[],
   seed: number,
@@ -86,13 +93,19 @@ export function statesOfRollouts(
   });
 }
 
-/** Held-out states while the actor stands still, made once for its weights: their continuations cost far more than the critic's answers. */
+/**
+ * Held-out states while the actor stands still, made once for its weights: their continuations cost
+ * far more than the critic's answers.
+ */
 const ofFrozenActor = new WeakMap<
   Model,
   { readonly step: number; readonly states: Promise<readonly ReferenceState[]> }
 >();
 
-/** Held-out states of many actors, for stages 1 and 2: with known values where the task has them, else those of continuations, else with outcomes. */
+/**
+ * Held-out states of many actors, for stages 1 and 2: with known values where the task has them,
+ * else those of continuations, else with outcomes.
+ */
 export async function heldOutStates(training: Training): Promise<readonly ReferenceState[]> {
   const { task, config } = training;
   const count = config.evaluation.states;
@@ -138,7 +151,8 @@ export function currentRollouts(
 }
 
 /**
- * States of these rollouts: what the critic must be good at in joint training. With exact values where the task can know them, else with outcomes.
+ * States of these rollouts: what the critic must be good at in joint training. With exact values
+ * where the task can know them, else with outcomes.
  */
 export async function currentStates(
   training: Training,

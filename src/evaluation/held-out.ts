@@ -36,7 +36,10 @@ export async function evaluateCritic(
   return error.mse;
 }
 
-/** Success of the actor and error of the critic, on held-out problems and the actor as it is. @returns the success (pass@1) */
+/**
+ * Success of the actor and error of the critic, on held-out problems and the actor as it is.
+ * @returns the success (pass@1)
+ */
 export async function evaluate(
   training: Training,
   iteration: number,
@@ -89,8 +92,8 @@ async function greedySuccess(training: Training, iteration: number): Promise<num
 }
 
 /**
- * Joint training starts only with a critic that is better than the mean, asked as training asks it; else
- * the actor would learn from noise.
+ * Joint training starts only with a critic that is better than the mean, asked as training asks it;
+ * else the actor would learn from noise.
  */
 export async function passGate(training: Training, successRate: number | null): Promise<void> {
   const gate = training.config.gates.joint;

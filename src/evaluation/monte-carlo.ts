@@ -1,4 +1,7 @@
-/** Monte Carlo values: the mean reward of responses that the actor goes on with from a state, by its exact token ids. */
+/**
+ * Monte Carlo values: the mean reward of responses that the actor goes on with from a state, by its
+ * exact token ids.
+ */
 
 import { actorOf, type Training } from '../iteration/context.ts';
 import { deriveSeed } from '../math/random.ts';
@@ -6,8 +9,9 @@ import { mean } from '../math/statistics.ts';
 import type { ReferenceState } from '../task.ts';
 
 /**
- * The states with the mean reward of `evaluation.continuations` continuations as their value; as they are where none are asked for. What the actor wrote of a
- * state counts against `sampling.max_new_tokens`, as it did when it was written.
+ * The states with the mean reward of `evaluation.continuations` continuations as their value; as
+ * they are where none are asked for. What the actor wrote of a state counts against
+ * `sampling.max_new_tokens`, as it did when it was written.
  */
 export async function withContinuations(
   training: Training,

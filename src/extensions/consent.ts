@@ -1,7 +1,8 @@
 /**
- * What a run's config names works with the rights of whoever goes on with the run: code (a task, a critic,
- * rewards, code beside a model's weights), keys that are sent somewhere, places outside of the run's folder.
- * Of one's own runs that is what one asked for; of a folder that came from somebody else it takes consent.
+ * What a run's config names works with the rights of whoever goes on with the run: code (a task, a
+ * critic, rewards, code beside a model's weights), keys that are sent somewhere, places outside of
+ * the run's folder. Of one's own runs that is what one asked for; of a folder that came from
+ * somebody else it takes consent.
  */
 import { appendFileSync, lstatSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -81,7 +82,10 @@ function besideWeights(part: string, options: unknown): string[] {
   ];
 }
 
-/** Notes that this user's own config named this for this run. Where nothing can be written, consent is asked for later. */
+/**
+ * Notes that this user's own config named this for this run. Where nothing can be written, consent
+ * is asked for later.
+ */
 export function rememberOwnRun(folder: string, code: readonly string[]): void {
   try {
     mkdirSync(dirname(record()), { recursive: true, mode: 0o700 });

@@ -1,4 +1,6 @@
-/** Finds a task or a critic by name (built in) or by path (a user's file), and checks its options. */
+/**
+ * Finds a task or a critic by name (built in) or by path (a user's file), and checks its options.
+ */
 import { existsSync, readdirSync } from 'node:fs';
 import type { z } from 'zod';
 import { ConfigError, issuesOf, nearest } from '../config/error.ts';

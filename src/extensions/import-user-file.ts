@@ -34,9 +34,9 @@ function hook(): void {
 }
 
 /**
- * The module that a file is: an ES module in JavaScript or TypeScript, with or without a package around it
- * (or CommonJS, where it has no `import` or `export`).
- * Throws what the file throws, and an error that tells the version where Node is too old for TypeScript.
+ * The module that a file is: an ES module in JavaScript or TypeScript, with or without a package
+ * around it (or CommonJS, where it has no `import` or `export`). Throws what the file throws, and
+ * an error that tells the version where Node is too old for TypeScript.
  */
 export async function importOwn(file: string): Promise<object> {
   const { node } = process.versions;

@@ -1,4 +1,7 @@
-/** The files of a folder with size and digest: so that a checkpoint that was cut off or edited is known before it is used. */
+/**
+ * The files of a folder with size and digest: so that a checkpoint that was cut off or edited is
+ * known before it is used.
+ */
 import { createHash } from 'node:crypto';
 import { copyFile, link, mkdir, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,7 +11,10 @@ import { refuseNoFile } from './text-file.ts';
 export type FileList = Readonly<Record<string, readonly [number, string]>>;
 
 const BLOCK = 2 ** 20;
-/** Files up to this size are read whole; of larger ones so many blocks of 1 MiB, evenly spread, first and last included. */
+/**
+ * Files up to this size are read whole; of larger ones so many blocks of 1 MiB, evenly spread,
+ * first and last included.
+ */
 const WHOLE = 64 * BLOCK;
 const BLOCKS = 64;
 
@@ -49,7 +55,10 @@ async function digestOf(path: string): Promise<readonly [number, string]> {
   return [size, hash.digest('hex').slice(0, 32)];
 }
 
-/** What differs first, in words; null: nothing. Files that were added count as well: a loader might read them. */
+/**
+ * What differs first, in words; null: nothing. Files that were added count as well: a loader might
+ * read them.
+ */
 export function firstDifference(written: FileList, found: FileList): string | null {
   for (const [path, [size, digest]] of Object.entries(written)) {
     const now = found[path];
@@ -62,7 +71,10 @@ export function firstDifference(written: FileList, found: FileList): string | nu
   return added === undefined ? null : `${added} was added`;
 }
 
-/** A folder's files once more in another place: hard links where the file system has them, else copies. */
+/**
+ * A folder's files once more in another place: hard links where the file system has them, else
+ * copies.
+ */
 export async function linkFolder(from: string, to: string): Promise<void> {
   await mkdir(to, { recursive: true });
   for (const entry of await readdir(from, { withFileTypes: true })) {

@@ -38,8 +38,8 @@ export function openFile(path: string): number {
 }
 
 /**
- * Refuses what stands in a file's place, such as a folder, a FIFO, or a link, by which another file would be
- * written. What is not there is fine.
+ * Refuses what stands in a file's place, such as a folder, a FIFO, or a link, by which another file
+ * would be written. What is not there is fine.
  */
 export function refuseNoFile(path: string): void {
   const stat = lstatSync(path, { throwIfNoEntry: false });

@@ -1,4 +1,6 @@
-/** A host's batch as trajectories: every length and range is checked, for nothing here made them. */
+/**
+ * A host's batch as trajectories: every length and range is checked, for nothing here made them.
+ */
 import type { HostArguments } from '../bridge/host-operations.ts';
 import type { Tensors, TypedArray } from '../bridge/tensor.ts';
 import type { RewardedTrajectory } from '../types.ts';

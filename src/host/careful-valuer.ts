@@ -1,8 +1,8 @@
 /**
- * Asks a critic that writes no scores as little as possible. A model that was never taught to judge writes
- * up to its limit for each of hundreds of states, and nothing of it can be read. So a few states are asked
- * first; where no score comes, the others are not asked, and the next batches not at all, until a few
- * are asked again.
+ * Asks a critic that writes no scores as little as possible. A model that was never taught to judge
+ * writes up to its limit for each of hundreds of states, and nothing of it can be read. So a few
+ * states are asked first; where no score comes, the others are not asked, and the next batches not
+ * at all, until a few are asked again.
  */
 import { type Critic, type CriticContext, valuesOf } from '../critic.ts';
 import type { State, Valuation } from '../types.ts';
@@ -22,9 +22,9 @@ export class CarefulValuer {
   }
 
   /**
-   * One valuation for each state, in order; those that were not asked have `skipped: 'not-asked'`, and the
-   * actor's success rate (0.5 until it is known) as value. Draws depend on the state, so what a state is
-   * asked with does not change its value.
+   * One valuation for each state, in order; those that were not asked have `skipped: 'not-asked'`,
+   * and the actor's success rate (0.5 until it is known) as value. Draws depend on the state, so
+   * what a state is asked with does not change its value.
    *
    * @param all ask about all states whatever the critic wrote before: it is to learn from them
    */

@@ -1,4 +1,7 @@
-/** The controller's config where a host trains the actor: those parts of a run's config that speak of the critic and the credit. */
+/**
+ * The controller's config where a host trains the actor: those parts of a run's config that speak
+ * of the critic and the credit.
+ */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
@@ -19,10 +22,16 @@ import { findCritic } from '../standalone/find-critic.ts';
 
 const { seed, critic, workers, task } = configSchema.shape;
 
-/** Without what a host decides (how many updates, of what states) and what has no effect where it trains the actor. */
+/**
+ * Without what a host decides (how many updates, of what states) and what has no effect where it
+ * trains the actor.
+ */
 export const hostConfigSchema = z.strictObject({
   seed,
-  /** The task whose format the critic was trained with; null: the paper's format, or that of the run in which the critic's model lies. */
+  /**
+   * The task whose format the critic was trained with; null: the paper's format, or that of the run
+   * in which the critic's model lies.
+   */
   task: task.nullable().default(null),
   critic,
   workers,
@@ -41,7 +50,10 @@ export const hostConfigSchema = z.strictObject({
   joint: joint.omit({ iterations: true, schedule: true }).prefault({}),
   gates: z
     .strictObject({
-      /** While the critic's explained variance on the batch is below zero, or none of its scores is valid, the group mean is the value. */
+      /**
+       * While the critic's explained variance on the batch is below zero, or none of its scores is
+       * valid, the group mean is the value.
+       */
       explained_variance: z.boolean().default(true),
     })
     .prefault({}),
@@ -59,7 +71,10 @@ type Tree = Record<string, unknown>;
 const isTree = (value: unknown): value is Tree =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** `over` goes before `under`, key by key; a segmentation of another kind takes the place of the whole. */
+/**
+ * `over` goes before `under`, key by key; a segmentation of another kind takes the place of the
+ * whole.
+ */
 function merged(under: Tree, over: Tree): Tree {
   const both = { ...under };
   for (const [key, value] of Object.entries(over)) {
@@ -73,7 +88,8 @@ const asTree = (choice: unknown): Tree =>
   typeof choice === 'string' ? { use: choice } : isTree(choice) ? choice : {};
 
 /**
- * The host's options before the file, the file before the run that trained the critic's model. @throws ConfigError
+ * The host's options before the file, the file before the run that trained the critic's model.
+ * @throws ConfigError
  */
 export async function loadHostConfig(given: HostArguments<'open'>): Promise<LoadedHostConfig> {
   const { config_file, options } = given;

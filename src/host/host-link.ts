@@ -1,4 +1,7 @@
-/** The controller's end of the wire to a host: one host at a time, its asks in their order, and a pulse so that it knows that somebody is there. */
+/**
+ * The controller's end of the wire to a host: one host at a time, its asks in their order, and a
+ * pulse so that it knows that somebody is there.
+ */
 import { BridgeError, type BridgeErrorCode, reasonOf } from '../bridge/errors.ts';
 import {
   decode,
@@ -52,7 +55,10 @@ export interface HostLinkOptions {
   readonly absenceMs?: number;
 }
 
-/** A host waits for one answer at a time; a few more are kept for a message that was long on its way. */
+/**
+ * A host waits for one answer at a time; a few more are kept for a message that was long on its
+ * way.
+ */
 const KEPT_ANSWERS = 4;
 /** A trainer may be suspended for a while, or its tunnel be down. */
 const ABSENCE_MS = 600_000;
@@ -65,7 +71,10 @@ export class HostLink {
   #sequence = 0;
   #absentSince: number | null = null;
   readonly #timer: NodeJS.Timeout;
-  /** Frames of the last answers, by the ask's id; null: it is not answered yet. A host that lost its connection asks again. */
+  /**
+   * Frames of the last answers, by the ask's id; null: it is not answered yet. A host that lost its
+   * connection asks again.
+   */
   readonly #answers = new Map<string, readonly Buffer[] | null>();
   #end!: (reason: string) => void;
   /** Why the host is gone; resolves once. */
@@ -162,7 +171,10 @@ export class HostLink {
     if (this.#refusals.mayAnswer(identity)) this.#send(identity, { type: 'reject', code, message });
   }
 
-  /** Serves each ask once, however often it comes: one that comes again gets the answer that was lost. */
+  /**
+   * Serves each ask once, however often it comes: one that comes again gets the answer that was
+   * lost.
+   */
   #take(ask: MessageOf<'ask'>, tensors: Tensors): void {
     const known = this.#answers.get(ask.id);
     if (known === null) return; // it is being served

@@ -1,4 +1,7 @@
-/** The controller for a host: a trainer of its own (TRL) that connects, sends its responses and gets per-token credit back (docs/trl.md). */
+/**
+ * The controller for a host: a trainer of its own (TRL) that connects, sends its responses and gets
+ * per-token credit back (docs/trl.md).
+ */
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,8 +15,9 @@ import { HostSession } from './session.ts';
 
 export interface ServeOptions {
   /**
-   * TCP endpoint beside the local socket, such as `tcp://127.0.0.1:5555` (`:*`: any free port). Beyond loopback:
-   * through an SSH tunnel. Hosts must show a token: `GENAC_TOKEN`, `GENAC_TOKEN_FILE`, or a new one.
+   * TCP endpoint beside the local socket, such as `tcp://127.0.0.1:5555` (`:*`: any free port).
+   * Beyond loopback: through an SSH tunnel. Hosts must show a token: `GENAC_TOKEN`,
+   * `GENAC_TOKEN_FILE`, or a new one.
    */
   readonly listen?: string;
   /** Config file for hosts that name none. */
@@ -25,7 +29,9 @@ export interface ServeOptions {
   readonly signal: AbortSignal;
 }
 
-/** Serves one host until it says goodbye, is lost, or the signal is aborted. @returns why it ended */
+/**
+ * Serves one host until it says goodbye, is lost, or the signal is aborted. @returns why it ended
+ */
 export async function serve({ listen, ready, ...rest }: ServeOptions): Promise<string> {
   const token = listen === undefined ? null : endpointToken();
   const maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES;

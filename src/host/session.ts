@@ -1,6 +1,7 @@
 /**
- * GenAC for a host that trains the actor by itself: values of its responses, their credit, and the critic's learning. The same `assignCredit`, critics,
- * In-Context Conditioning and gates as in a run; what is sampled and how the actor is optimized is the host's.
+ * GenAC for a host that trains the actor by itself: values of its responses, their credit, and the
+ * critic's learning. The same `assignCredit`, critics, In-Context Conditioning and gates as in a
+ * run; what is sampled and how the actor is optimized is the host's.
  */
 import { basename, dirname, join } from 'node:path';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
@@ -55,7 +56,9 @@ export class HostSession {
   #lost: Error | null = null;
   /** The critic's update that is on its way; its metrics. */
   #update: Promise<Metrics> | null = null;
-  /** Metrics of an update that is done, for the next answer to a batch that somebody learns from. */
+  /**
+   * Metrics of an update that is done, for the next answer to a batch that somebody learns from.
+   */
   #untold: Metrics = {};
   /** When the last update was done: what comes after it is the critic's idle time. */
   #idleSince = performance.now();
@@ -304,7 +307,8 @@ export class HostSession {
     this.#successRate = success_rate;
     this.#valuer.speaks = host?.speaks ?? null;
     if (stage === 'critic-sft' && !complete) this.#stageOne.resume({ iteration, progress });
-    // Of the update before the checkpoint: they belong to the next answer, as in a run without a break.
+    // Of the update before the checkpoint: they belong to the next answer, as in a run without a
+    // break.
     else if (stage !== 'critic-sft') this.#untold = progress;
     return { stage, iteration, complete, success_rate, reward_range: host?.reward_range ?? null };
   }

@@ -1,4 +1,7 @@
-/** Stage 1 for a host's critic: from an oracle that is asked about the host's responses, or from traces that exist; step by step, so that a checkpoint may lie between. */
+/**
+ * Stage 1 for a host's critic: from an oracle that is asked about the host's responses, or from
+ * traces that exist; step by step, so that a checkpoint may lie between.
+ */
 import { existsSync } from 'node:fs';
 import { BridgeError } from '../bridge/errors.ts';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';

@@ -1,4 +1,7 @@
-/** The actor's update: PPO's clipped surrogate with per-token credit (Schulman 2017, eq. 7), optional KL to the initial actor and entropy bonus. */
+/**
+ * The actor's update: PPO's clipped surrogate with per-token credit (Schulman 2017, eq. 7),
+ * optional KL to the initial actor and entropy bonus.
+ */
 
 import { learningRate } from '../math/learning-rate.ts';
 import { deriveSeed, Random } from '../math/random.ts';
@@ -15,8 +18,9 @@ export interface CreditedTrajectory {
 }
 
 /**
- * `epochs` passes over the trajectories in `minibatches` steps each. The loss is the mean over the tokens that the actor wrote.
- * Where no token of a minibatch has an advantage (all rewards and values alike) and nothing else pulls, the step is left out and counted.
+ * `epochs` passes over the trajectories in `minibatches` steps each. The loss is the mean over the
+ * tokens that the actor wrote. Where no token of a minibatch has an advantage (all rewards and
+ * values alike) and nothing else pulls, the step is left out and counted.
  */
 export async function updateActor(
   training: Training,
@@ -71,13 +75,15 @@ export async function updateActor(
   return summary(totals, rate);
 }
 
-/** Largest KL between the served and the trained weights that rounding explains, in nats per token. */
+/**
+ * Largest KL between the served and the trained weights that rounding explains, in nats per token.
+ */
 const ROUNDING = { float32: 1e-3, bfloat16: 1e-2 };
 
 /**
- * Returns the KL per token between the weights that sampled and the weights at hand, before the first
- * step of an iteration has moved them: 0 but for rounding. This compares what both computed (log-probs
- * of the same tokens), not what a counter says.
+ * Returns the KL per token between the weights that sampled and the weights at hand, before the
+ * first step of an iteration has moved them: 0 but for rounding. This compares what both computed
+ * (log-probs of the same tokens), not what a counter says.
  *
  * @throws Error where they differ by more than rounding
  */

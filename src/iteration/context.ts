@@ -1,4 +1,7 @@
-/** What the three stages share: the models, the task, the critic, and where they stand. Made once for a run. */
+/**
+ * What the three stages share: the models, the task, the critic, and where they stand. Made once
+ * for a run.
+ */
 import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -45,7 +48,9 @@ export interface Training {
   readonly folder: RunFolder;
   emit(event: RunEvent): void;
   readonly steering: {
-    /** Between two iterations: values change, a paused run waits. False: the stage should end here. */
+    /**
+     * Between two iterations: values change, a paused run waits. False: the stage should end here.
+     */
     boundary(place: Place): Promise<boolean>;
     /** Applies what an earlier life of the run changed before this place. */
     catchUp(place: Place): void;
@@ -75,7 +80,10 @@ export function prefixed(prefix: string, metrics: Metrics): Record<string, numbe
   );
 }
 
-/** The stage goes on with this iteration; false: it was stopped. Between iterations, values may change and a paused run waits. */
+/**
+ * The stage goes on with this iteration; false: it was stopped. Between iterations, values may
+ * change and a paused run waits.
+ */
 export function boundary({ steering }: Training, place: Place): Promise<boolean> {
   return steering.boundary(place);
 }
@@ -121,7 +129,10 @@ export async function checkpoint(
   return path;
 }
 
-/** The stage's checkpoint. The next stage goes on from it, with fresh optimizers, as it would in a run of its own. */
+/**
+ * The stage's checkpoint. The next stage goes on from it, with fresh optimizers, as it would in a
+ * run of its own.
+ */
 export async function endStage(training: Training, standing: Standing): Promise<Standing> {
   const complete = !training.stopping();
   const path = await checkpoint(training, standing, complete);
@@ -129,7 +140,10 @@ export async function endStage(training: Training, standing: Standing): Promise<
   return standing;
 }
 
-/** Stage 2 ends with this critic. Written beside its place, so that links to the one before stay whole. */
+/**
+ * Stage 2 ends with this critic. Written beside its place, so that links to the one before stay
+ * whole.
+ */
 export async function keepBestCritic({ critic, folder }: Training): Promise<void> {
   if (!critic.save) return;
   const best = bestCriticFolder(folder);

@@ -1,4 +1,7 @@
-/** Problems whose prompts fit the actor: what doesn't is an error, or dropped and counted, and never cut. */
+/**
+ * Problems whose prompts fit the actor: what doesn't is an error, or dropped and counted, and never
+ * cut.
+ */
 
 import type { Config } from '../config/schema.ts';
 import { withColumns } from '../rewards/columns.ts';
@@ -46,7 +49,9 @@ export function promptLimit(
   };
 }
 
-/** Problems number `from` .. `from + count - 1` of a split that fit, by `sampling.overlong_prompts`. */
+/**
+ * Problems number `from` .. `from + count - 1` of a split that fit, by `sampling.overlong_prompts`.
+ */
 export async function fittingProblems(
   training: Training,
   split: Split,

@@ -1,10 +1,13 @@
 /**
- * What runs next. There is one loop (`train.ts`); schedules differ in how the work of one iteration overlaps, and in nothing else: on the same seeds both give
- * the same numbers, because every draw depends on what it is for and not on when it happens.
+ * What runs next. There is one loop (`train.ts`); schedules differ in how the work of one iteration
+ * overlaps, and in nothing else: on the same seeds both give the same numbers, because every draw
+ * depends on what it is for and not on when it happens.
  *
- * `synchronous` (the paper's): sample all, reward all, value all; update the actor, then the critic.
- * `pipelined`: s_0 is valued while the actor begins to sample; each response is rewarded and valued as soon as it finishes; both models are updated at once.
- * Nothing is stale: both wait for each other at the end of the iteration.
+ * `synchronous` (the paper's): sample all, reward all, value all; update the actor, then the
+ * critic.
+ * `pipelined`: s_0 is valued while the actor begins to sample; each response is rewarded and valued
+ * as soon as it finishes; both models are updated at once. Nothing is stale: both wait for each
+ * other at the end of the iteration.
  */
 import { firstState, type SegmentedTrajectory, segmentTrajectory } from '../credit.ts';
 import { type CriticContext, valuesOf } from '../critic.ts';

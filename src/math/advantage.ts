@@ -1,7 +1,8 @@
 import { groupBy, isNoise, sampleDeviation } from './statistics.ts';
 
 /**
- * Generalized advantage estimation over segments (Schulman 2016, eq. 16, with segments for time steps):
+ * Generalized advantage estimation over segments (Schulman 2016, eq. 16, with segments for time
+ * steps):
  *   d_k = gamma V(s_{k+1}) - V(s_k), plus r at the last segment, where V after the end is 0;
  *   A_k = sum over l of (gamma lambda)^l d_{k+l}.
  * With gamma = lambda = 1 the sum telescopes: A_k = r - V(s_k).
@@ -28,8 +29,8 @@ export function segmentAdvantages(
 }
 
 /**
- * Spreads A_k over the tokens of segment k. Tokens that the actor did not write (mask 0), tokens in no
- * segment, and advantages that are rounding noise get 0.
+ * Spreads A_k over the tokens of segment k. Tokens that the actor did not write (mask 0), tokens in
+ * no segment, and advantages that are rounding noise get 0.
  *
  * @param segments in order, not overlapping; gaps are allowed
  * @param length number of tokens of the response
@@ -67,16 +68,17 @@ export interface Scaled {
 const GROUP_EPSILON = 1e-4;
 
 /**
- * Returns what the advantages of each trajectory are divided by. They are never centred: the baseline
- * was subtracted before.
+ * Returns what the advantages of each trajectory are divided by. They are never centred: the
+ * baseline was subtracted before.
  *
- * `batch-std`: one number for the whole batch, the deviation of the advantages from 0, which is their
- * root mean square over the tokens that the actor wrote. So tokens of tools change nothing, and after
- * scaling the mean square is 1. It is 1 where the batch has no signal: noise is not amplified.
+ * `batch-std`: one number for the whole batch, the deviation of the advantages from 0, which is
+ * their root mean square over the tokens that the actor wrote. So tokens of tools change nothing,
+ * and after scaling the mean square is 1. It is 1 where the batch has no signal: noise is not
+ * amplified.
  *
  * `group-std`: for each group the sample deviation of its rewards + 1e-4, as in TRL (GRPO, arXiv
- * 2402.03300, eq. 3). It has a meaning only where the baseline is the group's own mean, for only then
- * is it the deviation of what it divides.
+ * 2402.03300, eq. 3). It has a meaning only where the baseline is the group's own mean, for only
+ * then is it the deviation of what it divides.
  *
  * @returns one positive divisor for each trajectory
  */
@@ -97,7 +99,10 @@ export function advantageDivisors(
   return divisors.map((_, i) => deviations.get(trajectories[i]!.group)! + GROUP_EPSILON);
 }
 
-/** Over the actor's tokens; 0 where there are none. Loops: the paper's scale has half a million tokens. */
+/**
+ * Over the actor's tokens; 0 where there are none. Loops: the paper's scale has half a million
+ * tokens.
+ */
 function rootMeanSquare(trajectories: readonly Scaled[]): number {
   let squares = 0;
   let count = 0;

@@ -1,11 +1,13 @@
 import { isNoise } from './statistics.ts';
 
 /**
- * The critic's reward R(s, z) = 1 - (r - v)^2 for completion z of state s, the negative Brier loss (GenAC, arXiv 2604.10701, the rule-based
- * reward of RL pretraining). A completion without a valid score earns 0, which is also the least that a parsed one can earn.
+ * The critic's reward R(s, z) = 1 - (r - v)^2 for completion z of state s, the negative Brier loss
+ * (GenAC, arXiv 2604.10701, the rule-based reward of RL pretraining). A completion without a valid
+ * score earns 0, which is also the least that a parsed one can earn.
  *
  * @param value v = score / 10 in [0, 1], or null: malformed
- * @param rewards of the trajectories that went through the state, each in [0, 1]; R is averaged over them
+ * @param rewards of the trajectories that went through the state, each in [0, 1]; R is averaged
+ * over them
  * @returns in [0, 1]
  */
 export function criticReward(value: number | null, rewards: readonly number[]): number {
@@ -20,8 +22,8 @@ export type CriticBaseline = (typeof criticBaselines)[number];
 
 /**
  * REINFORCE weights R - b of completions, state by state; exactly 0 where rounding alone is left.
- * `none`: b = 0 (the paper). `leave-one-out`: b = mean R of the state's other completions (needs at least two). `batch-mean`: b = mean R of
- * all completions of the batch.
+ * `none`: b = 0 (the paper). `leave-one-out`: b = mean R of the state's other completions (needs at
+ * least two). `batch-mean`: b = mean R of all completions of the batch.
  *
  * @param rewards rewards[i][j] = R of completion j of state i
  * @returns weights of the same shape

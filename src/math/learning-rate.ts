@@ -1,6 +1,6 @@
 /**
- * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * final`. With `final`
- * 0 it would reach 0 one step after the last: no step is without effect.
+ * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * final`. With
+ * `final` 0 it would reach 0 one step after the last: no step is without effect.
  */
 export interface LearningRateSchedule {
   readonly peak: number;
@@ -11,7 +11,10 @@ export interface LearningRateSchedule {
   readonly final: number;
 }
 
-/** The learning rate of step `step` (0-based) of `total`: never 0. Step 0 of a warm-up of n steps has peak / n. */
+/**
+ * The learning rate of step `step` (0-based) of `total`: never 0. Step 0 of a warm-up of n steps
+ * has peak / n.
+ */
 export function learningRate(schedule: LearningRateSchedule, step: number, total: number): number {
   const { peak, decay, warmup, final } = schedule;
   if (step < warmup) return (peak * (step + 1)) / warmup;
@@ -22,7 +25,10 @@ export function learningRate(schedule: LearningRateSchedule, step: number, total
   return peak * (final + (1 - final) * share);
 }
 
-/** A plateau whose end is decided on the way: warm-up, constant, then a linear fall to `final` of the rate within `cooldown` steps. */
+/**
+ * A plateau whose end is decided on the way: warm-up, constant, then a linear fall to `final` of
+ * the rate within `cooldown` steps.
+ */
 export interface PlateauSchedule {
   readonly learning_rate: number;
   readonly warmup: number;

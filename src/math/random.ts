@@ -1,6 +1,6 @@
 /**
- * Random draws that depend on (run seed, purpose, indices) and on nothing that ran before, so that a resumed run, another schedule or another
- * number of workers draws the same numbers.
+ * Random draws that depend on (run seed, purpose, indices) and on nothing that ran before, so that
+ * a resumed run, another schedule or another number of workers draws the same numbers.
  */
 
 /** A 64-bit seed as two unsigned 32-bit words, low word first. */
@@ -14,7 +14,10 @@ function mix(hash: number): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-/** The seed of one draw. `purpose` names what is drawn; `indices` (integers) say which one, e.g. iteration, sequence. */
+/**
+ * The seed of one draw. `purpose` names what is drawn; `indices` (integers) say which one, e.g.
+ * iteration, sequence.
+ */
 export function deriveSeed(runSeed: number, purpose: string, ...indices: readonly number[]): Seed {
   let low = mix(runSeed >>> 0);
   let high = mix((Math.floor(runSeed / 2 ** 32) >>> 0) ^ 0x9e3779b9);

@@ -22,8 +22,8 @@ export function sampleDeviation(values: ArrayLike<number>): number {
 }
 
 /**
- * Is this what rounding leaves of quantities of order 1 (rewards, values, advantages, weights)? Such a
- * number is not measured, and nothing is decided by it.
+ * Is this what rounding leaves of quantities of order 1 (rewards, values, advantages, weights)?
+ * Such a number is not measured, and nothing is decided by it.
  */
 export const isNoise = (value: number): boolean => Math.abs(value) < 1e-12;
 
@@ -38,9 +38,9 @@ export function meanSquaredError(
 }
 
 /**
- * Explained variance 1 - mean((y - v)^2) / var(y), at most 1. 0 is what the best constant has, and a
- * prediction at or below it says nothing about y. A constant error counts: a prediction that is off by
- * the same amount everywhere is not excused, as it would be with var(y - v).
+ * Explained variance 1 - mean((y - v)^2) / var(y), at most 1. 0 is what the best constant has, and
+ * a prediction at or below it says nothing about y. A constant error counts: a prediction that is
+ * off by the same amount everywhere is not excused, as it would be with var(y - v).
  *
  * @returns null where the observed values do not vary: there is nothing to explain
  */

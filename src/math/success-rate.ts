@@ -5,7 +5,8 @@
  * @param rewards of the iteration's trajectories, each in [0, 1], at least one
  * @param momentum m in [0, 1)
  * @returns the new rate in [0, 1]
- * Source: GenAC (arXiv 2604.10701), In-Context Conditioning: "smoothed running average of the success rate".
+ * Source: GenAC (arXiv 2604.10701), In-Context Conditioning: "smoothed running average of the
+ * success rate".
  */
 export function smoothSuccessRate(
   previous: number | null,

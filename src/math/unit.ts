@@ -1,11 +1,14 @@
-/** What rounding may put a reward outside its range by, where its bounds are of order 1; as in TRL's trainer. */
+/**
+ * What rounding may put a reward outside its range by, where its bounds are of order 1; as in TRL's
+ * trainer.
+ */
 const TOLERANCE = 1e-6;
 
 /**
  * A reward of the range [low, high] in [0, 1].
  *
- * @returns null where it is no finite number, or lies outside the range by more than rounding (1e-6 of
- *   the larger bound, and of 1 at least)
+ * @returns null where it is no finite number, or lies outside the range by more than rounding (1e-6
+ *   of the larger bound, and of 1 at least)
  */
 export function toUnit(
   reward: unknown,

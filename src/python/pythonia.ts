@@ -1,6 +1,8 @@
 /**
- * Small Python things from a TypeScript script, through pythonia. It has one Python process for a Node process, which it starts as soon as it is imported;
- * an error of that process, or a call that never returns, would go unnoticed. All of that is seen to here: one JSON text goes in and one comes out.
+ * Small Python things from a TypeScript script, through pythonia. It has one Python process for a
+ * Node process, which it starts as soon as it is imported; an error of that process, or a call that
+ * never returns, would go unnoticed. All of that is seen to here: one JSON text goes in and one
+ * comes out.
  */
 import { type ChildProcess, execFile } from 'node:child_process';
 import { delimiter } from 'node:path';
@@ -12,16 +14,25 @@ import type { PythonFunctions } from '../workers/python-functions.ts';
 import { maxCharacters, maxItems, refuseWhatIsNotSmallJson } from './small-json.ts';
 
 export interface PythonOptions {
-  /** An executable that has the worker's packages. Default: `GENAC_PYTHON`, else the checkout's `.venv`. */
+  /**
+   * An executable that has the worker's packages. Default: `GENAC_PYTHON`, else the checkout's
+   * `.venv`.
+   */
   readonly python?: string;
-  /** Milliseconds until a call is given up, and the process ended, for nothing else ends it. Default 60 000. */
+  /**
+   * Milliseconds until a call is given up, and the process ended, for nothing else ends it. Default
+   * 60 000.
+   */
   readonly timeoutMs?: number;
 }
 
 export interface Python extends PythonFunctions {
   /** Process id. */
   readonly pid: number;
-  /** Ends the process; what is still asked of it is rejected. Resolves when it is gone. May be called twice. */
+  /**
+   * Ends the process; what is still asked of it is rejected. Resolves when it is gone. May be
+   * called twice.
+   */
   close(): Promise<void>;
 }
 
@@ -33,7 +44,10 @@ interface Pythonia {
   com: { proc: ChildProcess | null };
 }
 
-/** The Python module `genac_bridge.functions.pythonia`. A `$` passes options, here the one that switches pythonia's own time limit off. */
+/**
+ * The Python module `genac_bridge.functions.pythonia`. A `$` passes options, here the one that
+ * switches pythonia's own time limit off.
+ */
 interface Helper {
   follow(parent: number): Promise<unknown>;
   answer$(text: string, options: { $timeout: number }): Promise<string>;
@@ -42,8 +56,9 @@ interface Helper {
 let open = false;
 
 /**
- * Starts Python, one at a time in a Node process. `call` takes `file.py:function` or `package.module:function` and keywords of small JSON.
- * Throws a `BridgeError` of code `start_failed` if Python can't be started, `refused` if one is open already.
+ * Starts Python, one at a time in a Node process. `call` takes `file.py:function` or
+ * `package.module:function` and keywords of small JSON. Throws a `BridgeError` of code
+ * `start_failed` if Python can't be started, `refused` if one is open already.
  */
 export async function openPython({
   python = findPython(),
@@ -168,7 +183,10 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
   };
 }
 
-/** pythonia reads which Python to start from the environment; both variables are given back before anything else runs. */
+/**
+ * pythonia reads which Python to start from the environment; both variables are given back before
+ * anything else runs.
+ */
 async function spawn(
   executable: string,
 ): Promise<{ pythonia: Pythonia; loading: Promise<Helper> }> {

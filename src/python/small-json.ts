@@ -1,4 +1,7 @@
-/** What may go through pythonia: strings and small plain JSON. Tensors, tokens and training calls go to workers. */
+/**
+ * What may go through pythonia: strings and small plain JSON. Tensors, tokens and training calls go
+ * to workers.
+ */
 import type { Json } from '../types.ts';
 
 /** Characters of JSON text of a call or an answer, at the most. */
@@ -6,7 +9,10 @@ export const maxCharacters = 65_536;
 /** Items of a list, at the most. */
 export const maxItems = 256;
 
-/** @throws TypeError that names the place: a number that is not finite, an array of numbers in binary, a long list, anything that is not plain JSON */
+/**
+ * @throws TypeError that names the place: a number that is not finite, an array of numbers in
+ * binary, a long list, anything that is not plain JSON
+ */
 export function refuseWhatIsNotSmallJson(value: unknown, where: string): asserts value is Json {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return;
   if (typeof value === 'number') {

@@ -163,8 +163,8 @@ export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSumm
 }
 
 /**
- * The critic's error against exact values, each beside that of the best constant on the same states:
- * errors on different states don't compare. The first row is the header.
+ * The critic's error against exact values, each beside that of the best constant on the same
+ * states: errors on different states don't compare. The first row is the header.
  */
 export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
   ['', 'MSE', 'best constant'],

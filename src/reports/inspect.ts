@@ -1,4 +1,7 @@
-/** What `genac inspect` shows of a run: a table of its iterations, and the responses that were asked for. */
+/**
+ * What `genac inspect` shows of a run: a table of its iterations, and the responses that were asked
+ * for.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -103,7 +106,10 @@ export function choose(
   return first(chosen);
 }
 
-/** One row an iteration: its own figures, and the held-out ones from before it. Of many, those with held-out figures, evenly, and the last. */
+/**
+ * One row an iteration: its own figures, and the held-out ones from before it. Of many, those with
+ * held-out figures, evenly, and the last.
+ */
 export function iterationTable(
   lines: Iterable<MetricsLine>,
   iteration?: number,

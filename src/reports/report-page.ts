@@ -1,4 +1,7 @@
-/** A page of HTML from figures, plots and responses. All text that comes from a run is escaped; the page asks the network for nothing. */
+/**
+ * A page of HTML from figures, plots and responses. All text that comes from a run is escaped; the
+ * page asks the network for nothing.
+ */
 import { createHash } from 'node:crypto';
 import type { RecordedSegment, RecordedTrajectory } from '../run-folder/read.ts';
 import { promptText } from '../text/critic-prompt.ts';
@@ -136,7 +139,10 @@ function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegmen
   return `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span class="rationale">${escapeHtml(printable(words))}</span></div>`;
 }
 
-/** Runs in the page: draws every plot with uPlot, again whenever its width or the colour scheme changes. */
+/**
+ * Runs in the page: draws every plot with uPlot, again whenever its width or the colour scheme
+ * changes.
+ */
 const draw = `
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
 const short = (v) => (Math.abs(v) >= 1e6 ? v / 1e6 + 'M' : Math.abs(v) >= 1e4 ? v / 1e3 + 'k' : String(+v.toFixed(4)));

@@ -115,7 +115,10 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   return [loss, error].filter(hasPoints);
 }
 
-/** Along stage 3: the critic's error on the actor at hand, and whether its values tell right responses from wrong ones. */
+/**
+ * Along stage 3: the critic's error on the actor at hand, and whether its values tell right
+ * responses from wrong ones.
+ */
 export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const joint = lines.filter((line) => line.stage === 'joint');
   const evaluations = joint.filter((line) => line.type === 'evaluation');
@@ -168,7 +171,10 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   return [error, gap].filter(hasPoints);
 }
 
-/** Mean of the critic's values by segment number (from 1), over recorded responses of the second half of stage 3. */
+/**
+ * Mean of the critic's values by segment number (from 1), over recorded responses of the second
+ * half of stage 3.
+ */
 export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
   const last = lastIteration(trajectories);
   const late = trajectories.filter((t) => 2 * t.iteration >= last);

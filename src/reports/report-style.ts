@@ -1,4 +1,7 @@
-/** The page's looks: quiet, light and dark, readable on a phone. Colours are Okabe and Ito's, which colour-blind readers can tell apart. */
+/**
+ * The page's looks: quiet, light and dark, readable on a phone. Colours are Okabe and Ito's, which
+ * colour-blind readers can tell apart.
+ */
 export const reportStyle = `
 :root {
   color-scheme: light dark;

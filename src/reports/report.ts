@@ -1,4 +1,7 @@
-/** The page of a demo: one HTML file with its figures, plots and a handful of responses, which needs nothing but itself. */
+/**
+ * The page of a demo: one HTML file with its figures, plots and a handful of responses, which needs
+ * nothing but itself.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -33,7 +36,8 @@ const notation =
   'the last decides. The critic replays each step: label, operation, true register, the response’s claim, Y or N; then how many steps are left.';
 
 /**
- * Reads a demo's folder (its runs `critic`, `genac` and, unless it was left out, `group-mean`) and writes `report.html` into it.
+ * Reads a demo's folder (its runs `critic`, `genac` and, unless it was left out, `group-mean`) and
+ * writes `report.html` into it.
  *
  * @returns the page's path
  */
@@ -116,7 +120,10 @@ function withWords(run: string, chosen: readonly Chosen<{ index: number }>[]): P
   }));
 }
 
-/** The first right and wrong response of each third of the iterations, and the two that surprised the critic most. Never the same one twice. */
+/**
+ * The first right and wrong response of each third of the iterations, and the two that surprised
+ * the critic most. Never the same one twice.
+ */
 export function chooseResponses<T extends Outline>(trajectories: readonly T[]): Chosen<T>[] {
   const whole = trajectories.filter((t) => t.segments.length > 0);
   const count = lastIteration(whole) + 1;

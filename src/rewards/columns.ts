@@ -2,8 +2,8 @@
 import type { Json, Problem } from '../types.ts';
 
 /**
- * The value of a column, or of what lies within one: `reward_model.ground_truth` is the column of that
- * name, else `ground_truth` within the object that the column `reward_model` holds.
+ * The value of a column, or of what lies within one: `reward_model.ground_truth` is the column of
+ * that name, else `ground_truth` within the object that the column `reward_model` holds.
  *
  * @returns undefined where there is none
  */

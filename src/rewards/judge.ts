@@ -1,4 +1,7 @@
-/** What a response earned: the task's own reward, or the config's `rewards`, combined and held to [0, 1]. */
+/**
+ * What a response earned: the task's own reward, or the config's `rewards`, combined and held to
+ * [0, 1].
+ */
 import { existsSync } from 'node:fs';
 import { ConfigError } from '../config/error.ts';
 import { kindOf, type RewardOptions } from '../config/rewards.ts';
@@ -18,7 +21,10 @@ export { defineReward, type Reward, type Score } from './typescript-reward.ts';
 export interface Judgement {
   /** In [0, 1]. */
   readonly reward: number;
-  /** What each reward function gave, by its name, before it was rescaled; null: not applicable. Empty where the task's own reward judged. */
+  /**
+   * What each reward function gave, by its name, before it was rescaled; null: not applicable.
+   * Empty where the task's own reward judged.
+   */
   readonly parts: Readonly<Record<string, number | null>>;
 }
 
@@ -30,8 +36,8 @@ export interface RunJudge {
   /** true: a reward function lives in the worker `python`. */
   readonly usesPython: boolean;
   /**
-   * Called once when the workers run, before models are loaded: throws what is wrong with a Python function,
-   * or with a column that one needs.
+   * Called once when the workers run, before models are loaded: throws what is wrong with a Python
+   * function, or with a column that one needs.
    *
    * @param problem one of those that are to be judged; null (default): none is known
    */
@@ -44,7 +50,8 @@ const batch = { python: 64, mathVerify: 8 };
 /**
  * The judge of a run: the config's `rewards` if there are any, else the task's own reward.
  * @param base folder that paths are relative to: that of the config file
- * @throws ConfigError where nothing can judge, and for all that can be known to be wrong without a worker
+ * @throws ConfigError where nothing can judge, and for all that can be known to be wrong without a
+ * worker
  */
 export async function makeJudge(
   config: Pick<Config, 'rewards' | 'actor'>,
@@ -132,7 +139,10 @@ function noColumn(where: string, column: string, problem: Problem): string {
   return `${where}.column: problem ${problem.id} has no column "${column}" (it has ${there.join(', ') || 'none'})`;
 }
 
-/** Weighted mean over the functions that apply: sum of w r / sum of w. The functions run at the same time. */
+/**
+ * Weighted mean over the functions that apply: sum of w r / sum of w. The functions run at the same
+ * time.
+ */
 function combine(
   task: string,
   functions: readonly RewardFunction[],
@@ -188,7 +198,10 @@ export function judgeOfTask(task: Task): Judge {
   return async (response) => ({ reward: await judge(task, response), parts: {} });
 }
 
-/** The task's own reward of a response, held to [0, 1]. Anything else is an error that names task, problem and value. */
+/**
+ * The task's own reward of a response, held to [0, 1]. Anything else is an error that names task,
+ * problem and value.
+ */
 export async function judge(task: Task, response: Response): Promise<number> {
   if (!task.reward) {
     throw new UserError(

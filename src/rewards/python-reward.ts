@@ -16,13 +16,19 @@ export interface PythonReward {
   readonly where: string;
   /** Seconds until a call is given up. */
   readonly timeout: number;
-  /** Responses of one call, at the most: the time of a call then has a bound that does not depend on the size of an iteration. */
+  /**
+   * Responses of one call, at the most: the time of a call then has a bound that does not depend on
+   * the size of an iteration.
+   */
   readonly batch: number;
   /** Python function and keywords that check the function and load what it needs. */
   readonly prepare: (
     problem: Problem | null,
   ) => readonly [name: string, keywords: Record<string, Json>];
-  /** Python function and keywords that answer for some responses, whose problems have the same columns. */
+  /**
+   * Python function and keywords that answer for some responses, whose problems have the same
+   * columns.
+   */
   readonly call: (
     responses: readonly Response[],
   ) => readonly [name: string, keywords: Record<string, Json>];
@@ -35,8 +41,10 @@ interface Asked {
 }
 
 /**
- * Makes reward functions that share the one worker: a call at a time, so that each function's seconds are its own. What is asked within a turn of the event
- * loop, and while another call runs, goes into one call. After a deadline or the loss of the worker all that is asked fails with the same error.
+ * Makes reward functions that share the one worker: a call at a time, so that each function's
+ * seconds are its own. What is asked within a turn of the event loop, and while another call runs,
+ * goes into one call. After a deadline or the loss of the worker all that is asked fails with the
+ * same error.
  */
 export class PythonRewards {
   readonly #python: PythonFunctions;
@@ -73,7 +81,8 @@ export class PythonRewards {
       for (const [reward, waiting] of this.#waiting) {
         if (waiting.length === 0) continue;
         served = true;
-        // Problems with the same columns go together: a keyword is there for all of a batch or for none, as it is for a single response.
+        // Problems with the same columns go together: a keyword is there for all of a batch or for
+        // none, as it is for a single response.
         const together = groupBy(waiting, ({ response }) => columnsOf(response).join('\n'));
         const [first] = together.values();
         const batch = first!.slice(0, reward.batch);

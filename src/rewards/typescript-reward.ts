@@ -8,7 +8,10 @@ import type { Response } from '../task.ts';
 import { UserError } from '../user-error.ts';
 import type { RewardFunction } from './reward-function.ts';
 
-/** A number, by default in [0, 1], or null: this response is none of the function's business. May be async. */
+/**
+ * A number, by default in [0, 1], or null: this response is none of the function's business. May be
+ * async.
+ */
 export type Score = (response: Response) => number | null | Promise<number | null>;
 
 export interface Reward {
@@ -22,7 +25,10 @@ export function defineReward(reward: Reward): Reward {
   return reward;
 }
 
-/** @throws ConfigError, its path `where`, if the file is not there, can't be loaded or has no reward function */
+/**
+ * @throws ConfigError, its path `where`, if the file is not there, can't be loaded or has no reward
+ * function
+ */
 export async function loadTypescriptReward(
   file: string,
   options: RewardOptions,
@@ -81,7 +87,10 @@ async function scored(
   }
 }
 
-/** A plain function has the name of its file: what a default export is called inside depends on what loads it. */
+/**
+ * A plain function has the name of its file: what a default export is called inside depends on what
+ * loads it.
+ */
 function rewardOf(exported: unknown, file: string): Reward | null {
   if (typeof exported === 'function') {
     return { name: basename(file, extname(file)), score: exported as Score };

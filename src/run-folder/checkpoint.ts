@@ -1,6 +1,8 @@
 /**
- * Checkpoints: `actor/` and `critic/` in Hugging Face format (with their optimizers' state) and `controller.json`. Written beside its place and made whole by one
- * rename, so that a checkpoint that exists is complete; `controller.json` lists every file with its size and digest, so that one that was cut off or edited is known.
+ * Checkpoints: `actor/` and `critic/` in Hugging Face format (with their optimizers' state) and
+ * `controller.json`. Written beside its place and made whole by one rename, so that a checkpoint
+ * that exists is complete; `controller.json` lists every file with its size and digest, so that one
+ * that was cut off or edited is known.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
@@ -32,7 +34,10 @@ const controllerSchema = z.strictObject({
     .strictObject({
       /** Did the critic write scores when it was last asked? null: not asked yet. */
       speaks: z.boolean().nullable(),
-      /** Least and largest reward so far, where the host may learn the range; null: one was given, or there was no reward yet. */
+      /**
+       * Least and largest reward so far, where the host may learn the range; null: one was given,
+       * or there was no reward yet.
+       */
       reward_range: z.tuple([z.number(), z.number()]).nullable(),
     })
     .optional(),
@@ -99,7 +104,10 @@ export async function writeCheckpoint(
   return path;
 }
 
-/** Reads a checkpoint and checks it, every file of it. Throws an error that says what is wrong with it and what to do. */
+/**
+ * Reads a checkpoint and checks it, every file of it. Throws an error that says what is wrong with
+ * it and what to do.
+ */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
   const refuse = (why: string, cause?: unknown) =>
     new UserError(`the checkpoint ${path} can't be used: ${why}. ${remedy(path)}`, { cause });
@@ -159,7 +167,9 @@ export function checkpointName({ stage, iteration, complete }: ControllerState):
   return complete ? stage : nameOf(stage, iteration);
 }
 
-/** Names of the checkpoints that lie on the way of a run, oldest first; `best` is not one of them. */
+/**
+ * Names of the checkpoints that lie on the way of a run, oldest first; `best` is not one of them.
+ */
 export async function checkpointNames(folder: string): Promise<string[]> {
   refuseNoFolder(folder);
   const names = existsSync(folder) ? await readdir(folder) : [];
@@ -179,7 +189,10 @@ export async function checkpointNames(folder: string): Promise<string[]> {
     });
 }
 
-/** Does `best` hold models from before this checkpoint, so that a run that goes on from it may keep them? */
+/**
+ * Does `best` hold models from before this checkpoint, so that a run that goes on from it may keep
+ * them?
+ */
 export async function holdsBestOf(folder: string, from: Checkpoint): Promise<boolean> {
   const path = join(folder, 'best');
   if (from.stage !== 'joint' || !existsSync(path)) return false;
@@ -189,7 +202,9 @@ export async function holdsBestOf(folder: string, from: Checkpoint): Promise<boo
 
 export const newestCheckpoint = (names: readonly string[]): string | null => names.at(-1) ?? null;
 
-/** Removes all but the newest `keep` checkpoints within a stage, and what an interrupted write left. */
+/**
+ * Removes all but the newest `keep` checkpoints within a stage, and what an interrupted write left.
+ */
 export async function pruneCheckpoints(folder: string, stage: string, keep: number): Promise<void> {
   const within = (await checkpointNames(folder)).filter(
     (name) => name.startsWith(`${stage}-`) && /\d$/.test(name),

@@ -1,4 +1,7 @@
-/** What happens in a run, as it happens. The terminal, the run folder and a TypeScript script all get the same events. */
+/**
+ * What happens in a run, as it happens. The terminal, the run folder and a TypeScript script all
+ * get the same events.
+ */
 import type { StageName } from '../config/schema.ts';
 import type { Settings } from '../config/settings.ts';
 
@@ -25,11 +28,16 @@ export type RunEvent =
     }
   /** A phase of an iteration begins, e.g. `sample`, `value`, `update`. */
   | ({ readonly type: 'phase'; readonly phase: string } & Place)
-  /** Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the stage. */
+  /**
+   * Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the
+   * stage.
+   */
   | ({ readonly type: 'iteration'; readonly metrics: Metrics } & Place)
   /** Held-out figures, before iteration number `iteration`. */
   | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & Place)
-  /** What precedes a stage's first iteration goes on: `done` of `total`, e.g. an oracle's answers. */
+  /**
+   * What precedes a stage's first iteration goes on: `done` of `total`, e.g. an oracle's answers.
+   */
   | ({
       readonly type: 'progress';
       readonly done: number;
@@ -51,8 +59,9 @@ interface Node {
 const KEPT_UNREAD = 10_000;
 
 /**
- * Events as an async iterable: any number of readers, none of which holds up the run. The first one gets all from the beginning (the last 10,000), later ones
- * what comes after they began. What every reader has seen is not kept.
+ * Events as an async iterable: any number of readers, none of which holds up the run. The first one
+ * gets all from the beginning (the last 10,000), later ones what comes after they began. What every
+ * reader has seen is not kept.
  */
 export class EventStream implements AsyncIterable<RunEvent> {
   #last: Node = { event: null, next: null };

@@ -1,6 +1,7 @@
 /**
- * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`, `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that it
- * can be read while the run writes.
+ * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`,
+ * `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that
+ * it can be read while the run writes.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -88,7 +89,10 @@ export class RunFolder {
     return folder;
   }
 
-  /** The config of the run that a folder holds, the base of its paths, and what its user should know of it. */
+  /**
+   * The config of the run that a folder holds, the base of its paths, and what its user should know
+   * of it.
+   */
   static async read(
     path: string,
   ): Promise<{ config: Config; base: string; notes: readonly string[] }> {
@@ -112,7 +116,9 @@ export class RunFolder {
     return { config: { ...config, folder: path }, base, notes: isChanged ? [note] : [] };
   }
 
-  /** Opens the folder of a run that goes on from a checkpoint: what was written after it is cut off. */
+  /**
+   * Opens the folder of a run that goes on from a checkpoint: what was written after it is cut off.
+   */
   static async reopen(
     path: string,
     from: Pick<Checkpoint, 'written' | 'seconds'> | null,
@@ -212,7 +218,10 @@ export class RunFolder {
     await writeFile(join(this.path, 'versions.json'), `${JSON.stringify(versions, null, 2)}\n`);
   }
 
-  /** Iterations and evaluations become lines of `metrics.jsonl`, changed values of `settings.jsonl`; numbers that are not finite are written as null. */
+  /**
+   * Iterations and evaluations become lines of `metrics.jsonl`, changed values of `settings.jsonl`;
+   * numbers that are not finite are written as null.
+   */
   record(event: RunEvent): void {
     if (event.type === 'set') {
       const { stage, iteration, values } = event;

@@ -63,7 +63,10 @@ function skippedMetrics(outcomes: CreditAssignment['outcomes']): Metrics {
   return metrics;
 }
 
-/** Mean and standard deviation (of a sample, as TRL has it) of what each reward function gave where it applied; absent where there are too few for one. */
+/**
+ * Mean and standard deviation (of a sample, as TRL has it) of what each reward function gave where
+ * it applied; absent where there are too few for one.
+ */
 export function rewardMetrics(
   trajectories: readonly Pick<RewardedTrajectory, 'rewardParts'>[],
 ): Metrics {
@@ -81,7 +84,10 @@ export function rewardMetrics(
   return metrics;
 }
 
-/** Value at the first and last state, for right (r >= 0.5) and wrong responses. Absent where an iteration has none. */
+/**
+ * Value at the first and last state, for right (r >= 0.5) and wrong responses. Absent where an
+ * iteration has none.
+ */
 function valueMetrics(segmented: Segmented, { credits }: CreditAssignment): Metrics {
   const metrics: Record<string, number> = {};
   for (const [name, wanted] of [

@@ -1,6 +1,6 @@
 /**
- * `run.lock` of a run folder: one process at a time works in it. It is made by one hard link, which is
- * atomic, and is taken over only where its holder is dead.
+ * `run.lock` of a run folder: one process at a time works in it. It is made by one hard link, which
+ * is atomic, and is taken over only where its holder is dead.
  */
 import { randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

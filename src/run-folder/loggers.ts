@@ -1,4 +1,7 @@
-/** Feeds the loggers that a config's `log` names, in the worker `python`: they read `metrics.jsonl` themselves, so nothing of the run waits for them. */
+/**
+ * Feeds the loggers that a config's `log` names, in the worker `python`: they read `metrics.jsonl`
+ * themselves, so nothing of the run waits for them.
+ */
 import { relative } from 'node:path';
 import type { Config } from '../config/schema.ts';
 import type { Json } from '../types.ts';
@@ -6,7 +9,9 @@ import type { PythonFunctions } from '../workers/python-functions.ts';
 
 const module = 'genac_bridge.functions.loggers';
 const LOOK_MS = 1000;
-/** wandb sends what is left over the network; a run that was stopped should not wait long for it. */
+/**
+ * wandb sends what is left over the network; a run that was stopped should not wait long for it.
+ */
 const CLOSE_SECONDS = 60;
 
 export interface Loggers {
@@ -15,7 +20,8 @@ export interface Loggers {
 }
 
 /**
- * Returns as soon as the loggers were told to begin. One that fails is told of once, and the run goes on without it.
+ * Returns as soon as the loggers were told to begin. One that fails is told of once, and the run
+ * goes on without it.
  * @param folder of the run
  */
 export async function openLoggers(

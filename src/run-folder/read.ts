@@ -35,7 +35,10 @@ export interface RecordedTrajectory {
   readonly prompt: string;
   readonly response: string;
   readonly reward: number;
-  /** What each reward function gave; null: not applicable. Absent where the task's own reward judged. */
+  /**
+   * What each reward function gave; null: not applicable. Absent where the task's own reward
+   * judged.
+   */
   readonly rewards?: Readonly<Record<string, number | null>>;
   readonly segments: readonly RecordedSegment[];
 }

@@ -1,4 +1,7 @@
-/** `status.json` of a run folder: what the run does now, for whoever looks from outside. Replaced whole, so that it can be read at any time. */
+/**
+ * `status.json` of a run folder: what the run does now, for whoever looks from outside. Replaced
+ * whole, so that it can be read at any time.
+ */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +14,10 @@ import type { RunEvent } from './events.ts';
 const statusSchema = z.strictObject({
   state: z.enum(['starting', 'running', 'paused', 'done', 'stopped', 'failed']),
   pid: z.int(),
-  /** When the process began, as the kernel counts; null where it can't be known. Tells a process from a later one with the same number. */
+  /**
+   * When the process began, as the kernel counts; null where it can't be known. Tells a process
+   * from a later one with the same number.
+   */
   process_start: z.string().nullable(),
   host: z.string(),
   /** ISO times: of the run's start (or resume), and of this file. */
@@ -29,7 +35,10 @@ const statusSchema = z.strictObject({
 export type Status = z.infer<typeof statusSchema>;
 
 const HEARTBEAT_MS = 2_000;
-/** On another host the process can't be asked; a status that was not renewed for so long is of a dead run. */
+/**
+ * On another host the process can't be asked; a status that was not renewed for so long is of a
+ * dead run.
+ */
 const SILENCE_MS = 30_000;
 
 export class StatusFile {

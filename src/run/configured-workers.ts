@@ -5,7 +5,10 @@ import type { Config } from '../config/schema.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
 
-/** Names of the workers that the actor and the critic ask for, and `python` where functions are called. @throws ConfigError */
+/**
+ * Names of the workers that the actor and the critic ask for, and `python` where functions are
+ * called. @throws ConfigError
+ */
 export function workersOf(
   { actor, workers }: Pick<Config, 'actor' | 'workers'>,
   criticOptions: unknown,

@@ -1,6 +1,7 @@
 /**
- * Commands for a run from another process, through files in its folder: `control/ID.request.json` is taken away and answered by `control/ID.reply.json`. Files
- * are made beside their place and renamed, so that none is read half written.
+ * Commands for a run from another process, through files in its folder: `control/ID.request.json`
+ * is taken away and answered by `control/ID.reply.json`. Files are made beside their place and
+ * renamed, so that none is read half written.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -60,7 +61,8 @@ export function serveControl(
       for (const name of readdirSync(place).filter((n) => n.endsWith('.request.json')))
         answer(name);
     } catch {
-      // Whoever asked gets no answer, and says so. A folder that is gone ends the run where it writes.
+      // Whoever asked gets no answer, and says so. A folder that is gone ends the run where it
+      // writes.
     }
   }, POLL_MS).unref();
   return {
@@ -102,7 +104,10 @@ function obey(request: ControlRequest, run: Controlled, steering: Steerable): st
   }
 }
 
-/** Asks the run that works in a folder. Resolves with its answer; rejects with its refusal, or if none is at work there. */
+/**
+ * Asks the run that works in a folder. Resolves with its answer; rejects with its refusal, or if
+ * none is at work there.
+ */
 export async function askRun(folder: string, request: ControlRequest): Promise<string> {
   const status = statusOf(folder);
   if (!isAlive(status)) {

@@ -1,4 +1,7 @@
-/** The life of a run: workers, models, stages, folder, events; from its beginning or from a checkpoint. */
+/**
+ * The life of a run: workers, models, stages, folder, events; from its beginning or from a
+ * checkpoint.
+ */
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };

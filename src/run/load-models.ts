@@ -73,7 +73,10 @@ export async function restoreModels(
   await restoreCritic(critic, checkpoint);
 }
 
-/** Within a stage the critic's optimizer goes on; after one it starts afresh, as at every stage's beginning. */
+/**
+ * Within a stage the critic's optimizer goes on; after one it starts afresh, as at every stage's
+ * beginning.
+ */
 export async function restoreCritic(
   critic: Critic,
   { critic: folder, complete }: Pick<Checkpoint, 'critic' | 'complete'>,

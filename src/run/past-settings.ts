@@ -18,7 +18,10 @@ import { readSettings } from '../run-folder/read.ts';
 import { UserError } from '../user-error.ts';
 import { orderOf } from './steering.ts';
 
-/** @throws ConfigError that names the line whose values the run can't go on with, and how to replace them */
+/**
+ * @throws ConfigError that names the line whose values the run can't go on with, and how to replace
+ * them
+ */
 export function checkPast(
   past: readonly SettingChange[],
   config: Config,

@@ -30,19 +30,26 @@ export interface Run extends AsyncIterable<RunEvent> {
   pause(): void;
   resume(): void;
   /**
-   * Changes values from the next iteration on. Rejects with a `ConfigError` if one is wrong or has no effect here; nothing changes then.
+   * Changes values from the next iteration on. Rejects with a `ConfigError` if one is wrong or has
+   * no effect here; nothing changes then.
    *
    * @returns from which iteration on they hold; null: the run ended before
    */
   set(values: Settings): Promise<Place | null>;
-  /** Ends the run after the iteration in hand, with a checkpoint from which it can be resumed. Resolves when all is closed. */
+  /**
+   * Ends the run after the iteration in hand, with a checkpoint from which it can be resumed.
+   * Resolves when all is closed.
+   */
   stop(): Promise<void>;
   /** Resolves at the end (`done` or `stopped`); rejects with what went wrong. */
   readonly finished: Promise<'done' | 'stopped'>;
 }
 
 export interface RunOptions {
-  /** Folder that a user's own task, critic and reward files are relative to: that of the config file. Default: the working directory. */
+  /**
+   * Folder that a user's own task, critic and reward files are relative to: that of the config
+   * file. Default: the working directory.
+   */
   readonly base?: string;
   /** The config's file, if it has one: `resumeRun` says when it was changed since. */
   readonly file?: string;
@@ -51,8 +58,8 @@ export interface RunOptions {
 }
 
 /**
- * Starts a run. Iterate it for typed events; `stop()` ends it cleanly. A bad config throws at once; what goes wrong later rejects `finished` and ends the
- * iteration with the same error.
+ * Starts a run. Iterate it for typed events; `stop()` ends it cleanly. A bad config throws at once;
+ * what goes wrong later rejects `finished` and ends the iteration with the same error.
  */
 export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
   const config = withAbsolutePaths(checkConfig(input));
@@ -74,8 +81,9 @@ export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
 }
 
 /**
- * Goes on with a run that was stopped, or that died, from its newest checkpoint: with the same numbers as if it had never ended. What it wrote after
- * that checkpoint is cut off. A checkpoint that is not whole is refused.
+ * Goes on with a run that was stopped, or that died, from its newest checkpoint: with the same
+ * numbers as if it had never ended. What it wrote after that checkpoint is cut off. A checkpoint
+ * that is not whole is refused.
  */
 export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
   const path = pathFrom('.', folder);
@@ -141,7 +149,8 @@ function begin(
     ),
     pause: () => steer((s) => s.pause()),
     resume: () => steer((s) => s.resume()),
-    // In the promise's function: what is refused rejects it, now or as soon as the run has got that far.
+    // In the promise's function: what is refused rejects it, now or as soon as the run has got that
+    // far.
     set: (values) =>
       new Promise((tell, fail) =>
         steer((s) => {

@@ -1,4 +1,7 @@
-/** What is asked of a run from outside while it goes on: pause, resume, stop, other values. Takes effect between two iterations. */
+/**
+ * What is asked of a run from outside while it goes on: pause, resume, stop, other values. Takes
+ * effect between two iterations.
+ */
 
 import { ConfigError } from '../config/error.ts';
 import { type Config, stageNames } from '../config/schema.ts';
@@ -11,7 +14,10 @@ export interface SteeringOptions {
   readonly plugin: CriticPlugin;
   readonly signal: AbortSignal;
   readonly emit: (event: RunEvent) => void;
-  /** Of an earlier life of this run: applied again where they were, so that a resumed run gives the same numbers. */
+  /**
+   * Of an earlier life of this run: applied again where they were, so that a resumed run gives the
+   * same numbers.
+   */
   readonly past: readonly SettingChange[];
 }
 
@@ -63,7 +69,8 @@ export class Steering {
   }
 
   /**
-   * Changes values from the next iteration on. Throws a ConfigError at once if one is wrong; nothing changes then.
+   * Changes values from the next iteration on. Throws a ConfigError at once if one is wrong;
+   * nothing changes then.
    *
    * @returns from where on they hold; null: the run ended before
    */
@@ -82,7 +89,9 @@ export class Steering {
     for (const { values } of before) this.#apply(values);
   }
 
-  /** Between two iterations: values change, a paused run waits. False: the stage should end here. */
+  /**
+   * Between two iterations: values change, a paused run waits. False: the stage should end here.
+   */
   async boundary(place: Place): Promise<boolean> {
     const { signal, emit } = this.#options;
     if (this.#paused && !signal.aborted) {

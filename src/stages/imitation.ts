@@ -1,4 +1,7 @@
-/** Stage 1 step by step (arXiv 2604.10701): the critic imitates an oracle's traces. A run and a host drive it; where it stands is known from `standing` alone. */
+/**
+ * Stage 1 step by step (arXiv 2604.10701): the critic imitates an oracle's traces. A run and a host
+ * drive it; where it stands is known from `standing` alone.
+ */
 import type { Config } from '../config/schema.ts';
 import type { Critic } from '../critic.ts';
 import { prefixed, type Standing } from '../iteration/context.ts';
@@ -80,7 +83,10 @@ export class Imitation {
     };
   }
 
-  /** Steps alone don't tell when the critic has learned to judge: the cool-down begins when held-out rationales are predicted well. */
+  /**
+   * Steps alone don't tell when the critic has learned to judge: the cool-down begins when held-out
+   * rationales are predicted well.
+   */
   async #lookAtHeldOut(options: ImitationOptions): Promise<number | null> {
     const due = this.#heldOut.length > 0 && this.#step % options.evaluate_every === 0;
     if (!this.#critic.rationaleLoss || !due) return null;

@@ -1,4 +1,6 @@
-/** An oracle behind an API, with the folder that keeps its answers and the traces that they become. */
+/**
+ * An oracle behind an API, with the folder that keeps its answers and the traces that they become.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { askAll, OracleError } from '../api/ask.ts';
@@ -40,7 +42,10 @@ export class Oracle {
   /** JSONL file of the traces, once all is answered. */
   readonly file: string;
 
-  /** @param run whose answers count against `max_cost`: those of another one with the same cache don't */
+  /**
+   * @param run whose answers count against `max_cost`: those of another one with the same cache
+   * don't
+   */
   constructor(api: ApiOptions, folder: string, run: string) {
     this.#api = api;
     this.#run = run;
@@ -59,7 +64,10 @@ export class Oracle {
       : null;
   }
 
-  /** Asks about one state of each rollout, and writes `file`. @returns null: it was stopped before all was answered @throws OracleError */
+  /**
+   * Asks about one state of each rollout, and writes `file`. @returns null: it was stopped before
+   * all was answered @throws OracleError
+   */
   async ask(rollouts: readonly LoggedRollout[], asking: AskOptions): Promise<OracleTraces | null> {
     const { seed, critic, format, say, stopped } = asking;
     const ledger = this.#ledger;

@@ -1,4 +1,7 @@
-/** What an oracle is asked: the critic's own prompt about states of rollouts, and what was observed of each. */
+/**
+ * What an oracle is asked: the critic's own prompt about states of rollouts, and what was observed
+ * of each.
+ */
 
 import type { Question } from '../api/cache.ts';
 import { statesOfRollouts } from '../evaluation/critic-error.ts';

@@ -1,4 +1,7 @@
-/** Stage 1's traces: from the task's oracle, a JSONL file or an oracle behind an API, filtered, with a count of what was dropped and why. */
+/**
+ * Stage 1's traces: from the task's oracle, a JSONL file or an oracle behind an API, filtered, with
+ * a count of what was dropped and why.
+ */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
@@ -50,7 +53,10 @@ export class TraceSource {
       this.dropped[cause] = position[cause] ?? 0;
   }
 
-  /** The next `count` traces that pass the filter. Throws where hardly any does: then oracle and outcomes have nothing to do with each other. */
+  /**
+   * The next `count` traces that pass the filter. Throws where hardly any does: then oracle and
+   * outcomes have nothing to do with each other.
+   */
   take(count: number): OracleTrace[] {
     const taken: OracleTrace[] = [];
     for (let looked = 0; taken.length < count; ) {
@@ -78,7 +84,10 @@ export class TraceSource {
     return traces.filter((trace) => this.#fault(trace) === null);
   }
 
-  /** A trace is what the critic will be asked to write: it must parse to its own score, and agree with what was observed. */
+  /**
+   * A trace is what the critic will be asked to write: it must parse to its own score, and agree
+   * with what was observed.
+   */
   #fault(trace: OracleTrace): keyof Dropped | null {
     const parsed = parseScore(
       writeTrace(trace.rationale, trace.score, this.#format),
@@ -179,7 +188,8 @@ export async function writeTraceFile(path: string, traces: readonly OracleTrace[
 }
 
 /**
- * Training traces and held-out ones: a twentieth (at least one) of a file, or an oracle's further ones.
+ * Training traces and held-out ones: a twentieth (at least one) of a file, or an oracle's further
+ * ones.
  * @param gathered what an oracle behind an API wrote
  */
 export function traceSources(

@@ -1,4 +1,7 @@
-/** What a folder says of the critic in it: its weights, the run that trained it, and the actor that it knew last. */
+/**
+ * What a folder says of the critic in it: its weights, the run that trained it, and the actor that
+ * it knew last.
+ */
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
@@ -24,7 +27,10 @@ const isModel = (folder: string) =>
 const isRun = (folder: string) =>
   existsSync(join(folder, 'run.json')) && existsSync(join(folder, 'config.yaml'));
 
-/** @param given a run, a checkpoint, a folder in Hugging Face format (also a LoRA adapter), or a Hub name */
+/**
+ * @param given a run, a checkpoint, a folder in Hugging Face format (also a LoRA adapter), or a Hub
+ * name
+ */
 export async function findCritic(given: string): Promise<FoundCritic> {
   if (!existsSync(given)) {
     if (/^[.~/]|\/.*\//.test(given)) throw new UserError(`there is no folder ${given}`);

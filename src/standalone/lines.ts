@@ -1,4 +1,7 @@
-/** JSON lines for a critic: `{prompt, response}` or `{prompt, responses}` in, the same line with what the critic says out. */
+/**
+ * JSON lines for a critic: `{prompt, response}` or `{prompt, responses}` in, the same line with
+ * what the critic says out.
+ */
 import { z } from 'zod';
 import { promptSchema } from '../bridge/operations.ts';
 import type { Json } from '../types.ts';

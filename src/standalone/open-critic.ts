@@ -1,4 +1,7 @@
-/** A trained critic by itself: values and rationales of a response's prefixes, and rankings of responses. */
+/**
+ * A trained critic by itself: values and rationales of a response's prefixes, and rankings of
+ * responses.
+ */
 import type { Config } from '../config/schema.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
 import { namedBy, refuseForeign } from '../extensions/consent.ts';
@@ -20,10 +23,16 @@ import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { type FoundCritic, findCritic } from './find-critic.ts';
 
 export interface OpenCriticOptions {
-  /** The task whose format the critic was trained with, and the folder that its paths are relative to. Default: its run's; outside a run: the paper's format. */
+  /**
+   * The task whose format the critic was trained with, and the folder that its paths are relative
+   * to. Default: its run's; outside a run: the paper's format.
+   */
   readonly task?: Config['task'];
   readonly base?: string;
-  /** What ICC tells of the actor. Default: what the checkpoint knows; where nothing is known, the critic is told nothing. */
+  /**
+   * What ICC tells of the actor. Default: what the checkpoint knows; where nothing is known, the
+   * critic is told nothing.
+   */
   readonly actor?: ActorProfile;
   /** Words before the score. Default: as it was trained; outside a run true. */
   readonly thinking?: boolean;
@@ -34,7 +43,10 @@ export interface OpenCriticOptions {
   readonly temperature?: number;
   /** How responses are cut. Default: the run's, the task's, or by sentence and line. */
   readonly segmentation?: Segmentation;
-  /** Code that the config of somebody else's run names (its task, its critic, code beside the weights) may run. */
+  /**
+   * Code that the config of somebody else's run names (its task, its critic, code beside the
+   * weights) may run.
+   */
   readonly trustCode?: boolean;
   /** Workers that run already, one of them named `critic`; they are left running. */
   readonly workers?: WorkerGroup;
@@ -66,14 +78,19 @@ export interface Ranked extends Judged {
 export interface OpenedCritic {
   /** Values of the response's prefixes. */
   value(prompt: Prompt, response: string, actor?: ActorProfile): Promise<JudgedResponse>;
-  /** Whole responses, the best first; those without a valid score last, equal ones in their order. */
+  /**
+   * Whole responses, the best first; those without a valid score last, equal ones in their order.
+   */
   rank(prompt: Prompt, responses: readonly string[], actor?: ActorProfile): Promise<Ranked[]>;
   /** What the critic is asked of a partial response. */
   prompt(prompt: Prompt, response: string, actor?: ActorProfile): Prompt;
   close(): Promise<void>;
 }
 
-/** @param folder a run, a checkpoint of one, its `critic/`, any folder in Hugging Face format (also a LoRA adapter), or a Hub name */
+/**
+ * @param folder a run, a checkpoint of one, its `critic/`, any folder in Hugging Face format (also
+ * a LoRA adapter), or a Hub name
+ */
 export async function openCritic(
   folder: string,
   options: OpenCriticOptions = {},

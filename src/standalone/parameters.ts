@@ -8,7 +8,10 @@ import { UserError } from '../user-error.ts';
 /** Beside the weights: the optimizer's state. */
 const notWeights = ['genac_state.safetensors'];
 
-/** null: there is no such folder, or it is an adapter, which does not say how large the model below it is. */
+/**
+ * null: there is no such folder, or it is an adapter, which does not say how large the model below
+ * it is.
+ */
 export function parametersIn(folder: string): number | null {
   if (!existsSync(folder) || existsSync(join(folder, 'adapter_config.json'))) return null;
   const files = readdirSync(folder).filter(
@@ -22,7 +25,9 @@ export function parametersIn(folder: string): number | null {
 const LONGEST_HEAD = 100_000_000n;
 const tensorSchema = z.looseObject({ shape: z.array(z.int().nonnegative()) });
 
-/** Safetensors: the length of a JSON head as 8 bytes, and the head with the shape of each tensor. */
+/**
+ * Safetensors: the length of a JSON head as 8 bytes, and the head with the shape of each tensor.
+ */
 function elementsIn(path: string): number {
   const file = openFile(path);
   try {

@@ -1,6 +1,8 @@
 /**
- * The critic's prompt: instructions + actor profile (ICC) + problem + partial response. A `CriticFormat` is data that a task or a user may replace;
- * the default follows what is public of the paper (arXiv 2604.10701): five things in order, the score in a tag, and never the reference answer.
+ * The critic's prompt: instructions + actor profile (ICC) + problem + partial response. A
+ * `CriticFormat` is data that a task or a user may replace; the default follows what is public of
+ * the paper (arXiv 2604.10701): five things in order, the score in a tag, and never the reference
+ * answer.
  */
 import type { ActorProfile, Problem, Prompt, State } from '../types.ts';
 import {
@@ -19,12 +21,21 @@ import { type ParsedScore, parseScore, type ScoreFormat, tagFormat } from './sco
 export { defuse } from './defuse.ts';
 
 export interface CriticFormat {
-  /** The prompt for a state. `profile` null: ICC is off. `thinking` false: the critic answers with the score alone. */
+  /**
+   * The prompt for a state. `profile` null: ICC is off. `thinking` false: the critic answers with
+   * the score alone.
+   */
   prompt(state: State, profile: ActorProfile | null, thinking: boolean): Prompt;
   readonly score: ScoreFormat;
-  /** Does an end-of-sequence token follow the score? False where the score's own `close` ends the sequence. */
+  /**
+   * Does an end-of-sequence token follow the score? False where the score's own `close` ends the
+   * sequence.
+   */
   readonly appendEos: boolean;
-  /** Words that restate the actor's profile between a trace's rationale and its score. Absent: the rationale speaks for itself. */
+  /**
+   * Words that restate the actor's profile between a trace's rationale and its score. Absent: the
+   * rationale speaks for itself.
+   */
   recall?(profile: ActorProfile): string;
 }
 

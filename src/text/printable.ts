@@ -19,7 +19,10 @@ const isLow = (unit: number) => unit >= 0xdc00 && unit <= 0xdfff;
 /** UTF-16 unit of a hexadecimal digit. */
 const digitOf = (value: number) => (value < 10 ? 48 : 87) + value;
 
-/** Characters that could steer a terminal, or hide or reorder what is read, become escapes such as `\u001b`; tabs and line feeds stay. */
+/**
+ * Characters that could steer a terminal, or hide or reorder what is read, become escapes such as
+ * `\u001b`; tabs and line feeds stay.
+ */
 export const printable = (text: string): string => escaped(text, text.search(hiddenOrHalf), false);
 
 /** The same on one line. */

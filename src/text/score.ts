@@ -1,5 +1,6 @@
 /**
- * Where a critic writes its score. `open` and `close` enclose it: `<score>7</score>` (the default), or the miniature's `# 7 .`.
+ * Where a critic writes its score. `open` and `close` enclose it: `<score>7</score>` (the default),
+ * or the miniature's `# 7 .`.
  */
 export interface ScoreFormat {
   readonly open: string;
@@ -22,8 +23,10 @@ const integer = /^(?:[0-9]|10)$/;
 const blanks = new Set(' \t\r\n');
 
 /**
- * The score of a critic's own completion, strictly: the last complete tag counts; it holds a plain decimal integer 0..10 (ASCII digits, no sign, point, fraction
- * or leading zero; blanks around it are fine); only blanks follow it. Anything else is malformed. (v = score / 10: GenAC, arXiv 2604.10701.)
+ * The score of a critic's own completion, strictly: the last complete tag counts; it holds a plain
+ * decimal integer 0..10 (ASCII digits, no sign, point, fraction or leading zero; blanks around it
+ * are fine); only blanks follow it. Anything else is malformed. (v = score / 10: GenAC, arXiv
+ * 2604.10701.)
  *
  * @param completion the critic's completion alone, never its prompt
  * @returns null: malformed

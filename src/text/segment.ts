@@ -31,13 +31,19 @@ export const segmentationSchema = z.discriminatedUnion('by', [
   z.strictObject({ by: z.literal('sentence'), ...limits }),
   /** Every `tokens` tokens. */
   z.strictObject({ by: z.literal('tokens'), tokens: z.int().positive().default(64), ...limits }),
-  /** After every token that was sampled with a probability below `probability`: where the response took a turn. */
+  /**
+   * After every token that was sampled with a probability below `probability`: where the response
+   * took a turn.
+   */
   z.strictObject({
     by: z.literal('low-probability'),
     probability: z.number().positive().max(1).default(0.2),
     ...limits,
   }),
-  /** Where the text of the segment so far (its last 1000 UTF-16 units) ends with a match of a regular expression (flag `u`). */
+  /**
+   * Where the text of the segment so far (its last 1000 UTF-16 units) ends with a match of a
+   * regular expression (flag `u`).
+   */
   z.strictObject({
     by: z.literal('pattern'),
     pattern: z.string().min(1).refine(isPattern, 'not a regular expression'),
@@ -69,7 +75,10 @@ export interface Segmentable {
  */
 export type BudgetedSegmentation = Segmentation & { readonly budget?: number | null };
 
-/** How far back a user's pattern looks, in UTF-16 units: a pattern is tried at every token, and would otherwise read a long segment again and again. */
+/**
+ * How far back a user's pattern looks, in UTF-16 units: a pattern is tried at every token, and
+ * would otherwise read a long segment again and again.
+ */
 const PATTERN_REACH = 1000;
 
 /**
@@ -173,7 +182,9 @@ export function textBefore(
 
 const textStart = (textEnds: Int32Array, token: number) => (token === 0 ? 0 : textEnds[token - 1]!);
 
-/** Does the segment that began at token `start` end before token `t`? Reads tokens before t alone. */
+/**
+ * Does the segment that began at token `start` end before token `t`? Reads tokens before t alone.
+ */
 function boundaryRule(
   { text, textEnds, logprobs }: Segmentable,
   options: Exclude<Segmentation, { by: 'line' | 'sentence' }>,

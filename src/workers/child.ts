@@ -1,4 +1,7 @@
-/** One worker as a child process in a process group of its own, which is killed on every way out of this process. */
+/**
+ * One worker as a child process in a process group of its own, which is killed on every way out of
+ * this process.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { delimiter } from 'node:path';
@@ -17,7 +20,8 @@ export interface ChildOptions {
   readonly env: Readonly<Record<string, string>>;
 }
 
-// As `-m genac_bridge`, but for what lies in the working directory: a `torch.py` there is no package of the worker's.
+// As `-m genac_bridge`, but for what lies in the working directory: a `torch.py` there is no
+// package of the worker's.
 const START = [
   "import sys; sys.path[:1] = [] if sys.path[:1] == [''] else sys.path[:1]",
   'from genac_bridge.worker import main; main()',
@@ -25,8 +29,9 @@ const START = [
 
 const living = new Set<Child>();
 
-// `exit` comes after process.exit(), an uncaught exception and the end of work. A signal that nobody handles skips it: then the workers see their stdin
-// end, on Linux they are killed by the kernel, and a shell in each worker's group kills the rest of the group (`orphan.py`).
+// `exit` comes after process.exit(), an uncaught exception and the end of work. A signal that
+// nobody handles skips it: then the workers see their stdin end, on Linux they are killed by the
+// kernel, and a shell in each worker's group kills the rest of the group (`orphan.py`).
 process.on('exit', () => {
   for (const child of living) child.killGroup('SIGKILL');
 });

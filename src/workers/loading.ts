@@ -71,7 +71,9 @@ export const loadingFields = {
 /** A model as its folder says. */
 export const plainLoading: LoadingOptions = z.object(loadingFields).parse({});
 
-/** Those of an object's options that say how files are read. A tokenizer's folder becomes absolute. */
+/**
+ * Those of an object's options that say how files are read. A tokenizer's folder becomes absolute.
+ */
 export function loadingOf(options: LoadingOptions): LoadingOptions {
   const { revision, trust_remote_code, attn_implementation, quantization_config } = options;
   const { tokenizer, chat_template_kwargs } = options;

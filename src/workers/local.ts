@@ -1,4 +1,7 @@
-/** Starts workers on this machine, or expects ones that were started by hand, and ends them together. */
+/**
+ * Starts workers on this machine, or expects ones that were started by hand, and ends them
+ * together.
+ */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +23,9 @@ export interface WorkerSpec {
   readonly name: string;
   /** Sets `CUDA_VISIBLE_DEVICES`, such as `0` or `0,1`. Default: all devices are seen. */
   readonly device?: string;
-  /** Threads of the worker's mathematics (`OMP_NUM_THREADS`). Default: the libraries' own choice. */
+  /**
+   * Threads of the worker's mathematics (`OMP_NUM_THREADS`). Default: the libraries' own choice.
+   */
   readonly threads?: number;
   readonly env?: Readonly<Record<string, string>>;
   /** Python class that serves, `module:Class`. Default: the real operations. */
@@ -33,11 +38,17 @@ export interface StartOptions extends Omit<LinkOptions, 'transport'> {
   readonly workers: readonly WorkerSpec[];
   /** Default: `GENAC_PYTHON`, else the checkout's `.venv`. */
   readonly python?: string;
-  /** One `NAME.log` each. Default: a new temporary folder, removed by `close` unless a worker failed or was lost. */
+  /**
+   * One `NAME.log` each. Default: a new temporary folder, removed by `close` unless a worker failed
+   * or was lost.
+   */
   readonly logDirectory?: string;
   /** Until all are ready. Default 300 000: importing PyTorch takes a while on a cold disk. */
   readonly startTimeoutMs?: number;
-  /** TCP endpoint for workers by hand, such as `tcp://127.0.0.1:5555`. Default: loopback, any free port, if there are any. */
+  /**
+   * TCP endpoint for workers by hand, such as `tcp://127.0.0.1:5555`. Default: loopback, any free
+   * port, if there are any.
+   */
   readonly tcp?: string;
   /** Keys, needed for TCP beyond loopback. */
   readonly curve?: CurveServer;
@@ -54,16 +65,22 @@ export interface WorkerGroup {
   get(name: string): Worker;
   /** Process id of a worker that was started here. */
   pid(name: string): number | undefined;
-  /** Called once for each worker that dies, falls silent or leaves before `close`, after its requests were rejected. Returns what ends that. */
+  /**
+   * Called once for each worker that dies, falls silent or leaves before `close`, after its
+   * requests were rejected. Returns what ends that.
+   */
   onLost(listener: (error: BridgeError) => void): () => void;
   /**
-   * Lets workers finish what they have in hand (`drainMs`, default 5000), then ends them, with their process groups. Bounded by `drainMs` + 12 s;
-   * may be called twice; never rejects.
+   * Lets workers finish what they have in hand (`drainMs`, default 5000), then ends them, with
+   * their process groups. Bounded by `drainMs` + 12 s; may be called twice; never rejects.
    */
   close(drainMs?: number): Promise<void>;
 }
 
-/** Starts all workers at once and resolves when every one is ready; if one fails, all are ended and the error shows the end of its log. */
+/**
+ * Starts all workers at once and resolves when every one is ready; if one fails, all are ended and
+ * the error shows the end of its log.
+ */
 export async function startWorkers(options: StartOptions): Promise<WorkerGroup> {
   refuseBadNames(options.workers);
   const logDirectory = options.logDirectory ?? mkdtempSync(join(tmpdir(), 'genac-logs-'));
@@ -179,8 +196,9 @@ function startChild(
 }
 
 /**
- * What a child shows: the token (where there is none, none of this process's own environment, for a socket that
- * asks for none takes none), and the `start_id` by which it is known from anyone else who says its name.
+ * What a child shows: the token (where there is none, none of this process's own environment, for a
+ * socket that asks for none takes none), and the `start_id` by which it is known from anyone else
+ * who says its name.
  */
 const secretsOf = (token: Token | null, startId: string): Record<string, string> => ({
   GENAC_TOKEN: token?.token ?? '',

@@ -1,4 +1,6 @@
-/** A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back. */
+/**
+ * A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back.
+ */
 import type {
   Arguments,
   LoadingOptions,
@@ -23,14 +25,20 @@ export type SampleOptions = Pick<
   'max_new_tokens' | 'temperature' | 'top_p' | 'top_k' | 'stop_strings'
 >;
 
-/** A prompt, or token ids of one and of a response that was begun: the text of what is sampled then holds both, the ids and log-probs only what is new. */
+/**
+ * A prompt, or token ids of one and of a response that was begun: the text of what is sampled then
+ * holds both, the ids and log-probs only what is new.
+ */
 export type SamplePrompts = readonly Prompt[] | readonly Sequence[];
 
 export interface SampleRequest extends SampleOptions {
   readonly prompts: SamplePrompts;
   /** The prompts hold other people's text, which makes no control token. Default: false. */
   readonly literal?: boolean;
-  /** Log-probs and text ends of the answer are dropped, and empty where they are read. Default: false. */
+  /**
+   * Log-probs and text ends of the answer are dropped, and empty where they are read. Default:
+   * false.
+   */
   readonly onlyIds?: boolean;
   readonly completionsPerPrompt: number;
   /** Of sequence i, which belongs to prompt floor(i / completionsPerPrompt). */
@@ -39,7 +47,10 @@ export interface SampleRequest extends SampleOptions {
   readonly onFinished?: (sequence: number, sampled: Omit<Sampled, 'promptIds' | 'version'>) => void;
 }
 
-/** A loss term and, for each sequence, its values: one for each token of the completion, or one number for all of them. */
+/**
+ * A loss term and, for each sequence, its values: one for each token of the completion, or one
+ * number for all of them.
+ */
 export interface StreamValues {
   readonly stream: LossStream;
   readonly tensors: Readonly<Record<string, readonly (ArrayLike<number> | number)[]>>;
@@ -74,7 +85,10 @@ export class Model {
     this.#onPlainChat = loaded.has_chat_template ? null : onPlainChat;
   }
 
-  /** @param onPlainChat called once, when a chat is first given to a model without a chat template: it reads the chat as plain text */
+  /**
+   * @param onPlainChat called once, when a chat is first given to a model without a chat template:
+   * it reads the chat as plain text
+   */
   static async load(
     worker: Worker,
     name: string,
@@ -155,7 +169,10 @@ export class Model {
     return answeredSequences(result, tensors, completionsPerPrompt, onlyIds);
   }
 
-  /** Token ids of texts that no model wrote. `literal`: other people's text, which makes no control token. */
+  /**
+   * Token ids of texts that no model wrote. `literal`: other people's text, which makes no control
+   * token.
+   */
   async tokenize(
     prompts: readonly Prompt[],
     completions: readonly string[],
@@ -241,8 +258,8 @@ export class Model {
   }
 
   /**
-   * One optimizer step. Throws if the weights did not move although they could have: a gradient smaller
-   * than the optimizer's `eps` may leave them where they are.
+   * One optimizer step. Throws if the weights did not move although they could have: a gradient
+   * smaller than the optimizer's `eps` may leave them where they are.
    */
   async optimize(learningRate: number, maxGradNorm: number | null): Promise<Result<'step'>> {
     const { result } = await this.worker.request('step', {
@@ -294,7 +311,10 @@ function packBegun(begun: readonly Sequence[]): Tensors {
   return { prompt_ids: ids!, prompt_cu_seqlens: cu_seqlens!, prefix_lengths: tensor(lengths) };
 }
 
-/** Sequences of one request at the most: enough to fill a GPU, and few enough to pack in some milliseconds. */
+/**
+ * Sequences of one request at the most: enough to fill a GPU, and few enough to pack in some
+ * milliseconds.
+ */
 const SEQUENCES = 256;
 
 /**

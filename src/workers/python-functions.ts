@@ -1,4 +1,7 @@
-/** Python functions by name, plain JSON in and out, as tasks, rewards and loggers call them: in a worker without models, which serves the operation `call` alone. */
+/**
+ * Python functions by name, plain JSON in and out, as tasks, rewards and loggers call them: in a
+ * worker without models, which serves the operation `call` alone.
+ */
 
 import type { Worker } from '../bridge/worker.ts';
 import type { Json } from '../types.ts';
@@ -11,9 +14,9 @@ export interface CallOptions {
 
 export interface PythonFunctions {
   /**
-   * Calls `package.module:function`, or `/path/to/file.py:function`, with keywords; coroutines are awaited.
-   * Throws a `BridgeError`: `function_error` with Python's traceback where the function raised, `bad_arguments` where there is no such function,
-   * `deadline`, or `worker_lost`.
+   * Calls `package.module:function`, or `/path/to/file.py:function`, with keywords; coroutines are
+   * awaited. Throws a `BridgeError`: `function_error` with Python's traceback where the function
+   * raised, `bad_arguments` where there is no such function, `deadline`, or `worker_lost`.
    */
   call(
     name: string,

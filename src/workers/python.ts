@@ -7,7 +7,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Folder of the Python package, for `PYTHONPATH`. */
 export const pythonBridge = fileURLToPath(new URL('../../python_bridge', import.meta.url));
 
-/** The Python that runs workers: `GENAC_PYTHON`, else the checkout's `.venv`, else `python3` of the PATH. */
+/**
+ * The Python that runs workers: `GENAC_PYTHON`, else the checkout's `.venv`, else `python3` of the
+ * PATH.
+ */
 export function findPython(): string {
   const chosen = process.env.GENAC_PYTHON;
   if (chosen !== undefined && chosen !== '') return chosen;

@@ -106,7 +106,9 @@ export function pack(
   return { ids: tensor(ids), cu_seqlens: tensor(cu) };
 }
 
-/** Writes values of completion tokens at their places among all tokens into `flat`, which has zeros. */
+/**
+ * Writes values of completion tokens at their places among all tokens into `flat`, which has zeros.
+ */
 export function align(
   flat: Float32Array,
   { cu, completions }: Offsets,

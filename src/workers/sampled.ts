@@ -64,7 +64,9 @@ interface Answer extends ReturnType<typeof readSequences> {
   readonly version: number;
 }
 
-/** A sequence of an answer. Its arrays are made when they are asked for: a critic needs only ids. */
+/**
+ * A sequence of an answer. Its arrays are made when they are asked for: a critic needs only ids.
+ */
 class AnsweredSequence implements Sampled {
   readonly text: string;
   readonly finishReason: Sampled['finishReason'];

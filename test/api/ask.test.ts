@@ -1,4 +1,7 @@
-/** Asking a server that misbehaves: every fault ends in another try or in one clear error, and what was answered is kept. */
+/**
+ * Asking a server that misbehaves: every fault ends in another try or in one clear error, and what
+ * was answered is kept.
+ */
 import {
   appendFileSync,
   existsSync,
@@ -270,7 +273,8 @@ describe('the cache', () => {
 });
 
 describe('max_cost', () => {
-  // A question is 10 bytes and 32 around them: 42 dollars per million in, and 100 tokens out: 142 at the most, 110 as the server counts.
+  // A question is 10 bytes and 32 around them: 42 dollars per million in, and 100 tokens out: 142
+  // at the most, 110 as the server counts.
   const priced = { price: { input: 1, output: 1 }, max_tokens: 100 };
 
   it('stops before it is exceeded, and counts what was paid before', async () => {

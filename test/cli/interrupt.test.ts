@@ -1,4 +1,7 @@
-/** What a terminal, a shell and a person send to a run. In a process of its own: signals are the process's. */
+/**
+ * What a terminal, a shell and a person send to a run. In a process of its own: signals are the
+ * process's.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';

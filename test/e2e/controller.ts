@@ -1,4 +1,7 @@
-/** A controller for `bridge.test.ts` to kill: starts two workers, gives one of them work without end, and prints the process ids. */
+/**
+ * A controller for `bridge.test.ts` to kill: starts two workers, gives one of them work without
+ * end, and prints the process ids.
+ */
 import { startWorkers } from '../../src/workers/local.ts';
 import { echoWorker } from './echo-worker.ts';
 

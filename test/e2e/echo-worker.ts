@@ -4,7 +4,10 @@ import { pythonBridge } from '../../src/workers/python.ts';
 
 const PYTHONPATH = [pythonBridge, join(pythonBridge, 'tests')].join(delimiter);
 
-/** A real Python worker with `python_bridge/tests/bridge_operations.py` in place of models: it starts in a moment. */
+/**
+ * A real Python worker with `python_bridge/tests/bridge_operations.py` in place of models: it
+ * starts in a moment.
+ */
 export function echoWorker(
   name: string,
   operations = 'bridge_operations:EchoOperations',

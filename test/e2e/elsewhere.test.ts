@@ -1,4 +1,7 @@
-/** What lies in the working directory, or in a folder that is given, is neither run nor lost. Real processes. */
+/**
+ * What lies in the working directory, or in a folder that is given, is neither run nor lost. Real
+ * processes.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

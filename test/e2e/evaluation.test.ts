@@ -68,7 +68,8 @@ describe('held-out figures', () => {
         Math.round((line['evaluation/greedy'] as number) * 6),
         9,
       );
-      // Single outcomes are 0 or 1 and have a variance of m (1 - m); means of eight continuations vary less.
+      // Single outcomes are 0 or 1 and have a variance of m (1 - m); means of eight continuations
+      // vary less.
       const m = line['evaluation/success'] as number;
       expect(line['critic/mse_of_mean']).toBeLessThan(m * (1 - m));
     }

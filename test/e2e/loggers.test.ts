@@ -81,7 +81,10 @@ const wandbServices = () =>
     }
   });
 
-/** What every logger must have got: each iteration's reward at the step after it, each held-out success at the step before which it was measured. */
+/**
+ * What every logger must have got: each iteration's reward at the step after it, each held-out
+ * success at the step before which it was measured.
+ */
 function expectAll(name: string, project: string, parts: number): void {
   const lines = readMetrics(folderOf(name));
   const points = (type: string, metricName: string) =>

@@ -1,4 +1,7 @@
-/** Stage 1 from models behind an API, on logged rollouts and without any actor: a real server with a real model, and one that is told what to answer. */
+/**
+ * Stage 1 from models behind an API, on logged rollouts and without any actor: a real server with a
+ * real model, and one that is told what to answer.
+ */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';

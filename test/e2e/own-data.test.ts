@@ -1,4 +1,7 @@
-/** A run on problems that Python makes and judges: it starts the worker `python` itself, and the actor reads real text. */
+/**
+ * A run on problems that Python makes and judges: it starts the worker `python` itself, and the
+ * actor reads real text.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

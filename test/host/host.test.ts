@@ -1,4 +1,7 @@
-/** The controller for a host: credit by hand, the fence around the critic's update, what it refuses; over the transport without sockets. */
+/**
+ * The controller for a host: credit by hand, the fence around the critic's update, what it refuses;
+ * over the transport without sockets.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -1,4 +1,7 @@
-/** A host for tests, and a controller that serves it over the transport without sockets; ended after each test. */
+/**
+ * A host for tests, and a controller that serves it over the transport without sockets; ended after
+ * each test.
+ */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** A critic for tests: V = the share of small letters, 0.5 at the start; what it learned from is told in its metrics. */
+/**
+ * A critic for tests: V = the share of small letters, 0.5 at the start; what it learned from is
+ * told in its metrics.
+ */
 import { z } from 'zod';
 import { defineCritic, type UpdateOptions } from '../../src/critic.ts';
 import type { OracleTrace } from '../../src/task.ts';

@@ -1,4 +1,7 @@
-/** Stage 1 for a host: in parts, over a checkpoint, from a file and from an oracle that is asked about the host's responses. */
+/**
+ * Stage 1 for a host: in parts, over a checkpoint, from a file and from an oracle that is asked
+ * about the host's responses.
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

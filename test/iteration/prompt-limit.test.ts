@@ -1,4 +1,7 @@
-/** Prompts that don't fit, and chats for a model without a chat template: in whole runs of a real, small model. */
+/**
+ * Prompts that don't fit, and chats for a model without a chat template: in whole runs of a real,
+ * small model.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -10,7 +10,8 @@ const share = fc.double({ min: 0, max: 1, noNaN: true });
 
 describe('segmentAdvantages', () => {
   it('is what one computes by hand', () => {
-    // V = .5, .4, .8; r = 1; gamma = 1, lambda = .5: d = -.1, .4, .2; A_2 = .2, A_1 = .4 + .5 x .2 = .5, A_0 = -.1 + .5 x .5 = .15
+    // V = .5, .4, .8; r = 1; gamma = 1, lambda = .5: d = -.1, .4, .2; A_2 = .2, A_1 = .4 + .5 x .2
+    // = .5, A_0 = -.1 + .5 x .5 = .15
     const advantages = segmentAdvantages([0.5, 0.4, 0.8], 1, 1, 0.5);
     [0.15, 0.5, 0.2].forEach((expected, k) => {
       expect(advantages[k]).toBeCloseTo(expected, 12);

@@ -1,4 +1,6 @@
-/** The generative critic values and learns part by part: what it holds does not grow with a batch. */
+/**
+ * The generative critic values and learns part by part: what it holds does not grow with a batch.
+ */
 import { expect, it } from 'vitest';
 import { refuseTooLarge } from '../../plugins/critics/generative/fits-memory.ts';
 import generative from '../../plugins/critics/generative.ts';

@@ -53,7 +53,8 @@ async function advantages(
 
 describe('with lambda = 1', () => {
   it('is GRPO: (r - mean) / std of the group, on every token', async () => {
-    // Group 0: rewards 1, 0, 0, 0: mean .25, std of a sample sqrt(.75 / 3) = .5, and 1e-4 as in TRL. Group 1: all alike: nothing to learn.
+    // Group 0: rewards 1, 0, 0, 0: mean .25, std of a sample sqrt(.75 / 3) = .5, and 1e-4 as in
+    // TRL. Group 1: all alike: nothing to learn.
     const [right, wrong, , , same] = await advantages(false, 'group-std', [
       [1, 0, 0, 0],
       [1, 1],

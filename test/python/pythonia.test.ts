@@ -1,4 +1,6 @@
-/** pythonia behind its adapter: what may pass, what is refused, and that no process stays or hangs. */
+/**
+ * pythonia behind its adapter: what may pass, what is refused, and that no process stays or hangs.
+ */
 import { execFile, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';

@@ -1,4 +1,6 @@
-/** A demo's folder in small, written by hand: two evaluations of each joint run, three responses. */
+/**
+ * A demo's folder in small, written by hand: two evaluations of each joint run, three responses.
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,7 +42,10 @@ const evaluation = (n: number, seconds: number, success: number, mse?: number): 
     ...(mse !== undefined && { 'critic/mse': mse, 'critic/mse_of_mean': 2 * mse }),
   });
 
-/** 1000 + 3000 actor tokens, of which half lies nearest to the evaluation at 1000; 6000 critic tokens. */
+/**
+ * 1000 + 3000 actor tokens, of which half lies nearest to the evaluation at 1000; 6000 critic
+ * tokens.
+ */
 export const genac: readonly Line[] = [
   at('evaluation', 'joint', 0, 1, { 'gate/mse': 0.03, 'gate/mse_of_mean': 0.06 }),
   evaluation(0, 2, 0.2, 0.03),

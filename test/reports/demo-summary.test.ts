@@ -68,7 +68,8 @@ describe('demoTable', () => {
 
   it('says where GenAC is ahead and what that costs', async () => {
     const words = verdict(await summarizeDemo(writeDemo()));
-    // At 1000 tokens, GenAC's evaluation nearest to half, 40 - 25; at 4000, 75 - 50 points. 6000 critic tokens for 4000 actor tokens.
+    // At 1000 tokens, GenAC's evaluation nearest to half, 40 - 25; at 4000, 75 - 50 points. 6000
+    // critic tokens for 4000 actor tokens.
     expect(words).toContain('+15.0 points at half of the budget, +25.0 points at its end');
     expect(words).toContain(
       '1.5 critic tokens for each actor token, 7 s against 5 s of training the actor, and 20 s before that',

@@ -1,4 +1,6 @@
-/** Reward functions of every kind: what they are combined to, what is refused, how they are batched. */
+/**
+ * Reward functions of every kind: what they are combined to, what is refused, how they are batched.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';

@@ -1,4 +1,6 @@
-/** Options that say how a model's files are read: their defaults, and that they reach the worker. */
+/**
+ * Options that say how a model's files are read: their defaults, and that they reach the worker.
+ */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';

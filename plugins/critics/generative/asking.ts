@@ -1,4 +1,7 @@
-/** Which prompts a language model can be asked: those that fit its context, and those that its tokenizer can read. */
+/**
+ * Which prompts a language model can be asked: those that fit its context, and those that its
+ * tokenizer can read.
+ */
 
 import {
   BridgeError,
@@ -37,8 +40,9 @@ export class Refusals {
 }
 
 /**
- * Answers for items of which the worker may refuse some (a prompt that its chat template can't render, for
- * instance): the others are asked without them. Draws depend on the item, so that halving changes nothing.
+ * Answers for items of which the worker may refuse some (a prompt that its chat template can't
+ * render, for instance): the others are asked without them. Draws depend on the item, so that
+ * halving changes nothing.
  *
  * @returns null for each that was refused
  */
@@ -64,7 +68,9 @@ export async function eachReadable<T, R>(
   }
 }
 
-/** More tokens than a chat template writes around messages, and than a tokenizer writes around text. */
+/**
+ * More tokens than a chat template writes around messages, and than a tokenizer writes around text.
+ */
 const around = (prompt: Prompt) => (typeof prompt === 'string' ? 8 : 1024);
 
 /** For each prompt: does the context have room for it and for what the critic may write? */

@@ -29,7 +29,8 @@ export async function batchOf(
   baseline: CriticBaseline,
 ): Promise<Batch | null> {
   const rewards: number[] = [];
-  // Completion i is number `nth[i]` of outcome `owners[i]`; those of a state begin at one of `starts`.
+  // Completion i is number `nth[i]` of outcome `owners[i]`; those of a state begin at one of
+  // `starts`.
   const owners: number[] = [];
   const nth: number[] = [];
   const starts: number[] = [];

@@ -3,7 +3,9 @@ import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
 import { type Sampled, UserError } from '../../../src/plugin-api.ts';
 
-/** Bytes of JavaScript heap for one state besides the critic's text; see docs/bench-controller.md. */
+/**
+ * Bytes of JavaScript heap for one state besides the critic's text; see docs/bench-controller.md.
+ */
 const HEAP_PER_STATE = 1300;
 const GB = 2 ** 30;
 

@@ -1,4 +1,7 @@
-/** Data sets whose rows can be had in any order: every prompt is looked at once, then problems come as `ProblemOrder` says. */
+/**
+ * Data sets whose rows can be had in any order: every prompt is looked at once, then problems come
+ * as `ProblemOrder` says.
+ */
 
 import { DataError, type Problem, type Split } from '../../../src/plugin-api.ts';
 import { type BadRowPolicy, BadRows } from '../rows/bad-rows.ts';

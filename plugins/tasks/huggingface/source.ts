@@ -1,4 +1,7 @@
-/** A data set in the worker `python`, as the package `datasets` loads it: opened once, read in parts. */
+/**
+ * A data set in the worker `python`, as the package `datasets` loads it: opened once, read in
+ * parts.
+ */
 import { existsSync } from 'node:fs';
 import {
   ConfigError,
@@ -28,7 +31,10 @@ export interface StreamOrder {
 
 const endings = /\.(?:parquet|jsonl?|csv|tsv|arrow)(?:\.gz)?$/i;
 
-/** Absolute paths for what is on this machine; a Hub name as it is. @throws ConfigError for a path that is not there */
+/**
+ * Absolute paths for what is on this machine; a Hub name as it is. @throws ConfigError for a path
+ * that is not there
+ */
 export function locate(data: string | readonly string[], base: string, option: string) {
   const files = typeof data === 'string' ? [data] : data;
   const paths = files.map((name) => {
@@ -96,7 +102,10 @@ export class Source {
     return new Source(name, answer.rows as number | null, columns, python, answer.handle as string);
   }
 
-  /** The rows with these indices. `only`: the columns that are read, under their own names; default: all that the options ask for. */
+  /**
+   * The rows with these indices. `only`: the columns that are read, under their own names; default:
+   * all that the options ask for.
+   */
   async rows(indices: readonly number[], only?: readonly string[]): Promise<Row[]> {
     const known = this.#columns!;
     const roots = only?.map((column) => (known.includes(column) ? column : rootOf(column)));
@@ -110,7 +119,10 @@ export class Source {
     return answer.rows as Row[];
   }
 
-  /** Rows of a stream by their place in the order, fewer at its end. Each `reader` goes forward on its own. */
+  /**
+   * Rows of a stream by their place in the order, fewer at its end. Each `reader` goes forward on
+   * its own.
+   */
   async stream(reader: string, order: StreamOrder, first: number, count: number): Promise<Row[]> {
     const keywords = {
       handle: this.#handle,

@@ -1,4 +1,7 @@
-/** Data sets that are streamed: problem number n is the n-th row of the shuffled stream that gives a problem on this side of the split. */
+/**
+ * Data sets that are streamed: problem number n is the n-th row of the shuffled stream that gives a
+ * problem on this side of the split.
+ */
 
 import { DataError, deriveSeed, type Problem, type Split } from '../../../src/plugin-api.ts';
 import type { BadRowPolicy } from '../rows/bad-rows.ts';
@@ -17,7 +20,9 @@ export interface StreamOptions {
   readonly log: (text: string) => void;
 }
 
-/** Problems at the beginning that are kept, so that an evaluation need not begin the stream again. */
+/**
+ * Problems at the beginning that are kept, so that an evaluation need not begin the stream again.
+ */
 const head = 1024;
 /** Rows of one request. */
 const chunk = 256;

@@ -40,7 +40,10 @@ const own = {
   problem: 'problem',
 };
 
-/** Column names by who wrote the log. TRL names a column after each reward function, so its `reward` must be given. */
+/**
+ * Column names by who wrote the log. TRL names a column after each reward function, so its `reward`
+ * must be given.
+ */
 export const layouts = {
   genac: own,
   trl: { ...own, response: 'completion' },

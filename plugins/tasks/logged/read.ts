@@ -12,7 +12,10 @@ export interface LogOptions extends ReadOptions {
   readonly bad_lines: 'error' | 'drop';
 }
 
-/** Files of a log; a folder's in the order of the numbers in their names (`2.jsonl` before `10.jsonl`). */
+/**
+ * Files of a log; a folder's in the order of the numbers in their names (`2.jsonl` before
+ * `10.jsonl`).
+ */
 export function filesOf(path: string): string[] {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found?.isFile()) return [path];

@@ -12,10 +12,13 @@ export interface Rated {
 }
 
 /**
- * The success rate of each rollout's actor, never computed from the rollout's own reward, which the critic is to predict:
+ * The success rate of each rollout's actor, never computed from the rollout's own reward, which the
+ * critic is to predict:
  *
- * - with steps: the rate smoothed over the actor's steps before this one, p <- m p + (1 - m) mean(r), as in joint training;
- * - without steps, and at the first one: the mean reward of the actor's responses (of that step) to other problems.
+ * - with steps: the rate smoothed over the actor's steps before this one, p <- m p + (1 - m)
+ *   mean(r), as in joint training;
+ * - without steps, and at the first one: the mean reward of the actor's responses (of that step) to
+ *   other problems.
  *
  * @param momentum m, in [0, 1)
  * @returns one for each, in [0, 1]; null: there is nothing to tell it by

@@ -1,6 +1,7 @@
 /**
- * Actors as tables: p(next register | register, operation). A synthetic actor *is* such a table; a real actor is described by the one measured from its
- * weights. With a table the value of every prefix is exact: dynamic programming over the 7 registers.
+ * Actors as tables: p(next register | register, operation). A synthetic actor *is* such a table; a
+ * real actor is described by the one measured from its weights. With a table the value of every
+ * prefix is exact: dynamic programming over the 7 registers.
  */
 
 import type { Random } from '../../../src/plugin-api.ts';
@@ -14,7 +15,10 @@ export type ActorTable = Float64Array;
 export const cellOf = (operation: string, register: number) =>
   operationIndex.get(operation)! * MODULUS + register;
 
-/** How often a misconceived cell gives its own wrong register: more often than the right one, yet not so often that the right one is never tried. */
+/**
+ * How often a misconceived cell gives its own wrong register: more often than the right one, yet
+ * not so often that the right one is never tried.
+ */
 export const MISCONCEPTION = 0.6;
 
 export interface ErrorMix {
@@ -46,7 +50,10 @@ export function syntheticTable(random: Random, mix: ErrorMix): ActorTable {
   return table;
 }
 
-/** A table that succeeds on about `success` of all chains of `steps` operations: up to 60% of the errors are slips, the rest misconceptions. */
+/**
+ * A table that succeeds on about `success` of all chains of `steps` operations: up to 60% of the
+ * errors are slips, the rest misconceptions.
+ */
 export function tableForSuccess(random: Random, success: number, steps: number): ActorTable {
   const error = 1 - success ** (1 / steps);
   const slip = error * 0.6 * random.uniform();
@@ -62,7 +69,10 @@ export function rightProbability(table: ActorTable, operation: string, register:
   return table[cellOf(operation, register) * MODULUS + apply(register, operation)]!;
 }
 
-/** The claims of steps from `claims.length` on, drawn from the table; the actor goes on from its own last claim, right or wrong. */
+/**
+ * The claims of steps from `claims.length` on, drawn from the table; the actor goes on from its own
+ * last claim, right or wrong.
+ */
 export function continueChain(
   table: ActorTable,
   chain: Chain,

@@ -1,6 +1,7 @@
 /**
- * The models that the miniature brings: `blank` (random weights) and `base-actor`, trained on demonstrations with slips and misconceptions. Slips alone would
- * leave greedy decoding perfect, and reinforcement would only sharpen sampling; misconceptions are what it must mend.
+ * The models that the miniature brings: `blank` (random weights) and `base-actor`, trained on
+ * demonstrations with slips and misconceptions. Slips alone would leave greedy decoding perfect,
+ * and reinforcement would only sharpen sampling; misconceptions are what it must mend.
  */
 import { join } from 'node:path';
 import {
@@ -23,7 +24,8 @@ const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, final: 0.05 } as con
 export function baseTable(seed: number, steps: number) {
   const random = new Random(deriveSeed(seed, 'miniature/base-actor'));
   const chains = Array.from({ length: 300 }, () => drawChain(random, steps, 1));
-  // Errors per step so that base success is alike on every seed: misconceptions are added until it falls to 0.17.
+  // Errors per step so that base success is alike on every seed: misconceptions are added until it
+  // falls to 0.17.
   for (let misconceptions = 1; ; misconceptions++) {
     const mix = { slip: 0.03, strength: MISCONCEPTION, misconceptions };
     const table = syntheticTable(new Random(deriveSeed(seed, 'miniature/base-table')), mix);

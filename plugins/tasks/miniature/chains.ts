@@ -1,6 +1,7 @@
 /**
  * Register chains: a start value and K labelled steps of b operations each on a register modulo 7.
- * With b = 1: prompt `4 | a -2 | b -3 | ... | h +5 | >`, response `a 2 b 6 ... h 1 .`. Every word is one token.
+ * With b = 1: prompt `4 | a -2 | b -3 | ... | h +5 | >`, response `a 2 b 6 ... h 1 .`. Every word
+ * is one token.
  */
 
 import type { Problem, Random } from '../../../src/plugin-api.ts';
@@ -78,7 +79,10 @@ export function claimsText(claims: readonly number[]): string {
   return claims.map((claim, k) => `${LABELS[k]} ${claim}`).join(' ');
 }
 
-/** The claimed registers of a response or of its beginning: as many as stand in order with their labels. */
+/**
+ * The claimed registers of a response or of its beginning: as many as stand in order with their
+ * labels.
+ */
 export function parseClaims(text: string): number[] {
   const words = text.split(' ').filter((word) => word !== '');
   const claims: number[] = [];

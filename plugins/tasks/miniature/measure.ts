@@ -1,12 +1,15 @@
-/** The table of a live actor, measured by teacher forcing on its current weights; with it, exact values of any prefix. */
+/**
+ * The table of a live actor, measured by teacher forcing on its current weights; with it, exact
+ * values of any prefix.
+ */
 
 import { type ActorProbe, deriveSeed, Random } from '../../../src/plugin-api.ts';
 import { type ActorTable, CELLS } from './actors.ts';
 import { type Chain, chainPrompt, claimsText, drawChain, MODULUS, OPERATIONS } from './chains.ts';
 
 /**
- * p(next | register, operation), each averaged over `contexts` random chains and positions. Only for one operation per step: with more, the registers in between
- * are never written.
+ * p(next | register, operation), each averaged over `contexts` random chains and positions. Only
+ * for one operation per step: with more, the registers in between are never written.
  */
 export async function measureTable(
   probe: ActorProbe,
@@ -42,7 +45,9 @@ export async function measureTable(
   return table;
 }
 
-/** A random chain in which step k applies the cell's operation to the cell's register (as claimed). */
+/**
+ * A random chain in which step k applies the cell's operation to the cell's register (as claimed).
+ */
 function contextFor(
   cell: number,
   k: number,

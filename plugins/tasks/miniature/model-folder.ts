@@ -1,4 +1,7 @@
-/** Writes the miniature's model folder in Hugging Face format: a small Llama's config and a word-level tokenizer. Weights come from `load_model`. */
+/**
+ * Writes the miniature's model folder in Hugging Face format: a small Llama's config and a
+ * word-level tokenizer. Weights come from `load_model`.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LABELS, OPERATIONS } from './chains.ts';
@@ -27,7 +30,10 @@ export function vocabulary(labels: number): string[] {
   return ['<pad>', ...marks, ...digits, ...LABELS.slice(0, labels), ...OPERATIONS];
 }
 
-/** `.` ends a sequence, and stays in the text (it is not declared special): it closes the critic's score. */
+/**
+ * `.` ends a sequence, and stays in the text (it is not declared special): it closes the critic's
+ * score.
+ */
 export async function writeModelFolder(
   folder: string,
   size: ModelSize,

@@ -1,6 +1,7 @@
 /**
- * The miniature's rule-based oracle: it replays the chain, judges every claim, and gives a score. It reasons rightly, but unless asked for exact scores it is
- * not calibrated to the actor, as the big API models are not that the paper uses.
+ * The miniature's rule-based oracle: it replays the chain, judges every claim, and gives a score.
+ * It reasons rightly, but unless asked for exact scores it is not calibrated to the actor, as the
+ * big API models are not that the paper uses.
  */
 
 import { deriveSeed, type OracleTrace, Random } from '../../../src/plugin-api.ts';
@@ -9,8 +10,9 @@ import { apply, type Chain, claimsText, LABELS, registers } from './chains.ts';
 import { type SyntheticActor, syntheticRollout } from './population.ts';
 
 /**
- * The start, written as if it were a step (value, claim, verdict), so that every true result is computed from the one before it in the same way; then per step so far
- * label, operations, true result, the actor's claim, verdict; then the steps left: `4 4 Y a -2 2 2 Y b -3 6 4 N left 6`.
+ * The start, written as if it were a step (value, claim, verdict), so that every true result is
+ * computed from the one before it in the same way; then per step so far label, operations, true
+ * result, the actor's claim, verdict; then the steps left: `4 4 Y a -2 2 2 Y b -3 6 4 N left 6`.
  */
 export function rationaleOf(chain: Chain, claims: readonly number[]): string {
   let register = chain.start;
@@ -27,7 +29,8 @@ export function rationaleOf(chain: Chain, claims: readonly number[]): string {
 }
 
 /**
- * Uncalibrated: from half of the true error rate per step where the last state is right, .2 where it is wrong, plus noise of -2..2.
+ * Uncalibrated: from half of the true error rate per step where the last state is right, .2 where
+ * it is wrong, plus noise of -2..2.
  * @returns integer 0..10
  */
 function guess(success: number, chain: Chain, claims: readonly number[], random: Random): number {

@@ -1,6 +1,7 @@
 /**
- * A population of synthetic actors, spread over the whole range of success: whose rollouts ground the critic in stage 2, and on whose states the oracle
- * writes its traces in stage 1. Many actors, so that the critic can't memorise them, and a header rate that is measured with noise.
+ * A population of synthetic actors, spread over the whole range of success: whose rollouts ground
+ * the critic in stage 2, and on whose states the oracle writes its traces in stage 1. Many actors,
+ * so that the critic can't memorise them, and a header rate that is measured with noise.
  */
 
 import {
@@ -61,8 +62,10 @@ export interface SyntheticRollout extends LoggedRollout {
 }
 
 /**
- * A rollout of a synthetic actor. `perturb`: the probability that up to a random step each claim is, at the toss of a coin, a random register or the right one, and
- * the actor goes on from there. Else a critic learns to copy claims instead of computing, and to repeat its last verdict instead of comparing.
+ * A rollout of a synthetic actor. `perturb`: the probability that up to a random step each claim
+ * is, at the toss of a coin, a random register or the right one, and the actor goes on from there.
+ * Else a critic learns to copy claims instead of computing, and to repeat its last verdict instead
+ * of comparing.
  */
 export function syntheticRollout(
   actors: readonly SyntheticActor[],

@@ -13,9 +13,11 @@ const number = /[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?
 
 /**
  * The answer, without blanks around it; null: the response gives none.
- * - `{tag: answer}`: inside the last complete `<answer>...</answer>`, over several lines if need be.
+ * - `{tag: answer}`: inside the last complete `<answer>...</answer>`, over several lines if need
+ *   be.
  * - `{after: 'Answer:'}`: from the last `Answer:` to the end of its line.
- * - `last-line`: the last line that is not blank. `last-number`: the last number, without the commas between thousands.
+ * - `last-line`: the last line that is not blank. `last-number`: the last number, without the
+ *   commas between thousands.
  * - `response`: all of it.
  */
 export function answerOf(response: string, place: AnswerPlace): string | null {

@@ -1,8 +1,12 @@
-/** Single questions, answered in batches: what is asked within a turn of the event loop, and while a batch is being answered, goes together. */
+/**
+ * Single questions, answered in batches: what is asked within a turn of the event loop, and while a
+ * batch is being answered, goes together.
+ */
 import { setImmediate } from 'node:timers';
 
 /**
- * @param answer gives one answer for each question, in order; where it fails, every question of that batch does
+ * @param answer gives one answer for each question, in order; where it fails, every question of
+ * that batch does
  * @param largest questions of one batch
  */
 export function batched<Question, Answer>(

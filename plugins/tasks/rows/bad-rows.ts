@@ -1,4 +1,7 @@
-/** Rows that give no problem: an error that names the first ones, or dropped, counted and said in the log. */
+/**
+ * Rows that give no problem: an error that names the first ones, or dropped, counted and said in
+ * the log.
+ */
 
 import { DataError } from '../../../src/plugin-api.ts';
 

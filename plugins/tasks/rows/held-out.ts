@@ -25,7 +25,10 @@ export function shareOf(
   return own ? null : { share: heldout.share ?? 0.1, seed: heldout.seed ?? 0 };
 }
 
-/** For `superRefine`: `share` and `seed` have no effect beside `own`, the name of the option that says where held-out rows are. */
+/**
+ * For `superRefine`: `share` and `seed` have no effect beside `own`, the name of the option that
+ * says where held-out rows are.
+ */
 export function refuseShare(
   heldout: { share?: number | undefined; seed?: number | undefined },
   own: string,

@@ -1,6 +1,6 @@
 /**
- * Rows of a JSONL file, plain or gzipped, read as a stream of bytes: a byte order mark, CRLF, blank lines
- * and a missing last newline are all fine.
+ * Rows of a JSONL file, plain or gzipped, read as a stream of bytes: a byte order mark, CRLF, blank
+ * lines and a missing last newline are all fine.
  */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -15,7 +15,10 @@ export interface Line {
   readonly bytes: Buffer;
 }
 
-/** Lines that are not blank. Split at line feeds alone: text may hold other characters that count as line ends (U+2028). */
+/**
+ * Lines that are not blank. Split at line feeds alone: text may hold other characters that count as
+ * line ends (U+2028).
+ */
 export async function* linesOf(file: string): AsyncGenerator<Line> {
   let number = 0;
   let rest: Buffer[] = [];
@@ -61,7 +64,10 @@ async function* bytesOf(file: string): AsyncGenerator<Buffer> {
   }
 }
 
-/** @returns whether the first character that is not blank was seen. @throws DataError where it begins an array */
+/**
+ * @returns whether the first character that is not blank was seen. @throws DataError where it
+ * begins an array
+ */
 function refuseArray(file: string, chunk: Buffer): boolean {
   const text = chunk.toString('latin1').replace(/^\xef\xbb\xbf/, '');
   const first = /[^ \t\r\n]/.exec(text)?.[0];

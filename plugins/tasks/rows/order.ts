@@ -1,15 +1,22 @@
-/** Which problem comes when, of a set whose size is known; and which problems are held out. Both depend on seeds and contents alone. */
+/**
+ * Which problem comes when, of a set whose size is known; and which problems are held out. Both
+ * depend on seeds and contents alone.
+ */
 import { createHash } from 'node:crypto';
 import { deriveSeed, Random } from '../../../src/plugin-api.ts';
 
 /**
- * Problem number n lies in epoch floor(n / size). Each epoch is a permutation of its own of all problems, drawn from (run seed, purpose, epoch): every
- * problem comes once in each epoch, and any stretch of numbers can be asked for without those before it.
+ * Problem number n lies in epoch floor(n / size). Each epoch is a permutation of its own of all
+ * problems, drawn from (run seed, purpose, epoch): every problem comes once in each epoch, and any
+ * stretch of numbers can be asked for without those before it.
  */
 export class ProblemOrder {
   readonly #size: number;
   readonly #purpose: string;
-  /** The last two epochs that were asked for: a stretch of numbers may begin in one and end in the next. */
+  /**
+   * The last two epochs that were asked for: a stretch of numbers may begin in one and end in the
+   * next.
+   */
   readonly #known = new Map<string, Uint32Array>();
 
   /** @param size at least 1 */
@@ -53,14 +60,18 @@ function permutation(size: number, random: Random): Uint32Array {
   return order;
 }
 
-/** A number in [0, 1) that depends on a problem's key (its prompt) and the split's seed alone: below the share, it is held out. */
+/**
+ * A number in [0, 1) that depends on a problem's key (its prompt) and the split's seed alone: below
+ * the share, it is held out.
+ */
 export function placeOf(key: string, seed: number): number {
   return createHash('sha256').update(`${seed}\n${key}`).digest().readUIntBE(0, 6) / 2 ** 48;
 }
 
 /**
- * Which of these keys are held out: the share of the *different* keys with the lowest places (at least one, and never all), so that equal prompts lie on the
- * same side, and lines that are added later hardly move the others.
+ * Which of these keys are held out: the share of the *different* keys with the lowest places (at
+ * least one, and never all), so that equal prompts lie on the same side, and lines that are added
+ * later hardly move the others.
  *
  * @param share in (0, 1)
  */

@@ -1,14 +1,23 @@
-/** From a row of data (columns by name) to a problem: the options that tasks with data of the user's own share. */
+/**
+ * From a row of data (columns by name) to a problem: the options that tasks with data of the user's
+ * own share.
+ */
 import { z } from 'zod';
 import { type Json, nearest, type Prompt, UserError, valueAt } from '../../../src/plugin-api.ts';
 
 /** How a prompt is made from text. */
 export const promptFields = {
-  /** `{column}` stands for a column's value, `{{column}}` for itself; every other brace is plain text. */
+  /**
+   * `{column}` stands for a column's value, `{{column}}` for itself; every other brace is plain
+   * text.
+   */
   template: z.string().min(1).optional(),
   /** A system message; the prompt is then a chat. */
   system: z.string().min(1).optional(),
-  /** `chat`: the text is a user message. `text`: it is continued as it stands. Default: `chat` with `system`, else `text`. */
+  /**
+   * `chat`: the text is a user message. `text`: it is continued as it stands. Default: `chat` with
+   * `system`, else `text`.
+   */
   format: z.enum(['text', 'chat']).optional(),
 };
 
@@ -133,7 +142,10 @@ function messageOf(value: Json, where: string): { role: string; content: string 
   return { role, content: text };
 }
 
-/** Content parts `[{type: 'text', text}, ...]`, as OpenAI and Transformers have them, laid end to end. */
+/**
+ * Content parts `[{type: 'text', text}, ...]`, as OpenAI and Transformers have them, laid end to
+ * end.
+ */
 function textOfParts(parts: readonly Json[], where: string): string {
   return parts
     .map((part, i) => {
@@ -168,7 +180,10 @@ function renamed(row: Row, names: Readonly<Record<string, string>>): Row {
 /** The column that a path such as `reward_model.ground_truth` begins in. */
 export const rootOf = (path: string): string => path.split('.', 1)[0]!;
 
-/** A column by its name, else by its path: `a.b` is `b` within the object that column `a` holds. @throws BadRow */
+/**
+ * A column by its name, else by its path: `a.b` is `b` within the object that column `a` holds.
+ * @throws BadRow
+ */
 function columnOf(row: Row, name: string): Json {
   const found = valueAt(row, name);
   if (found !== undefined) return found;

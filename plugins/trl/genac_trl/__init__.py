@@ -1,4 +1,7 @@
-"""GenAC as a trainer in TRL: `GenACTrainer` and `GenACConfig` in the places of `GRPOTrainer` and `GRPOConfig`."""
+"""GenAC as a trainer in TRL:
+
+`GenACTrainer` and `GenACConfig` in the places of `GRPOTrainer` and `GRPOConfig`.
+"""
 
 from .callbacks import CriticQualityCallback, SaveValuationsCallback
 from .config import GenACConfig

@@ -1,8 +1,10 @@
 """`python -m genac_trl`: training from the command line, with the conventions of `trl grpo`.
 
-    python -m genac_trl --model_name_or_path MODEL --dataset_name DATA --reward_funcs accuracy_reward --critic_model CRITIC --output_dir OUT
+    python -m genac_trl --model_name_or_path MODEL --dataset_name DATA --reward_funcs
+    accuracy_reward --critic_model CRITIC --output_dir OUT
 
-All fields of `GenACConfig` (with `GRPOConfig`'s) and TRL's `ScriptArguments`, `ModelConfig` and `DatasetMixtureConfig` are options; `--config FILE.yaml` takes them from a file.
+All fields of `GenACConfig` (with `GRPOConfig`'s) and TRL's `ScriptArguments`, `ModelConfig` and
+`DatasetMixtureConfig` are options; `--config FILE.yaml` takes them from a file.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class GenACScriptArguments(ScriptArguments):
     """What the script needs besides the trainer's configuration."""
 
     reward_model_name_or_path: str | None = field(
-        default=None, metadata={"help": "A reward model: a folder in Hugging Face format, or a name on the Hub."}
+        default=None,
+        metadata={"help": "A reward model: a folder in Hugging Face format, or a name on the Hub."},
     )
     reward_funcs: list[str] | None = field(
         default=None,
@@ -52,7 +55,10 @@ class GenACScriptArguments(ScriptArguments):
         },
     )
     critic_updates: int = field(
-        default=0, metadata={"help": "Updates of the critic alone, from the actor's responses, before training."}
+        default=0,
+        metadata={
+            "help": "Updates of the critic alone, from the actor's responses, before training."
+        },
     )
     critic_resume: bool = field(
         default=False,
@@ -67,7 +73,9 @@ class GenACScriptArguments(ScriptArguments):
             try:
                 self.critic_traces = json.loads(self.critic_traces)
             except ValueError as error:
-                raise ValueError(f"critic_traces: {self.critic_traces!r} is not JSON: {error}") from error
+                raise ValueError(
+                    f"critic_traces: {self.critic_traces!r} is not JSON: {error}"
+                ) from error
 
 
 def reward_function(name: str) -> Callable[..., Any]:
@@ -99,14 +107,19 @@ def dataset_of(script: GenACScriptArguments, mixture: DatasetMixtureConfig) -> A
         return get_dataset(mixture)
     if script.dataset_name is None:
         raise ValueError("name the data: --dataset_name, or `datasets` in the config file")
-    return load_dataset(script.dataset_name, name=script.dataset_config, streaming=script.dataset_streaming)
+    return load_dataset(
+        script.dataset_name, name=script.dataset_config, streaming=script.dataset_streaming
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = TrlParser(
-        (GenACScriptArguments, GenACConfig, ModelConfig, DatasetMixtureConfig), prog="python -m genac_trl"
+        (GenACScriptArguments, GenACConfig, ModelConfig, DatasetMixtureConfig),
+        prog="python -m genac_trl",
     )
-    script, config, model, mixture = parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
+    script, config, model, mixture = parser.parse_args_and_config(
+        arguments, fail_with_unknown_args=True
+    )
     if model.model_name_or_path is None:
         raise ValueError("name the actor: --model_name_or_path")
     rewards: list[Any] = [reward_function(name) for name in script.reward_funcs or []]

@@ -16,13 +16,15 @@ from .trl_internals import sampled, tokenized, undisturbed
 class CriticQualityCallback(TrainerCallback):
     """Measures the critic against Monte Carlo values of held-out states, and logs
 
-    - `critic/heldout_mse`: mean squared error of its values, asked as in training, against the mean reward of
+    - `critic/heldout_mse`: mean squared error of its values, asked as in training, against the mean
+    reward of
       `continuations` continuations of each state;
     - `critic/heldout_greedy_mse`: the same of its likeliest completions;
     - `critic/heldout_mse_of_constant`: that of the best constant, which a useful critic is below;
     - `critic/heldout_parse_rate`: the share of states for which it wrote a valid score.
 
-    A state is the prompt and a beginning, of random length, of a response of the actor as it is then. One process only.
+    A state is the prompt and a beginning, of random length, of a response of the actor as it is
+    then. One process only.
 
     Args:
         trainer: the `GenACTrainer`.
@@ -43,7 +45,9 @@ class CriticQualityCallback(TrainerCallback):
         seed: int = 0,
     ) -> None:
         if trainer.accelerator.num_processes > 1:
-            raise ValueError("CriticQualityCallback measures in one process, and this run has several")
+            raise ValueError(
+                "CriticQualityCallback measures in one process, and this run has several"
+            )
         rows = dataset if dataset is not None else trainer.eval_dataset
         if rows is None or isinstance(rows, dict):
             raise ValueError(
@@ -77,7 +81,10 @@ class CriticQualityCallback(TrainerCallback):
         with undisturbed(trainer):
             prompts = [row["prompt"] for row in self.rows]
             ids = tokenized(trainer, prompts)
-            begun = [own[: cuts.randrange(len(own))] if len(own) > 1 else [] for own in sampled(trainer, ids)]
+            begun = [
+                own[: cuts.randrange(len(own))] if len(own) > 1 else []
+                for own in sampled(trainer, ids)
+            ]
             repeated = [i for i in range(len(ids)) for _ in range(k)]
             more = sampled(trainer, [ids[i] + begun[i] for i in repeated])
             whole = [(begun[i] + own)[:limit] for i, own in zip(repeated, more, strict=True)]
@@ -103,7 +110,9 @@ class CriticQualityCallback(TrainerCallback):
         texts = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
         prompts = [row["prompt"] for row in rows]
         chats = not isinstance(prompts[0], str)
-        completions = [[{"role": "assistant", "content": text}] for text in texts] if chats else texts
+        completions = (
+            [[{"role": "assistant", "content": text}] for text in texts] if chats else texts
+        )
         per_function = trainer._calculate_rewards(rows, prompts, completions, ids)
         weights, names = trainer.reward_weights, trainer.reward_func_names
         unit: np.ndarray = trainer.reward_range.to_unit(per_function, weights, names, learn=False)
@@ -111,8 +120,10 @@ class CriticQualityCallback(TrainerCallback):
 
 
 class SaveValuationsCallback(TrainerCallback):
-    """Appends every batch as the critic valued it to a JSONL file: for each completion `step`, `purpose`, `prompt`, `response`, `reward` in [0, 1], and `segments` with `from`
-    (UTF-16 units of the response before it), `tokens`, `value`, `advantage`, `parsed` and the critic's `rationale`.
+    """Appends every batch as the critic valued it to a JSONL file: for each completion `step`,
+    `purpose`, `prompt`, `response`, `reward` in [0, 1], and `segments` with `from`
+    (UTF-16 units of the response before it), `tokens`, `value`, `advantage`, `parsed` and the
+    critic's `rationale`.
 
     Args:
         trainer: the `GenACTrainer`.

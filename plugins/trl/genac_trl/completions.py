@@ -14,7 +14,8 @@ from .trl_internals import log_probabilities, stop_tokens
 
 
 def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
-    """One row for each completion. Texts and offsets come from TRL's token ids; nothing is tokenized again.
+    """One row for each completion. Texts and offsets come from TRL's token ids; nothing is
+    tokenized again.
 
     `seen`: what the reward functions were given (`prompts`, and `ids` of the completions).
     """
@@ -22,7 +23,10 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
     texts, ends = trainer._decoded(ids)
     masks = output.get("tool_mask")
     logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
-    if logprobs is None and (critic_option(trainer.args, "segmentation") or {}).get("by") == "low-probability":
+    if (
+        logprobs is None
+        and (critic_option(trainer.args, "segmentation") or {}).get("by") == "low-probability"
+    ):
         logprobs = log_probabilities(trainer, output)
     stops = stop_tokens(trainer)
     return [
@@ -35,7 +39,9 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
             logprobs=None if logprobs is None else logprobs[i, : len(own)].float().cpu().numpy(),
             finished=len(own) > 0 and int(own[-1]) in stops,
         )
-        for i, (prompt, own, text, end) in enumerate(zip(seen["prompts"], ids, texts, ends, strict=True))
+        for i, (prompt, own, text, end) in enumerate(
+            zip(seen["prompts"], ids, texts, ends, strict=True)
+        )
     ]
 
 

@@ -10,14 +10,19 @@ from trl import GRPOConfig
 
 
 class RewardBound(float):
-    """An entry of `reward_range`: a number, or the word `auto` in its place (what a command line and YAML give)."""
+    """An entry of `reward_range`: a number, or the word `auto` in its place (what a command line
+    and YAML give).
+    """
 
     def __new__(cls, given: Any) -> Any:
         return given if given == "auto" else float(given)
 
 
 class _NoGroup(int):
-    """1 response to each prompt. GRPOConfig refuses less than 2 for its baseline's sake; a critic needs no group."""
+    """1 response to each prompt.
+
+    GRPOConfig refuses less than 2 for its baseline's sake; a critic needs no group.
+    """
 
     def __lt__(self, other: int) -> bool:
         return False
@@ -27,7 +32,8 @@ class _NoGroup(int):
 class GenACConfig(GRPOConfig):
     """Configuration of [`GenACTrainer`]: all of [`~trl.GRPOConfig`], and the fields below.
 
-    What is not among them (LoRA of the critic, its optimizer, learning-rate schedules, gates, stage 1, ...) is in the YAML file that `controller_config` names, as
+    What is not among them (LoRA of the critic, its optimizer, learning-rate schedules, gates, stage
+    1, ...) is in the YAML file that `controller_config` names, as
     `docs/trl.md` shows. A field given here goes before the file; `None` leaves it to the file.
     """
 
@@ -69,17 +75,22 @@ class GenACConfig(GRPOConfig):
     )
     critic_completions_per_state: int | None = field(
         default=None,
-        metadata={"help": "Completions of the critic for each state, whose scores are averaged. Default: 1."},
+        metadata={
+            "help": "Completions of the critic for each state, whose scores are averaged. Default: 1."
+        },
     )
     critic_max_new_tokens: int | None = field(
-        default=None, metadata={"help": "Tokens that the critic may write for one state. Default: 1024."}
+        default=None,
+        metadata={"help": "Tokens that the critic may write for one state. Default: 1024."},
     )
     critic_temperature: float | None = field(
         default=None, metadata={"help": "Temperature of the critic's completions. Default: 1."}
     )
     critic_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "Learning rate of the critic's updates (REINFORCE on 1 - (r - v)^2). Default: 1e-6."},
+        metadata={
+            "help": "Learning rate of the critic's updates (REINFORCE on 1 - (r - v)^2). Default: 1e-6."
+        },
     )
     critic_update: bool = field(
         default=True,
@@ -87,7 +98,9 @@ class GenACConfig(GRPOConfig):
             "help": "Does the critic learn from the rewards while the actor is trained? False: it stays as it is."
         },
     )
-    critic_seed: int | None = field(default=None, metadata={"help": "Seed of the critic's draws. None: `seed`."})
+    critic_seed: int | None = field(
+        default=None, metadata={"help": "Seed of the critic's draws. None: `seed`."}
+    )
     critic_on_failure: str = field(
         default="error",
         metadata={
@@ -103,7 +116,8 @@ class GenACConfig(GRPOConfig):
         },
     )
     actor_name: str | None = field(
-        default=None, metadata={"help": "What In-Context Conditioning calls the actor. None: the model's name."}
+        default=None,
+        metadata={"help": "What In-Context Conditioning calls the actor. None: the model's name."},
     )
     actor_success_rate: float | None = field(
         default=None,
@@ -119,11 +133,14 @@ class GenACConfig(GRPOConfig):
         },
     )
     gamma: float | None = field(
-        default=None, metadata={"help": "Discount from one segment to the next, in [0, 1]. Default: 1."}
+        default=None,
+        metadata={"help": "Discount from one segment to the next, in [0, 1]. Default: 1."},
     )
     lam: float | None = field(
         default=None,
-        metadata={"help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. Default: 1."},
+        metadata={
+            "help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. Default: 1."
+        },
     )
     num_generations: int | None = field(
         default=8,
@@ -141,7 +158,8 @@ class GenACConfig(GRPOConfig):
         },
     )
     controller_config: str | None = field(
-        default=None, metadata={"help": "YAML file of the controller's config, for all that has no field here."}
+        default=None,
+        metadata={"help": "YAML file of the controller's config, for all that has no field here."},
     )
     controller_endpoint: str | None = field(
         default=None,
@@ -170,25 +188,43 @@ class GenACConfig(GRPOConfig):
         if alone:
             self.num_generations = 1
         if self.critic_on_failure not in ("error", "group-mean"):
-            raise ValueError(f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or 'group-mean'")
+            raise ValueError(
+                f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or 'group-mean'"
+            )
         self.reward_range = checked_range(self.reward_range)
         if isinstance(self.segmentation, str):
             self.segmentation = {"by": self.segmentation}
         idle = self._without_effect()
         if idle:
-            warnings.warn(f"critic='group-mean' is GRPO itself: {', '.join(idle)} has no effect", stacklevel=3)
+            warnings.warn(
+                f"critic='group-mean' is GRPO itself: {', '.join(idle)} has no effect", stacklevel=3
+            )
 
     def _without_effect(self) -> list[str]:
-        """Names of the critic's fields that were given where there is no critic: a comparison changes one field, and leaves the others."""
+        """Names of the critic's fields that were given where there is no critic: a comparison
+        changes one field, and leaves the others.
+        """
         if self.critic != "group-mean":
             return []
-        own = [f for f in fields(GenACConfig) if f.name not in {g.name for g in fields(GRPOConfig)} | {"critic"}]
-        return [f.name for f in own if getattr(self, f.name) not in (critic_option(GRPOConfig, f.name), "auto")]
+        own = [
+            f
+            for f in fields(GenACConfig)
+            if f.name not in {g.name for g in fields(GRPOConfig)} | {"critic"}
+        ]
+        return [
+            f.name
+            for f in own
+            if getattr(self, f.name) not in (critic_option(GRPOConfig, f.name), "auto")
+        ]
 
 
 def checked_range(given: Any) -> Any:
     """`"auto"`, or a list of two numbers. Raises `ValueError`."""
-    if given is None or given == "auto" or (isinstance(given, list | tuple) and list(given) == ["auto"]):
+    if (
+        given is None
+        or given == "auto"
+        or (isinstance(given, list | tuple) and list(given) == ["auto"])
+    ):
         return "auto"
     numbers = isinstance(given, list | tuple) and all(isinstance(n, int | float) for n in given)
     if not numbers or len(given) != 2 or not given[0] < given[1]:

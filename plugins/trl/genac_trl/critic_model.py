@@ -53,7 +53,10 @@ class CriticStart:
 
 def starts_from_actor(args: Any) -> bool:
     """Whether the critic's model is the actor's own checkpoint."""
-    if critic_option(args, "critic") != "generative" or critic_option(args, "critic_model") is not None:
+    if (
+        critic_option(args, "critic") != "generative"
+        or critic_option(args, "critic_model") is not None
+    ):
         return False
     return "model" not in _critic_in_file(args)
 
@@ -85,14 +88,17 @@ def critic_start(trainer: Any, model: Any, loading: dict[str, Any]) -> CriticSta
 
 
 def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str, Any]:
-    """What TRL gives to the actor's `from_pretrained`, for a critic that starts from the same files.
+    """What TRL gives to the actor's `from_pretrained`, for a critic that starts from the same
+    files.
 
     Nothing where the critic has a model of its own, or the actor is in memory. The file of
     `controller_config` goes before. Raises `ValueError` for what a critic can't have.
     """
     if not isinstance(model, str) or not starts_from_actor(args):
         return {}
-    given = {name: value for name, value in (args.model_init_kwargs or {}).items() if value is not None}
+    given = {
+        name: value for name, value in (args.model_init_kwargs or {}).items() if value is not None
+    }
     if quantization_config is not None:
         given["quantization_config"] = quantization_config
     if getattr(args, "trust_remote_code", False):
@@ -100,7 +106,9 @@ def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str
     options = {name: given.pop(name) for name in PASSED if name in given}
     quantized = options.get("quantization_config")
     if quantized is not None:
-        options["quantization_config"] = _plain(quantized if isinstance(quantized, dict) else quantized.to_dict())
+        options["quantization_config"] = _plain(
+            quantized if isinstance(quantized, dict) else quantized.to_dict()
+        )
     dtype = given.pop("dtype", given.pop("torch_dtype", None))
     if dtype is not None and critic_option(args, "critic_dtype") is None:
         name = str(dtype).removeprefix("torch.")
@@ -131,7 +139,10 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written_base(plain: Any) -> str | None:
-    """Folder or Hub name of an adapter's base; None: there is no adapter, or its base was made in memory."""
+    """Folder or Hub name of an adapter's base;
+
+    None: there is no adapter, or its base was made in memory.
+    """
     if not hasattr(plain, "peft_config"):
         return None
     named = next(iter(plain.peft_config.values())).base_model_name_or_path
@@ -151,11 +162,17 @@ def _without_adapter(base: Any) -> dict[str, torch.Tensor]:
 
 
 def _lacks_tokenizer(args: Any, source: str) -> bool:
-    return os.path.isdir(source) and not has_tokenizer(source) and "tokenizer" not in _critic_in_file(args)
+    return (
+        os.path.isdir(source)
+        and not has_tokenizer(source)
+        and "tokenizer" not in _critic_in_file(args)
+    )
 
 
 def _tokenizer(trainer: Any, source: str) -> dict[str, Any]:
-    """The trainer's tokenizer, where the critic's source has none, in `OUTPUT_DIR/critic-tokenizer`."""
+    """The trainer's tokenizer, where the critic's source has none, in
+    `OUTPUT_DIR/critic-tokenizer`.
+    """
     if not _lacks_tokenizer(trainer.args, source):
         return {}
     folder = Path(trainer.args.output_dir, "critic-tokenizer").resolve()

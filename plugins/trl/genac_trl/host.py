@@ -58,7 +58,9 @@ class TRLHost:
     def checkpoint_every(self) -> int | None:
         """`save_steps`, where `save_strategy="steps"` and optimizers are kept."""
         args = self._trainer.args
-        by_steps = args.save_strategy == "steps" and args.save_steps >= 1 and not args.save_only_model
+        by_steps = (
+            args.save_strategy == "steps" and args.save_steps >= 1 and not args.save_only_model
+        )
         return int(args.save_steps) if by_steps else None
 
     @property
@@ -84,7 +86,9 @@ class TRLHost:
         for name, value in {**credit.metrics, **trainer.reward_range.metrics()}.items():
             trainer._metrics[mode][name].append(value)
         if credit.advantages is not None and not credit.is_group_mean:
-            log_advantages(trainer, [float(own.mean()) if len(own) else 0.0 for own in credit.advantages])
+            log_advantages(
+                trainer, [float(own.mean()) if len(own) else 0.0 for own in credit.advantages]
+            )
 
     @property
     def rewards_seen(self) -> tuple[float, float] | None:

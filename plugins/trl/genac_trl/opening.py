@@ -14,8 +14,11 @@ from .controller import Controller
 from .critic_model import CriticStart
 
 
-def begin(args: Any, start: CriticStart | None, controller: type[Controller]) -> AbstractContextManager[Opening | None]:
-    """In the main process, where there is a critic: starts all that can start before TRL has loaded the actor.
+def begin(
+    args: Any, start: CriticStart | None, controller: type[Controller]
+) -> AbstractContextManager[Opening | None]:
+    """In the main process, where there is a critic: starts all that can start before TRL has loaded
+    the actor.
 
     `start`: what the critic starts from; None: that is not known yet.
 
@@ -23,7 +26,9 @@ def begin(args: Any, start: CriticStart | None, controller: type[Controller]) ->
     """
     if critic_option(args, "critic") == "group-mean" or args.process_index != 0:
         return nullcontext()
-    endpoint, timeout = (critic_option(args, f"controller_{name}") for name in ("endpoint", "timeout"))
+    endpoint, timeout = (
+        critic_option(args, f"controller_{name}") for name in ("endpoint", "timeout")
+    )
     logs = Path(args.output_dir, "genac-logs")
     request = None if start is None else open_request(args, start)
     token_file = critic_option(args, "controller_token_file")

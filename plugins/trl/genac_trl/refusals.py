@@ -19,7 +19,10 @@ def refuse_data_without_prompts(**data: Any) -> None:
 
 
 def refuse_what_has_no_meaning(args: Any) -> None:
-    """Raises `ValueError` for the first of them. With `critic="group-mean"` all of GRPO's options are allowed."""
+    """Raises `ValueError` for the first of them.
+
+    With `critic="group-mean"` all of GRPO's options are allowed.
+    """
     if critic_option(args, "critic") == "group-mean":
         return
     for condition, why in (

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-#: What rounding may put a reward outside its range by, where the range's bounds are of order 1 or less.
+#: What rounding may put a reward outside its range by, where the range's bounds are of order 1 or
+#: less.
 TOLERANCE = 1e-6
 
 
@@ -22,11 +23,15 @@ def combined(per_function: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def to_unit(
-    per_function: torch.Tensor, weights: torch.Tensor, names: list[str], reward_range: Sequence[float]
+    per_function: torch.Tensor,
+    weights: torch.Tensor,
+    names: list[str],
+    reward_range: Sequence[float],
 ) -> np.ndarray:
     """float64 [N] in [0, 1].
 
-    Raises `ValueError` that names functions and values where a combination lies outside `reward_range`.
+    Raises `ValueError` that names functions and values where a combination lies outside
+    `reward_range`.
     """
     least, largest = reward_range
     total = _totals(per_function, weights)
@@ -45,10 +50,12 @@ def to_unit(
 
 
 class RewardRange:
-    """Maps combined rewards to [0, 1]: from a range that the user gave, or from what was seen so far.
+    """Maps combined rewards to [0, 1]: from a range that the user gave, or from what was seen so
+    far.
 
-    `"auto"`: [0, 1] as long as rewards stay in it. From the first batch that leaves it on, the least and the
-    largest reward so far are 0 and 1, so a value is where a reward stands between the worst and the best seen.
+    `"auto"`: [0, 1] as long as rewards stay in it. From the first batch that leaves it on, the
+    least and the largest reward so far are 0 and 1, so a value is where a reward stands between the
+    worst and the best seen.
 
     Args:
         given: `"auto"`, or the least and the largest reward.
@@ -63,7 +70,10 @@ class RewardRange:
 
     @property
     def seen(self) -> tuple[float, float] | None:
-        """Least and largest reward so far, for a checkpoint; None: a range was given, or there was no reward yet."""
+        """Least and largest reward so far, for a checkpoint;
+
+        None: a range was given, or there was no reward yet.
+        """
         return self._seen
 
     @property
@@ -85,9 +95,14 @@ class RewardRange:
         return {"reward_range/least": self.learnt[0], "reward_range/largest": self.learnt[1]}
 
     def to_unit(
-        self, per_function: torch.Tensor, weights: torch.Tensor, names: list[str], learn: bool = True
+        self,
+        per_function: torch.Tensor,
+        weights: torch.Tensor,
+        names: list[str],
+        learn: bool = True,
     ) -> np.ndarray:
-        """float64 [N] in [0, 1], NaN where no function applied. `learn` False: an evaluation, which leaves the range.
+        """float64 [N] in [0, 1], NaN where no function applied. `learn` False: an evaluation, which
+        leaves the range.
 
         Raises `ValueError` for an infinite reward, and for one outside a range that was given.
         """
@@ -97,7 +112,9 @@ class RewardRange:
         infinite = np.flatnonzero(np.isinf(total))
         if len(infinite) > 0:
             said = _said(int(infinite[0]), total, per_function, weights, names)
-            raise ValueError(f"{said}: a reward must be a finite number, or None where the function does not apply")
+            raise ValueError(
+                f"{said}: a reward must be a finite number, or None where the function does not apply"
+            )
         known = total[~np.isnan(total)]
         if len(known) == 0:
             return total
@@ -132,20 +149,26 @@ def _totals(per_function: torch.Tensor, weights: torch.Tensor) -> np.ndarray:
 
 
 def _as_given(values: torch.Tensor) -> torch.Tensor:
-    """float64, on the CPU: the shortest decimals that are these float32 numbers, as TRL keeps rewards and weights.
+    """float64, on the CPU: the shortest decimals that are these float32 numbers, as TRL keeps
+    rewards and weights.
 
-    A function that gave .7 is taken at .7, not at .69999999: rounding is not a difference from the value .7.
+    A function that gave .7 is taken at .7, not at .69999999: rounding is not a difference from the
+    value .7.
     """
     if values.dtype == torch.float64:
         return values.cpu()
     return torch.from_numpy(values.detach().float().cpu().numpy().astype(str).astype(np.float64))
 
 
-def _said(i: int, total: np.ndarray, per_function: torch.Tensor, weights: torch.Tensor, names: list[str]) -> str:
+def _said(
+    i: int, total: np.ndarray, per_function: torch.Tensor, weights: torch.Tensor, names: list[str]
+) -> str:
     """The combined reward of completion i, and what it is made of."""
     parts = [
         f"{name} {value:g} x {weight:g}"
-        for name, value, weight in zip(names, per_function[i].tolist(), weights.tolist(), strict=True)
+        for name, value, weight in zip(
+            names, per_function[i].tolist(), weights.tolist(), strict=True
+        )
         if value == value
     ]
     return f"the combined reward of completion {i} is {total[i]:g} ({' + '.join(parts)})"

@@ -1,4 +1,6 @@
-"""Checkpoints that were cut off while they were written: set aside, so that `get_last_checkpoint` finds whole ones only."""
+"""Checkpoints that were cut off while they were written: set aside, so that `get_last_checkpoint`
+finds whole ones only.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,20 @@ CHECKPOINT_FOLDER = "genac"
 
 
 def set_torn_aside(output_dir: str | Path) -> list[str]:
-    """Renames each `checkpoint-N` of this trainer that is not whole to `checkpoint-N.torn`; returns what it renamed.
+    """Renames each `checkpoint-N` of this trainer that is not whole to `checkpoint-N.torn`; returns
+    what it renamed.
 
-    The critic's part is written first and Transformers' state last, so one that has both is whole. Checkpoints
-    without a critic's part are not this trainer's, and stay.
+    The critic's part is written first and Transformers' state last, so one that has both is whole.
+    Checkpoints without a critic's part are not this trainer's, and stay.
     """
     folder = Path(output_dir)
     torn = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not re.fullmatch(r"checkpoint-\d+", path.name) or not path.is_dir():
             continue
-        ours = (path / CHECKPOINT_FOLDER).exists() or (path / f"{CHECKPOINT_FOLDER}.unfinished").exists()
+        ours = (path / CHECKPOINT_FOLDER).exists() or (
+            path / f"{CHECKPOINT_FOLDER}.unfinished"
+        ).exists()
         if ours and not _is_whole(path):
             torn.append(_set_aside(path))
     return torn
@@ -49,7 +54,12 @@ def whole_or_set_aside(trainer: Any, path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if trainer.accelerator.is_main_process and not existed and path.exists() and not _is_whole(path):
+        if (
+            trainer.accelerator.is_main_process
+            and not existed
+            and path.exists()
+            and not _is_whole(path)
+        ):
             _set_aside(path)
         raise
 

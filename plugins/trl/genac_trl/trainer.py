@@ -1,4 +1,7 @@
-"""`GenACTrainer`: TRL's `GRPOTrainer` with per-token credit from GenAC's critic (arXiv 2604.10701)."""
+"""`GenACTrainer`:
+
+TRL's `GRPOTrainer` with per-token credit from GenAC's critic (arXiv 2604.10701).
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,15 @@ from .trl_internals import check_output, check_version
 
 
 class GenACTrainer(GRPOTrainer):
-    """Trainer for Generative Actor-Critic (GenAC): GRPO's policy update with an advantage for each token.
+    """Trainer for Generative Actor-Critic (GenAC): GRPO's policy update with an advantage for each
+    token.
 
-    The constructor is [`~trl.GRPOTrainer`]'s, to the keyword; `args` is a [`GenACConfig`], or a [`~trl.GRPOConfig`] (the critic's fields then have their defaults).
-    A critic, a language model in a process of its own, reads the prompt and the response up to each of a few cuts, reasons, and scores the chance of success. Between
-    two cuts, all tokens share one advantage (generalized advantage estimation over segments). The critic learns from the rewards while the policy is updated.
+    The constructor is [`~trl.GRPOTrainer`]'s, to the keyword; `args` is a [`GenACConfig`], or a
+    [`~trl.GRPOConfig`] (the critic's fields then have their defaults). A critic, a language model
+    in a process of its own, reads the prompt and the response up to each of a few cuts, reasons,
+    and scores the chance of success. Between two cuts, all tokens share one advantage (generalized
+    advantage estimation over segments). The critic learns from the rewards while the policy is
+    updated.
 
     After use, `close()` ends the controller; so does the end of the process, however it comes.
 
@@ -89,7 +96,8 @@ class GenACTrainer(GRPOTrainer):
         loading = loading_options(args, model, quantization_config)
         #: From combined rewards to [0, 1].
         self.reward_range = RewardRange(
-            checked_range(critic_option(args, "reward_range")), lambda text: self._critic.say_once("range", text)
+            checked_range(critic_option(args, "reward_range")),
+            lambda text: self._critic.say_once("range", text),
         )
         self._critic = HostCritic(
             TRLHost(self),
@@ -129,7 +137,11 @@ class GenACTrainer(GRPOTrainer):
             lambda: open_request(args, critic_start(self, model, loading))
         )
         unwrapped = self.accelerator.unwrap_model(self.model)
-        name = critic_option(args, "actor_name") or unwrapped.config._name_or_path.rstrip("/").split("/")[-1] or "actor"
+        name = (
+            critic_option(args, "actor_name")
+            or unwrapped.config._name_or_path.rstrip("/").split("/")[-1]
+            or "actor"
+        )
         self.ask("set_actor", {"name": name, "parameters": int(unwrapped.num_parameters())})
         if self.scale_rewards == "group" and self.critic_info["needs"] == "states":
             print(
@@ -140,12 +152,16 @@ class GenACTrainer(GRPOTrainer):
 
     @property
     def critic_info(self) -> dict[str, Any]:
-        """What the controller said of the critic: name, kind, process ids of its workers. Main process only."""
+        """What the controller said of the critic: name, kind, process ids of its workers.
+
+        Main process only.
+        """
         return self._critic.info
 
     @property
     def valuations(self) -> list[dict[str, Any]]:
-        """The last batch as the critic valued it: for each completion of all processes a list of its segments.
+        """The last batch as the critic valued it: for each completion of all processes a list of
+        its segments.
 
         Main process only; filled where somebody asked (`tell_valuations`).
         """
@@ -163,11 +179,18 @@ class GenACTrainer(GRPOTrainer):
     def ask(
         self, operation: str, arguments: dict[str, Any], tensors: Tensors | None = None, **rest: Any
     ) -> tuple[dict[str, Any], Tensors]:
-        """An operation of the controller (`src/bridge/host-operations.ts`). Main process only. Raises `ControllerError`."""
+        """An operation of the controller (`src/bridge/host-operations.ts`).
+
+        Main process only. Raises `ControllerError`.
+        """
         return self._critic.ask(operation, arguments, tensors, **rest)
 
     def close(self) -> None:
-        """Ends the controller and its workers. An update of the critic that is on its way is dropped; `save_critic` waits for it. May be called twice."""
+        """Ends the controller and its workers.
+
+        An update of the critic that is on its way is dropped; `save_critic` waits for it. May be
+        called twice.
+        """
         self._critic.close()
 
     def __enter__(self) -> GenACTrainer:
@@ -178,9 +201,13 @@ class GenACTrainer(GRPOTrainer):
 
     # Credit
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> torch.Tensor:
         """TRL's rewards as they are; what they were given is kept for the critic."""
-        per_function: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        per_function: torch.Tensor = super()._calculate_rewards(
+            inputs, prompts, completions, completion_ids_list
+        )
         self._seen = {"prompts": prompts, "ids": completion_ids_list, "rewards": per_function}
         return per_function
 
@@ -203,7 +230,9 @@ class GenACTrainer(GRPOTrainer):
         elif credit.advantages is not None:
             own = len(output["completion_ids"])
             first = self.accelerator.process_index * own
-            output["advantages"] = padded(credit.advantages[first : first + own], output["completion_ids"])
+            output["advantages"] = padded(
+                credit.advantages[first : first + own], output["completion_ids"]
+            )
         return output
 
     def _scale(self) -> Scale:
@@ -219,14 +248,19 @@ class GenACTrainer(GRPOTrainer):
         per_batch = self.args.steps_per_generation * self.num_iterations
         return max(1, -(-steps * self.args.gradient_accumulation_steps // per_batch))
 
-    def _sampled_by_trl(self, inputs: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _sampled_by_trl(
+        self, inputs: list[dict[str, Any]]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """TRL's output, and what its reward functions were given."""
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         seen, self._seen = self._seen, {}
         return output, seen
 
     def _sampled(self, inputs: list[dict[str, Any]]) -> TRLBatch:
-        """A batch from TRL; its rewards are NaN where no reward function applied. Raises `ValueError`."""
+        """A batch from TRL; its rewards are NaN where no reward function applied.
+
+        Raises `ValueError`.
+        """
         output, seen = self._sampled_by_trl(inputs)
         check_output(output)
         rewards = self.reward_range.to_unit(
@@ -236,7 +270,9 @@ class GenACTrainer(GRPOTrainer):
         return TRLBatch(gather_object(rows_of(self, output, seen)), rewards, group, output)
 
     def _compute_loss(self, model: Any, inputs: Any) -> Any:
-        """TRL's, with the sequence's ratio and each token's own advantage where `importance_sampling_level` says so."""
+        """TRL's, with the sequence's ratio and each token's own advantage where
+        `importance_sampling_level` says so.
+        """
         if self.importance_sampling_level != "sequence" or inputs["advantages"].dim() == 1:
             return super()._compute_loss(model, inputs)
         with sequence_ratios(self, inputs):
@@ -245,18 +281,23 @@ class GenACTrainer(GRPOTrainer):
     def value(
         self, prompts: list[Any], responses: list[str], greedy: bool = True
     ) -> tuple[np.ndarray, list[str], list[bool]]:
-        """The critic's value of each partial response, float64 [N] in [0, 1], its words, and whether it wrote a valid
-        score (else the value is a fallback). By its likeliest completion, or with `greedy` False as in training.
-        Main process only. Raises `ControllerError`.
+        """The critic's value of each partial response, float64 [N] in [0, 1], its words, and
+        whether it wrote a valid
+        score (else the value is a fallback). By its likeliest completion, or with `greedy` False as
+        in training. Main process only. Raises `ControllerError`.
         """
         return self._critic.value(prompts, responses, greedy)
 
     def _decoded(self, ids: list[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
-        """Texts of token ids, and int32 [T] for each: UTF-16 units of its text that are complete after each token."""
+        """Texts of token ids, and int32 [T] for each:
+
+        UTF-16 units of its text that are complete after each token.
+        """
         if self._decoder is None:
             model = self.accelerator.unwrap_model(self.model)
             self._decoder = TextDecoder(
-                self._tokenizer, max(len(self._tokenizer), model.config.get_text_config().vocab_size)
+                self._tokenizer,
+                max(len(self._tokenizer), model.config.get_text_config().vocab_size),
             )
         return self._decoder.decode(ids)
 
@@ -268,15 +309,21 @@ class GenACTrainer(GRPOTrainer):
         updates: int = 0,
         resume_from_checkpoint: bool | str | None = None,
     ) -> dict[str, float]:
-        """GenAC's first two stages, with the actor as it is. Each ends with a checkpoint in `OUTPUT_DIR/genac-critic`, and with `save_strategy="steps"` has some between.
+        """GenAC's first two stages, with the actor as it is. Each ends with a checkpoint in
+        `OUTPUT_DIR/genac-critic`, and with `save_strategy="steps"` has some between.
 
         Args:
-            traces: what the critic imitates, as `critic_sft` of `controller_config` says. A JSONL file of an oracle's judgements; `{"api": {"model": ..., ...}}`, a model
-                behind an API that is asked about responses of the actor to the training set (its options: docs/oracles.md; answers and traces are kept in
-                `OUTPUT_DIR/genac-oracle`); or `"oracle"`, that of the task in `controller_config`. `None`: this stage is left out.
-            updates: then so many batches of the actor's responses to the training set, from whose rewards the critic learns. 0: this stage is left out.
-            resume_from_checkpoint: `True`: goes on from the last checkpoint of these stages, if there is one; where `OUTPUT_DIR` has one of `train()`, or where its path is
-                given, nothing is done, for `train(resume_from_checkpoint=...)` restores a critic that is past them.
+            traces: what the critic imitates, as `critic_sft` of `controller_config` says. A JSONL
+                file of an oracle's judgements; `{"api": {"model": ..., ...}}`, a model behind an
+                API that is asked about responses of the actor to the training set (its options:
+                docs/oracles.md; answers and traces are kept in `OUTPUT_DIR/genac-oracle`); or
+                `"oracle"`, that of the task in `controller_config`. `None`: this stage is left out.
+            updates: then so many batches of the actor's responses to the training set, from whose
+                rewards the critic learns. 0: this stage is left out.
+            resume_from_checkpoint: `True`: goes on from the last checkpoint of these stages, if
+                there is one; where `OUTPUT_DIR` has one of `train()`, or where its path is given,
+                nothing is done, for `train(resume_from_checkpoint=...)` restores a critic that is
+                past them.
 
         Returns:
             The last metrics.
@@ -294,19 +341,27 @@ class GenACTrainer(GRPOTrainer):
         if isinstance(resume_from_checkpoint, str) or (
             resume_from_checkpoint and get_last_checkpoint(self.args.output_dir)
         ):
-            self.accelerator.print("GenAC: the critic's first stages are behind the checkpoint that train() resumes")
+            self.accelerator.print(
+                "GenAC: the critic's first stages are behind the checkpoint that train() resumes"
+            )
             return {}
-        return train_critic(self._critic, traces, updates, bool(resume_from_checkpoint), self._scale())
+        return train_critic(
+            self._critic, traces, updates, bool(resume_from_checkpoint), self._scale()
+        )
 
     # Checkpoints
 
     def save_critic(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
-        """Writes the critic to `folder/critic` (it loads with `from_pretrained`) and the controller's state beside it; `folder` is made, or replaced."""
+        """Writes the critic to `folder/critic` (it loads with `from_pretrained`) and the
+        controller's state beside it; `folder` is made, or replaced.
+        """
         self._critic.save(folder, optimizer)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before TRL's own files: where its last one is, this one is whole.
-        folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        folder = Path(
+            self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        )
         with whole_or_set_aside(self, folder):
             self.save_critic(folder / CHECKPOINT_FOLDER, optimizer=not self.args.save_only_model)
             super()._save_checkpoint(model, trial)

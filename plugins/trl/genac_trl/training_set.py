@@ -9,7 +9,10 @@ import torch
 
 
 def batches(trainer: Any, skipped: int = 0) -> Iterator[list[dict[str, Any]]]:
-    """The training set's batches for generation, again and again, after the first `skipped` ones. They draw nothing from PyTorch's global generator."""
+    """The training set's batches for generation, again and again, after the first `skipped` ones.
+
+    They draw nothing from PyTorch's global generator.
+    """
     trainer.model.train()
     while True:
         loader = iter(trainer.get_train_dataloader())

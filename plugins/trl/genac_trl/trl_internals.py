@@ -1,4 +1,6 @@
-"""All that is used of TRL beyond its top-level names, in one place: when a version of TRL differs, it differs here."""
+"""All that is used of TRL beyond its top-level names, in one place: when a version of TRL differs,
+it differs here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import torch
 import trl
 from packaging.specifiers import SpecifierSet
 
-#: Tested on the newest, and what touches TRL most on the lowest too. 1.15.0 itself can't train on a CPU, so it was not.
+#: Tested on the newest, and what touches TRL most on the lowest too. 1.15.0 itself can't train on a
+#: CPU, so it was not.
 SUPPORTED = ">=1.10.0,!=1.15.0,<1.17"
 
 
@@ -24,7 +27,10 @@ def check_version() -> None:
 
 
 def check_output(output: dict[str, Any]) -> None:
-    """That `_generate_and_score_completions` gave what this trainer puts its credit into. Raises `RuntimeError`."""
+    """That `_generate_and_score_completions` gave what this trainer puts its credit into.
+
+    Raises `RuntimeError`.
+    """
     advantages, ids = output.get("advantages"), output.get("completion_ids")
     if isinstance(advantages, torch.Tensor) and isinstance(ids, torch.Tensor) and ids.dim() == 2:
         if advantages.shape == ids.shape[:1]:
@@ -44,7 +50,10 @@ def stop_tokens(trainer: Any) -> set[int]:
 
 
 def tokenized(trainer: Any, prompts: list[Any]) -> list[list[int]]:
-    """Ids of prompts as GRPOTrainer feeds them to the model. Raises `ValueError` for prompts with images."""
+    """Ids of prompts as GRPOTrainer feeds them to the model.
+
+    Raises `ValueError` for prompts with images.
+    """
     ids, images, fields = trainer._tokenize_prompts(prompts)
     if images is not None or set(fields) - {"token_type_ids"}:
         raise ValueError("only prompts of text can be continued here, and these have images")
@@ -70,8 +79,14 @@ def undisturbed(trainer: Any) -> Iterator[None]:
 
 
 def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
-    """float32 [B, T] of the completions' tokens. By itself GRPOTrainer computes them only where an update is off policy."""
-    ids, mask = (torch.cat([output[f"prompt_{name}"], output[f"completion_{name}"]], dim=1) for name in ("ids", "mask"))
+    """float32 [B, T] of the completions' tokens.
+
+    By itself GRPOTrainer computes them only where an update is off policy.
+    """
+    ids, mask = (
+        torch.cat([output[f"prompt_{name}"], output[f"completion_{name}"]], dim=1)
+        for name in ("ids", "mask")
+    )
     length = output["completion_ids"].shape[1]
     with torch.no_grad():
         result: torch.Tensor = trainer._get_per_token_logps_and_entropies(
@@ -81,7 +96,9 @@ def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
 
 
 def log_advantages(trainer: Any, advantages: list[float]) -> None:
-    """Puts these in the place of GRPO's own in the table of completions; one for each completion of the last batch of all processes."""
+    """Puts these in the place of GRPO's own in the table of completions; one for each completion of
+    the last batch of all processes.
+    """
     logged = trainer._logs["advantages"]
     count = min(len(logged), len(advantages))
     for i in range(1, count + 1):
@@ -89,7 +106,9 @@ def log_advantages(trainer: Any, advantages: list[float]) -> None:
 
 
 def log_valuations(trainer: Any, valuations: list[dict[str, Any]]) -> None:
-    """Columns of TRL's table of completions: the value at the start and at the last state, and the critic's last words."""
+    """Columns of TRL's table of completions: the value at the start and at the last state, and the
+    critic's last words.
+    """
     extra = trainer._logs["extra"]
     for one in valuations:
         first, last = (one["segments"][0], one["segments"][-1]) if one["segments"] else ({}, {})

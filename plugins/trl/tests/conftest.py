@@ -20,7 +20,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 CHAT_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-#: A critic whose value is the share of small letters in the response so far: known to the tests, different in every state, and it learns nothing.
+#: A critic whose value is the share of small letters in the response so far: known to the tests,
+#: different in every state, and it learns nothing.
 OWN_CRITIC = """
 import { z } from 'zod';
 const share = (text) => (text === '' ? 0.5 : [...text].filter((c) => c >= 'a' && c <= 'z').length / [...text].length);
@@ -81,7 +82,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def scorer(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A critic that mostly answers with a score, each a token of its own, and learns: its temperature decides which."""
+    """A critic that mostly answers with a score, each a token of its own, and learns: its
+    temperature decides which.
+    """
     folder = tmp_path_factory.mktemp("scorer")
     words = tokenizer()
     scores = [f"<score>{n}</score>" for n in range(11)]
@@ -111,14 +114,19 @@ def own_critic() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def no_gate(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A controller's config without the gate: the critic's values are used however little they explain."""
+    """A controller's config without the gate: the critic's values are used however little they
+    explain.
+    """
     path = tmp_path_factory.mktemp("config") / "controller.yaml"
     path.write_text("gates: {explained_variance: false}\n")
     return str(path)
 
 
 #: The training set.
-COLUMNS = {"prompt": [f"What comes after {n}?" for n in range(12)], "answer": [str(n + 1) for n in range(12)]}
+COLUMNS = {
+    "prompt": [f"What comes after {n}?" for n in range(12)],
+    "answer": [str(n + 1) for n in range(12)],
+}
 
 
 @pytest.fixture(scope="session")
@@ -172,22 +180,32 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
 
 def moved(trainer: Any, before: dict[str, torch.Tensor]) -> set[str]:
     """Names of the parameters that differ from `before`."""
-    return {name for name, p in trainer.model.named_parameters() if not torch.equal(before[name], p)}
+    return {
+        name for name, p in trainer.model.named_parameters() if not torch.equal(before[name], p)
+    }
 
 
 def first_batch(trainer: Any) -> dict[str, Any]:
     """The first generation batch, with its credit."""
     trainer.model.train()
-    output: dict[str, Any] = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    output: dict[str, Any] = trainer._generate_and_score_completions(
+        next(iter(trainer.get_train_dataloader()))
+    )
     return output
 
 
 def letter_values(one: dict[str, Any]) -> list[tuple[int, float]]:
-    """For each segment of an entry of `valuations`: tokens from its start to the next one's, and what `OWN_CRITIC` says of it, computed here again."""
+    """For each segment of an entry of `valuations`: tokens from its start to the next one's, and
+    what `OWN_CRITIC` says of it, computed here again.
+    """
     units = one["response"].encode("utf-16-le")
     before = [units[: 2 * segment["from"]].decode("utf-16-le") for segment in one["segments"]]
-    shares = [0.5 if text == "" else sum("a" <= c <= "z" for c in text) / len(text) for text in before]
-    return [(segment["tokens"], share) for segment, share in zip(one["segments"], shares, strict=True)]
+    shares = [
+        0.5 if text == "" else sum("a" <= c <= "z" for c in text) / len(text) for text in before
+    ]
+    return [
+        (segment["tokens"], share) for segment, share in zip(one["segments"], shares, strict=True)
+    ]
 
 
 Make = Callable[..., GenACTrainer]
@@ -212,11 +230,17 @@ def settings_in(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def make(tiny: str, data: Dataset, tmp_path: Path) -> Iterator[Make]:
-    """Makes a trainer of the tiny model, and closes it at the end. Keywords: the config's, or with `trainer=dict(...)` the trainer's."""
+    """Makes a trainer of the tiny model, and closes it at the end.
+
+    Keywords: the config's, or with `trainer=dict(...)` the trainer's.
+    """
     made: list[GenACTrainer] = []
 
     def build(
-        trainer: dict[str, Any] | None = None, cls: Any = GenACTrainer, config: Any = GenACConfig, **options: Any
+        trainer: dict[str, Any] | None = None,
+        cls: Any = GenACTrainer,
+        config: Any = GenACConfig,
+        **options: Any,
     ) -> GenACTrainer:
         args = config(**{**settings_in(tmp_path / "out"), **options})
         given = {"model": tiny, "reward_funcs": letters, "train_dataset": data, **(trainer or {})}

@@ -1,4 +1,6 @@
-"""Run by test_distributed.py, alone or under torchrun: fixed completions, their advantages gathered, written to a file. Arguments: folder, model, critic, config."""
+"""Run by test_distributed.py, alone or under torchrun: fixed completions, their advantages
+gathered, written to a file. Arguments: folder, model, critic, config.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ LETTERS = "abcdefgh"
 def letters(completions: list[str], **_: Any) -> list[float | None]:
     """The share of small letters; None for some."""
     shares = [sum("a" <= c <= "z" for c in text) / max(1, len(text)) for text in completions]
-    return [None if text.startswith("zz") else share for text, share in zip(completions, shares, strict=True)]
+    return [
+        None if text.startswith("zz") else share
+        for text, share in zip(completions, shares, strict=True)
+    ]
 
 
 class Fixed(GenACTrainer):
@@ -41,10 +46,16 @@ class Fixed(GenACTrainer):
 
 
 def main(folder: Path, model: str, critic: str, config: str) -> None:
-    """`critic`: a file in JavaScript, or the folder of a language model; the latter is trained alone before."""
+    """`critic`: a file in JavaScript, or the folder of a language model; the latter is trained
+    alone before.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     own = critic.endswith(".mjs")
-    of_language: dict[str, Any] = {"critic_model": critic, "critic_max_new_tokens": 2, "critic_learning_rate": 1e-3}
+    of_language: dict[str, Any] = {
+        "critic_model": critic,
+        "critic_max_new_tokens": 2,
+        "critic_learning_rate": 1e-3,
+    }
     args = GenACConfig(
         output_dir=str(folder / "out"),
         **({"critic": critic} if own else of_language),

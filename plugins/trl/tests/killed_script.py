@@ -1,4 +1,7 @@
-"""Trains as its arguments say, and is killed at the third step: `inside` it, in the reward function, or `between` it and the next."""
+"""Trains as its arguments say, and is killed at the third step:
+
+`inside` it, in the reward function, or `between` it and the next.
+"""
 
 from __future__ import annotations
 
@@ -33,4 +36,6 @@ class Between(TrainerCallback):
 
 
 data = Dataset.from_dict(conftest.COLUMNS)
-GenACTrainer(model, letters, GenACConfig(**json.loads(options)), data, callbacks=[Between()]).train()
+GenACTrainer(
+    model, letters, GenACConfig(**json.loads(options)), data, callbacks=[Between()]
+).train()

@@ -1,4 +1,7 @@
-"""A training script that ends in the way that its argument names. Prints the processes that the trainer started."""
+"""A training script that ends in the way that its argument names.
+
+Prints the processes that the trainer started.
+"""
 
 from __future__ import annotations
 
@@ -40,5 +43,10 @@ args = GenACConfig(
 )
 data = Dataset.from_dict({"prompt": ["one", "two"]})
 trainer = GenACTrainer(model, reward, args, data)
-print(json.dumps({"controller": trainer._critic.controller.pid, "workers": trainer.critic_info["pids"]}), flush=True)  # type: ignore[union-attr]
+print(
+    json.dumps(
+        {"controller": trainer._critic.controller.pid, "workers": trainer.critic_info["pids"]}
+    ),
+    flush=True,
+)  # type: ignore[union-attr]
 trainer.train()

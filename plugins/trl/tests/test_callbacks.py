@@ -15,11 +15,16 @@ from conftest import Make, letters
 from genac_trl import CriticQualityCallback, SaveValuationsCallback
 
 
-def test_valuations_are_written_batch_by_batch(make: Make, own_critic: str, no_gate: str, tmp_path: Path) -> None:
+def test_valuations_are_written_batch_by_batch(
+    make: Make, own_critic: str, no_gate: str, tmp_path: Path
+) -> None:
     trainer = make(critic=own_critic, controller_config=no_gate, segmentation="tokens", max_steps=3)
     trainer.add_callback(SaveValuationsCallback(trainer))
     trainer.train()
-    lines = [json.loads(line) for line in (tmp_path / "out" / "valuations.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "valuations.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines] == [0] * 4 + [1] * 4 + [2] * 4
     for line in lines:
         assert line["purpose"] == "joint"
@@ -29,7 +34,9 @@ def test_valuations_are_written_batch_by_batch(make: Make, own_critic: str, no_g
         assert line["segments"][0]["advantage"] == pytest.approx(line["reward"] - 0.5, abs=1e-6)
 
 
-def test_quality_is_measured_against_continuations(make: Make, own_critic: str, data: Dataset) -> None:
+def test_quality_is_measured_against_continuations(
+    make: Make, own_critic: str, data: Dataset
+) -> None:
     trainer = make({"eval_dataset": data}, critic=own_critic, max_steps=2)
     seen: list[Any] = []
 
@@ -51,10 +58,25 @@ def test_quality_is_measured_against_continuations(make: Make, own_critic: str, 
     values = []
     for i in range(6):
         five = completions[5 * i : 5 * i + 5]
-        common = next((n for n in range(len(five[0]) + 1) if len({text[: n + 1] for text in five}) > 1), len(five[0]))
-        values.append({0.5} | {sum("a" <= c <= "z" for c in five[0][:n]) / n for n in range(1, common + 1)})
-    least = np.mean([min((value - seen) ** 2 for value in some) for some, seen in zip(values, observed, strict=True)])
-    most = np.mean([max((value - seen) ** 2 for value in some) for some, seen in zip(values, observed, strict=True)])
+        common = next(
+            (n for n in range(len(five[0]) + 1) if len({text[: n + 1] for text in five}) > 1),
+            len(five[0]),
+        )
+        values.append(
+            {0.5} | {sum("a" <= c <= "z" for c in five[0][:n]) / n for n in range(1, common + 1)}
+        )
+    least = np.mean(
+        [
+            min((value - seen) ** 2 for value in some)
+            for some, seen in zip(values, observed, strict=True)
+        ]
+    )
+    most = np.mean(
+        [
+            max((value - seen) ** 2 for value in some)
+            for some, seen in zip(values, observed, strict=True)
+        ]
+    )
     assert least - 1e-6 <= measured["critic/heldout_mse"] <= most + 1e-6
 
 
@@ -64,7 +86,10 @@ def test_quality_is_logged_and_leaves_training_as_it_was(
     losses = []
     for measuring in (False, True):
         trainer = make(
-            {"eval_dataset": data}, critic=own_critic, max_steps=3, output_dir=str(tmp_path / str(measuring))
+            {"eval_dataset": data},
+            critic=own_critic,
+            max_steps=3,
+            output_dir=str(tmp_path / str(measuring)),
         )
         if measuring:
             trainer.add_callback(CriticQualityCallback(trainer, states=2, continuations=2, every=2))

@@ -1,4 +1,6 @@
-"""What the trainer can be made of: models, arguments, reward functions, the command line; and what is refused."""
+"""What the trainer can be made of: models, arguments, reward functions, the command line; and what
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ import torch
 import trl
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaForSequenceClassification,
+)
 from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 import genac_trl.trainer
@@ -30,7 +37,9 @@ class Recorder:
 
     asked: ClassVar[list[tuple[str, dict[str, Any]]]] = []
 
-    def __init__(self, logs: Any, endpoint: str | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self, logs: Any, endpoint: str | None = None, timeout: float | None = None
+    ) -> None:
         self.logs = logs
         Recorder.asked = []
 
@@ -65,7 +74,9 @@ def test_model_by_path_is_the_critic_too(make: Make, tiny: str, opened: Any) -> 
     assert opened()["actor"] == {"name": Path(tiny).name, "parameters": parameters}
 
 
-def test_model_object_is_written_for_the_critic_as_it_is(make: Make, tiny: str, opened: Any) -> None:
+def test_model_object_is_written_for_the_critic_as_it_is(
+    make: Make, tiny: str, opened: Any
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
     with torch.no_grad():
         model.lm_head.weight.add_(1)
@@ -106,11 +117,17 @@ def test_model_init_kwargs(make: Make, opened: Any) -> None:
 
 
 def test_constructor_is_grpo_s_to_the_keyword() -> None:
-    ours, theirs = (inspect.signature(cls.__init__).parameters.values() for cls in (GenACTrainer, GRPOTrainer))
-    assert [(p.name, p.kind, p.default) for p in ours] == [(p.name, p.kind, p.default) for p in theirs]
+    ours, theirs = (
+        inspect.signature(cls.__init__).parameters.values() for cls in (GenACTrainer, GRPOTrainer)
+    )
+    assert [(p.name, p.kind, p.default) for p in ours] == [
+        (p.name, p.kind, p.default) for p in theirs
+    ]
 
 
-def test_no_arguments(tiny: str, data: Dataset, opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_arguments(
+    tiny: str, data: Dataset, opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     # GRPOConfig's defaults want a GPU.
     monkeypatch.setattr(genac_trl.trainer, "GenACConfig", partial(GenACConfig, use_cpu=True))
@@ -182,7 +199,8 @@ def test_every_field_has_its_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"critic_on_failure": "ignore"}, {"reward_range": [1.0, 1.0]}, {"reward_range": [0.0]}]
+    "options",
+    [{"critic_on_failure": "ignore"}, {"reward_range": [1.0, 1.0]}, {"reward_range": [0.0]}],
 )
 def test_config_says_which_field_is_wrong(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -190,9 +208,15 @@ def test_config_says_which_field_is_wrong(options: dict[str, Any]) -> None:
 
 
 def test_fields_without_effect_are_told(make: Make, own_critic: str) -> None:
-    """`critic="group-mean"` is a comparison by one field; a critic of one's own says itself what it does not know."""
-    with pytest.warns(UserWarning, match="critic='group-mean' is GRPO itself: critic_model, lam has no effect"):
-        GenACConfig(output_dir="unused", use_cpu=True, critic="group-mean", critic_model="m", lam=0.5)
+    """`critic="group-mean"` is a comparison by one field; a critic of one's own says itself what it
+    does not know.
+    """
+    with pytest.warns(
+        UserWarning, match="critic='group-mean' is GRPO itself: critic_model, lam has no effect"
+    ):
+        GenACConfig(
+            output_dir="unused", use_cpu=True, critic="group-mean", critic_model="m", lam=0.5
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         GenACConfig(output_dir="unused", use_cpu=True, critic="group-mean")
@@ -203,7 +227,9 @@ def test_fields_without_effect_are_told(make: Make, own_critic: str) -> None:
 
 def test_data_without_prompts_is_refused_at_once(make: Make) -> None:
     wrong = Dataset.from_dict({"question": ["one"], "answer": ["two"]})
-    with pytest.raises(ValueError, match=r"train_dataset has no column 'prompt' \(it has question, answer\)"):
+    with pytest.raises(
+        ValueError, match=r"train_dataset has no column 'prompt' \(it has question, answer\)"
+    ):
         make({"train_dataset": wrong})
     with pytest.raises(ValueError, match="eval_dataset has no column 'prompt'"):
         make({"eval_dataset": {"mine": wrong}})
@@ -213,15 +239,30 @@ def test_data_without_prompts_is_refused_at_once(make: Make) -> None:
 
 
 def parsed(*words: str) -> GenACConfig:
-    (config,) = TrlParser(GenACConfig).parse_args_and_config(["--output_dir", "o", "--use_cpu", "true", *words])
+    (config,) = TrlParser(GenACConfig).parse_args_and_config(
+        ["--output_dir", "o", "--use_cpu", "true", *words]
+    )
     return config
 
 
 def test_command_line() -> None:
     config = parsed(
-        "--critic", "./own.mjs", "--lam", "0.95", "--icc", "false", "--no_critic_update", "--loss_type", "grpo"
+        "--critic",
+        "./own.mjs",
+        "--lam",
+        "0.95",
+        "--icc",
+        "false",
+        "--no_critic_update",
+        "--loss_type",
+        "grpo",
     )
-    assert (config.critic, config.lam, config.icc, config.critic_update) == ("./own.mjs", 0.95, False, False)
+    assert (config.critic, config.lam, config.icc, config.critic_update) == (
+        "./own.mjs",
+        0.95,
+        False,
+        False,
+    )
     assert config.loss_type == "grpo"
     assert config.gamma is None
     assert parsed("--reward_range", "-1", "2.5").reward_range == [-1, 2.5]
@@ -284,15 +325,22 @@ def test_reward_model(make: Make, own_critic: str, reward_model: str, by: str) -
     given = (
         {"reward_funcs": reward_model}
         if by == "path"
-        else {"reward_funcs": judge, "reward_processing_classes": AutoTokenizer.from_pretrained(reward_model)}
+        else {
+            "reward_funcs": judge,
+            "reward_processing_classes": AutoTokenizer.from_pretrained(reward_model),
+        }
     )
-    trainer = make(given, critic=own_critic, reward_range=[-8.0, 8.0], log_completions=True, bf16=False)
+    trainer = make(
+        given, critic=own_critic, reward_range=[-8.0, 8.0], log_completions=True, bf16=False
+    )
     assert trainer.reward_func_names == [Path(reward_model).name]
     first_batch(trainer)
     rewards = []
     for completion in trainer.valuations:
         ids = words(
-            completion["prompt"] + completion["response"], return_tensors="pt", add_special_tokens=False
+            completion["prompt"] + completion["response"],
+            return_tensors="pt",
+            add_special_tokens=False,
         ).input_ids
         with torch.no_grad():
             rewards.append(judge(input_ids=ids).logits.item())
@@ -314,10 +362,13 @@ def test_one_response_to_a_prompt(critic: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [(None, "auto"), ("auto", "auto"), (["auto"], "auto"), ([-1, 2], [-1, 2])]
+    ("given", "expected"),
+    [(None, "auto"), ("auto", "auto"), (["auto"], "auto"), ([-1, 2], [-1, 2])],
 )
 def test_reward_range_as_it_may_be_given(given: Any, expected: Any) -> None:
-    assert GenACConfig(output_dir="unused", use_cpu=True, reward_range=given).reward_range == expected
+    assert (
+        GenACConfig(output_dir="unused", use_cpu=True, reward_range=given).reward_range == expected
+    )
 
 
 def test_reward_range_on_the_command_line(tmp_path: Path) -> None:
@@ -335,20 +386,27 @@ REFUSED = [
         {"use_liger_kernel": True},
         "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each completion",
     ),
-    ({"multi_objective_aggregation": "normalize_then_sum"}, "multi_objective_aggregation='normalize_then_sum'"),
+    (
+        {"multi_objective_aggregation": "normalize_then_sum"},
+        "multi_objective_aggregation='normalize_then_sum'",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("options", "words"), REFUSED)
 @pytest.mark.parametrize("config", [GRPOConfig, GenACConfig])
-def test_options_without_a_meaning_are_refused(make: Make, config: Any, options: dict[str, Any], words: str) -> None:
+def test_options_without_a_meaning_are_refused(
+    make: Make, config: Any, options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=f"{words}.*, or critic='group-mean'$"):
         make(config=config, **options)
 
 
 @pytest.mark.parametrize("options", [options for options, _ in REFUSED])
 def test_group_mean_refuses_nothing(options: dict[str, Any]) -> None:
-    refuse_what_has_no_meaning(GenACConfig(output_dir="unused", use_cpu=True, critic="group-mean", **options))
+    refuse_what_has_no_meaning(
+        GenACConfig(output_dir="unused", use_cpu=True, critic="group-mean", **options)
+    )
 
 
 @pytest.mark.parametrize("version", ["1.9.2", "1.15.0", "1.17.0", "2.0.0", "1.17.0.dev0"])

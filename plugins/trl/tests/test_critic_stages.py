@@ -1,4 +1,6 @@
-"""`train_critic`: stage 1 from a file, from a model behind an API, stage 2 from outcomes; and how both go on after a break."""
+"""`train_critic`: stage 1 from a file, from a model behind an API, stage 2 from outcomes; and how
+both go on after a break.
+"""
 
 from __future__ import annotations
 
@@ -45,17 +47,25 @@ def test_updates_of_the_critic_alone_leave_the_actor(make: Make) -> None:
 
 
 def test_a_trace_file_that_is_not_there(make: Make) -> None:
-    with pytest.raises(ValueError, match=r"traces: there is no file '/nowhere.jsonl'; name a JSONL file"):
+    with pytest.raises(
+        ValueError, match=r"traces: there is no file '/nowhere.jsonl'; name a JSONL file"
+    ):
         make(critic_max_new_tokens=4).train_critic("/nowhere.jsonl")
 
 
 def test_nothing_to_do_is_said(make: Make, own_critic: str) -> None:
     trainer = make(critic=own_critic)
-    with pytest.raises(ValueError, match="train_critic has nothing to do: give `traces` for stage 1"):
+    with pytest.raises(
+        ValueError, match="train_critic has nothing to do: give `traces` for stage 1"
+    ):
         trainer.train_critic()
-    with pytest.raises(ValueError, match=r"traces is 7; it can be the path of a JSONL file, 'oracle'"):
+    with pytest.raises(
+        ValueError, match=r"traces is 7; it can be the path of a JSONL file, 'oracle'"
+    ):
         trainer.train_critic(7)  # type: ignore[arg-type]
-    with pytest.raises(ControllerError, match='critic "letters" can\'t imitate an oracle: leave stage 1 out'):
+    with pytest.raises(
+        ControllerError, match='critic "letters" can\'t imitate an oracle: leave stage 1 out'
+    ):
         trainer.train_critic("oracle")
     with pytest.raises(ValueError, match="critic='group-mean' has nothing to train"):
         make(critic="group-mean").train_critic(updates=1)
@@ -68,7 +78,10 @@ def test_wrong_columns_of_traces_are_told(make: Make, tmp_path: Path) -> None:
         make(critic_max_new_tokens=4).train_critic(path)
     words = str(caught.value)
     assert "wrong.jsonl, line 1 is no trace:" in words
-    assert "observed_outcome: 1.5: the mean reward of the responses that went on from here, mapped to [0, 1]" in words
+    assert (
+        "observed_outcome: 1.5: the mean reward of the responses that went on from here, mapped to [0, 1]"
+        in words
+    )
     assert 'partial_respons: no such option; did you mean "partial_response"?' in words
 
 
@@ -84,8 +97,12 @@ class Api:
                 api.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 message = {"role": "assistant", "content": "It goes as it should. <score>5</score>"}
                 body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-                body |= {"usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}}
-                told = json.dumps({"id": "a", "object": "chat.completion", "created": 0, "model": "m", **body}).encode()
+                body |= {
+                    "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+                }
+                told = json.dumps(
+                    {"id": "a", "object": "chat.completion", "created": 0, "model": "m", **body}
+                ).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(told)))
@@ -128,16 +145,26 @@ def brief(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_an_oracle_behind_an_api_judges_the_actor_s_responses(make: Make, api: Api, brief: str) -> None:
+def test_an_oracle_behind_an_api_judges_the_actor_s_responses(
+    make: Make, api: Api, brief: str
+) -> None:
     seen: list[tuple[str, float]] = []
 
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
         shares: list[float | None] = list(letters(completions))
         shares[0] = None  # no reward, no question
-        seen.extend((text, share) for text, share in zip(completions, shares, strict=True) if share is not None)
+        seen.extend(
+            (text, share)
+            for text, share in zip(completions, shares, strict=True)
+            if share is not None
+        )
         return shares
 
-    trainer = make({"reward_funcs": reward}, controller_config=brief, segmentation={"by": "tokens", "tokens": 4})
+    trainer = make(
+        {"reward_funcs": reward},
+        controller_config=brief,
+        segmentation={"by": "tokens", "tokens": 4},
+    )
     before = weights(trainer)
     metrics = trainer.train_critic({"api": api.options})
     assert moved(trainer, before) == set()
@@ -147,8 +174,12 @@ def test_an_oracle_behind_an_api_judges_the_actor_s_responses(make: Make, api: A
     assert logged(trainer, "oracle/cost") == [pytest.approx(720e-6)]
     assert len(api.asked) == 6
     folder = Path(trainer.args.output_dir, "genac-oracle")
-    gathered = [json.loads(line) for line in (folder / "traces.jsonl").read_text("utf-8").splitlines()]
-    assert [(one["rationale"], one["score"]) for one in gathered] == [("It goes as it should.", 5)] * 6
+    gathered = [
+        json.loads(line) for line in (folder / "traces.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert [(one["rationale"], one["score"]) for one in gathered] == [
+        ("It goes as it should.", 5)
+    ] * 6
     mean = sum(share for _, share in seen[:6]) / 6
     for one, (text, share) in zip(gathered, seen, strict=False):
         assert one["actor"]["success_rate"] == pytest.approx(mean)
@@ -159,7 +190,8 @@ def test_an_oracle_behind_an_api_judges_the_actor_s_responses(make: Make, api: A
         # What the oracle was asked is the critic's own prompt about that state.
         assert (
             sum(
-                f"<partial_response>\n{state}\n</partial_response>" in str(asked["messages"][0]["content"])
+                f"<partial_response>\n{state}\n</partial_response>"
+                in str(asked["messages"][0]["content"])
                 for asked in api.asked
             )
             >= 1
@@ -167,21 +199,28 @@ def test_an_oracle_behind_an_api_judges_the_actor_s_responses(make: Make, api: A
     assert any(one["partial_response"] for one in gathered)
     trainer.close()
     # The same script again: the same responses, whose answers are kept.
-    make({"reward_funcs": reward}, controller_config=brief, segmentation={"by": "tokens", "tokens": 4}).train_critic(
-        {"api": api.options}
-    )
+    make(
+        {"reward_funcs": reward},
+        controller_config=brief,
+        segmentation={"by": "tokens", "tokens": 4},
+    ).train_critic({"api": api.options})
     assert len(api.asked) == 6
 
 
-def test_wrong_options_of_the_oracle_are_told_before_anything_is_sampled(make: Make, brief: str) -> None:
+def test_wrong_options_of_the_oracle_are_told_before_anything_is_sampled(
+    make: Make, brief: str
+) -> None:
     def reward(**_: Any) -> list[float]:
         raise AssertionError("the actor was asked")
 
     trainer = make({"reward_funcs": reward}, controller_config=brief)
-    with pytest.raises(ControllerError, match=r'traces.api.modell: no such option; did you mean "model"'):
+    with pytest.raises(
+        ControllerError, match=r'traces.api.modell: no such option; did you mean "model"'
+    ):
         trainer.train_critic({"api": {"modell": "judge"}})
     with pytest.raises(
-        ControllerError, match=r"traces.api.api_key_env: the environment variable NO_SUCH_KEY is not set"
+        ControllerError,
+        match=r"traces.api.api_key_env: the environment variable NO_SUCH_KEY is not set",
     ):
         trainer.train_critic({"api": {"model": "judge", "api_key_env": "NO_SUCH_KEY"}})
 
@@ -206,7 +245,9 @@ class BreakAt(TrainerCallback):
 def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
     steps: int, make: Make, scorer: str, brief: str, traces: str, tmp_path: Path
 ) -> None:
-    """Four steps of stage 1, four updates of stage 2, two steps of the actor; checkpoints of the critic every second step."""
+    """Four steps of stage 1, four updates of stage 2, two steps of the actor; checkpoints of the
+    critic every second step.
+    """
 
     def build(folder: str, *callbacks: Any) -> GenACTrainer:
         return make(
@@ -222,11 +263,15 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
         )
 
     def last_critic(folder: str) -> dict[str, Any]:
-        return load_file(tmp_path / folder / "checkpoint-2" / "genac" / "critic" / "model.safetensors")
+        return load_file(
+            tmp_path / folder / "checkpoint-2" / "genac" / "critic" / "model.safetensors"
+        )
 
     whole = build("whole")
     whole.train_critic(traces, updates=4)
-    assert [path.name for path in (tmp_path / "whole" / "genac-critic").iterdir()] == ["critic-rl-000004"]
+    assert [path.name for path in (tmp_path / "whole" / "genac-critic").iterdir()] == [
+        "critic-rl-000004"
+    ]
     whole.train()
     whole.close()
     broken = build("broken", BreakAt(steps))
@@ -243,7 +288,9 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
         own = logged(resumed, name)
         assert own == logged(whole, name)[-len(own) :], name
     assert moved(resumed, weights(whole)) == set()
-    assert all(tensor.equal(last_critic("whole")[name]) for name, tensor in last_critic("broken").items())
+    assert all(
+        tensor.equal(last_critic("whole")[name]) for name, tensor in last_critic("broken").items()
+    )
     # With a checkpoint of the actor's training, that one has the critic.
     assert resumed.train_critic(traces, updates=4, resume_from_checkpoint=True) == {}
 
@@ -252,7 +299,11 @@ def test_a_stage_begins_with_a_fresh_optimizer(
     make: Make, scorer: str, brief: str, traces: str, tmp_path: Path
 ) -> None:
     """Stage 2 after stage 1 is stage 2 of a run that begins with the critic that stage 1 left."""
-    options: dict[str, Any] = {"critic_max_new_tokens": 2, "critic_learning_rate": 1e-3, "controller_config": brief}
+    options: dict[str, Any] = {
+        "critic_max_new_tokens": 2,
+        "critic_learning_rate": 1e-3,
+        "controller_config": brief,
+    }
     both = make(output_dir=str(tmp_path / "both"), critic_model=scorer, **options)
     both.train_critic(traces)
     left = tmp_path / "both" / "genac-critic" / "critic-sft-000004" / "genac"
@@ -261,5 +312,8 @@ def test_a_stage_begins_with_a_fresh_optimizer(
         torch.manual_seed(0)
         trainer.train_critic(updates=1)
         trainer.save_critic(tmp_path / f"{Path(trainer.args.output_dir).name}-critic")
-    one, other = (load_file(tmp_path / f"{name}-critic" / "critic" / "model.safetensors") for name in ("both", "alone"))
+    one, other = (
+        load_file(tmp_path / f"{name}-critic" / "critic" / "model.safetensors")
+        for name in ("both", "alone")
+    )
     assert all(tensor.equal(other[name]) for name, tensor in one.items())

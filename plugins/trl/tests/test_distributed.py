@@ -1,4 +1,6 @@
-"""Two processes are as one: the main one owns the controller, and each has the advantages of its own completions."""
+"""Two processes are as one: the main one owns the controller, and each has the advantages of its
+own completions.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ SCRIPT = Path(__file__).with_name("distributed_script.py")
 def run(folder: Path, processes: int, *arguments: str) -> list[dict[str, Any]]:
     """What each process told."""
     folder.mkdir()
-    start = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    start = (
+        []
+        if processes == 1
+        else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    )
     done = subprocess.run(
         [sys.executable, *start, str(SCRIPT), str(folder), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
@@ -27,12 +33,21 @@ def run(folder: Path, processes: int, *arguments: str) -> list[dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return [json.loads((folder / f"rank-{rank}.json").read_text("utf-8")) for rank in range(processes)]
+    return [
+        json.loads((folder / f"rank-{rank}.json").read_text("utf-8")) for rank in range(processes)
+    ]
 
 
 @pytest.fixture(scope="module", params=["own", "language"])
-def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny: str, no_gate: str) -> Any:
-    """Of one process and of two: with a critic in JavaScript, and with a language model that learns, alone first and then with the actor."""
+def told(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny: str,
+    no_gate: str,
+) -> Any:
+    """Of one process and of two: with a critic in JavaScript, and with a language model that
+    learns, alone first and then with the actor.
+    """
     critic = request.getfixturevalue("own_critic" if request.param == "own" else "scorer")
     folder = tmp_path_factory.mktemp("distributed")
     return [run(folder / str(n), n, tiny, critic, no_gate) for n in (1, 2)]

@@ -1,4 +1,7 @@
-"""critic='group-mean' is GRPO, to the bit: TRL's advantages, losses and weights, and nothing is started."""
+"""critic='group-mean' is GRPO, to the bit:
+
+TRL's advantages, losses and weights, and nothing is started.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ def entries(trainer: Any) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: "-".join(f"{value}" for value in setup.values()))
+@pytest.mark.parametrize(
+    "setup", SETUPS, ids=lambda setup: "-".join(f"{value}" for value in setup.values())
+)
 def test_training_is_grpo_s(make: Make, setup: dict[str, Any]) -> None:
     theirs = make(cls=GRPOTrainer, config=GRPOConfig, **setup)
     start = weights(theirs)
@@ -56,7 +61,9 @@ def test_training_is_grpo_s(make: Make, setup: dict[str, Any]) -> None:
     assert moved(ours, weights(theirs)) == set()
     assert entries(ours) == entries(theirs)
     assert len(logged(ours, "loss")) == setup.get("max_steps", 2)
-    assert not any(name.startswith(("critic/", "value/")) for entry in ours.state.log_history for name in entry)
+    assert not any(
+        name.startswith(("critic/", "value/")) for entry in ours.state.log_history for name in entry
+    )
 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])

@@ -1,4 +1,6 @@
-"""The controller and the critic's worker end with the trainer, however it ends; and the trainer is told when they end."""
+"""The controller and the critic's worker end with the trainer, however it ends; and the trainer is
+told when they end.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def started(trainer: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("way", "code"), [("normal", 0), ("exception", 1), ("interrupt", 130), ("kill", -signal.SIGKILL)]
+    ("way", "code"),
+    [("normal", 0), ("exception", 1), ("interrupt", 130), ("kill", -signal.SIGKILL)],
 )
 def test_no_process_is_left(way: str, code: int, tiny: str, tmp_path: Path) -> None:
     script = Path(__file__).with_name("lifecycle_script.py")
@@ -45,7 +48,9 @@ def test_no_process_is_left(way: str, code: int, tiny: str, tmp_path: Path) -> N
         start_new_session=True,
     )
     assert process.stdout is not None
-    pids: dict[str, Any] = next(json.loads(line) for line in process.stdout if line.startswith('{"controller"'))
+    pids: dict[str, Any] = next(
+        json.loads(line) for line in process.stdout if line.startswith('{"controller"')
+    )
     everyone = [pids["controller"], *pids["workers"]]
     assert len(everyone) == 2
     assert all(alive(pid) for pid in everyone) or way == "kill"
@@ -104,7 +109,9 @@ def test_a_death_ends_the_step_in_one_clear_error(who: int, make: Make) -> None:
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["controller", "worker"])
-def test_training_may_go_on_with_the_group_mean(who: int, make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+def test_training_may_go_on_with_the_group_mean(
+    who: int, make: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
     reward = KillAt()
     saving = {"save_strategy": "steps", "save_steps": 4}
     how = {"critic_max_new_tokens": 4, "critic_on_failure": "group-mean", "max_steps": 4, **saving}
@@ -115,14 +122,18 @@ def test_training_may_go_on_with_the_group_mean(who: int, make: Make, capfd: pyt
     checkpoint = Path(trainer.args.output_dir, "checkpoint-4")
     assert (checkpoint / "trainer_state.json").is_file()
     assert not (checkpoint / "genac").exists()
-    failed = [entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry]
+    failed = [
+        entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry
+    ]
     assert failed == [0, 1, 1, 1]
     said = capfd.readouterr().out
     assert said.count("training goes on with GRPO's own advantages") == 1
     assert said.count(f"the critic is not in {checkpoint / 'genac'}") == 1
 
 
-def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saving = {"save_strategy": "steps", "save_steps": 2}
     trainer = make(critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=2, **saving)
     ask = trainer._critic.ask
@@ -134,7 +145,9 @@ def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(make: Make, monkey
 
     monkeypatch.setattr(trainer._critic, "ask", failing)
     trainer.train()
-    failed = [entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry]
+    failed = [
+        entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry
+    ]
     assert failed == [0, 1]
     assert Path(trainer.args.output_dir, "checkpoint-2", "genac", "controller.json").is_file()
 
@@ -142,11 +155,15 @@ def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(make: Make, monkey
 def test_a_config_that_is_wrong_is_told_at_construction(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "controller.yaml"
     path.write_text("credit: {lamda: 0.9}\n")
-    with pytest.raises(ControllerError, match=r'credit.lamda: no such option; did you mean "lambda"\?'):
+    with pytest.raises(
+        ControllerError, match=r'credit.lamda: no such option; did you mean "lambda"\?'
+    ):
         make(controller_config=str(path))
 
 
-def test_node_that_is_missing_or_too_old(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_node_that_is_missing_or_too_old(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     old = tmp_path / "node"
     old.write_text("#!/bin/sh\necho v18.20.0\n")
     old.chmod(0o755)
@@ -158,7 +175,9 @@ def test_node_that_is_missing_or_too_old(make: Make, monkeypatch: pytest.MonkeyP
         make()
 
 
-def test_a_controller_that_was_started_by_hand(make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_controller_that_was_started_by_hand(
+    make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It ends when the trainer says goodbye."""
     served = subprocess.Popen(
         [*controller_command(), "serve", "--listen", "tcp://127.0.0.1:*"],
@@ -183,21 +202,27 @@ def test_a_controller_that_was_started_by_hand(make: Make, own_critic: str, monk
     assert trainer._critic.controller is not None
     assert trainer._critic.controller.pid is None
     trainer.train()
-    assert [entry["critic/states"] for entry in trainer.state.log_history if "critic/states" in entry] != []
+    assert [
+        entry["critic/states"] for entry in trainer.state.log_history if "critic/states" in entry
+    ] != []
     with pytest.raises(ControllerError, match="this controller serves another host already"):
         make(critic=own_critic, **token)
     trainer.close()
     assert served.wait(timeout=30) == 0
 
 
-def test_an_endpoint_where_nobody_listens(make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_where_nobody_listens(
+    make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("genac_bridge.host.controller.GREETING", 1.0)
     with pytest.raises(ControllerError, match=r"nobody answered at tcp://127\.0\.0\.1:9"):
         make(critic=own_critic, controller_endpoint="tcp://127.0.0.1:9")
 
 
 def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make, scorer: str) -> None:
-    """The limit is the operating system's, set on the running worker before a batch of long prompts."""
+    """The limit is the operating system's, set on the running worker before a batch of long
+    prompts.
+    """
     data = Dataset.from_dict({"prompt": ["short", *["0123456789" * 300] * 3]})
 
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
@@ -205,7 +230,9 @@ def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make, scorer:
             (worker,) = trainer.critic_info["pids"]
             pages = int(Path(f"/proc/{worker}/statm").read_text().split()[0])
             # Room for messages, none for the attention over these prompts.
-            resource.prlimit(worker, resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,) * 2)
+            resource.prlimit(
+                worker, resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,) * 2
+            )
         return [0.1 * i for i in range(len(completions))]
 
     trainer = make(
@@ -220,4 +247,7 @@ def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make, scorer:
         trainer.train()
     words = str(caught.value)
     assert "sample: no memory left on the device" in words
-    assert "give it a GPU of its own (`critic_device`), fewer tokens (`critic_max_new_tokens`)" in words
+    assert (
+        "give it a GPU of its own (`critic_device`), fewer tokens (`critic_max_new_tokens`)"
+        in words
+    )

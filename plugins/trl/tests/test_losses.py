@@ -1,4 +1,6 @@
-"""Each loss of TRL with an advantage for each token: its value and its gradient against the formula, written down here once more."""
+"""Each loss of TRL with an advantage for each token: its value and its gradient against the
+formula, written down here once more.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,16 @@ def logps(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
     ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
     attention = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
     length = output["completion_ids"].shape[1]
-    logits = trainer.model(input_ids=ids, attention_mask=attention).logits[:, -length - 1 : -1] / trainer.temperature
+    logits = (
+        trainer.model(input_ids=ids, attention_mask=attention).logits[:, -length - 1 : -1]
+        / trainer.temperature
+    )
     return torch.log_softmax(logits, -1).gather(2, output["completion_ids"].unsqueeze(2)).squeeze(2)
 
 
-def by_hand(loss_type: str, advantages: torch.Tensor, logps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def by_hand(
+    loss_type: str, advantages: torch.Tensor, logps: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     """At the first step, where every ratio is 1 and only its gradient is not."""
     ratio = torch.exp(logps - logps.detach())
     if loss_type in ("cispo", "vespo"):
@@ -74,7 +81,9 @@ def by_hand(loss_type: str, advantages: torch.Tensor, logps: torch.Tensor, mask:
 @pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo"])
 def test_loss_and_gradient(credited: Any, loss_type: str) -> None:
     # CISPO's bound is on the ratio itself.
-    trainer, output = credited(loss_type=loss_type, **({"epsilon_high": 5.0} if loss_type == "cispo" else {}))
+    trainer, output = credited(
+        loss_type=loss_type, **({"epsilon_high": 5.0} if loss_type == "cispo" else {})
+    )
     expected = per_token(trainer, output)
     np.testing.assert_allclose(output["advantages"].numpy(), expected.numpy(), atol=1e-6)
     # Not one advantage for each completion: some response has several.
@@ -94,7 +103,9 @@ def test_loss_and_gradient(credited: Any, loss_type: str) -> None:
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
 def test_scale_of_advantages(credited: Any, scale: str) -> None:
-    """batch, and group, which is for a group's own mean: the root mean square of all tokens' advantages; none: 1."""
+    """batch, and group, which is for a group's own mean: the root mean square of all tokens'
+    advantages; none: 1.
+    """
     trainer, output = credited(scale_rewards=scale, per_device_train_batch_size=8)
     plain = per_token(trainer, output)
     if scale != "none":
@@ -115,7 +126,9 @@ def test_top_entropy_quantile_keeps_the_tokens_that_are_open(credited: Any) -> N
         kept = mask * (entropies >= entropies[mask.bool()].float().quantile(0.5))
         loss = trainer.compute_loss(trainer.model, output)
     assert 0 < kept.sum() < mask.sum()
-    assert loss.item() == pytest.approx((-(output["advantages"] * kept).sum() / mask.sum()).item(), abs=1e-5)
+    assert loss.item() == pytest.approx(
+        (-(output["advantages"] * kept).sum() / mask.sum()).item(), abs=1e-5
+    )
 
 
 def test_off_policy_mask_is_for_each_token_s_sign(credited: Any) -> None:
@@ -161,7 +174,9 @@ def test_truncated_completions_are_masked_and_still_judged(credited: Any) -> Non
 def test_pad_to_multiple_of(credited: Any) -> None:
     trainer, output = credited(pad_to_multiple_of=8)
     assert output["advantages"].shape == output["completion_ids"].shape == (4, 16)
-    np.testing.assert_allclose(output["advantages"].numpy(), per_token(trainer, output).numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        output["advantages"].numpy(), per_token(trainer, output).numpy(), atol=1e-6
+    )
 
 
 def test_gamma_and_lambda(credited: Any) -> None:
@@ -175,8 +190,14 @@ def test_gamma_and_lambda(credited: Any) -> None:
             delta = (one["reward"] if following is None else 0.9 * following) - values[k]
             advantage = delta + (0.0 if following is None else 0.9 * 0.5 * advantage)
             expected.insert(0, advantage)
-        tokens = [a for (count, _), a in zip(letter_values(one), expected, strict=True) for _ in range(count)]
-        np.testing.assert_allclose(output["advantages"][row, : len(tokens)].numpy(), tokens, atol=1e-6)
+        tokens = [
+            a
+            for (count, _), a in zip(letter_values(one), expected, strict=True)
+            for _ in range(count)
+        ]
+        np.testing.assert_allclose(
+            output["advantages"][row, : len(tokens)].numpy(), tokens, atol=1e-6
+        )
 
 
 def fewest_letters(completions: list[Any], **_: Any) -> list[float]:
@@ -186,7 +207,9 @@ def fewest_letters(completions: list[Any], **_: Any) -> list[float]:
 
 
 def test_a_critic_that_explains_less_than_the_mean_is_not_used(make: Make, own_critic: str) -> None:
-    """The gate, which is on by default: the advantages are then r - mean of the group, alike for all tokens."""
+    """The gate, which is on by default: the advantages are then r - mean of the group, alike for
+    all tokens.
+    """
     trainer = make(
         {"reward_funcs": fewest_letters},
         critic=own_critic,
@@ -201,7 +224,9 @@ def test_a_critic_that_explains_less_than_the_mean_is_not_used(make: Make, own_c
     assert sorted(rewards) == [0, 0, 1, 1]
     for row, reward in enumerate(rewards):
         length = int(output["completion_mask"][row].sum())
-        np.testing.assert_allclose(output["advantages"][row, :length].numpy(), reward - 0.5, atol=1e-6)
+        np.testing.assert_allclose(
+            output["advantages"][row, :length].numpy(), reward - 0.5, atol=1e-6
+        )
 
 
 def test_segments_begin_after_unlikely_tokens(credited: Any) -> None:
@@ -214,23 +239,37 @@ def test_segments_begin_after_unlikely_tokens(credited: Any) -> None:
     for row, one in enumerate(trainer.valuations):
         length = int(output["completion_mask"][row].sum())
         starts = np.cumsum([0] + [segment["tokens"] for segment in one["segments"]])
-        assert starts.tolist() == [0, *(np.flatnonzero(unlikely[row, : length - 1].numpy()) + 1).tolist(), length]
+        assert starts.tolist() == [
+            0,
+            *(np.flatnonzero(unlikely[row, : length - 1].numpy()) + 1).tolist(),
+            length,
+        ]
 
 
-def test_segments_that_need_what_is_not_there_are_refused(make: Make, own_critic: str, tmp_path: Path) -> None:
+def test_segments_that_need_what_is_not_there_are_refused(
+    make: Make, own_critic: str, tmp_path: Path
+) -> None:
     """Where the controller's file alone asks for it."""
     config = tmp_path / "controller.yaml"
     config.write_text("credit: {segmentation: {by: low-probability}}\n")
-    with pytest.raises(ControllerError, match="needs the tokens' log-probabilities, and the host sent none"):
+    with pytest.raises(
+        ControllerError, match="needs the tokens' log-probabilities, and the host sent none"
+    ):
         first_batch(make(critic=own_critic, controller_config=str(config)))
     # Off policy, TRL has them.
     first_batch(make(critic=own_critic, controller_config=str(config), num_iterations=2))
 
 
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo", "luspo", "cispo"])
-def test_the_sequence_s_ratio_with_each_token_s_own_advantage(credited: Any, loss_type: str) -> None:
-    """GSPO-token (arXiv 2507.18071, eq. 13-14): the ratio is the sequence's, the gradient goes through each token alone."""
-    trainer, output = credited(loss_type=loss_type, importance_sampling_level="sequence", num_iterations=2)
+def test_the_sequence_s_ratio_with_each_token_s_own_advantage(
+    credited: Any, loss_type: str
+) -> None:
+    """GSPO-token (arXiv 2507.18071, eq. 13-14): the ratio is the sequence's, the gradient goes
+    through each token alone.
+    """
+    trainer, output = credited(
+        loss_type=loss_type, importance_sampling_level="sequence", num_iterations=2
+    )
     # As if the actor had moved since it sampled.
     old = output["old_per_token_logps"] = output["old_per_token_logps"] + torch.linspace(
         -0.4, 0.1, output["completion_ids"].numel()
@@ -240,7 +279,10 @@ def test_the_sequence_s_ratio_with_each_token_s_own_advantage(credited: Any, los
     ours = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
     trainer.model.zero_grad()
 
-    ids, mask = (torch.cat([output[f"prompt_{n}"], output[f"completion_{n}"]], dim=1) for n in ("ids", "mask"))
+    ids, mask = (
+        torch.cat([output[f"prompt_{n}"], output[f"completion_{n}"]], dim=1)
+        for n in ("ids", "mask")
+    )
     length = output["completion_ids"].shape[1]
     logps = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, length)[0]
     own = output["completion_mask"]
@@ -265,9 +307,15 @@ def test_the_sequence_s_ratio_with_each_token_s_own_advantage(credited: Any, los
 
 
 def test_one_advantage_for_all_tokens_is_gspo_itself(make: Make, credited: Any) -> None:
-    """Where all tokens of a completion have one advantage, TRL's own sequence-level loss has the same value and gradient."""
-    trainer, output = credited(loss_type="grpo", importance_sampling_level="sequence", num_iterations=2)
-    shift = torch.linspace(-0.4, 0.1, output["completion_ids"].numel()).reshape(output["completion_ids"].shape)
+    """Where all tokens of a completion have one advantage, TRL's own sequence-level loss has the
+    same value and gradient.
+    """
+    trainer, output = credited(
+        loss_type="grpo", importance_sampling_level="sequence", num_iterations=2
+    )
+    shift = torch.linspace(-0.4, 0.1, output["completion_ids"].numel()).reshape(
+        output["completion_ids"].shape
+    )
     output["old_per_token_logps"] = output["old_per_token_logps"] + shift
     each = torch.tensor([1.0, -0.5, 0.25, -2.0])
     found = []

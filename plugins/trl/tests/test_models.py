@@ -1,4 +1,6 @@
-"""GRPO's options for the actor and its reference, models with experts, workers of the data loader, templates: with a critic, as without one."""
+"""GRPO's options for the actor and its reference, models with experts, workers of the data loader,
+templates: with a critic, as without one.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ def judged(make: Make, own_critic: str, no_gate: str) -> Make:
 
 
 def test_reference_follows_the_model(judged: Make) -> None:
-    trainer = judged(beta=0.1, sync_ref_model=True, ref_model_sync_steps=2, ref_model_mixup_alpha=0.25, bf16=False)
+    trainer = judged(
+        beta=0.1,
+        sync_ref_model=True,
+        ref_model_sync_steps=2,
+        ref_model_mixup_alpha=0.25,
+        bf16=False,
+    )
     start = weights(trainer)
     trainer.train()
     reference = dict(trainer.ref_model.named_parameters())
@@ -49,7 +57,9 @@ def test_kl_with_its_bias_corrected(judged: Make) -> None:
 
 
 def test_head_in_float32(judged: Make) -> None:
-    trainer = judged(cast_lm_head_to_fp32=True, model_init_kwargs={"dtype": "bfloat16"}, learning_rate=0.1)
+    trainer = judged(
+        cast_lm_head_to_fp32=True, model_init_kwargs={"dtype": "bfloat16"}, learning_rate=0.1
+    )
     before = weights(trainer)
     assert trainer.model.lm_head.weight.dtype == torch.float32
     assert trainer.model.model.embed_tokens.weight.dtype == torch.bfloat16
@@ -62,10 +72,21 @@ def test_model_with_experts(judged: Make, tiny: str, tmp_path: Path) -> None:
     """Its auxiliary loss stays; each expert that was used learns."""
     words = AutoTokenizer.from_pretrained(tiny)
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "moe_intermediate_size": 16, "num_hidden_layers": 2}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "moe_intermediate_size": 16,
+        "num_hidden_layers": 2,
+    }
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    ends = {"bos_token_id": None, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
-    config = Qwen3MoeConfig(vocab_size=len(words), num_experts=4, num_experts_per_tok=2, **sizes, **heads, **ends)
+    ends = {
+        "bos_token_id": None,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
+    config = Qwen3MoeConfig(
+        vocab_size=len(words), num_experts=4, num_experts_per_tok=2, **sizes, **heads, **ends
+    )
     words.save_pretrained(tmp_path / "experts")
     Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "experts")
     trainer = judged({"model": str(tmp_path / "experts")})
@@ -78,7 +99,12 @@ def test_model_with_experts(judged: Make, tiny: str, tmp_path: Path) -> None:
 
 def test_workers_of_the_data_loader_are_no_hosts(judged: Make) -> None:
     """They are forks of the trainer: when they end, its controller stays."""
-    trainer = judged(dataloader_num_workers=2, dataloader_persistent_workers=False, num_train_epochs=1, max_steps=-1)
+    trainer = judged(
+        dataloader_num_workers=2,
+        dataloader_persistent_workers=False,
+        num_train_epochs=1,
+        max_steps=-1,
+    )
     pid = trainer._critic.controller.pid
     trainer.train()
     assert trainer.state.global_step == 12
@@ -97,12 +123,18 @@ def test_template_s_own_arguments(judged: Make, tiny: str) -> None:
     output = first_batch(trainer)
     text = words.decode(output["prompt_ids"][0], skip_special_tokens=False)
     assert "SLOWLY<|user|>one two" in text
-    assert {str(one["prompt"]) for one in trainer.valuations} == {"[{'role': 'user', 'content': 'one two'}]"}
+    assert {str(one["prompt"]) for one in trainer.valuations} == {
+        "[{'role': 'user', 'content': 'one two'}]"
+    }
 
 
 @pytest.mark.parametrize("unique", [False, True])
-def test_table_is_printed_in_part(judged: Make, unique: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer = judged(log_completions=True, num_completions_to_print=1, log_unique_prompts=unique, max_steps=1)
+def test_table_is_printed_in_part(
+    judged: Make, unique: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = judged(
+        log_completions=True, num_completions_to_print=1, log_unique_prompts=unique, max_steps=1
+    )
     trainer.train()
     assert "Step 1" in capsys.readouterr().out
     assert len(trainer.valuations) == 4

@@ -1,4 +1,6 @@
-"""A trainer in a notebook: nothing is left of it when its kernel is restarted, or its cell is run again."""
+"""A trainer in a notebook: nothing is left of it when its kernel is restarted, or its cell is run
+again.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,12 @@ def judged(make: Make, own_critic: str, no_gate: str) -> Make:
     """`make` with the critic in JavaScript, which is known to the tests."""
 
     def build(trainer: dict[str, Any] | None = None, **options: Any) -> GenACTrainer:
-        settings = {"critic": own_critic, "controller_config": no_gate, "segmentation": TOKENS, "scale_rewards": "none"}
+        settings = {
+            "critic": own_critic,
+            "controller_config": no_gate,
+            "segmentation": TOKENS,
+            "scale_rewards": "none",
+        }
         return make(trainer, **{**settings, "log_completions": True, **options})
 
     return build
@@ -38,7 +43,9 @@ class Batches(Trainer):
         super().__init__(*args, **keywords)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        self.seen.append((inputs["completion_ids"].clone(), inputs["advantages"].clone(), self.valuations))
+        self.seen.append(
+            (inputs["completion_ids"].clone(), inputs["advantages"].clone(), self.valuations)
+        )
         return super()._compute_loss(model, inputs)
 
 
@@ -51,18 +58,36 @@ class Batches(Trainer):
         ({"gradient_accumulation_steps": 2}, 2, 8),
         ({"gradient_accumulation_steps": 2, "steps_per_generation": 4, "max_steps": 4}, 2, 16),
         ({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}, 2, 4),
-        ({"per_device_train_batch_size": 6, "num_generations": 3, "generation_batch_size": 12, "max_steps": 4}, 2, 12),
+        (
+            {
+                "per_device_train_batch_size": 6,
+                "num_generations": 3,
+                "generation_batch_size": 12,
+                "max_steps": 4,
+            },
+            2,
+            12,
+        ),
     ],
-    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else None,
+    ids=lambda value: (
+        "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else None
+    ),
 )
-def test_every_slice_has_its_own_advantages(judged: Make, options: dict[str, Any], batches: int, size: int) -> None:
-    """The critic values a generation batch once; TRL shuffles and splits it, and each completion keeps its credit."""
+def test_every_slice_has_its_own_advantages(
+    judged: Make, options: dict[str, Any], batches: int, size: int
+) -> None:
+    """The critic values a generation batch once;
+
+    TRL shuffles and splits it, and each completion keeps its credit.
+    """
     trainer: Any = judged(cls=Batches, **options)
     before = weights(trainer)
     trainer.train()
     assert trainer._critic.batches["joint"] == batches
     assert {len(valuations) for _, _, valuations in trainer.seen} == {size}
-    assert len(trainer.seen) == trainer.state.max_steps * options.get("gradient_accumulation_steps", 1)
+    assert len(trainer.seen) == trainer.state.max_steps * options.get(
+        "gradient_accumulation_steps", 1
+    )
     assert moved(trainer, before)
     found = 0
     for ids, advantages, valuations in trainer.seen:
@@ -73,7 +98,10 @@ def test_every_slice_has_its_own_advantages(judged: Make, options: dict[str, Any
         texts = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
         for text, row in zip(texts, advantages, strict=True):
             fits = [a for (response, _), a in known.items() if response == text]
-            assert any(np.allclose(row[: len(a)].numpy(), a, atol=1e-6) and row[len(a) :].eq(0).all() for a in fits)
+            assert any(
+                np.allclose(row[: len(a)].numpy(), a, atol=1e-6) and row[len(a) :].eq(0).all()
+                for a in fits
+            )
             found += 1
     assert found == len(trainer.seen) * trainer.args.per_device_train_batch_size
 
@@ -85,7 +113,12 @@ def test_chats(judged: Make) -> None:
     """Prompts as messages, a system prompt among them; the critic sees role and content."""
     data = Dataset.from_list(
         [
-            {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"Name {n}"}]}
+            {
+                "prompt": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": f"Name {n}"},
+                ]
+            }
             for n in range(4)
         ]
     )
@@ -101,7 +134,13 @@ def test_chats(judged: Make) -> None:
 
 def test_text_in_parts(judged: Make) -> None:
     content = [{"type": "text", "text": "Name "}, {"type": "text", "text": "one"}]
-    trainer = judged({"train_dataset": Dataset.from_list([{"prompt": [{"role": "user", "content": content}]}] * 4)})
+    trainer = judged(
+        {
+            "train_dataset": Dataset.from_list(
+                [{"prompt": [{"role": "user", "content": content}]}] * 4
+            )
+        }
+    )
     first_batch(trainer)
     assert trainer.valuations[0]["prompt"] == [{"role": "user", "content": "Name one"}]
 
@@ -140,7 +179,9 @@ def test_greedy_generation(judged: Make) -> None:
 def test_continuous_batching(judged: Make) -> None:
     size = {"num_blocks": 16, "block_size": 32, "max_batch_tokens": 64}
     trainer = judged(
-        use_transformers_continuous_batching=True, transformers_continuous_batching_config=size, max_steps=1
+        use_transformers_continuous_batching=True,
+        transformers_continuous_batching_config=size,
+        max_steps=1,
     )
     trainer.train()
     assert logged(trainer, "grad_norm")[0] > 0
@@ -156,7 +197,11 @@ def test_streaming(judged: Make) -> None:
             yield {"prompt": f"What comes after {n}?", "answer": str(n)}
 
     stream = IterableDataset.from_generator(rows)
-    trainer = judged({"train_dataset": stream, "eval_dataset": stream.take(2)}, eval_strategy="steps", eval_steps=2)
+    trainer = judged(
+        {"train_dataset": stream, "eval_dataset": stream.take(2)},
+        eval_strategy="steps",
+        eval_steps=2,
+    )
     before = weights(trainer)
     trainer.train()
     assert moved(trainer, before)
@@ -165,7 +210,9 @@ def test_streaming(judged: Make) -> None:
 
 
 def test_epochs(judged: Make, data: Dataset) -> None:
-    """Two epochs of three prompts, a prompt for each step; the end is known when the critic's learning rate is asked for."""
+    """Two epochs of three prompts, a prompt for each step; the end is known when the critic's
+    learning rate is asked for.
+    """
     trainer = judged({"train_dataset": data.select(range(3))}, max_steps=-1, num_train_epochs=2)
     trainer.train()
     assert trainer.state.global_step == 6
@@ -189,7 +236,13 @@ def test_evaluation_while_training(judged: Make, data: Dataset, generations: int
     per_step = 4 * (generations or 4) // 4
     assert trainer._critic.batches == {"joint": 2, "critic-rl": 0, "evaluation": 2 * per_step}
     # Metrics of the critic, of the rewards, and the loss; the training's are where they were.
-    for name in ("eval_critic/states", "eval_critic/mse_to_outcomes", "eval_reward", "eval_loss", "critic/states"):
+    for name in (
+        "eval_critic/states",
+        "eval_critic/mse_to_outcomes",
+        "eval_reward",
+        "eval_loss",
+        "critic/states",
+    ):
         assert len(logged(trainer, name)) == 2, name
     assert len({one["prompt"] for one in trainer.valuations}) == 4 // (generations or 4)
     assert {(one["purpose"], one["step"]) for one in trainer.valuations} == {("evaluation", 2)}
@@ -197,7 +250,11 @@ def test_evaluation_while_training(judged: Make, data: Dataset, generations: int
 
 def test_evaluation_counts_groups_of_its_own_size(judged: Make, data: Dataset) -> None:
     """The first state is shared by a group: of two here, though training has four."""
-    trainer = judged({"eval_dataset": data.select(range(2))}, num_generations_eval=2, per_device_eval_batch_size=4)
+    trainer = judged(
+        {"eval_dataset": data.select(range(2))},
+        num_generations_eval=2,
+        per_device_eval_batch_size=4,
+    )
     metrics = trainer.evaluate()
     states = 2 + sum(len(one["segments"]) - 1 for one in trainer.valuations)
     assert metrics["eval_critic/states"] == states
@@ -216,7 +273,10 @@ def test_several_evaluation_sets(judged: Make, data: Dataset) -> None:
 def test_evaluation_teaches_the_critic_nothing(judged: Make, data: Dataset) -> None:
     """Nor does it count as success of the actor."""
     trainer = judged(
-        {"eval_dataset": data.select(range(2)), "reward_funcs": lambda completions, **_: [1.0] * len(completions)}
+        {
+            "eval_dataset": data.select(range(2)),
+            "reward_funcs": lambda completions, **_: [1.0] * len(completions),
+        }
     )
     assert trainer.evaluate()["eval_critic/success_rate"] == 0
     first_batch(trainer)
@@ -229,13 +289,24 @@ def test_evaluation_teaches_the_critic_nothing(judged: Make, data: Dataset) -> N
 def test_table_of_completions(judged: Make) -> None:
     trainer = judged(max_steps=1, scale_rewards="none")
     trainer.train()
-    table = pandas.read_parquet(Path(trainer.args.output_dir, "completions", "completions_00001.parquet"))
-    assert len(table) == 4
-    assert {"step", "prompt", "completion", "letters", "advantage", "value_start", "value_end", "critic"} == set(
-        table.columns
+    table = pandas.read_parquet(
+        Path(trainer.args.output_dir, "completions", "completions_00001.parquet")
     )
+    assert len(table) == 4
+    assert {
+        "step",
+        "prompt",
+        "completion",
+        "letters",
+        "advantage",
+        "value_start",
+        "value_end",
+        "critic",
+    } == set(table.columns)
     assert table["value_start"].tolist() == [0.5] * 4
-    for end, rationale, one in zip(table["value_end"], table["critic"], trainer.valuations, strict=True):
+    for end, rationale, one in zip(
+        table["value_end"], table["critic"], trainer.valuations, strict=True
+    ):
         assert end == pytest.approx(letter_values(one)[-1][1], abs=5e-4)
         assert rationale == f"read {one['segments'][-1]['from']}"
     for advantage, one in zip(table["advantage"], trainer.valuations, strict=True):
@@ -276,8 +347,12 @@ def test_metrics_are_of_the_batches_between_two_logs(judged: Make) -> None:
     assert logged(both, "reward") == [pytest.approx(np.mean(logged(each, "reward")))]
 
 
-def test_plain_config_trains_with_a_critic(make: Make, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GRPOConfig is enough: a critic from the actor's checkpoint. (Its answers are kept short here by the default alone.)"""
+def test_plain_config_trains_with_a_critic(
+    make: Make, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GRPOConfig is enough: a critic from the actor's checkpoint. (Its answers are kept short
+    here by the default alone.)
+    """
     written = GenACConfig.__dataclass_fields__["critic_max_new_tokens"]
     monkeypatch.setattr(written, "default", 8)
     trainer = make(config=GRPOConfig, max_steps=1)

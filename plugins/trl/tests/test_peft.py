@@ -1,4 +1,6 @@
-"""LoRA of the actor: the adapter alone learns, the critic is the base model, and both come back from a checkpoint."""
+"""LoRA of the actor: the adapter alone learns, the critic is the base model, and both come back
+from a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,19 @@ from transformers import AutoModelForCausalLM
 
 from conftest import Make, logged, moved, weights
 
-LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+LORA: dict[str, Any] = {
+    "r": 4,
+    "lora_alpha": 8,
+    "target_modules": ["q_proj", "v_proj"],
+    "task_type": "CAUSAL_LM",
+}
 
 
 def adapted(tiny: str) -> Any:
     torch.manual_seed(3)
-    return get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), LoraConfig(**LORA, init_lora_weights=False))
+    return get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny), LoraConfig(**LORA, init_lora_weights=False)
+    )
 
 
 @pytest.mark.parametrize("by", ["peft_config", "PeftModel"])
@@ -33,7 +42,9 @@ def test_only_the_adapter_learns(make: Make, own_critic: str, tiny: str, by: str
 
 
 @pytest.mark.parametrize("by", ["peft_config", "PeftModel"])
-def test_reference_is_the_model_before_training(make: Make, own_critic: str, tiny: str, by: str) -> None:
+def test_reference_is_the_model_before_training(
+    make: Make, own_critic: str, tiny: str, by: str
+) -> None:
     """`beta`: the distance from it is nothing at first, and something later."""
     given = {"peft_config": LoraConfig(**LORA)} if by == "peft_config" else {"model": adapted(tiny)}
     trainer = make(given, critic=own_critic, beta=0.1, max_steps=3, bf16=False)
@@ -53,7 +64,9 @@ def test_gradient_checkpointing_and_several_iterations(make: Make, own_critic: s
 
 
 def test_checkpoint_has_the_adapter_and_loads(make: Make, own_critic: str, tiny: str) -> None:
-    trainer = make({"peft_config": LoraConfig(**LORA)}, critic=own_critic, save_strategy="steps", save_steps=2)
+    trainer = make(
+        {"peft_config": LoraConfig(**LORA)}, critic=own_critic, save_strategy="steps", save_steps=2
+    )
     trainer.train()
     folder = Path(trainer.args.output_dir, "checkpoint-2")
     assert (folder / "adapter_model.safetensors").is_file()
@@ -79,13 +92,16 @@ def test_resume_with_the_adapter(make: Make, scorer: str, no_gate: str, tmp_path
     whole = make({"peft_config": LoraConfig(**LORA)}, output_dir=str(tmp_path / "whole"), **options)
     whole.train()
     whole.close()
-    resumed = make({"peft_config": LoraConfig(**LORA)}, output_dir=str(tmp_path / "resumed"), **options)
+    resumed = make(
+        {"peft_config": LoraConfig(**LORA)}, output_dir=str(tmp_path / "resumed"), **options
+    )
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert resumed.state.global_step == 4
     assert moved(resumed, weights(whole)) == set()
     resumed.close()
     critics = [
-        load_file(tmp_path / run / "checkpoint-4/genac/critic/model.safetensors") for run in ("whole", "resumed")
+        load_file(tmp_path / run / "checkpoint-4/genac/critic/model.safetensors")
+        for run in ("whole", "resumed")
     ]
     first = load_file(tmp_path / "whole" / "checkpoint-2/genac/critic/model.safetensors")
     assert all(torch.equal(critics[0][name], critics[1][name]) for name in critics[0])

@@ -38,7 +38,9 @@ def learns(scorer: str, no_gate: str) -> dict[str, Any]:
 
 @pytest.fixture
 def learning(make: Make, scorer: str, no_gate: str, tmp_path: Path) -> Make:
-    """`make` with a critic of language that learns at every step; four steps, a checkpoint after each second."""
+    """`make` with a critic of language that learns at every step; four steps, a checkpoint after
+    each second.
+    """
 
     def build(folder: str, **options: Any) -> GenACTrainer:
         return make(output_dir=str(tmp_path / folder), **{**learns(scorer, no_gate), **options})
@@ -59,7 +61,9 @@ def critic_of(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def test_resumed_run_is_the_run(learning: Make, tmp_path: Path) -> None:
-    """Metrics, among them the success rate that the critic is told; weights of actor and critic, so both optimizers."""
+    """Metrics, among them the success rate that the critic is told; weights of actor and critic, so
+    both optimizers.
+    """
     whole = learning("whole")
     whole.train()
     whole.close()
@@ -74,7 +78,8 @@ def test_resumed_run_is_the_run(learning: Make, tmp_path: Path) -> None:
     assert len(logged(whole, "critic/loss")) == 3
     assert entries(resumed) == entries(whole)
     begun, ended, again = (
-        critic_of(tmp_path / folder) for folder in ("whole/checkpoint-2", "whole/checkpoint-4", "resumed/checkpoint-4")
+        critic_of(tmp_path / folder)
+        for folder in ("whole/checkpoint-2", "whole/checkpoint-4", "resumed/checkpoint-4")
     )
     assert any(not torch.equal(begun[name], ended[name]) for name in begun)
     assert all(torch.equal(again[name], ended[name]) for name in ended)
@@ -91,22 +96,34 @@ def test_a_killed_run_goes_on_as_if_it_never_had_been(
     for where in ("inside", "between"):
         options = {**settings_in(tmp_path / where), **learns(scorer, no_gate)}
         killed = subprocess.run(
-            [sys.executable, str(script), where, tiny, json.dumps(options)], timeout=120, check=False
+            [sys.executable, str(script), where, tiny, json.dumps(options)],
+            timeout=120,
+            check=False,
         )
         assert killed.returncode == -signal.SIGKILL
-        assert sorted(path.name for path in (tmp_path / where).glob("checkpoint-*")) == ["checkpoint-2"]
+        assert sorted(path.name for path in (tmp_path / where).glob("checkpoint-*")) == [
+            "checkpoint-2"
+        ]
         resumed = learning(where)
         resumed.train(resume_from_checkpoint=True)
         resumed.close()
         assert entries(resumed) == entries(whole)
         assert moved(resumed, weights(whole)) == set()
         last = critic_of(tmp_path / "whole" / "checkpoint-4")
-        assert all(torch.equal(own, last[name]) for name, own in critic_of(tmp_path / where / "checkpoint-4").items())
+        assert all(
+            torch.equal(own, last[name])
+            for name, own in critic_of(tmp_path / where / "checkpoint-4").items()
+        )
 
 
 def test_resume_amid_a_generation_batch(make: Make, own_critic: str) -> None:
     """As in GRPO, a new batch is generated; the count of batches goes on."""
-    options: dict[str, Any] = {"critic": own_critic, "num_iterations": 2, "save_strategy": "steps", "save_steps": 3}
+    options: dict[str, Any] = {
+        "critic": own_critic,
+        "num_iterations": 2,
+        "save_strategy": "steps",
+        "save_steps": 3,
+    }
     make(max_steps=3, **options).train()
     resumed = make(max_steps=5, **options)
     resumed.train(resume_from_checkpoint=True)
@@ -148,21 +165,35 @@ def test_save_only_model(learning: Make, tmp_path: Path) -> None:
 
 
 def test_save_total_limit(make: Make, own_critic: str) -> None:
-    trainer = make(critic=own_critic, max_steps=4, save_strategy="steps", save_steps=1, save_total_limit=2)
+    trainer = make(
+        critic=own_critic, max_steps=4, save_strategy="steps", save_steps=1, save_total_limit=2
+    )
     trainer.train()
     folder = Path(trainer.args.output_dir)
-    assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
-    assert all((path / "genac" / "controller.json").is_file() for path in folder.glob("checkpoint-*"))
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == [
+        "checkpoint-3",
+        "checkpoint-4",
+    ]
+    assert all(
+        (path / "genac" / "controller.json").is_file() for path in folder.glob("checkpoint-*")
+    )
 
 
 def test_best_model_is_kept_and_loaded(make: Make, own_critic: str, data: Any) -> None:
-    options: dict[str, Any] = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1}
+    options: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "save_strategy": "steps",
+        "eval_steps": 1,
+        "save_steps": 1,
+    }
     best: dict[str, Any] = {
         "load_best_model_at_end": True,
         "metric_for_best_model": "eval_reward",
         "save_total_limit": 1,
     }
-    trainer = make({"eval_dataset": data.select(range(2))}, critic=own_critic, max_steps=3, **options, **best)
+    trainer = make(
+        {"eval_dataset": data.select(range(2))}, critic=own_critic, max_steps=3, **options, **best
+    )
     trainer.train()
     rewards = logged(trainer, "eval_reward")
     step = 1 + rewards.index(max(rewards))
@@ -199,7 +230,8 @@ def test_a_checkpoint_that_was_cut_off_is_set_aside_and_said(
     capsys.readouterr()
     again = make(critic=own_critic, max_steps=3)
     assert (
-        f"cut off while it was written; it is now {checkpoint}.torn: resume from another one" in capsys.readouterr().out
+        f"cut off while it was written; it is now {checkpoint}.torn: resume from another one"
+        in capsys.readouterr().out
     )
     with pytest.raises(ValueError, match=f"valid checkpoint at {checkpoint}"):
         again.train(resume_from_checkpoint=str(checkpoint))

@@ -1,4 +1,6 @@
-"""Rewards on their way to the critic: several functions, weights, None, the range; and what they may log."""
+"""Rewards on their way to the critic: several functions, weights, None, the range; and what they
+may log.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,15 @@ def credited(make: Make, own_critic: str, no_gate: str) -> Any:
     """A trainer with the reward functions given, and its first batch."""
 
     def build(*functions: Any, **options: Any) -> Any:
-        settings = {"critic": own_critic, "controller_config": no_gate, "segmentation": TOKENS, "scale_rewards": "none"}
-        trainer = make({"reward_funcs": list(functions)}, **{**settings, "log_completions": True, **options})
+        settings = {
+            "critic": own_critic,
+            "controller_config": no_gate,
+            "segmentation": TOKENS,
+            "scale_rewards": "none",
+        }
+        trainer = make(
+            {"reward_funcs": list(functions)}, **{**settings, "log_completions": True, **options}
+        )
         return trainer, first_batch(trainer)
 
     return build
@@ -71,7 +80,9 @@ def test_a_function_that_does_not_apply_is_left_out(credited: Any) -> None:
 
     trainer, _ = credited(sometimes, letters, reward_weights=[1.0, 0.5])
     shares = of(trainer)
-    assert rewards(trainer) == pytest.approx([(0 if i == 1 else 0.5) + share / 2 for i, share in enumerate(shares)])
+    assert rewards(trainer) == pytest.approx(
+        [(0 if i == 1 else 0.5) + share / 2 for i, share in enumerate(shares)]
+    )
     assert trainer._metrics["train"]["rewards/sometimes/mean"] == [0.5]
 
 
@@ -109,7 +120,9 @@ def test_no_rewards_at_all(make: Make, own_critic: str) -> None:
     assert trainer.state.global_step == 2
     assert moved(trainer, before) == set()
     assert logged(trainer, "loss") == [0, 0]
-    assert not any(name.startswith("value/") for entry in trainer.state.log_history for name in entry)
+    assert not any(
+        name.startswith("value/") for entry in trainer.state.log_history for name in entry
+    )
 
 
 def test_first_group_without_a_reward(credited: Any) -> None:
@@ -122,7 +135,11 @@ def test_first_group_without_a_reward(credited: Any) -> None:
     assert output["advantages"][:4].eq(0).all()
     assert output["advantages"][4:].abs().sum() > 0
     assert (
-        len({one["prompt"] for one in trainer.valuations[:4]} | {one["prompt"] for one in trainer.valuations[4:]}) == 2
+        len(
+            {one["prompt"] for one in trainer.valuations[:4]}
+            | {one["prompt"] for one in trainer.valuations[4:]}
+        )
+        == 2
     )
     assert all(one["segments"] for one in trainer.valuations[4:])
 
@@ -131,7 +148,11 @@ def test_extra_columns_and_ids_come_to_the_functions(credited: Any) -> None:
     seen: dict[str, Any] = {}
 
     def look(
-        prompts: list[Any], completions: list[Any], completion_ids: list[Any], answer: list[str], **rest: Any
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids: list[Any],
+        answer: list[str],
+        **rest: Any,
     ) -> Any:
         seen.update(prompts=prompts, ids=completion_ids, answer=answer, rest=set(rest))
         return [0.5] * len(completions)
@@ -169,7 +190,9 @@ def signed(completions: list[Any], **_: Any) -> list[float]:
 def test_range_is_mapped_for_the_critic_and_nobody_else(credited: Any) -> None:
     trainer, _ = credited(signed, reward_range=[-1.0, 2.0])
     assert rewards(trainer) == pytest.approx(of(trainer), abs=1e-6)
-    assert trainer._metrics["train"]["reward"] == [pytest.approx(3 * np.mean(of(trainer)) - 1, abs=1e-6)]
+    assert trainer._metrics["train"]["reward"] == [
+        pytest.approx(3 * np.mean(of(trainer)) - 1, abs=1e-6)
+    ]
 
 
 def test_a_reward_outside_names_function_and_value(credited: Any) -> None:
@@ -207,7 +230,9 @@ def test_a_range_holds_its_own_ends(tenth: int) -> None:
     own = torch.tensor([[largest], [-largest]])
     assert given.to_unit(own, torch.ones(1), ["f"]).tolist() == [1, 0]
     two = torch.full((1, 2), 100.0)
-    assert RewardRange([0, 100], print).to_unit(two, torch.tensor([0.6, 0.4]), ["f", "g"]).tolist() == [1]
+    assert RewardRange([0, 100], print).to_unit(
+        two, torch.tensor([0.6, 0.4]), ["f", "g"]
+    ).tolist() == [1]
 
 
 class TestRangeThatIsLearnt:
@@ -220,7 +245,9 @@ class TestRangeThatIsLearnt:
 
     @staticmethod
     def unit(learns: RewardRange, *values: float, learn: bool = True) -> list[float]:
-        own: list[float] = learns.to_unit(torch.tensor([[v] for v in values]), torch.ones(1), ["f"], learn).tolist()
+        own: list[float] = learns.to_unit(
+            torch.tensor([[v] for v in values]), torch.ones(1), ["f"], learn
+        ).tolist()
         return own
 
     def test_rewards_within_0_and_1_stay_as_they_are(self) -> None:
@@ -242,7 +269,9 @@ class TestRangeThatIsLearnt:
     def test_a_reward_is_the_number_that_the_function_gave(self, value: float) -> None:
         # TRL keeps float32; what that rounds off is not a signal for a critic that knows the value.
         learns, _ = self.make()
-        assert self.unit(learns, value)[0] == pytest.approx(value, abs=1e-15 if len(str(value)) < 9 else 5e-8)
+        assert self.unit(learns, value)[0] == pytest.approx(
+            value, abs=1e-15 if len(str(value)) < 9 else 5e-8
+        )
 
     def test_an_evaluation_changes_nothing(self) -> None:
         learns, _ = self.make()
@@ -263,7 +292,9 @@ class TestRangeThatIsLearnt:
         self.unit(learns, 0.0, 1.0)
         other, _ = self.make()
         other.restore(learns.seen)
-        assert self.unit(other, 2.0, 3.0) == self.unit(learns, 2.0, 3.0) == pytest.approx([2 / 3, 1])
+        assert (
+            self.unit(other, 2.0, 3.0) == self.unit(learns, 2.0, 3.0) == pytest.approx([2 / 3, 1])
+        )
 
     def test_rewards_that_are_all_alike_are_neither_success_nor_failure(self) -> None:
         learns, _ = self.make()
@@ -271,7 +302,9 @@ class TestRangeThatIsLearnt:
 
     @pytest.mark.parametrize("value", [math.inf, -math.inf])
     def test_infinite_rewards_are_refused(self, value: float) -> None:
-        with pytest.raises(ValueError, match=r"the combined reward of completion 1 is -?inf .*finite number"):
+        with pytest.raises(
+            ValueError, match=r"the combined reward of completion 1 is -?inf .*finite number"
+        ):
             self.unit(self.make()[0], 0.5, value)
 
     def test_nothing_is_learnt_where_no_function_applied(self) -> None:
@@ -286,7 +319,9 @@ def test_a_length_reward_trains_with_nothing_but_the_class_changed(
     def length(completions: list[Any], **_: Any) -> list[float]:
         return [-float(len(text)) for text in completions]
 
-    trainer = make({"reward_funcs": length}, config=GRPOConfig)  # a plain one: a critic that can't judge yet
+    trainer = make(
+        {"reward_funcs": length}, config=GRPOConfig
+    )  # a plain one: a critic that can't judge yet
     trainer.train()
     trainer = make({"reward_funcs": length}, critic=own_critic)
     trainer.train()

@@ -26,13 +26,22 @@ def test_the_command_trains_and_saves(tiny: str, traces: str, tmp_path: Path) ->
     (data / "train.jsonl").write_text(
         "".join(json.dumps({"prompt": f"What comes after {n}?"}) + "\n" for n in range(8))
     )
-    (tmp_path / "controller.yaml").write_text("critic_sft: {steps: 2, cooldown: 0, batch: 4, warmup: 0}\n")
+    (tmp_path / "controller.yaml").write_text(
+        "critic_sft: {steps: 2, cooldown: 0, batch: 4, warmup: 0}\n"
+    )
     config = tmp_path / "config.yaml"
     config.write_text(
         "per_device_train_batch_size: 4\nnum_generations: 4\nmax_completion_length: 8\nmax_steps: 1\nreport_to: none\nuse_cpu: true\ndisable_tqdm: true\n"
         "critic_max_new_tokens: 4\nsegmentation: {by: tokens, tokens: 4}\ncontroller_config: controller.yaml\n"
     )
-    arguments = ["--model_name_or_path", tiny, "--dataset_name", "data", "--reward_funcs", "my_rewards.short"]
+    arguments = [
+        "--model_name_or_path",
+        tiny,
+        "--dataset_name",
+        "data",
+        "--reward_funcs",
+        "my_rewards.short",
+    ]
     arguments += ["--output_dir", "out", "--config", "config.yaml", "--dtype", "float32"]
     arguments += ["--critic_traces", traces, "--critic_updates", "1"]
     done = subprocess.run(
@@ -53,7 +62,12 @@ def test_the_command_trains_and_saves(tiny: str, traces: str, tmp_path: Path) ->
 def test_reward_functions_by_name() -> None:
     assert reward_function("accuracy_reward").__name__ == "accuracy_reward"
     assert callable(reward_function("get_soft_overlong_punishment"))
-    with pytest.raises(ValueError, match="there is no reward function 'acuracy_reward': give one of accuracy_reward"):
+    with pytest.raises(
+        ValueError,
+        match="there is no reward function 'acuracy_reward': give one of accuracy_reward",
+    ):
         reward_function("acuracy_reward")
-    with pytest.raises(ValueError, match=r"'no_such.mine' can't be imported: No module named 'no_such'"):
+    with pytest.raises(
+        ValueError, match=r"'no_such.mine' can't be imported: No module named 'no_such'"
+    ):
         reward_function("no_such.mine")

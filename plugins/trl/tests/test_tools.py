@@ -1,4 +1,7 @@
-"""Several turns: tools, environments and rollout functions. What the actor did not write earns it nothing, and stands in what the critic reads."""
+"""Several turns: tools, environments and rollout functions.
+
+What the actor did not write earns it nothing, and stands in what the critic reads.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random model whose chat template knows tools."""
     folder = tmp_path_factory.mktemp("caller")
     words = tokenizer()
-    words.add_special_tokens({"additional_special_tokens": ["<|im_start|>"], "eos_token": "<|im_end|>"})
+    words.add_special_tokens(
+        {"additional_special_tokens": ["<|im_start|>"], "eos_token": "<|im_end|>"}
+    )
     words.chat_template = qwen3_chat_template
     words.save_pretrained(folder)
     torch.manual_seed(0)
@@ -68,10 +73,14 @@ def called(name: str, arguments: str) -> str:
 
 @pytest.fixture
 def scripted(make: Make, caller: str, own_critic: str, no_gate: str) -> Callable[..., Any]:
-    """A trainer whose actor writes what `script(row, turn)` says, `turn` counting the tools' answers so far."""
+    """A trainer whose actor writes what `script(row, turn)` says, `turn` counting the tools'
+    answers so far.
+    """
 
     def build(script: Callable[[int, int], str], trainer: dict[str, Any], **options: Any) -> Any:
-        data = Dataset.from_list([{"prompt": [{"role": "user", "content": f"Add {n}"}], "start": n} for n in range(4)])
+        data = Dataset.from_list(
+            [{"prompt": [{"role": "user", "content": f"Add {n}"}], "start": n} for n in range(4)]
+        )
         settings = {
             "critic": own_critic,
             "controller_config": no_gate,
@@ -93,8 +102,13 @@ def scripted(make: Make, caller: str, own_critic: str, no_gate: str) -> Callable
                 rows.clear()
                 rows.update(enumerate(range(len(prompt_ids))))
             # Only the rows that called a tool come again, in their order.
-            again = [row for row in rows if turns[0] == 0 or "tool_call" in script(row, turns[0] - 1)]
-            ids = [words(script(row, turn))["input_ids"] for row, turn in zip(again, turns, strict=True)]
+            again = [
+                row for row in rows if turns[0] == 0 or "tool_call" in script(row, turns[0] - 1)
+            ]
+            ids = [
+                words(script(row, turn))["input_ids"]
+                for row, turn in zip(again, turns, strict=True)
+            ]
             return ids, None
 
         one._generate_single_turn = write
@@ -108,7 +122,9 @@ def halves(completions: list[Any], **_: Any) -> list[float]:
 
 
 def check_credit(trainer: Any, output: dict[str, Any]) -> None:
-    """gamma = lambda = 1: r - V of its segment for each token of the actor; 0 for all others, whatever stands in between."""
+    """gamma = lambda = 1: r - V of its segment for each token of the actor; 0 for all others,
+    whatever stands in between.
+    """
     for row, one in enumerate(trainer.valuations):
         values = np.array([value for tokens, value in letter_values(one) for _ in range(tokens)])
         mask = output["tool_mask"][row, : len(values)].numpy()
@@ -126,7 +142,10 @@ def tool_user(row: int, turn: int) -> str:
 
 @pytest.mark.parametrize("tool", [add, slow_add], ids=["sync", "async"])
 def test_tool_s_words_earn_nothing(scripted: Any, tool: Any) -> None:
-    trainer = scripted(lambda row, turn: tool_user(row, turn).replace('"add"', f'"{tool.__name__}"'), {"tools": [tool]})
+    trainer = scripted(
+        lambda row, turn: tool_user(row, turn).replace('"add"', f'"{tool.__name__}"'),
+        {"tools": [tool]},
+    )
     output = first_batch(trainer)
     masks = output["tool_mask"] * output["completion_mask"]
     lengths = output["completion_mask"].sum(1)
@@ -143,7 +162,9 @@ def test_tool_s_words_earn_nothing(scripted: Any, tool: Any) -> None:
 
 
 def test_training_with_tools(scripted: Any) -> None:
-    trainer = scripted(tool_user, {"tools": [add]}, num_iterations=2, max_steps=2, max_tool_calling_iterations=1)
+    trainer = scripted(
+        tool_user, {"tools": [add]}, num_iterations=2, max_steps=2, max_tool_calling_iterations=1
+    )
     before = weights(trainer)
     trainer.train()
     assert moved(trainer, before)
@@ -155,7 +176,9 @@ def test_training_with_tools(scripted: Any) -> None:
 def test_several_turns_and_a_tool_that_fails(scripted: Any) -> None:
     def script(row: int, turn: int) -> str:
         if turn < 2:
-            return f"Turn {turn}.\n" + called("add", '{"a": 1}' if turn == 0 else '{"a": 1, "b": 2}')
+            return f"Turn {turn}.\n" + called(
+                "add", '{"a": 1}' if turn == 0 else '{"a": 1, "b": 2}'
+            )
         return "three<|im_end|>"
 
     trainer = scripted(script, {"tools": [add]})
@@ -171,11 +194,20 @@ def test_truncated_completions_with_tools(scripted: Any) -> None:
     """TRL masks them as a whole; so is their credit."""
 
     def script(row: int, turn: int) -> str:
-        return tool_user(row, turn).removesuffix("<|im_end|>") if turn == 1 or row == 1 else tool_user(row, turn)
+        return (
+            tool_user(row, turn).removesuffix("<|im_end|>")
+            if turn == 1 or row == 1
+            else tool_user(row, turn)
+        )
 
     trainer = scripted(script, {"tools": [add]}, mask_truncated_completions=True)
     output = first_batch(trainer)
-    assert (output["tool_mask"] * output["completion_mask"]).sum(1).gt(0).tolist() == [False, False, False, True]
+    assert (output["tool_mask"] * output["completion_mask"]).sum(1).gt(0).tolist() == [
+        False,
+        False,
+        False,
+        True,
+    ]
     check_credit(trainer, output)
     assert output["advantages"].abs().sum(1).gt(0).tolist() == [False, False, False, True]
 
@@ -221,7 +253,9 @@ def test_environments(scripted: Any) -> None:
 def test_environments_that_give_the_prompts_themselves(scripted: Any) -> None:
     """A data set without prompts, and none at all: TRL trains on both."""
     data = Dataset.from_list([{"start": n} for n in range(4)])
-    trainer = scripted(counting, {"environment_factory": Counter, "reward_funcs": None, "train_dataset": data})
+    trainer = scripted(
+        counting, {"environment_factory": Counter, "reward_funcs": None, "train_dataset": data}
+    )
     check_credit(trainer, first_batch(trainer))
     start = trainer.environments[0].count
     assert {one["prompt"][0]["content"] for one in trainer.valuations} == {f" to {start}"}
@@ -237,7 +271,9 @@ def test_environments_that_give_the_prompts_themselves(scripted: Any) -> None:
 
 
 def test_environments_that_begin_differently(scripted: Any) -> None:
-    """Each response is judged by the prompt that it answers, also where a group's environments did not begin alike."""
+    """Each response is judged by the prompt that it answers, also where a group's environments did
+    not begin alike.
+    """
     begun: list[int] = []
 
     class Different(Counter):
@@ -252,7 +288,9 @@ def test_environments_that_begin_differently(scripted: Any) -> None:
     prompts = [one["prompt"][0]["content"][-5:] for one in trainer.valuations]
     assert prompts == [" at 0", " at 1", " at 2", " at 3"]
     # No two share their first state.
-    assert trainer._metrics["train"]["critic/states"] == [sum(len(one["segments"]) for one in trainer.valuations)]
+    assert trainer._metrics["train"]["critic/states"] == [
+        sum(len(one["segments"]) for one in trainer.valuations)
+    ]
 
 
 def test_several_environments(scripted: Any) -> None:
@@ -261,13 +299,21 @@ def test_several_environments(scripted: Any) -> None:
             return 0.25
 
     rows = [
-        {"prompt": [{"role": "user", "content": "Go"}], "start": 2, "environment": "other" if n % 2 else "counter"}
+        {
+            "prompt": [{"role": "user", "content": "Go"}],
+            "start": 2,
+            "environment": "other" if n % 2 else "counter",
+        }
         for n in range(2)
     ]
     factories = {"counter": Counter, "other": Other}
     trainer = scripted(
         counting,
-        {"environment_factory": factories, "reward_funcs": None, "train_dataset": Dataset.from_list(rows)},
+        {
+            "environment_factory": factories,
+            "reward_funcs": None,
+            "train_dataset": Dataset.from_list(rows),
+        },
         per_device_train_batch_size=8,
     )
     output = first_batch(trainer)
@@ -283,13 +329,18 @@ def test_several_environments(scripted: Any) -> None:
 
 @pytest.fixture
 def rolled(make: Make, caller: str, own_critic: str, no_gate: str) -> Callable[..., Any]:
-    """A trainer with a rollout function that answers in three parts, the middle one not the actor's."""
+    """A trainer with a rollout function that answers in three parts, the middle one not the
+    actor's.
+    """
 
     def build(logprobs: Any = None, masked: bool = True, **options: Any) -> Any:
         words = AutoTokenizer.from_pretrained(caller)
 
         def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-            parts = [words(text)["input_ids"] for text in ("I ask.\n", "IT SAYS NO.\n", "then no<|im_end|>")]
+            parts = [
+                words(text)["input_ids"]
+                for text in ("I ask.\n", "IT SAYS NO.\n", "then no<|im_end|>")
+            ]
             ids = [token for part in parts for token in part]
             mask = [int(i != 1) for i, part in enumerate(parts) for _ in part]
             each = {
@@ -328,7 +379,9 @@ def test_rollout_function(rolled: Any) -> None:
 
 
 def test_segments_begin_after_unlikely_tokens(rolled: Any) -> None:
-    """The rollout's log-probabilities are the controller's: after each below `probability`, a segment begins."""
+    """The rollout's log-probabilities are the controller's: after each below `probability`, a
+    segment begins.
+    """
     trainer = rolled(
         logprobs=lambda n: [-3.0 if i in (2, 5) else -0.1 for i in range(n)],
         masked=False,
@@ -343,4 +396,7 @@ def test_segments_begin_after_unlikely_tokens(rolled: Any) -> None:
 def test_nothing_is_left_beside_the_log(rolled: Any) -> None:
     trainer = rolled(max_steps=1)
     trainer.train()
-    assert sorted(path.name for path in Path(trainer.args.output_dir).iterdir()) == ["completions", "genac-logs"]
+    assert sorted(path.name for path in Path(trainer.args.output_dir).iterdir()) == [
+        "completions",
+        "genac-logs",
+    ]

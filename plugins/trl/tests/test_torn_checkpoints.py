@@ -1,4 +1,6 @@
-"""A checkpoint is whole or not there: after a kill while it was written, and after the critic's death during it."""
+"""A checkpoint is whole or not there: after a kill while it was written, and after the critic's
+death during it.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,21 @@ def test_what_is_torn_is_renamed_and_nothing_else(tmp_path: Path) -> None:
         "checkpoint-5.torn",
         "checkpoint-6.torn-2",
     ]
-    assert {path.name for path in tmp_path.iterdir() if "torn" not in path.name} == {"checkpoint-1", "checkpoint-2"}
+    assert {path.name for path in tmp_path.iterdir() if "torn" not in path.name} == {
+        "checkpoint-1",
+        "checkpoint-2",
+    }
     assert set_torn_aside(tmp_path) == []
 
 
 def test_a_trainer_goes_on_from_the_last_whole_one(make: Make, scorer: str) -> None:
     """A process that is killed while it saves leaves the critic's part and some of TRL's."""
-    options = {"critic_model": scorer, "critic_max_new_tokens": 4, "save_strategy": "steps", "save_steps": 1}
+    options = {
+        "critic_model": scorer,
+        "critic_max_new_tokens": 4,
+        "save_strategy": "steps",
+        "save_steps": 1,
+    }
     first = make(**options, max_steps=2)
     first.train()
     folder = Path(first.args.output_dir)
@@ -59,7 +69,13 @@ def test_a_trainer_goes_on_from_the_last_whole_one(make: Make, scorer: str) -> N
 
 
 def test_the_critic_s_death_while_it_is_saved_leaves_no_checkpoint(make: Make, scorer: str) -> None:
-    trainer = make(critic_model=scorer, critic_max_new_tokens=4, save_strategy="steps", save_steps=1, max_steps=1)
+    trainer = make(
+        critic_model=scorer,
+        critic_max_new_tokens=4,
+        save_strategy="steps",
+        save_steps=1,
+        max_steps=1,
+    )
     save = trainer.save_critic
 
     def dies(*given: object, **options: object) -> None:

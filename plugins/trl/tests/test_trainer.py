@@ -18,7 +18,9 @@ def test_trains_with_a_generative_critic(make: Make) -> None:
     assert any(not torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
     # A random model never writes a score: what stands in says so.
     assert logged(trainer, "critic/malformed_states")[0] > 0
-    assert logged(trainer, "critic/parse_rate") == [0.0]  # of the first update, told with the second batch
+    assert logged(trainer, "critic/parse_rate") == [
+        0.0
+    ]  # of the first update, told with the second batch
 
 
 def test_advantages_are_those_of_the_values(make: Make, own_critic: str, no_gate: str) -> None:
@@ -53,11 +55,17 @@ def test_a_wrong_critic_path_is_told_at_construction(make: Make) -> None:
         make(critic_model="/nowhere/critic")
 
 
-def test_a_prompt_that_is_longer_than_the_critic_s_context_costs_its_own_credit(make: Make, scorer: str) -> None:
+def test_a_prompt_that_is_longer_than_the_critic_s_context_costs_its_own_credit(
+    make: Make, scorer: str
+) -> None:
     """It is counted; the other prompts of the batch are valued as ever."""
     short, long = "What comes after 1?", "What comes after this? " * 400
     data = Dataset.from_dict({"prompt": [short, long] * 4})
-    options = {"critic_max_new_tokens": 8, "max_completion_length": 4, "per_device_train_batch_size": 8}
+    options = {
+        "critic_max_new_tokens": 8,
+        "max_completion_length": 4,
+        "per_device_train_batch_size": 8,
+    }
     trainer = make({"train_dataset": data}, critic_model=scorer, **options)
     trainer.train()
     assert logged(trainer, "critic/overlong_states") == [1, 1]
@@ -69,7 +77,8 @@ def test_a_prompt_that_is_longer_than_the_critic_s_context_costs_its_own_credit(
 
 def test_a_context_without_room_for_the_critic_s_words_is_told_at_construction(make: Make) -> None:
     with pytest.raises(
-        ControllerError, match=r"no room for a prompt in the critic's context of 4096.*critic_max_new_tokens"
+        ControllerError,
+        match=r"no room for a prompt in the critic's context of 4096.*critic_max_new_tokens",
     ):
         make(critic_max_new_tokens=4096)
 
@@ -101,7 +110,11 @@ def test_one_response_to_each_prompt(make: Make, own_critic: str, no_gate: str) 
 
 def test_where_the_gate_closes_advantages_are_grpo_s_own(make: Make, own_critic: str) -> None:
     """To the last digit, on every token that the actor wrote."""
-    options = {"critic": own_critic, "segmentation": {"by": "tokens", "tokens": 4}, "log_completions": True}
+    options = {
+        "critic": own_critic,
+        "segmentation": {"by": "tokens", "tokens": 4},
+        "log_completions": True,
+    }
     closed = 0
     for seed in range(6):
         trainer = make(**options, seed=seed)

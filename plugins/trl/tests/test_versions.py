@@ -1,4 +1,7 @@
-"""The lowest version of TRL that is declared: what GRPO's users rely on holds there too. The newest is the one that all other tests run on."""
+"""The lowest version of TRL that is declared: what GRPO's users rely on holds there too.
+
+The newest is the one that all other tests run on.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,20 @@ BEYOND = next(one.version for one in RANGE if one.operator == "<")
 
 
 def test_package_asks_for_what_the_trainer_supports() -> None:
-    wanted = [line.strip().strip('",') for line in (HERE.parent / "pyproject.toml").read_text("utf-8").splitlines()]
+    wanted = [
+        line.strip().strip('",')
+        for line in (HERE.parent / "pyproject.toml").read_text("utf-8").splitlines()
+    ]
     (own,) = (Requirement(line).specifier for line in wanted if line.startswith("trl>"))
     for version in (LOWEST, "1.14.2", "1.15.0", trl.__version__, "1.9.2", BEYOND):
         assert own.contains(version) == RANGE.contains(version), version
 
 
 def test_the_newest_is_the_one_at_hand() -> None:
-    assert Version(trl.__version__).release[:2] == (Version(BEYOND).major, Version(BEYOND).minor - 1)
+    assert Version(trl.__version__).release[:2] == (
+        Version(BEYOND).major,
+        Version(BEYOND).minor - 1,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +63,25 @@ def lowest() -> Path:
     """A folder of the environment with that version, before the one that is installed."""
     folder = Path(sys.prefix) / f"trl-{LOWEST}"
     if not (folder / f"trl-{LOWEST}.dist-info" / "METADATA").is_file():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, "--target", str(folder), f"trl=={LOWEST}"], check=True, timeout=300)
     return folder
 
 
 def test_suites_pass_on_the_lowest(lowest: Path) -> None:
     said = subprocess.run(
-        [sys.executable, "-c", "import trl; print(trl.__version__)"], env=before(lowest), capture_output=True, text=True
+        [sys.executable, "-c", "import trl; print(trl.__version__)"],
+        env=before(lowest),
+        capture_output=True,
+        text=True,
     )
     assert said.stdout.strip() == LOWEST
     done = subprocess.run(

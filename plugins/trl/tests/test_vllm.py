@@ -1,4 +1,6 @@
-"""vLLM samples (`use_vllm`, in the trainer's process): its tokens and log-probabilities stay as they are, and get per-token credit."""
+"""vLLM samples (`use_vllm`, in the trainer's process): its tokens and log-probabilities stay as
+they are, and get per-token credit.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,16 @@ pytest.importorskip("vllm", reason="vLLM is not installed")
 
 @pytest.fixture
 def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """As `tiny`, with heads of a size that vLLM has. In float16: on CPUs whose oneDNN multiplies the type of the checkpoint vLLM packs the weights, and TRL can't load new ones."""
-    for name, value in {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_USE_AOT_COMPILE": "0", "TORCHDYNAMO_DISABLE": "1"}.items():
+    """As `tiny`, with heads of a size that vLLM has.
+
+    In float16: on CPUs whose oneDNN multiplies the type of the checkpoint vLLM packs the weights,
+    and TRL can't load new ones.
+    """
+    for name, value in {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_USE_AOT_COMPILE": "0",
+        "TORCHDYNAMO_DISABLE": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "0")  # so that what TRL sets is taken back
@@ -61,8 +71,12 @@ def test_trains_on_what_vllm_sampled(make: Make, half: str, own_critic: str, no_
     sampled: list[Any] = []
     batches: list[dict[str, Any]] = []
     generate, score = trainer.vllm_generation.generate, trainer._generate_and_score_completions
-    trainer.vllm_generation.generate = lambda *a, **k: sampled.append(generate(*a, **k)) or sampled[-1]
-    trainer._generate_and_score_completions = lambda inputs: batches.append(score(inputs)) or batches[-1]
+    trainer.vllm_generation.generate = lambda *a, **k: (
+        sampled.append(generate(*a, **k)) or sampled[-1]
+    )
+    trainer._generate_and_score_completions = lambda inputs: (
+        batches.append(score(inputs)) or batches[-1]
+    )
     before = weights(trainer)
     trainer.train()
     assert moved(trainer, before)
@@ -77,7 +91,10 @@ def test_trains_on_what_vllm_sampled(make: Make, half: str, own_critic: str, no_
             torch.testing.assert_close(batch["sampling_per_token_logps"][row][mask], told)
         # vLLM has the trainer's weights, also after the first update.
         torch.testing.assert_close(
-            batch["sampling_per_token_logps"][own], batch["old_per_token_logps"][own], atol=0.05, rtol=0
+            batch["sampling_per_token_logps"][own],
+            batch["old_per_token_logps"][own],
+            atol=0.05,
+            rtol=0,
         )
         assert "importance_sampling_ratio" in batch
     assert any(row.unique().numel() > 1 for row in batches[0]["advantages"])

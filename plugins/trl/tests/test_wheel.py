@@ -1,6 +1,8 @@
-"""The wheel by itself: built, installed where neither npm nor Node is, and run from a folder outside the checkout.
+"""The wheel by itself: built, installed where neither npm nor Node is, and run from a folder
+outside the checkout.
 
-The new environment sees the packages of the checkout's own (PyTorch and the rest), but not the checkout; Node comes from the package registry.
+The new environment sees the packages of the checkout's own (PyTorch and the rest), but not the
+checkout; Node comes from the package registry.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class Installed:
 def tiny_model(folder: Path, always: str = "") -> None:
     """Random weights over bytes; with `always` it writes nothing but that."""
     characters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={character: n for n, character in enumerate(characters)}, merges=[]))
+    backend = Tokenizer(
+        models.BPE(vocab={character: n for n, character in enumerate(characters)}, merges=[])
+    )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
@@ -67,11 +71,22 @@ def tiny_model(folder: Path, always: str = "") -> None:
     )
     tokenizer.add_tokens([always] if always else [])
     tokenizer.save_pretrained(folder)
-    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    size = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     end = tokenizer.eos_token_id
     torch.manual_seed(0)
     model = PhiForCausalLM(
-        PhiConfig(vocab_size=len(tokenizer), max_position_embeddings=8192, bos_token_id=end, eos_token_id=end, **size)
+        PhiConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=8192,
+            bos_token_id=end,
+            eos_token_id=end,
+            **size,
+        )
     )
     if always:
         with torch.no_grad():
@@ -89,7 +104,9 @@ def wheel() -> Path:
     """Built by the one command."""
     npm = shutil.which("npm")
     assert npm is not None
-    built = subprocess.run([npm, "run", "--silent", "wheel"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    built = subprocess.run(
+        [npm, "run", "--silent", "wheel"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert built.returncode == 0, built.stderr
     name = re.match(r"\S+\.whl(?=: [\d.]+ MB)", built.stdout.strip().splitlines()[-1])
     assert name is not None, built.stdout
@@ -102,7 +119,8 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=True)
     installed = Installed(environment, tmp_path_factory.mktemp("elsewhere"))
-    # A plain path: the .pth files of that folder, and with them the editable installs of the checkout, are not read.
+    # A plain path: the .pth files of that folder, and with them the editable installs of the
+    # checkout, are not read.
     where = installed.says("import sysconfig; print(sysconfig.get_path('purelib'))")
     Path(where, "shared.pth").write_text(sysconfig.get_path("purelib") + "\n", "utf-8")
     pip_install(installed.python, wheel)
@@ -125,10 +143,14 @@ def test_wheel_needs_what_the_bridge_needs() -> None:
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
     def project(folder: str) -> dict[str, list[str]]:
-        read: dict[str, list[str]] = tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))["project"]
+        read: dict[str, list[str]] = tomllib.loads(
+            (ROOT / folder / "pyproject.toml").read_text("utf-8")
+        )["project"]
         return read
 
-    assert set(project("python_bridge")["dependencies"]) <= set(project("plugins/trl")["dependencies"])
+    assert set(project("python_bridge")["dependencies"]) <= set(
+        project("plugins/trl")["dependencies"]
+    )
 
 
 def test_python_says_what_is_missing_without_node(bare: Installed, tmp_path: Path) -> None:
@@ -143,7 +165,10 @@ def test_python_says_what_is_missing_without_node(bare: Installed, tmp_path: Pat
     old.write_text("#!/bin/sh\necho v18.20.4\n", "utf-8")
     old.chmod(0o755)
     assert bare.says(code, GENAC_NODE=str(old)) == f"{needs} ({old} is 18.20.4): {remedy}"
-    assert bare.says(code, PATH=f"{tmp_path}:{bare.programs}") == f"{needs} ({old} is 18.20.4): {remedy}"
+    assert (
+        bare.says(code, PATH=f"{tmp_path}:{bare.programs}")
+        == f"{needs} ({old} is 18.20.4): {remedy}"
+    )
 
 
 def test_packages_and_controller_are_those_of_the_wheel(installed: Installed) -> None:
@@ -190,14 +215,18 @@ def test_own_file_on_an_older_node_is_one_clear_error(installed: Installed) -> N
     """With the checkout's own Node, where that is older than what reads TypeScript by itself."""
     node = shutil.which("node")
     assert node is not None
-    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip("v\n")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip(
+        "v\n"
+    )
     if tuple(int(part) for part in version.split(".")[:2]) >= (22, 18):
         pytest.skip(f"Node {version} reads TypeScript")
     (installed.folder / "one-word.ts").write_text(OWN_TASK, "utf-8")
     (installed.folder / "older.yaml").write_text(CONFIG.replace("run", "older"), "utf-8")
     told = installed.run(installed.programs / "genac", "train", "older.yaml", GENAC_NODE=node)
     assert told.returncode == 1
-    assert f"a file of your own needs Node 22.18 or newer, and this is Node {version}" in told.stderr
+    assert (
+        f"a file of your own needs Node 22.18 or newer, and this is Node {version}" in told.stderr
+    )
 
 
 def test_trainer_trains(installed: Installed) -> None:

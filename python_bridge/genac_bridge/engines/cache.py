@@ -23,7 +23,9 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not t
         self.key_buffer: Tensor = torch.empty(0)
         self.value_buffer: Tensor = torch.empty(0)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         start, end = self.length, self.length + key_states.shape[-2]
         if not self.is_initialized:
             self.dtype, self.device = key_states.dtype, key_states.device
@@ -58,11 +60,16 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not t
             new = old.new_empty((len(indices), *old.shape[1:]))
             new[:, :, : self.length] = old[:, :, : self.length].index_select(0, indices)
             setattr(self, name, new)
-        self.keys, self.values = self.key_buffer[:, :, : self.length], self.value_buffer[:, :, : self.length]
+        self.keys, self.values = (
+            self.key_buffer[:, :, : self.length],
+            self.value_buffer[:, :, : self.length],
+        )
 
 
 def make_cache(config: Any) -> tuple[DynamicCache, bool]:
-    """An empty cache for the architecture, and whether all its layers attend to everything (no sliding windows, no recurrent states)."""
+    """An empty cache for the architecture, and whether all its layers attend to everything (no
+    sliding windows, no recurrent states).
+    """
     cache = DynamicCache(config=config)
     plain = len(cache.layers) > 0 and all(type(layer) is DynamicLayer for layer in cache.layers)
     if plain:

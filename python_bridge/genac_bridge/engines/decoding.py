@@ -1,4 +1,6 @@
-"""The sampling loop: batches of left-padded prompts, a cache that grows, rows dropped as they finish."""
+"""The sampling loop: batches of left-padded prompts, a cache that grows, rows dropped as they
+finish.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from .random import uniforms
 from .rows import Rows
 from .sampling import pick
 
-#: Rows are dropped from the batch once this part of it has finished: dropping copies the cache, keeping computes for nothing.
+#: Rows are dropped from the batch once this part of it has finished: dropping copies the cache,
+#: keeping computes for nothing.
 DROP_AT = 0.125
 #: Uniform draws are made for so many positions at once.
 DRAWS = 64
@@ -57,7 +60,8 @@ class Progress:
 
 
 def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prompt: int) -> int:
-    """Rows at once: as many as keep the cache and the reading of the prompts within a part of the memory, and no more than still gain speed.
+    """Rows at once: as many as keep the cache and the reading of the prompts within a part of the
+    memory, and no more than still gain speed.
 
     `prompt`: tokens of the longest prompt; each is read once for its `per_prompt` rows.
     """
@@ -67,7 +71,14 @@ def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prom
     heads = largest(config, "num_key_value_heads") or attention_heads
     head_width = largest(config, "head_dim") or hidden // attention_heads
     size = 2 if model.dtype == torch.bfloat16 else 4
-    cached = 2 * (largest(config, "num_hidden_layers") or 1) * heads * head_width * (prompt + new_tokens) * size
+    cached = (
+        2
+        * (largest(config, "num_hidden_layers") or 1)
+        * heads
+        * head_width
+        * (prompt + new_tokens)
+        * size
+    )
     # One layer's activations at a time: hidden states, queries and the like, and the MLP's three.
     inner = largest(config, "intermediate_size") or 4 * hidden
     read = prompt * (6 * hidden + 3 * inner) * size // (per_prompt if model.way.selects else 1)
@@ -76,14 +87,17 @@ def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prom
         logits = 0 if model.splits_head else model.vocabulary
         cached, read = 0, (prompt + new_tokens) * (6 * hidden + 3 * inner + logits) * size
     if model.device.type == "cuda":
-        return int(min(1024, max(1, torch.cuda.mem_get_info(model.device)[0] // 3 // (cached + read))))
+        return int(
+            min(1024, max(1, torch.cuda.mem_get_info(model.device)[0] // 3 // (cached + read)))
+        )
     return int(min(512, max(8, 2**31 // (cached + read))))
 
 
 class Batch:
     """One batch of sequences, decoded until all of them have finished.
 
-    `prompts` are distinct; `owners[i]` says which of them sequence `numbers[i]` continues. Where rows can be selected, each prompt is read once and its state copied.
+    `prompts` are distinct; `owners[i]` says which of them sequence `numbers[i]` continues. Where
+    rows can be selected, each prompt is read once and its state copied.
     """
 
     def __init__(
@@ -124,7 +138,9 @@ class Batch:
                     ).to(device)
                 assert draws is not None
             uniform = draws[step % DRAWS] if draws is not None else None
-            tokens, logprobs = pick(logits, uniform, options.temperature, options.top_k, options.top_p)
+            tokens, logprobs = pick(
+                logits, uniform, options.temperature, options.top_k, options.top_p
+            )
             if len(alive) == count:
                 all_tokens[:, step], all_logprobs[:, step] = tokens, logprobs
             else:
@@ -143,7 +159,11 @@ class Batch:
                 if options.stop_strings is not None:
                     by_string = newly & ~by_token
                     reasons[
-                        [i for i in alive[by_string] if options.stop_strings.ended(all_tokens[i, : step + 1].tolist())]
+                        [
+                            i
+                            for i in alive[by_string]
+                            if options.stop_strings.ended(all_tokens[i, : step + 1].tolist())
+                        ]
                     ] = STOP_STRING
                 finished = finished | newly
                 self.progress.finished += len(ended)
@@ -151,7 +171,9 @@ class Batch:
                 remaining = int((~finished).sum())
                 if remaining == 0:
                     break
-                if self.model.way.selects and len(alive) - remaining >= max(1, DROP_AT * len(alive)):
+                if self.model.way.selects and len(alive) - remaining >= max(
+                    1, DROP_AT * len(alive)
+                ):
                     keep = torch.from_numpy(np.flatnonzero(~finished)).to(device)
                     self.rows.keep(keep)
                     tokens = tokens[keep]
@@ -163,13 +185,22 @@ class Batch:
             self.progress.context.progress(
                 min(
                     1.0,
-                    (self.progress.finished + (len(alive) - finished.sum()) * (step + 1) / self.longest)
+                    (
+                        self.progress.finished
+                        + (len(alive) - finished.sum()) * (step + 1) / self.longest
+                    )
                     / self.progress.total,
                 )
             )
 
     def _stopped(
-        self, stop: StopStrings, tokens: Tensor, all_tokens: Tensor, alive: np.ndarray, skip: np.ndarray, step: int
+        self,
+        stop: StopStrings,
+        tokens: Tensor,
+        all_tokens: Tensor,
+        alive: np.ndarray,
+        skip: np.ndarray,
+        step: int,
     ) -> np.ndarray:
         """bool [rows]: the rows whose text holds a stop string now."""
         found = np.zeros(len(alive), bool)
@@ -178,7 +209,12 @@ class Batch:
         return found
 
     def _hand_over(
-        self, ended: np.ndarray, tokens: Tensor, logprobs: Tensor, lengths: np.ndarray, reasons: np.ndarray
+        self,
+        ended: np.ndarray,
+        tokens: Tensor,
+        logprobs: Tensor,
+        lengths: np.ndarray,
+        reasons: np.ndarray,
     ) -> None:
         rows = torch.from_numpy(ended).to(tokens.device)
         longest = int(lengths[ended].max())
@@ -190,7 +226,8 @@ class Batch:
                 f"sample: model {self.model.name!r} gives probabilities that are not finite; its weights are broken",
             )
         done = [
-            Completion(ids[k, : lengths[i]], logs[k, : lengths[i]], REASONS[reasons[i]]) for k, i in enumerate(ended)
+            Completion(ids[k, : lengths[i]], logs[k, : lengths[i]], REASONS[reasons[i]])
+            for k, i in enumerate(ended)
         ]
         numbers = [int(n) for n in self.numbers[ended]]
         self.progress.completions.update(zip(numbers, done, strict=True))
@@ -199,7 +236,9 @@ class Batch:
 
 
 def batches(way: Way, order: np.ndarray, lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Sequences `order`, sorted by their prompts' `lengths`, in parts of at most `size` that the way can take."""
+    """Sequences `order`, sorted by their prompts' `lengths`, in parts of at most `size` that the
+    way can take.
+    """
     groups = [order] if way.pads else np.split(order, np.flatnonzero(np.diff(lengths)) + 1)
     for group in groups:
         for start in range(0, len(group), min(size, way.rows or size)):
@@ -217,9 +256,11 @@ def generate(
     progress: Progress,
     limits: np.ndarray | None = None,
 ) -> list[Completion]:
-    """Completions of every prompt (ids int32), sequence i of prompt i // per_prompt, with `seeds` uint64 [N].
+    """Completions of every prompt (ids int32), sequence i of prompt i // per_prompt, with `seeds`
+    uint64 [N].
 
-    `limits` int [P]: the most new tokens of each prompt's completions, where it is not `max_new_tokens` for all.
+    `limits` int [P]: the most new tokens of each prompt's completions, where it is not
+    `max_new_tokens` for all.
     """
     if limits is None:
         limits = np.full(len(prompts), options.max_new_tokens)
@@ -230,12 +271,21 @@ def generate(
     )
     if len(order) == 0:
         return []
-    size = batch_size or choose_batch_size(model, int(lengths.max()), options.max_new_tokens, per_prompt)
+    size = batch_size or choose_batch_size(
+        model, int(lengths.max()), options.max_new_tokens, per_prompt
+    )
     for numbers in batches(model.way, order, lengths[order // per_prompt], size):
         owners = numbers // per_prompt
         distinct, rows = np.unique(owners, return_inverse=True)
         with model.autocast():
             Batch(
-                model, options, progress, [prompts[p] for p in distinct], rows, numbers, seeds[numbers], limits[owners]
+                model,
+                options,
+                progress,
+                [prompts[p] for p in distinct],
+                rows,
+                numbers,
+                seeds[numbers],
+                limits[owners],
             ).run()
     return [progress.completions[i] for i in range(len(order))]

@@ -8,21 +8,26 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea, Flood 2014; constants by Stafford), uint64 in and out."""
+    """The finaliser of splitmix64 (Steele, Lea, Flood 2014; constants by Stafford), uint64 in and
+    out.
+    """
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
 def uniforms(seeds: np.ndarray, start: int, count: int) -> np.ndarray:
-    """Uniforms in (0, 1], float64 [len(seeds), count], for positions start .. start + count - 1; `seeds` uint64.
+    """Uniforms in (0, 1], float64 [len(seeds), count], for positions start .. start + count - 1;
+    `seeds` uint64.
 
-    The seed is mixed first: without it, seeds that differ by the golden constant would share one shifted stream.
+    The seed is mixed first: without it, seeds that differ by the golden constant would share one
+    shifted stream.
     """
     keys = mix(seeds.astype(np.uint64) ^ GOLDEN)
     counters = np.arange(start + 1, start + count + 1, dtype=np.uint64) * GOLDEN
     bits = mix(keys[:, None] + counters[None, :]) >> np.uint64(11)
-    # Half a unit keeps 0 out: inverse-CDF sampling with u > 0 can't land on a token of probability zero.
+    # Half a unit keeps 0 out: inverse-CDF sampling with u > 0 can't land on a token of probability
+    # zero.
     return (bits.astype(np.float64) + 0.5) * 2.0**-53
 
 

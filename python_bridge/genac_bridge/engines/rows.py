@@ -25,7 +25,9 @@ class Rows:
     and `room` how many tokens may follow. `padding` counts the padding that was read.
     """
 
-    def __init__(self, model: LoadedModel, way: Way, prompts: list[np.ndarray], owners: np.ndarray, room: int) -> None:
+    def __init__(
+        self, model: LoadedModel, way: Way, prompts: list[np.ndarray], owners: np.ndarray, room: int
+    ) -> None:
         self.model, self.way = model, way
         self.padding = 0
         if not way.selects:
@@ -54,10 +56,14 @@ class Rows:
         # A mask of our own saves building one at every token; other kinds of layers and kernels
         # get the plain one and build theirs.
         self.plain = plain and self.takes_positions and model.config._attn_implementation == "sdpa"
-        self.extra: dict[str, Any] = {"logits_to_keep": 1} if accepts(model.base, "logits_to_keep") else {}
+        self.extra: dict[str, Any] = (
+            {"logits_to_keep": 1} if accepts(model.base, "logits_to_keep") else {}
+        )
         # Keys [rows, capacity] that are not padding.
         columns = torch.arange(self.width + room, device=model.device)
-        self.valid = columns[None] >= (self.width - torch.from_numpy(self.lengths).to(model.device))[:, None]
+        self.valid = (
+            columns[None] >= (self.width - torch.from_numpy(self.lengths).to(model.device))[:, None]
+        )
 
     def read_prompts(self) -> Tensor:
         """Logits [rows, V] after each row's prompt."""

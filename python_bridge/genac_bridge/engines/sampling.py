@@ -15,7 +15,9 @@ def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
-    """Nucleus sampling (Holtzman 2020): the shortest list of most likely tokens whose mass reaches p of the row's mass."""
+    """Nucleus sampling (Holtzman 2020): the shortest list of most likely tokens whose mass reaches
+    p of the row's mass.
+    """
     ordered, index = probabilities.sort(dim=1, descending=True, stable=True)
     mass = ordered.double().cumsum(1)
     # A token stays while the mass before it is short of p; so the first always stays.
@@ -24,11 +26,17 @@ def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
 
 
 def pick(
-    logits: Tensor, uniform: Tensor | None, temperature: float, top_k: int | None, top_p: float | None
+    logits: Tensor,
+    uniform: Tensor | None,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
 ) -> tuple[Tensor, Tensor]:
-    """Tokens int64 [B] and their log-probabilities float32 [B] at `temperature`, before top-k and top-p.
+    """Tokens int64 [B] and their log-probabilities float32 [B] at `temperature`, before top-k and
+    top-p.
 
-    `logits` [B, V]; `uniform` float64 [B] in (0, 1]. `temperature` 0 takes the most likely token, with its log-probability at 1.
+    `logits` [B, V]; `uniform` float64 [B] in (0, 1]. `temperature` 0 takes the most likely token,
+    with its log-probability at 1.
     """
     scaled = logits.float()
     if temperature not in (0.0, 1.0):
@@ -45,6 +53,7 @@ def pick(
         cdf = probabilities.double().cumsum(1)
         # The first token whose cdf reaches u x total, u > 0: its own probability is not zero.
         token = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None]).squeeze(1)
-        # Only nan goes beyond the end. On a GPU the index would end the process; the caller finds the nan in the log-probability.
+        # Only nan goes beyond the end. On a GPU the index would end the process; the caller finds
+        # the nan in the log-probability.
         token = token.clamp_max(logits.shape[1] - 1)
     return token, logprobs.gather(1, token[:, None]).squeeze(1)

@@ -65,7 +65,9 @@ def usable_ids(model: LoadedModel) -> np.ndarray:
 def right_padded(model: LoadedModel, sequences: list[np.ndarray]) -> Tensor:
     lengths = np.array([len(ids) for ids in sequences])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return torch.from_numpy(pad(np.concatenate(sequences), starts, lengths, left=False)).to(model.device)
+    return torch.from_numpy(pad(np.concatenate(sequences), starts, lengths, left=False)).to(
+        model.device
+    )
 
 
 def logprobs(model: LoadedModel, ids: Tensor, positions: Tensor) -> Tensor:
@@ -79,7 +81,9 @@ def difference(have: Tensor, want: Tensor) -> float:
 
 def sizes(model: LoadedModel) -> tuple[int, int]:
     """Tokens of the long prompt and tokens that follow, as many as this architecture needs."""
-    window = largest(model.config, "sliding_window", "attention_window_size", "attention_chunk_size")
+    window = largest(
+        model.config, "sliding_window", "attention_window_size", "attention_chunk_size"
+    )
     weights = sum(parameter.numel() for parameter in model.network.parameters())
     outgrown = WIDE_WINDOW if weights * WIDE_WINDOW <= SMALL else WINDOW
     long = LONG if window is None or window > outgrown else window + LONG
@@ -128,7 +132,9 @@ def make_trial(model: LoadedModel, attempt: int, tolerance: float) -> Trial:
     alone = right_padded(model, [whole[0][:-1]])
     off = difference(logprobs(model, alone, positions[0, :-1]), expected[0, :-1])
     if not off <= tolerance:
-        raise Differs(f"log-probabilities change by {off:.2g} with the tokens or the padding after them")
+        raise Differs(
+            f"log-probabilities change by {off:.2g} with the tokens or the padding after them"
+        )
     # How far apart two ways of adding up the same numbers are on this device.
     return Trial(prompts, tokens, expected, min(max(tolerance, NOISES * off), max(tolerance, 1e-2)))
 
@@ -153,7 +159,9 @@ def check_rows(model: LoadedModel, way: Way, trial: Trial, numbers: np.ndarray, 
         expected = trial.expected[torch.from_numpy(numbers).to(model.device), step]
         off = difference(logits.float().log_softmax(-1), expected)
         if not off <= trial.tolerance:
-            raise Differs(f"sampled log-probabilities differ by {off:.2g} from those of the whole text")
+            raise Differs(
+                f"sampled log-probabilities differ by {off:.2g} from those of the whole text"
+            )
         if step == steps:
             return
         tokens = trial.tokens[numbers, step]
@@ -197,7 +205,9 @@ def choose_way(model: LoadedModel) -> Way:
             if reason is None:
                 reason = why
                 model.counts_from_zero = counts_from_zero(model, trials)
-    raise BadArguments(f"load_model: a {type(model.base).__name__} can't be sampled exactly ({model.name!r}): {reason}")
+    raise BadArguments(
+        f"load_model: a {type(model.base).__name__} can't be sampled exactly ({model.name!r}): {reason}"
+    )
 
 
 def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
@@ -276,7 +286,9 @@ def counts_from_zero(model: LoadedModel, trials: Trials) -> bool:
     except Exception as error:
         first_line(error)
         return False
-    return difference(logits[0, -1].float().log_softmax(-1), trial.expected[2, 0]) <= trial.tolerance
+    return (
+        difference(logits[0, -1].float().log_softmax(-1), trial.expected[2, 0]) <= trial.tolerance
+    )
 
 
 def first_line(error: Exception) -> str:
@@ -300,6 +312,11 @@ def check_values(model: LoadedModel) -> None:
         else:
             off = float((padded - alone).abs().max() / alone.abs().max().clamp_min(1))
             if not bool(alone.isfinite().all()):
-                reason, off = "its hidden states are not finite: its weights are broken", float("nan")
+                reason, off = (
+                    "its hidden states are not finite: its weights are broken",
+                    float("nan"),
+                )
     if not off <= (ROUGH if rounds(model) else TOLERANCE):
-        raise BadArguments(f"load_model: a {type(model.base).__name__} can't give values ({model.name!r}): {reason}")
+        raise BadArguments(
+            f"load_model: a {type(model.base).__name__} can't give values ({model.name!r}): {reason}"
+        )

@@ -19,7 +19,9 @@ from .own_code import guarded, run_own
 
 
 def load_file(path: str) -> Any:
-    """The module that a file holds, loaded once; its folder is on the import path, so that it can import its neighbours."""
+    """The module that a file holds, loaded once; its folder is on the import path, so that it can
+    import its neighbours.
+    """
     path = os.path.abspath(os.path.expanduser(path))
     name = f"genac_file_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
     if name in sys.modules:
@@ -39,7 +41,9 @@ def load_file(path: str) -> Any:
 
 
 def import_named(name: str) -> Any:
-    """The module of this name: an installed one, else one of the working directory, which goes behind all others."""
+    """The module of this name: an installed one, else one of the working directory, which goes
+    behind all others.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -51,10 +55,14 @@ def import_named(name: str) -> Any:
 
 
 def find(name: str) -> Callable[..., Any]:
-    """The function that `package.module:function` or `path/to/file.py:function` names (`function` may be dotted: a static method)."""
+    """The function that `package.module:function` or `path/to/file.py:function` names (`function`
+    may be dotted: a static method).
+    """
     module_name, colon, path = name.rpartition(":")
     if not colon or not module_name or not path:
-        raise BadArguments(f"call: {name!r} is not of the form 'package.module:function' or 'file.py:function'")
+        raise BadArguments(
+            f"call: {name!r} is not of the form 'package.module:function' or 'file.py:function'"
+        )
 
     def load() -> Any:
         if module_name.endswith(".py"):
@@ -87,12 +95,16 @@ def find(name: str) -> Callable[..., Any]:
 
 
 def plain_json(value: Any, where: str = "answer") -> Any:
-    """`value` if it is plain JSON, tuples as lists; raises `ValueError` that names the place and the type of what is not."""
+    """`value` if it is plain JSON, tuples as lists; raises `ValueError` that names the place and
+    the type of what is not.
+    """
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value
     if type(value) is int:
         if not -(2**53) < value < 2**53:
-            raise ValueError(f"{where} is the integer {value}, too large to survive as a JSON number (2^53)")
+            raise ValueError(
+                f"{where} is the integer {value}, too large to survive as a JSON number (2^53)"
+            )
         return value
     if type(value) is float:
         if not math.isfinite(value):
@@ -103,7 +115,9 @@ def plain_json(value: Any, where: str = "answer") -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise ValueError(f"{where} has the key {key!r} of type {type(key).__name__}; keys must be strings")
+                raise ValueError(
+                    f"{where} has the key {key!r} of type {type(key).__name__}; keys must be strings"
+                )
         return {key: plain_json(item, f"{where}[{key!r}]") for key, item in value.items()}
     kind = type(value)
     raise ValueError(
@@ -112,19 +126,30 @@ def plain_json(value: Any, where: str = "answer") -> Any:
 
 
 def call(name: str, keywords: dict[str, Any]) -> Any:
-    """Calls the function; coroutines are awaited. What it raises becomes `function_error` with its traceback."""
+    """Calls the function; coroutines are awaited.
+
+    What it raises becomes `function_error` with its traceback.
+    """
     answer = run_own(name, find(name), keywords)
     try:
         return plain_json(answer)
     except ValueError as error:
-        raise OperationError("function_error", f"{name} did not answer with plain JSON: {error}") from None
+        raise OperationError(
+            "function_error", f"{name} did not answer with plain JSON: {error}"
+        ) from None
 
 
 class FunctionOperations:
-    """What a worker without models serves: `call` alone. It imports neither PyTorch nor Transformers, and so starts in a moment."""
+    """What a worker without models serves:
+
+    `call` alone. It imports neither PyTorch nor Transformers, and so starts in a moment.
+    """
 
     def ready(self) -> dict[str, Any]:
-        return {"versions": {"genac_bridge": __version__, "python": platform.python_version()}, "devices": []}
+        return {
+            "versions": {"genac_bridge": __version__, "python": platform.python_version()},
+            "devices": [],
+        }
 
     def run(
         self, operation: str, arguments: dict[str, Any], tensors: Tensors, context: Context

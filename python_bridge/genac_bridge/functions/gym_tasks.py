@@ -1,6 +1,7 @@
 """Problems and verifiers of the package `reasoning-gym`, for the task of that name.
 
-A problem is known by its generator's name, the parameters and its own seed: it is made again where it is needed, so that nothing but these travels.
+A problem is known by its generator's name, the parameters and its own seed: it is made again where
+it is needed, so that nothing but these travels.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ class Unusable(Exception):
 
 
 def check(generators: list[dict[str, Any]]) -> dict[str, Any]:
-    """Makes one problem of each `{name, parameters}`. Answers `{"problem": null}`, or one sentence that says what is wrong."""
+    """Makes one problem of each `{name, parameters}`.
+
+    Answers `{"problem": null}`, or one sentence that says what is wrong.
+    """
     try:
         for generator in generators:
             _check(generator["name"], generator["parameters"])
@@ -32,19 +36,25 @@ def check(generators: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def problems(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`{question, answer}` of each `{name, parameters, seed}`; `answer` is null where a problem has no single one."""
+    """`{question, answer}` of each `{name, parameters, seed}`;
+
+    `answer` is null where a problem has no single one.
+    """
     entries = [_entry(item) for item in items]
     return [{"question": entry["question"], "answer": _text(entry["answer"])} for entry in entries]
 
 
 def scores(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`{score, failure}` of each `{name, parameters, seed, answer}`, by the generator's own verifier. One that fails on an answer can't read it:
+    """`{score, failure}` of each `{name, parameters, seed, answer}`, by the generator's own
+    verifier. One that fails on an answer can't read it:
     its score is 0, and `failure` says what happened."""
     return [_score(item) for item in items]
 
 
 def _score(item: dict[str, Any]) -> dict[str, Any]:
-    dataset, entry = _made(item["name"], json.dumps(item["parameters"], sort_keys=True), item["seed"])
+    dataset, entry = _made(
+        item["name"], json.dumps(item["parameters"], sort_keys=True), item["seed"]
+    )
     try:
         score = dataset.score_answer(item["answer"], entry)
     except Exception as error:
@@ -55,7 +65,9 @@ def _score(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(item: dict[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = _made(item["name"], json.dumps(item["parameters"], sort_keys=True), item["seed"])[1]
+    entry: dict[str, Any] = _made(
+        item["name"], json.dumps(item["parameters"], sort_keys=True), item["seed"]
+    )[1]
     return entry
 
 
@@ -84,12 +96,20 @@ def _check(name: str, parameters: dict[str, Any]) -> None:
     if name not in DATASETS:
         names = sorted(set(DATASETS) - set(NOT_BY_NAME))
         raise Unusable(f"reasoning-gym has no generator {name!r}; {_nearest(name, names)}")
-    known = [field.name for field in dataclasses.fields(DATASETS[name][1]) if field.name not in OWN_PARAMETERS]
+    known = [
+        field.name
+        for field in dataclasses.fields(DATASETS[name][1])
+        if field.name not in OWN_PARAMETERS
+    ]
     for parameter in parameters:
         if parameter in OWN_PARAMETERS:
-            raise Unusable(f"generator {name!r}: the parameter {parameter!r} is set by the run; leave it out")
+            raise Unusable(
+                f"generator {name!r}: the parameter {parameter!r} is set by the run; leave it out"
+            )
         if parameter not in known:
-            raise Unusable(f"generator {name!r} has no parameter {parameter!r}; {_nearest(parameter, known)}")
+            raise Unusable(
+                f"generator {name!r} has no parameter {parameter!r}; {_nearest(parameter, known)}"
+            )
     try:
         _made(name, json.dumps(parameters, sort_keys=True), 0)
     except Exception as error:

@@ -1,4 +1,5 @@
-"""Rows of data sets for the task `huggingface`: the Hub's, folders and files, through the package `datasets`.
+"""Rows of data sets for the task `huggingface`: the Hub's, folders and files, through the package
+`datasets`.
 
 What a user can get wrong comes back as `{"problem": text}`, one sentence without a traceback.
 """
@@ -14,10 +15,29 @@ from typing import Any
 
 from .call import plain_json
 
-#: File endings and the builder of `datasets` that reads them; compressed files end with `.gz` beside.
-BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
+#: File endings and the builder of `datasets` that reads them; compressed files end with `.gz`
+#: beside.
+BUILDERS = {
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".arrow": "arrow",
+}
 #: Scalar types of columns that have a place in JSON; dates and times become ISO text.
-PLAIN = ("string", "large_string", "string_view", "bool", "int", "uint", "float", "null", "timestamp", "date")
+PLAIN = (
+    "string",
+    "large_string",
+    "string_view",
+    "bool",
+    "int",
+    "uint",
+    "float",
+    "null",
+    "timestamp",
+    "date",
+)
 
 #: Data sets by their arguments: none is loaded twice.
 _loaded: dict[str, Any] = {}
@@ -37,7 +57,8 @@ def open_data(
     revision: str | None,
     streaming: bool,
 ) -> dict[str, Any]:
-    """Loads a data set, once. Answers with its handle, its number of rows (null: streamed) and its columns (null: not known), each with the type that
+    """Loads a data set, once. Answers with its handle, its number of rows (null: streamed) and its
+    columns (null: not known), each with the type that
     has no place in JSON, or null."""
     handle = json.dumps([data, configuration, split, revision, streaming])
     try:
@@ -46,7 +67,11 @@ def open_data(
     except Unusable as error:
         return {"problem": str(error)}
     loaded = _loaded[handle]
-    columns = None if loaded.features is None else {name: unplain(kind) for name, kind in loaded.features.items()}
+    columns = (
+        None
+        if loaded.features is None
+        else {name: unplain(kind) for name, kind in loaded.features.items()}
+    )
     return {"handle": handle, "rows": None if streaming else len(loaded), "columns": columns}
 
 
@@ -56,7 +81,10 @@ def rows(handle: str, indices: list[int], columns: list[str]) -> dict[str, Any]:
     try:
         return {
             "rows": [
-                {name: plain(batch[name][place], f"row {index}, column {name!r}") for name in columns}
+                {
+                    name: plain(batch[name][place], f"row {index}, column {name!r}")
+                    for name in columns
+                }
                 for place, index in enumerate(indices)
             ]
         }
@@ -65,15 +93,26 @@ def rows(handle: str, indices: list[int], columns: list[str]) -> dict[str, Any]:
 
 
 def stream(
-    handle: str, reader: str, seed: int, buffer: int | None, first: int, count: int, columns: list[str] | None
+    handle: str,
+    reader: str,
+    seed: int,
+    buffer: int | None,
+    first: int,
+    count: int,
+    columns: list[str] | None,
 ) -> dict[str, Any]:
-    """Rows number `first` .. `first + count - 1` of the stream that `seed` shuffles, fewer at its end. A reader that goes forward reads each row once;
+    """Rows number `first` .. `first + count - 1` of the stream that `seed` shuffles, fewer at its
+    end. A reader that goes forward reads each row once;
     one that goes back begins again."""
     key = (handle, reader)
     known = _streams.get(key)
     if known is None or known[0] != seed or known[1] > first:
         data = _loaded[handle]
-        known = (seed, 0, iter(data if buffer is None else data.shuffle(seed=seed, buffer_size=buffer)))
+        known = (
+            seed,
+            0,
+            iter(data if buffer is None else data.shuffle(seed=seed, buffer_size=buffer)),
+        )
     _, position, iterator = known
     # Where reading fails nobody knows how far the iterator went: the next call begins again.
     _streams.pop(key, None)
@@ -99,7 +138,10 @@ def stream(
 
 
 def plain(value: Any, where: str) -> Any:
-    """`value` as plain JSON, dates and times as ISO text. Raises `ValueError` that names the place and the type of what is not."""
+    """`value` as plain JSON, dates and times as ISO text.
+
+    Raises `ValueError` that names the place and the type of what is not.
+    """
     return plain_json(_with_iso_dates(value), where)
 
 
@@ -114,7 +156,9 @@ def _with_iso_dates(value: Any) -> Any:
 
 
 def unplain(feature: Any) -> str | None:
-    """The type within a column that has no place in JSON (an image, bytes, a decimal); null: there is none."""
+    """The type within a column that has no place in JSON (an image, bytes, a decimal); null: there
+    is none.
+    """
     if isinstance(feature, dict):
         return next(filter(None, map(unplain, feature.values())), None)
     if isinstance(feature, list | tuple):
@@ -126,11 +170,18 @@ def unplain(feature: Any) -> str | None:
     if kind in ("ClassLabel", "Json"):
         return None
     dtype = str(getattr(feature, "dtype", kind))
-    return None if kind == "Value" and dtype.startswith(PLAIN) else dtype if kind == "Value" else kind
+    return (
+        None if kind == "Value" and dtype.startswith(PLAIN) else dtype if kind == "Value" else kind
+    )
 
 
 def _load(
-    data: str | list[str], local: bool, configuration: str | None, split: str, revision: str | None, streaming: bool
+    data: str | list[str],
+    local: bool,
+    configuration: str | None,
+    split: str,
+    revision: str | None,
+    streaming: bool,
 ) -> Any:
     try:
         import datasets
@@ -142,19 +193,30 @@ def _load(
     shown = data if isinstance(data, str) else ", ".join(data)
     try:
         if local and isinstance(data, str) and os.path.isdir(data):
-            if any(os.path.isfile(os.path.join(data, name)) for name in ("dataset_dict.json", "state.json")):
+            if any(
+                os.path.isfile(os.path.join(data, name))
+                for name in ("dataset_dict.json", "state.json")
+            ):
                 return _from_disk(datasets, data, split, streaming)
             return datasets.load_dataset(data, configuration, split=split, streaming=streaming)
         if local:
             files = [data] if isinstance(data, str) else data
             builder, more = builder_of(files)
-            return datasets.load_dataset(builder, data_files=files, split=split, streaming=streaming, **more)
-        return datasets.load_dataset(data, configuration, split=split, revision=revision, streaming=streaming)
+            return datasets.load_dataset(
+                builder, data_files=files, split=split, streaming=streaming, **more
+            )
+        return datasets.load_dataset(
+            data, configuration, split=split, revision=revision, streaming=streaming
+        )
     except Unusable:
         raise
     except Exception as error:
         unreachable = not local and isinstance(error, ConnectionError)
-        advice = "; check the name and the network, or name a local folder (./...)" if unreachable else ""
+        advice = (
+            "; check the name and the network, or name a local folder (./...)"
+            if unreachable
+            else ""
+        )
         raise Unusable(f"{shown!r} can't be loaded: {reason(error)}{advice}") from error
 
 
@@ -174,7 +236,9 @@ def builder_of(files: list[str]) -> tuple[str, dict[str, Any]]:
     builders = {BUILDERS.get(ending) for ending in endings}
     builder = next(iter(builders))
     if len(builders) != 1 or len(endings) != 1 or builder is None:
-        raise Unusable(f"files that end with {sorted(endings)} can't be read; one kind of {sorted(BUILDERS)} can")
+        raise Unusable(
+            f"files that end with {sorted(endings)} can't be read; one kind of {sorted(BUILDERS)} can"
+        )
     return builder, {"delimiter": "\t"} if endings == {".tsv"} else {}
 
 

@@ -1,4 +1,7 @@
-"""The loggers that a run can name: what each needs to begin, to take a row, and to end. Their packages are imported when one is made, never before."""
+"""The loggers that a run can name: what each needs to begin, to take a row, and to end.
+
+Their packages are imported when one is made, never before.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,13 @@ class Logger(Protocol):
 
 
 class TensorBoard:
-    """Event files in `RUN/tensorboard`, written by TensorBoard's own writer: neither PyTorch nor TensorFlow is imported."""
+    """Event files in `RUN/tensorboard`, written by TensorBoard's own writer: neither PyTorch nor
+    TensorFlow is imported.
+    """
 
-    def __init__(self, options: dict[str, Any], folder: str, config: dict[str, Any], known: str | None) -> None:
+    def __init__(
+        self, options: dict[str, Any], folder: str, config: dict[str, Any], known: str | None
+    ) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -52,14 +59,19 @@ class TensorBoard:
         )
 
     def add(self, step: int, *values: Any) -> None:
-        self.writer.add_event(self.Event(wall_time=time.time(), step=step, summary=self.Summary(value=values)))
+        self.writer.add_event(
+            self.Event(wall_time=time.time(), step=step, summary=self.Summary(value=values))
+        )
 
     def rows_logged(self) -> int | None:
         return None
 
     def log(self, number: int, step: int, metrics: dict[str, float]) -> None:
         values = {name: value for name, value in metrics.items() if name != "train/global_step"}
-        self.add(step, *(self.Summary.Value(tag=name, simple_value=value) for name, value in values.items()))
+        self.add(
+            step,
+            *(self.Summary.Value(tag=name, simple_value=value) for name, value in values.items()),
+        )
 
     def flush(self) -> None:
         self.writer.flush()
@@ -69,9 +81,14 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of wandb, whose files lie in `RUN/wandb`. As with Transformers, the axis of all metrics is `train/global_step`."""
+    """A run of wandb, whose files lie in `RUN/wandb`.
 
-    def __init__(self, options: dict[str, Any], folder: str, config: dict[str, Any], known: str | None) -> None:
+    As with Transformers, the axis of all metrics is `train/global_step`.
+    """
+
+    def __init__(
+        self, options: dict[str, Any], folder: str, config: dict[str, Any], known: str | None
+    ) -> None:
         import wandb
 
         self.id = known or uuid.uuid4().hex[:12]
@@ -83,7 +100,11 @@ class WeightsAndBiases:
             config=config,
             project=options["project"],
             name=options["name"] or os.path.basename(folder),
-            **{name: options[name] for name in ("entity", "group", "tags", "mode") if options[name] is not None},
+            **{
+                name: options[name]
+                for name in ("entity", "group", "tags", "mode")
+                if options[name] is not None
+            },
             # What a worker prints is in the run's logs; a login is nothing to wait for here.
             settings=wandb.Settings(console="off", login_timeout=10),
         )
@@ -112,7 +133,9 @@ class WeightsAndBiases:
 class Trackio:
     """A run of Trackio: a local database, or a Space where one is named."""
 
-    def __init__(self, options: dict[str, Any], folder: str, config: dict[str, Any], known: str | None) -> None:
+    def __init__(
+        self, options: dict[str, Any], folder: str, config: dict[str, Any], known: str | None
+    ) -> None:
         place = options["folder"]
         if place is not None:
             os.makedirs(place, exist_ok=True)

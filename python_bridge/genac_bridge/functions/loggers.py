@@ -1,7 +1,9 @@
-"""`log` of a config: the lines of a run's `metrics.jsonl`, as they come, to TensorBoard, Weights & Biases or Trackio, by these packages themselves.
+"""`log` of a config: the lines of a run's `metrics.jsonl`, as they come, to TensorBoard, Weights &
+Biases or Trackio, by these packages themselves.
 
-Each logger has a thread and reads the file itself, so that nothing waits for one that is slow, and one that comes later (or again) gets what it lacks.
-What it has had is noted in `loggers/NAME.json` of the run's folder.
+Each logger has a thread and reads the file itself, so that nothing waits for one that is slow, and
+one that comes later (or again) gets what it lacks. What it has had is noted in `loggers/NAME.json`
+of the run's folder.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ BATCH = 200
 
 @dataclass
 class Row:
-    """One line of `metrics.jsonl` as loggers get it. Names and steps follow Transformers: `train/`, `eval/`, and the step after which it was measured."""
+    """One line of `metrics.jsonl` as loggers get it.
+
+    Names and steps follow Transformers: `train/`, `eval/`, and the step after which it was
+    measured.
+    """
 
     number: int
     #: Iterations of all stages that lie before it.
@@ -66,11 +72,16 @@ class Rows:
             self.done = line["iteration"] + 1
         step = self.before + line["iteration"] + (1 if training else 0)
         prefix = "train/" if training else "eval/"
-        metrics = {"train/global_step": float(step), prefix + "stage": float(STAGES.index(line["stage"]) + 1)}
+        metrics = {
+            "train/global_step": float(step),
+            prefix + "stage": float(STAGES.index(line["stage"]) + 1),
+        }
         for name, value in line.items():
             if name not in ("type", "stage", "iteration"):
                 # What is not finite stands as null in the file.
-                metrics[prefix + name.removeprefix("evaluation/")] = float("nan") if value is None else float(value)
+                metrics[prefix + name.removeprefix("evaluation/")] = (
+                    float("nan") if value is None else float(value)
+                )
         self.number += 1
         return Row(self.number, step, metrics)
 
@@ -81,7 +92,9 @@ STAGES = ("critic-sft", "critic-rl", "joint")
 class Feed(threading.Thread):
     """One logger of one run, from its opening to its end."""
 
-    def __init__(self, name: str, options: dict[str, Any], folder: str, config: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, options: dict[str, Any], folder: str, config: dict[str, Any]
+    ) -> None:
         super().__init__(name=f"log {name}", daemon=True)
         self.logger_name = name
         self.options, self.folder, self.config = options, folder, config
@@ -137,7 +150,10 @@ _open: dict[str, list[Feed]] = {}
 
 
 def open_loggers(folder: str, config: dict[str, Any], loggers: list[dict[str, Any]]) -> None:
-    """Begins to feed the loggers of a run; returns at once. What goes wrong is told by `failures`."""
+    """Begins to feed the loggers of a run; returns at once.
+
+    What goes wrong is told by `failures`.
+    """
     feeds = [Feed(options.pop("use"), options, folder, config) for options in loggers]
     _open[folder] = feeds
     for feed in feeds:
@@ -146,7 +162,9 @@ def open_loggers(folder: str, config: dict[str, Any], loggers: list[dict[str, An
 
 def failures(folder: str) -> dict[str, str]:
     """What went wrong so far, by logger."""
-    return {feed.logger_name: feed.error for feed in _open.get(folder, []) if feed.error is not None}
+    return {
+        feed.logger_name: feed.error for feed in _open.get(folder, []) if feed.error is not None
+    }
 
 
 def close_loggers(folder: str, seconds: float) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""Where the answer stands in a text, by the usual conventions of maths data, and whether it equals a reference (math-verify)."""
+"""Where the answer stands in a text, by the usual conventions of maths data, and whether it equals
+a reference (math-verify).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any
 _NUMBER = re.compile(
     r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][+-]?\d+(?!\w)|/\d+)?%?"
 )
-# 1e-05 and 1.5E+16: how Python and many models write small and large numbers, and what math-verify can't read.
+# 1e-05 and 1.5E+16: how Python and many models write small and large numbers, and what math-verify
+# can't read.
 _SCIENTIFIC = re.compile(r"(?<![\w.])([+-]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([+-]?\d{1,3})(?![\w.])")
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
@@ -75,7 +78,9 @@ def answer_of(text: str, conventions: Sequence[str]) -> str | None:
 
 
 def reference_of(text: str, conventions: Sequence[str]) -> str:
-    r"""The answer of a reference: by `\boxed{}` or `####`; a sentence's last number; else the whole text is the answer."""
+    r"""The answer of a reference: by `\boxed{}` or `####`; a sentence's last number; else the whole
+    text is the answer.
+    """
     marked = answer_of(text, [c for c in conventions if c != "number"])
     if marked:
         return marked
@@ -90,7 +95,10 @@ def positional(text: str) -> str:
 
 
 def equal(reference: str, answer: str) -> bool | None:
-    """Whether the two are the same mathematical object, or the same words. None: nothing can be made of the reference."""
+    """Whether the two are the same mathematical object, or the same words.
+
+    None: nothing can be made of the reference.
+    """
     reference, answer = positional(reference), positional(answer)
     if not reference:
         return None
@@ -130,14 +138,27 @@ def extra_digits(reference: Any) -> int:
 
 
 def parsed(answer: str) -> list[Any]:
-    r"""math-verify's reading of an answer: as it is inside `\boxed{}`. Without its time limit, which works by signals and so in a main thread only."""
+    r"""math-verify's reading of an answer: as it is inside `\boxed{}`.
+
+    Without its time limit, which works by signals and so in a main thread only.
+    """
     from math_verify import LatexExtractionConfig, parse
 
     for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-        if answer.startswith(left) and answer.endswith(right) and len(answer) > len(left) + len(right):
+        if (
+            answer.startswith(left)
+            and answer.endswith(right)
+            and len(answer) > len(left) + len(right)
+        ):
             answer = answer[len(left) : -len(right)]
             break
     answer = answer.strip().rstrip(".")
     # 25% alone would begin a comment in LaTeX.
     answer = re.sub(r"(?<!\\)%", r"\\%", answer)
-    return list(parse(f"$\\boxed{{{answer}}}$", [LatexExtractionConfig(boxed_match_priority=0)], parsing_timeout=None))
+    return list(
+        parse(
+            f"$\\boxed{{{answer}}}$",
+            [LatexExtractionConfig(boxed_match_priority=0)],
+            parsing_timeout=None,
+        )
+    )

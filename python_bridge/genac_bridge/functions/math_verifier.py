@@ -1,7 +1,8 @@
 """The reward `math-verify`: 1.0 where a response's answer equals the reference's, else 0.0.
 
-Algebra on what a model wrote may take for ever (`9^{9^{9^{9}}}`), and neither a thread nor a signal ends it: answers are compared in a process
-of its own, which is killed and started again when one takes too long.
+Algebra on what a model wrote may take for ever (`9^{9^{9^{9}}}`), and neither a thread nor a signal
+ends it: answers are compared in a process of its own, which is killed and started again when one
+takes too long.
 """
 
 from __future__ import annotations
@@ -21,21 +22,33 @@ START_SECONDS = 120.0
 
 
 def prepare() -> None:
-    """Starts the process, which imports math-verify. Raises `BadArguments` where the package is not there."""
+    """Starts the process, which imports math-verify.
+
+    Raises `BadArguments` where the package is not there.
+    """
     if importlib.util.find_spec("math_verify") is None:
-        raise BadArguments("math-verify: the worker's Python has no package math-verify: pip install math-verify")
+        raise BadArguments(
+            "math-verify: the worker's Python has no package math-verify: pip install math-verify"
+        )
     _verifier.start()
 
 
-def judge(texts: list[str], references: list[Any], conventions: list[str], seconds: float) -> list[float | None]:
-    """For each text 1.0 or 0.0; None where nothing can be made of the reference. A comparison longer than `seconds` is 0.0."""
+def judge(
+    texts: list[str], references: list[Any], conventions: list[str], seconds: float
+) -> list[float | None]:
+    """For each text 1.0 or 0.0;
+
+    None where nothing can be made of the reference. A comparison longer than `seconds` is 0.0.
+    """
     unknown = [convention for convention in conventions if convention not in CONVENTIONS]
     if unknown:
         raise BadArguments(f"math-verify: no conventions are named {', '.join(unknown)}")
     results: list[float | None] = []
     for text, reference in zip(texts, references, strict=True):
         if isinstance(reference, bool) or not isinstance(reference, str | int | float):
-            raise BadArguments(f"math-verify: the reference {str(reference)[:80]!r} is neither text nor a number")
+            raise BadArguments(
+                f"math-verify: the reference {str(reference)[:80]!r} is neither text nor a number"
+            )
         expected = reference_of(str(reference), conventions)
         answer = answer_of(text, conventions)
         # Nothing found is as wrong as anything; but a reference that says nothing judges nobody.
@@ -96,7 +109,9 @@ _verifier = Verifier()
 def serve(connection: Connection, parent: int) -> None:
     """Compares what comes until the other side is gone."""
     die_with_parent(parent)
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own time limit is off
+    logging.getLogger("math_verify").setLevel(
+        logging.ERROR
+    )  # it warns that its own time limit is off
     import math_verify  # noqa: F401  (slow: before the first comparison, not within its seconds)
 
     try:

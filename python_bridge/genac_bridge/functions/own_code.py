@@ -1,4 +1,6 @@
-"""Running code that others wrote: what it raises is told by its name, and no signal of its own stays behind."""
+"""Running code that others wrote: what it raises is told by its name, and no signal of its own
+stays behind.
+"""
 
 from __future__ import annotations
 

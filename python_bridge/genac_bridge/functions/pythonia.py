@@ -1,4 +1,6 @@
-"""What the TypeScript side calls through pythonia: one function, JSON text in and out, nothing else."""
+"""What the TypeScript side calls through pythonia: one function, JSON text in and out, nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ def follow(parent: int) -> None:
 
 
 def answer(text: str) -> str:
-    """Calls `{"function": ..., "keywords": ..., "characters": ..., "items": ...}`; the answer is `{"value": ...}` or `{"error": ...}` as JSON text.
+    """Calls `{"function": ..., "keywords": ..., "characters": ..., "items": ...}`; the answer is
+    `{"value": ...}` or `{"error": ...}` as JSON text.
 
-    The value is plain JSON of at most so many characters, with at most so many items in a list. Never raises an `Exception`.
+    The value is plain JSON of at most so many characters, with at most so many items in a list.
+    Never raises an `Exception`.
     """
     try:
         request = json.loads(text)
@@ -40,7 +44,9 @@ def answer(text: str) -> str:
 def refuse_long_lists(value: Any, most: int, where: str) -> None:
     if isinstance(value, list):
         if len(value) > most:
-            raise OperationError("function_error", f"{where} is a list of {len(value)} items, more than {most}")
+            raise OperationError(
+                "function_error", f"{where} is a list of {len(value)} items, more than {most}"
+            )
         for index, item in enumerate(value):
             refuse_long_lists(item, most, f"{where}[{index}]")
     elif isinstance(value, dict):

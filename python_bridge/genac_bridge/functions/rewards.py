@@ -1,4 +1,6 @@
-"""Reward functions with TRL's signature, for some responses at a time; what they give is checked one by one."""
+"""Reward functions with TRL's signature, for some responses at a time; what they give is checked
+one by one.
+"""
 
 from __future__ import annotations
 
@@ -17,32 +19,45 @@ Answer = list[float | dict[str, str] | None]
 
 
 def prepare(function: str, columns: list[str] | None = None) -> None:
-    """Finds the function; raises `BadArguments` where it is not there or does not take TRL's keywords.
+    """Finds the function; raises `BadArguments` where it is not there or does not take TRL's
+    keywords.
 
     `columns`: those that the problems have; None: not known yet.
     """
-    refuse_bad_signature(function, find(function), None if columns is None else dict.fromkeys(columns))
+    refuse_bad_signature(
+        function, find(function), None if columns is None else dict.fromkeys(columns)
+    )
 
 
 def judge(
-    function: str, prompts: list[Any], completions: list[Any], completion_ids: list[Any], columns: dict[str, list[Any]]
+    function: str,
+    prompts: list[Any],
+    completions: list[Any],
+    completion_ids: list[Any],
+    columns: dict[str, list[Any]],
 ) -> Answer:
-    """Calls `function(prompts=..., completions=..., completion_ids=..., **columns)`, which may be async.
+    """Calls `function(prompts=..., completions=..., completion_ids=..., **columns)`, which may be
+    async.
 
-    Returns for each response a finite number, None (not applicable), or `{"not_a_number": ...}` with what stands there instead.
-    Raises `OperationError`: with the traceback where the function raised, and where it did not return one value for each response.
+    Returns for each response a finite number, None (not applicable), or `{"not_a_number": ...}`
+    with what stands there instead. Raises `OperationError`: with the traceback where the function
+    raised, and where it did not return one value for each response.
     """
     call = find(function)
     taken = [name for name in columns if name in GIVEN]
     if taken:
-        raise BadArguments(f"{function}: a column can't be named {', '.join(taken)}; rename it in the task")
+        raise BadArguments(
+            f"{function}: a column can't be named {', '.join(taken)}; rename it in the task"
+        )
     refuse_bad_signature(function, call, columns)
     keywords = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids}
     answer = run_own(function, call, {**keywords, **columns})
     return checked(function, answer, len(prompts))
 
 
-def refuse_bad_signature(name: str, function: Callable[..., Any], columns: dict[str, Any] | None) -> None:
+def refuse_bad_signature(
+    name: str, function: Callable[..., Any], columns: dict[str, Any] | None
+) -> None:
     """TRL passes every keyword. `columns` None: they are not known yet."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -74,7 +89,9 @@ def checked(function: str, answer: Any, count: int) -> Answer:
             f"{function} returned a {type(answer).__name__}, not a list with a number for each response",
         )
     if len(answer) != count:
-        raise OperationError("function_error", f"{function} returned {len(answer)} rewards for {count} responses")
+        raise OperationError(
+            "function_error", f"{function} returned {len(answer)} rewards for {count} responses"
+        )
     return [number(value) for value in answer]
 
 

@@ -1,4 +1,6 @@
-"""What wandb has written of a run to its own files: it writes in the background, so after a sudden end that may be less than it was given."""
+"""What wandb has written of a run to its own files: it writes in the background, so after a sudden
+end that may be less than it was given.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ WHOLE, LAST = 1, 4
 
 
 def records(path: str) -> Iterator[Any]:
-    """The records of a `.wandb` file up to its end, or to where it was cut off: LevelDB's log format behind a head of its own."""
+    """The records of a `.wandb` file up to its end, or to where it was cut off:
+
+    LevelDB's log format behind a head of its own.
+    """
     from wandb.proto.wandb_internal_pb2 import Record
 
     with open(path, "rb") as file:
@@ -24,7 +29,10 @@ def records(path: str) -> Iterator[Any]:
     position, parts = HEAD, b""
     while position + HEAD <= len(data):
         left = BLOCK - position % BLOCK
-        length, kind = int.from_bytes(data[position + 4 : position + 6], "little"), data[position + 6]
+        length, kind = (
+            int.from_bytes(data[position + 4 : position + 6], "little"),
+            data[position + 6],
+        )
         if left < HEAD or kind == 0:  # padding up to the next block
             position += left
             continue
@@ -40,7 +48,9 @@ def records(path: str) -> Iterator[Any]:
 def last_step(folder: str, run_id: str) -> int:
     """The highest wandb step of a run in `folder/wandb`, over all its lives; 0: none."""
     steps = [0]
-    for path in glob.glob(os.path.join(glob.escape(folder), "wandb", f"*run-*-{run_id}", f"run-{run_id}.wandb")):
+    for path in glob.glob(
+        os.path.join(glob.escape(folder), "wandb", f"*run-*-{run_id}", f"run-{run_id}.wandb")
+    ):
         for record in records(path):
             if record.HasField("history"):
                 steps.append(int(record.history.step.num))

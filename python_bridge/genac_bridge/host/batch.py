@@ -57,7 +57,10 @@ class Credit:
 
 
 def plain_prompt(prompt: Any) -> str | list[dict[str, str]]:
-    """A prompt in the critic's eyes: text, or messages of role and text. Raises `ValueError` for images."""
+    """A prompt in the critic's eyes: text, or messages of role and text.
+
+    Raises `ValueError` for images.
+    """
     if isinstance(prompt, str):
         return prompt
     return [{"role": str(message["role"]), "content": _content(message)} for message in prompt]
@@ -76,14 +79,19 @@ def _content(message: dict[str, Any]) -> str:
     return (content or "") + ("" if not calls else json.dumps(calls, ensure_ascii=False))
 
 
-def to_wire(rows: list[Row], rewards: np.ndarray, group_size: int) -> tuple[dict[str, Any], Tensors, np.ndarray]:
-    """Arguments and tensors of `assign_credit`, and which rows went along: those whose reward is a number.
+def to_wire(
+    rows: list[Row], rewards: np.ndarray, group_size: int
+) -> tuple[dict[str, Any], Tensors, np.ndarray]:
+    """Arguments and tensors of `assign_credit`, and which rows went along: those whose reward is a
+    number.
 
-    `rewards`: float64 [N] in [0, 1], NaN where no reward function applied. Row i belongs to group i // group_size.
+    `rewards`: float64 [N] in [0, 1], NaN where no reward function applied. Row i belongs to group i
+    // group_size.
     """
     sent = np.flatnonzero(~np.isnan(rewards))
     chosen = [rows[i] for i in sent]
-    # One problem for each group; for each prompt of it where environments did not begin alike, as a state's value is that of its own prompt.
+    # One problem for each group; for each prompt of it where environments did not begin alike, as a
+    # state's value is that of its own prompt.
     known: dict[tuple[int, str], int] = {}
     keys = [(int(i) // group_size, json.dumps(rows[i].prompt)) for i in sent]
     problems = np.array([known.setdefault(key, len(known)) for key in keys], np.int32)
@@ -100,10 +108,14 @@ def to_wire(rows: list[Row], rewards: np.ndarray, group_size: int) -> tuple[dict
         "rewards": rewards[sent],
     }
     if any(row.mask is not None for row in chosen):
-        masks = [np.ones(len(row.ids), np.uint8) if row.mask is None else row.mask for row in chosen]
+        masks = [
+            np.ones(len(row.ids), np.uint8) if row.mask is None else row.mask for row in chosen
+        ]
         tensors["actor_mask"] = flat(masks, np.uint8)
     if chosen and all(row.logprobs is not None for row in chosen):
-        tensors["logprobs"] = flat([row.logprobs for row in chosen if row.logprobs is not None], np.float32)
+        tensors["logprobs"] = flat(
+            [row.logprobs for row in chosen if row.logprobs is not None], np.float32
+        )
     arguments = {
         "prompts": [json.loads(prompt) for _, prompt in known],
         "texts": [row.text for row in chosen],

@@ -56,9 +56,11 @@ class ControllerError(RuntimeError):
 
 
 class Controller:
-    """A controller of this process: a child, or with `endpoint` one that was started by hand (`genac serve --listen tcp://...`).
+    """A controller of this process: a child, or with `endpoint` one that was started by hand
+    (`genac serve --listen tcp://...`).
 
-    One that was started by hand asks for a token: `token_file` holds it, else `GENAC_TOKEN`, or the file that
+    One that was started by hand asks for a token: `token_file` holds it, else `GENAC_TOKEN`, or the
+    file that
     `GENAC_TOKEN_FILE` names.
 
     Not for several threads at once. `logs`: folder of `controller.log` and of the workers' logs.
@@ -105,8 +107,11 @@ class Controller:
         #: Set by another thread: nothing is waited for any more.
         self._aborted = threading.Event()
         self._owner = os.getpid()
-        # On every way out that Python knows: collection, normal exit, an exception, `sys.exit`. For those that it doesn't (SIGKILL) there is the child's standard input.
-        self._finalizer = weakref.finalize(self, _end, os.getpid(), self._process, self._socket, self._context)
+        # On every way out that Python knows: collection, normal exit, an exception, `sys.exit`. For
+        # those that it doesn't (SIGKILL) there is the child's standard input.
+        self._finalizer = weakref.finalize(
+            self, _end, os.getpid(), self._process, self._socket, self._context
+        )
         # Before `connect`, so that no handshake is missed: each one after the first is a reconnect.
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         #: What has no answer yet, and is said again after a reconnect.
@@ -154,7 +159,8 @@ class Controller:
         self._hello()
         while True:
             message, _ = self._receive(
-                f"nobody answered at {endpoint} (or it knows another token)", time.monotonic() + GREETING
+                f"nobody answered at {endpoint} (or it knows another token)",
+                time.monotonic() + GREETING,
             )
             if isinstance(message, Welcome):
                 self._decoder.max_message_bytes = message.max_message_bytes
@@ -185,7 +191,8 @@ class Controller:
         self._socket.send_multipart(self._framed(message, tensors), copy=False)
 
     def _reconnected(self) -> None:
-        """After each handshake but the first: greets again, and asks again for what has no answer, which may have been lost.
+        """After each handshake but the first: greets again, and asks again for what has no answer,
+        which may have been lost.
 
         The controller serves an ask once, however often it comes.
         """
@@ -199,20 +206,29 @@ class Controller:
                 self._socket.send_multipart(self._unanswered, copy=False)
 
     def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
-        """The next message. Raises `ControllerError` when the controller ended, fell silent, or the deadline passed."""
+        """The next message.
+
+        Raises `ControllerError` when the controller ended, fell silent, or the deadline passed.
+        """
         heard = looked = time.monotonic()
         self._reconnected()
         while not self._socket.poll(200):
             self._reconnected()
             now = time.monotonic()
-            heard += max(0.0, now - looked - 1)  # this process was stopped: what it could not hear is no silence
+            heard += max(
+                0.0, now - looked - 1
+            )  # this process was stopped: what it could not hear is no silence
             looked = now
             if self._aborted.is_set():
                 raise ControllerError("the start of the controller was given up")
             if self._process is not None and self._process.poll() is not None:
-                raise ControllerError(self._with_log(f"the controller ended ({_how(self._process.returncode)})"))
+                raise ControllerError(
+                    self._with_log(f"the controller ended ({_how(self._process.returncode)})")
+                )
             if now - heard > SILENCE:
-                raise ControllerError(self._with_log(f"no word from the controller for {SILENCE:.0f} s; {waiting}"))
+                raise ControllerError(
+                    self._with_log(f"no word from the controller for {SILENCE:.0f} s; {waiting}")
+                )
             if deadline is not None and now > deadline:
                 raise ControllerError(self._with_log(f"{waiting}, and the time for it is over"))
         if deadline is not None and time.monotonic() > deadline:  # pulses alone
@@ -230,7 +246,10 @@ class Controller:
         return not self._closed and (self._process is None or self._process.poll() is None)
 
     def abort(self) -> None:
-        """Ends what another thread waits for, with a `ControllerError` there; `close` comes next."""
+        """Ends what another thread waits for, with a `ControllerError` there;
+
+        `close` comes next.
+        """
         self._aborted.set()
 
     def close(self) -> None:
@@ -252,7 +271,9 @@ def _token(token_file: str | None, advice: Advice) -> str | None:
         try:
             return Path(token_file).expanduser().read_text(encoding="ascii").strip()
         except (OSError, UnicodeError) as error:
-            raise ControllerError(f"{advice.token_file}: {token_file} can't be read: {error}") from None
+            raise ControllerError(
+                f"{advice.token_file}: {token_file} can't be read: {error}"
+            ) from None
     try:
         return token()
     except SystemExit as error:
@@ -261,7 +282,8 @@ def _token(token_file: str | None, advice: Advice) -> str | None:
 
 def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
     variables = environment()
-    # What concerns this process in its group (torchrun, accelerate) must not reach the critic's worker.
+    # What concerns this process in its group (torchrun, accelerate) must not reach the critic's
+    # worker.
     for name in (
         "RANK",
         "LOCAL_RANK",
@@ -299,7 +321,9 @@ def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
     except (queue.Empty, ValueError, KeyError) as error:
         process.kill()
         process.wait()
-        raise ControllerError(f"the controller did not start; the end of {log}:\n{_tail(log)}") from error
+        raise ControllerError(
+            f"the controller did not start; the end of {log}:\n{_tail(log)}"
+        ) from error
 
 
 def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context: Any) -> None:
@@ -326,7 +350,8 @@ def _told(error: Error, advice: Advice) -> str:
     said = error.message
     if error.code == "out_of_memory":
         said += f". This is the critic's process: {advice.memory}"
-    # What the user can mend is said by the sentence alone; for all else the cause comes first, and the sentence is what one sees.
+    # What the user can mend is said by the sentence alone; for all else the cause comes first, and
+    # the sentence is what one sees.
     told = error.traceback is None or error.code in ("bad_arguments", "bad_state", "out_of_memory")
     return said if told else f"{error.traceback}\n{said}"
 

@@ -1,7 +1,9 @@
 """A trained critic from Python, in two lines: `Critic(folder).value(prompt, response)`.
 
-What the critic is asked is written in one place, the controller's TypeScript. So this starts `genac value` (Node, and the controller of the
-checkout or of the wheel that this package lies in) and exchanges JSON lines with it; the model itself runs in a worker of this Python. Nothing heavy is imported here.
+What the critic is asked is written in one place, the controller's TypeScript. So this starts `genac
+value` (Node, and the controller of the checkout or of the wheel that this package lies in) and
+exchanges JSON lines with it; the model itself runs in a worker of this Python. Nothing heavy is
+imported here.
 """
 
 from __future__ import annotations
@@ -36,16 +38,21 @@ def command() -> list[str]:
 class Critic:
     """A trained critic. One call at a time is answered; threads wait for each other.
 
-    `folder`: a run, a checkpoint of one, any folder in Hugging Face format (also a LoRA adapter), or a name on the Hub.
-    `options`: those of `genac value`, such as `task="miniature"`, `completions=4`, `no_thinking=True`, `actor_name="mine"`.
-    Raises `CriticError` where the folder holds no critic or an option is wrong.
+    `folder`: a run, a checkpoint of one, any folder in Hugging Face format (also a LoRA adapter),
+    or a name on the Hub.
+    `options`: those of `genac value`, such as `task="miniature"`, `completions=4`,
+    `no_thinking=True`, `actor_name="mine"`. Raises `CriticError` where the folder holds no critic
+    or an option is wrong.
     """
 
     def __init__(self, folder: str | os.PathLike[str], **options: str | float | bool) -> None:
         arguments = [*command(), "value", os.fspath(folder), "--input", "-"]
         for name, value in options.items():
             if value is not False:
-                arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+                arguments += [
+                    f"--{name.replace('_', '-')}",
+                    *([] if value is True else [str(value)]),
+                ]
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             arguments,
@@ -57,7 +64,9 @@ class Critic:
             env=environment(),
         )
         self._said: list[str] = []
-        self._reader = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        self._reader = threading.Thread(
+            target=self._listen, args=(self._process.stderr,), daemon=True
+        )
         self._reader.start()
 
     def _listen(self, stream: IO[str]) -> None:
@@ -79,16 +88,22 @@ class Critic:
         if not answer:  # it ended, and said why
             process.wait(60)
             self._reader.join(10)
-            raise CriticError("\n".join(self._said) or f"genac value ended with code {process.returncode}")
+            raise CriticError(
+                "\n".join(self._said) or f"genac value ended with code {process.returncode}"
+            )
         read: dict[str, Any] = json.loads(answer)
         if "error" in read:
             raise CriticError(read["error"])
         return read
 
-    def value(self, prompt: Prompt, response: str, actor: dict[str, Any] | None = None) -> dict[str, Any]:
-        """`value` in [0, 1] of the response so far (None: the critic wrote no valid score), its `rationale`, and the same of each of its `prefixes`.
+    def value(
+        self, prompt: Prompt, response: str, actor: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """`value` in [0, 1] of the response so far (None: the critic wrote no valid score), its
+        `rationale`, and the same of each of its `prefixes`.
 
-        `actor`: what In-Context Conditioning tells: `name`, `parameters`, `success_rate`. None: what the checkpoint knows.
+        `actor`: what In-Context Conditioning tells: `name`, `parameters`, `success_rate`. None:
+        what the checkpoint knows.
         """
         answer = self._ask(_line(prompt, actor, response=response))
         return {name: answer[name] for name in ("value", "rationale", "prefixes")}
@@ -97,12 +112,16 @@ class Critic:
         self, prompt: Prompt, responses: Sequence[str], actor: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """The responses' `index`, `value` and `rationale`, the best first."""
-        ranking: list[dict[str, Any]] = self._ask(_line(prompt, actor, responses=list(responses)))["ranking"]
+        ranking: list[dict[str, Any]] = self._ask(_line(prompt, actor, responses=list(responses)))[
+            "ranking"
+        ]
         return ranking
 
     def prompt(self, prompt: Prompt, response: str, actor: dict[str, Any] | None = None) -> Prompt:
         """What the critic is asked of a response so far."""
-        asked: Prompt = self._ask(_line(prompt, actor, response=response, only_prompt=True))["critic_prompt"]
+        asked: Prompt = self._ask(_line(prompt, actor, response=response, only_prompt=True))[
+            "critic_prompt"
+        ]
         return asked
 
     def close(self) -> None:
@@ -122,7 +141,10 @@ class Critic:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -1,4 +1,6 @@
-"""Checkpoints of the critic's training before the actor's: one folder in `OUTPUT_DIR/genac-critic`, whole or not there."""
+"""Checkpoints of the critic's training before the actor's: one folder in `OUTPUT_DIR/genac-critic`,
+whole or not there.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ class Place:
 
 
 class CriticCheckpoints:
-    """Written every `checkpoint_every` steps of the host, and at each stage's end. The newest one stays."""
+    """Written every `checkpoint_every` steps of the host, and at each stage's end.
+
+    The newest one stays.
+    """
 
     def __init__(self, critic: HostCritic) -> None:
         self._critic = critic
@@ -71,7 +76,8 @@ class CriticCheckpoints:
         on_main(host, finish)
 
     def restore(self) -> Place:
-        """Critic, controller and random draws as the newest checkpoint has them; the beginning where there is none.
+        """Critic, controller and random draws as the newest checkpoint has them; the beginning
+        where there is none.
 
         In all processes. Raises `ControllerError`.
         """
@@ -84,5 +90,9 @@ class CriticCheckpoints:
 
     def _newest(self) -> str | None:
         found = self.folder.iterdir() if self.folder.is_dir() else []
-        whole = [path.name for path in found if path.is_dir() and path.suffix == "" and path.name[:-7] in STAGES]
+        whole = [
+            path.name
+            for path in found
+            if path.is_dir() and path.suffix == "" and path.name[:-7] in STAGES
+        ]
         return max(whole, key=lambda name: (STAGES.index(name[:-7]), int(name[-6:])), default=None)

@@ -66,10 +66,16 @@ def learn_alone(
     host = critic.host
     last: dict[str, float] = {}
     critic.batches["critic-rl"] = done
-    bar = tqdm(range(done + 1, updates + 1), "critic learns", updates, initial=done, disable=hidden(host))
+    bar = tqdm(
+        range(done + 1, updates + 1), "critic learns", updates, initial=done, disable=hidden(host)
+    )
     for step, batch in zip(bar, host.sample_batches(done), strict=False):
         credit = critic.assign_credit(batch, "critic-rl", updates, scale)
-        last |= {name: own for name, own in credit.metrics.items() if name.startswith(("critic/", "value/"))}
+        last |= {
+            name: own
+            for name, own in credit.metrics.items()
+            if name.startswith(("critic/", "value/"))
+        }
         host.log_credit(batch, credit)
         host.log({"critic/step": float(step)})
         if step == updates:

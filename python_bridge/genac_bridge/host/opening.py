@@ -18,7 +18,8 @@ class Opening:
 
     Args:
         start: starts the controller.
-        request: the arguments of `open`; None: what the critic starts from is not known before the host has its model.
+        request: the arguments of `open`; None: what the critic starts from is not known before the
+            host has its model.
     """
 
     def __init__(self, start: Callable[[], Controller], request: dict[str, Any] | None) -> None:
@@ -49,13 +50,19 @@ class Opening:
             self._error = error
 
     def finish(self, request: Callable[[], dict[str, Any]]) -> tuple[Controller, dict[str, Any]]:
-        """The controller, with its critic, and what it said of it. `request` opens it, if nothing did before.
+        """The controller, with its critic, and what it said of it. `request` opens it, if nothing
+        did before.
 
-        Says on the terminal what it waits for, where that takes some seconds. Raises `ControllerError`.
+        Says on the terminal what it waits for, where that takes some seconds. Raises
+        `ControllerError`.
         """
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            step = "the controller to start" if self._controller is None else "the critic's model to load"
+            step = (
+                "the controller to start"
+                if self._controller is None
+                else "the critic's model to load"
+            )
             print(f"GenAC: waiting for {step}", flush=True)
             self._thread.join()
         try:
@@ -99,7 +106,9 @@ def open_request(
         trust_code: may code run that the config of the run names in which the critic's model lies?
     """
     return {
-        "config_file": None if config_file is None else os.path.abspath(os.path.expanduser(config_file)),
+        "config_file": None
+        if config_file is None
+        else os.path.abspath(os.path.expanduser(config_file)),
         "options": options,
         "base": os.getcwd(),
         "logs": os.path.realpath(logs),

@@ -24,7 +24,9 @@ def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
     if isinstance(traces, str | os.PathLike):
         path = os.path.abspath(os.path.expanduser(traces))
         if not os.path.isfile(path):
-            raise ValueError(f"traces: there is no file {path!r}; name a JSONL file of an oracle's judgements")
+            raise ValueError(
+                f"traces: there is no file {path!r}; name a JSONL file of an oracle's judgements"
+            )
         return path
     if isinstance(traces, dict) and set(traces) == {"api"} and isinstance(traces["api"], dict):
         return gathered(critic, traces["api"], resume)

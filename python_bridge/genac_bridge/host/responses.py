@@ -28,5 +28,7 @@ def responses(host: HostTrainer, count: int) -> Batch:
     # Rows without a reward stay in their place: a row's group is known by its number.
     last = int(np.flatnonzero(~np.isnan(rewards))[:count].max(initial=-1)) + 1
     if last == 0:
-        raise ValueError("no response of the actor has a reward: there is nothing to ask the oracle about")
+        raise ValueError(
+            "no response of the actor has a reward: there is nothing to ask the oracle about"
+        )
     return Batch(rows[:last], np.array(rewards[:last]), host.group_size)

@@ -53,7 +53,8 @@ class HostTrainer(Protocol):
     def sample_batches(self, skipped: int = 0) -> Iterator[Batch]:
         """Batches of the actor's responses to the training set, without end.
 
-        The first `skipped` are left out; nothing is sampled for them. Raises `ValueError` for a training set that gives none.
+        The first `skipped` are left out; nothing is sampled for them. Raises `ValueError` for a
+        training set that gives none.
         """
 
     def log_credit(self, batch: Batch, credit: Credit) -> None:

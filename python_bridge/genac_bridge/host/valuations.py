@@ -10,8 +10,12 @@ from .advice import Advice
 from .batch import Row
 
 
-def valuations_of(rows: list[Row], sent: np.ndarray, rewards: np.ndarray, valued: list[Any]) -> list[dict[str, Any]]:
-    """One entry for each row: prompt, response, reward in [0, 1] (None: no reward function applied), and its segments as the controller told them. `valued`: those of the rows `sent`."""
+def valuations_of(
+    rows: list[Row], sent: np.ndarray, rewards: np.ndarray, valued: list[Any]
+) -> list[dict[str, Any]]:
+    """One entry for each row: prompt, response, reward in [0, 1] (None: no reward function
+    applied), and its segments as the controller told them. `valued`: those of the rows `sent`.
+    """
     segments: dict[int, Any] = dict(zip(sent.tolist(), valued, strict=True))
     return [
         {

@@ -34,7 +34,9 @@ def is_adapter(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, CONFIG))
 
 
-def add_lora(network: nn.Module, options: LoraOptions, kind: str, seed: int, revision: str | None) -> nn.Module:
+def add_lora(
+    network: nn.Module, options: LoraOptions, kind: str, seed: int, revision: str | None
+) -> nn.Module:
     """Adds an adapter that changes nothing yet. Raises `BadArguments`."""
     targets: Any = options.target_modules
     if targets == "all-linear" or (targets is None and not has_default(network)):
@@ -72,7 +74,11 @@ def linear_modules(network: Any) -> list[str]:
     neither are those whose weights a fused kernel of Mamba reads by itself.
     """
     head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
-    fused = {name for name, module in network.named_modules() if hasattr(module, "A_log") or hasattr(module, "dt_bias")}
+    fused = {
+        name
+        for name, module in network.named_modules()
+        if hasattr(module, "A_log") or hasattr(module, "dt_bias")
+    }
     chosen, others = [], []
     for name, module in network.named_modules():
         linear = type(module) in (nn.Linear, Conv1D) or (
@@ -83,7 +89,9 @@ def linear_modules(network: Any) -> list[str]:
             others.append(last)
         else:
             chosen.append(name)
-    return sorted({name if name.split(".")[-1] in others else name.split(".")[-1] for name in chosen})
+    return sorted(
+        {name if name.split(".")[-1] in others else name.split(".")[-1] for name in chosen}
+    )
 
 
 def read_config(folder: str) -> dict[str, Any]:
@@ -95,13 +103,26 @@ def read_config(folder: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadArguments(f"load_model: {where!r} could not be read: {one_line(error)}") from None
     if not isinstance(config, dict):
-        raise BadArguments(f"load_model: {where!r} is not an adapter's config: it is no JSON object")
+        raise BadArguments(
+            f"load_model: {where!r} is not an adapter's config: it is no JSON object"
+        )
     if not any(os.path.isfile(os.path.join(folder, name)) for name in WEIGHTS):
-        raise BadArguments(f"load_model: {folder!r} has an {CONFIG} but no weights ({' or '.join(WEIGHTS)})")
+        raise BadArguments(
+            f"load_model: {folder!r} has an {CONFIG} but no weights ({' or '.join(WEIGHTS)})"
+        )
     kind = config.get("peft_type")
     if kind not in set(PeftType):
-        raise BadArguments(f"load_model: {where!r} says peft_type {json.dumps(kind)}, which PEFT does not know")
-    if kind in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "MULTITASK_PROMPT_TUNING", "ADAPTION_PROMPT"):
+        raise BadArguments(
+            f"load_model: {where!r} says peft_type {json.dumps(kind)}, which PEFT does not know"
+        )
+    if kind in (
+        "PROMPT_TUNING",
+        "P_TUNING",
+        "PREFIX_TUNING",
+        "CPT",
+        "MULTITASK_PROMPT_TUNING",
+        "ADAPTION_PROMPT",
+    ):
         raise BadArguments(
             f"load_model: {where!r} says peft_type {kind}, which adds to the prompt and not to the "
             "weights; use an adapter of the weights, such as LoRA"
@@ -120,7 +141,11 @@ def base_of(folder: str, config: dict[str, Any]) -> str:
         )
     base = os.path.expanduser(base)
     # As PEFT wrote it, or moved together with the adapter.
-    for candidate in (base, os.path.join(folder, base), os.path.join(os.path.dirname(folder), base)):
+    for candidate in (
+        base,
+        os.path.join(folder, base),
+        os.path.join(os.path.dirname(folder), base),
+    ):
         if os.path.isdir(candidate):
             if not os.path.isfile(os.path.join(candidate, "config.json")):
                 raise BadArguments(
@@ -181,7 +206,9 @@ def base_digest(network: nn.Module) -> str:
     for name, parameter in sorted(network.named_parameters(), key=lambda item: item[0]):
         if parameter.requires_grad:
             continue
-        total = (total * 0x100000001B3 + sum(name.encode()) + tensor_sum(parameter.detach())) % 2**64
+        total = (
+            total * 0x100000001B3 + sum(name.encode()) + tensor_sum(parameter.detach())
+        ) % 2**64
     return f"{total:016x}"
 
 

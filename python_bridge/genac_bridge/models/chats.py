@@ -26,7 +26,9 @@ RESERVED = (
 )
 
 
-def render_chat(tokenizer: Any, chat: list[dict[str, str]], where: str, options: dict[str, Any] | None = None) -> str:
+def render_chat(
+    tokenizer: Any, chat: list[dict[str, str]], where: str, options: dict[str, Any] | None = None
+) -> str:
     """A chat as the tokenizer's template renders it, with what opens the assistant's turn.
 
     `options`: given to the template. A chat that ends with an assistant's message is a prefill: its
@@ -72,8 +74,8 @@ def refuse_template_options(tokenizer: Any, options: dict[str, Any], source: str
 def with_special_tokens(tokenizer: Any, text: str) -> list[int]:
     """Ids of a text that a model goes on from, with the special tokens that its tokenizer adds.
 
-    Without an end-of-sequence token that the tokenizer adds at the end, which would say that the text
-    is complete. One that the text itself holds stays.
+    Without an end-of-sequence token that the tokenizer adds at the end, which would say that the
+    text is complete. One that the text itself holds stays.
     """
     return without_added_end(tokenizer, list(tokenizer(text, truncation=False)["input_ids"]))
 
@@ -95,7 +97,11 @@ def added_at_end(tokenizer: Any) -> list[int]:
 
 def _added_at_end(tokenizer: Any) -> list[int]:
     end = tokenizer.eos_token_id
-    words = (tokenizer.decode([k]) for k in range(min(len(tokenizer), 1000)) if k not in tokenizer.all_special_ids)
+    words = (
+        tokenizer.decode([k])
+        for k in range(min(len(tokenizer), 1000))
+        if k not in tokenizer.all_special_ids
+    )
     for text in ("a", "1", *words):
         bare = list(tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
         ids = list(tokenizer(text, truncation=False)["input_ids"])

@@ -11,7 +11,9 @@ from functools import lru_cache
 #: Shown as nothing or as a blank, though Unicode calls them letters or symbols.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
-_ASCII = {code: "\n" if chr(code) in _LINE_ENDS else None for code in (*range(9), *range(10, 32), 127)}
+_ASCII = {
+    code: "\n" if chr(code) in _LINE_ENDS else None for code in (*range(9), *range(10, 32), 127)
+}
 #: Look-alikes of letters and marks, as in `src/text/fold.ts`. A capital stands here where it looks
 #: like another letter than its lower case does.
 _ALIKE = {
@@ -63,7 +65,9 @@ def fold_character(character: str) -> str:
     compatibility characters in lower case."""
     if character in _LINE_ENDS:
         return "\n"
-    if character in _BLANK_LETTERS or (unicodedata.category(character) == "Cc" and character != "\t"):
+    if character in _BLANK_LETTERS or (
+        unicodedata.category(character) == "Cc" and character != "\t"
+    ):
         return ""
     parts = unicodedata.normalize("NFKD", character)
     seen = (part for part in parts if unicodedata.category(part) not in ("Cf", "Mn", "Me"))

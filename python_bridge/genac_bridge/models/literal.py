@@ -1,4 +1,5 @@
-"""Prompts that hold other people's text: it adds no control token and no turn, whatever it contains.
+"""Prompts that hold other people's text: it adds no control token and no turn, whatever it
+contains.
 Only the chat template writes control tokens.
 
 What is built is checked by its ids: they hold the same control tokens, in the same order, as the
@@ -22,7 +23,9 @@ from .folding import break_marks, folded
 _PIPES = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)
 #: Marks that a template writes as plain text: `[INST]`, `<<SYS>>`, `<|user|>`; the lines
 #: `### Response:`, `=== USER ===` and `**User**:`; `ASSISTANT:` before a content.
-_BRACKETS = re.compile(r"<[|\uff5c][^<>\n]*[|\uff5c]>|<<[^<>\s]+>>|<[^<>\s]+>|\[[^\[\]\s]+\]|\{\{[^{}\s]+\}\}")
+_BRACKETS = re.compile(
+    r"<[|\uff5c][^<>\n]*[|\uff5c]>|<<[^<>\s]+>>|<[^<>\s]+>|\[[^\[\]\s]+\]|\{\{[^{}\s]+\}\}"
+)
 _HEADER = re.compile(r"^(?:#+|[=*~+|_-]{2,})[^\n]*\w[^\n]*$", re.MULTILINE)
 _LABEL = re.compile(r"(?:^|\s)(\w+:)[^\S\n]*$", re.MULTILINE)
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,63}")
@@ -80,10 +83,16 @@ class Literal:
         """
         tokenizer = self.tokenizer
         template = json.dumps(self.template, ensure_ascii=False) if self.template else ""
-        names = {name: tokenizer.convert_tokens_to_ids(name) for name in tokenizer.all_special_tokens}
+        names = {
+            name: tokenizer.convert_tokens_to_ids(name) for name in tokenizer.all_special_tokens
+        }
         for token, added in getattr(tokenizer, "added_tokens_decoder", {}).items():
             mark = not (added.content.isspace() or added.content.isalnum())
-            if added.special or _PIPES.fullmatch(added.content) or (mark and added.content in template):
+            if (
+                added.special
+                or _PIPES.fullmatch(added.content)
+                or (mark and added.content in template)
+            ):
                 names[added.content] = token
         others = ("bos_token", "eos_token", "sep_token", "cls_token", "mask_token")
         meant = {getattr(tokenizer, name, None) for name in others}
@@ -109,7 +118,11 @@ class Literal:
             return own
         ways: list[Callable[[], list[int]]] = [
             lambda: self._twin_ids(text, special),
-            lambda: list(self.tokenizer(text, **self._options(special), split_special_tokens=True)["input_ids"]),
+            lambda: list(
+                self.tokenizer(text, **self._options(special), split_special_tokens=True)[
+                    "input_ids"
+                ]
+            ),
             lambda: self._ids(break_marks(text, self._marks), special),
         ]
         return self._first_right(ways, expected, where)
@@ -118,7 +131,9 @@ class Literal:
         """Ids of a chat. `render` is the tokenizer's chat template, as text."""
         for role, _ in messages:
             if not _ROLE.fullmatch(role):
-                raise BadArguments(f"{where}: the role {role!r} is not a plain name, such as user, assistant or system")
+                raise BadArguments(
+                    f"{where}: the role {role!r} is not a plain name, such as user, assistant or system"
+                )
         skeleton = self._skeleton(messages, render)
         marks = skeleton.marks
         given = [(role, break_marks(text, marks, loosely=True)) for role, text in messages]
@@ -129,11 +144,15 @@ class Literal:
         ways: list[Callable[[], list[int]]] = [
             lambda: self._twin_chat(skeleton, contents),
             lambda: self._piecewise(skeleton, contents),
-            lambda: self._ids(render([(role, break_marks(text, self._marks)) for role, text in given]), False),
+            lambda: self._ids(
+                render([(role, break_marks(text, self._marks)) for role, text in given]), False
+            ),
         ]
         return self._first_right(ways, skeleton.control, where)
 
-    def _first_right(self, ways: list[Callable[[], list[int]]], expected: list[int], where: str) -> list[int]:
+    def _first_right(
+        self, ways: list[Callable[[], list[int]]], expected: list[int], where: str
+    ) -> list[int]:
         for way in ways:
             try:
                 ids = way()
@@ -147,7 +166,9 @@ class Literal:
         )
 
     def _options(self, special: bool) -> dict[str, Any]:
-        return {"truncation": False} if special else {"truncation": False, "add_special_tokens": False}
+        return (
+            {"truncation": False} if special else {"truncation": False, "add_special_tokens": False}
+        )
 
     def _ids(self, text: str, special: bool) -> list[int]:
         return list(self.tokenizer(text, **self._options(special))["input_ids"])
@@ -164,7 +185,9 @@ class Literal:
         text = render(harmless)
         parts = re.split(rf"{self._secret}(\d+)z", text)
         pieces, slots = parts[::2], [int(slot) for slot in parts[1::2]]
-        skeleton = Skeleton(pieces, slots, self._in_order(self._ids(text, False)), self._text_marks(pieces))
+        skeleton = Skeleton(
+            pieces, slots, self._in_order(self._ids(text, False)), self._text_marks(pieces)
+        )
         if len(self._skeletons) < 1000:
             self._skeletons[key] = skeleton
         return skeleton
@@ -175,7 +198,11 @@ class Literal:
         marks: set[str] = set()
         for piece in pieces:
             for part in re.split(tokens, piece) if tokens else [piece]:
-                for found in (*_BRACKETS.findall(part), *_HEADER.findall(part), *_LABEL.findall(part)):
+                for found in (
+                    *_BRACKETS.findall(part),
+                    *_HEADER.findall(part),
+                    *_LABEL.findall(part),
+                ):
                     marks.add(folded(found.strip()))
         return sorted(mark for mark in marks if len(mark) > 1)
 
@@ -203,9 +230,12 @@ class Literal:
     def _twin_chat(self, skeleton: Skeleton, contents: list[str]) -> list[int]:
         names = "|".join(re.escape(name) for name in sorted(self.names, key=len, reverse=True))
         hidden = [
-            re.sub(names, lambda found: self._secret_name(self.names[found[0]]), piece) for piece in skeleton.pieces
+            re.sub(names, lambda found: self._secret_name(self.names[found[0]]), piece)
+            for piece in skeleton.pieces
         ]
-        return self._twin_ids("".join(self._filled(Skeleton(hidden, skeleton.slots, [], []), contents)), False)
+        return self._twin_ids(
+            "".join(self._filled(Skeleton(hidden, skeleton.slots, [], []), contents)), False
+        )
 
     def _made_twin(self) -> Any:
         """A copy of the tokenizer in which each control token has a secret name. Raises where there
@@ -221,7 +251,8 @@ class Literal:
         vocabulary = data["model"].get("vocab")
         if isinstance(vocabulary, dict):
             data["model"]["vocab"] = {
-                self._secret_name(token) if name in self.names else name: token for name, token in vocabulary.items()
+                self._secret_name(token) if name in self.names else name: token
+                for name, token in vocabulary.items()
             }
         elif isinstance(vocabulary, list):
             data["model"]["vocab"] = [

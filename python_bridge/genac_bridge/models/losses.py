@@ -1,6 +1,7 @@
 """The additive loss terms of `accumulate`, each a sum over tokens, and what they count.
 
-All tensors are float32 [M]: one entry for each masked token of a micro-batch. The formulas are those of `src/bridge/operations.ts`.
+All tensors are float32 [M]: one entry for each masked token of a micro-batch. The formulas are
+those of `src/bridge/operations.ts`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ def entropies(logits: Tensor, temperature: float) -> Tensor:
     return -(logprobs.exp() * logprobs.clamp_min(-1e4)).sum(-1)
 
 
-def policy_gradient(stream: PolicyGradient, logprobs: Tensor, advantages: Tensor, old: Tensor) -> tuple[Tensor, Counts]:
-    """PPO's clipped surrogate (Schulman 2017, eq. 7), negated. `approximate_kl` is the estimator k3 of KL(old || new)."""
+def policy_gradient(
+    stream: PolicyGradient, logprobs: Tensor, advantages: Tensor, old: Tensor
+) -> tuple[Tensor, Counts]:
+    """PPO's clipped surrogate (Schulman 2017, eq. 7), negated.
+
+    `approximate_kl` is the estimator k3 of KL(old || new).
+    """
     difference = logprobs - old
     ratio = difference.exp()
     clipped = ratio.clamp(1 - stream.clip_low, 1 + stream.clip_high)
@@ -58,21 +64,29 @@ def cross_entropy(logprobs: Tensor, weights: Tensor) -> tuple[Tensor, Counts]:
 
 
 def kl_to_reference(logprobs: Tensor, reference: Tensor) -> tuple[Tensor, Counts]:
-    """Schulman's estimator k3: exp(d) - 1 - d, d = reference - policy (joschu.net/blog/kl-approx.html).
+    """Schulman's estimator k3: exp(d) - 1 - d, d = reference - policy
+    (joschu.net/blog/kl-approx.html).
 
-    On tokens of the policy its mean estimates KL(policy || reference). Its gradient is another one's: that of
-    KL(reference || policy). GRPO's KL term is the same (arXiv 2402.03300, eq. 4).
+    On tokens of the policy its mean estimates KL(policy || reference). Its gradient is another
+    one's: that of KL(reference || policy). GRPO's KL term is the same (arXiv 2402.03300, eq. 4).
     """
     difference = reference - logprobs
     loss = (difference.expm1() - difference).sum()
     return loss, {"kl": loss}
 
 
-def value_loss(stream: ValueLoss, values: Tensor, returns: Tensor, old: Tensor) -> tuple[Tensor, Counts]:
-    """Half the squared error; with `clip` the worse of it and that of the value clipped around the old one."""
+def value_loss(
+    stream: ValueLoss, values: Tensor, returns: Tensor, old: Tensor
+) -> tuple[Tensor, Counts]:
+    """Half the squared error; with `clip` the worse of it and that of the value clipped around the
+    old one.
+    """
     error = (values - returns) ** 2
     if stream.clip is None:
-        return 0.5 * error.sum(), {"value_loss": 0.5 * error.sum(), "value_clipped": error.new_zeros(())}
+        return 0.5 * error.sum(), {
+            "value_loss": 0.5 * error.sum(),
+            "value_clipped": error.new_zeros(()),
+        }
     near = (old + (values - old).clamp(-stream.clip, stream.clip) - returns) ** 2
     loss = 0.5 * error.maximum(near).sum()
     return loss, {"value_loss": loss, "value_clipped": (near > error).sum()}
@@ -85,7 +99,10 @@ def total(
     entropy: Tensor | None,
     values: Tensor | None,
 ) -> tuple[Tensor, Counts]:
-    """The sum of all streams with their coefficients (not divided by anything), and their counts; `inputs` gives a stream's tensor [M]."""
+    """The sum of all streams with their coefficients (not divided by anything), and their counts;
+
+    `inputs` gives a stream's tensor [M].
+    """
     loss: Tensor | None = None
     counts: Counts = {}
     for stream in streams:

@@ -1,4 +1,6 @@
-"""Models by name, and how hidden states, logits and values are read from any Hugging Face architecture."""
+"""Models by name, and how hidden states, logits and values are read from any Hugging Face
+architecture.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class LoadedModel:
     @property
     def base(self) -> Any:
         """The network without PEFT's wrapper."""
-        return self.network.get_base_model() if isinstance(self.network, PeftModel) else self.network
+        return (
+            self.network.get_base_model() if isinstance(self.network, PeftModel) else self.network
+        )
 
     @property
     def vocabulary(self) -> int:
@@ -95,7 +99,10 @@ class LoadedModel:
         """Every parameter once, the value head's under `value_head.`."""
         named = list(self.network.named_parameters())
         if self.value_head is not None:
-            named += [(f"value_head.{name}", parameter) for name, parameter in self.value_head.named_parameters()]
+            named += [
+                (f"value_head.{name}", parameter)
+                for name, parameter in self.value_head.named_parameters()
+            ]
         return named
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -105,22 +112,33 @@ class LoadedModel:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def hidden_states(self, ids: Tensor) -> Tensor:
-        """Last hidden states [rows, width, hidden] of right-padded ids; causal attention needs no mask for padding on the right."""
+        """Last hidden states [rows, width, hidden] of right-padded ids; causal attention needs no
+        mask for padding on the right.
+        """
         backbone = self.network if self.kind == "value" else self.base.base_model
         return backbone(input_ids=ids, use_cache=False).last_hidden_state
 
     def logits_at(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Logits [M, V] at `positions` [M] of the flattened, right-padded ids [rows, width].
 
-        The head is the dearest part where the vocabulary is large, so it is computed only where it is asked for.
+        The head is the dearest part where the vocabulary is large, so it is computed only where it
+        is asked for.
         """
         if self.splits_head:
             hidden = self.hidden_states(ids)
-            return self.base.get_output_embeddings()(hidden.flatten(0, 1).index_select(0, positions))
-        return self.network(input_ids=ids, use_cache=False).logits.flatten(0, 1).index_select(0, positions)
+            return self.base.get_output_embeddings()(
+                hidden.flatten(0, 1).index_select(0, positions)
+            )
+        return (
+            self.network(input_ids=ids, use_cache=False)
+            .logits.flatten(0, 1)
+            .index_select(0, positions)
+        )
 
     def values_at(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Values float32 [M] read at `positions` [M] of the flattened, right-padded ids [rows, width]."""
+        """Values float32 [M] read at `positions` [M] of the flattened, right-padded ids [rows,
+        width].
+        """
         assert self.value_head is not None
         hidden = self.hidden_states(ids).flatten(0, 1).index_select(0, positions)
         with torch.autocast(self.device.type, enabled=False):
@@ -133,7 +151,9 @@ def accepts(network: Any, name: str) -> bool:
 
 
 def largest(config: Any, *names: str) -> int | None:
-    """The first of these entries that the config has; of a list (a number for each layer), its largest."""
+    """The first of these entries that the config has; of a list (a number for each layer), its
+    largest.
+    """
     for name in names:
         try:
             value = getattr(config, name, None)

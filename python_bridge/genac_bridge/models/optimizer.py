@@ -11,15 +11,21 @@ from torch import Tensor, nn
 from ..wire.arguments import OptimizerOptions
 from ..wire.context import BadArguments
 
-# The weights' change is measured against a copy; stepping in parts of this many numbers keeps that copy small.
+# The weights' change is measured against a copy; stepping in parts of this many numbers keeps that
+# copy small.
 PART = 2**26
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Optimizer:
-    """AdamW (Loshchilov, Hutter 2019) over named parameters. Matrices decay; norms and biases don't."""
+    """AdamW (Loshchilov, Hutter 2019) over named parameters.
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], options: OptimizerOptions) -> None:
+    Matrices decay; norms and biases don't.
+    """
+
+    def __init__(
+        self, named: Iterable[tuple[str, nn.Parameter]], options: OptimizerOptions
+    ) -> None:
         self.parameters = dict(named)
         if not self.parameters:
             raise BadArguments("the model has no trainable parameters; load it with optimizer null")
@@ -40,7 +46,11 @@ class Optimizer:
         ]
         fused = part[0].device.type in ("cpu", "cuda")
         return torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=0.0, betas=options.betas, eps=options.eps, fused=fused
+            [g for g in groups if g["params"]],
+            lr=0.0,
+            betas=options.betas,
+            eps=options.eps,
+            fused=fused,
         )
 
     def clear(self) -> None:
@@ -54,10 +64,14 @@ class Optimizer:
         return nn.utils.get_total_norm(gradients), gradients
 
     def step(self, learning_rate: float, scale: float) -> float:
-        """One step with the gradient times `scale`; clears the gradient; returns the L2 norm of the weights' change."""
+        """One step with the gradient times `scale`; clears the gradient; returns the L2 norm of the
+        weights' change.
+        """
         squares = 0.0
         for part in self.parts:
-            parameters = [p for group in part.param_groups for p in group["params"] if p.grad is not None]
+            parameters = [
+                p for group in part.param_groups for p in group["params"] if p.grad is not None
+            ]
             if not parameters:
                 continue
             for group in part.param_groups:
@@ -73,14 +87,19 @@ class Optimizer:
         return math.sqrt(squares)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and step counts by parameter name, on the CPU: `optimizer.NAME.exp_avg`, `.exp_avg_sq`, `.step`."""
+        """Moments and step counts by parameter name, on the CPU:
+
+        `optimizer.NAME.exp_avg`, `.exp_avg_sq`, `.step`.
+        """
         tensors = {}
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
         for part in self.parts:
             state: dict[str, Tensor]
             for parameter, state in part.state.items():
                 for key in (*MOMENTS, "step"):
-                    tensors[f"optimizer.{names[parameter]}.{key}"] = state[key].detach().cpu().contiguous().clone()
+                    tensors[f"optimizer.{names[parameter]}.{key}"] = (
+                        state[key].detach().cpu().contiguous().clone()
+                    )
         return tensors
 
     def check(self, tensors: dict[str, Tensor]) -> str | None:
@@ -106,8 +125,12 @@ class Optimizer:
                     name = names[parameter]
                     if f"optimizer.{name}.step" not in tensors:
                         continue
-                    state = {key: tensors[f"optimizer.{name}.{key}"].to(parameter.device, copy=True) for key in MOMENTS}
-                    # Where AdamW keeps its own count: beside the parameter when fused, else on the CPU.
+                    state = {
+                        key: tensors[f"optimizer.{name}.{key}"].to(parameter.device, copy=True)
+                        for key in MOMENTS
+                    }
+                    # Where AdamW keeps its own count: beside the parameter when fused, else on the
+                    # CPU.
                     device = parameter.device if group["fused"] else torch.device("cpu")
                     state["step"] = tensors[f"optimizer.{name}.step"].to(device, copy=True)
                     part.state[parameter] = state

@@ -25,7 +25,9 @@ def quantization(options: dict[str, Any]) -> Any:
         config = AutoQuantizationConfig.from_dict(given)
         ignored = sorted(set(options) - set(config.to_dict()) - {"_load_in_4bit", "_load_in_8bit"})
     except Exception as error:
-        raise BadArguments(f"load_model: quantization_config {options} is not valid: {one_line(error)}") from None
+        raise BadArguments(
+            f"load_model: quantization_config {options} is not valid: {one_line(error)}"
+        ) from None
     if ignored:
         raise BadArguments(
             f"load_model: quantization_config has {', '.join(ignored)}, which {config.quant_method} does not know"
@@ -34,7 +36,9 @@ def quantization(options: dict[str, Any]) -> Any:
 
 
 def is_quantized(network: Any) -> bool:
-    return getattr(network, "hf_quantizer", None) is not None or bool(getattr(network, "is_quantized", False))
+    return getattr(network, "hf_quantizer", None) is not None or bool(
+        getattr(network, "is_quantized", False)
+    )
 
 
 def ready_for_lora(network: nn.Module) -> nn.Module:

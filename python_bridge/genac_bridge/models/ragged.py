@@ -30,11 +30,17 @@ def refuse_others(tensors: Tensors, allowed: set[str]) -> None:
     """A tensor that nothing reads is a mistake of the caller, not a thing to pass over."""
     extra = sorted(set(tensors) - allowed)
     if extra:
-        raise BadArguments(f"unexpected tensors {extra}; this request reads {sorted(allowed) or 'none'}")
+        raise BadArguments(
+            f"unexpected tensors {extra}; this request reads {sorted(allowed) or 'none'}"
+        )
 
 
-def take_sequences(tensors: Tensors, ids_name: str, cu_name: str, vocabulary: int) -> tuple[Array, Array]:
-    """Token ids [T] and their `cu_seqlens` as int64 [N+1], checked: bounds, order, ids inside the vocabulary."""
+def take_sequences(
+    tensors: Tensors, ids_name: str, cu_name: str, vocabulary: int
+) -> tuple[Array, Array]:
+    """Token ids [T] and their `cu_seqlens` as int64 [N+1], checked: bounds, order, ids inside the
+    vocabulary.
+    """
     ids = take(tensors, ids_name, "int32", (None,))
     cu = take(tensors, cu_name, "int32", (None,)).astype(np.int64)
     if len(cu) == 0 or cu[0] != 0 or cu[-1] != len(ids) or np.any(np.diff(cu) < 0):
@@ -60,7 +66,8 @@ def cumulative(lengths: Sequence[int] | Array) -> Array:
 
 
 def micro_batches(lengths: Array, limit: int) -> list[Array]:
-    """Indices of the sequences, sorted by length and cut so that rows x longest <= `limit` (one sequence at the least).
+    """Indices of the sequences, sorted by length and cut so that rows x longest <= `limit` (one
+    sequence at the least).
 
     Longest first: if memory is to run out, it does so at the start.
     """
@@ -81,5 +88,7 @@ def pad(ids: Array, starts: Array, lengths: Array, left: bool) -> Array:
     first = (width - lengths)[:, None] if left else np.zeros((len(lengths), 1), dtype=np.int64)
     offset = columns[None, :] - first
     inside = (offset >= 0) & (offset < lengths[:, None])
-    rows = np.where(inside, ids[np.minimum(starts[:, None] + np.maximum(offset, 0), len(ids) - 1)], 0)
+    rows = np.where(
+        inside, ids[np.minimum(starts[:, None] + np.maximum(offset, 0), len(ids) - 1)], 0
+    )
     return rows.astype(np.int64)

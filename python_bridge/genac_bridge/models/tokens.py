@@ -41,7 +41,8 @@ ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 
 
 def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
-    """A chat as plain text, for models without a chat template: `role: content` for each message, a blank line between two, and at the end
+    """A chat as plain text, for models without a chat template: `role: content` for each message, a
+    blank line between two, and at the end
     `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows
     chats alike.) After a last message of the assistant the model goes on in that.
 
@@ -67,20 +68,29 @@ def encode_prompt(
     """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template
     renders it, or as `plain_chat` does where it has none.
 
-    `literal`: the contents are other people's text, which makes no control token. `template_options`:
-    given to the template. All of it: `truncation=False` goes before whatever a tokenizer's own files say.
+    `literal`: the contents are other people's text, which makes no control token.
+    `template_options`: given to the template. All of it: `truncation=False` goes before whatever a
+    tokenizer's own files say.
     """
     messages = [] if isinstance(prompt, str) else [m for m in prompt if isinstance(m, ChatMessage)]
     if isinstance(prompt, str) or not getattr(tokenizer, "chat_template", None):
         text = prompt if isinstance(prompt, str) else plain_chat(messages, literal is not None)
-        return with_special_tokens(tokenizer, text) if literal is None else literal.text(text, where, special=True)
+        return (
+            with_special_tokens(tokenizer, text)
+            if literal is None
+            else literal.text(text, where, special=True)
+        )
 
     def render(chat: Sequence[tuple[str, str]]) -> str:
         given = [{"role": role, "content": content} for role, content in chat]
         return render_chat(tokenizer, given, where, template_options)
 
     chat = [(m.role, m.content) for m in messages]
-    return literal.chat(chat, render, where) if literal is not None else encode_text(tokenizer, render(chat))
+    return (
+        literal.chat(chat, render, where)
+        if literal is not None
+        else encode_text(tokenizer, render(chat))
+    )
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -91,8 +101,9 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
 class TextDecoder:
     """Texts and token ends, fast where a tokenizer decodes piece by piece.
 
-    `pieces[i]` is what token i adds after another token, `lone[i]` what it is at the start. Most tokenizers' texts are just the pieces laid
-    end to end; that is checked for each sequence against the tokenizer's own text, and a sequence that differs takes a slower, exact way.
+    `pieces[i]` is what token i adds after another token, `lone[i]` what it is at the start. Most
+    tokenizers' texts are just the pieces laid end to end; that is checked for each sequence against
+    the tokenizer's own text, and a sequence that differs takes a slower, exact way.
 
     What is complete after a token depends on this token and those before it, never on later ones:
     whoever reads the text up to there sees what was known there. (Not the last token's end, which
@@ -113,9 +124,14 @@ class TextDecoder:
             start = self.lone[self.anchor]
             after = self.texts([[self.anchor, token] for token in range(vocabulary)])
             self.pieces = [text[len(start) :] if text.startswith(start) else None for text in after]
-        self.piece_units = np.array([utf16_length(piece or "") for piece in self.pieces], dtype=np.int64)
-        #: A piece that is no whole character, or no plain addition to the text before it: its sequence needs the exact way.
-        self.odd = np.array([piece is None or INCOMPLETE in piece for piece in self.pieces], dtype=bool)
+        self.piece_units = np.array(
+            [utf16_length(piece or "") for piece in self.pieces], dtype=np.int64
+        )
+        #: A piece that is no whole character, or no plain addition to the text before it: its
+        #: sequence needs the exact way.
+        self.odd = np.array(
+            [piece is None or INCOMPLETE in piece for piece in self.pieces], dtype=bool
+        )
         #: Are bytes that follow each other decoded together, so that a bad one spoils a newline
         #: before it? So it is with sentencepiece's byte fallback.
         self.spoils = self._find_spoiled()
@@ -130,13 +146,18 @@ class TextDecoder:
         if part is None or not candidates:
             return candidates[0] if candidates else None
         followed = self.texts([[token, part] for token in candidates])
-        stays = (i for i, text in zip(candidates, followed, strict=True) if text.startswith(self.lone[i]))
+        stays = (
+            i for i, text in zip(candidates, followed, strict=True) if text.startswith(self.lone[i])
+        )
         return next(stays, None)
 
     def _find_spoiled(self) -> bool:
         """Marks tokens as odd whose text changes where a part of a character follows; says whether
         there are any."""
-        part = next((i for i, piece in enumerate(self.pieces) if piece is not None and INCOMPLETE in piece), None)
+        part = next(
+            (i for i, piece in enumerate(self.pieces) if piece is not None and INCOMPLETE in piece),
+            None,
+        )
         if part is None or self.anchor is None:
             return False
         start = self.lone[self.anchor]
@@ -153,13 +174,22 @@ class TextDecoder:
         if self.backend is not None:
             return list(self.backend.decode_batch(sequences, skip_special_tokens=True))
         decode = self.tokenizer.decode
-        return [decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) for ids in sequences]
+        return [
+            decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            for ids in sequences
+        ]
 
     def decode(self, sequences: Sequence[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
-        """Texts, and for each sequence int32 [tokens]: UTF-16 units of its text that are complete after each token."""
+        """Texts, and for each sequence int32 [tokens]:
+
+        UTF-16 units of its text that are complete after each token.
+        """
         lists = [ids.tolist() for ids in sequences]
         texts = self.texts(lists)
-        return texts, [self.ends(array, ids, text) for array, ids, text in zip(sequences, lists, texts, strict=True)]
+        return texts, [
+            self.ends(array, ids, text)
+            for array, ids, text in zip(sequences, lists, texts, strict=True)
+        ]
 
     def ends(self, array: np.ndarray, ids: list[int], text: str) -> np.ndarray:
         if not ids:
@@ -200,13 +230,20 @@ class TextDecoder:
                 last = k == len(ids) - 1
                 # A plain token ends a run of bytes, for none after it can spoil them; a special
                 # token does not.
-                if self.spoils and not last and not (plain and piece) and any(self.odd[t] for t in run):
+                if (
+                    self.spoils
+                    and not last
+                    and not (plain and piece)
+                    and any(self.odd[t] for t in run)
+                ):
                     ends[k] = total
                     continue
                 whole = self._run_text(run, not built)
                 if whole is None:
                     return self._exact(ids, text)
-                if not last and ((not self.spoils and whole.endswith(INCOMPLETE)) or not (built or whole)):
+                if not last and (
+                    (not self.spoils and whole.endswith(INCOMPLETE)) or not (built or whole)
+                ):
                     settled = self._settled(run, whole, not built)
                     if settled is not None:
                         built.append(settled[0])
@@ -231,7 +268,10 @@ class TextDecoder:
         if len(run) < LONG_RUN:
             return None
         for count in range(len(run) - 4, len(run) - 8, -1):
-            before, after = self._run_text(run[:count], at_start), self._run_text(run[count:], False)
+            before, after = (
+                self._run_text(run[:count], at_start),
+                self._run_text(run[count:], False),
+            )
             # What the two give by themselves, they give together: no character lies across the cut,
             # and the bytes after it end what is before.
             if before and after is not None and before + after == whole:
@@ -253,13 +293,20 @@ class TextDecoder:
         return self._runs[key]
 
     def _exact(self, ids: list[int], text: str) -> np.ndarray:
-        """What every prefix of the tokens has in common with the whole text. Slow (quadratic), for tokenizers that rewrite what stands before."""
+        """What every prefix of the tokens has in common with the whole text.
+
+        Slow (quadratic), for tokenizers that rewrite what stands before.
+        """
         ends = np.zeros(len(ids), np.int32)
         previous = 0
         waits = False
         for k, prefix in enumerate(self.texts([ids[: k + 1] for k in range(len(ids))])):
             last = k == len(ids) - 1
-            if self.spoils and (self.odd[ids[k]] or (waits and self.pieces[ids[k]] == "")) and not last:
+            if (
+                self.spoils
+                and (self.odd[ids[k]] or (waits and self.pieces[ids[k]] == ""))
+                and not last
+            ):
                 waits = True
                 ends[k] = previous
                 continue
@@ -276,7 +323,8 @@ class TextDecoder:
 class StopStrings:
     """Finds the first token after which a completion's text holds one of `strings`.
 
-    Decoding every completion after every token would be dear, so only tokens whose piece holds a stop string's last character are looked at.
+    Decoding every completion after every token would be dear, so only tokens whose piece holds a
+    stop string's last character are looked at.
     """
 
     def __init__(self, decoder: TextDecoder, strings: list[str]) -> None:
@@ -285,17 +333,25 @@ class StopStrings:
         last = {string[-1] for string in strings}
         self.may_end = np.array(
             [
-                piece is None or INCOMPLETE in piece or not last.isdisjoint(piece) or not last.isdisjoint(lone)
+                piece is None
+                or INCOMPLETE in piece
+                or not last.isdisjoint(piece)
+                or not last.isdisjoint(lone)
                 for piece, lone in zip(decoder.pieces, decoder.lone, strict=True)
             ],
             dtype=bool,
         )
-        #: A stop string of m characters ends within its last m tokens that add text; some more are read for pieces that need a neighbour.
+        #: A stop string of m characters ends within its last m tokens that add text; some more are
+        #: read for pieces that need a neighbour.
         self.reach = 4 * max(len(string) for string in strings) + 8
 
     def ended(self, ids: Sequence[int]) -> bool:
-        """Whether the text of `ids` holds a stop string; the caller asks after each token that may end one."""
+        """Whether the text of `ids` holds a stop string; the caller asks after each token that may
+        end one.
+        """
         tail = self.decoder.texts([ids[-self.reach :]])[0]
         if not any(string in tail for string in self.strings):
             return False
-        return len(ids) <= self.reach or any(string in self.decoder.texts([ids])[0] for string in self.strings)
+        return len(ids) <= self.reach or any(
+            string in self.decoder.texts([ids])[0] for string in self.strings
+        )

@@ -38,7 +38,9 @@ def choose_micro_batch(model: LoadedModel) -> int:
     """Padded tokens of one forward pass: what fits caches and memory."""
     config = model.config
     vocabulary = model.vocabulary if model.kind == "causal" else 0
-    numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (largest(config, "num_hidden_layers") or 1)
+    numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (
+        largest(config, "num_hidden_layers") or 1
+    )
     limit = GPU_ACTIVATIONS if model.device.type == "cuda" else CPU_ACTIVATIONS
     return max(512, min(16384, limit // numbers))
 
@@ -46,9 +48,11 @@ def choose_micro_batch(model: LoadedModel) -> int:
 def plan(
     model: LoadedModel, ids: np.ndarray, cu: np.ndarray, chosen: np.ndarray, limit: int | None
 ) -> Iterator[MicroBatch]:
-    """Micro-batches that together predict every chosen token once (`chosen` bool [T], never a sequence's first token).
+    """Micro-batches that together predict every chosen token once (`chosen` bool [T], never a
+    sequence's first token).
 
-    A sequence is cut after its last chosen token, which itself is predicted and not read; one without a chosen token is left out.
+    A sequence is cut after its last chosen token, which itself is predicted and not read; one
+    without a chosen token is left out.
     """
     flat = np.flatnonzero(chosen)
     owner = np.searchsorted(cu, flat, side="right") - 1
@@ -80,7 +84,9 @@ def not_first(cu: np.ndarray, total: int) -> np.ndarray:
 
 
 def refuse_overlong(model: LoadedModel, cu: np.ndarray, operation: str) -> None:
-    """A sequence beyond the positions that the model was made for gives numbers without meaning, or an error from deep inside."""
+    """A sequence beyond the positions that the model was made for gives numbers without meaning, or
+    an error from deep inside.
+    """
     lengths = np.diff(cu)
     limit = model.context_length
     if limit is None or len(lengths) == 0 or lengths.max() <= limit:
@@ -93,14 +99,20 @@ def refuse_overlong(model: LoadedModel, cu: np.ndarray, operation: str) -> None:
 
 
 @torch.inference_mode()
-def score(model: LoadedModel, arguments: Score, tensors: Tensors, context: Context) -> tuple[int, Tensors]:
-    """Log-probs, entropies or values of all tokens; the number of tokens and the tensors of the answer."""
+def score(
+    model: LoadedModel, arguments: Score, tensors: Tensors, context: Context
+) -> tuple[int, Tensors]:
+    """Log-probs, entropies or values of all tokens; the number of tokens and the tensors of the
+    answer.
+    """
     refuse_others(tensors, {"ids", "cu_seqlens"})
     ids, cu = take_sequences(tensors, "ids", "cu_seqlens", model.vocabulary)
     refuse_overlong(model, cu, "score")
     causal = model.kind == "causal"
     if not causal and arguments.entropy:
-        raise BadArguments(f"score: model {model.name!r} is a value model, which has no entropy; pass entropy false")
+        raise BadArguments(
+            f"score: model {model.name!r} is a value model, which has no entropy; pass entropy false"
+        )
     first = np.zeros(len(ids), np.float32)
     second = np.zeros(len(ids), np.float32)
     done = 0
@@ -110,23 +122,31 @@ def score(model: LoadedModel, arguments: Score, tensors: Tensors, context: Conte
             if causal:
                 logits = model.logits_at(batch.ids, batch.positions)
                 targets = torch.from_numpy(ids[batch.tokens].astype(np.int64)).to(model.device)
-                first[batch.tokens] = losses.token_logprobs(logits, targets, arguments.temperature).cpu().numpy()
+                first[batch.tokens] = (
+                    losses.token_logprobs(logits, targets, arguments.temperature).cpu().numpy()
+                )
                 if arguments.entropy:
-                    second[batch.tokens] = losses.entropies(logits, arguments.temperature).cpu().numpy()
+                    second[batch.tokens] = (
+                        losses.entropies(logits, arguments.temperature).cpu().numpy()
+                    )
             else:
                 first[batch.tokens] = model.values_at(batch.ids, batch.positions).cpu().numpy()
         done += len(batch.tokens)
         context.progress(done / max(1, len(ids)))
     if not causal:
         return len(ids), {"values": first}
-    return len(ids), {"logprobs": first, "entropies": second} if arguments.entropy else {"logprobs": first}
+    return len(ids), {"logprobs": first, "entropies": second} if arguments.entropy else {
+        "logprobs": first
+    }
 
 
 def check_streams(model: LoadedModel, arguments: Accumulate) -> set[str]:
     """Refuses streams that this model can't have; the names of the tensors that they read."""
     kinds = [type(stream) for stream in arguments.streams]
     if len(set(kinds)) != len(kinds):
-        raise BadArguments("accumulate: a kind of stream is given twice; add its weights up instead")
+        raise BadArguments(
+            "accumulate: a kind of stream is given twice; add its weights up instead"
+        )
     for kind in kinds:
         if (kind is ValueLoss) != (model.kind == "value"):
             raise BadArguments(
@@ -146,22 +166,35 @@ def take_inputs(
     """The mask as bool [T] and the streams' tensors, checked: finite wherever the mask is 1."""
     mask = take(tensors, "mask", "float32", (total,))
     if not np.all((mask == 0) | (mask == 1)):
-        raise BadArguments("accumulate: 'mask' must hold zeros and ones only; weights go into the streams' tensors")
+        raise BadArguments(
+            "accumulate: 'mask' must hold zeros and ones only; weights go into the streams' tensors"
+        )
     chosen = mask == 1
     if np.any(chosen & ~not_first(cu, total)):
-        raise BadArguments("accumulate: 'mask' is 1 at the first token of a sequence, which nothing predicts")
+        raise BadArguments(
+            "accumulate: 'mask' is 1 at the first token of a sequence, which nothing predicts"
+        )
     inputs = {name: take(tensors, name, "float32", (total,)) for name in sorted(names)}
     for name, array in inputs.items():
         if not np.isfinite(array[chosen]).all():
             where = int(np.flatnonzero(chosen & ~np.isfinite(array))[0])
-            raise BadArguments(f"accumulate: {name!r}[{where}] is {array[where]} where the mask is 1")
+            raise BadArguments(
+                f"accumulate: {name!r}[{where}] is {array[where]} where the mask is 1"
+            )
     return chosen, inputs
 
 
-def accumulate(model: LoadedModel, arguments: Accumulate, tensors: Tensors, context: Context) -> dict[str, float]:
-    """Adds the gradient of (sum of the streams) / normalizer; the statistics. Any failure on the way discards every gradient since the last step."""
+def accumulate(
+    model: LoadedModel, arguments: Accumulate, tensors: Tensors, context: Context
+) -> dict[str, float]:
+    """Adds the gradient of (sum of the streams) / normalizer; the statistics.
+
+    Any failure on the way discards every gradient since the last step.
+    """
     if model.optimizer is None:
-        raise BadState(f"accumulate: model {model.name!r} is frozen; load it with an optimizer to train it")
+        raise BadState(
+            f"accumulate: model {model.name!r} is frozen; load it with an optimizer to train it"
+        )
     names = check_streams(model, arguments)
     refuse_others(tensors, {"ids", "cu_seqlens", "mask"} | names)
     ids, cu = take_sequences(tensors, "ids", "cu_seqlens", model.vocabulary)
@@ -223,15 +256,23 @@ def _accumulate(
             done += len(batch.tokens)
             sequences += batch.sequences
             context.progress(done / count)
-    statistics = dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True)) if sums else {"loss": 0.0}
+    statistics = (
+        dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
+        if sums
+        else {"loss": 0.0}
+    )
     if not math.isfinite(statistics["loss"]):
-        raise OperationError("internal", f"accumulate: the loss of model {model.name!r} is {statistics['loss']}")
+        raise OperationError(
+            "internal", f"accumulate: the loss of model {model.name!r} is {statistics['loss']}"
+        )
     model.accumulations += 1
     return {"tokens": float(count), "sequences": float(sequences), **statistics}
 
 
 def lora_dropout(model: LoadedModel) -> None:
-    """Turns LoRA's dropout on, where it has any, seeded by where training stands: resuming drops the same."""
+    """Turns LoRA's dropout on, where it has any, seeded by where training stands: resuming drops
+    the same.
+    """
     active = False
     for name, module in model.network.named_modules():
         if isinstance(module, torch.nn.Dropout) and "lora_dropout" in name and module.p > 0:

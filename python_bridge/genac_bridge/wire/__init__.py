@@ -1,1 +1,3 @@
-"""The wire: messages and their frames, the worker's end of the link, and the thread that serves requests."""
+"""The wire: messages and their frames, the worker's end of the link, and the thread that serves
+requests.
+"""

@@ -1,4 +1,6 @@
-"""The operations' arguments as structs, held to `src/bridge/operations.ts`: every key required, unknown keys refused."""
+"""The operations' arguments as structs, held to `src/bridge/operations.ts`: every key required,
+unknown keys refused.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,9 @@ class Call(Struct):
 
 
 def refuse_not_finite(value: Any, where: str) -> None:
-    """msgpack can carry nan and infinity, and nan passes every bound; no operation has a use for them."""
+    """msgpack can carry nan and infinity, and nan passes every bound; no operation has a use for
+    them.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         raise BadArguments(f"{where} is {value}; numbers must be finite")
     if isinstance(value, dict):
@@ -175,7 +179,9 @@ T = TypeVar("T", bound=Struct)
 
 
 def parse(operation: str, kind: type[T], arguments: dict[str, Any]) -> T:
-    """`arguments` as a struct of type `kind`; raises `BadArguments` with the path of the first thing that is wrong."""
+    """`arguments` as a struct of type `kind`; raises `BadArguments` with the path of the first
+    thing that is wrong.
+    """
     refuse_not_finite(arguments, operation)
     try:
         return msgspec.convert(arguments, kind)

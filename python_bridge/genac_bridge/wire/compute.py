@@ -1,4 +1,8 @@
-"""The thread that computes. It takes requests in their order and never touches the socket: what it has to say goes through `say`."""
+"""The thread that computes.
+
+It takes requests in their order and never touches the socket: what it has to say goes through
+`say`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,10 @@ class OperationsLike(Protocol):
 
 
 class Job:
-    """A request on its way, and the context its operation sees. `cancel` may be called by any thread."""
+    """A request on its way, and the context its operation sees.
+
+    `cancel` may be called by any thread.
+    """
 
     def __init__(self, request: Request, tensors: Tensors, say: Say) -> None:
         self.request = request
@@ -46,7 +53,9 @@ class Job:
         self._deadline = None if milliseconds is None else time.monotonic() + milliseconds / 1000
 
     def claim(self) -> bool:
-        """True for the first caller only: the computing thread that starts it, or the link that withdraws it before."""
+        """True for the first caller only: the computing thread that starts it, or the link that
+        withdraws it before.
+        """
         return self._claim.acquire(blocking=False)
 
     def cancel(self) -> None:
@@ -56,7 +65,9 @@ class Job:
         if self.cancelled:
             raise OperationError("cancelled", "cancelled")
         if self._deadline is not None and time.monotonic() > self._deadline:
-            raise OperationError("deadline", f"the deadline of {self.request.deadline_ms} ms passed")
+            raise OperationError(
+                "deadline", f"the deadline of {self.request.deadline_ms} ms passed"
+            )
 
     def progress(self, fraction: float) -> None:
         self.fraction = min(1.0, max(0.0, float(fraction)))
@@ -73,7 +84,9 @@ class Job:
 class Compute:
     """Makes the operations, says `ready`, then serves jobs until it is told to end."""
 
-    def __init__(self, make: Callable[[], OperationsLike], say: Say, failed: Callable[[str], None]) -> None:
+    def __init__(
+        self, make: Callable[[], OperationsLike], say: Say, failed: Callable[[str], None]
+    ) -> None:
         self.running: Job | None = None
         self._make = make
         self._say = say
@@ -96,8 +109,12 @@ class Compute:
             threading.Thread(target=self._serve, name="compute", daemon=True).start()
 
     def serve_here(self) -> None:
-        """Computes in this thread, from `start` on; returns only where the operations could not be made."""
-        while not self._started.wait(1.0):  # with a limit, so that signals are heard on every platform
+        """Computes in this thread, from `start` on; returns only where the operations could not be
+        made.
+        """
+        while not self._started.wait(
+            1.0
+        ):  # with a limit, so that signals are heard on every platform
             pass
         self._serve()
 
@@ -143,7 +160,9 @@ class Compute:
             frames = encode(message, tensors)
             size = sum(len(frame) for frame in frames)
             if size > self._max_message_bytes:
-                raise FrameError(f"the answer has {size} bytes, the limit is {self._max_message_bytes}")
+                raise FrameError(
+                    f"the answer has {size} bytes, the limit is {self._max_message_bytes}"
+                )
             return frames
         except OperationError as error:
             code: Any = error.code

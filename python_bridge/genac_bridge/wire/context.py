@@ -11,7 +11,10 @@ Tensors = dict[str, np.ndarray]
 
 
 class OperationError(Exception):
-    """An operation failed in a way the caller can act on. `code` is one of the wire's error codes."""
+    """An operation failed in a way the caller can act on.
+
+    `code` is one of the wire's error codes.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -36,7 +39,10 @@ class Context(Protocol):
     """Handed to every operation by the link."""
 
     def check(self) -> None:
-        """Raises `OperationError` with code `cancelled` or `deadline` when the request must end. Cheap: call it in every decoding step and micro-batch."""
+        """Raises `OperationError` with code `cancelled` or `deadline` when the request must end.
+
+        Cheap: call it in every decoding step and micro-batch.
+        """
 
     def progress(self, fraction: float) -> None:
         """Says how far the operation is, 0..1; travels with the heartbeats."""
@@ -62,7 +68,11 @@ class NullContext:
 
 
 def no_memory(error: BaseException) -> bool:
-    """Whether a library's error says that memory ran out; the CPU's allocator says so in words only."""
+    """Whether a library's error says that memory ran out; the CPU's allocator says so in words
+    only.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(
+        error
+    )

@@ -1,4 +1,7 @@
-"""Messages to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`, with the checks of `src/bridge/frames.ts`."""
+"""Messages to frames and back:
+
+`[header: msgpack] [tensor 0] [tensor 1] ...`, with the checks of `src/bridge/frames.ts`.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,20 @@ from .context import Tensors
 from .messages import AnyMessage, Ask, Partial, Request, Result, TensorHeader
 
 if sys.byteorder != "little":
-    raise RuntimeError("the bridge sends little-endian arrays as they lie in memory; this machine is big-endian")
+    raise RuntimeError(
+        "the bridge sends little-endian arrays as they lie in memory; this machine is big-endian"
+    )
 
-#: Entries of a tensor, counting a size of 0 as 1: what is more fits into no memory, and NumPy refuses it.
+#: Entries of a tensor, counting a size of 0 as 1: what is more fits into no memory, and NumPy
+#: refuses it.
 LARGEST_SHAPE = 2**40
 
 Buffer = bytes | bytearray | memoryview
 
 _encoder = msgspec.msgpack.Encoder()
-_DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "uint32")}
+_DTYPES = {
+    name: np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "uint32")
+}
 
 
 class FrameError(Exception):
@@ -30,7 +38,10 @@ class FrameError(Exception):
 
 
 def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
-    """Frames of a message; sets its `tensors`. Contiguous arrays are not copied: they must not be written afterwards."""
+    """Frames of a message; sets its `tensors`.
+
+    Contiguous arrays are not copied: they must not be written afterwards.
+    """
     if not tensors:
         return [_pack(message)]
     if not isinstance(message, Ask | Request | Result | Partial):
@@ -40,7 +51,9 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
         contiguous = np.ascontiguousarray(array)
         dtype = contiguous.dtype.name
         if dtype not in _DTYPES or not contiguous.dtype.isnative:
-            raise FrameError(f"tensor {name} is {contiguous.dtype}, which can't travel ({', '.join(_DTYPES)} can)")
+            raise FrameError(
+                f"tensor {name} is {contiguous.dtype}, which can't travel ({', '.join(_DTYPES)} can)"
+            )
         # (`ascontiguousarray` makes a scalar one-dimensional, hence the shape of the original.)
         headers.append(TensorHeader(name, dtype, list(np.shape(array))))  # type: ignore[arg-type]  # checked just above
         frames.append(contiguous.reshape(-1).data.cast("B") if contiguous.size else b"")
@@ -69,17 +82,25 @@ def well_formed(value: Any) -> Any:
 
 
 class Decoder:
-    """Decodes messages of the union `kind`; `max_message_bytes` holds for all frames of one together."""
+    """Decodes messages of the union `kind`;
+
+    `max_message_bytes` holds for all frames of one together.
+    """
 
     def __init__(self, kind: Any, max_message_bytes: int = 2**30) -> None:
         self.max_message_bytes = max_message_bytes
         self._decoder = msgspec.msgpack.Decoder(kind)
 
     def decode(self, frames: Sequence[Buffer]) -> tuple[Any, Tensors]:
-        """The message and its tensors (views of the frames' memory, read-only). Raises FrameError."""
+        """The message and its tensors (views of the frames' memory, read-only).
+
+        Raises FrameError.
+        """
         size = sum(len(frame) for frame in frames)
         if size > self.max_message_bytes:
-            raise FrameError(f"a message of {size} bytes exceeds the limit of {self.max_message_bytes}")
+            raise FrameError(
+                f"a message of {size} bytes exceeds the limit of {self.max_message_bytes}"
+            )
         if not frames:
             raise FrameError("a message without a header")
         try:
@@ -92,7 +113,9 @@ class Decoder:
 
 def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
     if len(frames) != len(headers) + 1:
-        raise FrameError(f"the header describes {len(headers)} tensors, but {len(frames) - 1} frames follow it")
+        raise FrameError(
+            f"the header describes {len(headers)} tensors, but {len(frames) - 1} frames follow it"
+        )
     tensors: Tensors = {}
     for header, frame in zip(headers, frames[1:], strict=True):
         dtype = _DTYPES[header.dtype]

@@ -1,4 +1,8 @@
-"""The worker's end of the bridge. The thread that runs `Link.run` owns the socket, so that heartbeats and `cancel` are answered while another computes."""
+"""The worker's end of the bridge.
+
+The thread that runs `Link.run` owns the socket, so that heartbeats and `cancel` are answered while
+another computes.
+"""
 
 from __future__ import annotations
 
@@ -40,23 +44,27 @@ from .messages import (
 DEFAULT_CONTROLLER_TIMEOUT = 60.0
 # `bye` and answers on their way are given so long to leave, in milliseconds.
 LINGER = 500
-# An answer that comes within so many seconds of its request is waited for: waking this thread from its poll takes longer than most small calls.
+# An answer that comes within so many seconds of its request is waited for: waking this thread from
+# its poll takes longer than most small calls.
 QUICK = 0.001
 # Frames larger than this are handed to ZeroMQ without a copy.
 COPY_THRESHOLD = 65536
 
 
 def show_token(dealer: zmq.Socket[Any], token: str) -> None:
-    """Before `connect`: the controller's endpoint asks for a token (`src/bridge/authentication.ts`)."""
+    """Before `connect`: the controller's endpoint asks for a token
+    (`src/bridge/authentication.ts`).
+    """
     dealer.plain_username = b"genac"
     dealer.plain_password = token.encode()
 
 
 class Link:
-    """Connects to the controller, serves its requests, and returns from `run` when the worker should end.
+    """Connects to the controller, serves its requests, and returns from `run` when the worker
+    should end.
 
-    `curve`: the worker's public and secret key and the controller's public key (Z85); `token`: what it shows where
-    there are no keys. For protected endpoints.
+    `curve`: the worker's public and secret key and the controller's public key (Z85); `token`: what
+    it shows where there are no keys. For protected endpoints.
     """
 
     def __init__(
@@ -88,10 +96,14 @@ class Link:
         self._context = zmq.Context()
         self._socket = self._make_socket(curve, token)
         # Before `connect`: a handshake that the monitor misses would never be followed by `hello`.
-        self._monitor: zmq.Socket[Any] = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._monitor: zmq.Socket[Any] = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED
+        )
         self._socket.connect(endpoint)
 
-    def _make_socket(self, curve: tuple[str, str, str] | None, token: str | None) -> zmq.Socket[Any]:
+    def _make_socket(
+        self, curve: tuple[str, str, str] | None, token: str | None
+    ) -> zmq.Socket[Any]:
         dealer: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
         dealer.setsockopt(zmq.LINGER, LINGER)
         dealer.setsockopt(zmq.SNDHWM, 0)
@@ -103,7 +115,9 @@ class Link:
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         dealer.copy_threshold = COPY_THRESHOLD
         if curve is not None:
-            dealer.curve_publickey, dealer.curve_secretkey, dealer.curve_serverkey = (key.encode() for key in curve)
+            dealer.curve_publickey, dealer.curve_secretkey, dealer.curve_serverkey = (
+                key.encode() for key in curve
+            )
         elif token is not None:
             show_token(dealer, token)
         return dealer
@@ -121,7 +135,9 @@ class Link:
 
     def _say(self, frames: list[Buffer], answers: str | None) -> None:
         self._outbox.put((frames, answers))
-        if self._polling:  # Set before the outbox is looked at for the last time, so that nothing is left lying.
+        if (
+            self._polling
+        ):  # Set before the outbox is looked at for the last time, so that nothing is left lying.
             self._wake()
 
     def _wake(self) -> None:
@@ -149,7 +165,9 @@ class Link:
             wait = max(0.0, next_beat - time.monotonic()) if self._outbox.empty() else 0.0
             ready = dict(poller.poll(math.ceil(wait * 1000)))
             self._polling = False
-            if self._wake_receiver.fileno() in ready:  # `poll` gives file descriptors back as numbers.
+            if (
+                self._wake_receiver.fileno() in ready
+            ):  # `poll` gives file descriptors back as numbers.
                 self._wake_receiver.recv(4096)
             if self._monitor in ready:
                 self._connected()
@@ -168,11 +186,15 @@ class Link:
         self._flush()
         self._send(Bye(reason))
         self._socket.disable_monitor()
-        self._context.destroy(LINGER)  # The monitor's socket too, on which `term` would wait for ever.
+        self._context.destroy(
+            LINGER
+        )  # The monitor's socket too, on which `term` would wait for ever.
         return code
 
     def _connected(self) -> None:
-        """Every new connection begins with `hello`; after a reconnect it makes the controller repeat what it has no answer to."""
+        """Every new connection begins with `hello`; after a reconnect it makes the controller
+        repeat what it has no answer to.
+        """
         recv_monitor_message(self._monitor)
         self._send(
             Hello(
@@ -193,7 +215,11 @@ class Link:
         try:
             message, tensors = self._decoder.decode(buffers)
         except Exception as error:  # FrameError, and whatever a decoder does not foresee
-            words = str(error) if isinstance(error, FrameError) else f"{type(error).__name__}: {error!a}"
+            words = (
+                str(error)
+                if isinstance(error, FrameError)
+                else f"{type(error).__name__}: {error!a}"
+            )
             print(f"a message was refused: {words}", file=sys.stderr, flush=True)
             self._send(Error(readable_id(buffers), "bad_message", words, None))
             return
@@ -237,11 +263,18 @@ class Link:
         if request.id in self._answers:
             frames = self._answers.get(request.id)
             gone = Error(
-                request.id, "internal", "this request was served before, and its answer is no longer kept", None
+                request.id,
+                "internal",
+                "this request was served before, and its answer is no longer kept",
+                None,
             )
             self._send_frames(frames if frames is not None else encode(gone))
         elif self._draining:
-            self._send(Error(request.id, "bad_state", "the worker is ending and takes no more requests", None))
+            self._send(
+                Error(
+                    request.id, "bad_state", "the worker is ending and takes no more requests", None
+                )
+            )
         else:
             job = Job(request, tensors, self._say)
             self._jobs[request.id] = job
@@ -263,7 +296,9 @@ class Link:
         """Sends what the computing thread said; waits `wait` seconds for a first word."""
         while True:
             try:
-                frames, answers = self._outbox.get(timeout=wait) if wait > 0 else self._outbox.get_nowait()
+                frames, answers = (
+                    self._outbox.get(timeout=wait) if wait > 0 else self._outbox.get_nowait()
+                )
             except queue.Empty:
                 break
             wait = 0.0
@@ -278,11 +313,16 @@ class Link:
             self.end(0, "drained")
 
     def _beat(self, now: float, late: float) -> None:
-        # When this process was held up (stopped, swapped out), so was the reading of what the controller said.
+        # When this process was held up (stopped, swapped out), so was the reading of what the
+        # controller said.
         self._last_heard += max(0.0, late)
         silence = now - self._last_heard
         if silence > self._controller_timeout:
-            print(f"no word from the controller for {silence:.0f} s: ending", file=sys.stderr, flush=True)
+            print(
+                f"no word from the controller for {silence:.0f} s: ending",
+                file=sys.stderr,
+                flush=True,
+            )
             self.end(4, "no controller")
         elif self._welcomed:
             running = self._compute.running
@@ -294,5 +334,7 @@ class Link:
         self._send_frames(encode(message))
 
     def _send_frames(self, frames: list[Buffer]) -> None:
-        with contextlib.suppress(zmq.Again):  # Not connected: after the reconnect the controller asks again.
+        with contextlib.suppress(
+            zmq.Again
+        ):  # Not connected: after the reconnect the controller asks again.
             self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)

@@ -1,6 +1,8 @@
-"""The wire's messages, as in `src/bridge/messages.ts`: same names, same order, no field ever missing.
+"""The wire's messages, as in `src/bridge/messages.ts`: same names, same order, no field ever
+missing.
 
-The golden vectors in `test/fixtures/wire` hold both sides to each other, and `hello` carries the schema's hash.
+The golden vectors in `test/fixtures/wire` hold both sides to each other, and `hello` carries the
+schema's hash.
 """
 
 from __future__ import annotations
@@ -38,7 +40,16 @@ Operation = Literal[
     "call",
 ]
 HostOperation = Literal[
-    "open", "set_actor", "assign_credit", "value", "fence", "open_oracle", "ask_oracle", "imitate", "save", "restore"
+    "open",
+    "set_actor",
+    "assign_credit",
+    "value",
+    "fence",
+    "open_oracle",
+    "ask_oracle",
+    "imitate",
+    "save",
+    "restore",
 ]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 #: Integers beyond this are no integers in JavaScript.

@@ -12,14 +12,19 @@ LENGTHS = [3, 9, 1, 6, 14]
 
 
 @pytest.mark.parametrize("kind", ["folder", "byte_folder"])
-def test_a_begun_completion_goes_on_as_it_would_have(client: Client, kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_begun_completion_goes_on_as_it_would_have(
+    client: Client, kind: str, request: pytest.FixtureRequest
+) -> None:
     client.load(request.getfixturevalue(kind))
     tensors = prompts(np.random.default_rng(5), LENGTHS)
     whole, out = client.sample(tensors, max_new_tokens=20, temperature=0.0, stop_strings=[])
     ids, ends = completions(out), completions(out, "text_ends")
     before = [len(row) // 2 for row in ids]
     first = split(tensors["prompt_ids"], tensors["prompt_cu_seqlens"])
-    begun = [np.concatenate([p, np.array(row[:k], np.int32)]) for p, row, k in zip(first, ids, before, strict=True)]
+    begun = [
+        np.concatenate([p, np.array(row[:k], np.int32)])
+        for p, row, k in zip(first, ids, before, strict=True)
+    ]
     asked = {
         "prompt_ids": np.concatenate(begun).astype(np.int32),
         "prompt_cu_seqlens": np.cumsum([0, *map(len, begun)]).astype(np.int32),
@@ -38,4 +43,6 @@ def test_a_prefix_must_leave_a_prompt_and_room(client: Client, folder: str) -> N
     tensors = prompts(np.random.default_rng(6), [4, 4])
     for lengths in ([4, 0], [-1, 0], [3, 3]):
         with pytest.raises(OperationError, match=r"prefix_lengths\[0\] is .*must be less than"):
-            client.sample({**tensors, "prefix_lengths": np.array(lengths, np.int32)}, max_new_tokens=3)
+            client.sample(
+                {**tensors, "prefix_lengths": np.array(lengths, np.int32)}, max_new_tokens=3
+            )

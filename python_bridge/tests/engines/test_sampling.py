@@ -1,4 +1,6 @@
-"""`sample`: what is drawn, that it depends on prompt, seed and weights only, and that its log-probs are `score`'s."""
+"""`sample`: what is drawn, that it depends on prompt, seed and weights only, and that its log-probs
+are `score`'s.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ LENGTHS = [3, 9, 1, 6, 14]
 
 
 def rescored(
-    client: Client, tensors: dict[str, np.ndarray], out: dict[str, np.ndarray], per_prompt: int, temperature: float
+    client: Client,
+    tensors: dict[str, np.ndarray],
+    out: dict[str, np.ndarray],
+    per_prompt: int,
+    temperature: float,
 ) -> np.ndarray:
     """`score`'s log-probs of the completions' tokens, laid end to end."""
     first = split(tensors["prompt_ids"], tensors["prompt_cu_seqlens"])
@@ -25,9 +31,14 @@ def rescored(
     full = [np.concatenate([first[i // per_prompt], ids]) for i, ids in enumerate(done)]
     cu = np.concatenate([[0], np.cumsum([len(ids) for ids in full])]).astype(np.int32)
     logprobs = split(
-        client.score({"ids": np.concatenate(full), "cu_seqlens": cu}, temperature=temperature)["logprobs"], cu
+        client.score({"ids": np.concatenate(full), "cu_seqlens": cu}, temperature=temperature)[
+            "logprobs"
+        ],
+        cu,
     )
-    return np.concatenate([logs[len(logs) - len(ids) :] for logs, ids in zip(logprobs, done, strict=True)])
+    return np.concatenate(
+        [logs[len(logs) - len(ids) :] for logs, ids in zip(logprobs, done, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
@@ -35,18 +46,30 @@ def test_logprobs_are_those_of_score(client: Client, folder: str, temperature: f
     client.load(folder)
     tensors = prompts(np.random.default_rng(0), LENGTHS, 3)
     _, out = client.sample(
-        tensors, completions_per_prompt=3, max_new_tokens=40, temperature=temperature, stop_token_ids=[10, 20, 30]
+        tensors,
+        completions_per_prompt=3,
+        max_new_tokens=40,
+        temperature=temperature,
+        stop_token_ids=[10, 20, 30],
     )
-    assert len(set(np.diff(out["completion_cu_seqlens"]).tolist())) > 3, "lengths must vary, so that rows are dropped"
-    np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 3, temperature), atol=2e-5)
+    assert len(set(np.diff(out["completion_cu_seqlens"]).tolist())) > 3, (
+        "lengths must vary, so that rows are dropped"
+    )
+    np.testing.assert_allclose(
+        out["logprobs"], rescored(client, tensors, out, 3, temperature), atol=2e-5
+    )
 
 
-def test_logprobs_are_before_top_k_and_top_p_and_at_one_when_greedy(client: Client, folder: str) -> None:
+def test_logprobs_are_before_top_k_and_top_p_and_at_one_when_greedy(
+    client: Client, folder: str
+) -> None:
     client.load(folder)
     tensors = prompts(np.random.default_rng(1), LENGTHS)
     for changes in ({"top_k": 3}, {"top_p": 0.4}, {"temperature": 0.0}):
         _, out = client.sample(tensors, **changes)
-        np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 1, 1.0), atol=2e-5)
+        np.testing.assert_allclose(
+            out["logprobs"], rescored(client, tensors, out, 1, 1.0), atol=2e-5
+        )
 
 
 def test_tokens_do_not_depend_on_the_batch(client: Client, folder: str) -> None:
@@ -55,7 +78,9 @@ def test_tokens_do_not_depend_on_the_batch(client: Client, folder: str) -> None:
     _, out = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30)
     expected = completions(out)
     for batch_size in (1, 3, 7):
-        _, again = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30, batch_size=batch_size)
+        _, again = client.sample(
+            tensors, completions_per_prompt=2, max_new_tokens=30, batch_size=batch_size
+        )
         assert completions(again) == expected
     ids, cu = tensors["prompt_ids"], tensors["prompt_cu_seqlens"]
     for i, completion in enumerate(expected):
@@ -66,11 +91,16 @@ def test_tokens_do_not_depend_on_the_batch(client: Client, folder: str) -> None:
         }
         assert completions(client.sample(alone, max_new_tokens=30)[1]) == [completion]
     other = {**tensors, "seeds": tensors["seeds"] + np.uint32(1)}
-    assert completions(client.sample(other, completions_per_prompt=2, max_new_tokens=30)[1]) != expected
+    assert (
+        completions(client.sample(other, completions_per_prompt=2, max_new_tokens=30)[1])
+        != expected
+    )
 
 
 def test_every_position_has_its_own_draw_however_long(client: Client, folder: str) -> None:
-    """With zero weights all 47 tokens are equally likely, so token t is ceil(47 u_t) - 1: the draws can be read off."""
+    """With zero weights all 47 tokens are equally likely, so token t is ceil(47 u_t) - 1: the draws
+    can be read off.
+    """
     client.load(folder)
     with torch.no_grad():
         for parameter in client.operations.models["m"].network.parameters():
@@ -82,7 +112,9 @@ def test_every_position_has_its_own_draw_however_long(client: Client, folder: st
     for row, ids in zip(expected, found, strict=True):
         assert ids == row[: len(ids)].tolist()
     lengths = sorted(map(len, found))
-    assert lengths[0] < 64 < 130 < lengths[-1], "rows must leave before and after a new block of draws"
+    assert lengths[0] < 64 < 130 < lengths[-1], (
+        "rows must leave before and after a new block of draws"
+    )
 
 
 def test_logprobs_stay_those_of_score_as_the_cache_grows(client: Client, folder: str) -> None:
@@ -104,7 +136,11 @@ def test_greedy_is_generates_greedy(client: Client, folder: str, lengths: list[i
     ):
         ids = torch.from_numpy(prompt.astype(np.int64))[None]
         expected = network.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=25, pad_token_id=0
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=25,
+            pad_token_id=0,
         )
         assert completion == expected[0, len(prompt) :].tolist()
 
@@ -158,7 +194,9 @@ def test_uniforms_are_uniform_and_independent_of_neighbours() -> None:
     for shifted in (draws[1:].ravel()[: 1999 * 50], draws[:-1, ::-1].ravel()):
         # Standard deviation 1 / sqrt(50,000) = .0045.
         assert abs(np.corrcoef(draws[:-1].ravel(), shifted)[0, 1]) < 0.015
-    np.testing.assert_array_equal(uniforms(np.arange(2000, dtype=np.uint64), 20, 5), draws[:, 20:25])
+    np.testing.assert_array_equal(
+        uniforms(np.arange(2000, dtype=np.uint64), 20, 5), draws[:, 20:25]
+    )
     # Seeds a golden constant apart would share a shifted stream if seeds were not mixed first.
     near = uniforms(np.array([1, 1 + 0x9E3779B97F4A7C15], np.uint64), 0, 10)
     assert not np.isin(near[0], near[1]).any()
@@ -178,7 +216,9 @@ def test_stop_tokens_end_a_completion_and_belong_to_it(client: Client, folder: s
     assert {20, 21, "length"} <= reasons
 
 
-def test_stop_strings_end_a_completion_at_the_token_that_completes_them(client: Client, folder: str) -> None:
+def test_stop_strings_end_a_completion_at_the_token_that_completes_them(
+    client: Client, folder: str
+) -> None:
     client.load(folder)
     tensors = prompts(np.random.default_rng(6), [4] * 60)
     # Words are joined by a blank: this one spans two tokens, the second in part only (w1 of w13).
@@ -186,7 +226,9 @@ def test_stop_strings_end_a_completion_at_the_token_that_completes_them(client: 
     result, out = client.sample(tensors, max_new_tokens=30, stop_strings=strings)
     tokenizer = client.operations.models["m"].tokenizer
     seen = set()
-    for ids, text, reason in zip(completions(out), result["texts"], result["finish_reasons"], strict=True):
+    for ids, text, reason in zip(
+        completions(out), result["texts"], result["finish_reasons"], strict=True
+    ):
         assert text == tokenizer.decode(ids, skip_special_tokens=True)
         before = tokenizer.decode(ids[:-1], skip_special_tokens=True)
         assert not any(string in before for string in strings)
@@ -201,7 +243,8 @@ def test_stop_strings_across_byte_level_tokens(client: Client, byte_folder: str)
     vocabulary = client.operations.models["m"].vocabulary
     tensors = prompts(random, [4] * 8, vocabulary=vocabulary)
     result, _ = client.sample(tensors, max_new_tokens=40)
-    # Two characters in the middle of a text, which may well be of different tokens, and a character of several bytes.
+    # Two characters in the middle of a text, which may well be of different tokens, and a character
+    # of several bytes.
     text = next(text for text in result["texts"] if len(text) > 20)
     string = text[10:13]
     stopped, out = client.sample(tensors, max_new_tokens=40, stop_strings=[string])
@@ -248,7 +291,11 @@ def test_prompts_as_text_and_chat(client: Client, folder: str) -> None:
     tokenizer = client.operations.models["m"].tokenizer
     expected = [tokenizer("w1 w2 5")["input_ids"], tokenizer("user w3 7 assistant")["input_ids"]]
     assert [ids.tolist() for ids in split(out["prompt_ids"], out["prompt_cu_seqlens"])] == expected
-    both = {"seeds": seeds, "prompt_ids": out["prompt_ids"], "prompt_cu_seqlens": out["prompt_cu_seqlens"]}
+    both = {
+        "seeds": seeds,
+        "prompt_ids": out["prompt_ids"],
+        "prompt_cu_seqlens": out["prompt_cu_seqlens"],
+    }
     again, by_ids = client.sample(both, max_new_tokens=5)
     assert again["texts"] == result["texts"]
     np.testing.assert_array_equal(by_ids["completion_ids"], out["completion_ids"])
@@ -311,7 +358,9 @@ def test_padding_is_counted(client: Client, folder: str) -> None:
     assert even["padding_tokens"] == 0
     uneven, _ = client.sample(prompts(np.random.default_rng(10), [5, 3, 1]), max_new_tokens=1)
     assert uneven["padding_tokens"] == 2 + 4
-    one_by_one, _ = client.sample(prompts(np.random.default_rng(10), [5, 3, 1]), max_new_tokens=1, batch_size=1)
+    one_by_one, _ = client.sample(
+        prompts(np.random.default_rng(10), [5, 3, 1]), max_new_tokens=1, batch_size=1
+    )
     assert one_by_one["padding_tokens"] == 0
 
 
@@ -322,10 +371,14 @@ def test_sample_serves_published_weights_only(client: Client, folder: str) -> No
     digests = [client.run("publish", model="m")[0]["digest"]]
     batch = ragged(np.random.default_rng(12), [6])
     mask = np.array([0, 1, 1, 1, 1, 1], np.float32)
-    client.accumulate({**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}])
+    client.accumulate(
+        {**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}]
+    )
     assert client.sample(tensors)[0]["version"] == 0, "a gradient alone changes no weights"
     client.step()
-    with pytest.raises(OperationError, match="stands at step 1 but serves version 0; publish it first") as caught:
+    with pytest.raises(
+        OperationError, match="stands at step 1 but serves version 0; publish it first"
+    ) as caught:
         client.sample(tensors)
     assert caught.value.code == "bad_state"
     published, _ = client.run("publish", model="m")
@@ -344,7 +397,9 @@ def test_bfloat16_samples_near_its_own_scores(client: Client, folder: str) -> No
     np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 2, 1.0), atol=0.1)
 
 
-def test_sliding_windows_and_learned_positions_take_the_general_way(client: Client, tmp_path: Any) -> None:
+def test_sliding_windows_and_learned_positions_take_the_general_way(
+    client: Client, tmp_path: Any
+) -> None:
     from transformers import GPT2Config, MistralConfig
 
     from conftest import word_tokenizer
@@ -361,7 +416,9 @@ def test_sliding_windows_and_learned_positions_take_the_general_way(client: Clie
         client.load(path)
         tensors = prompts(np.random.default_rng(14), LENGTHS, 2)
         _, out = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30)
-        np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 2, 1.0), atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(
+            out["logprobs"], rescored(client, tensors, out, 2, 1.0), atol=2e-5, err_msg=name
+        )
 
 
 def test_lora_samples_with_its_adapter(client: Client, folder: str) -> None:

@@ -31,14 +31,22 @@ def test_the_check_draws_nothing_and_leaves_nothing(client: Client, folder: str)
 
 
 def test_attention_to_both_sides_is_refused(client: Client, tmp_path: Path) -> None:
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     word_tokenizer().save_pretrained(tmp_path)
     BertConfig(vocab_size=47, **sizes, architectures=["BertLMHeadModel"]).save_pretrained(tmp_path)
     with pytest.raises(
-        OperationError, match=r"a BertLMHeadModel can't be sampled exactly .*: log-probabilities change"
+        OperationError,
+        match=r"a BertLMHeadModel can't be sampled exactly .*: log-probabilities change",
     ):
         client.load(tmp_path)
-    with pytest.raises(OperationError, match=r"a BertModel can't give values .*: its hidden states change"):
+    with pytest.raises(
+        OperationError, match=r"a BertModel can't give values .*: its hidden states change"
+    ):
         client.load(tmp_path, kind="value")
 
 
@@ -56,7 +64,12 @@ def test_broken_weights_are_told_at_load(client: Client, tmp_path: Path, kind: s
 
 @pytest.mark.parametrize(
     ("fault", "way"),
-    [("padding", "equal-lengths"), ("selection", "whole-groups"), ("batches", "one-by-one"), ("state", "reread")],
+    [
+        ("padding", "equal-lengths"),
+        ("selection", "whole-groups"),
+        ("batches", "one-by-one"),
+        ("state", "reread"),
+    ],
 )
 def test_each_fault_of_a_network_has_its_way(
     client: Client, folder: str, monkeypatch: pytest.MonkeyPatch, fault: str, way: str

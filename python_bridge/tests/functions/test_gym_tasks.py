@@ -1,4 +1,6 @@
-"""reasoning-gym: problems from seeds, verifiers, and what is said of a generator that does not work."""
+"""reasoning-gym: problems from seeds, verifiers, and what is said of a generator that does not
+work.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def item(seed: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_problem_is_that_of_its_seed() -> None:
-    expected = reasoning_gym.create_dataset("chain_sum", seed=5, size=1, min_terms=2, max_terms=3)[0]
+    expected = reasoning_gym.create_dataset("chain_sum", seed=5, size=1, min_terms=2, max_terms=3)[
+        0
+    ]
     first = gym_tasks.problems([item(5), item(6)])
     assert first[0] == {"question": expected["question"], "answer": expected["answer"]}
     gym_tasks._made.cache_clear()
@@ -33,12 +37,16 @@ def test_scores_are_the_verifiers() -> None:
 
 
 def test_a_verifier_that_fails_gives_0_and_says_why() -> None:
-    (score,) = gym_tasks.scores([{"name": "prime_factorization", "parameters": {}, "seed": 0, "answer": "x"}])
+    (score,) = gym_tasks.scores(
+        [{"name": "prime_factorization", "parameters": {}, "seed": 0, "answer": "x"}]
+    )
     assert score["score"] == 0.0
     assert score["failure"].startswith("ValueError: ")
 
 
-def test_a_score_that_is_no_number_reaches_the_controller_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_score_that_is_no_number_reaches_the_controller_as_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(DATASETS["chain_sum"][0], "score_answer", lambda *_: float("nan"))
     scores = gym_tasks.scores([item(5, answer="1")])
     assert plain_json(scores) == [{"score": "nan", "failure": None}]
@@ -65,6 +73,8 @@ def test_every_generator_works_at_either_end_of_the_seeds(name: str) -> None:
         ("composite", {}, "the generator 'composite' can't be used here"),
     ],
 )
-def test_what_does_not_work_is_one_sentence(name: str, parameters: dict[str, Any], words: str) -> None:
+def test_what_does_not_work_is_one_sentence(
+    name: str, parameters: dict[str, Any], words: str
+) -> None:
     problem = gym_tasks.check([SMALL, {"name": name, "parameters": parameters}])["problem"]
     assert words in problem

@@ -41,21 +41,29 @@ def _afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def lines(path: Path, count: int) -> str:
-    path.write_text("".join(json.dumps({"prompt": f"p{i}", "answer": i}) + "\n" for i in range(count)))
+    path.write_text(
+        "".join(json.dumps({"prompt": f"p{i}", "answer": i}) + "\n" for i in range(count))
+    )
     return str(path)
 
 
 def test_a_set_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = lines(tmp_path / "a.jsonl", 3)
     first = opened(file)
-    assert first == {"handle": first["handle"], "rows": 3, "columns": {"prompt": None, "answer": None}}
+    assert first == {
+        "handle": first["handle"],
+        "rows": 3,
+        "columns": {"prompt": None, "answer": None},
+    }
 
     def again(*_: Any, **__: Any) -> None:
         raise AssertionError("loaded twice")
 
     monkeypatch.setattr(datasets, "load_dataset", again)
     assert opened(file) == first
-    assert hub_data.rows(first["handle"], [2, 0], ["answer"]) == {"rows": [{"answer": 2}, {"answer": 0}]}
+    assert hub_data.rows(first["handle"], [2, 0], ["answer"]) == {
+        "rows": [{"answer": 2}, {"answer": 0}]
+    }
 
 
 def test_compressed_and_tab_separated_files(tmp_path: Path) -> None:
@@ -107,7 +115,9 @@ def test_dates_become_text() -> None:
     assert hub_data.plain(value, "w") == {"at": ["2024-02-29", "2024-02-29T01:02:03"], "n": 1}
 
 
-def stream(handle: str, reader: str, first: int, count: int, seed: int = 1, buffer: int | None = 4) -> list[str]:
+def stream(
+    handle: str, reader: str, first: int, count: int, seed: int = 1, buffer: int | None = 4
+) -> list[str]:
     answer = hub_data.stream(handle, reader, seed, buffer, first, count, ["prompt"])
     return [row["prompt"] for row in answer["rows"]]
 
@@ -118,7 +128,8 @@ def test_a_stream_is_the_same_however_it_is_read(tmp_path: Path) -> None:
     assert sorted(everything, key=lambda p: int(p[1:])) == [f"p{i}" for i in range(20)]
     pieces = [stream(handle, "b", first, 7) for first in (0, 7, 14)]
     assert [p for piece in pieces for p in piece] == everything
-    # Forward over a gap, back to the start, at and beyond the end; readers do not disturb each other.
+    # Forward over a gap, back to the start, at and beyond the end; readers do not disturb each
+    # other.
     assert stream(handle, "b", 3, 2) == everything[3:5]
     assert stream(handle, "a", 9, 2) == everything[9:11]
     assert stream(handle, "b", 5, 2) == everything[5:7]

@@ -8,7 +8,12 @@ from genac_bridge.functions.loggers import Rows
 
 
 def line(kind: str, stage: str, iteration: int, **metrics: float | None) -> str:
-    return json.dumps({"type": kind, "stage": stage, "iteration": iteration, "seconds": 1.5, **metrics}) + "\n"
+    return (
+        json.dumps(
+            {"type": kind, "stage": stage, "iteration": iteration, "seconds": 1.5, **metrics}
+        )
+        + "\n"
+    )
 
 
 def test_steps_grow_over_the_stages_and_names_get_their_prefix(tmp_path: Path) -> None:
@@ -25,8 +30,20 @@ def test_steps_grow_over_the_stages_and_names_get_their_prefix(tmp_path: Path) -
         + '{"type": "iter'
     )
     read = rows.read()
-    assert [(row.number, row.step) for row in read] == [(1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3)]
-    assert read[0].metrics == {"train/global_step": 0, "eval/stage": 1, "eval/seconds": 1.5, "eval/critic/mse": 0.25}
+    assert [(row.number, row.step) for row in read] == [
+        (1, 0),
+        (2, 1),
+        (3, 2),
+        (4, 2),
+        (5, 2),
+        (6, 3),
+    ]
+    assert read[0].metrics == {
+        "train/global_step": 0,
+        "eval/stage": 1,
+        "eval/seconds": 1.5,
+        "eval/critic/mse": 0.25,
+    }
     assert read[4].metrics["eval/success"] == 0.5
     assert read[4].metrics["eval/pass@2"] == 1
     assert read[5].metrics["train/stage"] == 3
@@ -34,7 +51,9 @@ def test_steps_grow_over_the_stages_and_names_get_their_prefix(tmp_path: Path) -
     # A line that was in writing is read when it is whole.
     with path.open("a") as file:
         file.write('ation", "stage": "joint", "iteration": 1, "seconds": 2, "reward": 1}\n')
-    assert [(row.number, row.step, row.metrics["train/reward"]) for row in rows.read()] == [(7, 4, 1.0)]
+    assert [(row.number, row.step, row.metrics["train/reward"]) for row in rows.read()] == [
+        (7, 4, 1.0)
+    ]
 
 
 def test_rows_of_a_stage_that_goes_on_from_a_checkpoint(tmp_path: Path) -> None:

@@ -118,13 +118,21 @@ def test_what_is_no_number_is_named_in_its_place(judge: Any) -> None:
     ("name", "columns", "message"),
     [
         ("narrow", {}, "own.py:narrow does not take prompts, completion_ids, .*add \\*\\*kwargs"),
-        ("later", {}, "own.py:later needs answer, which the problems have no column for \\(they have none\\)"),
+        (
+            "later",
+            {},
+            "own.py:later needs answer, which the problems have no column for \\(they have none\\)",
+        ),
         ("later", {"answer": [1, 1], "level": [1, 1]}, "own.py:later does not take level"),
         ("lengths", {"prompts": [1, 1]}, "a column can't be named prompts"),
         ("one", {}, "own.py:one returned 1 rewards for 2 responses"),
         ("number", {}, "own.py:number returned a float, not a list"),
         ("failing", {}, "(?s)own.py:failing raised KeyError: 'gone'.*Traceback.*in failing"),
-        ("failing_later", {}, "(?s)own.py:failing_later raised KeyError.*Traceback.*in failing_later"),
+        (
+            "failing_later",
+            {},
+            "(?s)own.py:failing_later raised KeyError.*Traceback.*in failing_later",
+        ),
         ("leaving", {}, "own.py:leaving raised SystemExit: 3"),
         ("cancelled", {}, "own.py:cancelled raised CancelledError: no more"),
         ("cancelled_later", {}, "own.py:cancelled_later raised CancelledError: no more"),
@@ -134,7 +142,9 @@ def test_what_is_no_number_is_named_in_its_place(judge: Any) -> None:
         ("leaving_inside", {}, "own.py:leaving_inside raised SystemExit: 4"),
     ],
 )
-def test_errors_name_the_function(judge: Any, name: str, columns: dict[str, Any], message: str) -> None:
+def test_errors_name_the_function(
+    judge: Any, name: str, columns: dict[str, Any], message: str
+) -> None:
     with pytest.raises(OperationError, match=message):
         judge(name, ["a", "b"], **columns)
 
@@ -266,7 +276,10 @@ def test_numbers_of_every_size_are_references(digits: str, exponent: int) -> Non
     """`str` writes them as 1e-05 and 1e+16; a model writes them out."""
     reference = float(f"{digits}e{exponent}")
     written = format(Decimal(repr(reference)), "f")
-    assert math_verifier.judge([f"It is {written}.", "It is 7."], [reference] * 2, ALL, 20.0) == [1.0, 0.0]
+    assert math_verifier.judge([f"It is {written}.", "It is 7."], [reference] * 2, ALL, 20.0) == [
+        1.0,
+        0.0,
+    ]
 
 
 def test_math_verify_goes_on_after_its_process_died() -> None:

@@ -20,7 +20,11 @@ def test_rows_without_a_reward_stay_and_get_zeros() -> None:
     rows = [row("a", 1, 2), row("a", 3), row("b", 4, 5, 6, finished=False), row("b")]
     arguments, tensors, sent = to_wire(rows, np.array([1.0, np.nan, 0.5, 0.0]), group_size=2)
     assert sent.tolist() == [0, 2, 3]
-    assert arguments == {"prompts": ["a", "b"], "texts": ["xx", "xxx", ""], "finished": [True, False, True]}
+    assert arguments == {
+        "prompts": ["a", "b"],
+        "texts": ["xx", "xxx", ""],
+        "finished": [True, False, True],
+    }
     assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
         "completion_ids": [1, 2, 4, 5, 6],
         "cu_seqlens": [0, 2, 5, 5],
@@ -45,7 +49,9 @@ def test_a_group_is_one_problem_for_each_of_its_prompts() -> None:
 
 
 def test_masks_go_where_any_row_has_one_and_log_probabilities_where_all_have() -> None:
-    masked = row("a", 1, 2, mask=np.array([1, 0], np.uint8), logprobs=np.array([-1, -2], np.float32))
+    masked = row(
+        "a", 1, 2, mask=np.array([1, 0], np.uint8), logprobs=np.array([-1, -2], np.float32)
+    )
     _, tensors, _ = to_wire([masked, row("a", 3)], np.zeros(2), group_size=2)
     assert tensors["actor_mask"].tolist() == [1, 0, 1]
     assert "logprobs" not in tensors
@@ -57,7 +63,9 @@ def test_prompts_are_text_to_the_critic() -> None:
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     calls = [{"name": "add"}]
     assert plain_prompt("Hello") == "Hello"
-    assert plain_prompt([{"role": "user", "content": parts}, {"role": "assistant", "tool_calls": calls}]) == [
+    assert plain_prompt(
+        [{"role": "user", "content": parts}, {"role": "assistant", "tool_calls": calls}]
+    ) == [
         {"role": "user", "content": "Hello"},
         {"role": "assistant", "content": '[{"name": "add"}]'},
     ]

@@ -41,7 +41,9 @@ class Named(Controller):
 
 
 @pytest.mark.parametrize(("kind", "name"), [(Controller, "token_file"), (Named, "my_token_file")])
-def test_options_are_named_as_the_host_names_them(kind: type[Controller], name: str, tmp_path: Path) -> None:
+def test_options_are_named_as_the_host_names_them(
+    kind: type[Controller], name: str, tmp_path: Path
+) -> None:
     with pytest.raises(ControllerError, match=rf"^{name}: /no/file can't be read"):
         kind(tmp_path, endpoint="tcp://127.0.0.1:9", token_file="/no/file")
 

@@ -11,13 +11,17 @@ import pytest
 
 import genac_bridge.host
 
-MODULES = [f"genac_bridge.host.{module.name}" for module in pkgutil.iter_modules(genac_bridge.host.__path__)]
+MODULES = [
+    f"genac_bridge.host.{module.name}"
+    for module in pkgutil.iter_modules(genac_bridge.host.__path__)
+]
 
 
 def loaded(*modules: str) -> set[str]:
     """Top-level names of what these modules import."""
-    script = f"import importlib, json, sys\nfor name in {list(modules)!r}: importlib.import_module(name)\n" + (
-        "print(json.dumps([name for name in sys.modules if '.' not in name]))"
+    script = (
+        f"import importlib, json, sys\nfor name in {list(modules)!r}: importlib.import_module(name)\n"
+        + ("print(json.dumps([name for name in sys.modules if '.' not in name]))")
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(ran.stdout))

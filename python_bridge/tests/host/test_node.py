@@ -77,7 +77,10 @@ def test_the_controller_is_that_of_the_checkout_or_of_genac_home(
     monkeypatch.setenv("GENAC_HOME", str(home))
     with pytest.raises(NodeError) as missing:
         controller_command()
-    assert str(missing.value) == f"there is no {home}/src/cli/genac.mjs: set GENAC_HOME to GenAC's checkout"
+    assert (
+        str(missing.value)
+        == f"there is no {home}/src/cli/genac.mjs: set GENAC_HOME to GenAC's checkout"
+    )
     (home / "src/cli").mkdir(parents=True)
     (home / "src/cli/genac.mjs").touch()
     assert controller_command() == [found, str(home / "src/cli/genac.mjs")]

@@ -1,4 +1,6 @@
-"""A connection that breaks while an answer is on its way: the answer still arrives, and the request is served once."""
+"""A connection that breaks while an answer is on its way: the answer still arrives, and the request
+is served once.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,16 @@ controller.close()
 
 
 def test_a_trainer_that_was_stopped_gets_its_answer(tmp_path: Path) -> None:
-    """Longer than the heartbeats allow: the controller takes the connection for broken, with the answer at hand."""
+    """Longer than the heartbeats allow: the controller takes the connection for broken, with the
+    answer at hand.
+    """
     critic = tmp_path / "slow.mjs"
     critic.write_text(SLOW_CRITIC)
     calls = tmp_path / "calls"
     trainer = subprocess.Popen(
-        [sys.executable, "-c", TRAINER, str(tmp_path), str(critic), str(calls)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", TRAINER, str(tmp_path), str(critic), str(calls)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert trainer.stdout is not None
     try:

@@ -1,4 +1,6 @@
-"""A second host is one adapter: a trainer without TRL and without models gets credit through the protocol."""
+"""A second host is one adapter: a trainer without TRL and without models gets credit through the
+protocol.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from genac_bridge.host.trainer import HostTrainer
 
 T = TypeVar("T")
 
-#: Its value is the share of small letters in the response so far. It learns nothing, and says that it did.
+#: Its value is the share of small letters in the response so far. It learns nothing, and says that
+#: it did.
 LETTERS = """
 import { z } from 'zod';
 const share = (text) =>
@@ -43,7 +46,9 @@ export default {
 
 
 class Tiny:
-    """A trainer of its own: one process, whose actor writes what it is given, a letter for each token."""
+    """A trainer of its own: one process, whose actor writes what it is given, a letter for each
+    token.
+    """
 
     rewards_seen: tuple[float, float] | None = None
     is_main = True
@@ -87,7 +92,12 @@ def row(prompt: str, text: str) -> Row:
 
 
 BATCH = Batch(
-    [row("Name it.", "abCD"), row("Name it.", "ABcd"), row("Say it.", "abcd"), row("Say it.", "ABCD")],
+    [
+        row("Name it.", "abCD"),
+        row("Name it.", "ABcd"),
+        row("Say it.", "abcd"),
+        row("Say it.", "ABCD"),
+    ],
     np.array([1.0, 0.0, 1.0, np.nan]),
     group_size=2,
 )
@@ -153,7 +163,9 @@ def test_one_batch_gets_its_advantages(opened: Open) -> None:
     assert (words, valid) == (["read 3"], [True])
 
 
-def test_the_critic_learns_alone_and_goes_on_from_its_checkpoint(opened: Open, tmp_path: Path) -> None:
+def test_the_critic_learns_alone_and_goes_on_from_its_checkpoint(
+    opened: Open, tmp_path: Path
+) -> None:
     critic = opened()
     train_critic(critic, None, updates=3, resume=False)
     host: Any = critic.host

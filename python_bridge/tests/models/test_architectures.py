@@ -1,7 +1,7 @@
 """The law: a model is sampled exactly, or refused at load in a sentence.
 
-By default a few architectures. With GENAC_NIGHTLY=1 all of the installed Transformers that can be made
-small; GENAC_NIGHTLY=write also writes what was found into docs/models.md.
+By default a few architectures. With GENAC_NIGHTLY=1 all of the installed Transformers that can be
+made small; GENAC_NIGHTLY=write also writes what was found into docs/models.md.
 """
 
 from __future__ import annotations
@@ -23,10 +23,21 @@ from genac_bridge.models.ways import WAYS
 from genac_bridge.wire.context import OperationError
 
 NIGHTLY = os.environ.get("GENAC_NIGHTLY", "")
-#: Of each kind: all attention, windows, linear attention, convolutions, recurrent, states in modules.
-USUAL = ("gpt2", "llama", "lfm2", "mamba", "qwen3_5_text", "qwen3_next", "recurrent_gemma", "gemma3_text")
+#: Of each kind: all attention, windows, linear attention, convolutions, recurrent, states in
+#: modules.
+USUAL = (
+    "gpt2",
+    "llama",
+    "lfm2",
+    "mamba",
+    "qwen3_5_text",
+    "qwen3_next",
+    "recurrent_gemma",
+    "gemma3_text",
+)
 KINDS = {kind.model_type: kind for kind in causal_configs()}
-#: Transformers zeroes the padding token's embedding when it loads: a checkpoint is refused in words.
+#: Transformers zeroes the padding token's embedding when it loads: a checkpoint is refused in
+#: words.
 NOT_RETURNED = ("youtu",)
 #: PEFT and Transformers do not load its adapter as it was saved: refused in words.
 NOT_RETURNED_ADAPTERS = ("laguna",)
@@ -72,7 +83,9 @@ def load_or_refuse(client: Client, name: str, folder: Path) -> None:
     found[client.operations.models["m"].way.name].append(name)
 
 
-def sample(client: Client, batch: dict[str, np.ndarray], **changes: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+def sample(
+    client: Client, batch: dict[str, np.ndarray], **changes: Any
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Completions' ids and log-probs. Many tokens stop, so that rows leave at different times."""
     options = {"max_new_tokens": 24, "stop_token_ids": [3, 4, 5], **changes}
     _, out = client.sample(batch, **options)
@@ -82,7 +95,9 @@ def sample(client: Client, batch: dict[str, np.ndarray], **changes: Any) -> list
 
 def scored(client: Client, texts: list[np.ndarray], **changes: Any) -> list[np.ndarray]:
     cu = np.cumsum([0, *map(len, texts)]).astype(np.int32)
-    return split(client.score({"ids": np.concatenate(texts), "cu_seqlens": cu}, **changes)["logprobs"], cu)
+    return split(
+        client.score({"ids": np.concatenate(texts), "cu_seqlens": cu}, **changes)["logprobs"], cu
+    )
 
 
 def gradients(client: Client, batch: dict[str, np.ndarray], limit: int) -> dict[str, torch.Tensor]:
@@ -132,7 +147,9 @@ def test_sampled_exactly_or_refused(client: Client, tmp_path: Path, name: str) -
     # An update moves the weights, and a checkpoint returns.
     mask = np.ones(50, np.float32)
     mask[texts_batch["cu_seqlens"][:-1]] = 0
-    client.accumulate({**texts_batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}])
+    client.accumulate(
+        {**texts_batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}]
+    )
     assert client.step()["update_norm"] > 0
     client.run("publish", model="m")
     client.run("save_model", model="m", path=str(tmp_path / "saved"), optimizer=True)
@@ -164,7 +181,9 @@ def test_lora_without_names_of_modules(client: Client, tmp_path: Path, name: str
     batch = ragged(np.random.default_rng(0), [3, 17])
     mask = np.ones(20, np.float32)
     mask[batch["cu_seqlens"][:-1]] = 0
-    client.accumulate({**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}])
+    client.accumulate(
+        {**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}]
+    )
     assert client.step()["update_norm"] > 0
     client.run("save_model", model="m", path=str(tmp_path / "adapter"), optimizer=True)
     trained = client.score(batch)["logprobs"]
@@ -180,7 +199,10 @@ def test_an_architecture_that_fails_in_bfloat16_is_refused(client: Client, tmp_p
     """DBRX adds up its experts in a type of their own."""
     make("dbrx", tmp_path, tell=False)
     client.load(tmp_path)
-    with pytest.raises(OperationError, match=r"a DbrxForCausalLM can't be sampled in bfloat16 .*; use dtype float32"):
+    with pytest.raises(
+        OperationError,
+        match=r"a DbrxForCausalLM can't be sampled in bfloat16 .*; use dtype float32",
+    ):
         client.load(tmp_path, dtype="bfloat16")
     make("qwen3_next", tmp_path, tell=False)
     assert client.load(tmp_path, dtype="bfloat16")["sampling"] == "together"
@@ -188,12 +210,17 @@ def test_an_architecture_that_fails_in_bfloat16_is_refused(client: Client, tmp_p
 
 def report() -> str:
     """The part of docs/models.md between its marks."""
-    lines = [f"Transformers {transformers.__version__}, {sum(map(len, found.values()))} architectures:", ""]
+    lines = [
+        f"Transformers {transformers.__version__}, {sum(map(len, found.values()))} architectures:",
+        "",
+    ]
     for way in [way.name for way in WAYS]:
         if found[way]:
             lines.append(f"- **{way}** ({len(found[way])}): {', '.join(sorted(found[way]))}")
     for other in ("refused", "not made"):
-        lines.append(f"- **{other}** ({len(found[other])}): {', '.join(sorted(found[other])) or 'none'}")
+        lines.append(
+            f"- **{other}** ({len(found[other])}): {', '.join(sorted(found[other])) or 'none'}"
+        )
     return "\n".join(lines)
 
 
@@ -205,6 +232,8 @@ def test_list_of_the_documents() -> None:
     text = page.read_text(encoding="utf-8")
     print("\n" + report())
     if NIGHTLY == "write":
-        page.write_text(text.split(begin)[0] + begin + report() + end + text.split(end)[1], encoding="utf-8")
+        page.write_text(
+            text.split(begin)[0] + begin + report() + end + text.split(end)[1], encoding="utf-8"
+        )
     elif re.search(rf"^Transformers {re.escape(transformers.__version__)},", text, re.MULTILINE):
         assert text.split(begin)[1].split(end)[0] == report()

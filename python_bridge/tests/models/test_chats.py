@@ -1,4 +1,6 @@
-"""Chat templates and special tokens: options of a template, prefills, tokenizers that end every text."""
+"""Chat templates and special tokens: options of a template, prefills, tokenizers that end every
+text.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,14 @@ def chatty(tmp_path: Path) -> Path:
 
 def ids(client: Client, prompt: Any) -> list[int]:
     """Of one prompt; `tokenize` and `sample` say the same."""
-    _, out = client.run("tokenize", model="m", prompts=[prompt], completions=["x"], append_eos=False)
+    _, out = client.run(
+        "tokenize", model="m", prompts=[prompt], completions=["x"], append_eos=False
+    )
     first = out["ids"][: out["prompt_lengths"][0]].tolist()
     if first:
-        _, sampled = client.sample({"seeds": np.zeros((1, 2), np.uint32)}, prompts=[prompt], max_new_tokens=1)
+        _, sampled = client.sample(
+            {"seeds": np.zeros((1, 2), np.uint32)}, prompts=[prompt], max_new_tokens=1
+        )
         assert split(sampled["prompt_ids"], sampled["prompt_cu_seqlens"])[0].tolist() == first
     return list(first)
 
@@ -71,18 +77,28 @@ def test_a_template_gets_its_options(client: Client, chatty: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"enable_thinkin": False}, "has enable_thinkin, which the chat template of .* does not read"),
+        (
+            {"enable_thinkin": False},
+            "has enable_thinkin, which the chat template of .* does not read",
+        ),
         ({"tokenize": True}, "has tokenize, which is not a template's to read"),
-        ({"add_generation_prompt": False}, "has add_generation_prompt, which is not a template's to read"),
+        (
+            {"add_generation_prompt": False},
+            "has add_generation_prompt, which is not a template's to read",
+        ),
     ],
 )
-def test_options_that_no_template_reads_are_refused(client: Client, chatty: Path, given: Any, words: str) -> None:
+def test_options_that_no_template_reads_are_refused(
+    client: Client, chatty: Path, given: Any, words: str
+) -> None:
     with pytest.raises(OperationError, match=words):
         client.load(chatty, loading=options(**given))
 
 
 def test_options_without_a_template_have_no_effect(client: Client, byte_folder: str) -> None:
-    with pytest.raises(OperationError, match=r"has no effect, for the tokenizer of .* has no chat template"):
+    with pytest.raises(
+        OperationError, match=r"has no effect, for the tokenizer of .* has no chat template"
+    ):
         client.load(byte_folder, loading=options(enable_thinking=False))
 
 
@@ -90,17 +106,23 @@ def test_options_without_a_template_have_no_effect(client: Client, byte_folder: 
 
 
 @pytest.mark.parametrize("words", ["Sure:", "Sure: ", "  <think>\n", "</assistant>", "2 + 2?"])
-def test_a_last_message_of_the_assistant_is_gone_on_with(client: Client, chatty: Path, words: str) -> None:
+def test_a_last_message_of_the_assistant_is_gone_on_with(
+    client: Client, chatty: Path, words: str
+) -> None:
     """As in Transformers: the turn is not closed, and no other is opened."""
     client.load(chatty)
     tokenizer = client.operations.models["m"].tokenizer
-    expected = tokenizer.apply_chat_template([ASK, begun(words)], tokenize=False, continue_final_message=True)
+    expected = tokenizer.apply_chat_template(
+        [ASK, begun(words)], tokenize=False, continue_final_message=True
+    )
     assert text(client, [ASK, begun(words)]) == expected
     assert expected.startswith("<user>2 + 2?</user><assistant>")
     assert expected.rstrip().endswith(words.strip())
 
 
-def test_an_empty_turn_is_one_that_the_model_begins(client: Client, chatty: Path, byte_folder: str) -> None:
+def test_an_empty_turn_is_one_that_the_model_begins(
+    client: Client, chatty: Path, byte_folder: str
+) -> None:
     client.load(chatty, loading=options(enable_thinking=False))
     assert ids(client, [ASK, begun("")]) == ids(client, [ASK])
     client.load(byte_folder)
@@ -110,7 +132,10 @@ def test_an_empty_turn_is_one_that_the_model_begins(client: Client, chatty: Path
 def test_a_turn_of_the_assistant_in_the_middle_is_closed(client: Client, chatty: Path) -> None:
     client.load(chatty)
     chat = [ASK, begun("4"), {"role": "user", "content": "sure?"}]
-    assert text(client, chat) == "<user>2 + 2?</user><assistant>4</assistant><user>sure?</user><assistant>"
+    assert (
+        text(client, chat)
+        == "<user>2 + 2?</user><assistant>4</assistant><user>sure?</user><assistant>"
+    )
 
 
 def test_a_plain_chat_is_gone_on_with_too(client: Client, byte_folder: str) -> None:
@@ -123,7 +148,9 @@ def test_a_template_that_refuses_says_so_in_one_sentence(client: Client, tmp_pat
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('no\nsystem here') }}{{ messages[0]['content'] }}"
     client.load(folder_with(tmp_path, tokenizer))
-    with pytest.raises(OperationError, match=r"^tokenize: prompts\[0\]: the chat template refused it: no$"):
+    with pytest.raises(
+        OperationError, match=r"^tokenize: prompts\[0\]: the chat template refused it: no$"
+    ):
         client.run("tokenize", model="m", prompts=[[ASK]], completions=None, append_eos=False)
 
 
@@ -135,7 +162,8 @@ def ending(template: str) -> Any:
     tokenizer.add_special_tokens({"bos_token": "<bos>", "sep_token": "<sep>"})
     names = ("<bos>", "<eos>", "<sep>")
     tokenizer._tokenizer.post_processor = TemplateProcessing(
-        single=template, special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in names]
+        single=template,
+        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in names],
     )
     return tokenizer
 
@@ -163,11 +191,15 @@ def test_an_end_that_the_tokenizer_adds_ends_no_prompt(
     assert text(client, prompt) == wanted
 
 
-def test_an_end_is_taken_off_plain_chats_and_stays_in_templates(client: Client, tmp_path: Path) -> None:
+def test_an_end_is_taken_off_plain_chats_and_stays_in_templates(
+    client: Client, tmp_path: Path
+) -> None:
     client.load(folder_with(tmp_path / "plain", ending("<bos> $A <eos>")))
     assert text(client, [ASK]) == "<bos>user: 2 + 2?\n\nassistant:"
     tokenizer = ending("<bos> $A <eos>")
-    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    )
     client.load(folder_with(tmp_path / "chat", tokenizer))
     assert text(client, [ASK]) == "<bos>2 + 2?<eos>"
 
@@ -175,6 +207,8 @@ def test_an_end_is_taken_off_plain_chats_and_stays_in_templates(client: Client, 
 def test_words_without_an_a_have_no_end_added_either(client: Client, tmp_path: Path) -> None:
     """The word tokenizer knows no "a": what it adds is found with words of its own."""
     tokenizer = word_tokenizer()
-    tokenizer._tokenizer.post_processor = TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", 1)]
+    )
     client.load(folder_with(tmp_path, tokenizer))
     assert ids(client, "w1 w2") == tokenizer.convert_tokens_to_ids(["w1", "w2"])

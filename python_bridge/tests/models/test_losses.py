@@ -21,11 +21,14 @@ def logs(*numbers: float) -> Tensor:
 
 
 def test_clipped_surrogate_on_both_sides() -> None:
-    # Old probability 0.5 throughout, so the ratios are 1.5, 1.5, 0.5, 0.5, 1.1; clip 0.2 below, 0.3 above.
+    # Old probability 0.5 throughout, so the ratios are 1.5, 1.5, 0.5, 0.5, 1.1; clip 0.2 below, 0.3
+    # above.
     logprobs = logs(0.75, 0.75, 0.25, 0.25, 0.55)
     advantages = tensor(2.0, -2.0, 2.0, -2.0, 1.0)
     stream = PolicyGradient(coefficient=1.0, clip_low=0.2, clip_high=0.3)
-    loss, counts = losses.policy_gradient(stream, logprobs, advantages, logs(0.5, 0.5, 0.5, 0.5, 0.5).detach())
+    loss, counts = losses.policy_gradient(
+        stream, logprobs, advantages, logs(0.5, 0.5, 0.5, 0.5, 0.5).detach()
+    )
     # min(1.5 x 2, 1.3 x 2) = 2.6; min(-3, -2.6) = -3; min(1, 1.6) = 1; min(-1, -1.6) = -1.6; 1.1.
     assert loss.item() == pytest.approx(-(2.6 - 3.0 + 1.0 - 1.6 + 1.1), abs=1e-6)
     assert counts["clipped_high"].item() == 1
@@ -69,7 +72,9 @@ def test_value_loss_with_and_without_clip() -> None:
     loss.backward()
     # Where the clipped branch is worse, its gradient is 0.
     torch.testing.assert_close(values.grad, tensor(0.0, -0.9, 0.55))
-    plain, _ = losses.value_loss(ValueLoss(coefficient=1.0, clip=None), values.detach(), returns, old)
+    plain, _ = losses.value_loss(
+        ValueLoss(coefficient=1.0, clip=None), values.detach(), returns, old
+    )
     assert plain.item() == pytest.approx(0.5 * (0.01 + 0.81 + 0.3025), rel=1e-5)
 
 
@@ -79,7 +84,9 @@ def test_entropy_and_temperature() -> None:
     # At temperature 0.5 probabilities are squared: 4/6, 1/6, 1/6.
     expected = -(4 / 6 * math.log(4 / 6) + 2 / 6 * math.log(1 / 6))
     assert losses.entropies(logits, 0.5).item() == pytest.approx(expected, rel=1e-6)
-    assert losses.token_logprobs(logits, torch.tensor([0]), 0.5).item() == pytest.approx(math.log(4 / 6), rel=1e-6)
+    assert losses.token_logprobs(logits, torch.tensor([0]), 0.5).item() == pytest.approx(
+        math.log(4 / 6), rel=1e-6
+    )
 
 
 def test_entropy_of_a_forbidden_token_is_finite() -> None:
@@ -88,7 +95,11 @@ def test_entropy_of_a_forbidden_token_is_finite() -> None:
 
 
 def test_total_adds_streams_with_their_coefficients() -> None:
-    inputs = {"pg.advantages": tensor(1.0), "pg.old_logprobs": logs(0.5).detach(), "ce.weights": tensor(3.0)}
+    inputs = {
+        "pg.advantages": tensor(1.0),
+        "pg.old_logprobs": logs(0.5).detach(),
+        "ce.weights": tensor(3.0),
+    }
     inputs["kl.reference_logprobs"] = logs(0.25).detach()
     streams = [
         PolicyGradient(coefficient=2.0, clip_low=0.2, clip_high=0.2),

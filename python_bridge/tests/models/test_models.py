@@ -1,4 +1,6 @@
-"""`load_model`, names, the `ready` report and `call`; and that every mistake gets one clear sentence."""
+"""`load_model`, names, the `ready` report and `call`; and that every mistake gets one clear
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,13 @@ def test_load_reports_the_model(client: Client, folder: str) -> None:
     assert (value["parameters"], value["sampling"]) == (16000 + 33, None)
 
 
-def test_random_weights_have_the_asked_scale_and_follow_the_seed(client: Client, tmp_path: Path) -> None:
+def test_random_weights_have_the_asked_scale_and_follow_the_seed(
+    client: Client, tmp_path: Path
+) -> None:
     word_tokenizer().save_pretrained(tmp_path)
-    llama(400, hidden_size=64, intermediate_size=256, tie_word_embeddings=False).save_pretrained(tmp_path)
+    llama(400, hidden_size=64, intermediate_size=256, tie_word_embeddings=False).save_pretrained(
+        tmp_path
+    )
     client.load(tmp_path, seed=5)
     weights = client.weights()
     for name, weight in weights.items():
@@ -60,7 +66,11 @@ def test_random_weights_have_the_asked_scale_and_follow_the_seed(client: Client,
     client.load(tmp_path, seed=5)
     assert all(torch.equal(weights[name], weight) for name, weight in client.weights().items())
     client.load(tmp_path, seed=6)
-    assert not any(torch.equal(weights[name], weight) for name, weight in client.weights().items() if weight.ndim > 1)
+    assert not any(
+        torch.equal(weights[name], weight)
+        for name, weight in client.weights().items()
+        if weight.ndim > 1
+    )
 
 
 def test_pretrained_weights_are_the_folders(client: Client, tmp_path: Path) -> None:
@@ -73,13 +83,17 @@ def test_pretrained_weights_are_the_folders(client: Client, tmp_path: Path) -> N
         assert torch.equal(weight, network.get_parameter(name).float())
 
 
-def test_models_live_side_by_side_and_a_taken_name_starts_afresh(client: Client, folder: str) -> None:
+def test_models_live_side_by_side_and_a_taken_name_starts_afresh(
+    client: Client, folder: str
+) -> None:
     client.load(folder, "a", seed=1)
     client.load(folder, "b", seed=2, optimizer=None)
     before = client.weights("b")
     batch = ragged(np.random.default_rng(0), [5])
     mask = np.array([0, 1, 1, 1, 1], np.float32)
-    client.accumulate({**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}], model="a")
+    client.accumulate(
+        {**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}], model="a"
+    )
     client.step(model="a")
     assert all(torch.equal(before[name], weight) for name, weight in client.weights("b").items())
     assert client.load(folder, "a", seed=1)["step"] == 0
@@ -113,7 +127,9 @@ def broken_folder(path: Path, what: str) -> Path:
         ("not-json", "could not be loaded as a causal model"),
     ],
 )
-def test_folders_that_are_no_models(client: Client, folder: str, tmp_path: Path, what: str, words: str) -> None:
+def test_folders_that_are_no_models(
+    client: Client, folder: str, tmp_path: Path, what: str, words: str
+) -> None:
     client.load(folder)
     with pytest.raises(OperationError, match=words) as caught:
         client.load(broken_folder(tmp_path, what), initialization="pretrained")
@@ -129,13 +145,19 @@ def test_other_things_that_load_refuses(client: Client, folder: str) -> None:
         ({"dtype": "float16"}, r"Invalid enum value 'float16' - at `\$.dtype`"),
         ({"kind": "reward"}, r"at `\$.kind`"),
         ({"seed": -1}, r"at `\$.seed`"),
-        ({"lora": {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["nothing"]}}, "LoRA could not be added"),
+        (
+            {"lora": {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["nothing"]}},
+            "LoRA could not be added",
+        ),
         (
             {"optimizer": {"betas": [0.9, 0.9], "eps": math.nan, "weight_decay": 0.0}},
             "load_model.optimizer.eps is nan; numbers must be finite",
         ),
         ({"surprise": 1}, "unknown field `surprise`"),
-        ({"optimizer": {"betas": [0.9, 1.0], "eps": 1e-8, "weight_decay": 0.0}}, r"\$.optimizer.betas"),
+        (
+            {"optimizer": {"betas": [0.9, 1.0], "eps": 1e-8, "weight_decay": 0.0}},
+            r"\$.optimizer.betas",
+        ),
     ):
         with pytest.raises(OperationError, match=words) as caught:
             client.load(**{"source": folder, **changes})  # type: ignore[arg-type]  # some are wrong on purpose
@@ -162,8 +184,14 @@ def good_batch() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mask": np.array([1, 1, 1, 0, 1, 1, 1], np.float32)}, "'mask' is 1 at the first token of a sequence"),
-        ({"mask": np.array([0, 0.5, 1, 0, 1, 1, 1], np.float32)}, "'mask' must hold zeros and ones only"),
+        (
+            {"mask": np.array([1, 1, 1, 0, 1, 1, 1], np.float32)},
+            "'mask' is 1 at the first token of a sequence",
+        ),
+        (
+            {"mask": np.array([0, 0.5, 1, 0, 1, 1, 1], np.float32)},
+            "'mask' must hold zeros and ones only",
+        ),
         ({"mask": np.zeros(6, np.float32)}, r"'mask' has shape \[6\], expected \[7\]"),
         ({"mask": np.zeros(7, np.int32)}, "'mask' is int32, expected float32"),
         (
@@ -172,7 +200,10 @@ def good_batch() -> dict[str, np.ndarray]:
         ),
         ({"ce.weights": None}, "tensor 'ce.weights' is missing"),
         ({"pg.advantages": np.zeros(7, np.float32)}, r"unexpected tensors \['pg.advantages'\]"),
-        ({"cu_seqlens": np.array([0, 5, 4, 7], np.int32)}, "'cu_seqlens' must start with 0, never fall"),
+        (
+            {"cu_seqlens": np.array([0, 5, 4, 7], np.int32)},
+            "'cu_seqlens' must start with 0, never fall",
+        ),
         ({"cu_seqlens": np.array([0, 3], np.int32)}, r"end with the length of 'ids' \(7\)"),
         ({"cu_seqlens": np.zeros(0, np.int32)}, "'cu_seqlens' must start with 0"),
         (
@@ -182,10 +213,14 @@ def good_batch() -> dict[str, np.ndarray]:
         ({"ids": np.array([3, -1, 4, 3, 3, 3, 3], np.int32)}, r"'ids'\[1\] = -1"),
     ],
 )
-def test_tensors_that_accumulate_refuses(client: Client, folder: str, changes: dict[str, Any], words: str) -> None:
+def test_tensors_that_accumulate_refuses(
+    client: Client, folder: str, changes: dict[str, Any], words: str
+) -> None:
     client.load(folder)
     client.accumulate(good_batch(), CE)
-    tensors = {name: array for name, array in {**good_batch(), **changes}.items() if array is not None}
+    tensors = {
+        name: array for name, array in {**good_batch(), **changes}.items() if array is not None
+    }
     with pytest.raises(OperationError, match=words) as caught:
         client.accumulate(tensors, CE)
     assert caught.value.code == "bad_arguments"
@@ -231,7 +266,11 @@ def test_requests_that_sample_refuses(client: Client, folder: str, byte_folder: 
         ),
         (tensors, {"completions_per_prompt": 2}, r"'seeds' has shape \[2, 2\], expected \[4, 2\]"),
         (tensors, {"stop_token_ids": [47]}, "stop_token_ids holds 47, outside the vocabulary"),
-        (tensors, {"prompts": ["w1", "w2"]}, r"unexpected tensors \['prompt_cu_seqlens', 'prompt_ids'\]"),
+        (
+            tensors,
+            {"prompts": ["w1", "w2"]},
+            r"unexpected tensors \['prompt_cu_seqlens', 'prompt_ids'\]",
+        ),
         (seeds, {}, "tensor 'prompt_ids' is missing"),
         (seeds, {"prompts": ["", "w1"]}, "prompt 0 has no tokens"),
         (tensors, {"top_p": 0.0}, r"at `\$.top_p`"),
@@ -242,7 +281,14 @@ def test_requests_that_sample_refuses(client: Client, folder: str, byte_folder: 
             client.sample(given, **changes)  # type: ignore[arg-type]  # mypy reads the dicts as one type
         assert caught.value.code == "bad_arguments", words
     with pytest.raises(OperationError, match="2 prompts but 1 completions"):
-        client.run("tokenize", model="m", prompts=["w1", "w2"], completions=["w3"], append_eos=False, literal=False)
+        client.run(
+            "tokenize",
+            model="m",
+            prompts=["w1", "w2"],
+            completions=["w3"],
+            append_eos=False,
+            literal=False,
+        )
 
 
 FUNCTIONS = """
@@ -292,8 +338,16 @@ def test_call_functions_and_coroutines(client: Client) -> None:
         ("user_functions:number", "is a int, not a function", "bad_arguments"),
         ("user_functions:fail", r"user_functions:fail raised TypeError", "function_error"),
         ("user_functions:nan", r"answer\['scores'\]\[1\] is nan", "function_error"),
-        ("user_functions:array", r"answer\['scores'\]\[0\] is a numpy.float32, not plain JSON", "function_error"),
-        ("user_functions:keys", "has the key 1 of type int; keys must be strings", "function_error"),
+        (
+            "user_functions:array",
+            r"answer\['scores'\]\[0\] is a numpy.float32, not plain JSON",
+            "function_error",
+        ),
+        (
+            "user_functions:keys",
+            "has the key 1 of type int; keys must be strings",
+            "function_error",
+        ),
         ("user_functions:large", "too large to survive as a JSON number", "function_error"),
     ],
 )
@@ -305,5 +359,7 @@ def test_calls_that_fail(client: Client, function: str, words: str, code: str) -
 
 @pytest.mark.usefixtures("functions")
 def test_what_a_function_raises_comes_with_its_traceback(client: Client) -> None:
-    with pytest.raises(OperationError, match=r"raised ValueError: no luck\n(.|\n)*user_functions.py.*in fail"):
+    with pytest.raises(
+        OperationError, match=r"raised ValueError: no luck\n(.|\n)*user_functions.py.*in fail"
+    ):
         call(client, "user_functions:fail", x="luck")

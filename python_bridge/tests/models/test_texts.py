@@ -21,10 +21,15 @@ BYTE_DECODER = TextDecoder(BYTES, len(BYTES))
 
 
 def ends_by_prefixes(tokenizer: Any, ids: list[int], text: str) -> list[int]:
-    """The definition: what each prefix of the tokens is sure of. A character is complete with its last byte."""
+    """The definition: what each prefix of the tokens is sure of.
+
+    A character is complete with its last byte.
+    """
     ends = []
     for k in range(1, len(ids) + 1):
-        prefix = tokenizer.decode(ids[:k], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        prefix = tokenizer.decode(
+            ids[:k], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         while not text.startswith(prefix):
             prefix = prefix[:-1]
         ends.append(utf16_length(prefix))
@@ -32,7 +37,15 @@ def ends_by_prefixes(tokenizer: Any, ids: list[int], text: str) -> list[int]:
 
 
 def test_utf16_length_counts_as_javascript_does() -> None:
-    assert [utf16_length(text) for text in ("", "abc", "é", "e\u0301", "漢字", "🙂", "👩‍👩‍👧")] == [0, 3, 1, 2, 2, 2, 8]
+    assert [utf16_length(text) for text in ("", "abc", "é", "e\u0301", "漢字", "🙂", "👩‍👩‍👧")] == [
+        0,
+        3,
+        1,
+        2,
+        2,
+        2,
+        8,
+    ]
 
 
 def test_an_emoji_ends_with_its_last_byte() -> None:
@@ -47,7 +60,9 @@ def test_an_emoji_ends_with_its_last_byte() -> None:
 def test_special_tokens_add_nothing_wherever_they_stand() -> None:
     eos = BYTES.eos_token_id
     a, b = BYTES("a")["input_ids"], BYTES("b")["input_ids"]
-    texts, ends = BYTE_DECODER.decode([np.array([eos, *a, eos, *b, eos]), np.array([eos]), np.zeros(0, np.int64)])
+    texts, ends = BYTE_DECODER.decode(
+        [np.array([eos, *a, eos, *b, eos]), np.array([eos]), np.zeros(0, np.int64)]
+    )
     assert texts == ["ab", "", ""]
     assert [part.tolist() for part in ends] == [[0, 1, 1, 2, 2], [0], []]
 
@@ -65,9 +80,14 @@ def test_ends_of_real_texts(text: str) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(0, len(BYTES) - 1), min_size=1, max_size=20))
 def test_ends_of_arbitrary_tokens_are_sane(ids: list[int]) -> None:
-    """What an untrained model writes: broken bytes too. Ends never fall, and the last is the text's length."""
+    """What an untrained model writes: broken bytes too.
+
+    Ends never fall, and the last is the text's length.
+    """
     texts, ends = BYTE_DECODER.decode([np.array(ids)])
-    assert texts[0] == BYTES.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    assert texts[0] == BYTES.decode(
+        ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
     assert ends[0][-1] == utf16_length(texts[0])
     assert np.all(np.diff(ends[0]) >= 0)
 
@@ -83,7 +103,9 @@ def test_ends_of_words_joined_by_blanks(ids: list[int]) -> None:
 def test_blanks_that_vanish_at_the_start_of_a_text() -> None:
     """As sentencepiece tokenizers have it: a piece's blank shows only after another piece."""
     words = ["<unk>", "▁the", "▁cat", "s", "▁"]
-    backend = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    backend = Tokenizer(
+        models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+    )
     backend.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
     decoder = TextDecoder(tokenizer, len(words))
@@ -99,14 +121,26 @@ LLAMA_WORDS = ["<unk>", "<s>", "</s>", *BYTE_TOKENS, "▁", "▁▁", "▁the", 
 
 
 def llama_2(unigram: bool) -> PreTrainedTokenizerFast:
-    """As of Llama 2: what is in no word is written in bytes, a newline too; bytes that follow each other are decoded together."""
+    """As of Llama 2: what is in no word is written in bytes, a newline too; bytes that follow each
+    other are decoded together.
+    """
     model = (
         models.Unigram([(word, -1.0) for word in LLAMA_WORDS], unk_id=0, byte_fallback=True)
         if unigram
-        else models.BPE({word: n for n, word in enumerate(LLAMA_WORDS)}, [], unk_token="<unk>", byte_fallback=True)
+        else models.BPE(
+            {word: n for n, word in enumerate(LLAMA_WORDS)},
+            [],
+            unk_token="<unk>",
+            byte_fallback=True,
+        )
     )
     backend = Tokenizer(model)
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    steps = [
+        decoders.Replace("▁", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+    ]
     backend.decoder = decoders.Sequence(steps)
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
@@ -114,12 +148,19 @@ def llama_2(unigram: bool) -> PreTrainedTokenizerFast:
 
 def metaspace() -> PreTrainedTokenizerFast:
     words = ["<unk>", "</s>", "▁the", "▁cat", "s", "▁", "▁▁"]
-    backend = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    backend = Tokenizer(
+        models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+    )
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="</s>")
 
 
-TOKENIZERS = {"bytes": BYTES, "Llama 2": llama_2(False), "Llama 2, unigram": llama_2(True), "Metaspace": metaspace()}
+TOKENIZERS = {
+    "bytes": BYTES,
+    "Llama 2": llama_2(False),
+    "Llama 2, unigram": llama_2(True),
+    "Metaspace": metaspace(),
+}
 DECODERS = {name: TextDecoder(tokenizer, len(tokenizer)) for name, tokenizer in TOKENIZERS.items()}
 
 
@@ -129,16 +170,27 @@ def llama_ids(*words: str) -> list[int]:
 
 def test_a_newline_in_bytes_is_complete_when_no_byte_can_spoil_it() -> None:
     begun = llama_ids("▁the", ".", "<0x0A>")
-    spoiled, whole, alone = (begun + llama_ids(*rest) for rest in (("<0xF0>", "▁a"), ("▁a",), ("</s>", "▁a")))
-    texts, ends = DECODERS["Llama 2"].decode([np.array(ids) for ids in (spoiled, whole, alone, begun)])
+    spoiled, whole, alone = (
+        begun + llama_ids(*rest) for rest in (("<0xF0>", "▁a"), ("▁a",), ("</s>", "▁a"))
+    )
+    texts, ends = DECODERS["Llama 2"].decode(
+        [np.array(ids) for ids in (spoiled, whole, alone, begun)]
+    )
     assert texts == ["the.\ufffd\ufffd a", "the.\n a", "the.\n a", "the.\n"]
-    assert [part.tolist() for part in ends] == [[3, 4, 4, 4, 8], [3, 4, 4, 7], [3, 4, 4, 4, 7], [3, 4, 5]]
+    assert [part.tolist() for part in ends] == [
+        [3, 4, 4, 4, 8],
+        [3, 4, 4, 7],
+        [3, 4, 4, 4, 7],
+        [3, 4, 5],
+    ]
 
 
 def test_a_blank_after_a_special_token_at_the_start() -> None:
     sequences = [[1, 5], [1, 5, 2], [5, 1, 2], [1, 1, 4], [1, 2, 1, 5, 1]]
     texts, ends = DECODERS["Metaspace"].decode([np.array(ids) for ids in sequences])
-    assert texts == [TOKENIZERS["Metaspace"].decode(ids, skip_special_tokens=True) for ids in sequences]
+    assert texts == [
+        TOKENIZERS["Metaspace"].decode(ids, skip_special_tokens=True) for ids in sequences
+    ]
     assert [int(part[-1]) for part in ends] == [len(text) for text in texts]
     assert ends[0].tolist() == [0, 0]
 
@@ -147,11 +199,22 @@ def test_a_blank_after_a_special_token_at_the_start() -> None:
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_what_is_complete_does_not_depend_on_later_tokens(name: str, data: st.DataObject) -> None:
-    """A state's text is a function of the tokens before it. Ends never fall, and the last is the text's length."""
+    """A state's text is a function of the tokens before it.
+
+    Ends never fall, and the last is the text's length.
+    """
     size = len(TOKENIZERS[name])
-    odd = [i for i, text in enumerate(DECODERS[name].lone) if "\ufffd" in text or text in ("", "\n", " ")] or [0]
-    token = st.one_of(st.integers(0, size - 1), st.sampled_from(odd), st.integers(max(0, size - 9), size - 1))
-    begun, one, other = (data.draw(st.lists(token, min_size=least, max_size=6)) for least in (1, 1, 1))
+    odd = [
+        i
+        for i, text in enumerate(DECODERS[name].lone)
+        if "\ufffd" in text or text in ("", "\n", " ")
+    ] or [0]
+    token = st.one_of(
+        st.integers(0, size - 1), st.sampled_from(odd), st.integers(max(0, size - 9), size - 1)
+    )
+    begun, one, other = (
+        data.draw(st.lists(token, min_size=least, max_size=6)) for least in (1, 1, 1)
+    )
     sequences = [np.array(begun + rest) for rest in (one, other)]
     texts, ends = DECODERS[name].decode(sequences)
     units = [text.encode("utf-16-le", "surrogatepass") for text in texts]
@@ -199,7 +262,9 @@ def test_long_runs_of_broken_bytes_are_causal(values: list[int], at: int) -> Non
 
 def test_a_tokenizer_that_rewrites_what_stands_before_takes_the_exact_way() -> None:
     words = ["<unk>", "do", "n't", "not", "x", "##y"]
-    backend = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
+    backend = Tokenizer(
+        models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+    )
     backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
     ids = [4, 5, 1, 2, 4]
@@ -221,14 +286,28 @@ def test_tokenize_appends_completions_apart_from_prompts(client: Client, byte_fo
     client.load(byte_folder)
     tokenizer = client.operations.models["m"].tokenizer
     result, out = client.run(
-        "tokenize", model="m", prompts=["the c", ""], completions=["at", "the"], append_eos=True, literal=False
+        "tokenize",
+        model="m",
+        prompts=["the c", ""],
+        completions=["at", "the"],
+        append_eos=True,
+        literal=False,
     )
-    first = [tokenizer("the c")["input_ids"], tokenizer("at")["input_ids"], tokenizer("the")["input_ids"]]
+    first = [
+        tokenizer("the c")["input_ids"],
+        tokenizer("at")["input_ids"],
+        tokenizer("the")["input_ids"],
+    ]
     eos = [tokenizer.eos_token_id]
-    assert [ids.tolist() for ids in split(out["ids"], out["cu_seqlens"])] == [first[0] + first[1] + eos, first[2] + eos]
+    assert [ids.tolist() for ids in split(out["ids"], out["cu_seqlens"])] == [
+        first[0] + first[1] + eos,
+        first[2] + eos,
+    ]
     assert out["prompt_lengths"].tolist() == [len(first[0]), 0]
     assert result["tokens"] == len(out["ids"])
-    alone = client.run("tokenize", model="m", prompts=["the c"], completions=None, append_eos=False, literal=False)[1]
+    alone = client.run(
+        "tokenize", model="m", prompts=["the c"], completions=None, append_eos=False, literal=False
+    )[1]
     assert alone["ids"].tolist() == first[0]
     assert alone["prompt_lengths"].tolist() == [len(first[0])]
 
@@ -237,7 +316,9 @@ def test_tokenize_appends_completions_apart_from_prompts(client: Client, byte_fo
 def test_tokenize_answers_in_int32(client: Client, folder: str, name: str) -> None:
     client.load(folder)
     assert (
-        client.run("tokenize", model="m", prompts=[], completions=None, append_eos=False, literal=False)[1][name].dtype
+        client.run(
+            "tokenize", model="m", prompts=[], completions=None, append_eos=False, literal=False
+        )[1][name].dtype
         == np.int32
     )
 
@@ -246,7 +327,14 @@ def test_a_chat_without_a_template_is_plain_text(client: Client, byte_folder: st
     client.load(byte_folder)
     chat = [{"role": "system", "content": "Add."}, {"role": "user", "content": "2 + 2?"}]
     plain = "system: Add.\n\nuser: 2 + 2?\n\nassistant:"
-    _, out = client.run("tokenize", model="m", prompts=[chat, plain], completions=None, append_eos=False, literal=False)
+    _, out = client.run(
+        "tokenize",
+        model="m",
+        prompts=[chat, plain],
+        completions=None,
+        append_eos=False,
+        literal=False,
+    )
     first, second = split(out["ids"], out["cu_seqlens"])
     assert first.tolist() == second.tolist()
     assert byte_tokenizer().decode(first) == plain
@@ -256,14 +344,23 @@ def test_a_template_goes_before_the_plain_default(client: Client, folder: str) -
     client.load(folder)
     chat = [{"role": "user", "content": "1"}]
     _, out = client.run(
-        "tokenize", model="m", prompts=[chat, "user 1 assistant"], completions=None, append_eos=False, literal=False
+        "tokenize",
+        model="m",
+        prompts=[chat, "user 1 assistant"],
+        completions=None,
+        append_eos=False,
+        literal=False,
     )
     first, second = split(out["ids"], out["cu_seqlens"])
     assert first.tolist() == second.tolist()
 
 
-@pytest.mark.parametrize("template", [None, "{% for m in messages %}{{ m['content'] }}{% endfor %}"])
-def test_no_prompt_is_cut_whatever_the_tokenizer_says(client: Client, tmp_path: Path, template: str | None) -> None:
+@pytest.mark.parametrize(
+    "template", [None, "{% for m in messages %}{{ m['content'] }}{% endfor %}"]
+)
+def test_no_prompt_is_cut_whatever_the_tokenizer_says(
+    client: Client, tmp_path: Path, template: str | None
+) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
     tokenizer.model_max_length = 4
@@ -275,7 +372,12 @@ def test_no_prompt_is_cut_whatever_the_tokenizer_says(client: Client, tmp_path: 
     text = "zq" * 50
     chat = [{"role": "user", "content": text}]
     _, out = client.run(
-        "tokenize", model="m", prompts=[text, chat], completions=["xy" * 20] * 2, append_eos=False, literal=False
+        "tokenize",
+        model="m",
+        prompts=[text, chat],
+        completions=["xy" * 20] * 2,
+        append_eos=False,
+        literal=False,
     )
     assert out["prompt_lengths"].min() >= 100
     assert np.diff(out["cu_seqlens"]).min() >= 140

@@ -1,4 +1,6 @@
-"""`score`, `accumulate` and `step` against a float64 reference with explicit loops, one sequence and one token at a time."""
+"""`score`, `accumulate` and `step` against a float64 reference with explicit loops, one sequence
+and one token at a time.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ def batch_of(random: np.random.Generator, lengths: list[int]) -> dict[str, np.nd
         "ce.weights": random.normal(size=total),
         "kl.reference_logprobs": -3.85 + 0.5 * random.normal(size=total),
     }
-    blanked = {name: np.where(mask > 0, values, np.nan).astype(np.float32) for name, values in inputs.items()}
+    blanked = {
+        name: np.where(mask > 0, values, np.nan).astype(np.float32)
+        for name, values in inputs.items()
+    }
     return {**batch, "mask": mask, **blanked}
 
 
@@ -51,7 +56,9 @@ def reference_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The sum of ALL_STREAMS, written out once more from the contract."""
     loss = torch.zeros((), dtype=torch.float64)
-    counts = dict.fromkeys(["tokens", "clipped_low", "clipped_high", "kl", "entropy", "ce_loss", "pg_loss"], 0.0)
+    counts = dict.fromkeys(
+        ["tokens", "clipped_low", "clipped_high", "kl", "entropy", "ce_loss", "pg_loss"], 0.0
+    )
     cu = batch["cu_seqlens"]
     for s in range(len(cu) - 1):
         if cu[s + 1] - cu[s] < 2:
@@ -86,11 +93,15 @@ def reference_loss(
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_losses_and_gradients_match_the_reference(client: Client, folder: str, temperature: float) -> None:
+def test_losses_and_gradients_match_the_reference(
+    client: Client, folder: str, temperature: float
+) -> None:
     client.load(folder)
     network = copy.deepcopy(client.operations.models["m"].network).double()
     batch = batch_of(np.random.default_rng(3), [7, 1, 12, 2, 30, 5])
-    result = client.accumulate(batch, ALL_STREAMS, normalizer=3.0, temperature=temperature, micro_batch_tokens=24)
+    result = client.accumulate(
+        batch, ALL_STREAMS, normalizer=3.0, temperature=temperature, micro_batch_tokens=24
+    )
     loss, counts = reference_loss(network, batch, temperature)
     (loss / 3.0).backward()
     assert counts["clipped_low"] > 0
@@ -98,10 +109,16 @@ def test_losses_and_gradients_match_the_reference(client: Client, folder: str, t
     for name, value in counts.items():
         assert result["statistics"][name] == pytest.approx(value, rel=1e-4, abs=1e-4), name
     assert result["statistics"]["loss"] == pytest.approx(loss.item() / 3.0, rel=1e-4)
-    for (name, gradient), parameter in zip(client.gradients().items(), network.parameters(), strict=True):
+    for (name, gradient), parameter in zip(
+        client.gradients().items(), network.parameters(), strict=True
+    ):
         assert parameter.grad is not None
         torch.testing.assert_close(
-            gradient.double(), parameter.grad, rtol=1e-3, atol=2e-5, msg=lambda m, name=name: f"{name}: {m}"
+            gradient.double(),
+            parameter.grad,
+            rtol=1e-3,
+            atol=2e-5,
+            msg=lambda m, name=name: f"{name}: {m}",
         )
 
 
@@ -111,7 +128,10 @@ def test_scores_match_the_reference(client: Client, folder: str) -> None:
     batch = ragged(np.random.default_rng(4), [5, 0, 17, 1, 9])
     out = client.score(batch, temperature=0.8, entropy=True, micro_batch_tokens=20)
     ids = split(batch["ids"], batch["cu_seqlens"])
-    logprobs, entropies = split(out["logprobs"], batch["cu_seqlens"]), split(out["entropies"], batch["cu_seqlens"])
+    logprobs, entropies = (
+        split(out["logprobs"], batch["cu_seqlens"]),
+        split(out["entropies"], batch["cu_seqlens"]),
+    )
     for sequence, logs, entropy in zip(ids, logprobs, entropies, strict=True):
         if len(sequence) == 0:
             continue
@@ -123,11 +143,17 @@ def test_scores_match_the_reference(client: Client, folder: str) -> None:
             assert entropy[i] == pytest.approx(-(np.exp(full[i - 1]) * full[i - 1]).sum(), abs=2e-5)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_each_weight_meets_its_own_token(folder: str, data: st.DataObject) -> None:
-    """Whatever the raggedness: the gradient of a batch is that of lone tokens, each with the weight at its own index."""
-    lengths = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=5).filter(lambda found: max(found) > 1))
+    """Whatever the raggedness: the gradient of a batch is that of lone tokens, each with the weight
+    at its own index.
+    """
+    lengths = data.draw(
+        st.lists(st.integers(0, 9), min_size=1, max_size=5).filter(lambda found: max(found) > 1)
+    )
     random = np.random.default_rng(data.draw(st.integers(0, 1000)))
     limit = data.draw(st.integers(1, 40))
     client = aligned_client(folder)
@@ -142,7 +168,9 @@ def test_each_weight_meets_its_own_token(folder: str, data: st.DataObject) -> No
     weights = (np.arange(total) + 1).astype(np.float32)
     client.operations.models["m"].optimizer.clear()  # type: ignore[union-attr]  # loaded with one
     client.accumulate(
-        {**batch, "mask": mask, "ce.weights": weights}, [{"kind": "ce", "coefficient": 1.0}], micro_batch_tokens=limit
+        {**batch, "mask": mask, "ce.weights": weights},
+        [{"kind": "ce", "coefficient": 1.0}],
+        micro_batch_tokens=limit,
     )
     found = client.gradients()
     network = client.operations.models["m"].network
@@ -173,7 +201,9 @@ def test_micro_batches_do_not_change_the_gradient(client: Client, folder: str) -
     found = []
     for limit in (1, 25, 10_000):
         client.load(folder)
-        statistics = client.accumulate(batch, ALL_STREAMS, normalizer=2.0, micro_batch_tokens=limit)["statistics"]
+        statistics = client.accumulate(
+            batch, ALL_STREAMS, normalizer=2.0, micro_batch_tokens=limit
+        )["statistics"]
         found.append((statistics, client.gradients()))
     for statistics, gradients in found[1:]:
         assert statistics == pytest.approx(found[0][0], rel=1e-5, abs=1e-5)
@@ -188,14 +218,20 @@ def test_eight_accumulations_of_one_equal_one_of_eight(client: Client, folder: s
     whole = client.gradients()
     client.load(folder)
     for k in range(8):
-        part = {name: values[6 * k : 6 * k + 6].copy() for name, values in batch.items() if name != "cu_seqlens"}
+        part = {
+            name: values[6 * k : 6 * k + 6].copy()
+            for name, values in batch.items()
+            if name != "cu_seqlens"
+        }
         part["cu_seqlens"] = np.array([0, 6], np.int32)
         assert client.accumulate(part, ALL_STREAMS, normalizer=8.0)["accumulations"] == k + 1
     for name, gradient in client.gradients().items():
         torch.testing.assert_close(gradient, whole[name], rtol=1e-4, atol=1e-6)
 
 
-def test_step_is_adamw_with_clipping_and_decay_of_matrices_only(client: Client, folder: str) -> None:
+def test_step_is_adamw_with_clipping_and_decay_of_matrices_only(
+    client: Client, folder: str
+) -> None:
     client.load(folder, optimizer={"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1})
     batch = batch_of(np.random.default_rng(7), [9, 9])
     before = client.weights()
@@ -216,18 +252,24 @@ def test_step_is_adamw_with_clipping_and_decay_of_matrices_only(client: Client, 
         change += float((new - old.double()).square().sum())
     assert result["update_norm"] == pytest.approx(math.sqrt(change), rel=1e-5)
     assert result["step"] == 1
-    assert all(float(g.abs().sum()) == 0 for g in client.gradients().values()), "the gradient was not cleared"
+    assert all(float(g.abs().sum()) == 0 for g in client.gradients().values()), (
+        "the gradient was not cleared"
+    )
 
 
 def test_step_is_a_fence(client: Client, folder: str) -> None:
     client.load(folder)
     batch = batch_of(np.random.default_rng(8), [5, 5])
-    with pytest.raises(OperationError, match="0 accumulations stand in the gradient of model 'm', not 1"):
+    with pytest.raises(
+        OperationError, match="0 accumulations stand in the gradient of model 'm', not 1"
+    ):
         client.step()
     client.accumulate(batch, ALL_STREAMS)
     with pytest.raises(OperationError, match="stands at step 0, not 3"):
         client.step(expected_step=3)
-    with pytest.raises(OperationError, match="1 accumulations stand in the gradient of model 'm', not 2"):
+    with pytest.raises(
+        OperationError, match="1 accumulations stand in the gradient of model 'm', not 2"
+    ):
         client.step(expected_accumulations=2)
     assert client.step()["step"] == 1
 
@@ -263,7 +305,8 @@ def test_a_cancel_discards_every_gradient_and_says_so(client: Client, folder: st
     batch = batch_of(np.random.default_rng(10), [5, 5, 5])
     client.accumulate(batch, ALL_STREAMS)
     with pytest.raises(
-        OperationError, match=r"cancelled by the controller; every gradient accumulated since step 0 was discarded"
+        OperationError,
+        match=r"cancelled by the controller; every gradient accumulated since step 0 was discarded",
     ) as caught:
         client.accumulate(batch, ALL_STREAMS, context=CancelAfter(2), micro_batch_tokens=1)
     assert caught.value.code == "cancelled"
@@ -290,14 +333,17 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights(client: Client, folder
     before = client.weights()
     next(iter(client.operations.models["m"].network.parameters())).grad.fill_(math.inf)  # type: ignore[union-attr]  # it has one
     with pytest.raises(
-        OperationError, match="the gradient of model 'm' has norm inf; it was discarded, the weights stay"
+        OperationError,
+        match="the gradient of model 'm' has norm inf; it was discarded, the weights stay",
     ):
         client.step()
     assert all(torch.equal(before[name], new) for name, new in client.weights().items())
     assert client.accumulate(batch, ALL_STREAMS)["accumulations"] == 1
 
 
-def test_out_of_memory_has_its_own_code(client: Client, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_has_its_own_code(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.load(folder)
 
     def fail(*_: Any) -> None:
@@ -340,7 +386,9 @@ def test_lora_trains_its_own_weights_only(client: Client, folder: str) -> None:
     client.accumulate(batch, ALL_STREAMS)
     client.step()
     moved = {name for name, new in client.weights().items() if not torch.equal(before[name], new)}
-    assert moved == {name for name in before if "lora_B" in name} | {name for name in moved if "lora_A" in name}
+    assert moved == {name for name in before if "lora_B" in name} | {
+        name for name in moved if "lora_A" in name
+    }
     assert len(moved) >= 4
 
 
@@ -348,7 +396,9 @@ def test_lora_dropout_drops_in_training_only(client: Client, folder: str) -> Non
     batch = batch_of(np.random.default_rng(18), [9, 12])
     found = []
     for dropout in (0.0, 0.5, 0.5):
-        client.load(folder, lora={"rank": 4, "alpha": 8.0, "dropout": dropout, "target_modules": ["q_proj"]})
+        client.load(
+            folder, lora={"rank": 4, "alpha": 8.0, "dropout": dropout, "target_modules": ["q_proj"]}
+        )
         client.accumulate(batch, ALL_STREAMS)
         found.append(torch.cat([g.flatten() for g in client.gradients().values()]))
     assert not torch.allclose(found[0], found[1])

@@ -14,12 +14,20 @@ from genac_bridge.wire.messages import AnyMessage, Bye, FromWorker, Result
 
 DTYPES = ["float32", "float64", "int32", "int64", "uint8", "uint32"]
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 ARRAYS = st.sampled_from(DTYPES).flatmap(
-    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+    lambda dtype: hnp.arrays(
+        dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+    )
 )
 
 
@@ -34,7 +42,9 @@ def refusal(frames: list[bytes], limit: int = 2**20) -> str:
 
 
 def header(**changes: Any) -> bytes:
-    return msgspec.msgpack.encode({"type": "result", "id": "a", "result": {}, "seconds": 0.5, "tensors": [], **changes})
+    return msgspec.msgpack.encode(
+        {"type": "result", "id": "a", "result": {}, "seconds": 0.5, "tensors": [], **changes}
+    )
 
 
 @pytest.mark.parametrize("half", ["\ud83d", "a\udc00b", "\ud83d" * 3])
@@ -57,15 +67,30 @@ def test_a_shape_beyond_all_memory_is_refused_though_it_is_empty(shape: list[int
 
 @pytest.mark.parametrize("key", ["heartbeat_ms", "controller_timeout_ms", "max_message_bytes"])
 def test_times_and_sizes_that_nothing_can_hold_are_refused(key: str) -> None:
-    welcome = {"protocol": 1, "heartbeat_ms": 1, "controller_timeout_ms": 1, "max_message_bytes": 1, key: 2**62}
+    welcome = {
+        "protocol": 1,
+        "heartbeat_ms": 1,
+        "controller_timeout_ms": 1,
+        "max_message_bytes": 1,
+        key: 2**62,
+    }
     with pytest.raises(FrameError, match=key):
         Decoder(AnyMessage).decode([msgspec.msgpack.encode({"type": "welcome", **welcome})])
 
 
 @settings(deadline=None, max_examples=150)
-@given(JSON, st.dictionaries(st.text("xyz", min_size=1, max_size=3), ARRAYS, max_size=4), st.integers(0, 7))
-def test_round_trip_at_any_alignment(value: Any, tensors: dict[str, np.ndarray], offset: int) -> None:
-    frames = [memoryview(b"\0" * offset + bytes(frame))[offset:] for frame in encode(result(value), tensors)]
+@given(
+    JSON,
+    st.dictionaries(st.text("xyz", min_size=1, max_size=3), ARRAYS, max_size=4),
+    st.integers(0, 7),
+)
+def test_round_trip_at_any_alignment(
+    value: Any, tensors: dict[str, np.ndarray], offset: int
+) -> None:
+    frames = [
+        memoryview(b"\0" * offset + bytes(frame))[offset:]
+        for frame in encode(result(value), tensors)
+    ]
     message, arrived = Decoder(FromWorker).decode(frames)
     assert message.result == {"value": value}
     assert list(arrived) == list(tensors)
@@ -89,7 +114,9 @@ def test_rows_that_do_not_lie_in_order_are_sent_in_order() -> None:
     assert tensors["x"].tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-@pytest.mark.parametrize("array", [np.zeros(2, np.float16), np.zeros(2, ">f4"), np.array(["a"]), np.array([None])])
+@pytest.mark.parametrize(
+    "array", [np.zeros(2, np.float16), np.zeros(2, ">f4"), np.array(["a"]), np.array([None])]
+)
 def test_what_cannot_travel_is_refused(array: np.ndarray) -> None:
     with pytest.raises(FrameError, match=r"tensor x is .*, which can't travel"):
         encode(result(), {"x": array})
@@ -110,7 +137,10 @@ def test_wrong_frames() -> None:
     one = {"name": "x", "dtype": "uint8", "shape": [1]}
     assert refusal([header(tensors=[one, one]), b"1", b"2"]) == "two tensors are named x"
     size = len(head) + len(data)
-    assert refusal([head, data], size - 1) == f"a message of {size} bytes exceeds the limit of {size - 1}"
+    assert (
+        refusal([head, data], size - 1)
+        == f"a message of {size} bytes exceeds the limit of {size - 1}"
+    )
     Decoder(FromWorker, size).decode([head, data])
 
 

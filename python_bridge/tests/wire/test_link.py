@@ -44,7 +44,9 @@ class Controller:
         self.codes: list[int] = []
         self.bind()
         self.link = Link(endpoint, "w", EchoOperations, start_id="start-1")
-        self.thread = threading.Thread(target=lambda: self.codes.append(self.link.run()), daemon=True)
+        self.thread = threading.Thread(
+            target=lambda: self.codes.append(self.link.run()), daemon=True
+        )
         self.thread.start()
 
     def bind(self) -> None:
@@ -65,13 +67,23 @@ class Controller:
                     return message, tensors
         raise AssertionError(f"no {kind.__name__} within {seconds} s")
 
-    def greet(self, heartbeat_ms: int = 50, controller_timeout_ms: int = 60_000, limit: int = 10_000) -> None:
+    def greet(
+        self, heartbeat_ms: int = 50, controller_timeout_ms: int = 60_000, limit: int = 10_000
+    ) -> None:
         self.hear(Hello)
         self.say(Welcome(1, heartbeat_ms, controller_timeout_ms, limit))
 
-    def call(self, request_id: str, name: str, deadline_ms: int | None = None, **keywords: Any) -> None:
+    def call(
+        self, request_id: str, name: str, deadline_ms: int | None = None, **keywords: Any
+    ) -> None:
         self.say(
-            Request(request_id, "call", {"function": f"test:{name}", "keywords": keywords}, deadline_ms, []),
+            Request(
+                request_id,
+                "call",
+                {"function": f"test:{name}", "keywords": keywords},
+                deadline_ms,
+                [],
+            ),
         )
 
     def ended(self) -> int:
@@ -96,7 +108,10 @@ def test_handshake_and_echo(controller: Controller) -> None:
     ready, _ = controller.hear(Ready)
     assert ready.devices[0].name == "cpu"
     array = np.array([[1.5, 2.5]], np.float32)
-    controller.say(Request("r", "call", {"function": "test:echo", "keywords": {"a": 1}}, None, []), {"x": array})
+    controller.say(
+        Request("r", "call", {"function": "test:echo", "keywords": {"a": 1}}, None, []),
+        {"x": array},
+    )
     result, tensors = controller.hear(Result)
     assert (result.id, result.result) == ("r", {"value": {"a": 1}})
     assert tensors["x"].tolist() == [[1.5, 2.5]]
@@ -240,7 +255,9 @@ def test_answers_are_forgotten_but_their_ids_are_not() -> None:
 
 
 def test_monitor_stands_before_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`hello` follows the monitor's word of a handshake; one that is over before the monitor stands would go unsaid."""
+    """`hello` follows the monitor's word of a handshake; one that is over before the monitor stands
+    would go unsaid.
+    """
     connected: list[str] = []
     connect, monitor = zmq.Socket.connect, zmq.Socket.get_monitor_socket
 

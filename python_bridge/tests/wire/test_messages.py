@@ -23,7 +23,9 @@ def test_vector(vector: dict[str, Any]) -> None:
     message, tensors = Decoder(messages.AnyMessage).decode(frames)
     plain = msgspec.to_builtins(message)
     if "tensors" in plain:
-        assert [header["name"] for header in plain.pop("tensors")] == [tensor["name"] for tensor in vector["tensors"]]
+        assert [header["name"] for header in plain.pop("tensors")] == [
+            tensor["name"] for tensor in vector["tensors"]
+        ]
     assert plain == vector["message"]
     assert list(plain) == list(vector["message"])  # the order of the fields, too
     for expected in vector["tensors"]:
@@ -45,7 +47,9 @@ def test_both_sides_hold_the_same_schema() -> None:
     assert schema()["protocol"] == messages.PROTOCOL_VERSION
 
 
-@pytest.mark.parametrize("one", schema()["message"]["oneOf"], ids=lambda one: one["properties"]["type"]["const"])
+@pytest.mark.parametrize(
+    "one", schema()["message"]["oneOf"], ids=lambda one: one["properties"]["type"]["const"]
+)
 def test_fields_are_the_schemas(one: dict[str, Any]) -> None:
     """Same fields, all of them required, none allowed beside them."""
     kinds = {kind.__struct_config__.tag: kind for kind in get_args(messages.AnyMessage)}
@@ -56,7 +60,10 @@ def test_fields_are_the_schemas(one: dict[str, Any]) -> None:
 
 
 def test_words_are_the_schemas() -> None:
-    by_type = {one["properties"]["type"]["const"]: one["properties"] for one in schema()["message"]["oneOf"]}
+    by_type = {
+        one["properties"]["type"]["const"]: one["properties"]
+        for one in schema()["message"]["oneOf"]
+    }
     assert list(get_args(messages.ErrorCode)) == by_type["error"]["code"]["enum"]
     assert list(get_args(messages.Operation)) == by_type["request"]["operation"]["enum"]
     assert list(get_args(messages.HostOperation)) == by_type["ask"]["operation"]["enum"]
@@ -66,7 +73,9 @@ def test_words_are_the_schemas() -> None:
 
 def test_an_integer_does_for_a_float() -> None:
     """JavaScript writes 1.0 as 1."""
-    header = msgspec.msgpack.encode({"type": "result", "id": "a", "result": {}, "seconds": 1, "tensors": []})
+    header = msgspec.msgpack.encode(
+        {"type": "result", "id": "a", "result": {}, "seconds": 1, "tensors": []}
+    )
     message, _ = Decoder(messages.FromWorker).decode([header])
     assert message.seconds == 1.0
     assert isinstance(message.seconds, float)
