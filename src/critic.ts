@@ -6,11 +6,12 @@
 import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import { forEachInTurns, mapInTurns } from './event-loop.ts';
+import type { LanguageModel } from './language-model.ts';
 import type { OracleTrace } from './task.ts';
-import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
+import { blindProblem } from './text/blind-problem.ts';
+import { type CriticFormat, safeFormat } from './text/critic-prompt.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import { UserError } from './user-error.ts';
-import type { Model } from './workers/model.ts';
 
 /** Where a request stands in the run: what its random draws depend on. */
 export interface CriticContext {
@@ -103,7 +104,7 @@ export interface CriticEnvironment {
    * Loads a model into a worker, under a name of the critic's own; the same name once more replaces
    * it.
    */
-  loadModel(name: string, options: CriticModelOptions): Promise<Model>;
+  loadModel(name: string, options: CriticModelOptions): Promise<LanguageModel>;
 }
 
 export interface CriticModelOptions {
@@ -212,7 +213,7 @@ const blindStates = new WeakMap<State, State>();
 
 /** The same object for the same state, so that a critic may remember states. */
 function blindState(state: State): State {
-  const problem = withoutColumns(state.problem);
+  const problem = blindProblem(state.problem);
   if (problem === state.problem) return state;
   const known = blindStates.get(state) ?? { ...state, problem };
   blindStates.set(state, known);

@@ -12,7 +12,6 @@ import { parseArgs } from 'node:util';
 import {
   loadConfigFile,
   loadTask,
-  Model,
   type Problem,
   parameterCount,
   pythonFunctions,
@@ -20,6 +19,7 @@ import {
   segmentResponse,
   startWorkers,
   textBefore,
+  WorkerModel,
 } from '../../src/index.ts';
 
 const { values } = parseArgs({
@@ -39,7 +39,7 @@ try {
   const python = pythonFunctions(() => workers.get('python'));
   const { task } = await loadTask(config.task, { base, python, log: console.error });
   await task.prepare?.();
-  const actor = await Model.load(workers.get('actor'), 'actor', {
+  const actor = await WorkerModel.load(workers.get('actor'), 'actor', {
     source: options.model,
     kind: 'causal',
     initialization: 'pretrained',

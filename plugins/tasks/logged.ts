@@ -8,11 +8,11 @@ import {
   ConfigError,
   DataError,
   defineTask,
-  type LoggedRollout,
   needsTokens,
   type Problem,
   pathFrom,
   prefixesOfText,
+  type Rollout,
   type Split,
   type Task,
 } from '../../src/plugin-api.ts';
@@ -69,7 +69,7 @@ const options = z
   });
 
 /** A rollout that was read, with all but its prefixes. */
-type Read = Omit<LoggedRollout, 'prefixes' | 'firstOwn'>;
+type Read = Omit<Rollout, 'prefixes' | 'firstUnedited'>;
 
 export default defineTask({
   name: 'logged',
@@ -109,7 +109,7 @@ export default defineTask({
       frozenRollouts: (side, seed, from, count) =>
         orders[side].rollouts.indices(seed, from, count).map((index) => {
           const rollout = read[split[side][index]!]!;
-          return { ...rollout, prefixes: prefixesOfText(rollout.response, rule), firstOwn: 0 };
+          return { ...rollout, prefixes: prefixesOfText(rollout.response, rule), firstUnedited: 0 };
         }),
     };
   },

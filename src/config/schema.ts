@@ -142,8 +142,12 @@ export const criticSft = z.strictObject({
 
 export const criticRl = z.strictObject({
   updates: positive.default(60),
-  /** States of one update. */
+  /** Responses of one update. */
   states: positive.default(256),
+  /** States of each response that the critic learns from: one drawn at random, or all of them. */
+  states_per_response: z.enum(['one', 'all']).default('one'),
+  /** The critic that the stage ends with: of the least held-out error, or the last one. */
+  keep: z.enum(['best', 'last']).default('best'),
   /**
    * Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1
    * where the task has none.

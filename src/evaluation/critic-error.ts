@@ -1,11 +1,11 @@
 /** How far a critic's values are from the true ones, on held-out states. */
 import { type Critic, valuesOf } from '../critic.ts';
 import { actorOf, type Training } from '../iteration/context.ts';
+import { statesOfRollouts } from '../iteration/rollout-states.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
-import { deriveSeed, Random } from '../math/random.ts';
+import type { LanguageModel } from '../language-model.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
-import type { ActorProbe, LoggedRollout, ReferenceState } from '../task.ts';
-import type { Model } from '../workers/model.ts';
+import type { ActorProbe, ReferenceState, Rollout } from '../task.ts';
 import { withContinuations } from './monte-carlo.ts';
 
 export interface CriticError {
@@ -65,40 +65,11 @@ export async function criticError(
 }
 
 /**
- * One state of each rollout, its prefix drawn at random; the reward is the reference. An unbiased
- * but noisy one, where a task knows no exact values.
- */
-export function statesOfRollouts(
-  rollouts: readonly LoggedRollout[],
-  seed: number,
-  purpose: string,
-  from: number,
-): ReferenceState[] {
-  return rollouts.map((rollout, i) => {
-    const choices = rollout.prefixes.length - rollout.firstOwn;
-    const random = new Random(deriveSeed(seed, `state/${purpose}`, from + i));
-    const index = rollout.firstOwn + random.integer(Math.max(1, choices));
-    const { problem, actor, prefixes } = rollout;
-    const state = {
-      id: `${purpose}-${from + i}`,
-      problem,
-      response: prefixes[index] ?? '',
-      index,
-      group: i,
-      trajectory: null,
-      actor,
-    };
-    const begun = rollout.begun?.[index];
-    return { state, value: rollout.reward, ...(begun && { begun }) };
-  });
-}
-
-/**
  * Held-out states while the actor stands still, made once for its weights: their continuations cost
  * far more than the critic's answers.
  */
 const ofFrozenActor = new WeakMap<
-  Model,
+  LanguageModel,
   { readonly step: number; readonly states: Promise<readonly ReferenceState[]> }
 >();
 
@@ -144,7 +115,7 @@ export function currentRollouts(
   training: Training,
   successRate: number | null,
   iteration: number,
-): Promise<LoggedRollout[]> {
+): Promise<Rollout[]> {
   const { problems, responses } = training.config.evaluation;
   const purpose = `evaluation/${iteration}`;
   return actorRollouts(training, 'heldout', 0, problems, responses, purpose, successRate);
@@ -156,7 +127,7 @@ export function currentRollouts(
  */
 export async function currentStates(
   training: Training,
-  rollouts: readonly LoggedRollout[],
+  rollouts: readonly Rollout[],
   iteration: number,
 ): Promise<readonly ReferenceState[]> {
   const { task, config } = training;

@@ -1,7 +1,8 @@
 /** Held-out figures between iterations, and the gate before joint training. */
 
 import type { Standing, Training } from '../iteration/context.ts';
-import { phase, prefixed } from '../iteration/context.ts';
+import { phase } from '../iteration/context.ts';
+import { prefixed } from '../iteration/metrics.ts';
 import { fittingProblems } from '../iteration/prompt-limit.ts';
 import { actorRollouts, sampleTrajectories } from '../iteration/rollouts.ts';
 import { isNoise, mean } from '../math/statistics.ts';

@@ -21,7 +21,7 @@ export async function withContinuations(
 ): Promise<readonly ReferenceState[]> {
   const { config, judge } = training;
   const { continuations } = config.evaluation;
-  const live = references.flatMap(({ begun }) => (begun ? [begun] : []));
+  const live = references.flatMap(({ state }) => state.tokens ?? []);
   if (continuations === 0 || live.length < references.length) return references;
   const { max_new_tokens, temperature, top_p, top_k, stop_strings } = config.sampling;
   const sampled = await actorOf(training).model.sample({

@@ -7,7 +7,7 @@ import type { Worker } from '../bridge/worker.ts';
 import type { CriticEnvironment, CriticModelOptions } from '../critic.ts';
 import type { CriticFormat } from '../text/critic-prompt.ts';
 import { LoadingNotes } from '../workers/loading.ts';
-import { Model } from '../workers/model.ts';
+import { WorkerModel } from '../workers/worker-model.ts';
 
 export interface EnvironmentParts {
   readonly seed: number;
@@ -53,7 +53,7 @@ export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
       const own = frozen
         ? { ...rest, lora: null, optimizer: null }
         : withoutSecondAdapter(source, rest);
-      const loaded = await Model.load(
+      const loaded = await WorkerModel.load(
         workerOf(worker),
         name,
         { initialization: 'pretrained', device: 'auto', seed, kind, ...own, source },

@@ -46,14 +46,13 @@ export function trajectoriesOf(
     return {
       problem: { id: `p${group}`, prompt, columns: {} },
       group,
-      promptIds: new Int32Array(),
+      promptIds: null,
       completionIds: ids.subarray(from, to),
-      logprobs: logprobs?.subarray(from, to) ?? new Float32Array(to - from),
+      logprobs: logprobs?.subarray(from, to) ?? null,
       textEnds,
       actorMask: mask?.subarray(from, to) ?? null,
       text,
       finishReason: finished[i] ? 'stop_token' : 'length',
-      version: 0,
       reward,
     };
   });

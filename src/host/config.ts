@@ -45,7 +45,11 @@ export const hostConfigSchema = z.strictObject({
     .prefault({}),
   critic_sft: criticSft.omit({ traces: true }).prefault({}),
   critic_rl: criticRl
-    .omit({ updates: true, states: true, actor_share: true, evaluate_every: true })
+    .omit({ updates: true, states: true, actor_share: true, evaluate_every: true, keep: true })
+    .extend({
+      /** A host has the states of its responses at hand, and learns from all of them. */
+      states_per_response: criticRl.shape.states_per_response.unwrap().default('all'),
+    })
     .prefault({}),
   joint: joint.omit({ iterations: true, schedule: true }).prefault({}),
   gates: z

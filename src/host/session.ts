@@ -8,8 +8,8 @@ import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { ConfigError } from '../config/error.ts';
 import { discountProblems } from '../config/for-critic.ts';
-import { assignCredit, segmentTrajectory } from '../credit.ts';
-import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
+import { assignCredit } from '../credit.ts';
+import { type Critic, createCritic, valuesOf } from '../critic.ts';
 import { mapInTurns } from '../event-loop.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
 import {
@@ -18,20 +18,21 @@ import {
   loadTask,
   type PluginChoice,
 } from '../extensions/find-plugin.ts';
-import { prefixed } from '../iteration/context.ts';
+import { creditOptions, learnFrom, segmentAll, valueAll } from '../iteration/batch.ts';
+import { oneStateOfEach } from '../iteration/rollout-states.ts';
 import { rolloutOf, segmentationOf } from '../iteration/rollouts.ts';
-import { learningRate } from '../math/learning-rate.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
 import { startConfigured, workersOf } from '../run/configured-workers.ts';
 import { restoreCritic } from '../run/load-models.ts';
 import { readCheckpoint, writeCheckpoint } from '../run-folder/checkpoint.ts';
+import { textState } from '../state.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
 import type { BudgetedSegmentation } from '../text/segment.ts';
-import type { ActorProfile, Outcome, Valuation } from '../types.ts';
+import type { ActorProfile, Outcome } from '../types.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { hostMetrics, type Metrics, type Segmented, told } from './answer.ts';
+import { hostMetrics, type Metrics, told } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
 import { CarefulValuer } from './careful-valuer.ts';
 import { type HostConfig, loadHostConfig } from './config.ts';
@@ -136,23 +137,20 @@ export class HostSession {
     if (evaluates) this.#untold = done;
     const waited = seconds(began);
     const trajectories = trajectoriesOf(ask, tensors);
-    if (this.#segmentation.by === 'low-probability' && trajectories.length > 0 && !tensors.logprobs)
-      throw new RangeError(
-        "segmentation by low-probability needs the tokens' log-probabilities, and the host sent none (TRL: name it in GenACConfig's `segmentation`)",
-      );
     const profile = { ...this.actor, successRate: this.#successRate };
     const critic = this.#critic;
-    const segmented = await mapInTurns(trajectories, (trajectory, i) =>
-      segmentTrajectory(trajectory, i, this.#segmentation, profile, critic.sharesFirstState),
-    );
+    const all = await segmentAll(trajectories, this.#segmentation, profile, critic);
+    const segmented = this.#learnsFromOneOfEach(ask)
+      ? oneStateOfEach(all, this.#config.seed, ask.purpose, ask.iteration * all.length)
+      : all;
     const valuing = performance.now();
-    const valuations = await this.#value(segmented, ask);
-    const { gamma, lambda } = this.#config.credit;
-    const gated = this.#config.gates.explained_variance && critic.needs === 'states';
-    const fallback = gated ? 'group-mean' : 'off';
-    const assignment = assignCredit(segmented, valuations, {
-      ...{ gamma, lambda, fallback, scale: ask.scale },
-    });
+    const valuations = await valueAll(
+      (states, context) => this.#valuer.value(states, context, ask.purpose === 'critic-rl'),
+      segmented,
+      { purpose: ask.purpose, iteration: ask.iteration },
+    );
+    const options = creditOptions(this.#config, critic, ask.scale);
+    const assignment = assignCredit(segmented, valuations, options);
     const learns = !evaluates && trajectories.length > 0;
     if (learns)
       this.#successRate = smoothSuccessRate(
@@ -182,15 +180,8 @@ export class HostSession {
     };
   }
 
-  async #value(segmented: Segmented, ask: Ask): Promise<Map<string, Valuation>> {
-    const states = [...new Map(segmented.flatMap((s) => s.states).map((s) => [s.id, s])).values()];
-    const context = {
-      purpose: ask.purpose,
-      iteration: ask.iteration,
-      rewards: segmented.map(({ trajectory: { group, reward } }) => ({ group, reward })),
-    };
-    const values = await this.#valuer.value(states, context, ask.purpose === 'critic-rl');
-    return new Map(states.map((state, i) => [state.id, values[i]!]));
+  #learnsFromOneOfEach({ purpose }: Ask): boolean {
+    return purpose === 'critic-rl' && this.#config.critic_rl.states_per_response === 'one';
   }
 
   /** Begins the critic's update. What goes wrong in it is told by `fence`. */
@@ -199,12 +190,10 @@ export class HostSession {
     if (!this.#critic.learn || (purpose === 'joint' && learning === 'frozen')) return;
     const options = purpose === 'joint' ? this.#config.joint : this.#config.critic_rl;
     const total = iterations ?? Number.POSITIVE_INFINITY;
-    const rate = learningRate({ ...options, peak: options.learning_rate }, iteration, total);
     const began = performance.now();
-    const update = { learningRate: rate, maxGradNorm: options.max_grad_norm };
-    this.#update = this.#critic.learn(outcomes, update).then((metrics: UpdateMetrics) => {
+    this.#update = learnFrom(this.#critic, outcomes, options, iteration, total).then((metrics) => {
       this.#idleSince = performance.now();
-      return { ...prefixed('critic', metrics), 'critic/seconds_updating': seconds(began) };
+      return { ...metrics, 'critic/seconds_updating': seconds(began) };
     });
     this.#update.catch(() => {}); // told by `fence`
   }
@@ -226,11 +215,12 @@ export class HostSession {
         `there are ${prompts.length} prompts, but ${responses.length} responses`,
       );
     const actor = { ...this.actor, successRate: this.#successRate };
-    const states = responses.map((response, i) => ({
-      id: `${i}`,
-      problem: { id: `p${i}`, prompt: prompts[i]!, columns: {} },
-      ...{ response, index: response === '' ? 0 : 1, group: i, trajectory: null, actor },
-    }));
+    const states = responses.map((response, i) =>
+      textState({
+        ...{ id: `${i}`, problem: { id: `p${i}`, prompt: prompts[i]!, columns: {} } },
+        ...{ response, group: i, actor },
+      }),
+    );
     const valuations = await valuesOf(this.#critic, states, {
       ...{ purpose: 'value', iteration: 0, greedy },
     });
@@ -256,7 +246,7 @@ export class HostSession {
     this.#successRate ??= mean(trajectories.map(({ reward }) => reward));
     const profile = { ...this.actor, successRate: this.#successRate };
     const rollouts = await mapInTurns(trajectories, (t) =>
-      rolloutOf(t, t.reward, this.#segmentation, profile),
+      rolloutOf(t, this.#segmentation, profile),
     );
     return this.#stageOne.askOracle(rollouts, progress);
   }

@@ -15,7 +15,7 @@ import { paperFormat } from '../text/critic-prompt.ts';
 import { UserError } from '../user-error.ts';
 import { LoadingNotes, loadingOf } from '../workers/loading.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { Model } from '../workers/model.ts';
+import { WorkerModel } from '../workers/worker-model.ts';
 import type { Steering } from './steering.ts';
 
 export interface Preparation {
@@ -94,7 +94,7 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
   const loading = loadingOf(config.actor);
   const worker = workers.get(name);
   const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
-    Model.load(
+    WorkerModel.load(
       worker,
       as,
       {

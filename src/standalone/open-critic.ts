@@ -14,6 +14,7 @@ import {
   loadTask,
   type PluginChoice,
 } from '../extensions/find-plugin.ts';
+import { textState } from '../state.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import { type Segmentation, segmentationSchema } from '../text/segment.ts';
 import { needsTokens, prefixesOfText } from '../text/segment-text.ts';
@@ -114,12 +115,10 @@ export async function openCritic(
         throw new UserError(
           'this critic was trained without In-Context Conditioning: tell it nothing of the actor',
         );
-      return {
-        id: `${index}`,
-        problem: { id: 'given', prompt, columns: {} },
-        ...{ response, index, group: 0, trajectory: null },
-        actor: told ?? found.actor ?? nobody,
-      };
+      return textState({
+        ...{ id: `${index}`, problem: { id: 'given', prompt, columns: {} }, response, index },
+        ...{ group: 0, actor: told ?? found.actor ?? nobody },
+      });
     };
     const judge = async (states: readonly State[]): Promise<Judged[]> => {
       const greedy = (options.completions ?? 1) === 1;

@@ -29,7 +29,7 @@ export function prefixesOfText(text: string, options: Segmentation): string[] {
   if (why) throw new RangeError(why);
   const textEnds = endsOfCharacters(text);
   if (textEnds.length === 0) return [''];
-  const response = { text, textEnds, logprobs: new Float32Array() };
+  const response = { text, textEnds, logprobs: null };
   if (options.by === 'line' || options.by === 'sentence') {
     const before = tokensBefore(text, textEnds);
     const minimum_tokens = options.minimum_tokens === 1 ? 0 : options.minimum_tokens;

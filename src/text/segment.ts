@@ -66,7 +66,8 @@ function isPattern(source: string): boolean {
 export interface Segmentable {
   readonly text: string;
   readonly textEnds: Int32Array;
-  readonly logprobs: Float32Array;
+  /** null: not known. */
+  readonly logprobs: Float32Array | null;
 }
 
 /**
@@ -193,6 +194,10 @@ function boundaryRule(
     case 'tokens':
       return (start, t) => t - start >= options.tokens;
     case 'low-probability': {
+      if (logprobs === null)
+        throw new RangeError(
+          "segmentation by low-probability needs the tokens' log-probabilities, and they are not known",
+        );
       const limit = Math.log(options.probability);
       return (_, t) => logprobs[t - 1]! < limit;
     }

@@ -1,11 +1,6 @@
 /** Sequences of different lengths to flat tensors with offsets (`cu_seqlens`), and back. */
 import { type Tensors, tensor } from '../bridge/tensor.ts';
-
-/** Token ids of a prompt and what follows it. */
-export interface Sequence {
-  readonly promptIds: Int32Array;
-  readonly completionIds: Int32Array;
-}
+import type { Sequence } from '../types.ts';
 
 /** Flat values of sequences of different lengths. A view of one is made when it is asked for. */
 export class Ragged<A extends Int32Array | Float32Array> {

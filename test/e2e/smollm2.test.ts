@@ -13,8 +13,8 @@ import { loadConfigFile } from '../../src/config/load.ts';
 import { startRun } from '../../src/run/run.ts';
 import { readMetrics, readTrajectories } from '../../src/run-folder/read.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import { Model } from '../../src/workers/model.ts';
 import { findPython } from '../../src/workers/python.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const folder = join(root, 'runs/smollm2/model');
@@ -64,7 +64,7 @@ describe('on a real tokenizer', () => {
   );
 
   it('what is served is what is trained, and offsets are in UTF-16 units, whatever the text', async () => {
-    const model = await Model.load(workers.get('actor'), 'actor', {
+    const model = await WorkerModel.load(workers.get('actor'), 'actor', {
       ...common,
       source: folder,
       lora: null,

@@ -12,8 +12,8 @@ import { startRun } from '../../src/run/run.ts';
 import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
 import { openCritic } from '../../src/standalone/open-critic.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import { Model } from '../../src/workers/model.ts';
 import { findPython } from '../../src/workers/python.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), 'genac-value-'));
@@ -102,7 +102,7 @@ describe('openCritic', () => {
   it('counts the actor’s parameters as the worker does', async () => {
     const { parametersIn } = await import('../../src/standalone/parameters.ts');
     const source = join(trained, 'checkpoints', 'joint', 'actor');
-    const { loaded } = await Model.load(workers.get('actor'), 'counted', {
+    const { loaded } = await WorkerModel.load(workers.get('actor'), 'counted', {
       ...({
         source,
         kind: 'causal',

@@ -11,7 +11,7 @@ import { type ConfigInput, configSchema } from '../../src/config/schema.ts';
 import { promptLimit } from '../../src/iteration/prompt-limit.ts';
 import { startRun } from '../../src/run/run.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import { Model } from '../../src/workers/model.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'genac-fitting-'));
 const source = join(scratch, 'model');
@@ -20,7 +20,7 @@ let workers: WorkerGroup;
 beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'actor', threads: 1 }], log: () => {} });
   await writeModelFolder(source, miniatureSize, 8);
-  const model = await Model.load(workers.get('actor'), 'actor', {
+  const model = await WorkerModel.load(workers.get('actor'), 'actor', {
     source,
     kind: 'causal',
     initialization: 'random',

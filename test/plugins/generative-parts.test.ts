@@ -7,9 +7,9 @@ import generative from '../../plugins/critics/generative.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
 import type { Worker } from '../../src/bridge/worker.ts';
 import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
+import type { Sampled } from '../../src/language-model.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
-import type { Sampled } from '../../src/workers/model.ts';
 
 const loaded = {
   ...{
@@ -27,7 +27,16 @@ const problem = { id: 'p', prompt: 'p', columns: {} };
 const states = Array.from(
   { length: 2000 },
   (_, i): State => ({
-    ...{ id: `t${i}.1`, problem, response: `r${i}`, index: 1, group: 0, trajectory: i, actor },
+    ...{
+      id: `t${i}.1`,
+      problem,
+      response: `r${i}`,
+      index: 1,
+      group: 0,
+      trajectory: i,
+      tokens: null,
+      actor,
+    },
   }),
 );
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { successRates } from '../../plugins/tasks/logged/success-rate.ts';
 import { loadTask } from '../../src/extensions/find-plugin.ts';
-import type { LoggedRollout, Task } from '../../src/task.ts';
+import type { Rollout, Task } from '../../src/task.ts';
 import type { Segmentation } from '../../src/text/segment.ts';
 import { prefixesOfText } from '../../src/text/segment-text.ts';
 import { taskConformance } from '../conformance/task.ts';
@@ -44,10 +44,7 @@ async function load(
   return (await loadTask({ use: 'logged', file: write(rows), ...options }, environment)).task;
 }
 /** Every rollout of both sides, once. */
-async function rolloutsOf(
-  rows: readonly unknown[],
-  options: object = {},
-): Promise<LoggedRollout[]> {
+async function rolloutsOf(rows: readonly unknown[], options: object = {}): Promise<Rollout[]> {
   const task = await load(rows, options);
   const [, train, held] = /: (\d+) rollouts .* learn from, (\d+) of/.exec(log.join())!;
   return [
