@@ -57,7 +57,9 @@ const packr = new Packr({
  */
 export function encode(message: Outgoing, tensors: Tensors = {}): Buffer[] {
   const entries = Object.entries(tensors);
-  const carriesTensors = ['request', 'ask', 'result', 'partial'].includes(message.type);
+  const carriesTensors = ['request', 'ask', 'reverse_request', 'result', 'partial'].includes(
+    message.type,
+  );
   if (!carriesTensors) return [packr.pack(widen(message))];
   const descriptions = entries.map(([name, tensor]) => describe(name, tensor));
   const frames = entries.map(([, { data }]) =>

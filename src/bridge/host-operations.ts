@@ -39,6 +39,8 @@ const open = {
     max_new_tokens: z.int().positive().nullable().default(null),
     /** May code run that the config of the run names in which the critic's model lies? */
     trust_code: z.boolean().default(false),
+    /** Can this host continue responses (`continue_responses`)? */
+    continues: z.boolean().default(false),
   }),
   result: z.strictObject({
     critic: z.string(),
@@ -71,7 +73,9 @@ const valued = z.strictObject({
  *      the text that are complete after each token),
  *      `problems` int32 [N] (index into `prompts`; the trajectories of one problem are a group),
  *      `rewards` float64 [N] in [0, 1]; and where known
- *      `actor_mask` uint8 [T] (0: the actor did not write the token), `logprobs` float32 [T].
+ *      `actor_mask` uint8 [T] (0: the actor did not write the token), `logprobs` float32 [T],
+ *      `prompt_ids` int32 and `prompt_cu_seqlens` int32 [P+1] (the exact ids of each entry of
+ *      `prompts`).
  * Out: `advantages` float32 [T].
  */
 const assignCredit = {
@@ -217,6 +221,38 @@ export const hostOperations = {
   restore,
 };
 
+/**
+ * The actor goes on from states of the batch whose credit is being assigned: it samples `count`
+ * completions of each, and the host's reward functions score the whole responses. The host learns
+ * nothing from them.
+ * In:  `rows` int32 [S] (index of a row of the batch as it was sent, whose prompt the state has),
+ *      `prefix_ids` int32 [T] and `prefix_cu_seqlens` int32 [S+1] (ids of the response so far; may
+ *      be empty).
+ * Out, for the completions `count * s` to `count * s + count - 1` of each state s: `rewards` float64
+ *      [S*count] in [0, 1] (NaN: no reward function applied), `completion_ids` int32 and
+ *      `completion_cu_seqlens` int32 [S*count+1] (new tokens only; none where the prefix has
+ *      ended or has the most tokens that a response can have).
+ */
+const continueResponses = {
+  arguments: z.strictObject({
+    count: z.int().positive(),
+    /** Equal seeds, states and weights give equal completions, where the host's sampler does. */
+    seed: count,
+  }),
+  /** Whole responses, prefix included. */
+  result: z.strictObject({ texts: z.array(z.string()) }),
+};
+
+/** What the controller asks of a host while it serves the host's `assign_credit`. */
+export const reverseOperations = { continue_responses: continueResponses };
+
+export type ReverseOperationName = keyof typeof reverseOperations;
+export type ReverseArguments<O extends ReverseOperationName> = z.infer<
+  (typeof reverseOperations)[O]['arguments']
+>;
+export type ReverseResult<O extends ReverseOperationName> = z.infer<
+  (typeof reverseOperations)[O]['result']
+>;
 export type HostOperationName = keyof typeof hostOperations;
 export type HostArguments<O extends HostOperationName> = z.infer<
   (typeof hostOperations)[O]['arguments']

@@ -7,7 +7,12 @@
  * describes the frames that follow.
  */
 import { z } from 'zod';
-import { type HostOperationName, hostOperations } from './host-operations.ts';
+import {
+  type HostOperationName,
+  hostOperations,
+  type ReverseOperationName,
+  reverseOperations,
+} from './host-operations.ts';
 import { type OperationName, operations } from './operations.ts';
 
 /** Raised when a message or an operation changes in a way that an older peer can't read. */
@@ -159,13 +164,28 @@ const drain = z.strictObject({ type: z.literal('drain') });
 const shutdown = z.strictObject({ type: z.literal('shutdown'), reason: z.string() });
 
 // Host (a trainer of its own that lets the controller assign credit) -> controller. It says `hello`
-// first and `bye` at the end, and is answered by
-// `welcome` or `reject`, and by `result`, `partial` and `error`.
+// first and `bye` at the end, and is answered by `welcome` or `reject`, and by `result`, `partial`
+// and `error`.
 
 const ask = z.strictObject({
   type: z.literal('ask'),
   id,
   operation: z.enum(Object.keys(hostOperations) as [HostOperationName, ...HostOperationName[]]),
+  arguments: z.record(z.string(), z.json()),
+  tensors,
+});
+
+/**
+ * What the controller asks of a host while it serves an ask of that host. The host answers with
+ * `result` or `error` before the ask has its own answer. After a reconnect the controller sends it
+ * again, with the same id; the host serves it once.
+ */
+const reverseRequest = z.strictObject({
+  type: z.literal('reverse_request'),
+  id,
+  operation: z.enum(
+    Object.keys(reverseOperations) as [ReverseOperationName, ...ReverseOperationName[]],
+  ),
   arguments: z.record(z.string(), z.json()),
   tensors,
 });
@@ -188,11 +208,12 @@ export const fromController = z.discriminatedUnion('type', [
   drain,
   shutdown,
 ]);
-export const fromHost = z.discriminatedUnion('type', [hello, ask, bye]);
+export const fromHost = z.discriminatedUnion('type', [hello, ask, result, error, bye]);
 export const anyMessage = z.discriminatedUnion('type', [
   ...fromWorker.options,
   ...fromController.options,
   ask,
+  reverseRequest,
 ]);
 
 export type FromWorker = z.infer<typeof fromWorker>;

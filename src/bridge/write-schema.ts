@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { hostOperations } from './host-operations.ts';
+import { hostOperations, reverseOperations } from './host-operations.ts';
 import { anyMessage, PROTOCOL_VERSION } from './messages.ts';
 import { operations } from './operations.ts';
 import { hashOf, schemaPaths } from './schema.ts';
@@ -31,6 +31,7 @@ const schema = canonical({
   message: z.toJSONSchema(anyMessage),
   operations: schemasOf(operations),
   host_operations: schemasOf(hostOperations),
+  reverse_operations: schemasOf(reverseOperations),
 });
 
 function current(path: string): string | null {

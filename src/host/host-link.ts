@@ -128,7 +128,8 @@ export class HostLink {
       if (message.type === 'hello') this.#greet(identity, message);
       else if (!isHost) this.#reject(identity, 'bad_message', 'say hello first');
       else if (message.type === 'bye') this.#end(`the host said goodbye: ${message.reason}`);
-      else this.#take(message, tensors);
+      else if (message.type === 'ask') this.#take(message, tensors);
+      else this.#refusals.say(`an answer to what was not asked: ${message.id}`);
     } catch (error) {
       const reason = reasonOf(error);
       this.#refusals.say(`a message was refused: ${reason}`);

@@ -158,6 +158,7 @@ describe("somebody else's run runs no code without consent", () => {
           ...open,
           options: { critic: { use: 'generative', model: folder } },
           trust_code: false,
+          continues: false,
         }),
     ],
     [
@@ -200,7 +201,9 @@ describe("somebody else's run runs no code without consent", () => {
       task: './mine.ts',
       critic: { use: 'generative', model: folder, trust_remote_code: false },
     };
-    const { config } = await loadHostConfig({ ...open, options, trust_code: false });
+    const { config } = await loadHostConfig({
+      ...{ ...open, options, trust_code: false, continues: false },
+    });
     expect(config.task).toBe('./mine.ts');
     expect(ran()).toBe(false);
   });

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from trl.chat_template_utils import qwen3_chat_template
 
 from genac_trl import GenACConfig, GenACTrainer
 
@@ -252,3 +254,41 @@ def make(tiny: str, data: Dataset, tmp_path: Path) -> Iterator[Make]:
     for one in made:
         if isinstance(one, GenACTrainer):
             one.close()
+
+
+@pytest.fixture(scope="session")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random model whose chat template knows tools."""
+    folder = tmp_path_factory.mktemp("caller")
+    words = tokenizer()
+    words.add_special_tokens(
+        {"additional_special_tokens": ["<|im_start|>"], "eos_token": "<|im_end|>"}
+    )
+    words.chat_template = qwen3_chat_template
+    words.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def check_credit(trainer: Any, output: dict[str, Any]) -> None:
+    """gamma = lambda = 1: r - V of its segment for each token of the actor; 0 for all others,
+    whatever stands in between.
+    """
+    for row, one in enumerate(trainer.valuations):
+        values = np.array([value for tokens, value in letter_values(one) for _ in range(tokens)])
+        mask = output["tool_mask"][row, : len(values)].numpy()
+        got = output["advantages"][row].numpy()
+        np.testing.assert_allclose(got[: len(values)], (one["reward"] - values) * mask, atol=1e-6)
+        assert not got[len(values) :].any()

@@ -1,6 +1,4 @@
-"""What the trainer can be made of: models, arguments, reward functions, the command line; and what
-is refused.
-"""
+"""What the trainer can be made of: models, arguments, reward functions; and what is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from transformers import (
     AutoTokenizer,
     LlamaForSequenceClassification,
 )
-from trl import GRPOConfig, GRPOTrainer, TrlParser
+from trl import GRPOConfig, GRPOTrainer
 
 import genac_trl.trainer
 from conftest import Make, first_batch, letters
@@ -235,56 +233,6 @@ def test_data_without_prompts_is_refused_at_once(make: Make) -> None:
         make({"eval_dataset": {"mine": wrong}})
 
 
-# The command line
-
-
-def parsed(*words: str) -> GenACConfig:
-    (config,) = TrlParser(GenACConfig).parse_args_and_config(
-        ["--output_dir", "o", "--use_cpu", "true", *words]
-    )
-    return config
-
-
-def test_command_line() -> None:
-    config = parsed(
-        "--critic",
-        "./own.mjs",
-        "--lam",
-        "0.95",
-        "--icc",
-        "false",
-        "--no_critic_update",
-        "--loss_type",
-        "grpo",
-    )
-    assert (config.critic, config.lam, config.icc, config.critic_update) == (
-        "./own.mjs",
-        0.95,
-        False,
-        False,
-    )
-    assert config.loss_type == "grpo"
-    assert config.gamma is None
-    assert parsed("--reward_range", "-1", "2.5").reward_range == [-1, 2.5]
-
-
-def test_segmentation_on_the_command_line() -> None:
-    assert parsed("--segmentation", "sentence").segmentation == {"by": "sentence"}
-    tokens = parsed("--segmentation", '{"by": "tokens", "tokens": 64, "at_most": 16}').segmentation
-    assert tokens == {"by": "tokens", "tokens": 64, "at_most": 16}
-
-
-def test_yaml_file(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(
-        "critic: group-mean\nsegmentation: {by: tokens, tokens: 8}\nreward_range: [-1, 1]\ngamma: 0.5\nbeta: 0.1\n"
-    )
-    config = parsed("--config", str(path), "--gamma", "0.75")
-    assert config.segmentation == {"by": "tokens", "tokens": 8}
-    assert config.reward_range == [-1, 1]
-    assert (config.critic, config.gamma, config.beta) == ("group-mean", 0.75, 0.1)
-
-
 # Reward functions
 
 
@@ -359,24 +307,6 @@ def test_one_response_to_a_prompt(critic: str) -> None:
     else:
         config = GenACConfig(**options, per_device_train_batch_size=3)
         assert (config.num_generations, type(config.num_generations)) == (1, int)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [(None, "auto"), ("auto", "auto"), (["auto"], "auto"), ([-1, 2], [-1, 2])],
-)
-def test_reward_range_as_it_may_be_given(given: Any, expected: Any) -> None:
-    assert (
-        GenACConfig(output_dir="unused", use_cpu=True, reward_range=given).reward_range == expected
-    )
-
-
-def test_reward_range_on_the_command_line(tmp_path: Path) -> None:
-    assert parsed("--reward_range", "auto").reward_range == "auto"
-    assert parsed().reward_range == "auto"
-    path = tmp_path / "config.yaml"
-    path.write_text("reward_range: auto\n")
-    assert parsed("--config", str(path)).reward_range == "auto"
 
 
 # Refusals

@@ -1,4 +1,4 @@
-"""Several turns: tools, environments and rollout functions.
+"""Several turns: tools and environments.
 
 What the actor did not write earns it nothing, and stands in what the critic reads.
 """
@@ -6,45 +6,14 @@ What the actor did not write earns it nothing, and stands in what the critic rea
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-from trl.chat_template_utils import qwen3_chat_template
 
-from conftest import Make, first_batch, letter_values, logged, moved, tokenizer, weights
+from conftest import Make, check_credit, first_batch, logged, moved, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def caller(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random model whose chat template knows tools."""
-    folder = tmp_path_factory.mktemp("caller")
-    words = tokenizer()
-    words.add_special_tokens(
-        {"additional_special_tokens": ["<|im_start|>"], "eos_token": "<|im_end|>"}
-    )
-    words.chat_template = qwen3_chat_template
-    words.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=8192,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return str(folder)
 
 
 def add(a: int, b: int) -> int:
@@ -119,18 +88,6 @@ def scripted(make: Make, caller: str, own_critic: str, no_gate: str) -> Callable
 
 def halves(completions: list[Any], **_: Any) -> list[float]:
     return [float(i % 2) for i in range(len(completions))]
-
-
-def check_credit(trainer: Any, output: dict[str, Any]) -> None:
-    """gamma = lambda = 1: r - V of its segment for each token of the actor; 0 for all others,
-    whatever stands in between.
-    """
-    for row, one in enumerate(trainer.valuations):
-        values = np.array([value for tokens, value in letter_values(one) for _ in range(tokens)])
-        mask = output["tool_mask"][row, : len(values)].numpy()
-        got = output["advantages"][row].numpy()
-        np.testing.assert_allclose(got[: len(values)], (one["reward"] - values) * mask, atol=1e-6)
-        assert not got[len(values) :].any()
 
 
 def tool_user(row: int, turn: int) -> str:
@@ -322,81 +279,3 @@ def test_several_environments(scripted: Any) -> None:
     assert sorted(others) == [False] * 4 + [True] * 4
     for other, row, one in zip(others, range(8), trainer.valuations, strict=True):
         assert one["reward"] == pytest.approx(0.25 if other else (2 + row) / 10)
-
-
-# Rollout functions
-
-
-@pytest.fixture
-def rolled(make: Make, caller: str, own_critic: str, no_gate: str) -> Callable[..., Any]:
-    """A trainer with a rollout function that answers in three parts, the middle one not the
-    actor's.
-    """
-
-    def build(logprobs: Any = None, masked: bool = True, **options: Any) -> Any:
-        words = AutoTokenizer.from_pretrained(caller)
-
-        def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-            parts = [
-                words(text)["input_ids"]
-                for text in ("I ask.\n", "IT SAYS NO.\n", "then no<|im_end|>")
-            ]
-            ids = [token for part in parts for token in part]
-            mask = [int(i != 1) for i, part in enumerate(parts) for _ in part]
-            each = {
-                "prompt_ids": [words(prompt)["input_ids"] for prompt in prompts],
-                "completion_ids": [list(ids) for _ in prompts],
-                "logprobs": [[-0.1] * len(ids) for _ in prompts]
-                if logprobs is None
-                else [logprobs(len(ids))] * len(prompts),
-                "given": [i / 4 for i in range(len(prompts))],
-            }
-            return {**each, **({"env_mask": [list(mask) for _ in prompts]} if masked else {})}
-
-        settings = {
-            "critic": own_critic,
-            "controller_config": no_gate,
-            "scale_rewards": "none",
-            "log_completions": True,
-        }
-        return make(
-            {"model": caller, "rollout_func": rollout, "reward_funcs": lambda given, **_: given},
-            **{**settings, "segmentation": {"by": "line"}, "max_completion_length": 64, **options},
-        )
-
-    return build
-
-
-def test_rollout_function(rolled: Any) -> None:
-    trainer = rolled()
-    output = first_batch(trainer)
-    check_credit(trainer, output)
-    assert [one["reward"] for one in trainer.valuations] == [0, 0.25, 0.5, 0.75]
-    assert (output["tool_mask"] == 0).any()
-    before = weights(trainer)
-    trainer.train()
-    assert moved(trainer, before)
-
-
-def test_segments_begin_after_unlikely_tokens(rolled: Any) -> None:
-    """The rollout's log-probabilities are the controller's: after each below `probability`, a
-    segment begins.
-    """
-    trainer = rolled(
-        logprobs=lambda n: [-3.0 if i in (2, 5) else -0.1 for i in range(n)],
-        masked=False,
-        segmentation={"by": "low-probability", "probability": 0.2},
-    )
-    first_batch(trainer)
-    for one in trainer.valuations:
-        tokens = [segment["tokens"] for segment in one["segments"]]
-        assert tokens == [3, 3, sum(tokens) - 6]
-
-
-def test_nothing_is_left_beside_the_log(rolled: Any) -> None:
-    trainer = rolled(max_steps=1)
-    trainer.train()
-    assert sorted(path.name for path in Path(trainer.args.output_dir).iterdir()) == [
-        "completions",
-        "genac-logs",
-    ]

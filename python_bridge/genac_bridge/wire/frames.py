@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from .context import Tensors
-from .messages import AnyMessage, Ask, Partial, Request, Result, TensorHeader
+from .messages import AnyMessage, Ask, Partial, Request, Result, ReverseRequest, TensorHeader
 
 if sys.byteorder != "little":
     raise RuntimeError(
@@ -44,7 +44,7 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
     """
     if not tensors:
         return [_pack(message)]
-    if not isinstance(message, Ask | Request | Result | Partial):
+    if not isinstance(message, Ask | Request | ReverseRequest | Result | Partial):
         raise FrameError(f"{type(message).__name__} carries no tensors")
     headers, frames = [], []
     for name, array in tensors.items():

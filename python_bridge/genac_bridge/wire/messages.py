@@ -51,6 +51,7 @@ HostOperation = Literal[
     "save",
     "restore",
 ]
+ReverseOperation = Literal["continue_responses"]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 #: Integers beyond this are no integers in JavaScript.
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -191,10 +192,20 @@ class Ask(_Message, tag="ask"):
     tensors: TensorHeaders
 
 
+# Controller -> host, while it serves an ask of the host; answered by `result` or `error`
+
+
+class ReverseRequest(_Message, tag="reverse_request"):
+    id: Id
+    operation: ReverseOperation
+    arguments: dict[str, Any]
+    tensors: TensorHeaders
+
+
 FromWorker = Hello | Ready | Heartbeat | Partial | Result | Error | Bye
 FromController = Welcome | Reject | Request | Cancel | Pulse | Drain | Shutdown
-ToHost = Welcome | Reject | Partial | Result | Error | Pulse
-AnyMessage = FromWorker | FromController | Ask
+ToHost = Welcome | Reject | Partial | Result | Error | Pulse | ReverseRequest
+AnyMessage = FromWorker | FromController | Ask | ReverseRequest
 
 
 def schema_hash() -> str:

@@ -12,8 +12,7 @@ import torch
 
 from conftest import Client, completions, prompts, ragged, split
 from genac_bridge.engines.random import join_seeds, uniforms
-from genac_bridge.engines.sampling import pick
-from genac_bridge.wire.context import NullContext, OperationError
+from genac_bridge.wire.context import OperationError
 
 LENGTHS = [3, 9, 1, 6, 14]
 
@@ -159,130 +158,6 @@ def test_first_tokens_follow_the_softmax(client: Client, folder: str) -> None:
     assert float(((seen - expected) ** 2 / expected).sum()) < 81.4
 
 
-def test_pick_keeps_to_top_k_and_top_p_and_renormalises() -> None:
-    # Probabilities .4 .3 .2 .1, not in order.
-    logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log().repeat(10_000, 1)
-    uniform = torch.from_numpy(uniforms(np.arange(10_000, dtype=np.uint64), 0, 1)[:, 0])
-    for changes, expected in (
-        ({"top_k": 2, "top_p": None}, [0, 4 / 7, 0, 3 / 7]),
-        ({"top_k": None, "top_p": 0.65}, [0, 4 / 7, 0, 3 / 7]),
-        ({"top_k": None, "top_p": 0.75}, [0, 4 / 9, 2 / 9, 3 / 9]),
-        ({"top_k": 1, "top_p": 0.99}, [0, 1, 0, 0]),
-        ({"top_k": None, "top_p": 0.01}, [0, 1, 0, 0]),
-        ({"top_k": 99, "top_p": 1.0}, [0.1, 0.4, 0.2, 0.3]),
-    ):
-        tokens, logprobs = pick(logits, uniform, 1.0, **changes)  # type: ignore[arg-type]  # mypy reads the dicts as one type
-        frequencies = np.bincount(tokens, minlength=4) / 10_000
-        np.testing.assert_allclose(frequencies, expected, atol=0.02)
-        assert not frequencies[np.array(expected) == 0].any()
-        torch.testing.assert_close(logprobs, logits.gather(1, tokens[:, None])[:, 0])
-
-
-def test_pick_never_takes_a_token_of_probability_zero() -> None:
-    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]]).repeat(4, 1)
-    extremes = torch.tensor([2.0**-54, 0.5, 0.5 + 2.0**-53, 1.0], dtype=torch.float64)
-    assert pick(logits, extremes, 1.0, None, None)[0].tolist() == [1, 1, 3, 3]
-
-
-def test_uniforms_are_uniform_and_independent_of_neighbours() -> None:
-    draws = uniforms(np.arange(2000, dtype=np.uint64), 0, 50)
-    assert draws.min() > 0
-    assert draws.max() <= 1
-    counts = np.histogram(draws, bins=100, range=(0, 1))[0]
-    # Chi-square with 99 degrees of freedom: beyond 148 in 1 of 1,000 cases.
-    assert float(((counts - 1000) ** 2 / 1000).sum()) < 148
-    for shifted in (draws[1:].ravel()[: 1999 * 50], draws[:-1, ::-1].ravel()):
-        # Standard deviation 1 / sqrt(50,000) = .0045.
-        assert abs(np.corrcoef(draws[:-1].ravel(), shifted)[0, 1]) < 0.015
-    np.testing.assert_array_equal(
-        uniforms(np.arange(2000, dtype=np.uint64), 20, 5), draws[:, 20:25]
-    )
-    # Seeds a golden constant apart would share a shifted stream if seeds were not mixed first.
-    near = uniforms(np.array([1, 1 + 0x9E3779B97F4A7C15], np.uint64), 0, 10)
-    assert not np.isin(near[0], near[1]).any()
-    assert join_seeds(np.array([[1, 2]], np.uint32))[0] == 2 * 2**32 + 1
-
-
-def test_stop_tokens_end_a_completion_and_belong_to_it(client: Client, folder: str) -> None:
-    client.load(folder)
-    tensors = prompts(np.random.default_rng(5), [4] * 40)
-    result, out = client.sample(tensors, max_new_tokens=12, stop_token_ids=[20, 21])
-    reasons = set()
-    for ids, reason in zip(completions(out), result["finish_reasons"], strict=True):
-        assert not {1, 20, 21} & set(ids[:-1])
-        assert (reason == "stop_token") == (ids[-1] in {1, 20, 21})
-        assert reason == "stop_token" or len(ids) == 12
-        reasons.add(ids[-1] if reason == "stop_token" else "length")
-    assert {20, 21, "length"} <= reasons
-
-
-def test_stop_strings_end_a_completion_at_the_token_that_completes_them(
-    client: Client, folder: str
-) -> None:
-    client.load(folder)
-    tensors = prompts(np.random.default_rng(6), [4] * 60)
-    # Words are joined by a blank: this one spans two tokens, the second in part only (w1 of w13).
-    strings = ["w7", "5 w1"]
-    result, out = client.sample(tensors, max_new_tokens=30, stop_strings=strings)
-    tokenizer = client.operations.models["m"].tokenizer
-    seen = set()
-    for ids, text, reason in zip(
-        completions(out), result["texts"], result["finish_reasons"], strict=True
-    ):
-        assert text == tokenizer.decode(ids, skip_special_tokens=True)
-        before = tokenizer.decode(ids[:-1], skip_special_tokens=True)
-        assert not any(string in before for string in strings)
-        assert (reason == "stop_string") == any(string in text for string in strings)
-        seen |= {string for string in strings if string in text}
-    assert seen == set(strings)
-
-
-def test_stop_strings_across_byte_level_tokens(client: Client, byte_folder: str) -> None:
-    client.load(byte_folder)
-    random = np.random.default_rng(7)
-    vocabulary = client.operations.models["m"].vocabulary
-    tensors = prompts(random, [4] * 8, vocabulary=vocabulary)
-    result, _ = client.sample(tensors, max_new_tokens=40)
-    # Two characters in the middle of a text, which may well be of different tokens, and a character
-    # of several bytes.
-    text = next(text for text in result["texts"] if len(text) > 20)
-    string = text[10:13]
-    stopped, out = client.sample(tensors, max_new_tokens=40, stop_strings=[string])
-    where = result["texts"].index(text)
-    assert stopped["finish_reasons"][where] == "stop_string"
-    ids = completions(out)[where]
-    tokenizer = client.operations.models["m"].tokenizer
-    assert string in stopped["texts"][where]
-    assert string not in tokenizer.decode(ids[:-1], skip_special_tokens=True)
-
-
-def test_stream_sends_every_sequence_once(client: Client, folder: str) -> None:
-    client.load(folder)
-    tensors = prompts(np.random.default_rng(8), LENGTHS, 4)
-    context = NullContext()
-    result, out = client.sample(
-        tensors, context, completions_per_prompt=4, max_new_tokens=30, stream=True, batch_size=8
-    )
-    expected = completions(out)
-    seen: list[int] = []
-    for data, parts in context.partials:
-        assert set(data) == {"indices", "texts", "finish_reasons"}
-        for index, ids, ends, text, reason in zip(
-            data["indices"],
-            completions(parts),
-            completions(parts, "text_ends"),
-            data["texts"],
-            data["finish_reasons"],
-            strict=True,
-        ):
-            seen.append(index)
-            assert ids == expected[index]
-            assert ends == completions(out, "text_ends")[index]
-            assert (text, reason) == (result["texts"][index], result["finish_reasons"][index])
-    assert sorted(seen) == list(range(20))
-    assert len(context.partials) > 3, "sequences come as they finish, not all at the end"
-
-
 def test_prompts_as_text_and_chat(client: Client, folder: str) -> None:
     client.load(folder)
     seeds = np.zeros((2, 2), np.uint32)
@@ -319,37 +194,6 @@ def test_no_prompts_give_an_empty_answer(client: Client, folder: str) -> None:
         "prompt_ids": np.int32, "prompt_cu_seqlens": np.int32, "completion_ids": np.int32,
         "completion_cu_seqlens": np.int32, "logprobs": np.float32, "text_ends": np.int32,
     }  # fmt: skip
-
-
-class CancelLater(NullContext):
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.after = after
-        self.checks = 0
-        self.fractions: list[float] = []
-
-    def check(self) -> None:
-        self.checks += 1
-        if self.checks == self.after:
-            raise OperationError("cancelled", "cancelled by the controller")
-
-    def progress(self, fraction: float) -> None:
-        self.fractions.append(fraction)
-
-
-def test_a_cancel_ends_decoding_within_one_step(client: Client, folder: str) -> None:
-    client.load(folder)
-    network = client.operations.models["m"].network
-    passes = []
-    handle = network.register_forward_hook(lambda *_: passes.append(1))
-    context = CancelLater(6)
-    with pytest.raises(OperationError, match="cancelled") as caught:
-        client.sample(prompts(np.random.default_rng(9), LENGTHS), context, max_new_tokens=100)
-    handle.remove()
-    assert caught.value.code == "cancelled"
-    assert len(passes) == 6, "one pass for the prompts, one for each of five tokens"
-    assert context.fractions == sorted(context.fractions)
-    assert 0 < context.fractions[-1] < 1
 
 
 def test_padding_is_counted(client: Client, folder: str) -> None:

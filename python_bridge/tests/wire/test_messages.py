@@ -67,6 +67,8 @@ def test_words_are_the_schemas() -> None:
     assert list(get_args(messages.ErrorCode)) == by_type["error"]["code"]["enum"]
     assert list(get_args(messages.Operation)) == by_type["request"]["operation"]["enum"]
     assert list(get_args(messages.HostOperation)) == by_type["ask"]["operation"]["enum"]
+    reverse = by_type["reverse_request"]["operation"]
+    assert list(get_args(messages.ReverseOperation)) == reverse["enum"]
     dtypes = by_type["result"]["tensors"]["items"]["properties"]["dtype"]["enum"]
     assert list(get_args(messages.Dtype)) == dtypes
 
