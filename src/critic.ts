@@ -20,6 +20,11 @@ export interface CriticContext {
   readonly iteration: number;
   /** The critic's best single answer, without random draws where it can: for evaluation. */
   readonly greedy?: boolean;
+  /**
+   * Reports numbers of this call, such as tokens or dollars that it cost. The caller sums them over
+   * an iteration and logs them under `critic/`. Absent: nobody logs them.
+   */
+  readonly report?: (metrics: UpdateMetrics) => void;
   /** Rewards of all trajectories, by index, for critics that need outcomes. */
   readonly rewards?: readonly { readonly group: number; readonly reward: number }[];
 }
@@ -47,6 +52,33 @@ export interface CriticTraits {
   readonly learns?: boolean;
   /** Has it `imitate`, for stage 1? Default: false. */
   readonly imitates?: boolean;
+  /** Does it need an actor that continues responses (`environment.actor`)? Default: false. */
+  readonly continues?: boolean;
+}
+
+/** A response that the actor finished from a state. */
+export interface Continuation {
+  /** The whole response, the state's part included. */
+  readonly text: string;
+  /** New tokens only, end-of-sequence token included. */
+  readonly completionIds: Int32Array;
+  /** In [0, 1]; null: no reward function applied. */
+  readonly reward: number | null;
+}
+
+/** The actor, as a critic may ask it: it goes on from states, by their exact token ids. */
+export interface Continuations {
+  /**
+   * `count` continuations of each state, sampled and rewarded as in training. They depend on the
+   * run's seed, the context, the state and the actor's weights.
+   *
+   * @throws UserError for a state without token ids
+   */
+  sample(
+    states: readonly State[],
+    count: number,
+    context: Pick<CriticContext, 'purpose' | 'iteration'>,
+  ): Promise<Continuation[][]>;
 }
 
 export interface Critic {
@@ -105,6 +137,8 @@ export interface CriticEnvironment {
    * it.
    */
   loadModel(name: string, options: CriticModelOptions): Promise<LanguageModel>;
+  /** null: there is no actor here (a critic by itself, logged responses, a host that can't). */
+  readonly actor: Continuations | null;
 }
 
 export interface CriticModelOptions {
@@ -164,6 +198,10 @@ export async function createCritic(
   options: unknown,
   environment: CriticEnvironment,
 ): Promise<Critic> {
+  if (plugin.continues && environment.actor === null)
+    throw new UserError(
+      `the critic "${plugin.name}" lets the actor continue responses, and there is no actor here that can`,
+    );
   const critic = await plugin.create(options, {
     ...environment,
     format: safeFormat(environment.format),

@@ -7,6 +7,8 @@ export { loraSchema, optimizerSchema } from './bridge/operations.ts';
 export { ConfigError, DataError, nearest } from './config/error.ts';
 export { temperature } from './config/schema.ts';
 export {
+  type Continuation,
+  type Continuations,
   type CreatedCritic,
   type Critic,
   type CriticContext,

@@ -11,6 +11,7 @@ import { turn } from './event-loop.ts';
 import { updateActor } from './iteration/actor-update.ts';
 import { creditOptions, learnFrom, segmentAll } from './iteration/batch.ts';
 import { phase, profileOf, type Standing, type Training } from './iteration/context.ts';
+import { Spending } from './iteration/metrics.ts';
 import { fittingProblems } from './iteration/prompt-limit.ts';
 import { segmentationOf } from './iteration/rollouts.ts';
 import { schedules } from './iteration/schedule.ts';
@@ -27,7 +28,9 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const fitting = await fittingProblems(training, 'train', iteration * count, count);
     const actor = profileOf(training, progress.successRate);
     const segmentation = segmentationOf(training, sampling.max_new_tokens);
-    const schedule = schedules[joint.schedule](training, { iteration, actor, segmentation });
+    const spending = new Spending();
+    const place = { iteration, actor, segmentation, spending };
+    const schedule = schedules[joint.schedule](training, place);
 
     const responses = await schedule.sample(fitting.problems);
     const rewarded = await schedule.reward(responses);
@@ -52,7 +55,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const overlong = sampling.overlong_prompts === 'drop' && {
       'problems/overlong': fitting.overlong,
     };
-    const metrics = { ...actorMetrics, ...criticMetrics, ...overlong };
+    const metrics = { ...actorMetrics, ...spending.metrics, ...criticMetrics, ...overlong };
     await progress.done({ segmented, valuations, assignment, metrics });
   }
   return progress.end();

@@ -7,7 +7,10 @@ import { changedOptions, criticsOwn, defaults } from './changed.ts';
 import { ConfigError } from './error.ts';
 import type { Config } from './schema.ts';
 
-export type CheckedCritic = Pick<CriticPlugin, 'name' | 'needs' | 'learns' | 'imitates'>;
+export type CheckedCritic = Pick<
+  CriticPlugin,
+  'name' | 'needs' | 'learns' | 'imitates' | 'continues'
+>;
 
 /** @throws ConfigError with every problem at once */
 export function refuseForCritic(config: Config, critic: CheckedCritic): void {
@@ -34,9 +37,13 @@ function stagesWithoutEffect(
 }
 
 function jointProblems(config: Config, critic: CheckedCritic): string[] {
-  const { name, needs, learns } = critic;
+  const { name, needs, learns, continues } = critic;
   const { sampling, credit, gates } = config;
   const problems: string[] = [];
+  if (continues && config.actor === null)
+    problems.push(
+      `critic: "${name}" lets the actor continue responses, and there is no actor: name its model in \`actor\``,
+    );
   if (!learns)
     problems.push(
       ...changedOptions(

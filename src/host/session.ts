@@ -19,6 +19,7 @@ import {
   type PluginChoice,
 } from '../extensions/find-plugin.ts';
 import { creditOptions, learnFrom, segmentAll, valueAll } from '../iteration/batch.ts';
+import { Spending } from '../iteration/metrics.ts';
 import { oneStateOfEach } from '../iteration/rollout-states.ts';
 import { rolloutOf, segmentationOf } from '../iteration/rollouts.ts';
 import { mean } from '../math/statistics.ts';
@@ -36,6 +37,8 @@ import { hostMetrics, type Metrics, told } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
 import { CarefulValuer } from './careful-valuer.ts';
 import { type HostConfig, loadHostConfig } from './config.ts';
+import { HostContinuations } from './continuations.ts';
+import type { AskHost } from './reverse-requests.ts';
 import { StageOne } from './stage-one.ts';
 
 type Ask = HostArguments<'assign_credit'>;
@@ -49,6 +52,7 @@ export class HostSession {
   readonly #segmentation: BudgetedSegmentation;
   readonly #stageOne: StageOne;
   readonly #valuer: CarefulValuer;
+  readonly #continuations: HostContinuations | null;
   /** What ICC tells of the actor; the host may say it after `open`. */
   actor: Omit<ActorProfile, 'successRate'>;
   readonly #tell: (text: string) => void;
@@ -72,6 +76,7 @@ export class HostSession {
     actor: Omit<ActorProfile, 'successRate'>;
     budget: number | null;
     tell: (text: string) => void;
+    continuations: HostContinuations | null;
   }) {
     this.#config = parts.config;
     this.#critic = parts.critic;
@@ -83,6 +88,7 @@ export class HostSession {
     this.#valuer = new CarefulValuer(parts.critic);
     this.actor = parts.actor;
     this.#tell = parts.tell;
+    this.#continuations = parts.continuations;
     this.#successRate = parts.config.icc.success_rate;
     this.#segmentation = segmentationOf(parts, parts.budget);
   }
@@ -92,6 +98,7 @@ export class HostSession {
     given: HostArguments<'open'>,
     tell: (text: string) => void,
     signal: AbortSignal,
+    askHost: AskHost,
   ): Promise<HostSession> {
     const { config, base } = await loadHostConfig(given);
     const task =
@@ -105,14 +112,16 @@ export class HostSession {
     const names = workersOf({ actor: null, workers: config.workers }, options, false);
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
+      const continuations = given.continues ? new HostContinuations(askHost, config.seed) : null;
       const environment = criticEnvironment({
         ...{ seed: config.seed, format: task?.criticFormat ?? paperFormat, log: tell },
         ...{ runFolder: given.logs, signal, worker: (name) => workers.get(name) },
+        actor: continuations,
       });
       const critic = await createCritic(plugin, options, environment);
       const actor = given.actor ?? { name: 'actor', parameters: 0 };
       const budget = given.max_new_tokens;
-      return new HostSession({ config, critic, workers, task, actor, budget, tell });
+      return new HostSession({ config, critic, workers, task, actor, budget, tell, continuations });
     } catch (error) {
       await workers.close(0);
       throw error;
@@ -144,11 +153,15 @@ export class HostSession {
       ? oneStateOfEach(all, this.#config.seed, ask.purpose, ask.iteration * all.length)
       : all;
     const valuing = performance.now();
-    const valuations = await valueAll(
-      (states, context) => this.#valuer.value(states, context, ask.purpose === 'critic-rl'),
-      segmented,
-      { purpose: ask.purpose, iteration: ask.iteration },
-    );
+    const spent = new Spending();
+    const value = () =>
+      valueAll(
+        (states, context) => this.#valuer.value(states, context, ask.purpose === 'critic-rl'),
+        segmented,
+        { purpose: ask.purpose, iteration: ask.iteration, report: spent.add },
+      );
+    const groups = trajectories.map(({ group }) => group);
+    const valuations = await (this.#continuations?.during(groups, value) ?? value());
     const options = creditOptions(this.#config, critic, ask.scale);
     const assignment = assignCredit(segmented, valuations, options);
     const learns = !evaluates && trajectories.length > 0;
@@ -160,6 +173,7 @@ export class HostSession {
       );
     const metrics = {
       ...(!evaluates && done),
+      ...spent.metrics,
       ...(trajectories.length > 0 && hostMetrics(segmented, assignment, this.#successRate ?? 0)),
       'critic/seconds_idle': idle,
       'critic/seconds_waited_for_update': waited,

@@ -17,6 +17,7 @@ import type { BudgetedSegmentation } from '../text/segment.ts';
 import type { ActorProfile, Problem, Rewarded, SampledTrajectory, State } from '../types.ts';
 import { type SegmentedBatch, type Valuations, valueAll } from './batch.ts';
 import { actorOf, phase, type Training } from './context.ts';
+import type { Spending } from './metrics.ts';
 import { promptIdsOf } from './prompt-ids.ts';
 import { allRewarded, rewarded, sampleTrajectories } from './rollouts.ts';
 import { Valuer } from './valuer.ts';
@@ -39,11 +40,13 @@ export interface IterationPlace {
   readonly iteration: number;
   readonly actor: ActorProfile;
   readonly segmentation: BudgetedSegmentation;
+  /** What the critic reports of its estimates. */
+  readonly spending: Spending;
 }
 
 type MakeSchedule = (training: Training, place: IterationPlace) => Schedule;
 
-const synchronous: MakeSchedule = (training, { iteration }) => ({
+const synchronous: MakeSchedule = (training, { iteration, spending }) => ({
   sample(problems) {
     phase(training, 'joint', iteration, 'sample');
     const { responses } = training.config.sampling;
@@ -56,7 +59,7 @@ const synchronous: MakeSchedule = (training, { iteration }) => ({
   },
   value(segmented) {
     phase(training, 'joint', iteration, 'value');
-    return valueAll(valueBy(training), segmented, contextOf(iteration));
+    return valueAll(valueBy(training), segmented, contextOf(iteration, spending));
   },
   async update(actor, critic) {
     return [await actor(), await critic()];
@@ -66,8 +69,8 @@ const synchronous: MakeSchedule = (training, { iteration }) => ({
 const pipelined: MakeSchedule = (training, place) => {
   const { critic, config } = training;
   if (critic.needs === 'outcomes') return { ...synchronous(training, place), update: together };
-  const { iteration, actor, segmentation } = place;
-  const context = contextOf(iteration);
+  const { iteration, actor, segmentation, spending } = place;
+  const context = contextOf(iteration, spending);
   const valuer = new Valuer((states) => valuesOf(critic, states, context));
   const rewards = new Map<number, Promise<RewardedSample>>();
   const finished = (index: number, response: SampledTrajectory) => {
@@ -115,4 +118,6 @@ const valueBy =
   (states: readonly State[], context: CriticContext) =>
     valuesOf(critic, states, context);
 
-const contextOf = (iteration: number): CriticContext => ({ purpose: 'joint', iteration });
+const contextOf = (iteration: number, { add }: Spending): CriticContext => ({
+  ...{ purpose: 'joint', iteration, report: add },
+});

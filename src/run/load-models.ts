@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { type Critic, type CriticPlugin, createCritic } from '../critic.ts';
 import { criticEnvironment, withoutSecondAdapter } from '../extensions/critic-environment.ts';
 import type { Training } from '../iteration/context.ts';
+import { continuationsOf } from '../iteration/continuations.ts';
 import type { Judge } from '../rewards/judge.ts';
 import type { Checkpoint } from '../run-folder/checkpoint.ts';
 import type { RunEvent } from '../run-folder/events.ts';
@@ -40,10 +41,12 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
   const { actor, reference } = await loadActor(preparation);
+  const parts = actor && (() => ({ model: actor, judge, sampling: steering.config.sampling }));
   const environment = criticEnvironment({
     ...{ seed, signal, runFolder: folder.path, format: task.criticFormat ?? paperFormat },
     log: (text) => emit({ type: 'message', text }),
     worker: (name) => workers.get(name),
+    actor: parts && continuationsOf(parts, seed),
     sourceOf: (model, worker) => sourceOf(preparation, model, worker),
   });
   const critic = await createCritic(preparation.plugin, optionsFrom(preparation), environment);

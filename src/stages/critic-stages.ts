@@ -20,6 +20,7 @@ import {
   type Standing,
   type Training,
 } from '../iteration/context.ts';
+import { Spending } from '../iteration/metrics.ts';
 import { allStatesOfRollouts, statesOfRollouts } from '../iteration/rollout-states.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
@@ -94,6 +95,7 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
   while (iteration < updates && (await boundary(training, { stage, iteration }))) {
     const o = training.config.critic_rl;
     phase(training, stage, iteration, 'value');
+    const spending = new Spending();
     const from = iteration * count;
     const rollouts = [
       ...(task.frozenRollouts?.('train', config.seed, from, count - fromActor) ?? []),
@@ -106,7 +108,7 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
     const valuations = await valuesOf(
       critic,
       states.map(({ state }) => state),
-      { purpose: stage, iteration },
+      { purpose: stage, iteration, report: spending.add },
     );
     phase(training, stage, iteration, 'update');
     const outcomes = states.map(({ state, value }, i) => ({
@@ -114,7 +116,8 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
       valuation: valuations[i]!,
       rewards: [value],
     }));
-    const metrics = await learnFrom(critic, outcomes, o, iteration, updates);
+    const learned = await learnFrom(critic, outcomes, o, iteration, updates);
+    const metrics = { ...spending.metrics, ...learned };
     emit({ type: 'iteration', stage, iteration, metrics });
     iteration++;
     if (iteration % o.evaluate_every === 0 || iteration === updates) await look();

@@ -7,7 +7,7 @@ export class Ragged<A extends Int32Array | Float32Array> {
   readonly #flat: A;
   readonly #offsets: Int32Array;
 
-  /** @throws Error where the worker's answer has no tensor `name` that fits `offsets` */
+  /** @throws RangeError where there is no tensor `name` that fits `offsets` */
   constructor(
     tensors: Tensors,
     name: string,
@@ -17,7 +17,7 @@ export class Ragged<A extends Int32Array | Float32Array> {
     const flat = tensors[name]?.data;
     const cu = tensors[offsets]?.data;
     if (!(flat instanceof type) || !(cu instanceof Int32Array) || cu.at(-1) !== flat.length) {
-      throw new Error(`the worker's answer has no tensor "${name}" that fits "${offsets}"`);
+      throw new RangeError(`there is no tensor "${name}" that fits "${offsets}"`);
     }
     this.#flat = flat;
     this.#offsets = cu;
