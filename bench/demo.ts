@@ -94,7 +94,9 @@ async function measure(seed: number): Promise<SeedFigures> {
     const errors = (stage: string) =>
       plain
         .flatMap((line) =>
-          line.stage === stage && line.type === 'evaluation' ? [metric(line, 'critic/mse')] : [],
+          line.stage === stage && line.type === 'evaluation'
+            ? [metric(line, 'critic/heldout_mse')]
+            : [],
         )
         .filter((e) => e !== null);
     return {

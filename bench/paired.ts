@@ -26,7 +26,7 @@ for (const path of positionals) {
     const line = await measure(resolve(path), stage);
     const figure = (of: string, digits: number) => metric(line, of)?.toFixed(digits);
     console.log(
-      `| ${path} | ${name} | ${figure('critic/mse', 4)} | ${figure('critic/bias', 3)} | ${figure('evaluation/success', 3)} |`,
+      `| ${path} | ${name} | ${figure('critic/heldout_mse', 4)} | ${figure('critic/heldout_bias', 3)} | ${figure('evaluation/success', 3)} |`,
     );
   }
 }

@@ -173,6 +173,13 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
   /** Checks the options that the config gives. */
   readonly options: z.ZodType<Options>;
   create(options: Options, environment: CriticEnvironment): CreatedCritic | Promise<CreatedCritic>;
+  /** The models that these options name, and their workers, which the run starts. Default: none. */
+  models?(options: Options): readonly { readonly model: string; readonly worker: string }[];
+  /**
+   * These options with the weights that `save` wrote to `folder` in the place of their model.
+   * Absent: the critic is made as it is, and then given `load(folder)`.
+   */
+  startFrom?(options: Options, folder: string): Options;
   /**
    * Options for the weights in `model`, by themselves: any folder of a model, also one that no run
    * has trained (`given` is then empty). Absent: the critic is made as its run made it.

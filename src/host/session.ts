@@ -24,7 +24,7 @@ import { oneStateOfEach } from '../iteration/rollout-states.ts';
 import { rolloutOf, segmentationOf } from '../iteration/rollouts.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
-import { startConfigured, workersOf } from '../run/configured-workers.ts';
+import { startConfigured, workersOf, workersOfCritic } from '../run/configured-workers.ts';
 import { restoreCritic } from '../run/load-models.ts';
 import { readCheckpoint, writeCheckpoint } from '../run-folder/checkpoint.ts';
 import { textState } from '../state.ts';
@@ -109,7 +109,11 @@ export class HostSession {
     const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
     const problems = discountProblems(plugin, config.credit.gamma, 'gamma');
     if (problems.length > 0) throw new ConfigError(problems, given.config_file ?? undefined);
-    const names = workersOf({ actor: null, workers: config.workers }, options, false);
+    const names = workersOf(
+      { actor: null, workers: config.workers },
+      workersOfCritic(plugin, options),
+      false,
+    );
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
       const continuations = given.continues ? new HostContinuations(askHost, config.seed) : null;

@@ -49,8 +49,12 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     actor: parts && continuationsOf(parts, seed),
     sourceOf: (model, worker) => sourceOf(preparation, model, worker),
   });
-  const critic = await createCritic(preparation.plugin, optionsFrom(preparation), environment);
-  if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
+  const { plugin, criticOptions } = preparation;
+  const start = from?.critic ?? null;
+  const options =
+    start && plugin.startFrom ? plugin.startFrom(criticOptions, start) : criticOptions;
+  const critic = await createCritic(plugin, options, environment);
+  if (start && !plugin.startFrom) await critic.load?.(start);
   return {
     get config() {
       return steering.config;
@@ -116,16 +120,6 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
   notes.slowSampling('actor', named, actor.loaded);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
-}
-
-const takesModel = (options: unknown): options is { model: string } =>
-  typeof (options as { model?: unknown } | null)?.model === 'string';
-
-/** A critic that names a model takes that of the checkpoint instead. */
-function optionsFrom({ criticOptions, from }: Preparation): unknown {
-  return from?.critic && takesModel(criticOptions)
-    ? { ...criticOptions, model: from.critic }
-    : criticOptions;
 }
 
 /** A folder, a Hub name, or `task:NAME`, which the task makes once for the run. */

@@ -202,16 +202,17 @@ async function load(
   const { use, ...rest } = trained;
   const { standalone } = await importCritic(use, base);
   const wanted = { ...options, completions: options.completions ?? 1 };
-  const own =
-    standalone?.(rest, source, wanted) ?? ('model' in rest ? { ...rest, model: source } : rest);
-  const { plugin, options: checked } = await loadCritic({ ...own, use } as PluginChoice, base);
+  const own = standalone?.(rest, source, wanted);
+  const choice = { ...(own ?? rest), use } as PluginChoice;
+  const { plugin, options: checked } = await loadCritic(choice, base);
   const environment = criticEnvironment({
     ...{ seed: 0, format: ofAnyone(format), runFolder: null, frozen: true },
     ...{ signal: new AbortController().signal, log: (text) => console.error(text) },
     worker: () => workers.get('critic'),
   });
-  const critic = await createCritic(plugin, checked, environment);
-  if (!('model' in own)) await critic.load?.(source);
+  const startFrom = own ? undefined : plugin.startFrom;
+  const critic = await createCritic(plugin, startFrom?.(checked, source) ?? checked, environment);
+  if (!own && !startFrom) await critic.load?.(source);
   return { critic, icc };
 }
 

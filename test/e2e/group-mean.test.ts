@@ -48,7 +48,7 @@ describe('joint training', () => {
       }),
     );
     const metrics = events.flatMap((e) => (e.type === 'iteration' ? [e.metrics] : []));
-    expect(metrics.map((m) => m['gate/fell_back_to_group_mean'])).toEqual([0, 0, 0, 0]);
+    expect(metrics.map((m) => m['gate/fallback'])).toEqual([0, 0, 0, 0]);
     // Negative by construction wherever rewards differ within a group.
     const explained = metrics.flatMap((m) => m['critic/explained_variance'] ?? []);
     expect(explained.some((e) => e < 0)).toBe(true);

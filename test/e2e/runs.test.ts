@@ -1,4 +1,5 @@
 /** Whole runs, with real workers and real (small) models. */
+
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -19,6 +20,7 @@ import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
 import type { RunEvent } from '../../src/run-folder/events.ts';
 import { readMetrics, readTrajectories } from '../../src/run-folder/read.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+import { undocumented } from '../fixtures/documented-metrics.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 let workers: WorkerGroup;
@@ -205,6 +207,12 @@ describe('the stages', () => {
     expect(weights('joint-alone', 'actor')).toBe(weights('all', 'actor'));
   }, 120_000);
 
+  it('write metrics that docs/metrics.md has, under its names', () => {
+    const own = ['type', 'stage', 'iteration', 'seconds'];
+    const names = readMetrics(join(scratch, 'all')).flatMap((line) => Object.keys(line));
+    expect(undocumented(names.filter((name) => !own.includes(name)))).toEqual([]);
+  });
+
   it('report what stage 1 dropped, by cause', () => {
     const last = readMetrics(join(scratch, 'all'))
       .filter((l) => l.stage === 'critic-sft' && l.type === 'iteration')
@@ -224,7 +232,7 @@ describe('the stages', () => {
       }),
     );
     const errors = events.flatMap((e) =>
-      e.type === 'evaluation' ? [e.metrics['critic/mse']!] : [],
+      e.type === 'evaluation' ? [e.metrics['critic/heldout_mse']!] : [],
     );
     expect(errors).toHaveLength(3);
     const best = digest(join(scratch, 'worse', 'best-critic', 'model.safetensors'));

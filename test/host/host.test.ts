@@ -25,7 +25,7 @@ describe('credit', () => {
       { from: 0, tokens: 2, value: 0.5, advantage: 0.5, rationale: 'rate null' },
       { from: 2, tokens: 1, value: 1, advantage: 0 },
     ]);
-    expect(result.metrics).toMatchObject({ 'critic/states': 3, 'critic/success_rate': 0.5 });
+    expect(result.metrics).toMatchObject({ 'critic/states': 3, 'actor/success_rate': 0.5 });
   });
 
   it('is scaled by one number for the batch where a critic values states, also where a host says "group"', async () => {

@@ -8,11 +8,11 @@ import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import type { ActorProbe, ReferenceState, Rollout } from '../task.ts';
 import { withContinuations } from './monte-carlo.ts';
 
-export interface CriticError {
+export interface CriticAccuracy {
   /** Mean squared error against the reference values. */
   readonly mse: number;
   /** The same of the best constant: the values' variance. */
-  readonly mse_of_mean: number;
+  readonly mse_of_constant: number;
   /** Share of states with a valid score. */
   readonly parse_rate: number;
   /** Mean of value - reference. */
@@ -23,7 +23,7 @@ export interface CriticError {
  * Errors of the values that training uses (sampled, as many completions), and of the critic's
  * single best answers.
  */
-export interface CriticErrors extends CriticError {
+export interface CriticAccuracies extends CriticAccuracy {
   readonly greedy_mse: number;
   readonly greedy_parse_rate: number;
 }
@@ -38,7 +38,7 @@ export async function criticErrors(
   references: readonly ReferenceState[],
   purpose: string,
   iteration: number,
-): Promise<CriticErrors> {
+): Promise<CriticAccuracies> {
   const sampled = await criticError(critic, references, purpose, iteration, false);
   const greedy = await criticError(critic, references, purpose, iteration, true);
   return { ...sampled, greedy_mse: greedy.mse, greedy_parse_rate: greedy.parse_rate };
@@ -51,14 +51,14 @@ export async function criticError(
   purpose: string,
   iteration: number,
   greedy: boolean,
-): Promise<CriticError> {
+): Promise<CriticAccuracy> {
   const states = references.map(({ state }) => state);
   const valuations = await valuesOf(critic, states, { purpose, iteration, greedy });
   const values = valuations.map(({ value }) => value);
   const truth = references.map(({ value }) => value);
   return {
     mse: meanSquaredError(values, truth),
-    mse_of_mean: variance(truth),
+    mse_of_constant: variance(truth),
     parse_rate: mean(valuations.map(({ parsed }) => (parsed === 'ok' ? 1 : 0))),
     bias: mean(values) - mean(truth),
   };
