@@ -43,10 +43,10 @@ async function measure(path: string, stage: 'joint' | 'critic-rl') {
     stages: ['joint'],
     actor: { ...rest.actor!, model: model('actor', 'joint') },
     critic: { ...(rest.critic as { use: string }), model: model('critic', stage) },
-    sampling: { ...rest.sampling, problems: 1, responses: 2 },
+    sampling: { ...rest.sampling, batch_size: 1, num_generations: 2 },
     gates: { ...rest.gates, joint: null },
-    evaluation: { ...rest.evaluation, problems: 1024, states: 2048 },
-    joint: { iterations: 1, critic: 'frozen' },
+    evaluation: { ...rest.evaluation, prompts: 1024, states: 2048 },
+    joint: { steps: 1, critic: 'frozen' },
   }).finished;
   const line = readMetrics(folder).find(({ type }) => type === 'evaluation');
   rmSync(folder, { recursive: true });

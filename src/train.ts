@@ -24,7 +24,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
   while (await progress.next()) {
     const { iteration } = progress;
     const { joint, credit, sampling } = training.config;
-    const { problems: count } = sampling;
+    const { batch_size: count } = sampling;
     const fitting = await fittingProblems(training, 'train', iteration * count, count);
     const actor = profileOf(training, progress.successRate);
     const segmentation = segmentationOf(training, sampling.max_new_tokens);
@@ -49,7 +49,7 @@ export async function trainJointly(training: Training, start: Standing): Promise
       () => updateActor(training, credited, iteration),
       async () =>
         joint.critic === 'learn'
-          ? learnFrom(critic, assignment.outcomes, joint, iteration, joint.iterations)
+          ? learnFrom(critic, assignment.outcomes, joint, iteration, joint.steps)
           : {},
     );
     const overlong = sampling.overlong_prompts === 'drop' && {

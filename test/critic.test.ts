@@ -120,7 +120,7 @@ describe('createCritic', () => {
   it('is not needed for the states of a batch: they have no columns', () => {
     const { actor } = state('a');
     const trajectory = { ...rewardedTrajectory(0, 'a b c', 1), problem };
-    const rule = { by: 'tokens', tokens: 1, at_most: 3, minimum_tokens: 1 } as const;
+    const rule = { by: 'tokens', tokens: 1, max_segments: 3, min_tokens: 1 } as const;
     const { states } = segmentTrajectory(trajectory, 0, rule, actor);
     expect([firstState(problem, null, 0, actor), ...states].map((s) => s.problem.columns)).toEqual([
       {},

@@ -75,7 +75,7 @@ export default defineTask({
   name: 'logged',
   options,
   async create(given, { base, log, segmentation }): Promise<Task> {
-    const rule = segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
+    const rule = segmentation ?? { by: 'sentence', max_segments: 16, min_tokens: 1 };
     const why = needsTokens(rule);
     if (why) throw new ConfigError([`credit.segmentation: ${why}`]);
     const rows = await readLog(pathFrom(base, given.file), given, log);

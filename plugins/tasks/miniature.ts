@@ -52,7 +52,7 @@ export default defineTask({
           return chainProblem(drawChain(random, steps, 1), `${split}-${from + i}`);
         }),
       reward: ({ text, problem }) => chainReward(text, chainOf(problem)),
-      segmentation: { by: 'pattern', pattern: '[a-l] \\d', at_most: steps, minimum_tokens: 1 },
+      segmentation: { by: 'pattern', pattern: '[a-l] \\d', max_segments: steps, min_tokens: 1 },
       criticFormat: {
         prompt: (state, profile) =>
           `${header(profile)}${promptText(state.problem.prompt)} ${plain(state.response)}?`,

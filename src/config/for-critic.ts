@@ -70,12 +70,12 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
       );
   }
   const comparison = needs === 'outcomes' || gates.explained_variance;
-  if (sampling.responses < 2 && comparison) {
+  if (sampling.num_generations < 2 && comparison) {
     const advice =
       needs === 'outcomes' ? `with the critic "${name}"` : 'or set gates.explained_variance: false';
     const separator = needs === 'outcomes' ? ' ' : ', ';
     problems.push(
-      `sampling.responses: 1 leaves a group mean nothing to compare with; use at least 2${separator}${advice}`,
+      `sampling.num_generations: 1 leaves a group mean nothing to compare with; use at least 2${separator}${advice}`,
     );
   }
   if (needs === 'states' && credit.scale === 'group-std') {

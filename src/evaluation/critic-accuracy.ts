@@ -116,9 +116,9 @@ export function currentRollouts(
   successRate: number | null,
   iteration: number,
 ): Promise<Rollout[]> {
-  const { problems, responses } = training.config.evaluation;
+  const { prompts, num_generations: responses } = training.config.evaluation;
   const purpose = `evaluation/${iteration}`;
-  return actorRollouts(training, 'heldout', 0, problems, responses, purpose, successRate);
+  return actorRollouts(training, 'heldout', 0, prompts, responses, purpose, successRate);
 }
 
 /**

@@ -59,7 +59,7 @@ export async function evaluate(
         )
       : {};
   const success = mean(rollouts.map(({ reward }) => reward));
-  const { responses, greedy } = config.evaluation;
+  const { num_generations: responses, greedy } = config.evaluation;
   const metrics = {
     'evaluation/success': success,
     ...(responses > 1 && { [`evaluation/pass@${responses}`]: passAtK(rollouts, responses) }),
@@ -90,7 +90,7 @@ async function greedySuccess(training: Training, iteration: number): Promise<num
     training,
     'heldout',
     0,
-    training.config.evaluation.problems,
+    training.config.evaluation.prompts,
   );
   const request = { problems, responses: 1, purpose: 'evaluation/greedy', iteration, greedy: true };
   const trajectories = await sampleTrajectories(training, request);

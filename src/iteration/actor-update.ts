@@ -33,7 +33,7 @@ export async function updateActor(
   const rate = learningRate(
     { ...options, peak: options.learning_rate },
     iteration,
-    config.joint.iterations,
+    config.joint.steps,
   );
   const referenceLogprobs = reference
     ? await reference.logprobs(

@@ -43,7 +43,7 @@ export function segmentationOf(
   budget: number | null,
 ): BudgetedSegmentation {
   const rule = config.credit.segmentation ?? task?.segmentation;
-  return { ...(rule ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 }), budget };
+  return { ...(rule ?? { by: 'sentence', max_segments: 16, min_tokens: 1 }), budget };
 }
 
 /** Trajectories in order: response j of problem i is number i * responses + j; the group is i. */

@@ -26,7 +26,7 @@ export type RewardedSample = SampledTrajectory & Rewarded;
 
 /** One iteration's work. Each verb is called once, in this order. */
 export interface Schedule {
-  /** `sampling.responses` responses of the actor to each problem. */
+  /** `sampling.num_generations` responses of the actor to each problem. */
   sample(problems: readonly Problem[]): Promise<readonly SampledTrajectory[]>;
   reward(responses: readonly SampledTrajectory[]): Promise<readonly RewardedSample[]>;
   /** The critic's estimates of all states. */
@@ -49,7 +49,7 @@ type MakeSchedule = (training: Training, place: IterationPlace) => Schedule;
 const synchronous: MakeSchedule = (training, { iteration, spending }) => ({
   sample(problems) {
     phase(training, 'joint', iteration, 'sample');
-    const { responses } = training.config.sampling;
+    const { num_generations: responses } = training.config.sampling;
     const request = { problems, responses, purpose: 'joint', iteration };
     return sampleTrajectories(training, request);
   },
@@ -88,7 +88,7 @@ const pipelined: MakeSchedule = (training, place) => {
         valuer.request(problems.map((p, group) => firstState(p, ids[group]!, group, actor)));
       }
       phase(training, 'joint', iteration, 'sample, reward, value');
-      const { responses } = config.sampling;
+      const { num_generations: responses } = config.sampling;
       const request = { problems, responses, purpose: 'joint', iteration };
       return sampleTrajectories(training, { ...request, onFinished: finished });
     },

@@ -74,7 +74,7 @@ export async function superviseCritic(training: Training, start: Standing): Prom
  */
 export async function pretrainCritic(training: Training, start: Standing): Promise<Standing> {
   const { config, critic, task, emit, folder } = training;
-  const { updates, states: count, actor_share } = config.critic_rl;
+  const { steps, states: count, actor_share } = config.critic_rl;
   if (!critic.learn)
     throw new UserError(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
   const stage = 'critic-rl';
@@ -83,7 +83,7 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
   let iteration = start.iteration;
   let best = start.progress.best ?? Number.POSITIVE_INFINITY;
   const standing = () => ({ stage, iteration, successRate, progress: { best } }) as const;
-  emit({ type: 'stage', stage, iterations: updates, from: iteration });
+  emit({ type: 'stage', stage, iterations: steps, from: iteration });
   const keepsBest = config.critic_rl.keep === 'best';
   const look = async () => {
     const mse = await evaluateCritic(training, stage, iteration);
@@ -92,7 +92,7 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
     await keepBestCritic(training);
   };
   if (iteration === 0) await look();
-  while (iteration < updates && (await boundary(training, { stage, iteration }))) {
+  while (iteration < steps && (await boundary(training, { stage, iteration }))) {
     const o = training.config.critic_rl;
     phase(training, stage, iteration, 'value');
     const spending = new Spending();
@@ -116,11 +116,11 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
       valuation: valuations[i]!,
       rewards: [value],
     }));
-    const learned = await learnFrom(critic, outcomes, o, iteration, updates);
+    const learned = await learnFrom(critic, outcomes, o, iteration, steps);
     const metrics = { ...spending.metrics, ...learned };
     emit({ type: 'iteration', stage, iteration, metrics });
     iteration++;
-    if (iteration % o.evaluate_every === 0 || iteration === updates) await look();
+    if (iteration % o.evaluate_every === 0 || iteration === steps) await look();
     await checkpointIfDue(training, standing());
   }
   if (training.stopping()) return endStage(training, standing());

@@ -35,7 +35,7 @@ export class JointProgress {
 
   private constructor(training: Training, start: Standing, successRate: number | null) {
     this.#training = training;
-    this.#iterations = training.config.joint.iterations;
+    this.#iterations = training.config.joint.steps;
     this.#best = start.progress.best_success ?? Number.NEGATIVE_INFINITY;
     this.iteration = start.iteration;
     this.successRate = successRate;
@@ -43,8 +43,8 @@ export class JointProgress {
 
   /** At the stage's beginning, or where a checkpoint left it. @throws UserError if the gate is closed */
   static async begin(training: Training, start: Standing): Promise<JointProgress> {
-    const { iterations } = training.config.joint;
-    training.emit({ type: 'stage', stage: 'joint', iterations, from: start.iteration });
+    const { steps } = training.config.joint;
+    training.emit({ type: 'stage', stage: 'joint', iterations: steps, from: start.iteration });
     const progress = new JointProgress(training, start, await knownSuccessRate(training, start));
     reportTruncation(training);
     if (start.iteration === 0) await passGate(training, progress.successRate);

@@ -40,10 +40,10 @@ beforeAll(async () => {
     task: { use: 'miniature', actors: 4 },
     actor: { model: 'task:blank', name: 'learner' },
     critic: 'group-mean',
-    sampling: { problems: 2, responses: 2, max_new_tokens: 8 },
+    sampling: { batch_size: 2, num_generations: 2, max_new_tokens: 8 },
     icc: { warm_rollouts: 4 },
-    joint: { iterations: 1 },
-    evaluation: { every: 0, problems: 2, states: 4 },
+    joint: { steps: 1 },
+    evaluation: { every: 0, prompts: 2, states: 4 },
   };
   await run({
     ...common,

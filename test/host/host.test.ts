@@ -58,7 +58,7 @@ describe('credit', () => {
     };
     const tokensOf = async (more: object) => {
       const { host } = await opened(
-        { credit: { segmentation: { by: 'sentence', at_most: 2 } } },
+        { credit: { segmentation: { by: 'sentence', max_segments: 2 } } },
         more,
       );
       const { result } = await host.ask('assign_credit', ask, tensors);
@@ -259,7 +259,7 @@ describe('what is refused', () => {
     };
     const opening = host.ask('open', { ...given, config_file: file });
     await expect(opening).rejects.toThrow(
-      /controller.yaml.*[\s\S]*credit.lamda.*did you mean "lambda"[\s\S]*joint.iterations/,
+      /controller.yaml.*[\s\S]*credit.lamda.*did you mean "lambda"[\s\S]*joint.steps/,
     );
     await host.ask('open', { ...given, config_file: null }); // it may be tried again
   });

@@ -22,7 +22,7 @@ async function make() {
     logprobs: new Float32Array(5),
     textEnds: Int32Array.of(1, 2, 3, 4, 5),
   };
-  const rule = { by: 'tokens', tokens: 2, at_most: 9, minimum_tokens: 1, budget: null } as const;
+  const rule = { by: 'tokens', tokens: 2, max_segments: 9, min_tokens: 1, budget: null } as const;
   const { states } = segmentTrajectory(trajectory, 0, rule, actor);
   const judged: Response[] = [];
   const sampling = configSchema.shape.sampling.parse({ max_new_tokens: 12 });

@@ -46,10 +46,10 @@ async function run(sampling: ConfigInput['sampling']) {
     task: join(import.meta.dirname, '../fixtures/chat-task.ts'),
     critic: 'group-mean',
     actor: { model: source, learning_rate: 1e-4 },
-    sampling: { problems: 5, responses: 2, max_new_tokens: 4, ...sampling },
+    sampling: { batch_size: 5, num_generations: 2, max_new_tokens: 4, ...sampling },
     icc: { warm_rollouts: 0 },
-    joint: { iterations: 2 },
-    evaluation: { problems: 5 },
+    joint: { steps: 2 },
+    evaluation: { prompts: 5 },
   };
   const messages: string[] = [];
   const overlong: (number | undefined)[] = [];

@@ -88,11 +88,11 @@ describe('logged rollouts', () => {
     const cut = async (segmentation: Segmentation | null) =>
       (await load(usual, {}, segmentation)).frozenRollouts!('train', 0, 0, 1)[0]!.prefixes;
     expect(await cut(null)).toEqual(['', 'Let me see.', 'Let me see. It is\n']);
-    expect(await cut({ by: 'line', at_most: 16, minimum_tokens: 1 })).toEqual([
+    expect(await cut({ by: 'line', max_segments: 16, min_tokens: 1 })).toEqual([
       '',
       'Let me see. It is\n',
     ]);
-    expect(await cut({ by: 'pattern', pattern: ' ', at_most: 3, minimum_tokens: 1 })).toEqual([
+    expect(await cut({ by: 'pattern', pattern: ' ', max_segments: 3, min_tokens: 1 })).toEqual([
       '',
       'Let ',
       'Let me ',
@@ -102,8 +102,8 @@ describe('logged rollouts', () => {
         by,
         tokens: 4,
         probability: 0.5,
-        at_most: 16,
-        minimum_tokens: 1,
+        max_segments: 16,
+        min_tokens: 1,
       } as Segmentation;
       expect(await causes(usual, {}, rule)).toContain(`credit.segmentation: by: ${by} needs`);
     }
@@ -254,14 +254,11 @@ describe('the success rate of a logged actor', () => {
 });
 
 describe('text without tokens', () => {
-  it('is cut at characters; a token of minimum_tokens counts as four', () => {
-    const rule = { by: 'pattern', pattern: '\\.', at_most: 16, minimum_tokens: 1 } as const;
+  it('is cut at characters; a token of min_tokens counts as four', () => {
+    const rule = { by: 'pattern', pattern: '\\.', max_segments: 16, min_tokens: 1 } as const;
     expect(prefixesOfText('a.b.😀.c', rule)).toEqual(['', 'a.', 'a.b.', 'a.b.😀.']);
-    expect(prefixesOfText('a.b.😀.c', { ...rule, minimum_tokens: 2 })).toEqual(['']);
-    expect(prefixesOfText('a.bcdefgh.c', { ...rule, minimum_tokens: 2 })).toEqual([
-      '',
-      'a.bcdefgh.',
-    ]);
+    expect(prefixesOfText('a.b.😀.c', { ...rule, min_tokens: 2 })).toEqual(['']);
+    expect(prefixesOfText('a.bcdefgh.c', { ...rule, min_tokens: 2 })).toEqual(['', 'a.bcdefgh.']);
     expect(prefixesOfText('', rule)).toEqual(['']);
   });
 });

@@ -19,7 +19,7 @@ import { miniatureSize, writeModelFolder } from './model-folder.ts';
 
 const STEPS = 500;
 const BATCH = 96;
-const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, final: 0.05 } as const;
+const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, min_lr_ratio: 0.05 } as const;
 
 /** The table that the demonstrations are drawn from: success about 0.17 on chains of 8 steps. */
 export function baseTable(seed: number, steps: number) {
