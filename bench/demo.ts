@@ -144,7 +144,9 @@ function render(all: readonly SeedFigures[]): string {
     '    node --import tsx bench/demo.ts',
     '',
     `Figures of the embedded default on ${all.length} seeds, 2 CPU cores, two workers of one thread each. Success: share of 256 held-out problems solved at temperature 1 ` +
-      '(standard error up to 0.031). Errors: mean squared error of the values that training uses (two sampled scores) against exact values, on 512 states; each beside the best constant on the same states.',
+      '(standard error up to 0.031). Errors: mean squared error of the values that training ' +
+      'uses (two sampled scores) against exact values, on 512 states; each beside the best ' +
+      'constant on the same states.',
     '',
     ...head('critic, held-out actors'),
     row('best constant', ({ demo }) => demo.critic.mean, 4),

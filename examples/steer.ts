@@ -26,7 +26,8 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
       if (explained === undefined || explained < goals.explained) continue;
       saving = true;
       say(
-        `iteration ${event.iteration}: the critic explains ${(100 * explained).toFixed(0)}% of the rewards`,
+        `iteration ${event.iteration}: the critic explains ${(100 * explained).toFixed(0)}% ` +
+          'of the rewards',
       );
       // Takes effect before the next iteration; not awaited, for the run tells us of it in its own
       // turn.
@@ -37,7 +38,8 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
       (event.metrics['evaluation/success'] ?? 0) >= goals.success
     ) {
       say(
-        `iteration ${event.iteration}: held-out success ${event.metrics['evaluation/success']!.toFixed(2)}, stopping`,
+        `iteration ${event.iteration}: held-out success ` +
+          `${event.metrics['evaluation/success']!.toFixed(2)}, stopping`,
       );
       void run.stop();
     }

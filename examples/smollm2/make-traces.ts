@@ -99,7 +99,8 @@ try {
   mkdirSync(dirname(values.out), { recursive: true });
   writeFileSync(values.out, `${lines.join('\n')}\n`);
   console.error(
-    `${lines.length} traces in ${values.out}; the actor solves ${(100 * profile.success_rate).toFixed(1)}%`,
+    `${lines.length} traces in ${values.out}; the actor solves ` +
+      `${(100 * profile.success_rate).toFixed(1)}%`,
   );
 } finally {
   await workers.close();
@@ -121,7 +122,8 @@ function judge(
   const percent = Math.round(100 * success_rate);
   const begin = [
     `A sum of ${terms} small numbers: ${sum} = ${answer}.`,
-    `The actor has ${parameterCount(parameters)} parameters and solves ${percent}% of such problems.`,
+    `The actor has ${parameterCount(parameters)} parameters and solves ${percent}% of such ` +
+      'problems.',
   ];
   const numbers = [...partial.matchAll(/-?\d+/g)].map(([n]) => Number(n));
   const end = (words: string, score: number) => ({ rationale: [...begin, words].join(' '), score });

@@ -207,8 +207,11 @@ const score = {
  * to the prediction of ids[i]. Entries where `mask` is 0 count for nothing.
  */
 export const streamSchema = z.discriminatedUnion('kind', [
-  /** PPO's clipped surrogate (Schulman 2017, eq. 7): -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A), rho = exp(logp - old logp).
-   *  Tensors `pg.advantages`, `pg.old_logprobs`. */
+  /**
+   * PPO's clipped surrogate (Schulman 2017, eq. 7), with rho = exp(logp - old logp):
+   * -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A).
+   * Tensors `pg.advantages`, `pg.old_logprobs`.
+   */
   z.strictObject({
     kind: z.literal('pg'),
     coefficient: z.number(),

@@ -36,7 +36,8 @@ function assignmentOf(assignment: string): [name: string, value: unknown] {
     return [assignment.slice(0, at), parse(assignment.slice(at + 1), { logLevel: 'error' })];
   } catch (error) {
     throw new UserError(
-      `"${assignment}": the value can't be read as YAML: ${(error as Error).message.split('\n')[0]}`,
+      `"${assignment}": the value can't be read as YAML: ` +
+        `${(error as Error).message.split('\n')[0]}`,
     );
   }
 }

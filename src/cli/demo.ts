@@ -27,7 +27,8 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
   const folder = await runDemo(options);
   if (folder === null) {
     console.error(
-      `stopped: the demo is not finished. What it wrote so far is in ${resolve(options.folder)}; the next one begins anew there`,
+      'stopped: the demo is not finished. What it wrote so far is in ' +
+        `${resolve(options.folder)}; the next one begins anew there`,
     );
     return;
   }
@@ -75,7 +76,8 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
   };
   try {
     log(
-      'stage 1: the critic imitates an oracle; meanwhile the base actor is made, and from it the group mean (GRPO) trained',
+      'stage 1: the critic imitates an oracle; meanwhile the base actor is made, and from it ' +
+        'the group mean (GRPO) trained',
     );
     const actorSide = async () => {
       await makeBaseActor(plan, workers.get('actor'), stopping.signal, log);

@@ -103,7 +103,8 @@ program
 program
   .command('demo')
   .description(
-    'the whole method on the embedded default: base actor, three stages, and the group mean beside it',
+    'the whole method on the embedded default: base actor, three stages, and the group mean ' +
+      'beside it',
   )
   .option('--folder <folder>', 'where to write; an earlier demo there is replaced', 'runs/demo')
   .option('--seed <seed>', 'seed', seedOf, 0)
@@ -142,7 +143,8 @@ program
 program
   .command('value')
   .description(
-    "a trained critic by itself: values and words for a response's prefixes, or a ranking of responses",
+    "a trained critic by itself: values and words for a response's prefixes, or a ranking of " +
+      'responses',
   )
   .argument(
     '<critic>',
@@ -210,7 +212,8 @@ program
 program
   .command('doctor')
   .description(
-    'what is installed, which devices can be used, whether a worker starts, and what to do about what is missing',
+    'what is installed, which devices can be used, whether a worker starts, and what to do ' +
+      'about what is missing',
   )
   .action(async () => {
     const { doctorCommand } = await import('./doctor.ts');

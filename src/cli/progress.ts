@@ -144,7 +144,8 @@ export function statusLine(seen: Seen, now: number): string {
   const each = done > 0 ? seconds / done : 0;
   const rates =
     each > 0
-      ? `${each.toFixed(2)} s/it, ${(seen.tokens / seconds / 1000).toFixed(1)}k tokens/s, ${Math.ceil(each * (seen.iterations - seen.iteration))} s left at most`
+      ? `${each.toFixed(2)} s/it, ${(seen.tokens / seconds / 1000).toFixed(1)}k tokens/s, ` +
+        `${Math.ceil(each * (seen.iterations - seen.iteration))} s left at most`
       : '';
   return [
     `${stageTitles[seen.stage]} ${seen.iteration}/${seen.iterations}`,

@@ -24,7 +24,8 @@ export async function resumeCommand(
   if (status && isAlive(status)) {
     if (options.from)
       throw new UserError(
-        `the run in ${folder} is at work (process ${status.pid}): stop it before you go back to ${options.from}`,
+        `the run in ${folder} is at work (process ${status.pid}): stop it before you go back ` +
+          `to ${options.from}`,
       );
     console.error(await askRun(folder, { command: 'resume' }));
     return;

@@ -6,11 +6,11 @@ import { ConfigError, issuesOf } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
 import { answerLine } from '../standalone/lines.ts';
 import {
-  type JudgedResponse,
   type OpenCriticOptions,
   type OpenedCritic,
   openCritic,
   type Ranked,
+  type ValuedResponse,
 } from '../standalone/open-critic.ts';
 import { printable, printableLine } from '../text/printable.ts';
 import { segmentationSchema } from '../text/segment.ts';
@@ -144,7 +144,7 @@ const words = (rationale: string) =>
         .map((line) => `        | ${line}`);
 
 /** Each segment under the value before it. */
-export function valueText({ prefixes }: JudgedResponse): string {
+export function valueText({ prefixes }: ValuedResponse): string {
   return prefixes
     .flatMap(({ response, value, rationale }, i) => {
       const next = prefixes[i + 1];

@@ -13,7 +13,8 @@ export const apiSchema = z
       .url({ protocol: /^https?$/, error: 'expected a URL such as https://api.openai.com/v1' })
       .refine((url) => !/[?#]/.test(url), {
         message:
-          'ends with its path, for /chat/completions is put after it: leave out what follows ? or #. A key goes into an environment variable, which api_key_env names',
+          'ends with its path, for /chat/completions is put after it: leave out what follows ' +
+          '? or #. A key goes into an environment variable, which api_key_env names',
       })
       .default('https://api.openai.com/v1'),
     /** Name of the environment variable that holds the key; null: the server asks for none. */
@@ -21,7 +22,8 @@ export const apiSchema = z
       .string()
       .regex(
         /^[A-Za-z_]\w*$/,
-        'the name of an environment variable that holds the key, never the key itself; null: none is needed',
+        'the name of an environment variable that holds the key, never the key itself; null: ' +
+          'none is needed',
       )
       .nullable()
       .default('OPENAI_API_KEY'),
@@ -93,6 +95,7 @@ export const endpointOf = ({ base_url }: Pick<ApiOptions, 'base_url'>) =>
 export function keyFaults({ api_key_env: name }: ApiOptions, where: string): string[] {
   if (name === null || process.env[name]) return [];
   return [
-    `${where}.api_key_env: the environment variable ${name} is not set; put the key there (export ${name}=...), or set api_key_env: null for a server that asks for none`,
+    `${where}.api_key_env: the environment variable ${name} is not set; put the key there ` +
+      `(export ${name}=...), or set api_key_env: null for a server that asks for none`,
   ];
 }

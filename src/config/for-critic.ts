@@ -75,12 +75,14 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
       needs === 'outcomes' ? `with the critic "${name}"` : 'or set gates.explained_variance: false';
     const separator = needs === 'outcomes' ? ' ' : ', ';
     problems.push(
-      `sampling.num_generations: 1 leaves a group mean nothing to compare with; use at least 2${separator}${advice}`,
+      'sampling.num_generations: 1 leaves a group mean nothing to compare with; use at least ' +
+        `2${separator}${advice}`,
     );
   }
   if (needs === 'states' && credit.scale === 'group-std') {
     problems.push(
-      `credit.scale: "group-std" is for the group's own mean as baseline, and would blow up groups whose rewards hardly differ; use "batch-std" with the critic "${name}"`,
+      `credit.scale: "group-std" is for the group's own mean as baseline, and would blow up ` +
+        `groups whose rewards hardly differ; use "batch-std" with the critic "${name}"`,
     );
   }
   problems.push(...discountProblems(critic, credit.gamma));

@@ -129,7 +129,8 @@ function creditWithoutMeaning({ sampling, credit, actor }: Config): string[] {
     problems.push('credit.scale: "group-std" needs at least 2 sampling.num_generations');
   if (actor && actor.minibatches > count * responses) {
     problems.push(
-      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an iteration has ${count * responses} (sampling.batch_size x sampling.num_generations)`,
+      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an ` +
+        `iteration has ${count * responses} (sampling.batch_size x sampling.num_generations)`,
     );
   }
   return problems;

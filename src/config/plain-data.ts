@@ -29,7 +29,10 @@ function faultOf(value: unknown, path: readonly string[], known: Set<object>): s
   if (value === null || typeof value !== 'object' || known.has(value)) return null;
   if (path.length >= DEEPEST) {
     const start = path.slice(0, 3).join('.');
-    return `${start}...: values lie more than ${DEEPEST} deep within each other, or within themselves (an alias)`;
+    return (
+      `${start}...: values lie more than ${DEEPEST} deep within each other, or within ` +
+      'themselves (an alias)'
+    );
   }
   for (const [name, inner] of Object.entries(value)) {
     if (name.includes('\0'))

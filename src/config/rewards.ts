@@ -61,7 +61,10 @@ export function kindOf(use: string, base: string): RewardKind | string {
   if (isWrittenAsPath(use)) return { kind: 'typescript', file: pathFrom(base, use) };
   if (/^[\w.]+:[\w.]+$/.test(use)) return { kind: 'python', target: use, file: null };
   const hint = nearest(use, [mathVerify]) ? `; did you mean "${mathVerify}"?` : '';
-  return `is none of "${mathVerify}", ./reward.ts, ./rewards.py:function and package.module:function${hint}`;
+  return (
+    `is none of "${mathVerify}", ./reward.ts, ./rewards.py:function and ` +
+    `package.module:function${hint}`
+  );
 }
 
 /** Options that say nothing to a function of this kind: an error, not a silence. */

@@ -22,13 +22,15 @@ export function refuseWhatIsNotSmallJson(value: unknown, where: string): asserts
   }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
     throw new TypeError(
-      `${where} is a ${value.constructor.name}; arrays do not go through pythonia, send them to a worker`,
+      `${where} is a ${value.constructor.name}; arrays do not go through pythonia, send them ` +
+        'to a worker',
     );
   }
   if (Array.isArray(value)) {
     if (value.length > maxItems) {
       throw new TypeError(
-        `${where} is a list of ${value.length} items, more than ${maxItems}; arrays do not go through pythonia, send them to a worker`,
+        `${where} is a list of ${value.length} items, more than ${maxItems}; arrays do not ` +
+          'go through pythonia, send them to a worker',
       );
     }
     for (const [i, item] of [...value].entries()) refuseWhatIsNotSmallJson(item, `${where}[${i}]`);

@@ -199,7 +199,9 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
   const points = (a: number, b: number) =>
     `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
   return [
-    `At the same number of actor tokens GenAC stands at ${points(half.success, other.success)} at half of the budget, ${points(last.success, otherLast.success)} at its end.`,
+    'At the same number of actor tokens GenAC stands at ' +
+      `${points(half.success, other.success)} at half of the budget, ` +
+      `${points(last.success, otherLast.success)} at its end.`,
     `It pays for that: ${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, ${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
       `and ${critic.seconds.toFixed(0)} s before that to train the critic.`,
   ].join('\n');

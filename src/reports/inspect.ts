@@ -62,7 +62,8 @@ export function inspectRun(folder: string, options: InspectOptions): Inspection 
   const trajectories = shortened(choose(counted(), options));
   if (recorded === 0) {
     notes.push(
-      'There are no trajectories: stage 3 records them (sampling.record), and has recorded none here.',
+      'There are no trajectories: stage 3 records them (sampling.record), and has recorded ' +
+        'none here.',
     );
   } else if (trajectories.length === 0) {
     notes.push(`None of the ${recorded} recorded trajectories is as asked for.`);

@@ -79,7 +79,10 @@ ${responsesOf(page)}
 export function tableOf([head, ...rows]: readonly (readonly string[])[]): string {
   const row = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table class="figures"><thead>${row(head ?? [], 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table></div>`;
+  return (
+    '<div class="scroll"><table ' +
+    `class="figures"><thead>${row(head ?? [], 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table></div>`
+  );
 }
 
 function figureOf(plot: Plot, index: number): string {
@@ -123,7 +126,8 @@ export function responseOf({ why, trajectory }: Page['responses'][number]): stri
   const outcome = isRight(trajectory) ? 'right' : 'wrong';
   const replaced = trajectory.segments.find((s) => Math.abs(s.used_value - s.value) > 1e-9);
   const gate = replaced
-    ? `<p class="soft">In this iteration the gate put the group mean, ${replaced.used_value.toFixed(2)}, in the place of these values.</p>`
+    ? '<p class="soft">In this iteration the gate put the group mean, ' +
+      `${replaced.used_value.toFixed(2)}, in the place of these values.</p>`
     : '';
   return `<article class="response"><h3><span class="mark ${outcome}">${outcome}</span> ${escapeHtml(printableLine(why))}, iteration ${escapeHtml(String(trajectory.iteration))}</h3>
 <p class="problem">${escapeHtml(printable(promptText(trajectory.prompt)))}</p>
@@ -136,7 +140,13 @@ function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegmen
   const [sign, look] = rounded > 0 ? ['+', 'right'] : rounded < 0 ? ['−', 'wrong'] : ['', 'soft'];
   const words =
     parsed === 'ok' ? rationale : `[no valid score; a stand-in is the value] ${rationale}`;
-  return `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span class="rationale">${escapeHtml(printable(words))}</span></div>`;
+  return (
+    `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span ` +
+    'class="value"><i ' +
+    `style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span ` +
+    `class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span ` +
+    `class="rationale">${escapeHtml(printable(words))}</span></div>`
+  );
 }
 
 /**

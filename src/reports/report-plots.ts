@@ -43,7 +43,8 @@ export function successPlots(genac: readonly Point[], groupMean: readonly Point[
       ...common,
       title: 'Success of the actor, by iteration',
       caption:
-        'Share of held-out problems that the actor solves at temperature 1 (per cent), against iterations of stage 3.',
+        'Share of held-out problems that the actor solves at temperature 1 (per cent), ' +
+        'against iterations of stage 3.',
       x: 'iteration',
       series: against('iteration'),
     },
@@ -51,7 +52,8 @@ export function successPlots(genac: readonly Point[], groupMean: readonly Point[
       ...common,
       title: 'Success of the actor, by actor tokens',
       caption:
-        'The same share (per cent), against the tokens that the actor had sampled for its training by then; the critic’s own tokens are not counted here.',
+        'The same share (per cent), against the tokens that the actor had sampled for its ' +
+        'training by then; the critic’s own tokens are not counted here.',
       x: 'actor tokens',
       series: against('actorTokens'),
     },
@@ -83,7 +85,8 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const loss: Plot = {
     title: 'Stage 1: imitation of the oracle',
     caption:
-      'How badly the critic predicts the tokens of held-out rationales (nats per token; lower is better), against steps of stage 1.',
+      'How badly the critic predicts the tokens of held-out rationales (nats per token; ' +
+      'lower is better), against steps of stage 1.',
     x: 'step',
     y: 'nats per token',
     share: false,
@@ -98,7 +101,9 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const error: Plot = {
     title: 'Stage 2: error of the critic on held-out actors',
     caption:
-      'Mean squared error of the critic’s values (0 to 1) against exact values of actors that it never saw, from the end of stage 1 (at 0) through the updates of stage 2; the dashed line is the best constant.',
+      'Mean squared error of the critic’s values (0 to 1) against exact values of actors ' +
+      'that it never saw, from the end of stage 1 (at 0) through the updates of stage 2; the ' +
+      'dashed line is the best constant.',
     x: 'update of stage 2',
     y: 'MSE',
     share: false,
@@ -137,7 +142,9 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const error: Plot = {
     title: 'Stage 3: error of the critic on the actor at hand',
     caption:
-      'Mean squared error of the critic’s values (0 to 1) against exact values of the actor as it is at that iteration; the dashed line is the best constant for the same states, and moves with the actor.',
+      'Mean squared error of the critic’s values (0 to 1) against exact values of the actor ' +
+      'as it is at that iteration; the dashed line is the best constant for the same states, ' +
+      'and moves with the actor.',
     x: 'iteration',
     y: 'MSE',
     share: false,
@@ -157,7 +164,8 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
       'Mean value (0 to 1) that credit used before the first segment (dashed) and before the last one (solid), of responses that turned out right and wrong' +
       (closed === 0
         ? '.'
-        : `; in ${closed} ${closed === 1 ? 'iteration' : 'iterations'} the gate put the group mean in the critic’s place, and first and last are alike.`),
+        : `; in ${closed} ${closed === 1 ? 'iteration' : 'iterations'} the gate put the group ` +
+          'mean in the critic’s place, and first and last are alike.'),
     x: 'iteration',
     y: 'value',
     share: false,
@@ -190,7 +198,9 @@ export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
   const count = late.filter(isRight).length;
   const plot: Plot = {
     title: 'Value along a response',
-    caption: `Mean of the critic’s values (0 to 1) before each segment, over ${count} right and ${late.length - count} wrong responses recorded in the second half of stage 3.`,
+    caption:
+      `Mean of the critic’s values (0 to 1) before each segment, over ${count} right and ` +
+      `${late.length - count} wrong responses recorded in the second half of stage 3.`,
     x: 'segment',
     y: 'value',
     share: false,

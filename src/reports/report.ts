@@ -33,7 +33,8 @@ import { shortened } from './shortened.ts';
 
 const notation =
   'The task is a chain of steps on a register modulo 7. In “5 | a +1 | b -1 | >” the register starts at 5; a right response is “a 6 b 5 .”: after each label the register, of which ' +
-  'the last decides. The critic replays each step: label, operation, true register, the response’s claim, Y or N; then how many steps are left.';
+  'the last decides. The critic replays each step: label, operation, true register, the ' +
+  'response’s claim, Y or N; then how many steps are left.';
 
 /**
  * Reads a demo's folder (its runs `critic`, `genac` and, unless it was left out, `group-mean`) and
@@ -84,7 +85,8 @@ export async function writeReport(folder: string): Promise<string> {
 
 function headlineOf({ genac, groupMean }: DemoSummary): string {
   const change = (points: DemoSummary['genac']) =>
-    `from ${(100 * points[0]!.success).toFixed(0)}% to ${(100 * points.at(-1)!.success).toFixed(0)}%`;
+    `from ${(100 * points[0]!.success).toFixed(0)}% to ` +
+    `${(100 * points.at(-1)!.success).toFixed(0)}%`;
   const other = groupMean.length > 0 ? `; with the group mean (GRPO) ${change(groupMean)}` : '';
   return `GenAC: the actor’s held-out success went ${change(genac)}${other}`;
 }

@@ -1,4 +1,4 @@
-/** One reward function, in whatever language it is written, as the judge sees it. */
+/** One reward function, in whatever language it is written, as a run calls it. */
 import type { Response } from '../task.ts';
 import type { Problem } from '../types.ts';
 

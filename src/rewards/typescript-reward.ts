@@ -41,7 +41,8 @@ export async function loadTypescriptReward(
   const own = rewardOf(module.default, file);
   if (!own) {
     throw new ConfigError([
-      `${where}: ${file} has no default export that is a function of a response, or made by defineReward({ name, score })`,
+      `${where}: ${file} has no default export that is a function of a response, or made by ` +
+        'defineReward({ name, score })',
     ]);
   }
   const name = options.name ?? own.name;

@@ -97,7 +97,8 @@ export async function writeCheckpoint(
     const last = newestCheckpoint(await checkpointNames(folder));
     const kept = last ? `the last one, ${join(folder, last)}, is whole` : 'there is none before it';
     throw new UserError(
-      `the checkpoint ${path} could not be written (${(error as Error).message}); ${kept}. Make room, then: genac resume ${dirname(folder)}`,
+      `the checkpoint ${path} could not be written (${(error as Error).message}); ${kept}. ` +
+        `Make room, then: genac resume ${dirname(folder)}`,
       { cause: error },
     );
   }
@@ -129,7 +130,8 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   if (format !== FORMAT) {
     const by = (state as { genac?: unknown } | null)?.genac ?? 'another version';
     throw refuse(
-      `it has format ${JSON.stringify(format)}, written by GenAC ${String(by)}; GenAC ${packageJson.version} reads format ${FORMAT}`,
+      `it has format ${JSON.stringify(format)}, written by GenAC ${String(by)}; GenAC ` +
+        `${packageJson.version} reads format ${FORMAT}`,
     );
   }
   if (text.slice(at).trim() !== textDigest(json)) throw refuse('its controller.json was edited');

@@ -8,13 +8,13 @@ import type { Settings } from '../config/settings.ts';
 export type Metrics = Readonly<Record<string, number>>;
 
 /** Where a run stands: before iteration number `iteration` of a stage. */
-export interface Place {
+export interface StagePosition {
   readonly stage: StageName;
   readonly iteration: number;
 }
 
 /** Values that changed, and from which iteration on. */
-export interface SettingChange extends Place {
+export interface SettingChange extends StagePosition {
   readonly values: Settings;
 }
 
@@ -27,14 +27,14 @@ export type RunEvent =
       readonly from: number;
     }
   /** A phase of an iteration begins, e.g. `sample`, `value`, `update`. */
-  | ({ readonly type: 'phase'; readonly phase: string } & Place)
+  | ({ readonly type: 'phase'; readonly phase: string } & StagePosition)
   /**
    * Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the
    * stage.
    */
-  | ({ readonly type: 'iteration'; readonly metrics: Metrics } & Place)
+  | ({ readonly type: 'iteration'; readonly metrics: Metrics } & StagePosition)
   /** Held-out figures, before iteration number `iteration`. */
-  | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & Place)
+  | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & StagePosition)
   /**
    * What precedes a stage's first iteration goes on: `done` of `total`, e.g. an oracle's answers.
    */
@@ -43,11 +43,11 @@ export type RunEvent =
       readonly done: number;
       readonly total: number;
       readonly metrics: Metrics;
-    } & Place)
-  | ({ readonly type: 'checkpoint'; readonly path: string } & Place)
+    } & StagePosition)
+  | ({ readonly type: 'checkpoint'; readonly path: string } & StagePosition)
   /** Values that changed, from this iteration on. */
-  | ({ readonly type: 'set'; readonly values: Settings } & Place)
-  | ({ readonly type: 'paused' | 'resumed' } & Place)
+  | ({ readonly type: 'set'; readonly values: Settings } & StagePosition)
+  | ({ readonly type: 'paused' | 'resumed' } & StagePosition)
   | { readonly type: 'end'; readonly reason: 'done' | 'stopped' };
 
 interface Node {

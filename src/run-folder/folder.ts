@@ -112,7 +112,9 @@ export class RunFolder {
     const { config } = loadConfigFile(join(path, 'config.yaml'));
     const isChanged =
       source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
-    const note = `${source?.file} was changed since the run began, and is not read: the run goes on by its own ${join(path, 'config.yaml')}`;
+    const note =
+      `${source?.file} was changed since the run began, and is not read: the run goes on by ` +
+      `its own ${join(path, 'config.yaml')}`;
     return { config: { ...config, folder: path }, base, notes: isChanged ? [note] : [] };
   }
 
@@ -130,7 +132,8 @@ export class RunFolder {
     ] as const) {
       if (sizeOf(file) < bytes)
         throw new UserError(
-          `${file} has ${sizeOf(file)} bytes, but ${bytes} were written before the checkpoint: it was cut off or edited`,
+          `${file} has ${sizeOf(file)} bytes, but ${bytes} were written before the ` +
+            'checkpoint: it was cut off or edited',
         );
       if (existsSync(file)) await truncate(file, bytes);
     }
@@ -203,7 +206,10 @@ export class RunFolder {
   }
 
   #goneWords(): string {
-    return `the run's folder ${this.path} was removed or renamed while the run went on: it can't be written any more, and the run ends here`;
+    return (
+      `the run's folder ${this.path} was removed or renamed while the run went on: it can't be ` +
+      'written any more, and the run ends here'
+    );
   }
 
   checkpointed(): void {

@@ -92,7 +92,8 @@ function holderIsAlive(folder: string, holder: Holder | null): boolean {
 function refuseIfAlive(folder: string, holder: Holder | null): void {
   if (holder === null || !holderIsAlive(folder, holder)) return;
   throw new UserError(
-    `${folder} is in use by process ${holder.pid} on ${holder.host}: stop that run first (genac stop ${folder}); genac status ${folder} shows what it does`,
+    `${folder} is in use by process ${holder.pid} on ${holder.host}: stop that run first ` +
+      `(genac stop ${folder}); genac status ${folder} shows what it does`,
   );
 }
 

@@ -37,7 +37,8 @@ export async function openLoggers(
       told.add(name);
       tell(
         `log: ${name} failed and gets nothing more in this run: ${error.replace(/[.\s]+$/, '')}. ${remedy(name, error)} Nothing is lost: ` +
-          `metrics.jsonl has it all, and once ${name} works, genac log ${shortest(folder)} gives it what it lacks.`,
+          `metrics.jsonl has it all, and once ${name} works, genac log ${shortest(folder)} ` +
+          'gives it what it lacks.',
       );
     }
   };

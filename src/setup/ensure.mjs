@@ -1,5 +1,7 @@
-// All the set-up that a command needs: npm packages, and a virtual environment with the worker's package. Plain JavaScript with Node's own modules, for it runs
-// before anything is installed. Nothing is written outside the checkout but the package managers' own caches. The second time it costs a fraction of a second.
+// All the set-up that a command needs: npm packages, and a virtual environment with the worker's
+// package. Plain JavaScript with Node's own modules, for it runs before anything is installed.
+// Nothing is written outside the checkout but the package managers' own caches. The second time it
+// costs a fraction of a second.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,7 +36,9 @@ export function checkNode(version) {
 const usualPythons = ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10'];
 const chosenPython = process.env.GENAC_BASE_PYTHON;
 
-/** The first Python on the PATH that will do; where GENAC_BASE_PYTHON names one, that one or none. */
+/**
+ * The first Python on the PATH that will do; where GENAC_BASE_PYTHON names one, that one or none.
+ */
 export function findBasePython(candidates = chosenPython ? [chosenPython] : usualPythons) {
   const seen = [];
   for (const candidate of candidates) {
@@ -83,7 +87,10 @@ function fingerprint(...files) {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Written last, inside the folder that it speaks of: what was interrupted, or removed, is not taken for whole. */
+/**
+ * Written last, inside the folder that it speaks of: what was interrupted, or removed, is not taken
+ * for whole.
+ */
 const stampOf = (folder) => join(folder, '.genac-installed');
 const isCurrent = (folder, print) =>
   existsSync(stampOf(folder)) && readFileSync(stampOf(folder), 'utf8') === print;
@@ -145,8 +152,8 @@ async function ensurePython() {
     '--disable-pip-version-check',
     '--no-warn-script-location',
   ];
-  // Exactly, or a dependency's range may pull a build with gigabytes of GPU libraries. It has no hash, for which
-  // build is installed is the machine's choice; the rest has.
+  // Exactly, or a dependency's range may pull a build with gigabytes of GPU libraries. It has no
+  // hash, for which build is installed is the machine's choice; the rest has.
   const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(
     /^torch==\S+/m,
   )[0];

@@ -60,14 +60,14 @@ export interface Judged {
   readonly rationale: string;
 }
 
-export interface JudgedPrefix extends Judged {
+export interface ValuedPrefix extends Judged {
   /** The partial response that was judged: from none of it to all of it. */
   readonly response: string;
 }
 
-export interface JudgedResponse extends Judged {
+export interface ValuedResponse extends Judged {
   /** The last one is the whole response, whose value and rationale stand beside it. */
-  readonly prefixes: readonly JudgedPrefix[];
+  readonly prefixes: readonly ValuedPrefix[];
 }
 
 export interface Ranked extends Judged {
@@ -78,7 +78,7 @@ export interface Ranked extends Judged {
 
 export interface OpenedCritic {
   /** Values of the response's prefixes. */
-  value(prompt: Prompt, response: string, actor?: ActorProfile): Promise<JudgedResponse>;
+  value(prompt: Prompt, response: string, actor?: ActorProfile): Promise<ValuedResponse>;
   /**
    * Whole responses, the best first; those without a valid score last, equal ones in their order.
    */

@@ -14,7 +14,10 @@ const CHARACTERS_PER_TOKEN = 4;
 export function needsTokens({ by }: Segmentation): string | null {
   if (by !== 'tokens' && by !== 'low-probability') return null;
   const what = by === 'tokens' ? 'tokens' : 'the probabilities of tokens';
-  return `by: ${by} needs ${what}, which logged responses don't have: cut by line, sentence or pattern`;
+  return (
+    `by: ${by} needs ${what}, which logged responses don't have: cut by line, sentence or ` +
+    'pattern'
+  );
 }
 
 /**

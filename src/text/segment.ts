@@ -15,7 +15,7 @@
 import { z } from 'zod';
 import type { Segment } from '../types.ts';
 import { Boundaries } from './boundaries.ts';
-import { type Place, type Share, shareOf } from './share.ts';
+import { type Share, type StagePosition, shareOf } from './share.ts';
 
 const limits = {
   /** Segments of one response at the most: a bound on what the critic costs. */
@@ -115,7 +115,7 @@ export function textStarts(
   by: 'line' | 'sentence',
   { max_segments, min_tokens, budget = null }: BudgetedSegmentation,
   sizes: ((t: number) => number) | null = null,
-  shares: (place: Place) => Share = shareOf,
+  shares: (place: StagePosition) => Share = shareOf,
 ): Start[] {
   const boundaries = new Boundaries(by, sizes !== null);
   const tokensBefore = sizes ?? ((t: number) => t);
@@ -196,7 +196,8 @@ function boundaryRule(
     case 'low-probability': {
       if (logprobs === null)
         throw new RangeError(
-          "segmentation by low-probability needs the tokens' log-probabilities, and they are not known",
+          "segmentation by low-probability needs the tokens' log-probabilities, and they are " +
+            'not known',
         );
       const limit = Math.log(options.probability);
       return (_, t) => logprobs[t - 1]! < limit;

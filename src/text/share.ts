@@ -3,7 +3,7 @@
  * hold. Both are known when the segment begins.
  */
 
-export interface Place {
+export interface StagePosition {
   /** Tokens before the segment. */
   readonly from: number;
   /** Its number, from 0. */
@@ -48,7 +48,7 @@ const SHARE_WITHOUT_BUDGET = 64;
  * n, and `least` the first of n lengths that grow by a factor g and together are B - from: (B -
  * from) (g - 1) / (g^n - 1). So the cuts last until the budget ends, whatever the text.
  */
-export function shareOf(place: Place, growth: Growth = GROWTH): Share {
+export function shareOf(place: StagePosition, growth: Growth = GROWTH): Share {
   const { from, segment, max_segments, min_tokens, budget } = place;
   const left = max_segments - segment;
   if (budget === null) {

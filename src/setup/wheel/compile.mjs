@@ -1,12 +1,16 @@
-// The controller as JavaScript that plain Node runs: every module of `src` and `plugins` as one file at its own place, and the npm packages that are pure
-// JavaScript likewise, only the modules that are needed. So what is found relative to a module is found as in the checkout.
+// The controller as JavaScript that plain Node runs: every module of `src` and `plugins` as one
+// file at its own place, and the npm packages that are pure JavaScript likewise, only the modules
+// that are needed. So what is found relative to a module is found as in the checkout.
 import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { build } from 'vite';
 import { root } from '../ensure.mjs';
 import { copyNodePackages } from './node-packages.mjs';
 
-/** Copied by `copyNodePackages`, for they are more than modules; or left out: pythonia is for scripts, and msgpackr does without its addon. */
+/**
+ * Copied by `copyNodePackages`, for they are more than modules; or left out: pythonia is for
+ * scripts, and msgpackr does without its addon.
+ */
 const external = ['zeromq', 'uplot', 'pythonia', 'msgpackr-extract'];
 
 /** Files that modules read, besides JSON that they import. */
@@ -26,7 +30,10 @@ function plugins() {
   );
 }
 
-/** Writes the controller into a folder that is empty or not there; `node FOLDER/src/cli/genac.mjs` is then the command. @param {string} folder */
+/**
+ * Writes the controller into a folder that is empty or not there; `node FOLDER/src/cli/genac.mjs`
+ * is then the command. @param {string} folder
+ */
 export async function compileController(folder) {
   await build({
     configFile: false,
