@@ -83,11 +83,11 @@ export const recipe = (folder: string, size: Size, iterations: number): ConfigIn
   critic: { use: 'generative', model: 'critic', baseline: 'batch-mean' },
   actor: { model: 'actor', learning_rate: 1e-6 },
   sampling: { ...size, max_new_tokens: sizes.response, record: 4 },
-  credit: { segmentation: { by: 'sentence', at_most: sizes.segments } },
+  credit: { segmentation: { by: 'sentence', max_segments: sizes.segments } },
   icc: { warm_rollouts: 8 },
   gates: { joint: null, explained_variance: false },
-  joint: { iterations },
-  evaluation: { every: 0, problems: 4, states: 4 },
+  joint: { steps: iterations },
+  evaluation: { every: 0, prompts: 4, states: 4 },
   checkpoints: { best: false },
 });
 

@@ -63,7 +63,7 @@ async function measure(seed: number): Promise<SeedFigures> {
   if (!finished && (await runDemo({ folder: demo, seed })) === null) throw new Error('stopped');
   const actor = { ...recipe.actor!, model: join(demo, 'base-actor') };
   const { critic_sft: _sft, critic_rl: _rl, joint, ...rest } = recipe;
-  const { iterations, schedule } = joint;
+  const { steps: iterations, schedule } = joint;
   const workers = await startWorkers({
     workers: ['actor', 'critic', 'plain'].map((name) => ({ name, threads: 1 })),
   });
@@ -80,7 +80,7 @@ async function measure(seed: number): Promise<SeedFigures> {
         stages: ['joint'],
         actor,
         start_from: join(demo, 'critic-rl', 'checkpoints', 'critic-rl'),
-        joint: { iterations, schedule, critic: 'frozen' },
+        joint: { steps: iterations, schedule, critic: 'frozen' },
       }),
       go('without-icc', {
         stages: ['critic-sft', 'critic-rl'],
@@ -94,7 +94,9 @@ async function measure(seed: number): Promise<SeedFigures> {
     const errors = (stage: string) =>
       plain
         .flatMap((line) =>
-          line.stage === stage && line.type === 'evaluation' ? [metric(line, 'critic/mse')] : [],
+          line.stage === stage && line.type === 'evaluation'
+            ? [metric(line, 'critic/heldout_mse')]
+            : [],
         )
         .filter((e) => e !== null);
     return {

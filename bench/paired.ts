@@ -26,7 +26,7 @@ for (const path of positionals) {
     const line = await measure(resolve(path), stage);
     const figure = (of: string, digits: number) => metric(line, of)?.toFixed(digits);
     console.log(
-      `| ${path} | ${name} | ${figure('critic/mse', 4)} | ${figure('critic/bias', 3)} | ${figure('evaluation/success', 3)} |`,
+      `| ${path} | ${name} | ${figure('critic/heldout_mse', 4)} | ${figure('critic/heldout_bias', 3)} | ${figure('evaluation/success', 3)} |`,
     );
   }
 }
@@ -43,10 +43,10 @@ async function measure(path: string, stage: 'joint' | 'critic-rl') {
     stages: ['joint'],
     actor: { ...rest.actor!, model: model('actor', 'joint') },
     critic: { ...(rest.critic as { use: string }), model: model('critic', stage) },
-    sampling: { ...rest.sampling, problems: 1, responses: 2 },
+    sampling: { ...rest.sampling, batch_size: 1, num_generations: 2 },
     gates: { ...rest.gates, joint: null },
-    evaluation: { ...rest.evaluation, problems: 1024, states: 2048 },
-    joint: { iterations: 1, critic: 'frozen' },
+    evaluation: { ...rest.evaluation, prompts: 1024, states: 2048 },
+    joint: { steps: 1, critic: 'frozen' },
   }).finished;
   const line = readMetrics(folder).find(({ type }) => type === 'evaluation');
   rmSync(folder, { recursive: true });

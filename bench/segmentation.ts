@@ -54,7 +54,7 @@ interface Row {
 }
 
 const before = '[^\\d\\s][.!?…]+["\'”’)\\]]*\\s*|[.!?…][.!?…]+["\'”’)\\]]*\\s*|\\S[^\\n]*\\n';
-const base = { at_most: 16, minimum_tokens: 1 } as const;
+const base = { max_segments: 16, min_tokens: 1 } as const;
 const rule = (name: string, options: BudgetedSegmentation): Row => ({
   name,
   starts: ({ response }) => segmentResponse(response, options).map(({ start }) => start),

@@ -156,16 +156,20 @@ def main() -> None:
 
     .venv/bin/python bench/trl_steps.py
 
-A random Llama of 11M parameters, batches of 8 completions of 64 tokens (2 groups of 4), float32, 2 CPU cores: one thread for the trainer, the critic's process has the rest. Medians.
+The model is a random Llama of 11M parameters in float32, with batches of 8 completions of 64 tokens (2 groups of 4).
+The machine has 2 CPU cores: one thread for the trainer, the rest for the critic's process.
+Figures are medians.
 
 | | seconds a step |
 |---|---|
 | `GRPOTrainer` | {statistics.median(a):.3f} |
 | `GenACTrainer(critic="group-mean")` | {statistics.median(b):.3f} |
 
-Step against step, taken in turns: {ratio:.3f}x (quartiles {statistics.quantiles(ratios)[0]:.3f} to {statistics.quantiles(ratios)[2]:.3f}; goal: at most 1.03x).
+The two trainers take steps in turns.
+A step of `GenACTrainer` takes {ratio:.3f} times as long as the `GRPOTrainer` step next to it (quartiles {statistics.quantiles(ratios)[0]:.3f} to {statistics.quantiles(ratios)[2]:.3f}).
 
-With a generative critic of the same size that writes 24 tokens for each of {metrics["critic/states"]:.0f} states a step ({statistics.median(c):.3f} s for `GRPOTrainer` beside it):
+The next table has a generative critic of the same size that writes 24 tokens for each of {metrics["critic/states"]:.0f} states a step.
+In the same run, `GRPOTrainer` takes {statistics.median(c):.3f} s a step.
 
 | of one step | seconds | share |
 |---|---|---|
@@ -175,8 +179,12 @@ With a generative critic of the same size that writes 24 tokens for each of {met
 | valuations | {valuing:.3f} | {100 * valuing / step:.0f}% |
 | bridge and credit | {rest:.3f} | {100 * rest / step:.1f}% |
 
-The critic's update itself takes {updating:.3f} s, of which all but the waiting runs beside the host's own update; the critic is idle for {metrics.get("critic/seconds_idle", 0):.3f} s of a step.
-On a machine where actor and critic share two cores, the critic's tokens are what a step costs; on two GPUs valuations are the only part that the host waits for.
+The critic's update takes {updating:.3f} s.
+The trainer waits for a part of it; the rest runs during the trainer's own update.
+The critic is idle for {metrics.get("critic/seconds_idle", 0):.3f} s of a step.
+
+If actor and critic share two cores, the critic's tokens are what a step costs.
+On two GPUs the trainer waits for valuations only.
 """
     Path("docs/bench-trl.md").write_text(page)
     print(page)

@@ -11,7 +11,7 @@ export async function stopAtSuccess(
   for await (const event of run) {
     if (event.type === 'message') console.log(event.text);
     if (event.type !== 'iteration' || event.stage !== 'joint') continue;
-    success = event.metrics.success_rate!;
+    success = event.metrics['actor/success_rate']!;
     console.log(`iteration ${event.iteration}: smoothed success ${success.toFixed(3)}`);
     // Ends after this iteration, with a checkpoint. Not awaited here: the run is still telling us
     // of its end.

@@ -18,13 +18,12 @@ import {
   tokenAdvantages,
 } from './math/advantage.ts';
 import { explainedVariance, groupBy, isNoise, mean, meanSquaredError } from './math/statistics.ts';
-import { withoutColumns } from './text/critic-prompt.ts';
-import { type BudgetedSegmentation, segmentResponse, textBefore } from './text/segment.ts';
+import { firstState, segmentState } from './state.ts';
+import { type BudgetedSegmentation, segmentResponse } from './text/segment.ts';
 import type {
   ActorProfile,
   Credit,
   Outcome,
-  Problem,
   RewardedTrajectory,
   Segment,
   State,
@@ -81,20 +80,13 @@ export function segmentTrajectory<T extends Trajectory>(
   shareFirst = true,
 ): SegmentedTrajectory<T> {
   const segments = segmentResponse(trajectory, segmentation);
-  const states = segments.map((segment, k): State => {
-    if (k === 0 && shareFirst) return firstState(trajectory.problem, trajectory.group, actor);
-    const response = textBefore(trajectory, segment);
-    const { group } = trajectory;
-    const problem = withoutColumns(trajectory.problem);
-    return { id: `t${index}.${k}`, problem, response, index: k, group, trajectory: index, actor };
-  });
+  const { problem, promptIds, group } = trajectory;
+  const states = segments.map((segment, k) =>
+    k === 0 && shareFirst
+      ? firstState(problem, promptIds, group, actor)
+      : segmentState(trajectory, index, segment, k, actor),
+  );
   return { trajectory, segments, states };
-}
-
-/** s_0 of a group: known before any response is. */
-export function firstState(given: Problem, group: number, actor: ActorProfile): State {
-  const problem = withoutColumns(given);
-  return { id: `g${group}`, problem, response: '', index: 0, group, trajectory: null, actor };
 }
 
 /**

@@ -6,11 +6,12 @@
 import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
 import { forEachInTurns, mapInTurns } from './event-loop.ts';
+import type { LanguageModel } from './language-model.ts';
 import type { OracleTrace } from './task.ts';
-import { type CriticFormat, safeFormat, withoutColumns } from './text/critic-prompt.ts';
+import { blindProblem } from './text/blind-problem.ts';
+import { type CriticFormat, safeFormat } from './text/critic-prompt.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import { UserError } from './user-error.ts';
-import type { Model } from './workers/model.ts';
 
 /** Where a request stands in the run: what its random draws depend on. */
 export interface CriticContext {
@@ -19,6 +20,11 @@ export interface CriticContext {
   readonly iteration: number;
   /** The critic's best single answer, without random draws where it can: for evaluation. */
   readonly greedy?: boolean;
+  /**
+   * Reports numbers of this call, such as tokens or dollars that it cost. The caller sums them over
+   * an iteration and logs them under `critic/`. Absent: nobody logs them.
+   */
+  readonly report?: (metrics: UpdateMetrics) => void;
   /** Rewards of all trajectories, by index, for critics that need outcomes. */
   readonly rewards?: readonly { readonly group: number; readonly reward: number }[];
 }
@@ -46,6 +52,33 @@ export interface CriticTraits {
   readonly learns?: boolean;
   /** Has it `imitate`, for stage 1? Default: false. */
   readonly imitates?: boolean;
+  /** Does it need an actor that continues responses (`environment.actor`)? Default: false. */
+  readonly continues?: boolean;
+}
+
+/** A response that the actor finished from a state. */
+export interface Continuation {
+  /** The whole response, the state's part included. */
+  readonly text: string;
+  /** New tokens only, end-of-sequence token included. */
+  readonly completionIds: Int32Array;
+  /** In [0, 1]; null: no reward function applied. */
+  readonly reward: number | null;
+}
+
+/** The actor, as a critic may ask it: it goes on from states, by their exact token ids. */
+export interface Continuations {
+  /**
+   * `count` continuations of each state, sampled and rewarded as in training. They depend on the
+   * run's seed, the context, the state and the actor's weights.
+   *
+   * @throws UserError for a state without token ids
+   */
+  sample(
+    states: readonly State[],
+    count: number,
+    context: Pick<CriticContext, 'purpose' | 'iteration'>,
+  ): Promise<Continuation[][]>;
 }
 
 export interface Critic {
@@ -103,7 +136,9 @@ export interface CriticEnvironment {
    * Loads a model into a worker, under a name of the critic's own; the same name once more replaces
    * it.
    */
-  loadModel(name: string, options: CriticModelOptions): Promise<Model>;
+  loadModel(name: string, options: CriticModelOptions): Promise<LanguageModel>;
+  /** null: there is no actor here (a critic by itself, logged responses, a host that can't). */
+  readonly actor: Continuations | null;
 }
 
 export interface CriticModelOptions {
@@ -138,6 +173,13 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
   /** Checks the options that the config gives. */
   readonly options: z.ZodType<Options>;
   create(options: Options, environment: CriticEnvironment): CreatedCritic | Promise<CreatedCritic>;
+  /** The models that these options name, and their workers, which the run starts. Default: none. */
+  models?(options: Options): readonly { readonly model: string; readonly worker: string }[];
+  /**
+   * These options with the weights that `save` wrote to `folder` in the place of their model.
+   * Absent: the critic is made as it is, and then given `load(folder)`.
+   */
+  startFrom?(options: Options, folder: string): Options;
   /**
    * Options for the weights in `model`, by themselves: any folder of a model, also one that no run
    * has trained (`given` is then empty). Absent: the critic is made as its run made it.
@@ -163,6 +205,10 @@ export async function createCritic(
   options: unknown,
   environment: CriticEnvironment,
 ): Promise<Critic> {
+  if (plugin.continues && environment.actor === null)
+    throw new UserError(
+      `the critic "${plugin.name}" lets the actor continue responses, and there is no actor here that can`,
+    );
   const critic = await plugin.create(options, {
     ...environment,
     format: safeFormat(environment.format),
@@ -212,7 +258,7 @@ const blindStates = new WeakMap<State, State>();
 
 /** The same object for the same state, so that a critic may remember states. */
 function blindState(state: State): State {
-  const problem = withoutColumns(state.problem);
+  const problem = blindProblem(state.problem);
   if (problem === state.problem) return state;
   const known = blindStates.get(state) ?? { ...state, problem };
   blindStates.set(state, known);

@@ -7,6 +7,8 @@ export { loraSchema, optimizerSchema } from './bridge/operations.ts';
 export { ConfigError, DataError, nearest } from './config/error.ts';
 export { temperature } from './config/schema.ts';
 export {
+  type Continuation,
+  type Continuations,
   type CreatedCritic,
   type Critic,
   type CriticContext,
@@ -24,6 +26,15 @@ export { forEachInTurns, mapInParts, mapInTurns, type Sliceable } from './event-
 export { LONGEST_LINE } from './files/json-lines.ts';
 export { isWrittenAsPath, pathFrom } from './files/paths.ts';
 export {
+  type LanguageModel,
+  type Learner,
+  promptsOfRequest,
+  type Sampled,
+  type SampleRequest,
+  type Sampler,
+  type StreamValues,
+} from './language-model.ts';
+export {
   type CriticBaseline,
   criticBaselines,
   criticReward,
@@ -37,13 +48,14 @@ export { smoothSuccessRate } from './math/success-rate.ts';
 export { toUnit } from './math/unit.ts';
 export { valueAt } from './rewards/columns.ts';
 export { defineReward, type Reward, type Score } from './rewards/judge.ts';
+export { textState } from './state.ts';
 export {
   type ActorProbe,
   defineTask,
-  type LoggedRollout,
   type ModelTools,
   type OracleTrace,
   type Response,
+  type Rollout,
   type Split,
   type Task,
   type TaskEnvironment,
@@ -70,5 +82,5 @@ export { needsTokens, prefixesOfText } from './text/segment-text.ts';
 export type * from './types.ts';
 export { UserError } from './user-error.ts';
 export { loadingFields, loadingOf } from './workers/loading.ts';
-export { Model, promptsOfRequest, type Sampled, type Sequence } from './workers/model.ts';
 export type { PythonFunctions } from './workers/python-functions.ts';
+export { WorkerModel } from './workers/worker-model.ts';

@@ -6,8 +6,7 @@ import type { z } from 'zod';
 import type { Worker } from './bridge/worker.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';
 import type { Segmentation } from './text/segment.ts';
-import type { ActorProfile, Problem, Prompt, State } from './types.ts';
-import type { Sequence } from './workers/model.ts';
+import type { ActorProfile, Problem, Prompt, Sequence, State } from './types.ts';
 import type { PythonFunctions } from './workers/python-functions.ts';
 
 export type Split = 'train' | 'heldout';
@@ -16,7 +15,7 @@ export type Split = 'train' | 'heldout';
  * A finished response as text, of whatever actor wrote it: what a critic can learn from without any
  * actor at hand.
  */
-export interface LoggedRollout {
+export interface Rollout {
   readonly problem: Problem;
   readonly actor: ActorProfile;
   /** The partial responses before each segment; prefixes[0] is empty. */
@@ -28,9 +27,9 @@ export interface LoggedRollout {
    * Prefixes before this index did not come from the actor alone (they were edited): their outcome
    * tells nothing of its value. Usually 0.
    */
-  readonly firstOwn: number;
-  /** Where the live actor wrote it: ids of its prompt and of the response before each segment. */
-  readonly begun?: readonly Sequence[];
+  readonly firstUnedited: number;
+  /** Token ids of the prompt and of each prefix, if the actor of this run sampled it. */
+  readonly tokens?: readonly Sequence[];
 }
 
 /** What an oracle wrote of one state, for stage 1. */
@@ -49,8 +48,6 @@ export interface OracleTrace {
 export interface ReferenceState {
   readonly state: State;
   readonly value: number;
-  /** Ids of the prompt and of the response so far, where the live actor wrote it. */
-  readonly begun?: Sequence;
 }
 
 /** What a task may ask of a live actor in order to know exact values. */
@@ -102,12 +99,7 @@ export interface Task {
    * Stages 1 and 2: rollouts of frozen actors that the task brings itself. Without it stage 2
    * samples from the actor.
    */
-  frozenRollouts?(
-    split: Split,
-    seed: number,
-    from: number,
-    count: number,
-  ): readonly LoggedRollout[];
+  frozenRollouts?(split: Split, seed: number, from: number, count: number): readonly Rollout[];
   /** States of held-out actors with known values. */
   referenceStates?(seed: number, count: number): readonly ReferenceState[];
   /** The exact value of states under a live actor's current weights. */

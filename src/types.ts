@@ -16,6 +16,12 @@ export interface Problem {
   readonly columns: Readonly<Record<string, Json>>;
 }
 
+/** Token ids of a prompt, and of a response to it or of the beginning of one. */
+export interface Sequence {
+  readonly promptIds: Int32Array;
+  readonly completionIds: Int32Array;
+}
+
 /** What In-Context Conditioning (ICC) tells the critic of the actor. */
 export interface ActorProfile {
   readonly name: string;
@@ -33,10 +39,11 @@ export interface Trajectory {
   readonly problem: Problem;
   /** Index of its group (the trajectories of one problem in one iteration). */
   readonly group: number;
-  readonly promptIds: Int32Array;
+  /** null: not known (a host that sends none). */
+  readonly promptIds: Int32Array | null;
   readonly completionIds: Int32Array;
-  /** Log-probabilities of the tokens when they were sampled. */
-  readonly logprobs: Float32Array;
+  /** Log-probabilities of the tokens when they were sampled; null: not known. */
+  readonly logprobs: Float32Array | null;
   /** UTF-16 units of `text` that are complete after each token. */
   readonly textEnds: Int32Array;
   /**
@@ -45,16 +52,24 @@ export interface Trajectory {
   readonly actorMask: Uint8Array | null;
   readonly text: string;
   readonly finishReason: 'stop_token' | 'stop_string' | 'length';
-  /** Version of the weights that served it. */
+}
+
+/** A trajectory that this run sampled, from whose tokens the actor learns. */
+export interface SampledTrajectory extends Trajectory {
+  readonly promptIds: Int32Array;
+  readonly logprobs: Float32Array;
+  /** Optimizer steps in the weights that served it. */
   readonly version: number;
 }
 
-/** A trajectory with its reward in [0, 1]. */
-export interface RewardedTrajectory extends Trajectory {
+export interface Rewarded {
+  /** In [0, 1]. */
   readonly reward: number;
   /** What each of the config's reward functions gave, by name; null: not applicable. */
   readonly rewardParts?: Readonly<Record<string, number | null>>;
 }
+
+export type RewardedTrajectory = Trajectory & Rewarded;
 
 /** A stretch [start, end) of a response's tokens: the unit of credit. */
 export interface Segment {
@@ -70,6 +85,8 @@ export interface State {
   readonly problem: Problem;
   /** The response so far. */
   readonly response: string;
+  /** Its token ids as the actor sampled them; null: only the text is known. */
+  readonly tokens: Sequence | null;
   /** k. */
   readonly index: number;
   readonly group: number;

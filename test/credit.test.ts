@@ -6,7 +6,7 @@ import { rewardedTrajectory } from './fixtures/trajectories.ts';
 
 const actor = { name: 'a', parameters: 1, successRate: 0.5 };
 const options: CreditOptions = { gamma: 1, lambda: 1, scale: 'none', fallback: 'off' };
-const segmentation = { by: 'tokens', tokens: 2, at_most: 16, minimum_tokens: 1 } as const;
+const segmentation = { by: 'tokens', tokens: 2, max_segments: 16, min_tokens: 1 } as const;
 const valuation = (value: number): Valuation => ({
   value,
   rationale: '',

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { firstState, segmentTrajectory } from '../src/credit.ts';
+import { segmentTrajectory } from '../src/credit.ts';
 import { type Critic, createCritic, defineCritic, valuesOf } from '../src/critic.ts';
+import { firstState } from '../src/state.ts';
 import { paperFormat } from '../src/text/critic-prompt.ts';
 import type { Problem, State } from '../src/types.ts';
 import { bareCriticEnvironment } from './fixtures/critic-environment.ts';
@@ -14,6 +15,7 @@ const state = (id: string): State => ({
   index: 0,
   group: 0,
   trajectory: null,
+  tokens: null,
   actor: { name: 'a', parameters: 1, successRate: null },
 });
 const criticOf = (...values: number[]): Critic => ({
@@ -118,9 +120,9 @@ describe('createCritic', () => {
   it('is not needed for the states of a batch: they have no columns', () => {
     const { actor } = state('a');
     const trajectory = { ...rewardedTrajectory(0, 'a b c', 1), problem };
-    const rule = { by: 'tokens', tokens: 1, at_most: 3, minimum_tokens: 1 } as const;
+    const rule = { by: 'tokens', tokens: 1, max_segments: 3, min_tokens: 1 } as const;
     const { states } = segmentTrajectory(trajectory, 0, rule, actor);
-    expect([firstState(problem, 0, actor), ...states].map((s) => s.problem.columns)).toEqual([
+    expect([firstState(problem, null, 0, actor), ...states].map((s) => s.problem.columns)).toEqual([
       {},
       {},
       {},

@@ -12,7 +12,6 @@ import { parseArgs } from 'node:util';
 import {
   loadConfigFile,
   loadTask,
-  Model,
   type Problem,
   parameterCount,
   pythonFunctions,
@@ -20,6 +19,7 @@ import {
   segmentResponse,
   startWorkers,
   textBefore,
+  WorkerModel,
 } from '../../src/index.ts';
 
 const { values } = parseArgs({
@@ -39,7 +39,7 @@ try {
   const python = pythonFunctions(() => workers.get('python'));
   const { task } = await loadTask(config.task, { base, python, log: console.error });
   await task.prepare?.();
-  const actor = await Model.load(workers.get('actor'), 'actor', {
+  const actor = await WorkerModel.load(workers.get('actor'), 'actor', {
     source: options.model,
     kind: 'causal',
     initialization: 'pretrained',
@@ -50,11 +50,11 @@ try {
     optimizer: null,
   });
   const problems = await task.problems('train', seed, 0, Number(values.problems));
-  console.error(`${problems.length} problems, ${sampling.responses} responses to each`);
+  console.error(`${problems.length} problems, ${sampling.num_generations} responses to each`);
   const { max_new_tokens, temperature, top_p, top_k, stop_strings } = sampling;
   const responses = await actor.sample({
     prompts: problems.map(({ prompt }) => prompt),
-    completionsPerPrompt: sampling.responses,
+    completionsPerPrompt: sampling.num_generations,
     ...{ max_new_tokens, temperature, top_p, top_k, stop_strings },
     seed: (i) => [seed, i],
   });
@@ -106,7 +106,7 @@ try {
 }
 
 function groupOf(response: number): number {
-  return Math.floor(response / sampling.responses);
+  return Math.floor(response / sampling.num_generations);
 }
 
 /** What the oracle says: it adds by itself, then looks at what the response claims. */

@@ -73,6 +73,8 @@ export default defineCritic({
   imitates: true,
   options,
   create,
+  models: ({ model, worker }) => [{ model, worker }],
+  startFrom: (given, model) => ({ ...given, model }),
   standalone: (given, model, { thinking, maxNewTokens, completions, temperature }) => ({
     ...given,
     ...{ model, baseline: 'none', completions_per_state: completions },

@@ -8,11 +8,11 @@ import {
   ConfigError,
   DataError,
   defineTask,
-  type LoggedRollout,
   needsTokens,
   type Problem,
   pathFrom,
   prefixesOfText,
+  type Rollout,
   type Split,
   type Task,
 } from '../../src/plugin-api.ts';
@@ -69,13 +69,13 @@ const options = z
   });
 
 /** A rollout that was read, with all but its prefixes. */
-type Read = Omit<LoggedRollout, 'prefixes' | 'firstOwn'>;
+type Read = Omit<Rollout, 'prefixes' | 'firstUnedited'>;
 
 export default defineTask({
   name: 'logged',
   options,
   async create(given, { base, log, segmentation }): Promise<Task> {
-    const rule = segmentation ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 };
+    const rule = segmentation ?? { by: 'sentence', max_segments: 16, min_tokens: 1 };
     const why = needsTokens(rule);
     if (why) throw new ConfigError([`credit.segmentation: ${why}`]);
     const rows = await readLog(pathFrom(base, given.file), given, log);
@@ -109,7 +109,7 @@ export default defineTask({
       frozenRollouts: (side, seed, from, count) =>
         orders[side].rollouts.indices(seed, from, count).map((index) => {
           const rollout = read[split[side][index]!]!;
-          return { ...rollout, prefixes: prefixesOfText(rollout.response, rule), firstOwn: 0 };
+          return { ...rollout, prefixes: prefixesOfText(rollout.response, rule), firstUnedited: 0 };
         }),
     };
   },

@@ -11,6 +11,7 @@ import {
   Random,
   type State,
   type Task,
+  textState,
 } from '../../src/plugin-api.ts';
 import { exactValue } from './miniature/actors.ts';
 import { makeModel } from './miniature/base-actor.ts';
@@ -51,7 +52,7 @@ export default defineTask({
           return chainProblem(drawChain(random, steps, 1), `${split}-${from + i}`);
         }),
       reward: ({ text, problem }) => chainReward(text, chainOf(problem)),
-      segmentation: { by: 'pattern', pattern: '[a-l] \\d', at_most: steps, minimum_tokens: 1 },
+      segmentation: { by: 'pattern', pattern: '[a-l] \\d', max_segments: steps, min_tokens: 1 },
       criticFormat: {
         prompt: (state, profile) =>
           `${header(profile)}${promptText(state.problem.prompt)} ${plain(state.response)}?`,
@@ -79,15 +80,10 @@ export default defineTask({
           );
           const index = i % steps;
           const response = rollout.prefixes[index]!;
-          const state = {
-            id: `reference-${i}`,
-            problem: rollout.problem,
-            response,
-            index,
-            group: i,
-            trajectory: null,
-            actor: rollout.actor,
-          };
+          const state = textState({
+            ...{ id: `reference-${i}`, problem: rollout.problem, response, index },
+            ...{ group: i, actor: rollout.actor },
+          });
           return {
             state,
             value: exactValue(rollout.table, rollout.chain, rollout.claims.slice(0, index)),

@@ -53,7 +53,7 @@ export function planDemo(folder: string, seed: number): DemoPlan {
       actor,
       critic: 'group-mean',
       credit: { ...config.credit, gamma: 1, lambda: 1, scale: 'group-std' },
-      joint: { iterations: joint.iterations, schedule: joint.schedule },
+      joint: { steps: joint.steps, schedule: joint.schedule },
     }),
     genac: part('genac', {
       stages: ['joint'],

@@ -24,7 +24,7 @@ interface Seen {
 export const shownMetrics: Readonly<Record<string, string>> = {
   reward: 'reward',
   'evaluation/success': 'success',
-  'critic/mse': 'critic mse',
+  'critic/heldout_mse': 'critic mse',
   'critic/rationale_loss': 'rationale loss',
   'critic/loss': 'loss',
   'critic/reward': 'critic reward',

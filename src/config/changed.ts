@@ -5,7 +5,13 @@ import { type Config, configSchema } from './schema.ts';
 export const defaults = configSchema.parse({ folder: '-', task: '-', critic: '-', actor: null });
 
 /** The optimizer's options of the critic in stage 3. */
-export const criticsOwn = ['learning_rate', 'decay', 'warmup', 'final', 'max_grad_norm'] as const;
+export const criticsOwn = [
+  'learning_rate',
+  'decay',
+  'warmup',
+  'min_lr_ratio',
+  'max_grad_norm',
+] as const;
 
 /** A problem for each of these options that was changed. */
 export function changedOptions<S extends 'joint' | 'credit'>(

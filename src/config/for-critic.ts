@@ -7,7 +7,10 @@ import { changedOptions, criticsOwn, defaults } from './changed.ts';
 import { ConfigError } from './error.ts';
 import type { Config } from './schema.ts';
 
-export type CheckedCritic = Pick<CriticPlugin, 'name' | 'needs' | 'learns' | 'imitates'>;
+export type CheckedCritic = Pick<
+  CriticPlugin,
+  'name' | 'needs' | 'learns' | 'imitates' | 'continues'
+>;
 
 /** @throws ConfigError with every problem at once */
 export function refuseForCritic(config: Config, critic: CheckedCritic): void {
@@ -34,9 +37,13 @@ function stagesWithoutEffect(
 }
 
 function jointProblems(config: Config, critic: CheckedCritic): string[] {
-  const { name, needs, learns } = critic;
+  const { name, needs, learns, continues } = critic;
   const { sampling, credit, gates } = config;
   const problems: string[] = [];
+  if (continues && config.actor === null)
+    problems.push(
+      `critic: "${name}" lets the actor continue responses, and there is no actor: name its model in \`actor\``,
+    );
   if (!learns)
     problems.push(
       ...changedOptions(
@@ -63,12 +70,12 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
       );
   }
   const comparison = needs === 'outcomes' || gates.explained_variance;
-  if (sampling.responses < 2 && comparison) {
+  if (sampling.num_generations < 2 && comparison) {
     const advice =
       needs === 'outcomes' ? `with the critic "${name}"` : 'or set gates.explained_variance: false';
     const separator = needs === 'outcomes' ? ' ' : ', ';
     problems.push(
-      `sampling.responses: 1 leaves a group mean nothing to compare with; use at least 2${separator}${advice}`,
+      `sampling.num_generations: 1 leaves a group mean nothing to compare with; use at least 2${separator}${advice}`,
     );
   }
   if (needs === 'states' && credit.scale === 'group-std') {

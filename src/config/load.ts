@@ -5,6 +5,7 @@ import { readText } from '../files/text-file.ts';
 import { changedOptions, criticsOwn, defaults } from './changed.ts';
 import { ConfigError, issuesOf } from './error.ts';
 import { unusableIn } from './plain-data.ts';
+import { withPresentNames } from './renamed.ts';
 import { rewardsWithoutEffect } from './rewards.ts';
 import { type Config, type ConfigInput, configSchema, type StageName } from './schema.ts';
 import { secretsIn } from './secrets.ts';
@@ -54,8 +55,9 @@ export function checkConfig(input: ConfigInput, source?: string): Config {
   if (unusable !== null) throw new ConfigError([unusable], source);
   const secrets = secretsIn(input);
   if (secrets.length > 0) throw new ConfigError(secrets, source);
-  const read = configSchema.safeParse(input);
-  if (!read.success) throw new ConfigError(issuesOf(read.error, configSchema, input), source);
+  const given = withPresentNames(input);
+  const read = configSchema.safeParse(given);
+  if (!read.success) throw new ConfigError(issuesOf(read.error, configSchema, given), source);
   const problems = withoutEffect(read.data);
   if (problems.length > 0) throw new ConfigError(problems, source);
   return read.data;
@@ -78,14 +80,14 @@ function withoutEffect(config: Config): string[] {
     const why = 'has no effect with joint.critic: frozen';
     problems.push(...changedOptions(config, 'joint', criticsOwn, why));
   }
-  for (const [name, { decay, final }] of Object.entries({
+  for (const [name, { decay, min_lr_ratio }] of Object.entries({
     actor: config.actor,
     critic_rl: config.critic_rl,
     joint: config.joint,
   }).flatMap(([name, section]) => (section ? [[name, section] as const] : []))) {
-    const usual = name === 'critic_rl' ? defaults.critic_rl.final : 0;
-    if (decay === 'constant' && final !== usual) {
-      problems.push(`${name}.final: has no effect with ${name}.decay: constant`);
+    const usual = name === 'critic_rl' ? defaults.critic_rl.min_lr_ratio : 0;
+    if (decay === 'constant' && min_lr_ratio !== usual) {
+      problems.push(`${name}.min_lr_ratio: has no effect with ${name}.decay: constant`);
     }
   }
   const { every, minutes, keep } = config.checkpoints;
@@ -122,12 +124,12 @@ function withoutEffect(config: Config): string[] {
  */
 function creditWithoutMeaning({ sampling, credit, actor }: Config): string[] {
   const problems: string[] = [];
-  const { problems: count, responses } = sampling;
+  const { batch_size: count, num_generations: responses } = sampling;
   if (credit.scale === 'group-std' && responses < 2)
-    problems.push('credit.scale: "group-std" needs at least 2 sampling.responses');
+    problems.push('credit.scale: "group-std" needs at least 2 sampling.num_generations');
   if (actor && actor.minibatches > count * responses) {
     problems.push(
-      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an iteration has ${count * responses} (sampling.problems x sampling.responses)`,
+      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an iteration has ${count * responses} (sampling.batch_size x sampling.num_generations)`,
     );
   }
   return problems;

@@ -30,7 +30,7 @@ const scheduleFields = {
   /** Steps of linear warm-up. */
   warmup: count,
   /** Share of the peak that is left at the end. */
-  final: share,
+  min_lr_ratio: share,
 };
 
 const worker = z.strictObject({
@@ -53,7 +53,7 @@ const actor = z.strictObject({
   learning_rate: learningRate.default(1e-6),
   decay: z.enum(['constant', 'linear', 'cosine']).default('constant'),
   warmup: count.default(0),
-  final: share.default(0),
+  min_lr_ratio: share.default(0),
   max_grad_norm: z.number().positive().nullable().default(1),
   /** PPO: ratios are clipped to [1 - clip_low, 1 + clip_high]. */
   clip_low: share.default(0.2),
@@ -72,9 +72,9 @@ const actor = z.strictObject({
 
 const sampling = z.strictObject({
   /** Problems of one iteration. */
-  problems: positive.default(128),
+  batch_size: positive.default(128),
   /** Responses to each. */
-  responses: positive.default(8),
+  num_generations: positive.default(8),
   max_new_tokens: positive.default(1024),
   temperature: temperature.default(1),
   top_p: z.number().positive().max(1).nullable().default(null),
@@ -123,11 +123,11 @@ export const criticSft = z.strictObject({
   batch: positive.default(64),
   /** Steps at constant rate, at the most. */
   steps: positive.default(1000),
-  /** Steps of the final decay to `final`. */
+  /** Steps of the final decay to `min_lr_ratio`. */
   cooldown: count.default(200),
   learning_rate: learningRate.default(1e-5),
   warmup: count.default(50),
-  final: share.default(0.05),
+  min_lr_ratio: share.default(0.05),
   max_grad_norm: z.number().positive().nullable().default(1),
   /**
    * Begin the cool-down as soon as held-out rationales are predicted this well (nats per token);
@@ -141,9 +141,13 @@ export const criticSft = z.strictObject({
 });
 
 export const criticRl = z.strictObject({
-  updates: positive.default(60),
-  /** States of one update. */
+  steps: positive.default(60),
+  /** Responses of one update. */
   states: positive.default(256),
+  /** States of each response that the critic learns from: one drawn at random, or all of them. */
+  states_per_response: z.enum(['one', 'all']).default('one'),
+  /** The critic that the stage ends with: of the least held-out error, or the last one. */
+  keep: z.enum(['best', 'last']).default('best'),
   /**
    * Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1
    * where the task has none.
@@ -153,13 +157,13 @@ export const criticRl = z.strictObject({
   learning_rate: learningRate.default(1e-6),
   decay: scheduleFields.decay.default('linear'),
   warmup: count.default(5),
-  final: share.default(0.1),
+  min_lr_ratio: share.default(0.1),
   max_grad_norm: z.number().positive().nullable().default(1),
   evaluate_every: positive.default(20),
 });
 
 export const joint = z.strictObject({
-  iterations: positive.default(100),
+  steps: positive.default(100),
   /** What the critic does meanwhile: `learn`, or stay `frozen`. */
   critic: z.enum(['learn', 'frozen']).default('learn'),
   ...scheduleFields,
@@ -167,7 +171,7 @@ export const joint = z.strictObject({
   learning_rate: learningRate.default(1e-6),
   decay: scheduleFields.decay.default('constant'),
   warmup: count.default(0),
-  final: share.default(0),
+  min_lr_ratio: share.default(0),
   max_grad_norm: z.number().positive().nullable().default(1),
   schedule: z.enum(['synchronous', 'pipelined']).default('synchronous'),
 });
@@ -196,8 +200,8 @@ const evaluation = z.strictObject({
    * Held-out problems, and responses k to each: success is pass@1 (their mean), and with k > 1 also
    * pass@k.
    */
-  problems: positive.default(128),
-  responses: positive.default(1),
+  prompts: positive.default(128),
+  num_generations: positive.default(1),
   /** One greedy response to each problem besides. */
   greedy: z.boolean().default(false),
   /** Held-out states for the critic's error. */

@@ -1,12 +1,13 @@
 /** Held-out figures between iterations, and the gate before joint training. */
 
 import type { Standing, Training } from '../iteration/context.ts';
-import { phase, prefixed } from '../iteration/context.ts';
+import { phase } from '../iteration/context.ts';
+import { prefixed } from '../iteration/metrics.ts';
 import { fittingProblems } from '../iteration/prompt-limit.ts';
 import { actorRollouts, sampleTrajectories } from '../iteration/rollouts.ts';
 import { isNoise, mean } from '../math/statistics.ts';
 import { UserError } from '../user-error.ts';
-import { criticErrors, currentRollouts, currentStates, heldOutStates } from './critic-error.ts';
+import { criticErrors, currentRollouts, currentStates, heldOutStates } from './critic-accuracy.ts';
 
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */
 export async function knownSuccessRate(
@@ -31,7 +32,7 @@ export async function evaluateCritic(
     type: 'evaluation',
     stage,
     iteration,
-    metrics: prefixed('critic', { ...error }),
+    metrics: heldOut(error),
   });
   return error.mse;
 }
@@ -58,16 +59,22 @@ export async function evaluate(
         )
       : {};
   const success = mean(rollouts.map(({ reward }) => reward));
-  const { responses, greedy } = config.evaluation;
+  const { num_generations: responses, greedy } = config.evaluation;
   const metrics = {
     'evaluation/success': success,
     ...(responses > 1 && { [`evaluation/pass@${responses}`]: passAtK(rollouts, responses) }),
     ...(greedy && { 'evaluation/greedy': await greedySuccess(training, iteration) }),
-    ...prefixed('critic', { ...error }),
+    ...heldOut(error),
   };
   training.emit({ type: 'evaluation', stage: 'joint', iteration, metrics });
   return success;
 }
+
+/** `{mse: 1}` -> `{'critic/heldout_mse': 1}`. */
+const heldOut = (errors: object): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(errors).map(([name, value]) => [`critic/heldout_${name}`, value]),
+  );
 
 /** Mean over the problems of the best of k rewards. Rollout j of problem i is number i k + j. */
 export function passAtK(rollouts: readonly { readonly reward: number }[], k: number): number {
@@ -83,7 +90,7 @@ async function greedySuccess(training: Training, iteration: number): Promise<num
     training,
     'heldout',
     0,
-    training.config.evaluation.problems,
+    training.config.evaluation.prompts,
   );
   const request = { problems, responses: 1, purpose: 'evaluation/greedy', iteration, greedy: true };
   const trajectories = await sampleTrajectories(training, request);
@@ -101,17 +108,17 @@ export async function passGate(training: Training, successRate: number | null): 
   const rollouts = await currentRollouts(training, successRate, 0);
   const references = await currentStates(training, rollouts, 0);
   const errors = await criticErrors(training.critic, references, 'gate', 0);
-  const { mse, mse_of_mean, parse_rate, greedy_mse } = errors;
+  const { mse, mse_of_constant, parse_rate, greedy_mse } = errors;
   training.emit({
     type: 'evaluation',
     stage: 'joint',
     iteration: 0,
-    metrics: prefixed('gate', { mse, mse_of_mean, parse_rate, greedy_mse }),
+    metrics: prefixed('gate', { mse, mse_of_constant, parse_rate, greedy_mse }),
   });
-  const better = mse < gate.mse_against_mean * mse_of_mean || isNoise(mse); // a constant is not better
+  const better = mse < gate.mse_against_mean * mse_of_constant || isNoise(mse); // a constant is not better
   if (parse_rate >= gate.parse_rate && better) return;
   throw new UserError(
     `joint training does not start: on held-out states the critic parses ${(100 * parse_rate).toFixed(1)}% (gate: ${100 * gate.parse_rate}%) and its error is ${mse.toFixed(4)} ` +
-      `against ${mse_of_mean.toFixed(4)} of the mean (gate: ${gate.mse_against_mean} of it). Train the critic longer (critic_sft, critic_rl), or change gates.joint`,
+      `against ${mse_of_constant.toFixed(4)} of the mean (gate: ${gate.mse_against_mean} of it). Train the critic longer (critic_sft, critic_rl), or change gates.joint`,
   );
 }

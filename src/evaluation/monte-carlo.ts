@@ -4,6 +4,7 @@
  */
 
 import { actorOf, type Training } from '../iteration/context.ts';
+import { continueStates } from '../iteration/continuations.ts';
 import { deriveSeed } from '../math/random.ts';
 import { mean } from '../math/statistics.ts';
 import type { ReferenceState } from '../task.ts';
@@ -21,27 +22,17 @@ export async function withContinuations(
 ): Promise<readonly ReferenceState[]> {
   const { config, judge } = training;
   const { continuations } = config.evaluation;
-  const live = references.flatMap(({ begun }) => (begun ? [begun] : []));
-  if (continuations === 0 || live.length < references.length) return references;
-  const { max_new_tokens, temperature, top_p, top_k, stop_strings } = config.sampling;
-  const sampled = await actorOf(training).model.sample({
-    prompts: live,
-    completionsPerPrompt: continuations,
-    max_new_tokens,
-    temperature,
-    top_p,
-    top_k,
-    stop_strings,
-    seed: (i) => deriveSeed(config.seed, `continuations/${purpose}`, iteration, i),
-  });
-  const rewards = await Promise.all(
-    sampled.map(async ({ text, finishReason }, i) => {
-      const { problem } = references[Math.floor(i / continuations)]!.state;
-      return (await judge({ text, finishReason, problem })).reward;
-    }),
+  const live = references.every(({ state }) => state.tokens !== null);
+  if (continuations === 0 || !live) return references;
+  const { model } = actorOf(training);
+  const continued = await continueStates(
+    { model, judge, sampling: config.sampling },
+    references.map(({ state }) => state),
+    continuations,
+    (i) => deriveSeed(config.seed, `continuations/${purpose}`, iteration, i),
   );
   return references.map((reference, i) => ({
     ...reference,
-    value: mean(rewards.slice(i * continuations, (i + 1) * continuations)),
+    value: mean(continued[i]!.map(({ reward }) => reward)),
   }));
 }

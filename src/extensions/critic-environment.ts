@@ -4,10 +4,10 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LoraOptions } from '../bridge/operations.ts';
 import type { Worker } from '../bridge/worker.ts';
-import type { CriticEnvironment, CriticModelOptions } from '../critic.ts';
+import type { Continuations, CriticEnvironment, CriticModelOptions } from '../critic.ts';
 import type { CriticFormat } from '../text/critic-prompt.ts';
 import { LoadingNotes } from '../workers/loading.ts';
-import { Model } from '../workers/model.ts';
+import { WorkerModel } from '../workers/worker-model.ts';
 
 export interface EnvironmentParts {
   readonly seed: number;
@@ -20,6 +20,8 @@ export interface EnvironmentParts {
   readonly worker: (name: string) => Worker;
   /** Where a model's files lie: a folder or a Hub name. Default: as it is named. */
   readonly sourceOf?: (model: string, worker: string) => Promise<string>;
+  /** Default: there is none. */
+  readonly actor?: Continuations | null;
   /** true: models stay as they are, without adapters and optimizers. */
   readonly frozen?: boolean;
 }
@@ -36,11 +38,12 @@ export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
     log,
     worker: workerOf,
     sourceOf,
+    actor = null,
     frozen = false,
   } = parts;
   const notes = new LoadingNotes(log);
   return {
-    ...{ seed, format, signal, log },
+    ...{ seed, format, signal, log, actor },
     async folder() {
       if (runFolder === null) return null;
       const own = join(runFolder, 'critic');
@@ -53,7 +56,7 @@ export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
       const own = frozen
         ? { ...rest, lora: null, optimizer: null }
         : withoutSecondAdapter(source, rest);
-      const loaded = await Model.load(
+      const loaded = await WorkerModel.load(
         workerOf(worker),
         name,
         { initialization: 'pretrained', device: 'auto', seed, kind, ...own, source },

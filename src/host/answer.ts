@@ -13,17 +13,9 @@ export function hostMetrics(
   assignment: CreditAssignment,
   successRate: number,
 ): Metrics {
-  const {
-    success_rate,
-    'gate/fell_back_to_group_mean': fellBack,
-    ...rest
-  } = rolloutMetrics(segmented, assignment, successRate) as Metrics;
-  const ours = Object.entries(rest).filter(([name]) => /^(critic|value)\//.test(name));
-  return {
-    ...Object.fromEntries(ours),
-    'critic/success_rate': success_rate!,
-    'critic/fell_back_to_group_mean': fellBack!,
-  };
+  const all = Object.entries(rolloutMetrics(segmented, assignment, successRate));
+  const ours = /^(critic|value|gate)\/|^actor\/success_rate$/;
+  return Object.fromEntries(all.filter(([name]) => ours.test(name)));
 }
 
 /** The first `count` trajectories, segment by segment. */

@@ -4,6 +4,7 @@
 import type { HostArguments } from '../bridge/host-operations.ts';
 import type { Tensors, TypedArray } from '../bridge/tensor.ts';
 import type { RewardedTrajectory } from '../types.ts';
+import { Ragged } from '../workers/ragged.ts';
 
 /** @throws RangeError that says which tensor is wrong */
 export function trajectoriesOf(
@@ -17,16 +18,17 @@ export function trajectoriesOf(
   const count = texts.length;
   if (finished.length !== count)
     throw new RangeError(`there are ${count} texts, but finished has ${finished.length} entries`);
-  const cu = read(tensors, 'cu_seqlens', Int32Array, count + 1);
+  const cu = readTensor(tensors, 'cu_seqlens', Int32Array, count + 1);
   if (cu[0] !== 0 || cu.some((offset, i) => i > 0 && offset < cu[i - 1]!))
     throw new RangeError('cu_seqlens must begin with 0 and never fall');
   const tokens = cu.at(-1)!;
-  const ids = read(tensors, 'completion_ids', Int32Array, tokens);
-  const ends = read(tensors, 'text_ends', Int32Array, tokens);
-  const groups = read(tensors, 'problems', Int32Array, count);
-  const rewards = read(tensors, 'rewards', Float64Array, count);
-  const mask = tensors.actor_mask ? read(tensors, 'actor_mask', Uint8Array, tokens) : null;
-  const logprobs = tensors.logprobs ? read(tensors, 'logprobs', Float32Array, tokens) : null;
+  const ids = readTensor(tensors, 'completion_ids', Int32Array, tokens);
+  const ends = readTensor(tensors, 'text_ends', Int32Array, tokens);
+  const groups = readTensor(tensors, 'problems', Int32Array, count);
+  const rewards = readTensor(tensors, 'rewards', Float64Array, count);
+  const mask = tensors.actor_mask ? readTensor(tensors, 'actor_mask', Uint8Array, tokens) : null;
+  const promptIds = tensors.prompt_ids ? promptsOf(tensors, prompts.length) : null;
+  const logprobs = tensors.logprobs ? readTensor(tensors, 'logprobs', Float32Array, tokens) : null;
   return texts.map((text, i) => {
     const group = groups[i]!;
     const prompt = prompts[group];
@@ -46,20 +48,26 @@ export function trajectoriesOf(
     return {
       problem: { id: `p${group}`, prompt, columns: {} },
       group,
-      promptIds: new Int32Array(),
+      promptIds: promptIds?.at(group) ?? null,
       completionIds: ids.subarray(from, to),
-      logprobs: logprobs?.subarray(from, to) ?? new Float32Array(to - from),
+      logprobs: logprobs?.subarray(from, to) ?? null,
       textEnds,
       actorMask: mask?.subarray(from, to) ?? null,
       text,
       finishReason: finished[i] ? 'stop_token' : 'length',
-      version: 0,
       reward,
     };
   });
 }
 
-function read<A extends TypedArray>(
+function promptsOf(tensors: Tensors, count: number): Ragged<Int32Array> {
+  const prompts = new Ragged(tensors, 'prompt_ids', 'prompt_cu_seqlens', Int32Array);
+  if (prompts.count === count) return prompts;
+  throw new RangeError(`there are ${count} prompts, but the ids of ${prompts.count}`);
+}
+
+/** @throws RangeError where the tensor is missing, or has another type or length */
+export function readTensor<A extends TypedArray>(
   tensors: Tensors,
   name: string,
   type: abstract new (...args: never[]) => A,

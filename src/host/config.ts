@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
 import { ConfigError, issuesOf } from '../config/error.ts';
 import { readYaml } from '../config/load.ts';
+import { withPresentNames } from '../config/renamed.ts';
 import {
   type Config,
   configSchema,
@@ -45,9 +46,13 @@ export const hostConfigSchema = z.strictObject({
     .prefault({}),
   critic_sft: criticSft.omit({ traces: true }).prefault({}),
   critic_rl: criticRl
-    .omit({ updates: true, states: true, actor_share: true, evaluate_every: true })
+    .omit({ steps: true, states: true, actor_share: true, evaluate_every: true, keep: true })
+    .extend({
+      /** A host has the states of its responses at hand, and learns from all of them. */
+      states_per_response: criticRl.shape.states_per_response.unwrap().default('all'),
+    })
     .prefault({}),
-  joint: joint.omit({ iterations: true, schedule: true }).prefault({}),
+  joint: joint.omit({ steps: true, schedule: true }).prefault({}),
   gates: z
     .strictObject({
       /**
@@ -92,8 +97,9 @@ const asTree = (choice: unknown): Tree =>
  * @throws ConfigError
  */
 export async function loadHostConfig(given: HostArguments<'open'>): Promise<LoadedHostConfig> {
-  const { config_file, options } = given;
-  const file = config_file === null ? {} : readYaml(config_file);
+  const { config_file } = given;
+  const options = withPresentNames(given.options);
+  const file = withPresentNames(config_file === null ? {} : readYaml(config_file));
   let base = config_file === null ? given.base : dirname(resolve(config_file));
   const asked = merged(
     { ...file, ...('critic' in file && { critic: asTree(file.critic) }) },

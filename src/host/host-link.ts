@@ -29,6 +29,7 @@ import { schemaHash } from '../bridge/schema.ts';
 import type { Tensors } from '../bridge/tensor.ts';
 import type { Transport } from '../bridge/transport.ts';
 import { ConfigError } from '../config/error.ts';
+import { type AskHost, ReverseRequests } from './reverse-requests.ts';
 
 export interface HostAnswer {
   readonly result: Record<string, unknown>;
@@ -76,6 +77,7 @@ export class HostLink {
    * connection asks again.
    */
   readonly #answers = new Map<string, readonly Buffer[] | null>();
+  readonly #reverse = new ReverseRequests((frames) => this.#hand(frames));
   #end!: (reason: string) => void;
   /** Why the host is gone; resolves once. */
   readonly gone: Promise<string>;
@@ -84,7 +86,10 @@ export class HostLink {
     this.#options = options;
     this.#refusals = new Refusals(options.log);
     this.gone = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#end = (reason) => {
+        this.#reverse.end(reason);
+        resolve(reason);
+      };
     });
     options.transport.start({
       message: (identity, frames) => this.#receive(identity, frames),
@@ -98,6 +103,12 @@ export class HostLink {
 
   close(): void {
     clearInterval(this.#timer);
+    this.#reverse.end('the controller ends');
+  }
+
+  /** Asks the host for something, while it waits for the answer to its own ask. */
+  get askHost(): AskHost {
+    return this.#reverse.ask;
   }
 
   /** A word to the host, which can't be handed over where its connection is gone. */
@@ -129,7 +140,8 @@ export class HostLink {
       else if (!isHost) this.#reject(identity, 'bad_message', 'say hello first');
       else if (message.type === 'bye') this.#end(`the host said goodbye: ${message.reason}`);
       else if (message.type === 'ask') this.#take(message, tensors);
-      else this.#refusals.say(`an answer to what was not asked: ${message.id}`);
+      else if (!this.#reverse.take(message, tensors))
+        this.#refusals.say(`an answer to what was not asked: ${message.id}`);
     } catch (error) {
       const reason = reasonOf(error);
       this.#refusals.say(`a message was refused: ${reason}`);
@@ -165,6 +177,7 @@ export class HostLink {
         controller_timeout_ms: 60_000,
         max_message_bytes: this.#options.maxMessageBytes,
       });
+      this.#reverse.again();
     }
   }
 

@@ -57,7 +57,7 @@ export async function serveOver(
         logs,
         config_file: ask.arguments.config_file ?? config ?? null,
       };
-      session = await HostSession.open(given, log, signal);
+      session = await HostSession.open(given, log, signal, link.askHost);
       log(`the critic "${session.description.critic}" is loaded`);
       return { result: session.description };
     }

@@ -8,8 +8,8 @@ import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { ConfigError } from '../config/error.ts';
 import { discountProblems } from '../config/for-critic.ts';
-import { assignCredit, segmentTrajectory } from '../credit.ts';
-import { type Critic, createCritic, type UpdateMetrics, valuesOf } from '../critic.ts';
+import { assignCredit } from '../credit.ts';
+import { type Critic, createCritic, valuesOf } from '../critic.ts';
 import { mapInTurns } from '../event-loop.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
 import {
@@ -18,23 +18,27 @@ import {
   loadTask,
   type PluginChoice,
 } from '../extensions/find-plugin.ts';
-import { prefixed } from '../iteration/context.ts';
+import { creditOptions, learnFrom, segmentAll, valueAll } from '../iteration/batch.ts';
+import { Spending } from '../iteration/metrics.ts';
+import { oneStateOfEach } from '../iteration/rollout-states.ts';
 import { rolloutOf, segmentationOf } from '../iteration/rollouts.ts';
-import { learningRate } from '../math/learning-rate.ts';
 import { mean } from '../math/statistics.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
-import { startConfigured, workersOf } from '../run/configured-workers.ts';
+import { startConfigured, workersOf, workersOfCritic } from '../run/configured-workers.ts';
 import { restoreCritic } from '../run/load-models.ts';
 import { readCheckpoint, writeCheckpoint } from '../run-folder/checkpoint.ts';
+import { textState } from '../state.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
 import type { BudgetedSegmentation } from '../text/segment.ts';
-import type { ActorProfile, Outcome, Valuation } from '../types.ts';
+import type { ActorProfile, Outcome } from '../types.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { hostMetrics, type Metrics, type Segmented, told } from './answer.ts';
+import { hostMetrics, type Metrics, told } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
 import { CarefulValuer } from './careful-valuer.ts';
 import { type HostConfig, loadHostConfig } from './config.ts';
+import { HostContinuations } from './continuations.ts';
+import type { AskHost } from './reverse-requests.ts';
 import { StageOne } from './stage-one.ts';
 
 type Ask = HostArguments<'assign_credit'>;
@@ -48,6 +52,7 @@ export class HostSession {
   readonly #segmentation: BudgetedSegmentation;
   readonly #stageOne: StageOne;
   readonly #valuer: CarefulValuer;
+  readonly #continuations: HostContinuations | null;
   /** What ICC tells of the actor; the host may say it after `open`. */
   actor: Omit<ActorProfile, 'successRate'>;
   readonly #tell: (text: string) => void;
@@ -71,6 +76,7 @@ export class HostSession {
     actor: Omit<ActorProfile, 'successRate'>;
     budget: number | null;
     tell: (text: string) => void;
+    continuations: HostContinuations | null;
   }) {
     this.#config = parts.config;
     this.#critic = parts.critic;
@@ -82,6 +88,7 @@ export class HostSession {
     this.#valuer = new CarefulValuer(parts.critic);
     this.actor = parts.actor;
     this.#tell = parts.tell;
+    this.#continuations = parts.continuations;
     this.#successRate = parts.config.icc.success_rate;
     this.#segmentation = segmentationOf(parts, parts.budget);
   }
@@ -91,6 +98,7 @@ export class HostSession {
     given: HostArguments<'open'>,
     tell: (text: string) => void,
     signal: AbortSignal,
+    askHost: AskHost,
   ): Promise<HostSession> {
     const { config, base } = await loadHostConfig(given);
     const task =
@@ -101,17 +109,23 @@ export class HostSession {
     const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
     const problems = discountProblems(plugin, config.credit.gamma, 'gamma');
     if (problems.length > 0) throw new ConfigError(problems, given.config_file ?? undefined);
-    const names = workersOf({ actor: null, workers: config.workers }, options, false);
+    const names = workersOf(
+      { actor: null, workers: config.workers },
+      workersOfCritic(plugin, options),
+      false,
+    );
     const workers = await startConfigured(config.workers, names, given.logs);
     try {
+      const continuations = given.continues ? new HostContinuations(askHost, config.seed) : null;
       const environment = criticEnvironment({
         ...{ seed: config.seed, format: task?.criticFormat ?? paperFormat, log: tell },
         ...{ runFolder: given.logs, signal, worker: (name) => workers.get(name) },
+        actor: continuations,
       });
       const critic = await createCritic(plugin, options, environment);
       const actor = given.actor ?? { name: 'actor', parameters: 0 };
       const budget = given.max_new_tokens;
-      return new HostSession({ config, critic, workers, task, actor, budget, tell });
+      return new HostSession({ config, critic, workers, task, actor, budget, tell, continuations });
     } catch (error) {
       await workers.close(0);
       throw error;
@@ -136,23 +150,24 @@ export class HostSession {
     if (evaluates) this.#untold = done;
     const waited = seconds(began);
     const trajectories = trajectoriesOf(ask, tensors);
-    if (this.#segmentation.by === 'low-probability' && trajectories.length > 0 && !tensors.logprobs)
-      throw new RangeError(
-        "segmentation by low-probability needs the tokens' log-probabilities, and the host sent none (TRL: name it in GenACConfig's `segmentation`)",
-      );
     const profile = { ...this.actor, successRate: this.#successRate };
     const critic = this.#critic;
-    const segmented = await mapInTurns(trajectories, (trajectory, i) =>
-      segmentTrajectory(trajectory, i, this.#segmentation, profile, critic.sharesFirstState),
-    );
+    const all = await segmentAll(trajectories, this.#segmentation, profile, critic);
+    const segmented = this.#learnsFromOneOfEach(ask)
+      ? oneStateOfEach(all, this.#config.seed, ask.purpose, ask.iteration * all.length)
+      : all;
     const valuing = performance.now();
-    const valuations = await this.#value(segmented, ask);
-    const { gamma, lambda } = this.#config.credit;
-    const gated = this.#config.gates.explained_variance && critic.needs === 'states';
-    const fallback = gated ? 'group-mean' : 'off';
-    const assignment = assignCredit(segmented, valuations, {
-      ...{ gamma, lambda, fallback, scale: ask.scale },
-    });
+    const spent = new Spending();
+    const value = () =>
+      valueAll(
+        (states, context) => this.#valuer.value(states, context, ask.purpose === 'critic-rl'),
+        segmented,
+        { purpose: ask.purpose, iteration: ask.iteration, report: spent.add },
+      );
+    const groups = trajectories.map(({ group }) => group);
+    const valuations = await (this.#continuations?.during(groups, value) ?? value());
+    const options = creditOptions(this.#config, critic, ask.scale);
+    const assignment = assignCredit(segmented, valuations, options);
     const learns = !evaluates && trajectories.length > 0;
     if (learns)
       this.#successRate = smoothSuccessRate(
@@ -162,6 +177,7 @@ export class HostSession {
       );
     const metrics = {
       ...(!evaluates && done),
+      ...spent.metrics,
       ...(trajectories.length > 0 && hostMetrics(segmented, assignment, this.#successRate ?? 0)),
       'critic/seconds_idle': idle,
       'critic/seconds_waited_for_update': waited,
@@ -182,15 +198,8 @@ export class HostSession {
     };
   }
 
-  async #value(segmented: Segmented, ask: Ask): Promise<Map<string, Valuation>> {
-    const states = [...new Map(segmented.flatMap((s) => s.states).map((s) => [s.id, s])).values()];
-    const context = {
-      purpose: ask.purpose,
-      iteration: ask.iteration,
-      rewards: segmented.map(({ trajectory: { group, reward } }) => ({ group, reward })),
-    };
-    const values = await this.#valuer.value(states, context, ask.purpose === 'critic-rl');
-    return new Map(states.map((state, i) => [state.id, values[i]!]));
+  #learnsFromOneOfEach({ purpose }: Ask): boolean {
+    return purpose === 'critic-rl' && this.#config.critic_rl.states_per_response === 'one';
   }
 
   /** Begins the critic's update. What goes wrong in it is told by `fence`. */
@@ -199,12 +208,10 @@ export class HostSession {
     if (!this.#critic.learn || (purpose === 'joint' && learning === 'frozen')) return;
     const options = purpose === 'joint' ? this.#config.joint : this.#config.critic_rl;
     const total = iterations ?? Number.POSITIVE_INFINITY;
-    const rate = learningRate({ ...options, peak: options.learning_rate }, iteration, total);
     const began = performance.now();
-    const update = { learningRate: rate, maxGradNorm: options.max_grad_norm };
-    this.#update = this.#critic.learn(outcomes, update).then((metrics: UpdateMetrics) => {
+    this.#update = learnFrom(this.#critic, outcomes, options, iteration, total).then((metrics) => {
       this.#idleSince = performance.now();
-      return { ...prefixed('critic', metrics), 'critic/seconds_updating': seconds(began) };
+      return { ...metrics, 'critic/seconds_updating': seconds(began) };
     });
     this.#update.catch(() => {}); // told by `fence`
   }
@@ -226,11 +233,12 @@ export class HostSession {
         `there are ${prompts.length} prompts, but ${responses.length} responses`,
       );
     const actor = { ...this.actor, successRate: this.#successRate };
-    const states = responses.map((response, i) => ({
-      id: `${i}`,
-      problem: { id: `p${i}`, prompt: prompts[i]!, columns: {} },
-      ...{ response, index: response === '' ? 0 : 1, group: i, trajectory: null, actor },
-    }));
+    const states = responses.map((response, i) =>
+      textState({
+        ...{ id: `${i}`, problem: { id: `p${i}`, prompt: prompts[i]!, columns: {} } },
+        ...{ response, group: i, actor },
+      }),
+    );
     const valuations = await valuesOf(this.#critic, states, {
       ...{ purpose: 'value', iteration: 0, greedy },
     });
@@ -256,7 +264,7 @@ export class HostSession {
     this.#successRate ??= mean(trajectories.map(({ reward }) => reward));
     const profile = { ...this.actor, successRate: this.#successRate };
     const rollouts = await mapInTurns(trajectories, (t) =>
-      rolloutOf(t, t.reward, this.#segmentation, profile),
+      rolloutOf(t, this.#segmentation, profile),
     );
     return this.#stageOne.askOracle(rollouts, progress);
   }

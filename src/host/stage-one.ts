@@ -13,7 +13,7 @@ import type { Standing } from '../iteration/context.ts';
 import { Imitation, mustImitate } from '../stages/imitation.ts';
 import { Oracle } from '../stages/oracle.ts';
 import { traceSources } from '../stages/traces.ts';
-import type { LoggedRollout, Task } from '../task.ts';
+import type { Rollout, Task } from '../task.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import type { Metrics } from './answer.ts';
 import type { HostConfig } from './config.ts';
@@ -57,7 +57,7 @@ export class StageOne {
 
   /** @throws OracleError */
   async askOracle(
-    rollouts: readonly LoggedRollout[],
+    rollouts: readonly Rollout[],
     progress: (done: number, total: number, metrics: Metrics) => void,
   ): Promise<HostResult<'ask_oracle'>> {
     if (!this.#oracle) throw new BridgeError('bad_state', 'ask_oracle: open_oracle comes first');

@@ -3,17 +3,17 @@
  * optional KL to the initial actor and entropy bonus.
  */
 
+import type { StreamValues } from '../language-model.ts';
 import { learningRate } from '../math/learning-rate.ts';
 import { deriveSeed, Random } from '../math/random.ts';
 import { isNoise } from '../math/statistics.ts';
 import type { Metrics } from '../run-folder/events.ts';
-import type { Credit, Trajectory } from '../types.ts';
+import type { Credit, SampledTrajectory } from '../types.ts';
 import { UserError } from '../user-error.ts';
-import type { StreamValues } from '../workers/model.ts';
 import { actorOf, type Training } from './context.ts';
 
 export interface CreditedTrajectory {
-  readonly trajectory: Trajectory;
+  readonly trajectory: SampledTrajectory;
   readonly credit: Credit;
 }
 
@@ -33,7 +33,7 @@ export async function updateActor(
   const rate = learningRate(
     { ...options, peak: options.learning_rate },
     iteration,
-    config.joint.iterations,
+    config.joint.steps,
   );
   const referenceLogprobs = reference
     ? await reference.logprobs(

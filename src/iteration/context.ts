@@ -8,14 +8,14 @@ import { join } from 'node:path';
 import type { Config, StageName } from '../config/schema.ts';
 import type { Critic } from '../critic.ts';
 import { linkFolder } from '../files/file-list.ts';
+import type { LanguageModel } from '../language-model.ts';
 import type { Judge } from '../rewards/judge.ts';
 import { checkpointName, pruneCheckpoints, writeCheckpoint } from '../run-folder/checkpoint.ts';
-import type { Metrics, Place, RunEvent } from '../run-folder/events.ts';
+import type { Place, RunEvent } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
 import type { Task } from '../task.ts';
 import type { ActorProfile } from '../types.ts';
 import { UserError } from '../user-error.ts';
-import type { Model } from '../workers/model.ts';
 
 /** Where a run stands between two iterations: all that a checkpoint holds beside the weights. */
 export interface Standing {
@@ -30,7 +30,7 @@ export interface Standing {
 
 /** The actor, with its part of the config as it is in this iteration. */
 export interface Actor {
-  readonly model: Model;
+  readonly model: LanguageModel;
   readonly options: NonNullable<Config['actor']>;
 }
 
@@ -42,9 +42,9 @@ export interface Training {
   readonly judge: Judge;
   readonly critic: Critic;
   /** null: the run has no actor (`actor: null`). */
-  readonly actor: Model | null;
+  readonly actor: LanguageModel | null;
   /** The initial actor, if the actor's KL to it counts. */
-  readonly reference: Model | null;
+  readonly reference: LanguageModel | null;
   readonly folder: RunFolder;
   emit(event: RunEvent): void;
   readonly steering: {
@@ -71,13 +71,6 @@ export function profileOf(training: Training, successRate: number | null): Actor
 
 export function phase(training: Training, stage: StageName, iteration: number, name: string): void {
   training.emit({ type: 'phase', stage, iteration, phase: name });
-}
-
-/** Metrics under a prefix: `{mse: 1}` -> `{'critic/mse': 1}`. */
-export function prefixed(prefix: string, metrics: Metrics): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(metrics).map(([name, value]) => [`${prefix}/${name}`, value]),
-  );
 }
 
 /**

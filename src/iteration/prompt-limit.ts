@@ -9,6 +9,7 @@ import type { Split } from '../task.ts';
 import type { Problem } from '../types.ts';
 import { UserError } from '../user-error.ts';
 import { actorOf, type Training } from './context.ts';
+import { promptIdsOf } from './prompt-ids.ts';
 
 export interface FittingProblems {
   /** In the order of the task; at least one. */
@@ -63,12 +64,7 @@ export async function fittingProblems(
   const { model } = actorOf(training);
   const limit = promptLimit(config.sampling, model.loaded.context_length);
   if (limit === null || all.length === 0) return { problems: all, overlong: 0 };
-  const prompts = all.map(({ prompt }) => prompt);
-  const sequences = await model.tokenize(
-    prompts,
-    prompts.map(() => ''),
-  );
-  const lengths = sequences.map(({ promptIds }) => promptIds.length);
+  const lengths = (await promptIdsOf(model, all)).map((ids) => ids.length);
   const overlong = all.flatMap(({ id }, i) =>
     lengths[i]! > limit.tokens ? [`problem ${id} with ${lengths[i]} tokens`] : [],
   );

@@ -1,12 +1,19 @@
 /** Trajectories of the live actor: sampling, the served version's check, rewards. */
 
 import { mapInTurns } from '../event-loop.ts';
+import type { Finished } from '../language-model.ts';
 import { deriveSeed } from '../math/random.ts';
-import type { LoggedRollout, Split } from '../task.ts';
+import type { Rollout, Split } from '../task.ts';
 import { type BudgetedSegmentation, segmentResponse, textBefore } from '../text/segment.ts';
-import type { ActorProfile, Problem, RewardedTrajectory, Trajectory } from '../types.ts';
-import type { Sampled } from '../workers/model.ts';
+import type {
+  ActorProfile,
+  Problem,
+  Rewarded,
+  RewardedTrajectory,
+  SampledTrajectory,
+} from '../types.ts';
 import { actorOf, profileOf, type Training } from './context.ts';
+import { promptIdsOf } from './prompt-ids.ts';
 import { fittingProblems } from './prompt-limit.ts';
 
 export interface RolloutRequest {
@@ -18,7 +25,7 @@ export interface RolloutRequest {
   /** The likeliest tokens instead of sampled ones. */
   readonly greedy?: boolean;
   /** Called as each response finishes, in any order. */
-  readonly onFinished?: (index: number, trajectory: Trajectory) => void;
+  readonly onFinished?: (index: number, trajectory: SampledTrajectory) => void;
 }
 
 /**
@@ -36,33 +43,29 @@ export function segmentationOf(
   budget: number | null,
 ): BudgetedSegmentation {
   const rule = config.credit.segmentation ?? task?.segmentation;
-  return { ...(rule ?? { by: 'sentence', at_most: 16, minimum_tokens: 1 }), budget };
+  return { ...(rule ?? { by: 'sentence', max_segments: 16, min_tokens: 1 }), budget };
 }
 
 /** Trajectories in order: response j of problem i is number i * responses + j; the group is i. */
 export async function sampleTrajectories(
   training: Training,
   request: RolloutRequest,
-): Promise<Trajectory[]> {
+): Promise<SampledTrajectory[]> {
   const { config } = training;
   const { model: actor } = actorOf(training);
   const { problems, responses, purpose, iteration, onFinished } = request;
   const { max_new_tokens, temperature, top_p, top_k, stop_strings } = config.sampling;
-  const trajectoryOf = (
-    index: number,
-    sampled: Omit<Sampled, 'promptIds' | 'version'>,
-    rest: Pick<Sampled, 'promptIds' | 'version'>,
-  ) => {
+  const promptIds = await promptIdsOf(actor, problems);
+  const trajectoryOf = (index: number, sampled: Finished, version: number): SampledTrajectory => {
     const group = Math.floor(index / responses);
     const { completionIds, logprobs, textEnds, text, finishReason } = sampled;
-    const { promptIds, version } = rest;
     return {
       ...{ problem: problems[group]!, group, actorMask: null, text, finishReason, version },
-      ...{ promptIds, completionIds, logprobs, textEnds },
+      ...{ promptIds: promptIds[group]!, completionIds, logprobs, textEnds },
     };
   };
   const sampled = await actor.sample({
-    prompts: problems.map(({ prompt }) => prompt),
+    prompts: promptIds.map((ids) => ({ promptIds: ids, completionIds: new Int32Array() })),
     completionsPerPrompt: responses,
     max_new_tokens,
     temperature: request.greedy ? 0 : temperature,
@@ -71,11 +74,7 @@ export async function sampleTrajectories(
     stop_strings,
     seed: (i) => deriveSeed(config.seed, `actor/${purpose}`, iteration, i),
     ...(onFinished && {
-      onFinished: (index, part) =>
-        onFinished(
-          index,
-          trajectoryOf(index, part, { promptIds: new Int32Array(), version: actor.step }),
-        ),
+      onFinished: (index, part) => onFinished(index, trajectoryOf(index, part, actor.step)),
     }),
   });
   const stale = sampled.find(({ version }) => version !== actor.step);
@@ -83,13 +82,13 @@ export async function sampleTrajectories(
     throw new Error(
       `the actor served version ${stale.version}, but version ${actor.step} was trained`,
     );
-  return mapInTurns(sampled, (s, i) => trajectoryOf(i, s, s));
+  return mapInTurns(sampled, (s, i) => trajectoryOf(i, s, s.version));
 }
 
 export async function rewarded(
   training: Training,
-  trajectory: Trajectory,
-): Promise<RewardedTrajectory> {
+  trajectory: SampledTrajectory,
+): Promise<SampledTrajectory & Rewarded> {
   const { reward, parts } = await training.judge(trajectory);
   return { ...trajectory, reward, rewardParts: parts };
 }
@@ -97,8 +96,8 @@ export async function rewarded(
 /** All at once, but for turns of the event loop while they begin. */
 export async function allRewarded(
   training: Training,
-  trajectories: readonly Trajectory[],
-): Promise<RewardedTrajectory[]> {
+  trajectories: readonly SampledTrajectory[],
+): Promise<(SampledTrajectory & Rewarded)[]> {
   const pending = await mapInTurns(trajectories, (trajectory) => {
     const one = rewarded(training, trajectory);
     one.catch(() => {}); // awaited below; it may fail before that
@@ -116,9 +115,9 @@ export async function actorRollouts(
   responses: number,
   purpose: string,
   successRate: number | null,
-): Promise<LoggedRollout[]> {
+): Promise<Rollout[]> {
   if (count === 0) return [];
-  const { judge, config } = training;
+  const { config } = training;
   const { problems, overlong } = await fittingProblems(training, split, from, count);
   if (overlong > 0) {
     const text = `${purpose}: dropped ${overlong} of ${count} problems, whose prompts are too long`;
@@ -134,26 +133,27 @@ export async function actorRollouts(
   const segmentation = segmentationOf(training, config.sampling.max_new_tokens);
   return Promise.all(
     trajectories.map(async (trajectory) =>
-      rolloutOf(trajectory, (await judge(trajectory)).reward, segmentation, actor),
+      rolloutOf(await rewarded(training, trajectory), segmentation, actor),
     ),
   );
 }
 
 /** A trajectory as what oracles and critics see of it. */
 export function rolloutOf(
-  trajectory: Trajectory,
-  reward: number,
+  trajectory: RewardedTrajectory,
   segmentation: BudgetedSegmentation,
   actor: ActorProfile,
-): LoggedRollout {
-  const { problem, promptIds, completionIds, text } = trajectory;
+): Rollout {
+  const { problem, promptIds, completionIds, text, reward } = trajectory;
   const segments = segmentResponse(trajectory, segmentation);
   return {
-    ...{ problem, actor, reward, response: text, firstOwn: 0 },
+    ...{ problem, actor, reward, response: text, firstUnedited: 0 },
     prefixes: segments.map((segment) => textBefore(trajectory, segment)),
-    begun: segments.map(({ start }) => ({
-      promptIds,
-      completionIds: completionIds.subarray(0, start),
-    })),
+    ...(promptIds && {
+      tokens: segments.map(({ start }) => ({
+        promptIds,
+        completionIds: completionIds.subarray(0, start),
+      })),
+    }),
   };
 }

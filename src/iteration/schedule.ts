@@ -1,7 +1,8 @@
 /**
- * What runs next. There is one loop (`train.ts`); schedules differ in how the work of one iteration
- * overlaps, and in nothing else: on the same seeds both give the same numbers, because every draw
- * depends on what it is for and not on when it happens.
+ * The verbs of an iteration of joint training: sample, reward, value, update. There is one loop
+ * (`train.ts`). Schedules differ in how the verbs' work overlaps, and in nothing else: on the same
+ * seeds both give the same numbers, because every draw depends on what it is for and not on when it
+ * happens.
  *
  * `synchronous` (the paper's): sample all, reward all, value all; update the actor, then the
  * critic.
@@ -9,193 +10,114 @@
  * as soon as it finishes; both models are updated at once. Nothing is stale: both wait for each
  * other at the end of the iteration.
  */
-import { firstState, type SegmentedTrajectory, segmentTrajectory } from '../credit.ts';
+import { segmentTrajectory } from '../credit.ts';
 import { type CriticContext, valuesOf } from '../critic.ts';
-import { forEachInTurns, mapInTurns, runInTurns } from '../event-loop.ts';
-import type { Problem, RewardedTrajectory, State, Trajectory, Valuation } from '../types.ts';
-import { phase, profileOf, type Training } from './context.ts';
-import { allRewarded, rewarded, sampleTrajectories, segmentationOf } from './rollouts.ts';
+import { firstState } from '../state.ts';
+import type { BudgetedSegmentation } from '../text/segment.ts';
+import type { ActorProfile, Problem, Rewarded, SampledTrajectory, State } from '../types.ts';
+import { type SegmentedBatch, type Valuations, valueAll } from './batch.ts';
+import { actorOf, phase, type Training } from './context.ts';
+import type { Spending } from './metrics.ts';
+import { promptIdsOf } from './prompt-ids.ts';
+import { allRewarded, rewarded, sampleTrajectories } from './rollouts.ts';
+import { Valuer } from './valuer.ts';
 
-export interface Collected {
-  readonly segmented: readonly SegmentedTrajectory<RewardedTrajectory>[];
-  /** By the state's id. */
-  readonly valuations: ReadonlyMap<string, Valuation>;
-}
+export type RewardedSample = SampledTrajectory & Rewarded;
 
+/** One iteration's work. Each verb is called once, in this order. */
 export interface Schedule {
-  /** sample -> reward -> value */
-  collect(
-    training: Training,
-    problems: readonly Problem[],
-    iteration: number,
-    successRate: number | null,
-  ): Promise<Collected>;
-  /** update actor, update critic */
+  /** `sampling.num_generations` responses of the actor to each problem. */
+  sample(problems: readonly Problem[]): Promise<readonly SampledTrajectory[]>;
+  reward(responses: readonly SampledTrajectory[]): Promise<readonly RewardedSample[]>;
+  /** The critic's estimates of all states. */
+  value(segmented: SegmentedBatch): Promise<Valuations>;
+  /** Updates the actor and the critic. */
   update<A, C>(actor: () => Promise<A>, critic: () => Promise<C>): Promise<[A, C]>;
 }
 
-const synchronous: Schedule = {
-  async collect(training, problems, iteration, successRate) {
+/** What an iteration is made of beside the models. */
+export interface IterationPlace {
+  readonly iteration: number;
+  readonly actor: ActorProfile;
+  readonly segmentation: BudgetedSegmentation;
+  /** What the critic reports of its estimates. */
+  readonly spending: Spending;
+}
+
+type MakeSchedule = (training: Training, place: IterationPlace) => Schedule;
+
+const synchronous: MakeSchedule = (training, { iteration, spending }) => ({
+  sample(problems) {
     phase(training, 'joint', iteration, 'sample');
-    const { responses } = training.config.sampling;
-    const trajectories = await sampleTrajectories(training, {
-      problems,
-      responses,
-      purpose: 'joint',
-      iteration,
-    });
+    const { num_generations: responses } = training.config.sampling;
+    const request = { problems, responses, purpose: 'joint', iteration };
+    return sampleTrajectories(training, request);
+  },
+  reward(responses) {
     phase(training, 'joint', iteration, 'reward');
-    const judged = await allRewarded(training, trajectories);
+    return allRewarded(training, responses);
+  },
+  value(segmented) {
     phase(training, 'joint', iteration, 'value');
-    return valueAll(training, await segment(training, judged, successRate), iteration, new Map());
+    return valueAll(valueBy(training), segmented, contextOf(iteration, spending));
   },
   async update(actor, critic) {
     return [await actor(), await critic()];
   },
+});
+
+const pipelined: MakeSchedule = (training, place) => {
+  const { critic, config } = training;
+  if (critic.needs === 'outcomes') return { ...synchronous(training, place), update: together };
+  const { iteration, actor, segmentation, spending } = place;
+  const context = contextOf(iteration, spending);
+  const valuer = new Valuer((states) => valuesOf(critic, states, context));
+  const rewards = new Map<number, Promise<RewardedSample>>();
+  const finished = (index: number, response: SampledTrajectory) => {
+    const reward = rewarded(training, response);
+    rewards.set(index, reward);
+    reward.catch(() => {}); // awaited in `reward`; it may fail before that
+    const { sharesFirstState } = critic;
+    const cut = segmentTrajectory(response, index, segmentation, actor, sharesFirstState);
+    valuer.request(cut.states.filter(({ trajectory }) => trajectory !== null));
+  };
+  return {
+    async sample(problems) {
+      if (critic.sharesFirstState) {
+        const ids = await promptIdsOf(actorOf(training).model, problems);
+        valuer.request(problems.map((p, group) => firstState(p, ids[group]!, group, actor)));
+      }
+      phase(training, 'joint', iteration, 'sample, reward, value');
+      const { num_generations: responses } = config.sampling;
+      const request = { problems, responses, purpose: 'joint', iteration };
+      return sampleTrajectories(training, { ...request, onFinished: finished });
+    },
+    reward: (responses) =>
+      Promise.all(
+        responses.map(async (response, i) => {
+          const { reward, rewardParts } = await rewards.get(i)!;
+          return { ...response, reward, ...(rewardParts && { rewardParts }) };
+        }),
+      ),
+    async value(segmented) {
+      return valueAll(valueBy(training), segmented, context, await valuer.finish());
+    },
+    update: together,
+  };
 };
 
-const pipelined: Schedule = {
-  async collect(training, problems, iteration, successRate) {
-    const { critic, config } = training;
-    if (critic.needs === 'outcomes')
-      return synchronous.collect(training, problems, iteration, successRate);
-    const profile = profileOf(training, successRate);
-    const valuer = new Valuer(training, iteration);
-    if (critic.sharesFirstState)
-      valuer.request(problems.map((problem, group) => firstState(problem, group, profile)));
-    phase(training, 'joint', iteration, 'sample, reward, value');
-    const { responses } = config.sampling;
-    const rewards = new Map<number, Promise<RewardedTrajectory>>();
-    const onFinished = (index: number, trajectory: Trajectory) => {
-      rewards.set(index, rewarded(training, trajectory));
-      rewards.get(index)!.catch(() => {}); // awaited below; it may fail before that
-      const { states } = segmentTrajectory(
-        trajectory,
-        index,
-        segmentationOf(training, config.sampling.max_new_tokens),
-        profile,
-        critic.sharesFirstState,
-      );
-      valuer.request(states.filter(({ trajectory: own }) => own !== null));
-    };
-    const trajectories = await sampleTrajectories(training, {
-      problems,
-      responses,
-      purpose: 'joint',
-      iteration,
-      onFinished,
-    });
-    const judged = await Promise.all(
-      trajectories.map(async (trajectory, i) => {
-        const { reward, rewardParts } = await rewards.get(i)!;
-        return { ...trajectory, reward, ...(rewardParts && { rewardParts }) };
-      }),
-    );
-    return valueAll(
-      training,
-      await segment(training, judged, successRate),
-      iteration,
-      await valuer.finish(),
-    );
-  },
-  update: (actor, critic) => Promise.all([actor(), critic()]),
-};
-
-export const schedules: Readonly<Record<Training['config']['joint']['schedule'], Schedule>> = {
+export const schedules: Readonly<Record<Training['config']['joint']['schedule'], MakeSchedule>> = {
   synchronous,
   pipelined,
 };
 
-function segment(
-  training: Training,
-  trajectories: readonly RewardedTrajectory[],
-  successRate: number | null,
-) {
-  const profile = profileOf(training, successRate);
-  const segmentation = segmentationOf(training, training.config.sampling.max_new_tokens);
-  return mapInTurns(trajectories, (trajectory, i) =>
-    segmentTrajectory(trajectory, i, segmentation, profile, training.critic.sharesFirstState),
-  );
-}
+const together: Schedule['update'] = (actor, critic) => Promise.all([actor(), critic()]);
 
-/** Values of all states, each once, together with those that are `known`. */
-async function valueAll(
-  { critic }: Training,
-  segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],
-  iteration: number,
-  known: ReadonlyMap<string, Valuation>,
-): Promise<Collected> {
-  const missing = await runInTurns(statesWithout(known, segmented));
-  const rewards = segmented.map(({ trajectory: { group, reward } }) => ({ group, reward }));
-  const values = await valuesOf(critic, missing, { ...contextOf(iteration), rewards });
-  const valuations = new Map(known);
-  await forEachInTurns(missing, (state, i) => {
-    valuations.set(state.id, values[i]!);
-  });
-  return { segmented, valuations };
-}
+const valueBy =
+  ({ critic }: Training) =>
+  (states: readonly State[], context: CriticContext) =>
+    valuesOf(critic, states, context);
 
-function* statesWithout(
-  known: ReadonlyMap<string, Valuation>,
-  segmented: readonly SegmentedTrajectory[],
-): Generator<void, State[]> {
-  const shared = new Set<string>();
-  const missing: State[] = [];
-  for (const { states } of segmented) {
-    yield;
-    for (const state of states) {
-      if (known.has(state.id) || shared.has(state.id)) continue;
-      if (state.trajectory === null) shared.add(state.id);
-      missing.push(state);
-    }
-  }
-  return missing;
-}
-
-const contextOf = (iteration: number): CriticContext => ({ purpose: 'joint', iteration });
-
-/** Asks the critic for what has gathered since its last answer, one request at a time. */
-class Valuer {
-  readonly #training: Training;
-  readonly #iteration: number;
-  readonly #valuations = new Map<string, Valuation>();
-  #waiting: State[] = [];
-  #running: Promise<void> | null = null;
-  #failure: Promise<void> = Promise.resolve();
-  #error: { error: unknown } | null = null;
-
-  constructor(training: Training, iteration: number) {
-    this.#training = training;
-    this.#iteration = iteration;
-  }
-
-  request(states: readonly State[]): void {
-    if (states.length === 0) return;
-    this.#waiting.push(...states);
-    if (this.#running) return;
-    this.#running = this.#run().finally(() => {
-      this.#running = null;
-    });
-    this.#failure = this.#running.catch((error: unknown) => {
-      this.#error ??= { error };
-    });
-  }
-
-  async #run(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const states = this.#waiting;
-      this.#waiting = [];
-      const values = await valuesOf(this.#training.critic, states, contextOf(this.#iteration));
-      states.forEach((state, i) => {
-        this.#valuations.set(state.id, values[i]!);
-      });
-    }
-  }
-
-  /** When all that was asked for is answered; throws what went wrong. */
-  async finish(): Promise<ReadonlyMap<string, Valuation>> {
-    while (this.#running) await this.#failure;
-    if (this.#error) throw this.#error.error;
-    return this.#valuations;
-  }
-}
+const contextOf = (iteration: number, { add }: Spending): CriticContext => ({
+  ...{ purpose: 'joint', iteration, report: add },
+});

@@ -1,6 +1,6 @@
 /**
- * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * final`. With
- * `final` 0 it would reach 0 one step after the last: no step is without effect.
+ * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * min_lr_ratio`. With
+ * `min_lr_ratio` 0 it would reach 0 one step after the last: no step is without effect.
  */
 export interface LearningRateSchedule {
   readonly peak: number;
@@ -8,7 +8,7 @@ export interface LearningRateSchedule {
   /** Steps of warm-up. */
   readonly warmup: number;
   /** Share of `peak` that is left at the last step, in [0, 1]; 0: nothing is left after it. */
-  readonly final: number;
+  readonly min_lr_ratio: number;
 }
 
 /**
@@ -16,30 +16,30 @@ export interface LearningRateSchedule {
  * has peak / n.
  */
 export function learningRate(schedule: LearningRateSchedule, step: number, total: number): number {
-  const { peak, decay, warmup, final } = schedule;
+  const { peak, decay, warmup, min_lr_ratio } = schedule;
   if (step < warmup) return (peak * (step + 1)) / warmup;
   if (decay === 'constant') return peak;
-  const last = final > 0 ? total - 1 : total;
+  const last = min_lr_ratio > 0 ? total - 1 : total;
   const progress = Math.max(0, Math.min(step, total - 1) - warmup) / Math.max(1, last - warmup);
   const share = decay === 'linear' ? 1 - progress : 0.5 * (1 + Math.cos(Math.PI * progress));
-  return peak * (final + (1 - final) * share);
+  return peak * (min_lr_ratio + (1 - min_lr_ratio) * share);
 }
 
 /**
- * A plateau whose end is decided on the way: warm-up, constant, then a linear fall to `final` of
+ * A plateau whose end is decided on the way: warm-up, constant, then a linear fall to `min_lr_ratio` of
  * the rate within `cooldown` steps.
  */
 export interface PlateauSchedule {
   readonly learning_rate: number;
   readonly warmup: number;
   readonly cooldown: number;
-  readonly final: number;
+  readonly min_lr_ratio: number;
 }
 
 /** @param coolFrom the step (0-based) with which the fall begins */
 export function plateauRate(schedule: PlateauSchedule, step: number, coolFrom: number): number {
-  const { learning_rate: peak, warmup, cooldown, final } = schedule;
+  const { learning_rate: peak, warmup, cooldown, min_lr_ratio } = schedule;
   return step < coolFrom
-    ? learningRate({ peak, decay: 'constant', warmup, final: 1 }, step, coolFrom)
-    : learningRate({ peak, decay: 'linear', warmup: 0, final }, step - coolFrom, cooldown);
+    ? learningRate({ peak, decay: 'constant', warmup, min_lr_ratio: 1 }, step, coolFrom)
+    : learningRate({ peak, decay: 'linear', warmup: 0, min_lr_ratio }, step - coolFrom, cooldown);
 }

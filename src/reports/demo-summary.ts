@@ -45,19 +45,19 @@ export async function summarizeDemo(folder: string): Promise<DemoSummary> {
       (line) =>
         line.stage === stage &&
         line.type === 'evaluation' &&
-        metric(line, 'critic/mse') !== null &&
-        metric(line, 'critic/mse_of_mean') !== null,
+        metric(line, 'critic/heldout_mse') !== null &&
+        metric(line, 'critic/heldout_mse_of_constant') !== null,
     );
   const stage1 = evaluations('critic-sft').at(-1);
-  const stage2 = evaluations('critic-rl').map((line) => metric(line, 'critic/mse')!);
+  const stage2 = evaluations('critic-rl').map((line) => metric(line, 'critic/heldout_mse')!);
   if (!stage1 || stage2.length === 0)
     throw new UserError(`${folder} holds no finished critic: run the demo to its end`);
   return {
     seed: demo.seed,
     seconds: demo.seconds ?? null,
     critic: {
-      mean: metric(stage1, 'critic/mse_of_mean')!,
-      afterStage1: metric(stage1, 'critic/mse')!,
+      mean: metric(stage1, 'critic/heldout_mse_of_constant')!,
+      afterStage1: metric(stage1, 'critic/heldout_mse')!,
       // Stage 2 ends with the critic of the least held-out error.
       afterStage2: stage2.reduce((least, mse) => Math.min(least, mse)),
       seconds: secondsOf(critic, 'critic-sft') + secondsOf(critic, 'critic-rl'),
@@ -100,8 +100,8 @@ export function pointsOf(lines: readonly MetricsLine[]): Point[] {
       actorTokens,
       seconds: line.seconds,
       success,
-      mse: metric(line, 'critic/mse'),
-      constant: metric(line, 'critic/mse_of_mean'),
+      mse: metric(line, 'critic/heldout_mse'),
+      constant: metric(line, 'critic/heldout_mse_of_constant'),
     });
   }
   return points;

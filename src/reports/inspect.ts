@@ -37,9 +37,9 @@ export interface Inspection {
 
 const columns: Readonly<Record<string, string>> = {
   reward: 'reward',
-  success_rate: 'success rate',
+  'actor/success_rate': 'success rate',
   'evaluation/success': 'held-out success',
-  'critic/mse': 'critic mse',
+  'critic/heldout_mse': 'critic mse',
   'critic/explained_variance': 'explained variance',
   'critic/parse_rate': 'parse rate',
   'critic/malformed_states': 'malformed states',
@@ -152,7 +152,8 @@ function shownOf(line: MetricsLine): MetricsLine {
 function thinned(rows: readonly MetricsLine[]): MetricsLine[] {
   if (rows.length <= ROWS) return [...rows];
   const evaluated = rows.filter(
-    (row) => metric(row, 'evaluation/success') !== null || metric(row, 'critic/mse') !== null,
+    (row) =>
+      metric(row, 'evaluation/success') !== null || metric(row, 'critic/heldout_mse') !== null,
   );
   const from = evaluated.length >= ROWS / 3 ? evaluated : rows;
   const step = Math.max(1, from.length / (ROWS - 1));

@@ -103,12 +103,12 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
     y: 'MSE',
     share: false,
     series: [
-      { label: 'critic', colour: 'blue', points: along(learned, 'critic/mse', x) },
+      { label: 'critic', colour: 'blue', points: along(learned, 'critic/heldout_mse', x) },
       {
         label: 'best constant',
         colour: 'grey',
         dashed: true,
-        points: along(learned, 'critic/mse_of_mean', x),
+        points: along(learned, 'critic/heldout_mse_of_constant', x),
       },
     ],
   };
@@ -122,7 +122,7 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
 export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const joint = lines.filter((line) => line.stage === 'joint');
   const evaluations = joint.filter((line) => line.type === 'evaluation');
-  const closed = joint.filter((line) => metric(line, 'gate/fell_back_to_group_mean') === 1).length;
+  const closed = joint.filter((line) => metric(line, 'gate/fallback') === 1).length;
   const value = (
     label: string,
     name: string,
@@ -142,12 +142,12 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
     y: 'MSE',
     share: false,
     series: [
-      { label: 'critic', colour: 'blue', points: along(evaluations, 'critic/mse') },
+      { label: 'critic', colour: 'blue', points: along(evaluations, 'critic/heldout_mse') },
       {
         label: 'best constant',
         colour: 'grey',
         dashed: true,
-        points: along(evaluations, 'critic/mse_of_mean'),
+        points: along(evaluations, 'critic/heldout_mse_of_constant'),
       },
     ],
   };

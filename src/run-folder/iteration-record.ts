@@ -34,7 +34,7 @@ export function rolloutMetrics(
     'completions/clipped_ratio': mean(
       trajectories.map((t) => (t.finishReason === 'length' ? 1 : 0)),
     ),
-    success_rate: successRate,
+    'actor/success_rate': successRate,
     'critic/mse_to_outcomes': meanSquaredError(predicted, observed),
     'critic/states': outcomes.length,
     'critic/malformed_states': malformed,
@@ -42,7 +42,7 @@ export function rolloutMetrics(
     ...(assignment.explainedVariance !== null && {
       'critic/explained_variance': assignment.explainedVariance,
     }),
-    'gate/fell_back_to_group_mean': assignment.fellBack ? 1 : 0,
+    'gate/fallback': assignment.fellBack ? 1 : 0,
     ...valueMetrics(segmented, assignment),
   };
 }

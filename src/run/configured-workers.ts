@@ -2,6 +2,7 @@
 
 import { ConfigError } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
+import type { CriticPlugin } from '../critic.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
 
@@ -11,12 +12,11 @@ import { pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.
  */
 export function workersOf(
   { actor, workers }: Pick<Config, 'actor' | 'workers'>,
-  criticOptions: unknown,
+  critics: readonly string[],
   usesPython: boolean,
 ): string[] {
-  const critic = (criticOptions as { worker?: unknown } | null)?.worker;
   const python = usesPython ? pythonWorkerName : null;
-  const wanted = [...new Set([actor?.worker, critic, python])].filter(
+  const wanted = [...new Set([actor?.worker, ...critics, python])].filter(
     (name) => typeof name === 'string',
   );
   const missing = wanted.filter((name) => !(name in workers));
@@ -24,7 +24,7 @@ export function workersOf(
   if (missing.length > 0)
     throw new ConfigError(missing.map((name) => `workers: has no "${name}" (it has ${names})`));
   // `actor`, `critic` and `python` are there by default; any other was asked for.
-  if ([actor?.worker, critic].includes(pythonWorkerName)) {
+  if ([actor?.worker, ...critics].includes(pythonWorkerName)) {
     throw new ConfigError([
       `workers: "${pythonWorkerName}" serves functions and holds no models; name another`,
     ]);
@@ -38,6 +38,10 @@ export function workersOf(
     );
   return wanted;
 }
+
+/** Workers of the models that a critic's options name. */
+export const workersOfCritic = ({ models }: CriticPlugin, options: unknown): string[] =>
+  (models?.(options) ?? []).map(({ worker }) => worker);
 
 export function startConfigured(
   workers: Config['workers'],

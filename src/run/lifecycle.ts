@@ -28,7 +28,7 @@ import { trainJointly } from '../train.ts';
 import type { Problem } from '../types.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { pythonFunctions, pythonWorkerName } from '../workers/python-functions.ts';
-import { startConfigured, workersOf } from './configured-workers.ts';
+import { startConfigured, workersOf, workersOfCritic } from './configured-workers.ts';
 import { type Controlled, serveControl } from './control.ts';
 import { prepareTraining, restoreModels } from './load-models.ts';
 import { checkPast } from './past-settings.ts';
@@ -83,7 +83,7 @@ export async function live(
   const { judge, ...rewards } = await makeJudge(config, task, base, python);
   const wanted = workersOf(
     config,
-    criticOptions,
+    workersOfCritic(plugin, criticOptions),
     usesPython || rewards.usesPython || config.log.length > 0,
   );
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now

@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { type Critic, type CriticPlugin, createCritic } from '../critic.ts';
 import { criticEnvironment, withoutSecondAdapter } from '../extensions/critic-environment.ts';
 import type { Training } from '../iteration/context.ts';
+import { continuationsOf } from '../iteration/continuations.ts';
 import type { Judge } from '../rewards/judge.ts';
 import type { Checkpoint } from '../run-folder/checkpoint.ts';
 import type { RunEvent } from '../run-folder/events.ts';
@@ -15,7 +16,7 @@ import { paperFormat } from '../text/critic-prompt.ts';
 import { UserError } from '../user-error.ts';
 import { LoadingNotes, loadingOf } from '../workers/loading.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { Model } from '../workers/model.ts';
+import { WorkerModel } from '../workers/worker-model.ts';
 import type { Steering } from './steering.ts';
 
 export interface Preparation {
@@ -40,14 +41,20 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
   const { actor, reference } = await loadActor(preparation);
+  const parts = actor && (() => ({ model: actor, judge, sampling: steering.config.sampling }));
   const environment = criticEnvironment({
     ...{ seed, signal, runFolder: folder.path, format: task.criticFormat ?? paperFormat },
     log: (text) => emit({ type: 'message', text }),
     worker: (name) => workers.get(name),
+    actor: parts && continuationsOf(parts, seed),
     sourceOf: (model, worker) => sourceOf(preparation, model, worker),
   });
-  const critic = await createCritic(preparation.plugin, optionsFrom(preparation), environment);
-  if (from?.critic && !takesModel(preparation.criticOptions)) await critic.load?.(from.critic);
+  const { plugin, criticOptions } = preparation;
+  const start = from?.critic ?? null;
+  const options =
+    start && plugin.startFrom ? plugin.startFrom(criticOptions, start) : criticOptions;
+  const critic = await createCritic(plugin, options, environment);
+  if (start && !plugin.startFrom) await critic.load?.(start);
   return {
     get config() {
       return steering.config;
@@ -94,7 +101,7 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
   const loading = loadingOf(config.actor);
   const worker = workers.get(name);
   const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
-    Model.load(
+    WorkerModel.load(
       worker,
       as,
       {
@@ -114,16 +121,6 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
   notes.sampling('actor', named, actor.loaded);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
-}
-
-const takesModel = (options: unknown): options is { model: string } =>
-  typeof (options as { model?: unknown } | null)?.model === 'string';
-
-/** A critic that names a model takes that of the checkpoint instead. */
-function optionsFrom({ criticOptions, from }: Preparation): unknown {
-  return from?.critic && takesModel(criticOptions)
-    ? { ...criticOptions, model: from.critic }
-    : criticOptions;
 }
 
 /** A folder, a Hub name, or `task:NAME`, which the task makes once for the run. */

@@ -5,11 +5,11 @@
  * Where they depart from the paper:
  * - Stage 1 may stop by how well held-out rationales are predicted: steps alone don't tell when the
  *   critic has learned to judge.
- * - Stage 2 ends with the critic of the least held-out error, not with the last one.
+ * - Stage 2 ends with the critic of the least held-out error (`critic_rl.keep: best`).
  */
 import { valuesOf } from '../critic.ts';
-import { statesOfRollouts } from '../evaluation/critic-error.ts';
 import { evaluateCritic, knownSuccessRate } from '../evaluation/held-out.ts';
+import { learnFrom } from '../iteration/batch.ts';
 import {
   bestCriticFolder,
   boundary,
@@ -17,12 +17,12 @@ import {
   endStage,
   keepBestCritic,
   phase,
-  prefixed,
   type Standing,
   type Training,
 } from '../iteration/context.ts';
+import { Spending } from '../iteration/metrics.ts';
+import { allStatesOfRollouts, statesOfRollouts } from '../iteration/rollout-states.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
-import { learningRate } from '../math/learning-rate.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
 import { UserError } from '../user-error.ts';
 import { apiOf, gatherTraces } from './gather.ts';
@@ -68,10 +68,13 @@ export async function superviseCritic(training: Training, start: Standing): Prom
   return endStage(training, standing());
 }
 
-/** Stage 2: REINFORCE on outcomes of frozen actors. Ends with the best critic by held-out error. */
+/**
+ * Stage 2: REINFORCE on outcomes of frozen actors. Ends with the best critic by held-out error, or
+ * with the last one (`critic_rl.keep`).
+ */
 export async function pretrainCritic(training: Training, start: Standing): Promise<Standing> {
   const { config, critic, task, emit, folder } = training;
-  const { updates, states: count, actor_share } = config.critic_rl;
+  const { steps, states: count, actor_share } = config.critic_rl;
   if (!critic.learn)
     throw new UserError(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
   const stage = 'critic-rl';
@@ -80,27 +83,32 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
   let iteration = start.iteration;
   let best = start.progress.best ?? Number.POSITIVE_INFINITY;
   const standing = () => ({ stage, iteration, successRate, progress: { best } }) as const;
-  emit({ type: 'stage', stage, iterations: updates, from: iteration });
-  const keepBest = async () => {
+  emit({ type: 'stage', stage, iterations: steps, from: iteration });
+  const keepsBest = config.critic_rl.keep === 'best';
+  const look = async () => {
     const mse = await evaluateCritic(training, stage, iteration);
-    if (mse >= best) return;
+    if (mse >= best || !keepsBest) return;
     best = mse;
     await keepBestCritic(training);
   };
-  if (iteration === 0) await keepBest();
-  while (iteration < updates && (await boundary(training, { stage, iteration }))) {
+  if (iteration === 0) await look();
+  while (iteration < steps && (await boundary(training, { stage, iteration }))) {
     const o = training.config.critic_rl;
     phase(training, stage, iteration, 'value');
+    const spending = new Spending();
     const from = iteration * count;
     const rollouts = [
       ...(task.frozenRollouts?.('train', config.seed, from, count - fromActor) ?? []),
       ...(await actorRollouts(training, 'train', from, fromActor, 1, stage, successRate)),
     ];
-    const states = statesOfRollouts(rollouts, config.seed, stage, from);
+    const states =
+      o.states_per_response === 'all'
+        ? allStatesOfRollouts(rollouts, stage, from)
+        : statesOfRollouts(rollouts, config.seed, stage, from);
     const valuations = await valuesOf(
       critic,
       states.map(({ state }) => state),
-      { purpose: stage, iteration },
+      { purpose: stage, iteration, report: spending.add },
     );
     phase(training, stage, iteration, 'update');
     const outcomes = states.map(({ state, value }, i) => ({
@@ -108,19 +116,18 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
       valuation: valuations[i]!,
       rewards: [value],
     }));
-    const rate = learningRate({ ...o, peak: o.learning_rate }, iteration, updates);
-    const metrics = await critic.learn(outcomes, {
-      learningRate: rate,
-      maxGradNorm: o.max_grad_norm,
-    });
-    emit({ type: 'iteration', stage, iteration, metrics: prefixed('critic', metrics) });
+    const learned = await learnFrom(critic, outcomes, o, iteration, steps);
+    const metrics = { ...spending.metrics, ...learned };
+    emit({ type: 'iteration', stage, iteration, metrics });
     iteration++;
-    if (iteration % o.evaluate_every === 0 || iteration === updates) await keepBest();
+    if (iteration % o.evaluate_every === 0 || iteration === steps) await look();
     await checkpointIfDue(training, standing());
   }
   if (training.stopping()) return endStage(training, standing());
-  await critic.load?.(bestCriticFolder(folder));
-  const text = `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`;
-  emit({ type: 'message', text });
+  if (keepsBest) {
+    await critic.load?.(bestCriticFolder(folder));
+    const text = `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`;
+    emit({ type: 'message', text });
+  }
   return endStage(training, standing());
 }

@@ -6,7 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { knownSuccessRate } from '../evaluation/held-out.ts';
 import { phase, type Standing, type Training } from '../iteration/context.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
-import type { LoggedRollout, Task } from '../task.ts';
+import type { Rollout, Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
 import { Oracle, type OracleTraces } from './oracle.ts';
 
@@ -66,7 +66,7 @@ async function rolloutsToAsk(
   training: Training,
   count: number,
   start: Standing,
-): Promise<{ rollouts: readonly LoggedRollout[]; successRate: number | null }> {
+): Promise<{ rollouts: readonly Rollout[]; successRate: number | null }> {
   const { task, config } = training;
   const { successRate } = start;
   if (task.frozenRollouts)

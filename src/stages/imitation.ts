@@ -4,7 +4,8 @@
  */
 import type { Config } from '../config/schema.ts';
 import type { Critic } from '../critic.ts';
-import { prefixed, type Standing } from '../iteration/context.ts';
+import type { Standing } from '../iteration/context.ts';
+import { prefixed } from '../iteration/metrics.ts';
 import { plateauRate } from '../math/learning-rate.ts';
 import type { Metrics } from '../run-folder/events.ts';
 import type { OracleTrace } from '../task.ts';

@@ -11,7 +11,7 @@ import { type ApiOptions, endpointOf } from '../config/api.ts';
 import { redactor } from '../config/secrets.ts';
 import type { Critic } from '../critic.ts';
 import { pathFrom } from '../files/paths.ts';
-import type { LoggedRollout, OracleTrace } from '../task.ts';
+import type { OracleTrace, Rollout } from '../task.ts';
 import { type CriticFormat, safeFormat } from '../text/critic-prompt.ts';
 import type { State } from '../types.ts';
 import { questionsOf, statesToAsk, traceOf } from './questions.ts';
@@ -68,7 +68,7 @@ export class Oracle {
    * Asks about one state of each rollout, and writes `file`. @returns null: it was stopped before
    * all was answered @throws OracleError
    */
-  async ask(rollouts: readonly LoggedRollout[], asking: AskOptions): Promise<OracleTraces | null> {
+  async ask(rollouts: readonly Rollout[], asking: AskOptions): Promise<OracleTraces | null> {
     const { seed, critic, format, say, stopped } = asking;
     const ledger = this.#ledger;
     const cache = this.#cache;

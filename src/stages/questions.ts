@@ -4,9 +4,9 @@
  */
 
 import type { Question } from '../api/cache.ts';
-import { statesOfRollouts } from '../evaluation/critic-error.ts';
+import { statesOfRollouts } from '../iteration/rollout-states.ts';
 import { mean } from '../math/statistics.ts';
-import type { LoggedRollout, OracleTrace } from '../task.ts';
+import type { OracleTrace, Rollout } from '../task.ts';
 import { type CriticFormat, readScore } from '../text/critic-prompt.ts';
 import { shortText } from '../text/printable.ts';
 import type { Prompt, State } from '../types.ts';
@@ -18,19 +18,21 @@ export interface Asked {
 }
 
 /** One state of each rollout, drawn by the seed. */
-export function statesToAsk(rollouts: readonly LoggedRollout[], seed: number): Asked[] {
-  const sameStart = new Map<string, LoggedRollout[]>();
-  const startOf = ({ actor, problem }: Pick<LoggedRollout, 'actor' | 'problem'>) =>
+export function statesToAsk(rollouts: readonly Rollout[], seed: number): Asked[] {
+  const sameStart = new Map<string, Rollout[]>();
+  const startOf = ({ actor, problem }: Pick<Rollout, 'actor' | 'problem'>) =>
     JSON.stringify([actor.name, problem.prompt]);
   for (const rollout of rollouts) {
     const start = startOf(rollout);
     sameStart.set(start, [...(sameStart.get(start) ?? []), rollout]);
   }
   return statesOfRollouts(rollouts, seed, 'oracle', 0).map(({ state }, i) => {
-    const { firstOwn } = rollouts[i]!;
+    const { firstUnedited } = rollouts[i]!;
     const through = sameStart
       .get(startOf(rollouts[i]!))!
-      .filter((other) => other.firstOwn <= firstOwn && other.prefixes.includes(state.response));
+      .filter(
+        (other) => other.firstUnedited <= firstUnedited && other.prefixes.includes(state.response),
+      );
     return {
       state,
       observed: mean((through.length > 0 ? through : [rollouts[i]!]).map(({ reward }) => reward)),

@@ -10,6 +10,7 @@ import { issuesOf } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
 import { type JsonLine, jsonLinesOf } from '../files/json-lines.ts';
 import { deriveSeed, Random } from '../math/random.ts';
+import { textState } from '../state.ts';
 import type { OracleTrace, Task } from '../task.ts';
 import { type CriticFormat, writeTrace } from '../text/critic-prompt.ts';
 import { parseScore } from '../text/score.ts';
@@ -136,15 +137,10 @@ export function readTraceFile(path: string): OracleTrace[] {
     };
     const id = `trace-${number - 1}`;
     traces.push({
-      state: {
-        id,
-        problem: { id, prompt, columns: {} },
-        response: partial_response,
-        index: partial_response === '' ? 0 : 1,
-        group: number - 1,
-        trajectory: null,
-        actor: profile,
-      },
+      state: textState({
+        ...{ id, problem: { id, prompt, columns: {} }, response: partial_response },
+        ...{ group: number - 1, actor: profile },
+      }),
       rationale,
       score: score ?? Number.NaN,
       observed: observed_outcome,

@@ -14,6 +14,7 @@ import {
   loadTask,
   type PluginChoice,
 } from '../extensions/find-plugin.ts';
+import { textState } from '../state.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import { type Segmentation, segmentationSchema } from '../text/segment.ts';
 import { needsTokens, prefixesOfText } from '../text/segment-text.ts';
@@ -114,12 +115,10 @@ export async function openCritic(
         throw new UserError(
           'this critic was trained without In-Context Conditioning: tell it nothing of the actor',
         );
-      return {
-        id: `${index}`,
-        problem: { id: 'given', prompt, columns: {} },
-        ...{ response, index, group: 0, trajectory: null },
-        actor: told ?? found.actor ?? nobody,
-      };
+      return textState({
+        ...{ id: `${index}`, problem: { id: 'given', prompt, columns: {} }, response, index },
+        ...{ group: 0, actor: told ?? found.actor ?? nobody },
+      });
     };
     const judge = async (states: readonly State[]): Promise<Judged[]> => {
       const greedy = (options.completions ?? 1) === 1;
@@ -203,16 +202,17 @@ async function load(
   const { use, ...rest } = trained;
   const { standalone } = await importCritic(use, base);
   const wanted = { ...options, completions: options.completions ?? 1 };
-  const own =
-    standalone?.(rest, source, wanted) ?? ('model' in rest ? { ...rest, model: source } : rest);
-  const { plugin, options: checked } = await loadCritic({ ...own, use } as PluginChoice, base);
+  const own = standalone?.(rest, source, wanted);
+  const choice = { ...(own ?? rest), use } as PluginChoice;
+  const { plugin, options: checked } = await loadCritic(choice, base);
   const environment = criticEnvironment({
     ...{ seed: 0, format: ofAnyone(format), runFolder: null, frozen: true },
     ...{ signal: new AbortController().signal, log: (text) => console.error(text) },
     worker: () => workers.get('critic'),
   });
-  const critic = await createCritic(plugin, checked, environment);
-  if (!('model' in own)) await critic.load?.(source);
+  const startFrom = own ? undefined : plugin.startFrom;
+  const critic = await createCritic(plugin, startFrom?.(checked, source) ?? checked, environment);
+  if (!own && !startFrom) await critic.load?.(source);
   return { critic, icc };
 }
 

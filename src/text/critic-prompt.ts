@@ -5,6 +5,7 @@
  * answer.
  */
 import type { ActorProfile, Problem, Prompt, State } from '../types.ts';
+import { blindProblem } from './blind-problem.ts';
 import {
   defuse,
   defuseTurns,
@@ -134,17 +135,6 @@ export const paperFormat: CriticFormat = {
   appendEos: true,
 };
 
-const blind = new WeakMap<Problem, Problem>();
-
-/** The problem as critics and their formats see it: without its reference columns. */
-export function withoutColumns(problem: Problem): Problem {
-  // A task written in JavaScript may leave them out, whatever the type says.
-  if (problem.columns && Object.keys(problem.columns).length === 0) return problem;
-  const known = blind.get(problem) ?? { ...problem, columns: {} };
-  blind.set(problem, known);
-  return known;
-}
-
 /** The state with no line, in its problem and response, that begins a turn; itself if none does. */
 function stateWithoutTurns(state: State): State {
   const { prompt } = state.problem;
@@ -181,7 +171,7 @@ export function safeFormat(format: CriticFormat): CriticFormat {
         }));
   const problemOf = rememberLast(
     (problem: Problem): Problem => ({
-      ...withoutColumns(problem),
+      ...blindProblem(problem),
       prompt: promptOf(problem.prompt),
     }),
   );

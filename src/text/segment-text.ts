@@ -29,16 +29,16 @@ export function prefixesOfText(text: string, options: Segmentation): string[] {
   if (why) throw new RangeError(why);
   const textEnds = endsOfCharacters(text);
   if (textEnds.length === 0) return [''];
-  const response = { text, textEnds, logprobs: new Float32Array() };
+  const response = { text, textEnds, logprobs: null };
   if (options.by === 'line' || options.by === 'sentence') {
     const before = tokensBefore(text, textEnds);
-    const minimum_tokens = options.minimum_tokens === 1 ? 0 : options.minimum_tokens;
-    const rule = { ...options, minimum_tokens, budget: before.at(-1)! };
+    const min_tokens = options.min_tokens === 1 ? 0 : options.min_tokens;
+    const rule = { ...options, min_tokens, budget: before.at(-1)! };
     const starts = textStarts(response, options.by, rule, (t) => before[t]!);
     return starts.map(({ textEnd }) => text.slice(0, textEnd));
   }
-  const minimum = options.minimum_tokens === 1 ? 1 : CHARACTERS_PER_TOKEN * options.minimum_tokens;
-  const segments = segmentResponse(response, { ...options, minimum_tokens: minimum });
+  const minimum = options.min_tokens === 1 ? 1 : CHARACTERS_PER_TOKEN * options.min_tokens;
+  const segments = segmentResponse(response, { ...options, min_tokens: minimum });
   return segments.map((segment) => textBefore(response, segment));
 }
 

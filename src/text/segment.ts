@@ -19,9 +19,9 @@ import { type Place, type Share, shareOf } from './share.ts';
 
 const limits = {
   /** Segments of one response at the most: a bound on what the critic costs. */
-  at_most: z.int().positive().default(16),
+  max_segments: z.int().positive().default(16),
   /** Tokens of a segment at the least (the last one may be shorter). */
-  minimum_tokens: z.int().positive().default(1),
+  min_tokens: z.int().positive().default(1),
 };
 
 export const segmentationSchema = z.discriminatedUnion('by', [
@@ -66,7 +66,8 @@ function isPattern(source: string): boolean {
 export interface Segmentable {
   readonly text: string;
   readonly textEnds: Int32Array;
-  readonly logprobs: Float32Array;
+  /** null: not known. */
+  readonly logprobs: Float32Array | null;
 }
 
 /**
@@ -112,7 +113,7 @@ export interface Start {
 export function textStarts(
   { text, textEnds }: Pick<Segmentable, 'text' | 'textEnds'>,
   by: 'line' | 'sentence',
-  { at_most, minimum_tokens, budget = null }: BudgetedSegmentation,
+  { max_segments, min_tokens, budget = null }: BudgetedSegmentation,
   sizes: ((t: number) => number) | null = null,
   shares: (place: Place) => Share = shareOf,
 ): Start[] {
@@ -123,15 +124,15 @@ export function textStarts(
     shares({
       from: tokensBefore(token),
       segment: starts.length - 1,
-      at_most,
-      minimum_tokens,
+      max_segments,
+      min_tokens,
       budget,
     });
   let share = shareFrom(0);
   // The last token has nothing after it to begin a segment with; but a boundary may lie before the
   // last character.
   const end = sizes === null ? textEnds.length : textEnds.length + 1;
-  for (let t = 1; t < end && starts.length < at_most; t++) {
+  for (let t = 1; t < end && starts.length < max_segments; t++) {
     const before = textStart(textEnds, t - 1);
     boundaries.read(text, before, textEnds[t - 1]!);
     if (!boundaries.visible) continue;
@@ -158,16 +159,16 @@ function cutsAnyway({ clause, word, visible, inFormula }: Boundaries, ofShare: n
   return (clause && ofShare >= 0.75) || (word && ofShare >= 0.9) || (visible && ofShare >= 1);
 }
 
-/** Cuts where a rule says so, `minimum_tokens` apart, until there are `at_most` segments. */
+/** Cuts where a rule says so, `min_tokens` apart, until there are `max_segments` segments. */
 function ruleStarts(
   length: number,
   endsSegment: (start: number, t: number) => boolean,
-  { at_most, minimum_tokens }: Segmentation,
+  { max_segments, min_tokens }: Segmentation,
 ): number[] {
   const starts = [0];
-  for (let t = 1; t < length && starts.length < at_most; t++) {
+  for (let t = 1; t < length && starts.length < max_segments; t++) {
     const start = starts.at(-1)!;
-    if (t - start >= minimum_tokens && endsSegment(start, t)) starts.push(t);
+    if (t - start >= min_tokens && endsSegment(start, t)) starts.push(t);
   }
   return starts;
 }
@@ -193,6 +194,10 @@ function boundaryRule(
     case 'tokens':
       return (start, t) => t - start >= options.tokens;
     case 'low-probability': {
+      if (logprobs === null)
+        throw new RangeError(
+          "segmentation by low-probability needs the tokens' log-probabilities, and they are not known",
+        );
       const limit = Math.log(options.probability);
       return (_, t) => logprobs[t - 1]! < limit;
     }

@@ -9,8 +9,8 @@ export interface Place {
   /** Its number, from 0. */
   readonly segment: number;
   /** Segments of a response. */
-  readonly at_most: number;
-  readonly minimum_tokens: number;
+  readonly max_segments: number;
+  readonly min_tokens: number;
   /** The most tokens that the response can have; null: not known. */
   readonly budget: number | null;
 }
@@ -49,18 +49,18 @@ const SHARE_WITHOUT_BUDGET = 64;
  * from) (g - 1) / (g^n - 1). So the cuts last until the budget ends, whatever the text.
  */
 export function shareOf(place: Place, growth: Growth = GROWTH): Share {
-  const { from, segment, at_most, minimum_tokens, budget } = place;
-  const left = at_most - segment;
+  const { from, segment, max_segments, min_tokens, budget } = place;
+  const left = max_segments - segment;
   if (budget === null) {
-    const least = 2 * segment < at_most - 1 ? 0 : from * (growth.without - 1);
-    return bounded(least, Math.max(SHARE_WITHOUT_BUDGET, 2 * least), minimum_tokens);
+    const least = 2 * segment < max_segments - 1 ? 0 : from * (growth.without - 1);
+    return bounded(least, Math.max(SHARE_WITHOUT_BUDGET, 2 * least), min_tokens);
   }
   const tokens = Math.max(0, budget - from);
   const g = growth.withBudget;
   return bounded(
     g === 1 ? tokens / left : (tokens * (g - 1)) / (g ** left - 1),
     tokens / left,
-    minimum_tokens,
+    min_tokens,
   );
 }
 

@@ -1,18 +1,13 @@
 /** Sequences of different lengths to flat tensors with offsets (`cu_seqlens`), and back. */
 import { type Tensors, tensor } from '../bridge/tensor.ts';
-
-/** Token ids of a prompt and what follows it. */
-export interface Sequence {
-  readonly promptIds: Int32Array;
-  readonly completionIds: Int32Array;
-}
+import type { Sequence } from '../types.ts';
 
 /** Flat values of sequences of different lengths. A view of one is made when it is asked for. */
 export class Ragged<A extends Int32Array | Float32Array> {
   readonly #flat: A;
   readonly #offsets: Int32Array;
 
-  /** @throws Error where the worker's answer has no tensor `name` that fits `offsets` */
+  /** @throws RangeError where there is no tensor `name` that fits `offsets` */
   constructor(
     tensors: Tensors,
     name: string,
@@ -22,7 +17,7 @@ export class Ragged<A extends Int32Array | Float32Array> {
     const flat = tensors[name]?.data;
     const cu = tensors[offsets]?.data;
     if (!(flat instanceof type) || !(cu instanceof Int32Array) || cu.at(-1) !== flat.length) {
-      throw new Error(`the worker's answer has no tensor "${name}" that fits "${offsets}"`);
+      throw new RangeError(`there is no tensor "${name}" that fits "${offsets}"`);
     }
     this.#flat = flat;
     this.#offsets = cu;

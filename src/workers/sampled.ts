@@ -1,17 +1,8 @@
 /** What a worker sampled: sequences with views of the answer's tensors. */
 import type { Result } from '../bridge/operations.ts';
 import type { Tensors } from '../bridge/tensor.ts';
+import type { Finished, Sampled } from '../language-model.ts';
 import { Ragged } from './ragged.ts';
-
-export interface Sampled {
-  readonly promptIds: Int32Array;
-  readonly completionIds: Int32Array;
-  readonly logprobs: Float32Array;
-  readonly textEnds: Int32Array;
-  readonly text: string;
-  readonly finishReason: 'stop_token' | 'stop_string' | 'length';
-  readonly version: number;
-}
 
 /**
  * The sequences of a whole answer.
@@ -47,7 +38,7 @@ export function finishedSequences(
   tensors: Tensors,
   texts: readonly string[],
   reasons: readonly Sampled['finishReason'][],
-): Omit<Sampled, 'promptIds' | 'version'>[] {
+): Finished[] {
   const { ids, logprobs, ends } = readSequences(tensors);
   return texts.map((text, i) => ({
     completionIds: ids.at(i),

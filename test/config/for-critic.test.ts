@@ -48,11 +48,15 @@ describe('what a critic can’t do is refused before any model is loaded', () =>
     ],
     [
       mean,
-      { ...joint, sampling: { responses: 1 }, gates: { explained_variance: false } },
+      { ...joint, sampling: { num_generations: 1 }, gates: { explained_variance: false } },
       'use at least 2 with the critic "mean"',
     ],
     [fixed, { ...joint, joint: { learning_rate: 1e-3 } }, 'joint.learning_rate: has no effect'],
-    [language, { sampling: { responses: 1 } }, 'sampling.responses: 1 leaves a group mean nothing'],
+    [
+      language,
+      { sampling: { num_generations: 1 } },
+      'sampling.num_generations: 1 leaves a group mean nothing',
+    ],
     [language, { credit: { scale: 'group-std' } }, 'credit.scale: "group-std" is for the group'],
     [language, { credit: { gamma: 0.9 } }, 'credit.gamma: must be 1 with the critic "words"'],
   ])('%j and %j', (critic, changes, words) => {
@@ -61,7 +65,7 @@ describe('what a critic can’t do is refused before any model is loaded', () =>
 
   it.each<[CheckedCritic, Partial<ConfigInput>]>([
     [language, {}],
-    [language, { sampling: { responses: 1 }, gates: { explained_variance: false } }],
+    [language, { sampling: { num_generations: 1 }, gates: { explained_variance: false } }],
     [fixed, { ...joint, credit: { gamma: 0.9, lambda: 0.5 } }],
     [mean, { ...joint, credit: { scale: 'group-std' } }],
   ])('%j and %j go together', (critic, changes) => {

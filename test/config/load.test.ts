@@ -28,7 +28,7 @@ function problemsOf(changes: object): readonly string[] {
 describe('a config', () => {
   it('takes its defaults, the paper’s where they are known', () => {
     const config = checkConfig(minimal);
-    expect(config.sampling).toMatchObject({ problems: 128, responses: 8 });
+    expect(config.sampling).toMatchObject({ batch_size: 128, num_generations: 8 });
     expect(config.actor).toMatchObject({
       learning_rate: 1e-6,
       clip_low: 0.2,
@@ -60,7 +60,7 @@ describe('a config', () => {
 
   it.each([
     [
-      { stages: ['joint'], critic_rl: { updates: 3 } },
+      { stages: ['joint'], critic_rl: { steps: 3 } },
       'critic_rl: has no effect, for `stages` leaves critic-rl out',
     ],
     [
@@ -68,11 +68,11 @@ describe('a config', () => {
       'joint.learning_rate: has no effect with joint.critic: frozen',
     ],
     [
-      { sampling: { responses: 1 }, credit: { scale: 'group-std' } },
+      { sampling: { num_generations: 1 }, credit: { scale: 'group-std' } },
       '"group-std" needs at least 2',
     ],
     [
-      { actor: { model: 'm', minibatches: 9 }, sampling: { problems: 2, responses: 4 } },
+      { actor: { model: 'm', minibatches: 9 }, sampling: { batch_size: 2, num_generations: 4 } },
       'actor.minibatches: 9 steps need at least as many responses, and an iteration has 8',
     ],
     [{ sampling: { top_p: 0 } }, 'sampling.top_p'],
@@ -155,8 +155,8 @@ describe('stages and schedules', () => {
     ],
     [{ stages: ['joint', 'critic-sft'] }, 'each stage at most once'],
     [
-      { actor: { model: 'm', final: 0.5 } },
-      'actor.final: has no effect with actor.decay: constant',
+      { actor: { model: 'm', min_lr_ratio: 0.5 } },
+      'actor.min_lr_ratio: has no effect with actor.decay: constant',
     ],
     [
       { checkpoints: { minutes: null, keep: 5 } },

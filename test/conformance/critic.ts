@@ -31,6 +31,7 @@ export function criticConformance(
     index: responses.indexOf(response),
     group: i >> 1,
     trajectory: i,
+    tokens: null,
     actor,
   });
   const states = [0, 1, 2, 3].flatMap((i) => responses.map((response) => stateOf(i, response)));

@@ -82,6 +82,7 @@ export function taskConformance(name: string, make: () => Task | Promise<Task>):
         index: 0,
         group: 0,
         trajectory: null,
+        tokens: null,
         actor: { name: 'a', parameters: 1, successRate: 0.5 },
       };
       const secret = {

@@ -36,10 +36,10 @@ function config(name: string, changes: object = {}): string {
       critic: 'group-mean',
       actor: { model: 'task:blank', learning_rate: 1e-3 },
       workers: { actor: { threads: 1 }, python: {} },
-      sampling: { problems: 2, responses: 3, max_new_tokens: 8, record: 6 },
+      sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 8, record: 6 },
       icc: { warm_rollouts: 0 },
-      joint: { iterations: 1 },
-      evaluation: { every: 0, problems: 1, states: 1 },
+      joint: { steps: 1 },
+      evaluation: { every: 0, prompts: 1, states: 1 },
       ...changes,
     }),
   );
@@ -75,7 +75,7 @@ describe('a run whose config lies outside of every package', () => {
   }, 120_000);
 
   it('ends with a checkpoint when its terminal closes, and goes on from another directory', async () => {
-    const long = { joint: { iterations: 3000 }, start_from: null };
+    const long = { joint: { steps: 3000 }, start_from: null };
     const run = start(folder, 'train', config('closed', long));
     const path = join(folder, 'out/closed');
     const begun = () =>

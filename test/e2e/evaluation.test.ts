@@ -42,14 +42,14 @@ describe('held-out figures', () => {
         critic: { use: 'generative', model: 'task:blank', thinking: false, max_new_tokens: 4 },
         actor: { model: 'task:blank', learning_rate: 1e-3 },
         workers: { actor: { threads: 1 }, critic: { threads: 1 } },
-        sampling: { problems: 2, responses: 2, max_new_tokens: 10 },
+        sampling: { batch_size: 2, num_generations: 2, max_new_tokens: 10 },
         icc: { warm_rollouts: 4 },
-        joint: { iterations: 2, learning_rate: 1e-3 },
+        joint: { steps: 2, learning_rate: 1e-3 },
         gates: { joint: null, explained_variance: false },
         evaluation: {
           every: 1,
-          problems: 6,
-          responses: 3,
+          prompts: 6,
+          num_generations: 3,
           greedy: true,
           states: 12,
           continuations: 8,
@@ -71,7 +71,7 @@ describe('held-out figures', () => {
       // Single outcomes are 0 or 1 and have a variance of m (1 - m); means of eight continuations
       // vary less.
       const m = line['evaluation/success'] as number;
-      expect(line['critic/mse_of_mean']).toBeLessThan(m * (1 - m));
+      expect(line['critic/heldout_mse_of_constant']).toBeLessThan(m * (1 - m));
     }
     const best = lines.reduce((a, b) =>
       (b['evaluation/success'] as number) > (a['evaluation/success'] as number) ? b : a,
@@ -80,7 +80,7 @@ describe('held-out figures', () => {
       best.iteration,
     );
     // The values of training are sampled: their error and that of the greedy ones are two figures.
-    for (const line of lines) expect(line['critic/greedy_mse']).toBeGreaterThanOrEqual(0);
+    for (const line of lines) expect(line['critic/heldout_greedy_mse']).toBeGreaterThanOrEqual(0);
     // What sampled is what was trained, to the rounding of float32.
     for (const line of readMetrics(folder).filter(({ type }) => type === 'iteration')) {
       if ((line['actor/steps'] as number) > 0) expect(line['actor/sampling_kl']).toBeLessThan(1e-6);

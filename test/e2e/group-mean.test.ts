@@ -23,9 +23,9 @@ function small(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
     task: { use: 'miniature', actors: 4 },
     critic: 'group-mean',
     actor: { model: 'task:blank', learning_rate: 1e-3, epochs: 2, minibatches: 2 },
-    sampling: { problems: 2, responses: 3, max_new_tokens: 20 },
+    sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 20 },
     icc: { warm_rollouts: 4 },
-    evaluation: { every: 0, problems: 4, states: 8 },
+    evaluation: { every: 0, prompts: 4, states: 8 },
     ...changes,
   };
 }
@@ -42,13 +42,13 @@ describe('joint training', () => {
       small('rloo', {
         critic: { use: 'group-mean', leave_one_out: true },
         credit: { scale: 'none' },
-        joint: { iterations: 4 },
+        joint: { steps: 4 },
         // Half of what it writes is even in length, and is paid.
         task: { use: join(root, 'test/fixtures/length-task.ts') },
       }),
     );
     const metrics = events.flatMap((e) => (e.type === 'iteration' ? [e.metrics] : []));
-    expect(metrics.map((m) => m['gate/fell_back_to_group_mean'])).toEqual([0, 0, 0, 0]);
+    expect(metrics.map((m) => m['gate/fallback'])).toEqual([0, 0, 0, 0]);
     // Negative by construction wherever rewards differ within a group.
     const explained = metrics.flatMap((m) => m['critic/explained_variance'] ?? []);
     expect(explained.some((e) => e < 0)).toBe(true);
@@ -59,7 +59,7 @@ describe('joint training', () => {
       small('group-mean', {
         critic: 'group-mean',
         credit: { scale: 'group-std' },
-        joint: { iterations: 2 },
+        joint: { steps: 2 },
         actor: { model: 'task:blank', learning_rate: 1e-3, kl: 0.1, entropy: 0.01 },
       }),
     );
@@ -71,8 +71,8 @@ describe('joint training', () => {
       small('starved', {
         critic: 'group-mean',
         credit: {},
-        joint: { iterations: 1 },
-        sampling: { problems: 1, responses: 2, max_new_tokens: 2 },
+        joint: { steps: 1 },
+        sampling: { batch_size: 1, num_generations: 2, max_new_tokens: 2 },
       }),
     );
     expect(starved.find((e) => e.type === 'iteration')?.metrics).toMatchObject({

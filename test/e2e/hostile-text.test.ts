@@ -46,9 +46,9 @@ const yaml = (name: string, changes: object) =>
       critic: 'group-mean',
       actor: { model: 'task:blank' },
       workers: { actor: { threads: 1 } },
-      sampling: { problems: 2, responses: 2, max_new_tokens: 4 },
+      sampling: { batch_size: 2, num_generations: 2, max_new_tokens: 4 },
       icc: { warm_rollouts: 0 },
-      joint: { iterations: 1 },
+      joint: { steps: 1 },
       ...changes,
     }),
   );

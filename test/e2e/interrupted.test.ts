@@ -17,9 +17,9 @@ it('ends with a checkpoint on Ctrl-C, and leaves no process behind', async () =>
     JSON.stringify({
       ...{ folder: join(scratch, 'interrupted'), stages: ['joint'], task, critic: 'group-mean' },
       actor: { model: 'task:blank', learning_rate: 1e-3 },
-      sampling: { problems: 2, responses: 3, max_new_tokens: 20 },
-      joint: { iterations: 5000 },
-      evaluation: { every: 0, problems: 4, states: 8 },
+      sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 20 },
+      joint: { steps: 5000 },
+      evaluation: { every: 0, prompts: 4, states: 8 },
       workers: { actor: { threads: 1 }, critic: { threads: 1 } },
     }),
   );

@@ -25,9 +25,9 @@ const recipe = (name: string, log: ConfigInput['log'], iterations = 4): ConfigIn
   critic: 'group-mean',
   actor: { model: 'task:blank', learning_rate: 1e-3 },
   workers: { actor: { threads: 1 }, critic: {}, python: {} },
-  sampling: { problems: 2, responses: 3, max_new_tokens: 8 },
-  joint: { iterations },
-  evaluation: { every: 2, problems: 2, states: 4 },
+  sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 8 },
+  joint: { steps: iterations },
+  evaluation: { every: 2, prompts: 2, states: 4 },
   log,
 });
 const all = (project: string): ConfigInput['log'] => [

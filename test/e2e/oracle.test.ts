@@ -65,7 +65,7 @@ function small(name: string, api: object): ConfigInput {
       },
       ...{ steps: 2, cooldown: 0, warmup: 0, batch: 4, evaluate_every: 1, learning_rate: 1e-3 },
     },
-    critic_rl: { updates: 2, states: 4, evaluate_every: 1, warmup: 0, learning_rate: 1e-3 },
+    critic_rl: { steps: 2, states: 4, evaluate_every: 1, warmup: 0, learning_rate: 1e-3 },
     evaluation: { states: 8 },
   };
 }

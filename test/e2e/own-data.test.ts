@@ -41,15 +41,15 @@ it('goes through, with the verifier’s rewards and the long prompts dropped', a
     critic: 'group-mean',
     actor: { model: join(scratch, 'model'), learning_rate: 1e-3 },
     sampling: {
-      problems: 12,
-      responses: 2,
+      batch_size: 12,
+      num_generations: 2,
       max_new_tokens: 6,
       max_prompt_tokens: 200,
       overlong_prompts: 'drop',
     },
     icc: { warm_rollouts: 0 },
-    joint: { iterations: 2 },
-    evaluation: { every: 0, problems: 12 },
+    joint: { steps: 2 },
+    evaluation: { every: 0, prompts: 12 },
   });
   const overlong: number[] = [];
   for await (const event of events)

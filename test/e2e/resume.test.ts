@@ -43,7 +43,7 @@ function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
     critic,
     actor: { model: 'task:blank', learning_rate: 1e-3, epochs: 2, minibatches: 2, kl: 0.01 },
     workers: { actor: { threads: 1 }, critic: { threads: 1 } },
-    sampling: { problems: 2, responses: 3, max_new_tokens: 12 },
+    sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 12 },
     credit: { lambda: 0.5 },
     icc: { warm_rollouts: 4 },
     critic_sft: {
@@ -56,15 +56,15 @@ function recipe(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
       stop_at_rationale_loss: longer > 1 ? null : 3.5,
     },
     critic_rl: {
-      updates: Math.round(20 * longer),
+      steps: Math.round(20 * longer),
       states: 8,
       actor_share: 0.5,
       evaluate_every: 4,
       learning_rate: 1e-3,
     },
-    joint: { iterations: Math.round(20 * longer), learning_rate: 1e-3, schedule: 'pipelined' },
+    joint: { steps: Math.round(20 * longer), learning_rate: 1e-3, schedule: 'pipelined' },
     gates: { joint: null, explained_variance: false },
-    evaluation: { every: 4, problems: 4, states: 8 },
+    evaluation: { every: 4, prompts: 4, states: 8 },
     checkpoints: { every: 2, keep: 2 },
     ...changes,
   };

@@ -21,11 +21,11 @@ const config = (name: string, rewards: ConfigInput['rewards']): ConfigInput => (
   critic: 'group-mean',
   actor: { model: 'task:blank', learning_rate: 1e-3 },
   workers: { actor: { threads: 1 }, python: {} },
-  sampling: { problems: 2, responses: 3, max_new_tokens: 8, record: 6 },
+  sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 8, record: 6 },
   icc: { warm_rollouts: 0 },
-  joint: { iterations: 1 },
+  joint: { steps: 1 },
   gates: { joint: null, explained_variance: false },
-  evaluation: { every: 0, problems: 1, states: 1 },
+  evaluation: { every: 0, prompts: 1, states: 1 },
 });
 
 describe('a run', () => {

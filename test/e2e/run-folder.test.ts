@@ -44,11 +44,11 @@ function configOf(name: string): string {
     critic: 'group-mean',
     actor: { model: 'task:blank', learning_rate: 1e-3 },
     workers: { actor: { threads: 1 } },
-    sampling: { problems: 2, responses: 2, max_new_tokens: 4 },
+    sampling: { batch_size: 2, num_generations: 2, max_new_tokens: 4 },
     icc: { warm_rollouts: 0 },
-    joint: { iterations: 100_000 },
+    joint: { steps: 100_000 },
     gates: { joint: null, explained_variance: false },
-    evaluation: { every: 0, problems: 2, states: 4 },
+    evaluation: { every: 0, prompts: 2, states: 4 },
   };
   writeFileSync(path, JSON.stringify(config));
   return path;

@@ -1,4 +1,5 @@
 /** Whole runs, with real workers and real (small) models. */
+
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -19,6 +20,7 @@ import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
 import type { RunEvent } from '../../src/run-folder/events.ts';
 import { readMetrics, readTrajectories } from '../../src/run-folder/read.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+import { undocumented } from '../fixtures/documented-metrics.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 let workers: WorkerGroup;
@@ -70,12 +72,12 @@ function small(name: string, changes: Partial<ConfigInput> = {}): ConfigInput {
     task: { use: 'miniature', actors: 4 },
     critic,
     actor: { model: 'task:blank', learning_rate: 1e-3, epochs: 2, minibatches: 2 },
-    sampling: { problems: 2, responses: 3, max_new_tokens: 20 },
+    sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 20 },
     credit: { lambda: 0.5 },
     icc: { warm_rollouts: 4 },
-    joint: { iterations: 3, learning_rate: 1e-3 },
+    joint: { steps: 3, learning_rate: 1e-3 },
     gates: { joint: null, explained_variance: false },
-    evaluation: { every: 0, problems: 4, states: 8 },
+    evaluation: { every: 0, prompts: 4, states: 8 },
     ...changes,
   };
 }
@@ -105,7 +107,7 @@ describe('joint training', () => {
     await run(learning('synchronous'));
     await run(
       learning('pipelined', {
-        joint: { iterations: 3, learning_rate: 1e-3, schedule: 'pipelined' },
+        joint: { steps: 3, learning_rate: 1e-3, schedule: 'pipelined' },
       }),
     );
     await run(learning('again'));
@@ -149,7 +151,7 @@ describe('joint training', () => {
   });
 
   it('leaves a frozen critic’s weights as they are', async () => {
-    await run(learning('frozen', { joint: { iterations: 2, critic: 'frozen' } }));
+    await run(learning('frozen', { joint: { steps: 2, critic: 'frozen' } }));
     expect(weights('frozen', 'critic')).toBe(digest(join(speaking(), 'model.safetensors')));
     expect(weights('frozen', 'actor')).not.toBe(
       digest(join(scratch, 'frozen', 'models', 'blank', 'model.safetensors')),
@@ -174,11 +176,11 @@ describe('the stages', () => {
       evaluate_every: 3,
       learning_rate: 3e-3,
     },
-    critic_rl: { updates: 3, states: 8, evaluate_every: 2 },
+    critic_rl: { steps: 3, states: 8, evaluate_every: 2 },
   };
 
   it('run one after the other, and each alone from the checkpoint before it, with the same weights', async () => {
-    const joint = { iterations: 2, learning_rate: 1e-3 };
+    const joint = { steps: 2, learning_rate: 1e-3 };
     const events = await run(
       small('all', { ...stages, joint, stages: ['critic-sft', 'critic-rl', 'joint'] }),
     );
@@ -205,6 +207,12 @@ describe('the stages', () => {
     expect(weights('joint-alone', 'actor')).toBe(weights('all', 'actor'));
   }, 120_000);
 
+  it('write metrics that docs/metrics.md has, under its names', () => {
+    const own = ['type', 'stage', 'iteration', 'seconds'];
+    const names = readMetrics(join(scratch, 'all')).flatMap((line) => Object.keys(line));
+    expect(undocumented(names.filter((name) => !own.includes(name)))).toEqual([]);
+  });
+
   it('report what stage 1 dropped, by cause', () => {
     const last = readMetrics(join(scratch, 'all'))
       .filter((l) => l.stage === 'critic-sft' && l.type === 'iteration')
@@ -220,11 +228,11 @@ describe('the stages', () => {
         stages: ['critic-rl'],
         actor: null,
         joint: {},
-        critic_rl: { updates: 2, states: 8, evaluate_every: 1, learning_rate: 1e-9, warmup: 0 },
+        critic_rl: { steps: 2, states: 8, evaluate_every: 1, learning_rate: 1e-9, warmup: 0 },
       }),
     );
     const errors = events.flatMap((e) =>
-      e.type === 'evaluation' ? [e.metrics['critic/mse']!] : [],
+      e.type === 'evaluation' ? [e.metrics['critic/heldout_mse']!] : [],
     );
     expect(errors).toHaveLength(3);
     const best = digest(join(scratch, 'worse', 'best-critic', 'model.safetensors'));
@@ -268,7 +276,7 @@ describe('the stages', () => {
 
 describe('a run', () => {
   it('stops after the iteration in hand, with a checkpoint', async () => {
-    const stopping = startRun(small('stopped', { joint: { iterations: 500 } }), {
+    const stopping = startRun(small('stopped', { joint: { steps: 500 } }), {
       workers,
       base: root,
     });
@@ -288,7 +296,7 @@ describe('a run', () => {
   it('can be steered by a script (examples/stop-at-success.ts)', async () => {
     const own = small('steered', {
       workers: { actor: { threads: 1 }, critic: { threads: 1 } },
-      joint: { iterations: 50 },
+      joint: { steps: 50 },
     });
     expect(await stopAtSuccess(0, own)).toMatchObject({ reason: 'stopped' });
   }, 120_000);
@@ -320,7 +328,7 @@ describe('a run', () => {
       task: { use: './my-task.ts', largest: 3 },
       critic: { use: './my-critic.ts' },
       actor: { model: join(scratch, 'synchronous', 'models', 'blank') },
-      joint: { iterations: 2 },
+      joint: { steps: 2 },
     });
     const events = await run(config, join(root, 'examples'));
     expect(events.at(-1)).toEqual({ type: 'end', reason: 'done' });
@@ -342,7 +350,7 @@ describe('a run', () => {
       critic: 'group-mean',
       credit: {},
       actor: { model: join(scratch, 'synchronous', 'models', 'blank') },
-      joint: { iterations: 1 },
+      joint: { steps: 1 },
     });
     await expect(run(config)).rejects.toThrow(
       /task "last-register" returned 7 for problem train-\d+: a reward is a number in \[0, 1\]/,
@@ -372,7 +380,7 @@ describe('a run', () => {
     });
     try {
       const config = learning('killed', {
-        joint: { iterations: 500, learning_rate: 1e-3 },
+        joint: { steps: 500, learning_rate: 1e-3 },
         checkpoints: { every: 1 },
       });
       const dying = startRun(config, { workers: own, base: root });

@@ -13,8 +13,8 @@ import { loadConfigFile } from '../../src/config/load.ts';
 import { startRun } from '../../src/run/run.ts';
 import { readMetrics, readTrajectories } from '../../src/run-folder/read.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import { Model } from '../../src/workers/model.ts';
 import { findPython } from '../../src/workers/python.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const folder = join(root, 'runs/smollm2/model');
@@ -64,7 +64,7 @@ describe('on a real tokenizer', () => {
   );
 
   it('what is served is what is trained, and offsets are in UTF-16 units, whatever the text', async () => {
-    const model = await Model.load(workers.get('actor'), 'actor', {
+    const model = await WorkerModel.load(workers.get('actor'), 'actor', {
       ...common,
       source: folder,
       lora: null,
@@ -132,13 +132,13 @@ describe('examples/smollm2', () => {
         folder: join(scratch, 'run'),
         actor: { ...config.actor!, model: folder },
         critic: { ...(config.critic as { use: string }), model: folder, max_new_tokens: 24 },
-        sampling: { ...config.sampling, problems: 2, responses: 2, max_new_tokens: 16 },
+        sampling: { ...config.sampling, batch_size: 2, num_generations: 2, max_new_tokens: 16 },
         icc: { warm_rollouts: 2 },
         critic_sft: { ...config.critic_sft, traces, steps: 1, cooldown: 0, warmup: 0, batch: 2 },
-        critic_rl: { ...config.critic_rl, updates: 1, states: 2 },
-        joint: { ...config.joint, iterations: 1 },
+        critic_rl: { ...config.critic_rl, steps: 1, states: 2 },
+        joint: { ...config.joint, steps: 1 },
         gates: { joint: null, explained_variance: false },
-        evaluation: { ...config.evaluation, problems: 2, states: 2, continuations: 2 },
+        evaluation: { ...config.evaluation, prompts: 2, states: 2, continuations: 2 },
         checkpoints: { best: false },
       },
       { base },

@@ -36,12 +36,12 @@ const recipe = (name: string, changes: Partial<ConfigInput> = {}): ConfigInput =
   critic: { use: 'generative', model: 'task:blank', thinking: false, max_new_tokens: 4 },
   actor: { model: 'task:blank', learning_rate: 1e-3 },
   workers: { actor: { threads: 1 }, critic: { threads: 1 } },
-  sampling: { problems: 2, responses: 3, max_new_tokens: 8 },
+  sampling: { batch_size: 2, num_generations: 3, max_new_tokens: 8 },
   credit: { lambda: 0.5 },
   icc: { warm_rollouts: 4 },
-  joint: { iterations: 8, learning_rate: 1e-3 },
+  joint: { steps: 8, learning_rate: 1e-3 },
   gates: { joint: null, explained_variance: false },
-  evaluation: { every: 0, problems: 2, states: 4 },
+  evaluation: { every: 0, prompts: 2, states: 4 },
   ...changes,
 });
 
@@ -123,7 +123,7 @@ describe('from a script', () => {
     [{ 'critic_rl.learning_rate': 1e-3 }, 'critic_rl: has no effect'],
   ])('%j is refused at once, and nothing changes', async (bad, words) => {
     const name = `refused-${Math.random()}`;
-    const run = startRun(recipe(name, { joint: { iterations: 1, learning_rate: 1e-3 } }), {
+    const run = startRun(recipe(name, { joint: { steps: 1, learning_rate: 1e-3 } }), {
       workers,
     });
     await expect(run.set(bad as Settings)).rejects.toThrow(words);
@@ -135,7 +135,7 @@ describe('from a script', () => {
     const config = recipe('fixed', {
       critic: { use: join(root, 'test/fixtures/fixed-critic.ts') },
     });
-    const run = startRun({ ...config, joint: { iterations: 8 } }, { workers });
+    const run = startRun({ ...config, joint: { steps: 8 } }, { workers });
     for await (const event of run) {
       if (event.type !== 'iteration' || event.iteration !== 0) continue;
       await expect(run.set({ 'critic.temperature': 0.5 })).rejects.toThrow(
@@ -182,8 +182,8 @@ describe('examples/steer.ts', () => {
         completions_per_state: 2,
         baseline: 'batch-mean',
       },
-      joint: { iterations: 500, learning_rate: 1e-3 },
-      evaluation: { every: 3, problems: 2, states: 4 },
+      joint: { steps: 500, learning_rate: 1e-3 },
+      evaluation: { every: 3, prompts: 2, states: 4 },
     });
     // Whatever the critic explains is enough, and so is any success after that.
     const did = await steer(config, { explained: -1e9, success: 0 });
@@ -192,7 +192,7 @@ describe('examples/steer.ts', () => {
     const short = {
       ...config,
       folder: folderOf('steered-2'),
-      joint: { iterations: 8, learning_rate: 1e-3 },
+      joint: { steps: 8, learning_rate: 1e-3 },
     };
     const patient = await steer(short, { explained: -1e9, success: 2 });
     expect(
@@ -207,7 +207,7 @@ describe('examples/steer.ts', () => {
 describe('a run that ended', () => {
   it('can be resumed from the checkpoint before a bad one, on request', async () => {
     const config = recipe('bad', {
-      joint: { iterations: 6, learning_rate: 1e-3 },
+      joint: { steps: 6, learning_rate: 1e-3 },
       checkpoints: { every: 1, keep: 3 },
     });
     const run = startRun(config, { workers });
@@ -252,7 +252,7 @@ describe('from another process', () => {
     const folder = folderOf('controlled');
     writeFileSync(
       config,
-      JSON.stringify(recipe('controlled', { joint: { iterations: 5000, learning_rate: 1e-3 } })),
+      JSON.stringify(recipe('controlled', { joint: { steps: 5000, learning_rate: 1e-3 } })),
     );
     const child = spawn(process.execPath, [join(root, 'src/cli/genac.mjs'), 'train', config], {
       stdio: 'ignore',

@@ -12,8 +12,8 @@ import { startRun } from '../../src/run/run.ts';
 import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
 import { openCritic } from '../../src/standalone/open-critic.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import { Model } from '../../src/workers/model.ts';
 import { findPython } from '../../src/workers/python.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), 'genac-value-'));
@@ -40,10 +40,10 @@ beforeAll(async () => {
     task: { use: 'miniature', actors: 4 },
     actor: { model: 'task:blank', name: 'learner' },
     critic: 'group-mean',
-    sampling: { problems: 2, responses: 2, max_new_tokens: 8 },
+    sampling: { batch_size: 2, num_generations: 2, max_new_tokens: 8 },
     icc: { warm_rollouts: 4 },
-    joint: { iterations: 1 },
-    evaluation: { every: 0, problems: 2, states: 4 },
+    joint: { steps: 1 },
+    evaluation: { every: 0, prompts: 2, states: 4 },
   };
   await run({
     ...common,
@@ -102,7 +102,7 @@ describe('openCritic', () => {
   it('counts the actor’s parameters as the worker does', async () => {
     const { parametersIn } = await import('../../src/standalone/parameters.ts');
     const source = join(trained, 'checkpoints', 'joint', 'actor');
-    const { loaded } = await Model.load(workers.get('actor'), 'counted', {
+    const { loaded } = await WorkerModel.load(workers.get('actor'), 'counted', {
       ...({
         source,
         kind: 'causal',

@@ -221,10 +221,10 @@ test('a run that one began oneself is gone on with; its copy elsewhere is not', 
   const folder = join(scratch, 'own');
   const file = join(scratch, 'own.yaml');
   const config = {
-    ...{ folder, stages: ['joint'], task, critic: 'group-mean', joint: { iterations: 2 } },
+    ...{ folder, stages: ['joint'], task, critic: 'group-mean', joint: { steps: 2 } },
     actor: { model: 'task:blank' },
-    sampling: { problems: 1, responses: 2, max_new_tokens: 4 },
-    ...{ icc: { warm_rollouts: 0 }, evaluation: { every: 0, problems: 1, states: 1 } },
+    sampling: { batch_size: 1, num_generations: 2, max_new_tokens: 4 },
+    ...{ icc: { warm_rollouts: 0 }, evaluation: { every: 0, prompts: 1, states: 1 } },
     checkpoints: { every: 1 },
   };
   writeFileSync(file, stringify(config));

@@ -12,6 +12,7 @@ const states = (count: number): State[] =>
     index: 0,
     group: 0,
     trajectory: null,
+    tokens: null,
     actor: { name: 'a', parameters: 1, successRate: 0.25 },
   }));
 

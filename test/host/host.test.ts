@@ -25,7 +25,7 @@ describe('credit', () => {
       { from: 0, tokens: 2, value: 0.5, advantage: 0.5, rationale: 'rate null' },
       { from: 2, tokens: 1, value: 1, advantage: 0 },
     ]);
-    expect(result.metrics).toMatchObject({ 'critic/states': 3, 'critic/success_rate': 0.5 });
+    expect(result.metrics).toMatchObject({ 'critic/states': 3, 'actor/success_rate': 0.5 });
   });
 
   it('is scaled by one number for the batch where a critic values states, also where a host says "group"', async () => {
@@ -58,7 +58,7 @@ describe('credit', () => {
     };
     const tokensOf = async (more: object) => {
       const { host } = await opened(
-        { credit: { segmentation: { by: 'sentence', at_most: 2 } } },
+        { credit: { segmentation: { by: 'sentence', max_segments: 2 } } },
         more,
       );
       const { result } = await host.ask('assign_credit', ask, tensors);
@@ -259,7 +259,7 @@ describe('what is refused', () => {
     };
     const opening = host.ask('open', { ...given, config_file: file });
     await expect(opening).rejects.toThrow(
-      /controller.yaml.*[\s\S]*credit.lamda.*did you mean "lambda"[\s\S]*joint.iterations/,
+      /controller.yaml.*[\s\S]*credit.lamda.*did you mean "lambda"[\s\S]*joint.steps/,
     );
     await host.ask('open', { ...given, config_file: null }); // it may be tried again
   });

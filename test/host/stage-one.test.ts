@@ -22,7 +22,14 @@ writeFileSync(
     }),
   ).join('\n'),
 );
-const critic_sft = { steps: 6, cooldown: 2, batch: 3, warmup: 0, learning_rate: 0.5, final: 0 };
+const critic_sft = {
+  steps: 6,
+  cooldown: 2,
+  batch: 3,
+  warmup: 0,
+  learning_rate: 0.5,
+  min_lr_ratio: 0,
+};
 
 type Opened = Awaited<ReturnType<typeof opened>>;
 

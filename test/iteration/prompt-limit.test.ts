@@ -11,7 +11,7 @@ import { type ConfigInput, configSchema } from '../../src/config/schema.ts';
 import { promptLimit } from '../../src/iteration/prompt-limit.ts';
 import { startRun } from '../../src/run/run.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
-import { Model } from '../../src/workers/model.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'genac-fitting-'));
 const source = join(scratch, 'model');
@@ -20,7 +20,7 @@ let workers: WorkerGroup;
 beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'actor', threads: 1 }], log: () => {} });
   await writeModelFolder(source, miniatureSize, 8);
-  const model = await Model.load(workers.get('actor'), 'actor', {
+  const model = await WorkerModel.load(workers.get('actor'), 'actor', {
     source,
     kind: 'causal',
     initialization: 'random',
@@ -46,10 +46,10 @@ async function run(sampling: ConfigInput['sampling']) {
     task: join(import.meta.dirname, '../fixtures/chat-task.ts'),
     critic: 'group-mean',
     actor: { model: source, learning_rate: 1e-4 },
-    sampling: { problems: 5, responses: 2, max_new_tokens: 4, ...sampling },
+    sampling: { batch_size: 5, num_generations: 2, max_new_tokens: 4, ...sampling },
     icc: { warm_rollouts: 0 },
-    joint: { iterations: 2 },
-    evaluation: { problems: 5 },
+    joint: { steps: 2 },
+    evaluation: { prompts: 5 },
   };
   const messages: string[] = [];
   const overlong: (number | undefined)[] = [];

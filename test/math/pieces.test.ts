@@ -23,7 +23,7 @@ describe('smoothSuccessRate', () => {
 });
 
 describe('learningRate', () => {
-  const schedule = { peak: 1, decay: 'linear', warmup: 2, final: 0.1 } as const;
+  const schedule = { peak: 1, decay: 'linear', warmup: 2, min_lr_ratio: 0.1 } as const;
   it('warms up from peak / n, and ends at the final share', () => {
     expect([0, 1, 2].map((step) => learningRate(schedule, step, 12))).toEqual([0.5, 1, 1]);
     expect(learningRate(schedule, 11, 12)).toBeCloseTo(0.1, 12);
@@ -39,13 +39,13 @@ describe('learningRate', () => {
         fc.integer({ min: 1, max: 50 }),
         (d, f, warmup, total) => {
           const rates = Array.from({ length: total + 3 }, (_, step) =>
-            learningRate({ peak: 1, decay: d, warmup, final: f }, step, total),
+            learningRate({ peak: 1, decay: d, warmup, min_lr_ratio: f }, step, total),
           );
           for (const rate of rates) expect(rate).toBeGreaterThan(0);
         },
       ),
     );
-    const toZero = { peak: 1, decay: 'linear', warmup: 0, final: 0 } as const;
+    const toZero = { peak: 1, decay: 'linear', warmup: 0, min_lr_ratio: 0 } as const;
     expect([0, 1, 2, 3].map((step) => learningRate(toZero, step, 4))).toEqual([1, 0.75, 0.5, 0.25]);
   });
   it('is half way down at the middle of a cosine', () => {
@@ -58,7 +58,7 @@ describe('learningRate', () => {
 
 describe('plateauRate', () => {
   it('warms up, stays, and falls from where it is told', () => {
-    const schedule = { learning_rate: 1, warmup: 2, cooldown: 3, final: 0.5 };
+    const schedule = { learning_rate: 1, warmup: 2, cooldown: 3, min_lr_ratio: 0.5 };
     const rates = Array.from({ length: 7 }, (_, step) => plateauRate(schedule, step, 4));
     expect(rates).toEqual([0.5, 1, 1, 1, 1, 0.75, 0.5]);
   });

@@ -7,9 +7,9 @@ import generative from '../../plugins/critics/generative.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
 import type { Worker } from '../../src/bridge/worker.ts';
 import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
+import type { Sampled } from '../../src/language-model.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
-import type { Sampled } from '../../src/workers/model.ts';
 
 const loaded = {
   ...{
@@ -33,7 +33,16 @@ const problem = { id: 'p', prompt: 'p', columns: {} };
 const states = Array.from(
   { length: 2000 },
   (_, i): State => ({
-    ...{ id: `t${i}.1`, problem, response: `r${i}`, index: 1, group: 0, trajectory: i, actor },
+    ...{
+      id: `t${i}.1`,
+      problem,
+      response: `r${i}`,
+      index: 1,
+      group: 0,
+      trajectory: i,
+      tokens: null,
+      actor,
+    },
   }),
 );
 
@@ -149,7 +158,7 @@ it('refuses a batch that would not fit in memory, and says what to do', () => {
   // 3,000,000 x (1,300 + 850) bytes; with two bytes for each unit, 1,500,000 x (1,300 + 1,700).
   expect(() => ask(3_000_000, 'x'.repeat(850))).toThrow(
     'the values of 3000000 states need about 6.0 GB of JavaScript heap, and Node may use 4.0 GB. ' +
-      'Lower sampling.problems, sampling.responses or at_most of credit.segmentation, ' +
+      'Lower sampling.batch_size, sampling.num_generations or max_segments of credit.segmentation, ' +
       'or set NODE_OPTIONS=--max-old-space-size=9227.',
   );
   expect(() => ask(1_500_000, 'π'.repeat(850))).toThrow('need about 4.2 GB of JavaScript heap');

@@ -91,6 +91,7 @@ const stateOf = (i: number, successRate: number | null): State => ({
   index: 0,
   group: i,
   trajectory: null,
+  tokens: null,
   actor: { name: 'a', parameters: 85_000, successRate },
 });
 

@@ -31,7 +31,7 @@ async function advantages(
     group.map((reward) => rewardedTrajectory(g, 'a b c', reward)),
   );
   const actor = { name: 'a', parameters: 1, successRate: null };
-  const segmentation = { by: 'tokens', tokens: 1, at_most: 16, minimum_tokens: 1 } as const;
+  const segmentation = { by: 'tokens', tokens: 1, max_segments: 16, min_tokens: 1 } as const;
   const segmented = trajectories.map((t, i) =>
     segmentTrajectory(t, i, segmentation, actor, critic.sharesFirstState),
   );

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { successRates } from '../../plugins/tasks/logged/success-rate.ts';
 import { loadTask } from '../../src/extensions/find-plugin.ts';
-import type { LoggedRollout, Task } from '../../src/task.ts';
+import type { Rollout, Task } from '../../src/task.ts';
 import type { Segmentation } from '../../src/text/segment.ts';
 import { prefixesOfText } from '../../src/text/segment-text.ts';
 import { taskConformance } from '../conformance/task.ts';
@@ -44,10 +44,7 @@ async function load(
   return (await loadTask({ use: 'logged', file: write(rows), ...options }, environment)).task;
 }
 /** Every rollout of both sides, once. */
-async function rolloutsOf(
-  rows: readonly unknown[],
-  options: object = {},
-): Promise<LoggedRollout[]> {
+async function rolloutsOf(rows: readonly unknown[], options: object = {}): Promise<Rollout[]> {
   const task = await load(rows, options);
   const [, train, held] = /: (\d+) rollouts .* learn from, (\d+) of/.exec(log.join())!;
   return [
@@ -91,11 +88,11 @@ describe('logged rollouts', () => {
     const cut = async (segmentation: Segmentation | null) =>
       (await load(usual, {}, segmentation)).frozenRollouts!('train', 0, 0, 1)[0]!.prefixes;
     expect(await cut(null)).toEqual(['', 'Let me see.', 'Let me see. It is\n']);
-    expect(await cut({ by: 'line', at_most: 16, minimum_tokens: 1 })).toEqual([
+    expect(await cut({ by: 'line', max_segments: 16, min_tokens: 1 })).toEqual([
       '',
       'Let me see. It is\n',
     ]);
-    expect(await cut({ by: 'pattern', pattern: ' ', at_most: 3, minimum_tokens: 1 })).toEqual([
+    expect(await cut({ by: 'pattern', pattern: ' ', max_segments: 3, min_tokens: 1 })).toEqual([
       '',
       'Let ',
       'Let me ',
@@ -105,8 +102,8 @@ describe('logged rollouts', () => {
         by,
         tokens: 4,
         probability: 0.5,
-        at_most: 16,
-        minimum_tokens: 1,
+        max_segments: 16,
+        min_tokens: 1,
       } as Segmentation;
       expect(await causes(usual, {}, rule)).toContain(`credit.segmentation: by: ${by} needs`);
     }
@@ -257,14 +254,11 @@ describe('the success rate of a logged actor', () => {
 });
 
 describe('text without tokens', () => {
-  it('is cut at characters; a token of minimum_tokens counts as four', () => {
-    const rule = { by: 'pattern', pattern: '\\.', at_most: 16, minimum_tokens: 1 } as const;
+  it('is cut at characters; a token of min_tokens counts as four', () => {
+    const rule = { by: 'pattern', pattern: '\\.', max_segments: 16, min_tokens: 1 } as const;
     expect(prefixesOfText('a.b.😀.c', rule)).toEqual(['', 'a.', 'a.b.', 'a.b.😀.']);
-    expect(prefixesOfText('a.b.😀.c', { ...rule, minimum_tokens: 2 })).toEqual(['']);
-    expect(prefixesOfText('a.bcdefgh.c', { ...rule, minimum_tokens: 2 })).toEqual([
-      '',
-      'a.bcdefgh.',
-    ]);
+    expect(prefixesOfText('a.b.😀.c', { ...rule, min_tokens: 2 })).toEqual(['']);
+    expect(prefixesOfText('a.bcdefgh.c', { ...rule, min_tokens: 2 })).toEqual(['', 'a.bcdefgh.']);
     expect(prefixesOfText('', rule)).toEqual(['']);
   });
 });

@@ -129,6 +129,7 @@ describe('the oracle and the critic’s format', () => {
       index: 2,
       group: 0,
       trajectory: 0,
+      tokens: null,
       actor: { name: 'a', parameters: 85_000, successRate: 0.18 },
     };
     const problem = promptText(state.problem.prompt);
@@ -147,6 +148,7 @@ describe('the oracle and the critic’s format', () => {
       index: 1,
       group: 0,
       trajectory: 0,
+      tokens: null,
       actor: { name: 'a', parameters: 85_000, successRate: null },
     };
     const shown = criticFormat!.prompt(state, null, true) as string;

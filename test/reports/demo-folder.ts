@@ -28,10 +28,22 @@ const at = (
 
 export const critic: readonly Line[] = [
   at('evaluation', 'critic-sft', 50, 5, { 'critic/rationale_loss': 0.5 }),
-  at('evaluation', 'critic-sft', 100, 9, { 'critic/mse': 0.09, 'critic/mse_of_mean': 0.16 }),
-  at('evaluation', 'critic-rl', 0, 0.5, { 'critic/mse': 0.09, 'critic/mse_of_mean': 0.16 }),
-  at('evaluation', 'critic-rl', 10, 6, { 'critic/mse': 0.04, 'critic/mse_of_mean': 0.16 }),
-  at('evaluation', 'critic-rl', 20, 11, { 'critic/mse': 0.05, 'critic/mse_of_mean': 0.16 }),
+  at('evaluation', 'critic-sft', 100, 9, {
+    'critic/heldout_mse': 0.09,
+    'critic/heldout_mse_of_constant': 0.16,
+  }),
+  at('evaluation', 'critic-rl', 0, 0.5, {
+    'critic/heldout_mse': 0.09,
+    'critic/heldout_mse_of_constant': 0.16,
+  }),
+  at('evaluation', 'critic-rl', 10, 6, {
+    'critic/heldout_mse': 0.04,
+    'critic/heldout_mse_of_constant': 0.16,
+  }),
+  at('evaluation', 'critic-rl', 20, 11, {
+    'critic/heldout_mse': 0.05,
+    'critic/heldout_mse_of_constant': 0.16,
+  }),
 ];
 
 const iteration = (n: number, seconds: number, metrics: Line): Line =>
@@ -39,7 +51,10 @@ const iteration = (n: number, seconds: number, metrics: Line): Line =>
 const evaluation = (n: number, seconds: number, success: number, mse?: number): Line =>
   at('evaluation', 'joint', n, seconds, {
     'evaluation/success': success,
-    ...(mse !== undefined && { 'critic/mse': mse, 'critic/mse_of_mean': 2 * mse }),
+    ...(mse !== undefined && {
+      'critic/heldout_mse': mse,
+      'critic/heldout_mse_of_constant': 2 * mse,
+    }),
   });
 
 /**
@@ -47,14 +62,14 @@ const evaluation = (n: number, seconds: number, success: number, mse?: number): 
  * tokens.
  */
 export const genac: readonly Line[] = [
-  at('evaluation', 'joint', 0, 1, { 'gate/mse': 0.03, 'gate/mse_of_mean': 0.06 }),
+  at('evaluation', 'joint', 0, 1, { 'gate/mse': 0.03, 'gate/mse_of_constant': 0.06 }),
   evaluation(0, 2, 0.2, 0.03),
   iteration(0, 3, {
     'actor/tokens': 1000,
     'critic/tokens': 2000,
     'value/last_right': 0.6,
     'value/last_wrong': 0.3,
-    'gate/fell_back_to_group_mean': 1,
+    'gate/fallback': 1,
   }),
   evaluation(1, 4, 0.4, 0.02),
   iteration(1, 6, {

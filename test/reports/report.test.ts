@@ -172,7 +172,7 @@ describe('hostile files', () => {
       join(folder, 'genac/trajectories.jsonl'),
       `${JSON.stringify({ ...whole, segments })}\n`,
     );
-    const line = { ...genac.at(-1), [hostile]: hostile, 'critic/mse': hostile };
+    const line = { ...genac.at(-1), [hostile]: hostile, 'critic/heldout_mse': hostile };
     appendFileSync(join(folder, 'genac/metrics.jsonl'), `${JSON.stringify(line)}\n`);
     const html = readFileSync(await writeReport(folder), 'utf8');
     expect(html).toContain('&lt;img src=x onerror=alert(1)&gt;\\u001b]0;owned\\u0007\\u202e');

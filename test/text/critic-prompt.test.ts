@@ -23,6 +23,7 @@ const state: State = {
   index: 1,
   group: 0,
   trajectory: 0,
+  tokens: null,
   actor,
 };
 

@@ -59,7 +59,7 @@ const nasty: Readonly<Record<string, string>> = {
 const actor = { name: 'a', parameters: 1, successRate: null };
 const stateOf = (response: string, prompt = response) => ({
   ...{ id: 's', problem: { id: 'p', prompt, columns: {} }, response },
-  ...{ index: 0, group: 0, trajectory: null, actor },
+  ...{ index: 0, group: 0, trajectory: null, tokens: null, actor },
 });
 const tokensOf = (text: string, size: number) => ({
   text,

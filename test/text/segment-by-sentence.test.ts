@@ -137,25 +137,25 @@ describe('by sentence', () => {
     const many = fc.array(fc.constantFrom(...some), { minLength: 100, maxLength: 400 });
     const count = fc.integer({ min: 2, max: 16 });
     fc.assert(
-      fc.property(many, count, fc.integer({ min: 0, max: 400 }), (tokens, at_most, unused) => {
+      fc.property(many, count, fc.integer({ min: 0, max: 400 }), (tokens, max_segments, unused) => {
         const budget = tokens.length + unused;
         const visible = tokens.map((token) => token.trim() !== '');
         const found = segmentResponse(
           response(tokens),
-          parse({ by: 'sentence', at_most, budget } as object),
+          parse({ by: 'sentence', max_segments, budget } as object),
         );
-        found.slice(0, at_most - 1).forEach(({ start, end }, k) => {
-          const share = times * Math.max(32, Math.ceil((budget - start) / (at_most - k)));
+        found.slice(0, max_segments - 1).forEach(({ start, end }, k) => {
+          const share = times * Math.max(32, Math.ceil((budget - start) / (max_segments - k)));
           // Blanks alone are nothing to cut: they add to what is before them.
           expect(visible.slice(start + share - 1, end - 1)).not.toContain(true);
         });
-        expect(found.length).toBeLessThanOrEqual(at_most);
+        expect(found.length).toBeLessThanOrEqual(max_segments);
         // The last of n lengths that grow by 1.25 and together are the budget; each is rounded down
         // to whole tokens.
-        const ofLast = (1.25 ** (at_most - 1) * 0.25) / (1.25 ** at_most - 1);
+        const ofLast = (1.25 ** (max_segments - 1) * 0.25) / (1.25 ** max_segments - 1);
         const last = found.at(-1)!;
-        if (found.length === at_most)
-          expect(last.end - last.start).toBeLessThanOrEqual(ofLast * budget + at_most);
+        if (found.length === max_segments)
+          expect(last.end - last.start).toBeLessThanOrEqual(ofLast * budget + max_segments);
       }),
       { numRuns: 300 },
     );
@@ -164,7 +164,7 @@ describe('by sentence', () => {
   it('cuts a text without marks at its fair share, a long sentence at the end of a clause', () => {
     const unmarked = response(Array.from({ length: 400 }, () => ' word'));
     // 0.9 of 400 / 4; of (400 - 90) / 3, rounded up; of (400 - 184) / 2.
-    expect(starts(unmarked, { by: 'sentence', at_most: 4, budget: 400 })).toEqual([
+    expect(starts(unmarked, { by: 'sentence', max_segments: 4, budget: 400 })).toEqual([
       0, 90, 184, 282,
     ]);
     expect(starts(unmarked, { by: 'line' }).length).toBeGreaterThan(3);

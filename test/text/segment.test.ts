@@ -19,20 +19,20 @@ describe('segmentResponse', () => {
   it('cuts every n tokens, at most n times', () => {
     const nine = response(Array.from({ length: 9 }, () => 'x'));
     expect(starts(nine, { by: 'tokens', tokens: 2 })).toEqual([0, 2, 4, 6, 8]);
-    expect(starts(nine, { by: 'tokens', tokens: 2, at_most: 3 })).toEqual([0, 2, 4]);
+    expect(starts(nine, { by: 'tokens', tokens: 2, max_segments: 3 })).toEqual([0, 2, 4]);
   });
 
   it('cuts after unlikely tokens, no closer than told', () => {
     const r = response(['a', 'b', 'c', 'd', 'e'], [0.1, 0.9, 0.1, 0.1, 0.9]);
     expect(starts(r, { by: 'low-probability' })).toEqual([0, 1, 3, 4]);
-    expect(starts(r, { by: 'low-probability', minimum_tokens: 2 })).toEqual([0, 3]);
+    expect(starts(r, { by: 'low-probability', min_tokens: 2 })).toEqual([0, 3]);
   });
 
   it('cuts where a pattern ends: the miniature’s labelled steps, the last `.` with the last step', () => {
     const r = response(['a', ' 2', ' b', ' 6', ' c', ' 1', ' .']);
     const segments = segmentResponse(
       r,
-      parse({ by: 'pattern', pattern: '[a-l] \\d', at_most: 3 } as object),
+      parse({ by: 'pattern', pattern: '[a-l] \\d', max_segments: 3 } as object),
     );
     expect(segments).toEqual([
       { start: 0, end: 2 },
@@ -92,12 +92,12 @@ describe('segmentResponse', () => {
   });
   const options = fc.constantFrom<object>(
     { by: 'line' },
-    { by: 'line', budget: 30, at_most: 3 },
-    { by: 'sentence', at_most: 4 },
+    { by: 'line', budget: 30, max_segments: 3 },
+    { by: 'sentence', max_segments: 4 },
     { by: 'sentence', budget: 60 },
-    { by: 'sentence', minimum_tokens: 3, budget: 1000 },
+    { by: 'sentence', min_tokens: 3, budget: 1000 },
     { by: 'tokens', tokens: 3 },
-    { by: 'low-probability', minimum_tokens: 2 },
+    { by: 'low-probability', min_tokens: 2 },
     { by: 'pattern', pattern: '[ab]' },
   );
   const make = (pairs: [string, number][]) =>
@@ -106,7 +106,7 @@ describe('segmentResponse', () => {
       pairs.map(([, probability]) => probability),
     );
 
-  it('covers every token exactly once, with at most `at_most` segments', () => {
+  it('covers every token exactly once, with at most `max_segments` segments', () => {
     fc.assert(
       fc.property(any, options, (pairs, o) => {
         const segments = segmentResponse(make(pairs), parse(o));
@@ -116,10 +116,10 @@ describe('segmentResponse', () => {
           expect(s.start).toBe(segments[i]!.end);
           expect(s.end - s.start).toBeGreaterThan(0);
         });
-        expect(segments.length).toBeLessThanOrEqual(parse(o).at_most);
-        const { minimum_tokens } = parse(o);
+        expect(segments.length).toBeLessThanOrEqual(parse(o).max_segments);
+        const { min_tokens } = parse(o);
         for (const s of segments.slice(0, -1))
-          expect(s.end - s.start).toBeGreaterThanOrEqual(minimum_tokens);
+          expect(s.end - s.start).toBeGreaterThanOrEqual(min_tokens);
       }),
       { numRuns: 500 },
     );

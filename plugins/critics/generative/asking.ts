@@ -6,13 +6,13 @@
 import {
   BridgeError,
   ConfigError,
-  type Model,
+  type LanguageModel,
   type Prompt,
   promptText,
 } from '../../../src/plugin-api.ts';
 
 /** What can be known before anything is asked. @throws ConfigError */
-export function refuseShortContext({ loaded }: Model, maxNewTokens: number): void {
+export function refuseShortContext({ loaded }: LanguageModel, maxNewTokens: number): void {
   const { context_length: context } = loaded;
   if (context === null || maxNewTokens < context) return;
   throw new ConfigError([
@@ -75,7 +75,7 @@ const around = (prompt: Prompt) => (typeof prompt === 'string' ? 8 : 1024);
 
 /** For each prompt: does the context have room for it and for what the critic may write? */
 export async function whichFit(
-  model: Model,
+  model: LanguageModel,
   prompts: readonly Prompt[],
   maxNewTokens: number,
 ): Promise<readonly boolean[]> {

@@ -43,7 +43,8 @@ export function refuseTooLarge(
   const whole = heap + all(ids);
   if (heap <= memory.heap && whole <= memory.machine) return;
   const inGb = (bytes: number) => (bytes / GB).toFixed(1);
-  const smaller = 'Lower sampling.problems, sampling.responses or at_most of credit.segmentation';
+  const smaller =
+    'Lower sampling.batch_size, sampling.num_generations or max_segments of credit.segmentation';
   if (whole > memory.machine)
     throw new UserError(
       `the values of ${states} states need about ${inGb(whole)} GB of memory, and the machine has ` +

@@ -6,11 +6,12 @@
 import { join } from 'node:path';
 import {
   deriveSeed,
+  type LanguageModel,
   learningRate,
-  Model,
   type ModelTools,
   Random,
   UserError,
+  WorkerModel,
 } from '../../../src/plugin-api.ts';
 import { continueChain, MISCONCEPTION, successRate, syntheticTable } from './actors.ts';
 import { chainPrompt, claimsText, drawChain } from './chains.ts';
@@ -18,7 +19,7 @@ import { miniatureSize, writeModelFolder } from './model-folder.ts';
 
 const STEPS = 500;
 const BATCH = 96;
-const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, final: 0.05 } as const;
+const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, min_lr_ratio: 0.05 } as const;
 
 /** The table that the demonstrations are drawn from: success about 0.17 on chains of 8 steps. */
 export function baseTable(seed: number, steps: number) {
@@ -46,7 +47,7 @@ export async function makeModel(
   }
   const source = join(folder, 'source');
   await writeModelFolder(source, miniatureSize, Math.max(8, steps));
-  const model = await Model.load(tools.worker, `miniature/${name}`, {
+  const model = await WorkerModel.load(tools.worker, `miniature/${name}`, {
     source,
     kind: 'causal',
     initialization: 'random',
@@ -61,7 +62,7 @@ export async function makeModel(
 }
 
 async function demonstrate(
-  model: Model,
+  model: LanguageModel,
   { seed, progress, signal }: ModelTools,
   steps: number,
 ): Promise<void> {

@@ -4,7 +4,7 @@
  * big API models are not that the paper uses.
  */
 
-import { deriveSeed, type OracleTrace, Random } from '../../../src/plugin-api.ts';
+import { deriveSeed, type OracleTrace, Random, textState } from '../../../src/plugin-api.ts';
 import { exactValue } from './actors.ts';
 import { apply, type Chain, claimsText, LABELS, registers } from './chains.ts';
 import { type SyntheticActor, syntheticRollout } from './population.ts';
@@ -54,15 +54,10 @@ export function oracleTrace(
   const claims = rollout.claims.slice(0, k);
   const value = exactValue(rollout.table, rollout.chain, claims);
   return {
-    state: {
-      id: `oracle-${index}`,
-      problem: rollout.problem,
-      response: claimsText(claims),
-      index: k,
-      group: index,
-      trajectory: null,
-      actor: rollout.actor,
-    },
+    state: textState({
+      ...{ id: `oracle-${index}`, problem: rollout.problem, response: claimsText(claims) },
+      ...{ index: k, group: index, actor: rollout.actor },
+    }),
     rationale: rationaleOf(rollout.chain, claims),
     score:
       scores === 'exact'

@@ -4,12 +4,7 @@
  * so that the critic can't memorise them, and a header rate that is measured with noise.
  */
 
-import {
-  type ActorProfile,
-  deriveSeed,
-  type LoggedRollout,
-  Random,
-} from '../../../src/plugin-api.ts';
+import { type ActorProfile, deriveSeed, Random, type Rollout } from '../../../src/plugin-api.ts';
 import { type ActorTable, continueChain, successRate, tableForSuccess } from './actors.ts';
 import {
   type Chain,
@@ -55,7 +50,7 @@ export function profileOf(actor: SyntheticActor, random: Random): ActorProfile {
   };
 }
 
-export interface SyntheticRollout extends LoggedRollout {
+export interface SyntheticRollout extends Rollout {
   readonly chain: Chain;
   readonly claims: readonly number[];
   readonly table: ActorTable;
@@ -95,7 +90,7 @@ export function syntheticRollout(
     prefixes: Array.from({ length: steps }, (_, k) => claimsText(claims.slice(0, k))),
     response,
     reward: chainReward(response, chain),
-    firstOwn: perturbed,
+    firstUnedited: perturbed,
     chain,
     claims,
     table: actor.table,

@@ -129,7 +129,7 @@ class GenACConfig(GRPOConfig):
         default=None,
         metadata={
             "help": "Where responses are cut into units of credit: 'sentence', 'line', 'tokens', 'low-probability', or with options "
-            '\'{"by": "tokens", "tokens": 64, "at_most": 16}\'. Default: \'sentence\', or as the run says that trained the critic.'
+            '\'{"by": "tokens", "tokens": 64, "max_segments": 16}\'. Default: \'sentence\', or as the run says that trained the critic.'
         },
     )
     gamma: float | None = field(

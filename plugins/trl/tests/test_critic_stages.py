@@ -284,7 +284,7 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
     resumed.train_critic(traces, updates=4, resume_from_checkpoint=True)
     assert len(logged(resumed, "critic/step")) == 8 - steps + 1
     resumed.train(resume_from_checkpoint=get_last_checkpoint(resumed.args.output_dir))
-    for name in ("critic/loss", "reward", "critic/success_rate", "critic/learning_rate"):
+    for name in ("critic/loss", "reward", "actor/success_rate", "critic/learning_rate"):
         own = logged(resumed, name)
         assert own == logged(whole, name)[-len(own) :], name
     assert moved(resumed, weights(whole)) == set()

@@ -238,7 +238,7 @@ def test_a_critic_without_memory_is_told_in_the_user_s_terms(make: Make, scorer:
     trainer = make(
         {"train_dataset": data, "reward_funcs": reward},
         shuffle_dataset=False,
-        segmentation={"by": "tokens", "tokens": 1, "at_most": 12},
+        segmentation={"by": "tokens", "tokens": 1, "max_segments": 12},
         critic_model=scorer,
         critic_max_new_tokens=4,
         critic_update=False,

@@ -219,7 +219,7 @@ def test_a_critic_that_explains_less_than_the_mean_is_not_used(make: Make, own_c
     )
     output = first_batch(trainer)
     assert trainer._metrics["train"]["critic/explained_variance"][0] < 0
-    assert trainer._metrics["train"]["critic/fell_back_to_group_mean"] == [1]
+    assert trainer._metrics["train"]["gate/fallback"] == [1]
     rewards = [one["reward"] for one in trainer.valuations]
     assert sorted(rewards) == [0, 0, 1, 1]
     for row, reward in enumerate(rewards):

@@ -278,9 +278,9 @@ def test_evaluation_teaches_the_critic_nothing(judged: Make, data: Dataset) -> N
             "reward_funcs": lambda completions, **_: [1.0] * len(completions),
         }
     )
-    assert trainer.evaluate()["eval_critic/success_rate"] == 0
+    assert trainer.evaluate()["eval_actor/success_rate"] == 0
     first_batch(trainer)
-    assert trainer._metrics["train"]["critic/success_rate"] == [1]
+    assert trainer._metrics["train"]["actor/success_rate"] == [1]
 
 
 # Logs

@@ -73,7 +73,7 @@ def test_resumed_run_is_the_run(learning: Make, tmp_path: Path) -> None:
     resumed.close()
     assert resumed.state.global_step == 4
     assert moved(resumed, weights(whole)) == set()
-    assert len(set(logged(whole, "critic/success_rate"))) == 4
+    assert len(set(logged(whole, "actor/success_rate"))) == 4
     # The update of the step before the checkpoint is told with the step after it.
     assert len(logged(whole, "critic/loss")) == 3
     assert entries(resumed) == entries(whole)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +24,21 @@ def test_trains_with_a_generative_critic(make: Make) -> None:
     assert logged(trainer, "critic/parse_rate") == [
         0.0
     ]  # of the first update, told with the second batch
+
+
+def test_logs_what_the_table_of_metrics_has(make: Make) -> None:
+    trainer = make(critic_max_new_tokens=8)
+    trainer.train()
+    table = Path(__file__).parents[3] / "docs" / "metrics.md"
+    documented = set(re.findall(r"`([^`]+)`", table.read_text(encoding="utf-8")))
+    ours = {
+        name
+        for entry in trainer.state.log_history
+        for name in entry
+        if name.startswith(("critic/", "actor/", "gate/", "value/", "reward_range/"))
+    }
+    assert {"critic/states", "critic/learning_rate", "gate/fallback"} <= ours
+    assert ours <= documented
 
 
 def test_advantages_are_those_of_the_values(make: Make, own_critic: str, no_gate: str) -> None:
@@ -92,7 +110,7 @@ def test_a_critic_that_writes_no_scores_is_told_once_and_is_not_used(
     assert logged(trainer, "critic/malformed_states") == logged(trainer, "critic/states")
     # One state for each prompt, and a few more at most: then it is left alone for some batches.
     assert logged(trainer, "critic/states_not_asked")[-2:] == logged(trainer, "critic/states")[-2:]
-    assert logged(trainer, "critic/fell_back_to_group_mean") == [1, 1, 1]
+    assert logged(trainer, "gate/fallback") == [1, 1, 1]
     said = capfd.readouterr().out
     assert said.count("GenAC: the critic wrote no valid score for any of") == 1
     assert "Teach it first, by train_critic(...)" in said
@@ -120,7 +138,7 @@ def test_where_the_gate_closes_advantages_are_grpo_s_own(make: Make, own_critic:
         trainer = make(**options, seed=seed)
         output = first_batch(trainer)
         rewards = torch.tensor([one["reward"] for one in trainer.valuations], dtype=torch.float32)
-        if trainer._metrics["train"]["critic/fell_back_to_group_mean"][-1] != 1:
+        if trainer._metrics["train"]["gate/fallback"][-1] != 1:
             continue
         closed += 1
         expected = (rewards - rewards.mean()) / (rewards.std() + 1e-4)

@@ -282,7 +282,7 @@ task: {use: ./one-word.ts, word: a}
 actor: {model: actor}
 critic: group-mean
 stages: [joint]
-sampling: {problems: 2, responses: 2, max_new_tokens: 6}
-joint: {iterations: 1}
-evaluation: {every: 0, problems: 2}
+sampling: {batch_size: 2, num_generations: 2, max_new_tokens: 6}
+joint: {steps: 1}
+evaluation: {every: 0, prompts: 2}
 """

@@ -55,7 +55,7 @@ class Credit:
     @property
     def is_group_mean(self) -> bool:
         """Are these the group mean's advantages, as no value of the critic could be used?"""
-        return self.metrics.get("critic/fell_back_to_group_mean") == 1
+        return self.metrics.get("gate/fallback") == 1
 
 
 def plain_prompt(prompt: Any) -> str | list[dict[str, str]]:

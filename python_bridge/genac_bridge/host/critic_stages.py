@@ -74,7 +74,7 @@ def learn_alone(
         last |= {
             name: own
             for name, own in credit.metrics.items()
-            if name.startswith(("critic/", "value/"))
+            if name.startswith(("actor/", "critic/", "gate/", "value/"))
         }
         host.log_credit(batch, credit)
         host.log({"critic/step": float(step)})

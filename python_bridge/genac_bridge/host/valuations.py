@@ -45,6 +45,6 @@ def silence(metrics: dict[str, float], group_size: int, advice: Advice) -> str |
     )
     return (
         f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's advantages are "
-        "GRPO's own (critic/fell_back_to_group_mean, critic/parse_rate), and it is asked about a few states every "
+        "GRPO's own (gate/fallback, critic/parse_rate), and it is asked about a few states every "
         f"few batches only (critic/states_not_asked). {alone}{advice.silence}"
     )

@@ -21,7 +21,7 @@ def test_steps_grow_over_the_stages_and_names_get_their_prefix(tmp_path: Path) -
     rows = Rows(str(path))
     assert rows.read() == []  # nothing is there yet
     path.write_text(
-        line("evaluation", "critic-sft", 0, **{"critic/mse": 0.25})
+        line("evaluation", "critic-sft", 0, **{"critic/heldout_mse": 0.25})
         + line("iteration", "critic-sft", 0)
         + line("iteration", "critic-sft", 1)
         + line("evaluation", "critic-sft", 2)
@@ -42,7 +42,7 @@ def test_steps_grow_over_the_stages_and_names_get_their_prefix(tmp_path: Path) -
         "train/global_step": 0,
         "eval/stage": 1,
         "eval/seconds": 1.5,
-        "eval/critic/mse": 0.25,
+        "eval/critic/heldout_mse": 0.25,
     }
     assert read[4].metrics["eval/success"] == 0.5
     assert read[4].metrics["eval/pass@2"] == 1

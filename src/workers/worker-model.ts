@@ -1,67 +1,32 @@
 /**
  * A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back.
  */
-import type {
-  Arguments,
-  LoadingOptions,
-  LossStream,
-  Prompt,
-  Result,
-} from '../bridge/operations.ts';
+import type { Arguments, LoadingOptions, Prompt, Result } from '../bridge/operations.ts';
 import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import type { RequestOptions, Worker } from '../bridge/worker.ts';
 import { mapInParts, type Sliceable } from '../event-loop.ts';
-import { type Seed, sequenceSeeds } from '../math/random.ts';
+import {
+  type LanguageModel,
+  promptsOfRequest,
+  type Sampled,
+  type SamplePrompts,
+  type SampleRequest,
+  SEQUENCES_PER_REQUEST,
+  type StreamValues,
+} from '../language-model.ts';
+import { sequenceSeeds } from '../math/random.ts';
+import type { Sequence } from '../types.ts';
 import { UserError } from '../user-error.ts';
 import { plainLoading } from './loading.ts';
-import { align, offsetsOf, pack, Scratch, type Sequence, split } from './ragged.ts';
-import { answeredSequences, finishedSequences, type Sampled } from './sampled.ts';
-
-export type { Sequence } from './ragged.ts';
-export type { Sampled } from './sampled.ts';
-
-export type SampleOptions = Pick<
-  Arguments<'sample'>,
-  'max_new_tokens' | 'temperature' | 'top_p' | 'top_k' | 'stop_strings'
->;
-
-/**
- * A prompt, or token ids of one and of a response that was begun: the text of what is sampled then
- * holds both, the ids and log-probs only what is new.
- */
-export type SamplePrompts = readonly Prompt[] | readonly Sequence[];
-
-export interface SampleRequest extends SampleOptions {
-  readonly prompts: SamplePrompts;
-  /** The prompts hold other people's text, which makes no control token. Default: false. */
-  readonly literal?: boolean;
-  /**
-   * Log-probs and text ends of the answer are dropped, and empty where they are read. Default:
-   * false.
-   */
-  readonly onlyIds?: boolean;
-  readonly completionsPerPrompt: number;
-  /** Of sequence i, which belongs to prompt floor(i / completionsPerPrompt). */
-  readonly seed: (sequence: number) => Seed;
-  /** Called as soon as a sequence is finished, in any order. */
-  readonly onFinished?: (sequence: number, sampled: Omit<Sampled, 'promptIds' | 'version'>) => void;
-}
-
-/**
- * A loss term and, for each sequence, its values: one for each token of the completion, or one
- * number for all of them.
- */
-export interface StreamValues {
-  readonly stream: LossStream;
-  readonly tensors: Readonly<Record<string, readonly (ArrayLike<number> | number)[]>>;
-}
+import { align, offsetsOf, pack, Scratch, split } from './ragged.ts';
+import { answeredSequences, finishedSequences } from './sampled.ts';
 
 export type LoadOptions = Omit<Arguments<'load_model'>, 'model' | 'loading'> & {
   /** Default: as its folder says. */
   readonly loading?: LoadingOptions;
 };
 
-export class Model {
+export class WorkerModel implements LanguageModel {
   readonly worker: Worker;
   readonly name: string;
   readonly loaded: Result<'load_model'>;
@@ -94,10 +59,10 @@ export class Model {
     name: string,
     options: LoadOptions,
     onPlainChat: (() => void) | null = null,
-  ): Promise<Model> {
+  ): Promise<WorkerModel> {
     const asked = { model: name, loading: plainLoading, ...options };
     const { result } = await worker.request('load_model', asked);
-    return new Model(worker, name, result, options.optimizer?.eps ?? 0, onPlainChat);
+    return new WorkerModel(worker, name, result, options.optimizer?.eps ?? 0, onPlainChat);
   }
 
   #tellOfPlainChat(prompts: SamplePrompts): void {
@@ -106,7 +71,6 @@ export class Model {
     this.#onPlainChat = null;
   }
 
-  /** Optimizer steps taken. */
   get step(): number {
     return this.#step;
   }
@@ -136,12 +100,12 @@ export class Model {
     const { prompts, literal = false, onlyIds = false, completionsPerPrompt, ...rest } = request;
     const { seed, onFinished, ...sampling } = rest;
     const sequences = prompts.length * completionsPerPrompt;
-    const begun = isBegun(prompts) ? prompts : null;
+    const prefixes = areSequences(prompts) ? prompts : null;
     const { result, tensors } = await this.worker.request(
       'sample',
       {
         model: this.name,
-        prompts: begun ? null : ([...prompts] as Arguments<'sample'>['prompts']),
+        prompts: prefixes ? null : ([...prompts] as Arguments<'sample'>['prompts']),
         literal,
         completions_per_prompt: completionsPerPrompt,
         ...sampling,
@@ -153,7 +117,7 @@ export class Model {
         ...options,
         tensors: {
           seeds: tensor(sequenceSeeds(sequences, seed), [sequences, 2]),
-          ...(begun && packBegun(begun)),
+          ...(prefixes && packPrefixes(prefixes)),
         },
         ...(onFinished && {
           onPartial: ({ data, tensors: part }) => {
@@ -180,7 +144,7 @@ export class Model {
     literal = false,
   ): Promise<Sequence[]> {
     this.#tellOfPlainChat(prompts);
-    return mapInParts(prompts, SEQUENCES, async (some, from) => {
+    return mapInParts(prompts, SEQUENCES_PER_REQUEST, async (some, from) => {
       const { tensors } = await this.worker.request('tokenize', {
         model: this.name,
         prompts: some as Arguments<'tokenize'>['prompts'],
@@ -196,7 +160,6 @@ export class Model {
     });
   }
 
-  /** Log-probability of each token of each completion under the current weights. */
   async logprobs(sequences: readonly Sequence[], temperature = 1): Promise<Float32Array[]> {
     return mapInParts(sequences, SCORED, async (some) => {
       const packed = pack(some);
@@ -207,6 +170,23 @@ export class Model {
       );
       const all = { ...tensors, cu_seqlens: packed.cu_seqlens! };
       return split(all, 'logprobs', 'cu_seqlens', Float32Array).map((own, i) =>
+        own.subarray(some[i]!.promptIds.length),
+      );
+    });
+  }
+
+  async values(sequences: readonly Sequence[]): Promise<Float32Array[]> {
+    return mapInParts(sequences, SCORED, async (some) => {
+      // The worker answers with the value before each token. It never reads the last one of a
+      // sequence, so one more token asks for the value after the response.
+      const packed = pack(some.map(withOneMore));
+      const { tensors } = await this.worker.request(
+        'score',
+        { model: this.name, temperature: 1, entropy: false, micro_batch_tokens: null },
+        { tensors: packed },
+      );
+      const all = { ...tensors, cu_seqlens: packed.cu_seqlens! };
+      return split(all, 'values', 'cu_seqlens', Float32Array).map((own, i) =>
         own.subarray(some[i]!.promptIds.length),
       );
     });
@@ -227,7 +207,7 @@ export class Model {
   ): Promise<Record<string, number>> {
     const statistics: Record<string, number> = {};
     const free: Scratch[] = [];
-    const parts = await mapInParts(sequences, SEQUENCES, async (some, from) => {
+    const parts = await mapInParts(sequences, SEQUENCES_PER_REQUEST, async (some, from) => {
       const to = from + some.length;
       const own = streams.map(({ stream, tensors }) => ({
         stream,
@@ -302,30 +282,26 @@ export class Model {
   }
 }
 
-const isBegun = (prompts: SamplePrompts): prompts is readonly Sequence[] =>
+const areSequences = (prompts: SamplePrompts): prompts is readonly Sequence[] =>
   typeof prompts[0] === 'object' && 'promptIds' in prompts[0];
 
-function packBegun(begun: readonly Sequence[]): Tensors {
-  const { ids, cu_seqlens } = pack(begun);
-  const lengths = Int32Array.from(begun, ({ completionIds }) => completionIds.length);
+const withOneMore = ({ promptIds, completionIds }: Sequence): Sequence => {
+  const longer = new Int32Array(completionIds.length + 1);
+  longer.set(completionIds);
+  return { promptIds, completionIds: longer };
+};
+
+function packPrefixes(prefixes: readonly Sequence[]): Tensors {
+  const { ids, cu_seqlens } = pack(prefixes);
+  const lengths = Int32Array.from(prefixes, ({ completionIds }) => completionIds.length);
   return { prompt_ids: ids!, prompt_cu_seqlens: cu_seqlens!, prefix_lengths: tensor(lengths) };
 }
-
-/**
- * Sequences of one request at the most: enough to fill a GPU, and few enough to pack in some
- * milliseconds.
- */
-const SEQUENCES = 256;
 
 /**
  * Of one request to score: the last digits of its answer depend on what else was in it, so batches
  * of a usual size are not parted.
  */
 const SCORED = 8192;
-
-/** Prompts of one request, with so many completions of each. */
-export const promptsOfRequest = (completions: number): number =>
-  Math.max(1, Math.floor(SEQUENCES / completions));
 
 const sliced = (
   tensors: StreamValues['tensors'],

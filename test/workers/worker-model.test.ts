@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
 import type { Worker } from '../../src/bridge/worker.ts';
-import { Model } from '../../src/workers/model.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 
 const loaded = {
   parameters: 1,
@@ -28,7 +28,7 @@ async function modelWith(answers: Record<string, { result: object; tensors?: Ten
     return { seconds: 0, tensors: {}, ...answer };
   };
   const worker = { name: 'w', request } as unknown as Worker;
-  const model = await Model.load(worker, 'actor', {
+  const model = await WorkerModel.load(worker, 'actor', {
     source: 's',
     kind: 'causal',
     initialization: 'pretrained',
@@ -45,7 +45,7 @@ const step = (update_norm: number) => ({
   step: { result: { step: 1, grad_norm: 0.5, update_norm } },
 });
 
-describe('Model', () => {
+describe('WorkerModel', () => {
   it('fails where a gradient moved no weight', async () => {
     const { model } = await modelWith(step(0));
     await expect(model.optimize(1e-3, 1)).rejects.toThrow(

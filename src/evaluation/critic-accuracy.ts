@@ -1,18 +1,18 @@
 /** How far a critic's values are from the true ones, on held-out states. */
 import { type Critic, valuesOf } from '../critic.ts';
 import { actorOf, type Training } from '../iteration/context.ts';
+import { statesOfRollouts } from '../iteration/rollout-states.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
-import { deriveSeed, Random } from '../math/random.ts';
+import type { LanguageModel } from '../language-model.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
-import type { ActorProbe, LoggedRollout, ReferenceState } from '../task.ts';
-import type { Model } from '../workers/model.ts';
+import type { ActorProbe, ReferenceState, Rollout } from '../task.ts';
 import { withContinuations } from './monte-carlo.ts';
 
-export interface CriticError {
+export interface CriticAccuracy {
   /** Mean squared error against the reference values. */
   readonly mse: number;
   /** The same of the best constant: the values' variance. */
-  readonly mse_of_mean: number;
+  readonly mse_of_constant: number;
   /** Share of states with a valid score. */
   readonly parse_rate: number;
   /** Mean of value - reference. */
@@ -23,7 +23,7 @@ export interface CriticError {
  * Errors of the values that training uses (sampled, as many completions), and of the critic's
  * single best answers.
  */
-export interface CriticErrors extends CriticError {
+export interface CriticAccuracies extends CriticAccuracy {
   readonly greedy_mse: number;
   readonly greedy_parse_rate: number;
 }
@@ -38,7 +38,7 @@ export async function criticErrors(
   references: readonly ReferenceState[],
   purpose: string,
   iteration: number,
-): Promise<CriticErrors> {
+): Promise<CriticAccuracies> {
   const sampled = await criticError(critic, references, purpose, iteration, false);
   const greedy = await criticError(critic, references, purpose, iteration, true);
   return { ...sampled, greedy_mse: greedy.mse, greedy_parse_rate: greedy.parse_rate };
@@ -51,46 +51,17 @@ export async function criticError(
   purpose: string,
   iteration: number,
   greedy: boolean,
-): Promise<CriticError> {
+): Promise<CriticAccuracy> {
   const states = references.map(({ state }) => state);
   const valuations = await valuesOf(critic, states, { purpose, iteration, greedy });
   const values = valuations.map(({ value }) => value);
   const truth = references.map(({ value }) => value);
   return {
     mse: meanSquaredError(values, truth),
-    mse_of_mean: variance(truth),
+    mse_of_constant: variance(truth),
     parse_rate: mean(valuations.map(({ parsed }) => (parsed === 'ok' ? 1 : 0))),
     bias: mean(values) - mean(truth),
   };
-}
-
-/**
- * One state of each rollout, its prefix drawn at random; the reward is the reference. An unbiased
- * but noisy one, where a task knows no exact values.
- */
-export function statesOfRollouts(
-  rollouts: readonly LoggedRollout[],
-  seed: number,
-  purpose: string,
-  from: number,
-): ReferenceState[] {
-  return rollouts.map((rollout, i) => {
-    const choices = rollout.prefixes.length - rollout.firstOwn;
-    const random = new Random(deriveSeed(seed, `state/${purpose}`, from + i));
-    const index = rollout.firstOwn + random.integer(Math.max(1, choices));
-    const { problem, actor, prefixes } = rollout;
-    const state = {
-      id: `${purpose}-${from + i}`,
-      problem,
-      response: prefixes[index] ?? '',
-      index,
-      group: i,
-      trajectory: null,
-      actor,
-    };
-    const begun = rollout.begun?.[index];
-    return { state, value: rollout.reward, ...(begun && { begun }) };
-  });
 }
 
 /**
@@ -98,7 +69,7 @@ export function statesOfRollouts(
  * far more than the critic's answers.
  */
 const ofFrozenActor = new WeakMap<
-  Model,
+  LanguageModel,
   { readonly step: number; readonly states: Promise<readonly ReferenceState[]> }
 >();
 
@@ -144,10 +115,10 @@ export function currentRollouts(
   training: Training,
   successRate: number | null,
   iteration: number,
-): Promise<LoggedRollout[]> {
-  const { problems, responses } = training.config.evaluation;
+): Promise<Rollout[]> {
+  const { prompts, num_generations: responses } = training.config.evaluation;
   const purpose = `evaluation/${iteration}`;
-  return actorRollouts(training, 'heldout', 0, problems, responses, purpose, successRate);
+  return actorRollouts(training, 'heldout', 0, prompts, responses, purpose, successRate);
 }
 
 /**
@@ -156,7 +127,7 @@ export function currentRollouts(
  */
 export async function currentStates(
   training: Training,
-  rollouts: readonly LoggedRollout[],
+  rollouts: readonly Rollout[],
   iteration: number,
 ): Promise<readonly ReferenceState[]> {
   const { task, config } = training;

@@ -1,0 +1,66 @@
+/** Responses that the actor goes on with from a state, by its exact token ids. */
+import type { Config } from '../config/schema.ts';
+import type { Continuation, Continuations } from '../critic.ts';
+import { mapInTurns } from '../event-loop.ts';
+import type { LanguageModel } from '../language-model.ts';
+import { deriveSeed, type Seed } from '../math/random.ts';
+import type { Judge } from '../rewards/judge.ts';
+import { wholeProblem } from '../text/blind-problem.ts';
+import type { Sequence, State } from '../types.ts';
+import { UserError } from '../user-error.ts';
+
+export interface ContinuationParts {
+  readonly model: LanguageModel;
+  /** As it is in this iteration. */
+  readonly sampling: Config['sampling'];
+  readonly judge: Judge;
+}
+
+/**
+ * `count` of each state, sampled as training samples. What the actor wrote of a state counts
+ * against `sampling.max_new_tokens`, as it did when it was written.
+ *
+ * @param seed of continuation number `i % count` of state `floor(i / count)`
+ * @throws UserError for a state without token ids
+ */
+export async function continueStates(
+  { model, sampling, judge }: ContinuationParts,
+  states: readonly State[],
+  count: number,
+  seed: (i: number) => Seed,
+): Promise<(Continuation & { readonly reward: number })[][]> {
+  const { max_new_tokens, temperature, top_p, top_k, stop_strings } = sampling;
+  const sampled = await model.sample({
+    prompts: tokensOf(states),
+    completionsPerPrompt: count,
+    ...{ max_new_tokens, temperature, top_p, top_k, stop_strings, seed },
+  });
+  const judged = await mapInTurns(sampled, async ({ text, finishReason, completionIds }, i) => {
+    const { problem } = states[Math.floor(i / count)]!;
+    const { reward } = await judge({ text, finishReason, problem: wholeProblem(problem) });
+    return { text, completionIds, reward };
+  });
+  const continuations = await Promise.all(judged);
+  return states.map((_, i) => continuations.slice(i * count, (i + 1) * count));
+}
+
+/** For critics: the draws depend on the run's seed, the purpose and the state alone. */
+export function continuationsOf(parts: () => ContinuationParts, runSeed: number): Continuations {
+  return {
+    sample: (states, count, { purpose, iteration }) =>
+      continueStates(parts(), states, count, (i) => {
+        const { id } = states[Math.floor(i / count)]!;
+        return deriveSeed(runSeed, `continuations/${purpose}/${id}`, iteration, i % count);
+      }),
+  };
+}
+
+/** @throws UserError for a state of which only the text is known */
+export function tokensOf(states: readonly State[]): Sequence[] {
+  return states.map(({ id, tokens }) => {
+    if (tokens) return tokens;
+    throw new UserError(
+      `state ${id} can't be continued: only its text is known, and not the token ids that the actor sampled`,
+    );
+  });
+}
