@@ -116,6 +116,7 @@ export class InstantWorker {
             dtype: 'float32',
             has_chat_template: true,
             sampling: 'together',
+            reproducible: true,
             step: 0,
             version: 0,
           },

@@ -259,6 +259,7 @@ def main() -> None:
                         "quantization_config": None,
                         "tokenizer": None,
                         "chat_template_kwargs": {},
+                        "engine": "transformers",
                     },
                     "lora": None,
                     "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01},

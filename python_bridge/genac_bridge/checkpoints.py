@@ -74,7 +74,6 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
                 "format": FORMAT,
                 "kind": model.kind,
                 "step": str(model.step),
-                "version": str(model.published),
                 "digest": digest(model.named_parameters()),
                 "files": json.dumps(files),
             }
@@ -185,4 +184,5 @@ def restore(model: LoadedModel, path: str) -> None:
         model.optimizer.restore(state)
     model.accumulations = 0
     model.step = int(metadata["step"])
-    model.published = int(metadata["version"])
+    if model.engine is not None:
+        model.engine.publish(model.named_parameters(), model.step)

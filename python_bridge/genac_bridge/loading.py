@@ -15,10 +15,10 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
-    PretrainedConfig,
 )
 from transformers.utils import logging as transformers_logging
 
+from .engines.choice import make_engine
 from .engines.sampling_check import check_values, choose_way
 from .models.adapters import (
     CONFIG,
@@ -41,19 +41,13 @@ from .models.quantization import (
     refuse_training,
 )
 from .models.tokens import TOKENIZER_FILES, has_tokenizer
+from .sources import check_folder, files_of, refuse_kernel, unusable
 from .wire.arguments import LoadingOptions, LoadModel
 from .wire.context import BadArguments, no_memory
 from .wire.errors import one_line
 
 # A worker's output is a log, where bars that redraw themselves are noise.
 transformers_logging.disable_progress_bar()
-
-WEIGHT_NAMES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 
 
 def choose_device(name: str) -> torch.device:
@@ -78,29 +72,6 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
-def check_folder(source: str, pretrained: bool) -> None:
-    """A folder that is no model folder gets one sentence, not a stack of a hub client's errors."""
-    if not os.path.isdir(source):
-        if os.path.isabs(source) or source.startswith(("./", "../", "~")) or source.count("/") > 1:
-            raise BadArguments(f"load_model: there is no folder {source!r}")
-        return  # a name on the Hub
-    files = os.listdir(source)
-    if "adapter_config.json" in files:
-        return
-    if "config.json" not in files:
-        raise BadArguments(
-            f"load_model: {source!r} is not a model folder: it has no config.json (it holds {sorted(files)[:8]})"
-        )
-    if (
-        pretrained
-        and not any(name in files for name in WEIGHT_NAMES)
-        and not any(f.endswith(".safetensors") for f in files)
-    ):
-        raise BadArguments(
-            f"load_model: {source!r} has a config.json but no weights; pass initialization 'random' to draw them"
-        )
-
-
 def draw_weights(network: nn.Module, seed: int) -> None:
     """Draws every matrix from N(0, 1/fan_in), embeddings from N(0, 1/width); norms and biases stay
     as the architecture starts them.
@@ -118,54 +89,8 @@ def draw_weights(network: nn.Module, seed: int) -> None:
             parameter.copy_(drawn * fan_in**-0.5)
 
 
-def unusable(source: str, kind: str, error: Exception) -> str:
-    """What to say of a source that could not be loaded: a name without a folder is first of all
-    that.
-    """
-    reason = one_line(error)
-    if "trust_remote_code" in str(error):
-        return (
-            f"load_model: {source!r} brings code of its own, which runs with your rights; "
-            "set `trust_remote_code: true` if you trust it"
-        )
-    if isinstance(error, ImportError):
-        return f"load_model: {source!r} needs a package that is not installed here: {reason}"
-    if os.path.isdir(source):
-        return f"load_model: {source!r} could not be loaded as a {kind} model: {reason}"
-    return f"load_model: there is no folder {source!r}, and as a name on the Hub it could not be had: {reason}"
-
-
-def files_of(loading: LoadingOptions) -> dict[str, Any]:
-    """Which files `from_pretrained` reads."""
-    return {"revision": loading.revision or "main", "trust_remote_code": loading.trust_remote_code}
-
-
 def auto_class(kind: str) -> Any:
     return AutoModel if kind == "value" else AutoModelForCausalLM
-
-
-def refuse_kernel(source: str, loading: LoadingOptions) -> None:
-    """A model's config.json may name an attention kernel of the Hub, which is code."""
-    if loading.trust_remote_code or loading.attn_implementation is not None:
-        return
-    try:
-        config, _ = PretrainedConfig.get_config_dict(source, revision=loading.revision or "main")
-    except Exception:
-        return  # what is wrong with the source is said where it is loaded
-    pending: list[Any] = [config]
-    while pending:
-        part = pending.pop()
-        if not isinstance(part, dict):
-            continue
-        pending.extend(part.values())
-        named = [part.get(key) for key in ("_attn_implementation", "attn_implementation")]
-        kernel = next((name for name in named if isinstance(name, str) and "/" in name), None)
-        if kernel is not None:
-            raise BadArguments(
-                f"load_model: the config.json of {source!r} names the attention kernel {kernel!r}, which is code "
-                "of the Hub and runs with your rights; set `attn_implementation` to another, or "
-                "`trust_remote_code: true` if you trust it"
-            )
 
 
 def from_pretrained(
@@ -351,6 +276,8 @@ def load(arguments: LoadModel) -> LoadedModel:
         model.optimizer = Optimizer(
             [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer
         )
+    if kind == "causal":
+        model.engine = make_engine(model, arguments)
     return model
 
 

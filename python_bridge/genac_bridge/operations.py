@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import platform
 import traceback
@@ -14,16 +13,15 @@ import numpy as np
 import torch
 
 from . import __version__, checkpoints, loading
-from .engines import decoding
-from .engines.random import join_seeds
+from .engines import serving
 from .functions import call as functions
 from .models import model as models
 from .models import training
 from .models.model import LoadedModel
-from .models.ragged import cumulative, join, refuse_others, take, take_sequences
-from .models.tokens import StopStrings, encode_prompt, encode_text
+from .models.ragged import cumulative, join, refuse_others
+from .models.tokens import encode_prompt, encode_text
 from .wire import arguments as args
-from .wire.context import BadArguments, BadState, Context, OperationError, Tensors, no_memory
+from .wire.context import BadArguments, Context, OperationError, Tensors, no_memory
 
 Answer = tuple[dict[str, Any], Tensors]
 
@@ -114,7 +112,10 @@ class Operations:
         refuse_others(tensors, set())
         context.check()
         model = loading.load(parsed)
+        replaced = self.models.get(parsed.model)
         self.models[parsed.model] = model
+        if replaced is not None and replaced.engine is not None:
+            replaced.engine.close()
         eos = model.eos_token_ids[0] if model.eos_token_ids else None
         trainable = model.optimizer.parameters.values() if model.optimizer is not None else []
         return {
@@ -127,8 +128,9 @@ class Operations:
             "context_length": model.context_length,
             "has_chat_template": bool(getattr(model.tokenizer, "chat_template", None)),
             "sampling": model.way.name if model.kind == "causal" else None,
+            "reproducible": model.engine.reproducible if model.engine is not None else None,
             "step": model.step,
-            "version": model.published,
+            "version": model.version,
         }, {}
 
     def tokenize(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
@@ -173,139 +175,7 @@ class Operations:
 
     def sample(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("sample", args.Sample, arguments)
-        model = models.find(self.models, parsed.model)
-        if model.kind != "causal":
-            raise BadArguments(
-                f"sample: model {parsed.model!r} is a value model, which writes no text"
-            )
-        if model.step != model.published:
-            raise BadState(
-                f"sample: model {parsed.model!r} stands at step {model.step} but serves version {model.published}; publish it first"
-            )
-        prompts = self._prompts(model, parsed, tensors)
-        prefixes = self._prefixes(model, prompts, parsed.max_new_tokens, tensors)
-        count = len(prompts) * parsed.completions_per_prompt
-        seeds = join_seeds(take(tensors, "seeds", "uint32", (count, 2)))
-        stop_tokens = torch.zeros(model.vocabulary, dtype=torch.bool)
-        for token in parsed.stop_token_ids:
-            if token >= model.vocabulary:
-                raise BadArguments(
-                    f"sample: stop_token_ids holds {token}, outside the vocabulary (0..{model.vocabulary - 1})"
-                )
-        stop_tokens[
-            [t for t in (*model.eos_token_ids, *parsed.stop_token_ids) if t < model.vocabulary]
-        ] = True
-        decoder = model.decoder
-        options = decoding.Options(
-            max_new_tokens=parsed.max_new_tokens,
-            temperature=parsed.temperature,
-            top_k=parsed.top_k,
-            top_p=parsed.top_p,
-            stop_tokens=stop_tokens.to(model.device),
-            stop_strings=StopStrings(decoder, parsed.stop_strings) if parsed.stop_strings else None,
-        )
-        texts: list[str] = [""] * count
-        ends: list[np.ndarray] = [np.zeros(0, np.int32)] * count
-
-        def finished(numbers: list[int], done: list[decoding.Completion]) -> None:
-            begun = [prefixes[number // parsed.completions_per_prompt] for number in numbers]
-            whole = [np.concatenate([before, c.ids]) for before, c in zip(begun, done, strict=True)]
-            new_texts, new_ends = decoder.decode(whole)
-            new_ends = [end[len(before) :] for before, end in zip(begun, new_ends, strict=True)]
-            for number, text, end in zip(numbers, new_texts, new_ends, strict=True):
-                texts[number], ends[number] = text, end
-            if parsed.stream:
-                data = {
-                    "indices": numbers,
-                    "texts": new_texts,
-                    "finish_reasons": [completion.reason for completion in done],
-                }
-                context.partial(data, completion_tensors(done, new_ends))
-
-        progress = decoding.Progress(context, total=max(1, count), on_finished=finished)
-        done = decoding.generate(
-            model,
-            prompts,
-            parsed.completions_per_prompt,
-            seeds,
-            options,
-            parsed.batch_size,
-            progress,
-            np.array([parsed.max_new_tokens - len(before) for before in prefixes]),
-        )
-        result = {
-            "texts": texts,
-            "finish_reasons": [completion.reason for completion in done],
-            "version": model.published,
-            "padding_tokens": progress.padding,
-        }
-        answer = {
-            "prompt_ids": join(prompts, "int32"),
-            "prompt_cu_seqlens": cumulative([len(ids) for ids in prompts]),
-        }
-        return result, {**answer, **completion_tensors(done, ends)}
-
-    def _prompts(
-        self, model: LoadedModel, parsed: args.Sample, tensors: Tensors
-    ) -> list[np.ndarray]:
-        """Ids of every prompt, int32; refuses empty ones."""
-        if parsed.prompts is None:
-            refuse_others(tensors, {"seeds", "prompt_ids", "prompt_cu_seqlens", "prefix_lengths"})
-            ids, cu = take_sequences(tensors, "prompt_ids", "prompt_cu_seqlens", model.vocabulary)
-            prompts = [ids[cu[i] : cu[i + 1]] for i in range(len(cu) - 1)]
-        else:
-            refuse_others(tensors, {"seeds"})
-            literal = model.literal if parsed.literal else None
-            prompts = [
-                np.array(
-                    encode_prompt(
-                        model.tokenizer,
-                        prompt,
-                        f"sample: prompts[{index}]",
-                        literal,
-                        model.template_options,
-                    ),
-                    np.int32,
-                )
-                for index, prompt in enumerate(parsed.prompts)
-            ]
-        for index, prompt in enumerate(prompts):
-            if len(prompt) == 0:
-                raise BadArguments(
-                    f"sample: prompt {index} has no tokens; a model needs at least one to begin with"
-                )
-        return prompts
-
-    def _prefixes(
-        self, model: LoadedModel, prompts: list[np.ndarray], max_new_tokens: int, tensors: Tensors
-    ) -> list[np.ndarray]:
-        """The ids at the end of each prompt that are the beginning of its completions; refuses what
-        leaves no room for `max_new_tokens`.
-        """
-        given = "prefix_lengths" in tensors
-        lengths = (
-            take(tensors, "prefix_lengths", "int32", (len(prompts),))
-            if given
-            else np.zeros(len(prompts))
-        ).tolist()
-        limit = model.context_length
-        for index, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
-            if not 0 <= length < min(len(prompt), max_new_tokens):
-                raise BadArguments(
-                    f"sample: prefix_lengths[{index}] is {length}; it must be less than prompt {index}'s {len(prompt)} tokens "
-                    f"and less than max_new_tokens, {max_new_tokens}, of which it is a part"
-                )
-            tokens = len(prompt) - int(length)
-            if limit is not None and tokens + max_new_tokens > limit:
-                raise BadArguments(
-                    f"sample: prompt {index} has {tokens} tokens and max_new_tokens is {max_new_tokens}: "
-                    f"together more than the model's context of {limit} ({model.name!r}). Nothing is cut: shorten the prompt, "
-                    "lower max_new_tokens, or take a model with a longer context"
-                )
-        return [
-            prompt[len(prompt) - int(length) :]
-            for prompt, length in zip(prompts, lengths, strict=True)
-        ]
+        return serving.sample(models.find(self.models, parsed.model), parsed, tensors, context)
 
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)
@@ -323,46 +193,17 @@ class Operations:
         parsed = args.parse("step", args.Step, arguments)
         refuse_others(tensors, set())
         model = models.find(self.models, parsed.model)
-        if model.optimizer is None:
-            raise BadState(
-                f"step: model {parsed.model!r} is frozen; load it with an optimizer to train it"
-            )
-        if model.step != parsed.expected_step:
-            raise BadState(
-                f"step: model {parsed.model!r} stands at step {model.step}, not {parsed.expected_step}; nothing was done"
-            )
-        if model.accumulations != parsed.expected_accumulations:
-            raise BadState(
-                f"step: {model.accumulations} accumulations stand in the gradient of model {parsed.model!r}, "
-                f"not {parsed.expected_accumulations}; nothing was done"
-            )
-        context.check()
-        norm, gradients = model.optimizer.gradient_norm()
-        grad_norm = float(norm) if gradients else 0.0
-        if not math.isfinite(grad_norm):
-            model.optimizer.clear()
-            model.accumulations = 0
-            raise OperationError(
-                "internal",
-                f"step: the gradient of model {parsed.model!r} has norm {grad_norm}; it was discarded, the weights stay",
-            )
-        scale = 1.0
-        if parsed.max_grad_norm is not None:
-            scale = min(1.0, parsed.max_grad_norm / (grad_norm + 1e-6))
-        update_norm = model.optimizer.step(parsed.learning_rate, scale)
-        model.step += 1
-        model.accumulations = 0
+        grad_norm, update_norm = training.step(model, parsed, context)
         return {"step": model.step, "grad_norm": grad_norm, "update_norm": update_norm}, {}
 
     def publish(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("publish", args.Publish, arguments)
         refuse_others(tensors, set())
         model = models.find(self.models, parsed.model)
-        model.published = model.step
-        return {
-            "version": model.published,
-            "digest": checkpoints.digest(model.named_parameters()),
-        }, {}
+        weights = model.named_parameters()
+        if model.engine is not None:
+            model.engine.publish(weights, model.step)
+        return {"version": model.version, "digest": checkpoints.digest(weights)}, {}
 
     def save_model(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("save_model", args.SaveModel, arguments)
@@ -378,19 +219,9 @@ class Operations:
         refuse_others(tensors, set())
         model = models.find(self.models, parsed.model)
         checkpoints.restore(model, parsed.path)
-        return {"step": model.step, "version": model.published}, {}
+        return {"step": model.step, "version": model.version}, {}
 
     def call(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("call", args.Call, arguments)
         refuse_others(tensors, set())
         return {"value": functions.call(parsed.function, parsed.keywords)}, {}
-
-
-def completion_tensors(done: list[decoding.Completion], ends: list[np.ndarray]) -> Tensors:
-    """The tensors of finished sequences, as `sample` sends them."""
-    return {
-        "completion_ids": join([completion.ids for completion in done], "int32"),
-        "completion_cu_seqlens": cumulative([len(completion.ids) for completion in done]),
-        "logprobs": join([completion.logprobs for completion in done], "float32"),
-        "text_ends": join(ends, "int32"),
-    }

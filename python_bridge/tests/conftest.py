@@ -105,6 +105,7 @@ LOADING: dict[str, Any] = {
     "quantization_config": None,
     "tokenizer": None,
     "chat_template_kwargs": {},
+    "engine": "transformers",
 }
 
 
@@ -200,6 +201,9 @@ class Client:
             expected_accumulations=expected_accumulations,
             **{**arguments, **changes},
         )[0]
+
+    def publish(self, model: str = "m") -> dict[str, Any]:
+        return self.run("publish", model=model)[0]
 
     def weights(self, model: str = "m") -> dict[str, torch.Tensor]:
         return {

@@ -38,8 +38,7 @@ export const errorCodes = [
   /** The operation's arguments are wrong: nothing was done. */
   'bad_arguments',
   /**
-   * The model's state does not allow it (unknown model, wrong step, unpublished weights): nothing
-   * was done.
+   * The model's state does not allow it (unknown model, wrong step): nothing was done.
    */
   'bad_state',
   /** Ended by `cancel`. */

@@ -28,7 +28,7 @@ export const loraSchema = z.strictObject({
   target_modules: z.union([z.literal('all-linear'), z.array(z.string()).min(1)]).nullable(),
 });
 
-/** How a model's files are read, by the names that Transformers has for it. */
+/** How a model's files are read, by the names that Transformers has for it, and what samples. */
 export const loadingSchema = z.strictObject({
   /** Branch, tag or commit of a Hub name; null: the newest. */
   revision: z.string().min(1).nullable(),
@@ -44,6 +44,11 @@ export const loadingSchema = z.strictObject({
   tokenizer: path.nullable(),
   /** Given to the chat template with every chat: `{enable_thinking: false}`. */
   chat_template_kwargs: z.record(z.string(), z.json()),
+  /**
+   * What samples: `transformers`, the worker's own loop over the loaded network, or a class of the
+   * user's, `package.module:Class` (`genac_bridge/engines/engine.py`). A value model has none.
+   */
+  engine: z.string().min(1),
 });
 
 /**
@@ -101,6 +106,11 @@ const loadModel = {
     sampling: z
       .enum(['together', 'masked', 'equal-lengths', 'whole-groups', 'one-by-one', 'reread'])
       .nullable(),
+    /**
+     * Do the tokens that its engine samples depend on prompt, seed and weights alone? null: a value
+     * model.
+     */
+    reproducible: z.boolean().nullable(),
     step: count,
     version: count,
   }),
@@ -135,9 +145,9 @@ const tokenize = {
 /**
  * Samples `completions_per_prompt` completions of every prompt; sequence i belongs to prompt
  * floor(i / completions_per_prompt).
- * In:  `seeds` uint32 [N, 2], one 64-bit seed for each sequence (low word first). A sequence's
- *      tokens depend on its prompt, its seed and the weights only, never on what else was in the
- *      batch. If `prompts` is null: `prompt_ids` int32 [T] and `prompt_cu_seqlens` int32 [P+1],
+ * In:  `seeds` uint32 [N, 2], one 64-bit seed for each sequence (low word first). With a
+ *      reproducible engine a sequence's tokens depend on its prompt, its seed and the weights only,
+ *      never on what else was in the batch. If `prompts` is null: `prompt_ids` int32 [T] and `prompt_cu_seqlens` int32 [P+1],
  *      and, if completions were begun, `prefix_lengths` int32 [P]: how many ids at the end of each
  *      prompt are the beginning of its completions. `texts` and `text_ends` then speak of the whole
  *      completion, the ids and log-probs of its new tokens; `max_new_tokens` counts what was begun.
@@ -175,7 +185,7 @@ const sample = {
   result: z.strictObject({
     texts: z.array(z.string()),
     finish_reasons: z.array(z.enum(['stop_token', 'stop_string', 'length'])),
-    /** Version of the weights that served all of these tokens. */
+    /** Version of the weights that served all of these tokens: the one published last. */
     version: count,
     /** Tokens whose forward pass was computed for padding, beside all (a measure of waste). */
     padding_tokens: count,
@@ -295,9 +305,9 @@ const step = {
 };
 
 /**
- * Makes the current weights the ones that `sample` serves. `sample` is refused while there are
- * steps that were not published, so that a served version is never a half-trained one. `version` =
- * number of steps in the served weights. No tensors.
+ * Makes the current weights the ones that `sample` serves, until the next `publish` or
+ * `restore_model`: the model's engine takes a snapshot of them. `version` = number of steps in the
+ * served weights. `load_model` publishes, too. No tensors.
  */
 const publish = {
   arguments: z.strictObject({ model: modelName }),

@@ -70,7 +70,7 @@ export function linksIn(folder: string): string[] {
 
 function besideWeights(part: string, options: unknown): string[] {
   if (typeof options !== 'object' || options === null) return [];
-  const { trust_remote_code, attn_implementation } = options as Record<string, unknown>;
+  const { trust_remote_code, attn_implementation, engine } = options as Record<string, unknown>;
   return [
     ...(trust_remote_code === true
       ? [`${part}: what lies beside its weights (trust_remote_code)`]
@@ -78,6 +78,9 @@ function besideWeights(part: string, options: unknown): string[] {
     // A name with a slash is a kernel on the Hub.
     ...(typeof attn_implementation === 'string' && attn_implementation.includes('/')
       ? [`${part}: the kernel ${attn_implementation}`]
+      : []),
+    ...(typeof engine === 'string' && engine !== 'transformers'
+      ? [`${part}: the engine ${engine}`]
       : []),
   ];
 }

@@ -62,7 +62,7 @@ export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
         { initialization: 'pretrained', device: 'auto', seed, kind, ...own, source },
         notes.plainChat(name, model),
       );
-      notes.slowSampling(name, model, loaded.loaded);
+      notes.sampling(name, model, loaded.loaded);
       return loaded;
     },
   };

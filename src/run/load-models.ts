@@ -108,7 +108,8 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
         ...common,
         seed: config.seed,
         dtype,
-        loading,
+        // Nothing is sampled from a model that is not trained: the KL's reference.
+        loading: trained ? loading : { ...loading, engine: 'transformers' },
         source,
         ...withoutSecondAdapter(source, { lora: trained ? lora : null }),
         optimizer: trained ? optimizer : null,
@@ -117,7 +118,7 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
     );
   const initial = await sourceOf(preparation, named, name);
   const actor = await load('actor', from?.actor ?? initial, config.actor);
-  notes.slowSampling('actor', named, actor.loaded);
+  notes.sampling('actor', named, actor.loaded);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
 }

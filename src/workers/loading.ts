@@ -1,6 +1,6 @@
 /**
- * How a model's files are read: options of the actor and of critics that are models, by the names
- * that Transformers has for them.
+ * How a model's files are read and what samples from it: options of the actor and of critics that
+ * are models, by the names that Transformers has for them.
  */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -36,14 +36,20 @@ export class LoadingNotes {
       );
   }
 
-  /** Where its architecture can't be sampled as fast as most. */
-  slowSampling(
+  /** Where it can't be sampled as fast as most, or not to the same responses again. */
+  sampling(
     as: string,
     source: string,
-    { sampling }: Pick<Result<'load_model'>, 'sampling'>,
+    { sampling, reproducible }: Pick<Result<'load_model'>, 'sampling' | 'reproducible'>,
   ): void {
     const why = sampling && slow[sampling];
     if (why) this.#say(`slow ${as}`, `${as}: of ${source}, to be exact, ${why} (docs/models.md)`);
+    if (reproducible === false) {
+      this.#say(
+        `other ${as}`,
+        `${as}: its engine samples other responses each time, so the run can't be repeated exactly`,
+      );
+    }
   }
 
   #say(what: string, text: string): void {
@@ -67,20 +73,23 @@ export const loadingFields = {
   tokenizer: shape.tokenizer.default(null),
   /** Given to the chat template with every chat: `{enable_thinking: false}`. */
   chat_template_kwargs: shape.chat_template_kwargs.default({}),
+  /** What samples: `transformers`, or a class of yours in the worker, `package.module:Class`. */
+  engine: shape.engine.default('transformers'),
 };
 
 /** A model as its folder says. */
 export const plainLoading: LoadingOptions = z.object(loadingFields).parse({});
 
 /**
- * Those of an object's options that say how files are read. A tokenizer's folder becomes absolute.
+ * Those of an object's options that say how files are read and what samples. A tokenizer's folder
+ * becomes absolute.
  */
 export function loadingOf(options: LoadingOptions): LoadingOptions {
   const { revision, trust_remote_code, attn_implementation, quantization_config } = options;
-  const { tokenizer, chat_template_kwargs } = options;
+  const { tokenizer, chat_template_kwargs, engine } = options;
   const own = tokenizer !== null && existsSync(resolve(tokenizer)) ? resolve(tokenizer) : tokenizer;
   return {
     ...{ revision, trust_remote_code, attn_implementation, quantization_config },
-    ...{ tokenizer: own, chat_template_kwargs },
+    ...{ tokenizer: own, chat_template_kwargs, engine },
   };
 }

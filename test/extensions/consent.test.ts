@@ -36,6 +36,7 @@ describe('the code that a config names', () => {
         model: 'm',
         trust_remote_code: false,
         attn_implementation: 'kernels-community/flash',
+        engine: 'mine:Engine',
       },
       rewards: ['math-verify', './r.ts', './r.py:f', 'package.module:f'].map((use) => ({
         use,
@@ -48,6 +49,7 @@ describe('the code that a config names', () => {
       'rewards.2: /home/me/x/r.py:f',
       'rewards.3: package.module:f',
       'actor: the kernel kernels-community/flash',
+      'actor: the engine mine:Engine',
       'critic: what lies beside its weights (trust_remote_code)',
     ]);
   });
@@ -86,7 +88,12 @@ describe('the code that a config names', () => {
   });
 
   test('none, where all of it is built in', () => {
-    const actor = { model: 'm', trust_remote_code: false, attn_implementation: 'sdpa' };
+    const actor = {
+      model: 'm',
+      trust_remote_code: false,
+      attn_implementation: 'sdpa',
+      engine: 'transformers',
+    };
     expect(namedBy({ task: 'miniature', critic: { use: 'generative' }, actor }, '.')).toEqual([]);
   });
 

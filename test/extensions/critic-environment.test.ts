@@ -25,7 +25,10 @@ function recorded(parts: Partial<EnvironmentParts> = {}) {
       request: async (_: string, given: Record<string, unknown>) => {
         asked.push({ ...given, worker: name });
         return {
-          result: { step: 0, has_chat_template: false, sampling: 'one-by-one' },
+          result: {
+            ...{ step: 0, has_chat_template: false, sampling: 'one-by-one' },
+            reproducible: given.model !== 'unsteady',
+          },
           tensors: {},
         };
       },
@@ -74,6 +77,10 @@ describe('a critic’s environment', () => {
     ]);
     await environment.loadModel('critic', wanted);
     expect(said).toHaveLength(2); // once for each
+    await environment.loadModel('unsteady', wanted);
+    expect(said.at(-1)).toBe(
+      "unsteady: its engine samples other responses each time, so the run can't be repeated exactly",
+    );
   });
 
   it('keeps the names that a run’s own models have', async () => {

@@ -19,7 +19,13 @@ const loaded = {
     dtype: 'float32',
     vocabulary_size: 9,
   },
-  ...{ eos_token_id: 1, context_length: null, has_chat_template: true, sampling: 'together' },
+  ...{
+    eos_token_id: 1,
+    context_length: null,
+    has_chat_template: true,
+    sampling: 'together',
+    reproducible: true,
+  },
   ...{ step: 0, version: 0 },
 };
 const actor = { name: 'a', parameters: 1, successRate: 0.5 };

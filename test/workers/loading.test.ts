@@ -19,6 +19,7 @@ const given = {
   quantization_config: { load_in_4bit: true, bnb_4bit_compute_dtype: 'bfloat16' },
   tokenizer: 'someone/words',
   chat_template_kwargs: { enable_thinking: false },
+  engine: 'mine:Engine',
 };
 
 it('a model is loaded as its folder says where nothing is given', () => {
@@ -29,6 +30,7 @@ it('a model is loaded as its folder says where nothing is given', () => {
     quantization_config: null,
     tokenizer: null,
     chat_template_kwargs: {},
+    engine: 'transformers',
   });
   expect(Object.keys(plainLoading)).toEqual(Object.keys(loadingSchema.shape));
 });

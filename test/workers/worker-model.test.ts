@@ -14,6 +14,7 @@ const loaded = {
   context_length: 8,
   has_chat_template: false,
   sampling: 'together',
+  reproducible: true,
   step: 0,
   version: 0,
 };

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
+from .continuations import per_function_rewards
 from .trl_internals import sampled, tokenized, undisturbed
 
 
@@ -88,7 +89,9 @@ class CriticQualityCallback(TrainerCallback):
             repeated = [i for i in range(len(ids)) for _ in range(k)]
             more = sampled(trainer, [ids[i] + begun[i] for i in repeated])
             whole = [(begun[i] + own)[:limit] for i, own in zip(repeated, more, strict=True)]
-            rewards = self._rewards([self.rows[i] for i in repeated], whole)
+            rewards = self._rewards(
+                [self.rows[i] for i in repeated], [ids[i] for i in repeated], whole
+            )
         observed = np.nanmean(rewards.reshape(-1, k), axis=1)
         texts, _ = trainer._decoded([np.asarray(own, np.int32) for own in begun])
         values, _, parsed = trainer.value(prompts, texts, greedy=False)
@@ -105,15 +108,11 @@ class CriticQualityCallback(TrainerCallback):
             "critic/heldout_parse_rate": float(np.mean(parsed)),
         }
 
-    def _rewards(self, rows: list[dict[str, Any]], ids: list[list[int]]) -> np.ndarray:
+    def _rewards(
+        self, rows: list[dict[str, Any]], prompt_ids: list[list[int]], ids: list[list[int]]
+    ) -> np.ndarray:
         trainer = self.trainer
-        texts = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
-        prompts = [row["prompt"] for row in rows]
-        chats = not isinstance(prompts[0], str)
-        completions = (
-            [[{"role": "assistant", "content": text}] for text in texts] if chats else texts
-        )
-        per_function = trainer._calculate_rewards(rows, prompts, completions, ids)
+        per_function = per_function_rewards(trainer, rows, prompt_ids, ids)
         weights, names = trainer.reward_weights, trainer.reward_func_names
         unit: np.ndarray = trainer.reward_range.to_unit(per_function, weights, names, learn=False)
         return unit

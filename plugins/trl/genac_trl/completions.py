@@ -29,6 +29,10 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
     ):
         logprobs = log_probabilities(trainer, output)
     stops = stop_tokens(trainer)
+    prompts = [
+        own[mask.bool()].to(torch.int32).cpu().numpy()
+        for own, mask in zip(output["prompt_ids"], output["prompt_mask"], strict=True)
+    ]
     return [
         Row(
             prompt=plain_prompt(prompt),
@@ -38,6 +42,7 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
             mask=None if masks is None else masks[i, : len(own)].to(torch.uint8).cpu().numpy(),
             logprobs=None if logprobs is None else logprobs[i, : len(own)].float().cpu().numpy(),
             finished=len(own) > 0 and int(own[-1]) in stops,
+            prompt_ids=prompts[i],
         )
         for i, (prompt, own, text, end) in enumerate(
             zip(seen["prompts"], ids, texts, ends, strict=True)

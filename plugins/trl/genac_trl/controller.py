@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from genac_bridge.host.controller import Controller as HostController
-from genac_bridge.host.controller import ControllerError, Tensors
+from genac_bridge.host.controller import ControllerError
 
 from .advice import ADVICE
 
-__all__ = ["Controller", "ControllerError", "Tensors"]
+__all__ = ["Controller", "ControllerError"]
 
 
 class Controller(HostController):

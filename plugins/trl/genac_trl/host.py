@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 from accelerate.utils import broadcast_object_list
 
 from genac_bridge.host.batch import Batch, Credit
+from genac_bridge.host.continuations import Continuations, Wanted
 
+from .continuations import continued
 from .training_set import batches
 from .trl_internals import log_advantages, log_valuations
 
@@ -18,9 +20,12 @@ T = TypeVar("T")
 
 @dataclass
 class TRLBatch(Batch):
-    """A batch, and what GRPOTrainer made of this process's part of it."""
+    """A batch, and this process's part of it."""
 
     output: dict[str, Any] = field(default_factory=dict)
+    """What GRPOTrainer made of it."""
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    """The rows of the data set, one for each completion."""
 
 
 class TRLHost:
@@ -89,6 +94,17 @@ class TRLHost:
             log_advantages(
                 trainer, [float(own.mean()) if len(own) else 0.0 for own in credit.advantages]
             )
+
+    @property
+    def can_continue(self) -> bool:
+        return self._trainer.no_continuations is None
+
+    def continue_responses(self, batch: Batch, wanted: Wanted) -> Continuations:
+        """With TRL's own sampling and reward functions; each process does a part."""
+        if self._trainer.no_continuations is not None:
+            raise ValueError(self._trainer.no_continuations)
+        assert isinstance(batch, TRLBatch)  # `sample_batches` and the trainer make no other
+        return continued(self._trainer, batch.rows, batch.inputs, wanted)
 
     @property
     def rewards_seen(self) -> tuple[float, float] | None:

@@ -15,12 +15,13 @@ from .critic_model import CriticStart
 
 
 def begin(
-    args: Any, start: CriticStart | None, controller: type[Controller]
+    args: Any, start: CriticStart | None, controller: type[Controller], continues: bool
 ) -> AbstractContextManager[Opening | None]:
     """In the main process, where there is a critic: starts all that can start before TRL has loaded
     the actor.
 
     `start`: what the critic starts from; None: that is not known yet.
+    `continues`: can the trainer continue responses?
 
     What was started ends where the block, in which TRL makes its trainer, raises.
     """
@@ -30,13 +31,13 @@ def begin(
         critic_option(args, f"controller_{name}") for name in ("endpoint", "timeout")
     )
     logs = Path(args.output_dir, "genac-logs")
-    request = None if start is None else open_request(args, start)
+    request = None if start is None else open_request(args, start, continues)
     token_file = critic_option(args, "controller_token_file")
     shown = {} if token_file is None else {"token_file": token_file}
     return Opening(lambda: controller(logs, endpoint, timeout, **shown), request)
 
 
-def open_request(args: Any, start: CriticStart) -> dict[str, Any]:
+def open_request(args: Any, start: CriticStart, continues: bool) -> dict[str, Any]:
     """Arguments of `open`; who the actor is, `set_actor` says once it is loaded."""
     return opening.open_request(
         controller_options(args, start.model, start.options),
@@ -44,4 +45,5 @@ def open_request(args: Any, start: CriticStart) -> dict[str, Any]:
         config_file=critic_option(args, "controller_config"),
         max_new_tokens=args.max_completion_length,
         trust_code=critic_option(args, "critic_trust_code"),
+        continues=continues,
     )

@@ -20,12 +20,14 @@ from genac_bridge.host.critic_stages import train_critic
 from genac_bridge.host.host_critic import HostCritic, Scale
 from genac_bridge.host.opening import Opening
 from genac_bridge.host.processes import on_main
+from genac_bridge.host.reverse_requests import Tensors
 from genac_bridge.models.tokens import TextDecoder
 
 from .advice import ADVICE
 from .completions import padded, rows_of
 from .config import GenACConfig, checked_range, critic_option
-from .controller import Controller, ControllerError, Tensors
+from .continuations import why_none
+from .controller import Controller, ControllerError
 from .critic_model import critic_start, early_start, loading_options
 from .host import TRLBatch, TRLHost
 from .opening import begin, open_request
@@ -94,6 +96,8 @@ class GenACTrainer(GRPOTrainer):
         if environment_factory is None:  # an environment may give the prompt itself
             refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
         loading = loading_options(args, model, quantization_config)
+        #: Why the controller can't have responses continued, in words; None: it can.
+        self.no_continuations = why_none(tools, rollout_func, environment_factory)
         #: From combined rewards to [0, 1].
         self.reward_range = RewardRange(
             checked_range(critic_option(args, "reward_range")),
@@ -107,7 +111,8 @@ class GenACTrainer(GRPOTrainer):
         )
         self._seen: dict[str, Any] = {}
         self._decoder: TextDecoder | None = None
-        with begin(args, early_start(args, model, loading), Controller) as opening:
+        continues = self.no_continuations is None
+        with begin(args, early_start(args, model, loading), Controller, continues) as opening:
             super().__init__(
                 model=model,
                 reward_funcs=reward_funcs,
@@ -134,7 +139,9 @@ class GenACTrainer(GRPOTrainer):
         assert opening is not None  # the main process began it
         args = self.args
         self._critic.controller, self._critic.info = opening.finish(
-            lambda: open_request(args, critic_start(self, model, loading))
+            lambda: open_request(
+                args, critic_start(self, model, loading), self._critic.host.can_continue
+            )
         )
         unwrapped = self.accelerator.unwrap_model(self.model)
         name = (
@@ -267,7 +274,8 @@ class GenACTrainer(GRPOTrainer):
             seen["rewards"], self.reward_weights, self.reward_func_names, learn=self.model.training
         )
         group = self.num_generations if self.model.training else self.num_generations_eval
-        return TRLBatch(gather_object(rows_of(self, output, seen)), rewards, group, output)
+        rows = gather_object(rows_of(self, output, seen))
+        return TRLBatch(rows, rewards, group, output, inputs)
 
     def _compute_loss(self, model: Any, inputs: Any) -> Any:
         """TRL's, with the sequence's ratio and each token's own advantage where

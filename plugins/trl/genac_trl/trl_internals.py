@@ -4,13 +4,18 @@ it differs here.
 
 from __future__ import annotations
 
+import inspect
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import trl
 from packaging.specifiers import SpecifierSet
+from transformers import set_seed
+from trl.chat_template_utils import parse_response
 
 #: Tested on the newest, and what touches TRL most on the lowest too. 1.15.0 itself can't train on a
 #: CPU, so it was not.
@@ -66,16 +71,70 @@ def sampled(trainer: Any, ids: list[list[int]]) -> list[list[int]]:
     return [list(own) for own in completions]
 
 
+def completions_of(
+    trainer: Any, prompts: list[Any], prompt_ids: list[list[int]], ids: list[list[int]]
+) -> list[Any]:
+    """Completions as GRPOTrainer gives them to reward functions: texts, or messages for chats."""
+    if isinstance(prompts[0], str):
+        texts: list[str] = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
+        return texts
+    words = trainer._tokenizer
+    if any(getattr(words, f"response_{name}", None) is not None for name in ("template", "schema")):
+        takes = inspect.signature(parse_response).parameters
+        more = {"tools": trainer.tools} if "tools" in takes else {}
+        return [
+            [
+                parse_response(
+                    words, own, **({"prefix": before} if "prefix" in takes else {}), **more
+                )
+            ]
+            for before, own in zip(prompt_ids, ids, strict=True)
+        ]
+    contents = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
+    return [[{"role": "assistant", "content": content}] for content in contents]
+
+
 @contextmanager
-def undisturbed(trainer: Any) -> Iterator[None]:
-    """What happens within leaves the trainer's logs and random draws as they were."""
-    pending = (trainer._pending_extra_logs.copy(), trainer._pending_metrics.copy())
-    with torch.random.fork_rng():
+def at_most(trainer: Any, new_tokens: int) -> Iterator[None]:
+    """Within, `sampled` gives no more than so many tokens for each."""
+    holder, option = (
+        (trainer.vllm_generation, "max_completion_length")
+        if trainer.use_vllm
+        else (trainer.generation_config, "max_new_tokens")
+    )
+    kept = getattr(holder, option)
+    setattr(holder, option, new_tokens)
+    try:
         yield
-    trainer._pending_extra_logs.clear()
-    trainer._pending_extra_logs.update(pending[0])
-    trainer._pending_metrics.clear()
-    trainer._pending_metrics.update(pending[1])
+    finally:
+        setattr(holder, option, kept)
+
+
+@contextmanager
+def undisturbed(trainer: Any, seed: int | None = None) -> Iterator[None]:
+    """What happens within leaves the trainer's logs, modes and random draws as they were.
+
+    `seed`: of the draws within, in this process.
+    """
+    logs = [trainer._pending_extra_logs, trainer._pending_metrics]
+    pending = [{name: list(values) for name, values in log.items()} for log in logs]
+    modes = [(module, module.training) for module in trainer.model.modules()]
+    seen = trainer._seen
+    draws = (random.getstate(), np.random.get_state())
+    try:
+        with torch.random.fork_rng():
+            if seed is not None:
+                set_seed(seed)
+            yield
+    finally:
+        random.setstate(draws[0])
+        np.random.set_state(draws[1])
+        trainer._seen = seen
+        for module, training in modes:
+            module.training = training
+        for log, values in zip(logs, pending, strict=True):
+            log.clear()
+            log.update(values)
 
 
 def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:

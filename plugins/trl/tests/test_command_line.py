@@ -43,7 +43,9 @@ def test_command_line() -> None:
 
 def test_segmentation_on_the_command_line() -> None:
     assert parsed("--segmentation", "sentence").segmentation == {"by": "sentence"}
-    tokens = parsed("--segmentation", '{"by": "tokens", "tokens": 64, "max_segments": 16}').segmentation
+    tokens = parsed(
+        "--segmentation", '{"by": "tokens", "tokens": 64, "max_segments": 16}'
+    ).segmentation
     assert tokens == {"by": "tokens", "tokens": 64, "max_segments": 16}
 
 

@@ -1,1 +1,1 @@
-"""Sampling: the decoding loop, its cache and its batches, and the check that it is exact."""
+"""Sampling: engines, the decoding loop, its cache and batches, and the check that it is exact."""

@@ -4,8 +4,7 @@ finish.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ from torch import Tensor
 from ..models.model import LoadedModel, largest
 from ..models.tokens import StopStrings
 from ..models.ways import Way
-from ..wire.context import Context, OperationError
+from ..wire.context import OperationError
+from .engine import REASONS, Completion, GenerationRequest
 from .random import uniforms
 from .rows import Rows
 from .sampling import pick
@@ -25,38 +25,20 @@ DROP_AT = 0.125
 #: Uniform draws are made for so many positions at once.
 DRAWS = 64
 
-LENGTH, STOP_TOKEN, STOP_STRING = 0, 1, 2
-REASONS = ("length", "stop_token", "stop_string")
+#: Indices of `REASONS`.
+STOP_TOKEN, STOP_STRING = 1, 2
 
 
-@dataclass
-class Options:
-    max_new_tokens: int
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    #: bool [V]: tokens that end a completion.
-    stop_tokens: Tensor
-    stop_strings: StopStrings | None
+class Stops:
+    """What ends a completion of `model`."""
 
-
-@dataclass
-class Completion:
-    ids: np.ndarray
-    logprobs: np.ndarray
-    reason: str
-
-
-@dataclass
-class Progress:
-    """What the caller is told between batches and steps."""
-
-    context: Context
-    total: int
-    finished: int = 0
-    padding: int = 0
-    on_finished: Callable[[list[int], list[Completion]], None] | None = None
-    completions: dict[int, Completion] = field(default_factory=dict)
+    def __init__(self, model: LoadedModel, request: GenerationRequest) -> None:
+        tokens = torch.zeros(model.vocabulary, dtype=torch.bool)
+        tokens[list(request.options.stop_tokens)] = True
+        #: bool [V]
+        self.tokens = tokens.to(model.device)
+        strings = list(request.options.stop_strings)
+        self.strings = StopStrings(model.decoder, strings) if strings else None
 
 
 def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prompt: int) -> int:
@@ -94,30 +76,30 @@ def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prom
 
 
 class Batch:
-    """One batch of sequences, decoded until all of them have finished.
-
-    `prompts` are distinct; `owners[i]` says which of them sequence `numbers[i]` continues. Where
-    rows can be selected, each prompt is read once and its state copied.
+    """One batch of the request's sequences, `numbers` int [B], decoded until all of them have
+    finished. Where rows can be selected, each prompt is read once and its state copied.
     """
 
     def __init__(
         self,
         model: LoadedModel,
-        options: Options,
-        progress: Progress,
-        prompts: list[np.ndarray],
-        owners: np.ndarray,
+        request: GenerationRequest,
+        stops: Stops,
         numbers: np.ndarray,
-        seeds: np.ndarray,
-        limits: np.ndarray,
     ) -> None:
-        self.model, self.options, self.progress = model, options, progress
-        self.numbers, self.seeds, self.limits = numbers, seeds, limits
-        self.longest = int(limits.max())
-        self.rows = Rows(model, model.way, prompts, owners, self.longest)
+        self.model, self.stops, self.numbers = model, stops, numbers
+        self.options, self.progress = request.options, request.progress
+        self.total = len(request.seeds)
+        self.seeds = request.seeds[numbers]
+        prompts = numbers // request.per_prompt
+        self.limits = request.limits[prompts]
+        self.longest = int(self.limits.max())
+        distinct, owners = np.unique(prompts, return_inverse=True)
+        given = [request.prompts[prompt] for prompt in distinct]
+        self.rows = Rows(model, model.way, given, owners, self.longest)
 
     def run(self) -> None:
-        options, device = self.options, self.model.device
+        options, stops, device = self.options, self.stops, self.model.device
         logits = self.rows.read_prompts()
         self.progress.padding += self.rows.padding
         count = len(self.numbers)
@@ -145,28 +127,27 @@ class Batch:
                 all_tokens[:, step], all_logprobs[:, step] = tokens, logprobs
             else:
                 all_tokens[alive_rows, step], all_logprobs[alive_rows, step] = tokens, logprobs
-            by_token = options.stop_tokens[tokens].cpu().numpy() & ~finished
+            by_token = stops.tokens[tokens].cpu().numpy() & ~finished
             newly = by_token
-            if options.stop_strings is not None:
+            if stops.strings is not None:
                 newly = by_token | self._stopped(
-                    options.stop_strings, tokens, all_tokens, alive, finished | by_token, step
+                    stops.strings, tokens, all_tokens, alive, finished | by_token, step
                 )
             newly = newly | (~finished & (self.limits[alive] == step + 1))
             if newly.any():
                 ended = alive[newly]
                 lengths[ended] = step + 1
                 reasons[alive[by_token]] = STOP_TOKEN
-                if options.stop_strings is not None:
+                if stops.strings is not None:
                     by_string = newly & ~by_token
                     reasons[
                         [
                             i
                             for i in alive[by_string]
-                            if options.stop_strings.ended(all_tokens[i, : step + 1].tolist())
+                            if stops.strings.ended(all_tokens[i, : step + 1].tolist())
                         ]
                     ] = STOP_STRING
                 finished = finished | newly
-                self.progress.finished += len(ended)
                 self._hand_over(ended, all_tokens, all_logprobs, lengths, reasons)
                 remaining = int((~finished).sum())
                 if remaining == 0:
@@ -186,10 +167,10 @@ class Batch:
                 min(
                     1.0,
                     (
-                        self.progress.finished
+                        len(self.progress.finished)
                         + (len(alive) - finished.sum()) * (step + 1) / self.longest
                     )
-                    / self.progress.total,
+                    / self.total,
                 )
             )
 
@@ -230,9 +211,7 @@ class Batch:
             for k, i in enumerate(ended)
         ]
         numbers = [int(n) for n in self.numbers[ended]]
-        self.progress.completions.update(zip(numbers, done, strict=True))
-        if self.progress.on_finished is not None:
-            self.progress.on_finished(numbers, done)
+        self.progress.finish(numbers, done)
 
 
 def batches(way: Way, order: np.ndarray, lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -246,46 +225,21 @@ def batches(way: Way, order: np.ndarray, lengths: np.ndarray, size: int) -> Iter
 
 
 @torch.inference_mode()
-def generate(
-    model: LoadedModel,
-    prompts: list[np.ndarray],
-    per_prompt: int,
-    seeds: np.ndarray,
-    options: Options,
-    batch_size: int | None,
-    progress: Progress,
-    limits: np.ndarray | None = None,
-) -> list[Completion]:
-    """Completions of every prompt (ids int32), sequence i of prompt i // per_prompt, with `seeds`
-    uint64 [N].
-
-    `limits` int [P]: the most new tokens of each prompt's completions, where it is not
-    `max_new_tokens` for all.
-    """
-    if limits is None:
-        limits = np.full(len(prompts), options.max_new_tokens)
-    lengths = np.array([len(p) for p in prompts], dtype=np.int64)
+def generate(model: LoadedModel, request: GenerationRequest) -> list[Completion]:
+    """The completions of a request, in order."""
+    per_prompt = request.per_prompt
+    lengths = np.array([len(p) for p in request.prompts], dtype=np.int64)
     # Prompts of like length go together, so that little is padding.
     order = np.repeat(np.argsort(lengths, kind="stable"), per_prompt) * per_prompt + np.tile(
-        np.arange(per_prompt), len(prompts)
+        np.arange(per_prompt), len(lengths)
     )
     if len(order) == 0:
         return []
-    size = batch_size or choose_batch_size(
-        model, int(lengths.max()), options.max_new_tokens, per_prompt
+    size = request.batch_size or choose_batch_size(
+        model, int(lengths.max()), request.options.max_new_tokens, per_prompt
     )
+    stops = Stops(model, request)
     for numbers in batches(model.way, order, lengths[order // per_prompt], size):
-        owners = numbers // per_prompt
-        distinct, rows = np.unique(owners, return_inverse=True)
         with model.autocast():
-            Batch(
-                model,
-                options,
-                progress,
-                [prompts[p] for p in distinct],
-                rows,
-                numbers,
-                seeds[numbers],
-                limits[owners],
-            ).run()
-    return [progress.completions[i] for i in range(len(order))]
+            Batch(model, request, stops, numbers).run()
+    return [request.progress.finished[i] for i in range(len(order))]

@@ -54,14 +54,16 @@ def import_named(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def find(name: str) -> Callable[..., Any]:
+def find(name: str, operation: str = "call") -> Callable[..., Any]:
     """The function that `package.module:function` or `path/to/file.py:function` names (`function`
     may be dotted: a static method).
+
+    `operation`: which one its errors name.
     """
     module_name, colon, path = name.rpartition(":")
     if not colon or not module_name or not path:
         raise BadArguments(
-            f"call: {name!r} is not of the form 'package.module:function' or 'file.py:function'"
+            f"{operation}: {name!r} is not of the form 'package.module:function' or 'file.py:function'"
         )
 
     def load() -> Any:
@@ -73,7 +75,7 @@ def find(name: str) -> Callable[..., Any]:
             missing = error.name
             if missing is not None and f"{module_name}.".startswith(f"{missing}."):
                 raise BadArguments(
-                    f"call: there is no module {missing!r}; is it on PYTHONPATH of the worker?"
+                    f"{operation}: there is no module {missing!r}; is it on PYTHONPATH of the worker?"
                 ) from error
             raise
 
@@ -87,10 +89,10 @@ def find(name: str) -> Callable[..., Any]:
     target = guarded(module_name, f"importing {module_name} failed:", load_whole)
     for part in path.split("."):
         if not hasattr(target, part):
-            raise BadArguments(f"call: {module_name} has no {path!r}")
+            raise BadArguments(f"{operation}: {module_name} has no {path!r}")
         target = getattr(target, part)
     if not callable(target):
-        raise BadArguments(f"call: {name} is a {type(target).__name__}, not a function")
+        raise BadArguments(f"{operation}: {name} is a {type(target).__name__}, not a function")
     return target
 
 

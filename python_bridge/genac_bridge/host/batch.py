@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .controller import Tensors
+from .reverse_requests import Tensors
 
 
 @dataclass
@@ -28,6 +28,8 @@ class Row:
     """float32 [T], where the host has them."""
     finished: bool
     """Did the response end by itself?"""
+    prompt_ids: np.ndarray | None = None
+    """int32 [T]: the prompt's exact tokens, where the host has them."""
 
 
 @dataclass
@@ -93,16 +95,24 @@ def to_wire(
     # One problem for each group; for each prompt of it where environments did not begin alike, as a
     # state's value is that of its own prompt.
     known: dict[tuple[int, str], int] = {}
+    firsts: list[Row] = []
     keys = [(int(i) // group_size, json.dumps(rows[i].prompt)) for i in sent]
-    problems = np.array([known.setdefault(key, len(known)) for key in keys], np.int32)
-    lengths = [len(row.ids) for row in chosen]
+    for key, row in zip(keys, chosen, strict=True):
+        if key not in known:
+            known[key] = len(known)
+            firsts.append(row)
+    problems = np.array([known[key] for key in keys], np.int32)
 
     def flat(parts: list[np.ndarray], dtype: Any) -> np.ndarray:
         return np.concatenate([*parts, np.zeros(0, dtype)]).astype(dtype, copy=False)
 
+    def cumulative(parts: list[np.ndarray]) -> np.ndarray:
+        lengths = [len(part) for part in parts]
+        return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32)
+
     tensors: Tensors = {
         "completion_ids": flat([row.ids for row in chosen], np.int32),
-        "cu_seqlens": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32),
+        "cu_seqlens": cumulative([row.ids for row in chosen]),
         "text_ends": flat([row.ends for row in chosen], np.int32),
         "problems": problems,
         "rewards": rewards[sent],
@@ -116,6 +126,10 @@ def to_wire(
         tensors["logprobs"] = flat(
             [row.logprobs for row in chosen if row.logprobs is not None], np.float32
         )
+    prompt_ids = [row.prompt_ids for row in firsts if row.prompt_ids is not None]
+    if firsts and len(prompt_ids) == len(firsts):
+        tensors["prompt_ids"] = flat(prompt_ids, np.int32)
+        tensors["prompt_cu_seqlens"] = cumulative(prompt_ids)
     arguments = {
         "prompts": [json.loads(prompt) for _, prompt in known],
         "texts": [row.text for row in chosen],

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
@@ -31,6 +30,7 @@ from ..wire.messages import (
     Partial,
     Reject,
     Result,
+    ReverseRequest,
     ToHost,
     Welcome,
     schema_hash,
@@ -38,8 +38,7 @@ from ..wire.messages import (
 from ..worker import token
 from .advice import Advice
 from .node import NodeError, controller_command, environment
-
-Tensors = dict[str, "np.ndarray[Any, Any]"]
+from .reverse_requests import OnRequest, ReverseRequests, Tensors
 
 #: A controller that says nothing for so many seconds is gone; it says something every second.
 SILENCE = 60.0
@@ -116,6 +115,7 @@ class Controller:
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         #: What has no answer yet, and is said again after a reconnect.
         self._unanswered: list[Any] | None = None
+        self._requests = ReverseRequests()
         self._socket.connect(endpoint)
         try:
             self._greet(endpoint)
@@ -134,8 +134,14 @@ class Controller:
         arguments: dict[str, Any],
         tensors: Tensors | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
+        on_request: OnRequest | None = None,
     ) -> tuple[dict[str, Any], Tensors]:
-        """The answer's result and tensors. Raises `ControllerError`."""
+        """The answer's result and tensors. Raises `ControllerError`.
+
+        `on_request`: serves what the controller asks meanwhile, each request once, however often it
+        comes. What it raises is the answer to the controller. Its time does not count against the
+        timeout.
+        """
         if self._closed:
             raise ControllerError("the controller is closed")
         self._last_id += 1
@@ -143,6 +149,7 @@ class Controller:
         self._unanswered = self._framed(Ask(asked, operation, arguments, []), tensors)  # type: ignore[arg-type]  # checked by the other side
         self._socket.send_multipart(self._unanswered, copy=False)
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        self._requests.begin(on_request)
         while True:
             message, received = self._receive(f"{operation} had no answer yet", deadline)
             match message:
@@ -153,7 +160,13 @@ class Controller:
                     return message.result, received
                 case Error() if message.id in (asked, None):
                     self._unanswered = None
-                    raise ControllerError(_told(message, self.advice))
+                    raise ControllerError(_told(message, self.advice)) from self._requests.failure
+                case ReverseRequest():
+                    began = time.monotonic()
+                    answer = self._requests.answer(message, received)
+                    self._socket.send_multipart(answer, copy=False)
+                    if deadline is not None:
+                        deadline += time.monotonic() - began
 
     def _greet(self, endpoint: str) -> None:
         self._hello()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from .advice import Advice
 from .batch import Batch, Credit, from_wire, plain_prompt, to_wire
-from .controller import Controller, ControllerError, Tensors
-from .processes import on_main
+from .continuations import Continuations, Wanted, answer_of, wanted_of
+from .controller import Controller, ControllerError
+from .processes import on_main, on_main_with_help
+from .reverse_requests import Tensors
 from .trainer import HostTrainer
 from .valuations import silence, valuations_of
 
@@ -84,7 +87,8 @@ class HostCritic:
     def assign_credit(
         self, batch: Batch, purpose: Purpose, iterations: int | None, scale: Scale
     ) -> Credit:
-        """The credit of a batch of all processes. The critic learns from it as `purpose` says.
+        """The credit of a batch of all processes. The critic learns from it as `purpose` says, and
+        may have the host continue its responses.
 
         `iterations`: how many batches of this purpose there will be, for the critic's learning
         rate; None: not known. Raises `ControllerError`.
@@ -97,20 +101,39 @@ class HostCritic:
             "iterations": iterations,
             "scale": scale,
         }
-        advantages, metrics = on_main(self.host, lambda: self._assigned(batch, asked))
+
+        def continued(wanted: Wanted) -> Continuations:
+            return self.host.continue_responses(batch, wanted)
+
+        def work(
+            continue_all: Callable[[Wanted], Continuations],
+        ) -> tuple[list[np.ndarray] | None, dict[str, float]]:
+            return self._assigned(batch, asked, continue_all)
+
+        advantages, metrics = on_main_with_help(self.host, work, continued)
         valuations = self.valuations if advantages is not None and self.tells_valuations else []
         return Credit(advantages, metrics, valuations)
 
     def _assigned(
-        self, batch: Batch, asked: dict[str, Any]
+        self,
+        batch: Batch,
+        asked: dict[str, Any],
+        continue_all: Callable[[Wanted], Continuations],
     ) -> tuple[list[np.ndarray] | None, dict[str, float]]:
         began = time.perf_counter()
         rows, rewards = batch.rows, batch.rewards
         try:
             arguments, tensors, sent = to_wire(rows, rewards, batch.group_size)
             tell = len(sent) if self.tells_valuations else 0
+
+            def serve(_: str, given: dict[str, Any], received: Tensors) -> Any:
+                return answer_of(continue_all(wanted_of(given, received, sent)))
+
             result, answer = self.ask(
-                "assign_credit", {**arguments, **asked, "tell": tell}, tensors
+                "assign_credit",
+                {**arguments, **asked, "tell": tell},
+                tensors,
+                on_request=serve if self.host.can_continue else None,
             )
         except ControllerError as error:
             if self._on_failure == "error":

@@ -93,6 +93,7 @@ def open_request(
     actor: dict[str, Any] | None = None,
     max_new_tokens: int | None = None,
     trust_code: bool = False,
+    continues: bool = False,
 ) -> dict[str, Any]:
     """Arguments of `open` (`src/bridge/host-operations.ts`).
 
@@ -104,6 +105,7 @@ def open_request(
         actor: `name` and `parameters` of the actor; None: `set_actor` says them later.
         max_new_tokens: the most that a response can have; None: not known.
         trust_code: may code run that the config of the run names in which the critic's model lies?
+        continues: `can_continue` of the host.
     """
     return {
         "config_file": None
@@ -115,4 +117,5 @@ def open_request(
         "actor": actor,
         "max_new_tokens": max_new_tokens,
         "trust_code": trust_code,
+        "continues": continues,
     }

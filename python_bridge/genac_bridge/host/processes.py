@@ -9,6 +9,8 @@ from .controller import ControllerError
 from .trainer import HostTrainer
 
 T = TypeVar("T")
+Payload = TypeVar("Payload")
+Answer = TypeVar("Answer")
 
 
 def on_main(host: HostTrainer, work: Callable[[], T]) -> T:
@@ -16,16 +18,48 @@ def on_main(host: HostTrainer, work: Callable[[], T]) -> T:
 
     A `ControllerError` of it is raised in all of them.
     """
-    heard: list[Any] = [None, None]
+    return on_main_with_help(host, lambda _: work(), _no_help)
+
+
+def on_main_with_help(
+    host: HostTrainer,
+    work: Callable[[Callable[[Payload], Answer]], T],
+    help_with: Callable[[Payload], Answer],
+) -> T:
+    """As `on_main`, where `work` needs the other processes in between.
+
+    `work` is given a function: called with a payload, it calls `help_with` with that payload in all
+    processes at the same time, and returns what the main process got. What `help_with` raises in
+    another process ends that process.
+    """
     if host.is_main:
+
+        def ask_all(payload: Payload) -> Answer:
+            host.broadcast(("help", payload, None))
+            return help_with(payload)
+
+        result: Any = None
+        fault: str | None = None
         try:
-            heard = [work(), None]
+            result = work(ask_all)
         except ControllerError as error:
-            heard = [None, str(error)]
-    result, fault = host.broadcast(heard)
+            fault = str(error)
+        host.broadcast(("done", result, fault))
+    else:
+        nothing: tuple[str, Any, str | None] = ("", None, None)
+        while True:
+            said, result, fault = host.broadcast(nothing)
+            if said == "done":
+                break
+            help_with(result)
     if fault is not None:
         raise ControllerError(fault)
-    return result
+    answer: T = result
+    return answer
+
+
+def _no_help(payload: Any) -> Any:
+    raise AssertionError(f"nothing was to be done in all processes, and {payload!r} came")
 
 
 def hidden(host: HostTrainer) -> bool:

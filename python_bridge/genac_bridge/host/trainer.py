@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
 from .batch import Batch, Credit
+from .continuations import Continuations, Wanted
 
 T = TypeVar("T")
 
@@ -61,6 +62,18 @@ class HostTrainer(Protocol):
         """Logs the metrics of a batch's credit, now or with the next `log`.
 
         A host that shows advantages or valuations shows these.
+        """
+
+    @property
+    def can_continue(self) -> bool:
+        """Can it go on with responses from the middle? The same in all processes."""
+
+    def continue_responses(self, batch: Batch, wanted: Wanted) -> Continuations:
+        """Samples continuations and scores the whole responses with the reward functions.
+
+        All processes call it at the same time, with the same `wanted`, and get the same. `batch` is
+        the one whose credit is being assigned. No state of the trainer changes: its random draws,
+        its logs, the range of its rewards. Raises `ValueError` for what can't be continued.
         """
 
     #: Least and largest reward so far, where they map rewards to [0, 1]: checkpoints hold them.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
@@ -19,6 +19,9 @@ from .literal import Literal
 from .optimizer import Optimizer
 from .tokens import TextDecoder
 from .ways import TOGETHER, Way
+
+if TYPE_CHECKING:
+    from ..engines.engine import Engine
 
 VALUE_HEAD = "value_head.safetensors"
 
@@ -39,9 +42,10 @@ class LoadedModel:
     dtype: torch.dtype
     loading: LoadingOptions | None = None
     optimizer: Optimizer | None = None
-    #: Steps in the weights, and steps in the weights that `sample` may serve.
+    #: Steps in the weights.
     step: int = 0
-    published: int = 0
+    #: What samples from it; None: a value model, which writes no text.
+    engine: Engine | None = None
     #: How many accumulations stand in the gradient.
     accumulations: int = 0
     eos_token_ids: list[int] = field(default_factory=list)
@@ -63,6 +67,11 @@ class LoadedModel:
         return (
             self.network.get_base_model() if isinstance(self.network, PeftModel) else self.network
         )
+
+    @property
+    def version(self) -> int:
+        """Steps in the weights that its engine serves; without an engine, in its weights."""
+        return self.step if self.engine is None else self.engine.version
 
     @property
     def vocabulary(self) -> int:

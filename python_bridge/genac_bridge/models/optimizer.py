@@ -58,10 +58,10 @@ class Optimizer:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def gradient_norm(self) -> tuple[Tensor, list[Tensor]]:
-        """L2 norm of the whole gradient, and the gradients that exist."""
+    def gradient_norm(self) -> float:
+        """L2 norm of the whole gradient; 0 where there is none."""
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        return nn.utils.get_total_norm(gradients), gradients
+        return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
     def step(self, learning_rate: float, scale: float) -> float:
         """One step with the gradient times `scale`; clears the gradient; returns the L2 norm of the
@@ -134,3 +134,8 @@ class Optimizer:
                     device = parameter.device if group["fused"] else torch.device("cpu")
                     state["step"] = tensors[f"optimizer.{name}.step"].to(device, copy=True)
                     part.state[parameter] = state
+
+
+def clip_factor(norm: float, max_norm: float | None) -> float:
+    """What a gradient of this norm is multiplied by so that it has at most `max_norm`; None: 1."""
+    return 1.0 if max_norm is None else min(1.0, max_norm / (norm + 1e-6))

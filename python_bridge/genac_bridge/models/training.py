@@ -1,4 +1,6 @@
-"""`score` and `accumulate`: right-padded micro-batches, logits only where they are asked for."""
+"""`score`, `accumulate` and `step`: right-padded micro-batches, logits only where they are asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..wire.arguments import Accumulate, Score, ValueLoss
+from ..wire.arguments import Accumulate, Score, Step, ValueLoss
 from ..wire.arguments import Entropy as EntropyStream
 from ..wire.context import BadArguments, BadState, Context, OperationError, Tensors
 from . import losses
 from .model import LoadedModel, largest
+from .optimizer import clip_factor
 from .ragged import micro_batches, pad, refuse_others, take, take_sequences
 
 #: Numbers of activations that a micro-batch may hold, where the worker chooses.
@@ -280,3 +283,42 @@ def lora_dropout(model: LoadedModel) -> None:
             active = True
     if active:
         torch.manual_seed(model.step * 1_000_003 + model.accumulations)
+
+
+def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, float]:
+    """One optimizer step with the accumulated gradient; the L2 norms of the gradient before it is
+    clipped, and of the change of the weights.
+
+    Raises `BadState` where the model's step or accumulations are not those expected, and
+    `OperationError` for a gradient that is not finite, which is discarded.
+    """
+    if model.optimizer is None:
+        raise BadState(
+            f"step: model {model.name!r} is frozen; load it with an optimizer to train it"
+        )
+    if model.step != arguments.expected_step:
+        raise BadState(
+            f"step: model {model.name!r} stands at step {model.step}, not "
+            f"{arguments.expected_step}; nothing was done"
+        )
+    if model.accumulations != arguments.expected_accumulations:
+        raise BadState(
+            f"step: {model.accumulations} accumulations stand in the gradient of model "
+            f"{model.name!r}, not {arguments.expected_accumulations}; nothing was done"
+        )
+    context.check()
+    grad_norm = model.optimizer.gradient_norm()
+    if not math.isfinite(grad_norm):
+        model.optimizer.clear()
+        model.accumulations = 0
+        raise OperationError(
+            "internal",
+            f"step: the gradient of model {model.name!r} has norm {grad_norm}; it was discarded, "
+            "the weights stay",
+        )
+    update_norm = model.optimizer.step(
+        arguments.learning_rate, clip_factor(grad_norm, arguments.max_grad_norm)
+    )
+    model.step += 1
+    model.accumulations = 0
+    return grad_norm, update_norm

@@ -46,6 +46,7 @@ class LoadingOptions(Struct):
     quantization_config: dict[str, Any] | None
     tokenizer: Path | None
     chat_template_kwargs: dict[str, Any]
+    engine: Annotated[str, Meta(min_length=1)]
 
 
 class ChatMessage(Struct):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Client, completions, prompts, ragged, split
+from conftest import Client, completions, prompts, split
 from genac_bridge.engines.random import join_seeds, uniforms
 from genac_bridge.wire.context import OperationError
 
@@ -104,6 +104,7 @@ def test_every_position_has_its_own_draw_however_long(client: Client, folder: st
     with torch.no_grad():
         for parameter in client.operations.models["m"].network.parameters():
             parameter.zero_()
+    client.publish()
     tensors = prompts(np.random.default_rng(2), [4] * 30)
     _, out = client.sample(tensors, max_new_tokens=200)
     expected = np.ceil(uniforms(join_seeds(tensors["seeds"]), 0, 200) * 47).astype(int) - 1
@@ -180,6 +181,7 @@ def test_weights_that_are_not_finite_are_an_error(client: Client, folder: str) -
     client.load(folder)
     with torch.no_grad():
         next(iter(client.operations.models["m"].network.parameters()))[:] = torch.nan
+    client.publish()
     for temperature in (0.0, 1.0):
         with pytest.raises(OperationError, match="probabilities that are not finite"):
             client.sample(prompts(np.random.default_rng(8), LENGTHS), temperature=temperature)
@@ -206,32 +208,6 @@ def test_padding_is_counted(client: Client, folder: str) -> None:
         prompts(np.random.default_rng(10), [5, 3, 1]), max_new_tokens=1, batch_size=1
     )
     assert one_by_one["padding_tokens"] == 0
-
-
-def test_sample_serves_published_weights_only(client: Client, folder: str) -> None:
-    client.load(folder)
-    tensors = prompts(np.random.default_rng(11), LENGTHS)
-    assert client.sample(tensors)[0]["version"] == 0
-    digests = [client.run("publish", model="m")[0]["digest"]]
-    batch = ragged(np.random.default_rng(12), [6])
-    mask = np.array([0, 1, 1, 1, 1, 1], np.float32)
-    client.accumulate(
-        {**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}]
-    )
-    assert client.sample(tensors)[0]["version"] == 0, "a gradient alone changes no weights"
-    client.step()
-    with pytest.raises(
-        OperationError, match="stands at step 1 but serves version 0; publish it first"
-    ) as caught:
-        client.sample(tensors)
-    assert caught.value.code == "bad_state"
-    published, _ = client.run("publish", model="m")
-    digests.append(published["digest"])
-    assert published["version"] == 1
-    assert client.sample(tensors)[0]["version"] == 1
-    assert digests[0] != digests[1]
-    assert len(digests[1]) == 16
-    assert client.run("publish", model="m")[0]["digest"] == digests[1]
 
 
 def test_bfloat16_samples_near_its_own_scores(client: Client, folder: str) -> None:
@@ -271,6 +247,7 @@ def test_lora_samples_with_its_adapter(client: Client, folder: str) -> None:
         for name, parameter in client.operations.models["m"].named_parameters():
             if "lora_B" in name:
                 parameter.normal_(generator=torch.Generator().manual_seed(1))
+    client.publish()
     tensors = prompts(np.random.default_rng(15), LENGTHS)
     _, out = client.sample(tensors)
     np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 1, 1.0), atol=2e-5)

@@ -59,6 +59,24 @@ def test_masks_go_where_any_row_has_one_and_log_probabilities_where_all_have() -
     assert tensors["logprobs"].tolist() == [-1, -2]
 
 
+def test_the_exact_ids_of_each_prompt_go_along_where_all_have_them() -> None:
+    def known(prompt: str, *ids: int) -> Row:
+        return row(prompt, 1, prompt_ids=np.array(ids, np.int32))
+
+    rows = [known("a", 5, 6), known("b", 7), known("a", 5, 6), known("a", 5, 6), known("c", 8)]
+    rewards = np.array([0, np.nan, 0, 0, 0])
+    arguments, tensors, _ = to_wire(rows, rewards, group_size=2)
+    assert arguments["prompts"] == ["a", "a", "c"]
+    assert tensors["prompt_ids"].tolist() == [5, 6, 5, 6, 8]
+    assert tensors["prompt_cu_seqlens"].tolist() == [0, 2, 4, 5]
+    assert {tensors[name].dtype for name in ("prompt_ids", "prompt_cu_seqlens")} == {
+        np.dtype(np.int32)
+    }
+    rows[4] = row("c", 1)
+    assert "prompt_ids" not in to_wire(rows, rewards, group_size=2)[1]
+    assert "prompt_ids" not in to_wire([], np.zeros(0), group_size=1)[1]
+
+
 def test_prompts_are_text_to_the_critic() -> None:
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     calls = [{"name": "add"}]

@@ -15,6 +15,7 @@ import pytest
 
 from genac_bridge.host.advice import Advice
 from genac_bridge.host.batch import Batch, Credit, Row
+from genac_bridge.host.continuations import Continuations, Wanted
 from genac_bridge.host.controller import Controller, ControllerError
 from genac_bridge.host.critic_stages import train_critic
 from genac_bridge.host.host_critic import HostCritic
@@ -57,6 +58,7 @@ class Tiny:
     checkpoint_every: int | None = 2
     log_every = 1
     shows_progress = False
+    can_continue = False
 
     def __init__(self, output_dir: Path, batches: list[Batch]) -> None:
         self.output_dir = str(output_dir)
@@ -77,6 +79,9 @@ class Tiny:
 
     def log_credit(self, batch: Batch, credit: Credit) -> None:
         self.log(credit.metrics)
+
+    def continue_responses(self, batch: Batch, wanted: Wanted) -> Continuations:
+        raise ValueError("it writes whole responses only")
 
     def save_random_state(self, folder: str) -> None:
         Path(folder, "random.json").write_text("1")

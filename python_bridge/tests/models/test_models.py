@@ -39,6 +39,7 @@ def test_load_reports_the_model(client: Client, folder: str) -> None:
         "context_length": 256,
         "has_chat_template": True,
         "sampling": "together",
+        "reproducible": True,
         "step": 0,
         "version": 0,
     }

@@ -1,0 +1,190 @@
+"""The operation `sample`: prompts and seeds go to a model's engine, completions come back with their
+texts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..models.model import LoadedModel
+from ..models.ragged import cumulative, join, refuse_others, take, take_sequences
+from ..models.tokens import encode_prompt
+from ..wire.arguments import Sample
+from ..wire.context import BadArguments, Context, OperationError, Tensors
+from .engine import Completion, GenerationRequest, Options, Progress
+from .random import join_seeds
+
+
+def sample(
+    model: LoadedModel, arguments: Sample, tensors: Tensors, context: Context
+) -> tuple[dict[str, Any], Tensors]:
+    """The result and the tensors of `sample`, which serves what was published last."""
+    engine = model.engine
+    if engine is None:
+        raise BadArguments(
+            f"sample: model {arguments.model!r} is a value model, which writes no text"
+        )
+    prompts = take_prompts(model, arguments, tensors)
+    prefixes = take_prefixes(model, prompts, arguments.max_new_tokens, tensors)
+    per_prompt = arguments.completions_per_prompt
+    count = len(prompts) * per_prompt
+    seeds = join_seeds(take(tensors, "seeds", "uint32", (count, 2)))
+    answers = Answers(model, arguments, prefixes, context)
+    request = GenerationRequest(
+        prompts=prompts,
+        per_prompt=per_prompt,
+        seeds=seeds,
+        limits=np.array([arguments.max_new_tokens - len(before) for before in prefixes]),
+        options=options_of(model, arguments),
+        batch_size=arguments.batch_size,
+        progress=Progress(context, answers.add),
+    )
+    version = engine.version
+    done = engine.generate(request)
+    if len(done) != count:
+        raise OperationError(
+            "internal", f"sample: the engine gave {len(done)} completions instead of {count}"
+        )
+    late = [number for number in range(count) if number not in answers.texts]
+    if late:
+        answers.add(late, [done[number] for number in late])
+    result = {
+        "texts": [answers.texts[number] for number in range(count)],
+        "finish_reasons": [completion.reason for completion in done],
+        "version": version,
+        "padding_tokens": request.progress.padding,
+    }
+    return result, {
+        "prompt_ids": join(prompts, "int32"),
+        "prompt_cu_seqlens": cumulative([len(ids) for ids in prompts]),
+        **completion_tensors(done, [answers.ends[number] for number in range(count)]),
+    }
+
+
+class Answers:
+    """Texts of finished sequences, which are streamed where `arguments` say so.
+
+    `prefixes` int32 [P] ids: the beginning of each prompt's completions.
+    """
+
+    def __init__(
+        self, model: LoadedModel, arguments: Sample, prefixes: list[np.ndarray], context: Context
+    ) -> None:
+        #: By the sequence's number: the text of the whole completion, and int32 [T] for its new
+        #: tokens: UTF-16 units of the text that are complete after each.
+        self.texts: dict[int, str] = {}
+        self.ends: dict[int, np.ndarray] = {}
+        self._model, self._arguments = model, arguments
+        self._prefixes, self._context = prefixes, context
+
+    def add(self, numbers: list[int], done: list[Completion]) -> None:
+        """Completions of the sequences `numbers`."""
+        per_prompt = self._arguments.completions_per_prompt
+        begun = [self._prefixes[number // per_prompt] for number in numbers]
+        whole = [np.concatenate([before, c.ids]) for before, c in zip(begun, done, strict=True)]
+        texts, all_ends = self._model.decoder.decode(whole)
+        ends = [end[len(before) :] for before, end in zip(begun, all_ends, strict=True)]
+        self.texts.update(zip(numbers, texts, strict=True))
+        self.ends.update(zip(numbers, ends, strict=True))
+        if self._arguments.stream:
+            data = {
+                "indices": numbers,
+                "texts": texts,
+                "finish_reasons": [completion.reason for completion in done],
+            }
+            self._context.partial(data, completion_tensors(done, ends))
+
+
+def options_of(model: LoadedModel, arguments: Sample) -> Options:
+    """How the engine draws. Raises `BadArguments` for stop tokens outside the vocabulary."""
+    for token in arguments.stop_token_ids:
+        if token >= model.vocabulary:
+            raise BadArguments(
+                f"sample: stop_token_ids holds {token}, outside the vocabulary "
+                f"(0..{model.vocabulary - 1})"
+            )
+    stops = {t for t in (*model.eos_token_ids, *arguments.stop_token_ids) if t < model.vocabulary}
+    return Options(
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        stop_tokens=tuple(sorted(stops)),
+        stop_strings=tuple(arguments.stop_strings),
+    )
+
+
+def take_prompts(model: LoadedModel, arguments: Sample, tensors: Tensors) -> list[np.ndarray]:
+    """Ids of every prompt, int32 [T]. Raises `BadArguments` for empty ones."""
+    if arguments.prompts is None:
+        refuse_others(tensors, {"seeds", "prompt_ids", "prompt_cu_seqlens", "prefix_lengths"})
+        ids, cu = take_sequences(tensors, "prompt_ids", "prompt_cu_seqlens", model.vocabulary)
+        prompts = [ids[cu[i] : cu[i + 1]] for i in range(len(cu) - 1)]
+    else:
+        refuse_others(tensors, {"seeds"})
+        literal = model.literal if arguments.literal else None
+        prompts = [
+            np.array(
+                encode_prompt(
+                    model.tokenizer,
+                    prompt,
+                    f"sample: prompts[{index}]",
+                    literal,
+                    model.template_options,
+                ),
+                np.int32,
+            )
+            for index, prompt in enumerate(arguments.prompts)
+        ]
+    for index, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise BadArguments(
+                f"sample: prompt {index} has no tokens; a model needs at least one to begin with"
+            )
+    return prompts
+
+
+def take_prefixes(
+    model: LoadedModel, prompts: list[np.ndarray], max_new_tokens: int, tensors: Tensors
+) -> list[np.ndarray]:
+    """The ids at the end of each prompt that are the beginning of its completions.
+
+    Raises `BadArguments` for what leaves no room for `max_new_tokens`.
+    """
+    given = "prefix_lengths" in tensors
+    lengths = (
+        take(tensors, "prefix_lengths", "int32", (len(prompts),))
+        if given
+        else np.zeros(len(prompts))
+    ).tolist()
+    limit = model.context_length
+    for index, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+        if not 0 <= length < min(len(prompt), max_new_tokens):
+            raise BadArguments(
+                f"sample: prefix_lengths[{index}] is {length}; it must be less than prompt "
+                f"{index}'s {len(prompt)} tokens and less than max_new_tokens, {max_new_tokens}, "
+                "of which it is a part"
+            )
+        tokens = len(prompt) - int(length)
+        if limit is not None and tokens + max_new_tokens > limit:
+            raise BadArguments(
+                f"sample: prompt {index} has {tokens} tokens and max_new_tokens is "
+                f"{max_new_tokens}: together more than the model's context of {limit} "
+                f"({model.name!r}). Nothing is cut: shorten the prompt, lower max_new_tokens, or "
+                "take a model with a longer context"
+            )
+    return [
+        prompt[len(prompt) - int(length) :] for prompt, length in zip(prompts, lengths, strict=True)
+    ]
+
+
+def completion_tensors(done: list[Completion], ends: list[np.ndarray]) -> Tensors:
+    """The tensors of finished sequences, as `sample` sends them."""
+    return {
+        "completion_ids": join([completion.ids for completion in done], "int32"),
+        "completion_cu_seqlens": cumulative([len(completion.ids) for completion in done]),
+        "logprobs": join([completion.logprobs for completion in done], "float32"),
+        "text_ends": join(ends, "int32"),
+    }
