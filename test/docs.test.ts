@@ -22,12 +22,30 @@ const linesOf = (text: string): string[] =>
     .split('\n')
     .filter((line) => !line.startsWith('|') && !line.startsWith('    '));
 
+/** As GitHub makes them of headings: `## metrics.jsonl` is `#metricsjsonl`. */
+const anchorsOf = (text: string): string[] =>
+  [...text.replaceAll(/```[\s\S]*?```/g, '').matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+    title!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} -]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
 describe.each(documents)('%s', (document) => {
   it('has links that lead somewhere', () => {
     const links = [...read(document).matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(
       (match) => match[1]!,
     );
     expect(links.filter((link) => !existsSync(join(root, dirname(document), link)))).toEqual([]);
+  });
+
+  it('has links to headings that exist', () => {
+    const links = [...read(document).matchAll(/\]\((?!https?:)([^)#]*)#([^)]+)\)/g)];
+    const missing = links.filter(([, path, anchor]) => {
+      const page = path === '' ? document : join(dirname(document), path!);
+      return !anchorsOf(read(page)).includes(anchor!);
+    });
+    expect(missing.map(([link]) => link)).toEqual([]);
   });
 
   it('has one sentence a line, so that no line is longer than 300 characters', () => {
