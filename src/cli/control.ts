@@ -1,4 +1,4 @@
-/** `genac pause | set | stop | status`: of a run in another terminal. */
+/** `genac pause | set | stop | status`, for a run in another terminal. */
 import { resolve } from 'node:path';
 import { parse } from 'yaml';
 import type { Settings } from '../config/settings.ts';

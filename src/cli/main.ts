@@ -1,4 +1,4 @@
-/** The command line: one file for each command. */
+/** The command line; each command is one file. */
 import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { printable } from '../text/printable.ts';
@@ -8,7 +8,7 @@ import type { InspectFlags } from './inspect.ts';
 import type { ServeFlags } from './serve.ts';
 import type { ValueFlags } from './value.ts';
 
-/** Seeds are integers from 0 on. */
+/** Seeds are nonnegative integers. */
 function seedOf(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('a seed is a whole number, 0 or more.');
@@ -223,8 +223,7 @@ program
 try {
   await program.parseAsync();
 } catch (error) {
-  // What the user can mend, and what the system refuses, is one message; a fault of ours keeps its
-  // stack.
+  // A user's error, or one of the system, is one message; a bug keeps its stack.
   const expected = error instanceof UserError || (error instanceof Error && 'syscall' in error);
   console.error(expected ? `genac: ${(error as Error).message}` : error);
   const { code, traceback } = error as { code?: string; traceback?: string | null };

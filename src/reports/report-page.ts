@@ -1,6 +1,6 @@
 /**
- * A page of HTML from figures, plots and responses. All text that comes from a run is escaped; the
- * page asks the network for nothing.
+ * Renders an HTML page from figures, plots and responses. All text of a run is escaped, and the
+ * page loads nothing from the network.
  */
 import { createHash } from 'node:crypto';
 import type { RecordedSegment, RecordedTrajectory } from '../run-folder/read.ts';
@@ -11,14 +11,14 @@ import { reportStyle } from './report-style.ts';
 
 export interface Page {
   readonly title: string;
-  /** One paragraph each. */
+  /** One paragraph for each. */
   readonly headline: readonly string[];
   readonly tables: readonly {
     readonly title: string;
     readonly rows: readonly (readonly string[])[];
   }[];
   readonly sections: readonly { readonly title: string; readonly plots: readonly Plot[] }[];
-  /** How to read the responses. */
+  /** Explains how to read the responses. */
   readonly notation: string;
   readonly responses: readonly { readonly why: string; readonly trajectory: RecordedTrajectory }[];
   readonly plotLibrary: { readonly script: string; readonly style: string };
@@ -33,7 +33,7 @@ export function escapeHtml(text: string): string {
     .replaceAll("'", '&#39;');
 }
 
-/** Lets the page run these scripts and no other, load nothing, and send nothing anywhere. */
+/** Allows these scripts and no others, and forbids all network access. */
 export function contentPolicy(scripts: readonly string[] = []): string {
   const digests = scripts.map((s) => `'sha256-${createHash('sha256').update(s).digest('base64')}'`);
   const rules = [
@@ -46,7 +46,7 @@ export function contentPolicy(scripts: readonly string[] = []): string {
   return `<meta http-equiv="Content-Security-Policy" content="${rules.join('; ')}">`;
 }
 
-/** JSON that can stand in a script element: no text can end the element. */
+/** JSON for a script element, which no text in it can end. */
 export const scriptJson = (value: unknown): string =>
   JSON.stringify(value).replaceAll('<', '\\u003c');
 
@@ -150,7 +150,7 @@ function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegmen
 }
 
 /**
- * Runs in the page: draws every plot with uPlot, again whenever its width or the colour scheme
+ * Runs in the page: draws every plot with uPlot, and again if its width or the colour scheme
  * changes.
  */
 const draw = `

@@ -1,29 +1,29 @@
-/** What the page plots, from a demo's metrics and trajectories. Plain data; the page draws it. */
+/** Data of the page's plots, from a demo's metrics and trajectories. The page draws them. */
 import { groupBy, mean } from '../math/statistics.ts';
 import { type MetricsLine, metric, type RecordedTrajectory } from '../run-folder/read.ts';
 import type { Point } from './demo-summary.ts';
 
 export interface Series {
   readonly label: string;
-  /** A colour of the page's style, e.g. `blue`. */
+  /** A colour of the page's style. */
   readonly colour: 'blue' | 'orange' | 'grey';
   readonly dashed?: boolean;
-  /** [x, y], x rising. */
+  /** [x, y] pairs with rising x. */
   readonly points: readonly (readonly [number, number])[];
 }
 
 export interface Plot {
   readonly title: string;
-  /** One sentence: what one sees, and its unit. */
+  /** One sentence: what the plot shows, and its unit. */
   readonly caption: string;
   readonly x: string;
   readonly y: string;
-  /** Shares are shown as per cent, from 0 to 1. */
+  /** True: values in [0, 1] are shown as per cent. */
   readonly share: boolean;
   readonly series: readonly Series[];
 }
 
-/** Of a trajectory what plots and the choice of responses need, without its words. */
+/** The parts of a trajectory that plots and the choice of responses need, without its texts. */
 export interface Outline extends Pick<RecordedTrajectory, 'iteration' | 'reward'> {
   readonly segments: readonly Pick<RecordedTrajectory['segments'][number], 'value'>[];
 }
@@ -73,7 +73,7 @@ const along = (
   return [...points].sort(([a], [b]) => a - b);
 };
 
-/** Stage 1 by its steps; stage 2 by its updates, where 0 is the critic as stage 1 left it. */
+/** Plots stage 1 by its steps, and stage 2 by its updates; 0 is the critic after stage 1. */
 export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const evaluations = lines.filter((line) => line.type === 'evaluation');
   const imitated = evaluations.filter((line) => line.stage === 'critic-sft');
@@ -121,7 +121,7 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
 }
 
 /**
- * Along stage 3: the critic's error on the actor at hand, and whether its values tell right
+ * Plots of stage 3: the critic's error on the current actor, and whether its values separate right
  * responses from wrong ones.
  */
 export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
@@ -180,8 +180,8 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
 }
 
 /**
- * Mean of the critic's values by segment number (from 1), over recorded responses of the second
- * half of stage 3.
+ * Plots the mean of the critic's values by segment number (from 1), over recorded responses of the
+ * second half of stage 3.
  */
 export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
   const last = lastIteration(trajectories);
@@ -212,7 +212,7 @@ export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
   return hasPoints(plot) ? plot : null;
 }
 
-/** 0 where there is none. Files may have more lines than a call may have arguments. */
+/** 0 if there is none. A loop, because a call can't have as many arguments as a file has lines. */
 export const lastIteration = (of: readonly { readonly iteration: number }[]): number =>
   of.reduce((last, { iteration }) => Math.max(last, iteration), 0);
 

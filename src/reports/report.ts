@@ -1,6 +1,5 @@
 /**
- * The page of a demo: one HTML file with its figures, plots and a handful of responses, which needs
- * nothing but itself.
+ * Writes the page of a demo: one self-contained HTML file with figures, plots and some responses.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -96,7 +95,7 @@ interface Chosen<T> {
   readonly trajectory: T;
 }
 
-/** Memory holds the words of the few trajectories that are chosen. */
+/** Reads trajectories without their texts; memory holds the texts of the chosen few only. */
 function outlinesOf(run: string): (Outline & { readonly index: number })[] {
   const outlines: (Outline & { readonly index: number })[] = [];
   for (const { iteration, reward, segments } of trajectoriesOf(run)) {
@@ -123,8 +122,8 @@ function withWords(run: string, chosen: readonly Chosen<{ index: number }>[]): P
 }
 
 /**
- * The first right and wrong response of each third of the iterations, and the two that surprised
- * the critic most. Never the same one twice.
+ * Chooses the first right and wrong response of each third of the iterations, and the two with the
+ * largest error of the critic. Never the same one twice.
  */
 export function chooseResponses<T extends Outline>(trajectories: readonly T[]): Chosen<T>[] {
   const whole = trajectories.filter((t) => t.segments.length > 0);

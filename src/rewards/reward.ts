@@ -1,6 +1,6 @@
 /**
- * What a response earned: the task's own reward, or the config's `rewards`, combined and held to
- * [0, 1].
+ * Computes the reward of a response: the task's own, or the config's `rewards`, combined and
+ * checked to be in [0, 1].
  */
 import { existsSync } from 'node:fs';
 import { ConfigError } from '../config/error.ts';
@@ -22,36 +22,37 @@ export interface RewardResult {
   /** In [0, 1]. */
   readonly reward: number;
   /**
-   * What each reward function gave, by its name, before it was rescaled; null: not applicable.
-   * Empty where the task's own reward judged.
+   * The result of each reward function by its name, before rescaling; null: not applicable. Empty
+   * if the task's own reward was used.
    */
   readonly parts: Readonly<Record<string, number | null>>;
 }
 
 export type RewardOf = (response: Response) => Promise<RewardResult>;
 
-/** How a run judges. */
+/** Computes the rewards of a run. */
 export interface RunReward {
   readonly rewardOf: RewardOf;
-  /** true: a reward function lives in the worker `python`. */
+  /** True: a reward function runs in the worker `python`. */
   readonly usesPython: boolean;
   /**
-   * Called once when the workers run, before models are loaded: throws what is wrong with a Python
-   * function, or with a column that one needs.
+   * Called once when the workers run, before models are loaded. Throws what is wrong with a Python
+   * function, or with a column that a function needs.
    *
-   * @param problem one of those that are to be judged; null (default): none is known
+   * @param problem an example of the problems; null (default): none is known
    */
   prepare(problem?: Problem | null): Promise<void>;
 }
 
-/** Responses of one call to a Python function. */
+/** Largest number of responses of one call to a Python function. */
 const batch = { python: 64, mathVerify: 8 };
 
 /**
- * How a run rewards: the config's `rewards` if there are any, else the task's own reward.
+ * Makes the rewards of a run: the config's `rewards` if there are any, else the task's own reward.
+ *
  * @param base folder that paths are relative to: that of the config file
- * @throws ConfigError where there is no reward function, and for all that can be known to be wrong
- * without a worker
+ * @throws ConfigError if there is no reward at all, and for every fault that is known without a
+ *   worker
  */
 export async function makeReward(
   config: Pick<Config, 'rewards' | 'actor'>,
@@ -143,8 +144,8 @@ function noColumn(where: string, column: string, problem: Problem): string {
 }
 
 /**
- * Weighted mean over the functions that apply: sum of w r / sum of w. The functions run at the same
- * time.
+ * Returns the weighted mean over the functions that apply: sum of w r / sum of w. The functions run
+ * concurrently.
  */
 function combine(
   task: string,
@@ -202,14 +203,14 @@ function remedy(value: unknown, rescale: readonly [number, number] | null, where
         '[LOW, HIGH]';
 }
 
-/** The task's own reward as the run's. */
+/** Wraps the task's own reward. */
 export function rewardOfTask(task: Task): RewardOf {
   return async (response) => ({ reward: await rewardOf(task, response), parts: {} });
 }
 
 /**
- * The task's own reward of a response, held to [0, 1]. Anything else is an error that names task,
- * problem and value.
+ * Returns the task's own reward of a response, in [0, 1]. Any other result is an error that names
+ * task, problem and value.
  */
 export async function rewardOf(task: Task, response: Response): Promise<number> {
   if (!task.reward) {

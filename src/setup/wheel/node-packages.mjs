@@ -1,5 +1,5 @@
-// The npm packages that a wheel holds as they are, without what nothing reads: types, sources,
-// maps, and builds for rare systems.
+// Copies npm packages into the wheel without files that nothing reads: types, sources, maps, and
+// builds for rare systems.
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { root } from '../ensure.mjs';
@@ -31,8 +31,8 @@ export function copyNodePackages(folder) {
 }
 
 /**
- * One addon for each system: that of the newest Node. All are made against Node-API, so each serves
- * every Node, and zeromq too tries the newest first.
+ * One addon for each system, that of the newest Node. All use Node-API, so each works with every
+ * Node, and zeromq also tries the newest first.
  */
 function copyAddons(folder) {
   const build = 'node_modules/zeromq/build';
