@@ -147,10 +147,11 @@ const tokenize = {
  * floor(i / completions_per_prompt).
  * In:  `seeds` uint32 [N, 2], one 64-bit seed for each sequence (low word first). With a
  *      reproducible engine a sequence's tokens depend on its prompt, its seed and the weights only,
- *      never on what else was in the batch. If `prompts` is null: `prompt_ids` int32 [T] and `prompt_cu_seqlens` int32 [P+1],
- *      and, if completions were begun, `prefix_lengths` int32 [P]: how many ids at the end of each
- *      prompt are the beginning of its completions. `texts` and `text_ends` then speak of the whole
- *      completion, the ids and log-probs of its new tokens; `max_new_tokens` counts what was begun.
+ *      never on what else was in the batch. If `prompts` is null: `prompt_ids` int32 [T] and
+ *      `prompt_cu_seqlens` int32 [P+1], and, if completions were begun, `prefix_lengths` int32 [P]:
+ *      how many ids at the end of each prompt are the beginning of its completions. `texts` and
+ *      `text_ends` then speak of the whole completion, the ids and log-probs of its new tokens;
+ *      `max_new_tokens` counts what was begun.
  * Out: `prompt_ids` int32, `prompt_cu_seqlens` int32 [P+1], `completion_ids` int32 [T],
  *      `completion_cu_seqlens` int32 [N+1] (the end-of-sequence token is part of a completion),
  *      `logprobs` float32 [T] (of the distribution at `temperature`, before top-k and top-p; at

@@ -1,5 +1,6 @@
 /**
- * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * min_lr_ratio`. With
+ * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * min_lr_ratio`.
+ * With
  * `min_lr_ratio` 0 it would reach 0 one step after the last, so every step has an effect.
  */
 export interface LearningRateSchedule {
@@ -26,8 +27,8 @@ export function learningRate(schedule: LearningRateSchedule, step: number, total
 }
 
 /**
- * A plateau whose end is decided during the stage: warm-up, constant, then a linear fall to `min_lr_ratio`
- * of the rate within `cooldown` steps.
+ * A plateau whose end is decided during the stage: warm-up, constant, then a linear fall to
+ * `min_lr_ratio` of the rate within `cooldown` steps.
  */
 export interface PlateauSchedule {
   readonly learning_rate: number;

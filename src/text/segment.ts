@@ -157,7 +157,9 @@ function cutsAnyway({ clause, word, visible, inFormula }: Boundaries, ofShare: n
   return (clause && ofShare >= 0.75) || (word && ofShare >= 0.9) || (visible && ofShare >= 1);
 }
 
-/** Cuts where a rule holds, at least `min_tokens` apart, until there are `max_segments` segments. */
+/**
+ * Cuts where a rule holds, at least `min_tokens` apart, until there are `max_segments` segments.
+ */
 function ruleStarts(
   length: number,
   endsSegment: (start: number, t: number) => boolean,

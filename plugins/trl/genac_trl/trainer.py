@@ -130,7 +130,12 @@ class GenACTrainer(GRPOTrainer):
                 environment_factory=environment_factory,
             )
         if critic_option(args, "critic") != "group-mean":
-            on_main(self._critic.host, lambda: self._finish_opening(opening, model, loading))
+            try:
+                on_main(self._critic.host, lambda: self._finish_opening(opening, model, loading))
+            except ControllerError as error:
+                if continues or "continue responses" not in str(error):
+                    raise
+                raise ControllerError(f"{error}: {self.no_continuations}") from error
             tell_of_torn(self)
 
     # The controller

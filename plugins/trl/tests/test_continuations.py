@@ -4,7 +4,12 @@ training is disturbed.
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +17,9 @@ import pytest
 import torch
 from datasets import Dataset
 
-from conftest import Make, letters
+from conftest import Make, letters, logged
 from genac_bridge.host.continuations import Continuations, Wanted
+from genac_trl import ControllerError
 from genac_trl.continuations import why_none
 from genac_trl.host import TRLBatch
 from genac_trl.trl_internals import stop_tokens
@@ -269,3 +275,65 @@ def test_a_trainer_with_a_rollout_function_refuses(trainer: Any, begun: list[lis
     assert not host.can_continue
     with pytest.raises(ValueError, match="`rollout_func` writes whole ones only"):
         host.continue_responses(batch_of(trainer), wanted(begun, [0, 1]))
+
+
+CONTINUING = Path(__file__).parents[3] / "test" / "host" / "continuing-critic.ts"
+
+
+def test_a_critic_s_values_are_the_mean_rewards_of_continuations(make: Make, no_gate: str) -> None:
+    """End to end, with the real controller: the critic asks while credit is assigned."""
+    trainer = make(
+        critic=str(CONTINUING),
+        controller_config=no_gate,
+        segmentation={"by": "tokens", "tokens": 4},
+        max_completion_length=LIMIT,
+        max_steps=2,
+    )
+    trainer.tell_valuations = True
+    trainer.train()
+    assert len(logged(trainer, "critic/continuation_tokens")) == 2
+    checked = 0
+    for one in trainer.valuations:
+        for segment in one["segments"]:
+            texts = segment["rationale"].split("|")
+            begun = one["response"][: segment["from"]]
+            if len(texts) == 2 and "|" not in begun:
+                assert all(text.startswith(begun) for text in texts)
+                assert segment["value"] == pytest.approx(np.mean(letters(texts)), abs=1e-6)
+                checked += 1
+    assert checked > 4
+
+
+def test_why_responses_can_t_be_continued_is_told_with_the_critic_s_need(
+    make: Make, no_gate: str
+) -> None:
+    with pytest.raises(ControllerError, match=r"continue responses.*`rollout_func` writes whole"):
+        make(
+            {"rollout_func": lambda prompts, trainer: {}},
+            critic=str(CONTINUING),
+            controller_config=no_gate,
+        )
+
+
+def test_two_processes_share_the_work(tiny: str, no_gate: str, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("continuations_script.py")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+            *(str(script), str(tmp_path), tiny, str(CONTINUING), no_gate),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    # Five states of rows of both processes, three completions of each: 15 for two processes.
+    assert first["continued"] == second["continued"]
+    assert len(first["continued"]["texts"]) == 15
+    assert first["continued"]["rewards"] == pytest.approx(first["expected"], abs=1e-6)
+    assert [first["sampled"], second["sampled"]] == [[4, 4], [4, 4]]
+    assert first["credit"] == second["credit"]
+    assert first["critic/continuation_tokens"] > 0
