@@ -1,0 +1,163 @@
+/**
+ * PPO's critic (Schulman 2017): a language model's backbone with a linear head, whose number at the
+ * last token of a state is the value. It learns by regression on lambda-returns of its own lambda
+ * (decoupled GAE; VC-PPO, arXiv 2503.01491), with PPO's value clipping.
+ */
+import { z } from 'zod';
+import {
+  type CreatedCritic,
+  type CriticEnvironment,
+  defineCritic,
+  type LanguageModel,
+  loadingFields,
+  loadingOf,
+  loraSchema,
+  mean,
+  type Outcome,
+  optimizerSchema,
+  type Sequence,
+  type State,
+  UserError,
+} from '../../src/plugin-api.ts';
+import { groupedByResponse, type Reading } from './value-head/reading.ts';
+import { lambdaReturns } from './value-head/returns.ts';
+
+const options = z.strictObject({
+  /**
+   * Folder in Hugging Face format, Hub name, or `task:NAME`: a model with the actor's tokenizer,
+   * such as the actor's own.
+   */
+  model: z.string().min(1),
+  worker: z.string().default('critic'),
+  dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  ...loadingFields,
+  lora: loraSchema.nullable().default(null),
+  optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
+  /** Of the returns that it learns, in [0, 1]; 1: the rewards themselves. */
+  lambda: z.number().min(0).max(1).default(1),
+  /** Largest change of a value in one update that its loss rewards (PPO); null: no clipping. */
+  clip: z.number().positive().nullable().default(null),
+});
+
+type Options = z.infer<typeof options>;
+
+export default defineCritic({
+  name: 'value-head',
+  needs: 'states',
+  learns: true,
+  options,
+  create,
+  models: ({ model, worker }) => [{ model, worker }],
+  startFrom: (given, model) => ({ ...given, model }),
+  standalone: (given, model) => ({ ...given, model }),
+});
+
+async function create(o: Options, { loadModel }: CriticEnvironment): Promise<CreatedCritic> {
+  const { worker, dtype, lora, optimizer } = o;
+  const how = { kind: 'value', worker, dtype, loading: loadingOf(o), lora, optimizer } as const;
+  let model = await loadModel('critic', { model: o.model, ...how });
+  let checked = false;
+
+  const readingsOf = async (states: readonly State[]): Promise<Reading[]> => {
+    const tokens = await tokensOf(model, states);
+    const [first] = states;
+    if (!checked && first?.tokens) await refuseOtherTokenizer(model, first);
+    checked = true;
+    return groupedByResponse(states, tokens);
+  };
+
+  return {
+    sharesFirstState: true,
+
+    async value(states, { report }) {
+      const readings = await readingsOf(states);
+      const read = await model.values(readings.map(({ sequence }) => sequence));
+      const values = new Array<number>(states.length);
+      for (const [i, { places }] of readings.entries())
+        for (const { index, length } of places) values[index] = read[i]![length]!;
+      report?.({
+        value_tokens_read: readings.reduce((sum, { sequence }) => sum + lengthOf(sequence), 0),
+      });
+      return values.map((value) => ({
+        value: Math.min(1, Math.max(0, value)),
+        ...{ rationale: '', parsed: 'ok' as const, completions: [] },
+      }));
+    },
+
+    async learn(outcomes: readonly Outcome[], { learningRate, maxGradNorm }) {
+      const targets = lambdaReturns(outcomes, o.lambda);
+      const readings = await readingsOf(outcomes.map(({ state }) => state));
+      // A value is read before the token that carries its target; the last one is never read.
+      const rows = readings.map(({ sequence, places }) => {
+        const size = sequence.completionIds.length + 1;
+        const completionIds = new Int32Array(size);
+        completionIds.set(sequence.completionIds);
+        const [mask, returns, before] = [0, 0, 0].map(() => new Float32Array(size));
+        for (const { index, length } of places) {
+          mask![length] = 1;
+          returns![length] = targets[index]!;
+          before![length] = outcomes[index]!.valuation.value;
+        }
+        return { sequence: { ...sequence, completionIds }, mask, returns, before };
+      });
+      const statistics = await model.accumulate(
+        rows.map(({ sequence }) => sequence),
+        rows.map(({ mask }) => mask!),
+        [
+          {
+            stream: { kind: 'value', coefficient: 1, clip: o.clip },
+            tensors: {
+              returns: rows.map(({ returns }) => returns!),
+              old_values: rows.map(({ before }) => before!),
+            },
+          },
+        ],
+        outcomes.length,
+      );
+      const step = await model.optimize(learningRate, maxGradNorm);
+      return {
+        loss: statistics.loss ?? Number.NaN,
+        tokens: readings.reduce((sum, { sequence }) => sum + lengthOf(sequence), 0),
+        mean_return: mean(targets),
+        ...(o.clip !== null && { clipped: (statistics.value_clipped ?? 0) / outcomes.length }),
+        grad_norm: step.grad_norm,
+        update_norm: step.update_norm,
+        learning_rate: learningRate,
+      };
+    },
+
+    save: (folder, withOptimizer) => model.save(folder, withOptimizer),
+    async load(folder) {
+      model = await loadModel('critic', { model: folder, ...how });
+    },
+    restore: (folder) => model.restore(folder),
+  };
+}
+
+const lengthOf = ({ promptIds, completionIds }: Sequence) =>
+  promptIds.length + completionIds.length;
+
+/** As the actor sampled them. Texts that no actor of this run wrote are tokenized. */
+async function tokensOf(model: LanguageModel, states: readonly State[]): Promise<Sequence[]> {
+  const texts = states.filter(({ tokens }) => tokens === null);
+  const read = await model.tokenize(
+    texts.map(({ problem }) => problem.prompt),
+    texts.map(({ response }) => response),
+    false,
+    true,
+  );
+  let next = 0;
+  return states.map(({ tokens }) => tokens ?? read[next++]!);
+}
+
+/** Ids mean nothing to a model with another tokenizer. */
+async function refuseOtherTokenizer(model: LanguageModel, { problem, tokens }: State) {
+  const [own] = await model.tokenize([problem.prompt], ['']);
+  const [given, read] = [tokens!.promptIds, own!.promptIds];
+  if (given.length === read.length && given.every((id, i) => id === read[i])) return;
+  throw new UserError(
+    "critic.model: its tokenizer reads a prompt otherwise than the actor's does, and a value head " +
+      'reads the token ids that the actor sampled; take a model with the tokenizer of the actor, ' +
+      "such as the actor's own",
+  );
+}
