@@ -52,7 +52,8 @@ class CriticQualityCallback(TrainerCallback):
         rows = dataset if dataset is not None else trainer.eval_dataset
         if rows is None or isinstance(rows, dict):
             raise ValueError(
-                "CriticQualityCallback needs a dataset of held-out prompts: give `dataset`, or one `eval_dataset` to the trainer"
+                "CriticQualityCallback needs a dataset of held-out prompts: give `dataset`, or one "
+                "`eval_dataset` to the trainer"
             )
         self.trainer = trainer
         self.rows = [row for row, _ in zip(rows, range(states), strict=False)]

@@ -114,15 +114,17 @@ def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str
         name = str(dtype).removeprefix("torch.")
         if name not in DTYPES:
             raise ValueError(
-                f"model_init_kwargs has dtype {name!r}, in which the critic, which starts from the actor's checkpoint, "
-                "can't compute: give it one in `critic_dtype` ('auto', 'bfloat16' or 'float32')"
+                f"model_init_kwargs has dtype {name!r}, in which the critic, which starts from the "
+                "actor's checkpoint, can't compute: give it one in `critic_dtype` ('auto', "
+                "'bfloat16' or 'float32')"
             )
         options["dtype"] = DTYPES[name]
     foreign = sorted(set(given) - set(PLACING))
     if foreign:
         raise ValueError(
-            f"model_init_kwargs has {', '.join(foreign)}, which can't be given to the critic, and the critic starts from "
-            "the actor's checkpoint: name a model of its own in `critic_model`, or in the file of `controller_config`"
+            f"model_init_kwargs has {', '.join(foreign)}, which can't be given to the critic, and "
+            "the critic starts from the actor's checkpoint: name a model of its own in "
+            "`critic_model`, or in the file of `controller_config`"
         )
     return {name: value for name, value in options.items() if name not in _critic_in_file(args)}
 

@@ -42,7 +42,8 @@ def tell_of_torn(trainer: Any) -> None:
     if trainer.accelerator.is_main_process:
         for path in set_torn_aside(trainer.args.output_dir):
             print(
-                f"GenAC: a checkpoint was cut off while it was written; it is now {path}: resume from another one",
+                f"GenAC: a checkpoint was cut off while it was written; it is now {path}: resume "
+                "from another one",
                 flush=True,
             )
 

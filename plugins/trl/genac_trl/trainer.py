@@ -157,8 +157,8 @@ class GenACTrainer(GRPOTrainer):
         self.ask("set_actor", {"name": name, "parameters": int(unwrapped.num_parameters())})
         if self.scale_rewards == "group" and self.critic_info["needs"] == "states":
             print(
-                "GenAC: with a critic, advantages are divided by their root mean square over the batch; "
-                "scale_rewards='group' holds where the group's own mean is the baseline",
+                "GenAC: with a critic, advantages are divided by their root mean square over the "
+                "batch; scale_rewards='group' holds where the group's own mean is the baseline",
                 flush=True,
             )
 
@@ -349,7 +349,8 @@ class GenACTrainer(GRPOTrainer):
             raise ValueError("critic='group-mean' has nothing to train")
         if traces is None and updates < 1:
             raise ValueError(
-                "train_critic has nothing to do: give `traces` for stage 1, `updates` for stage 2, or both"
+                "train_critic has nothing to do: give `traces` for stage 1, `updates` for stage 2, "
+                "or both"
             )
         if isinstance(resume_from_checkpoint, str) or (
             resume_from_checkpoint and get_last_checkpoint(self.args.output_dir)
@@ -386,6 +387,7 @@ class GenACTrainer(GRPOTrainer):
         folder = os.path.abspath(os.path.join(checkpoint, CHECKPOINT_FOLDER))
         if not os.path.isdir(folder):
             raise ControllerError(
-                f"the checkpoint {checkpoint} has no folder {CHECKPOINT_FOLDER}: it was not written by GenACTrainer with a critic, or was cut off; resume from another one"
+                f"the checkpoint {checkpoint} has no folder {CHECKPOINT_FOLDER}: it was not "
+                "written by GenACTrainer with a critic, or was cut off; resume from another one"
             )
         self._critic.restore(folder)

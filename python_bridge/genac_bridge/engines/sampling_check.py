@@ -206,7 +206,8 @@ def choose_way(model: LoadedModel) -> Way:
                 reason = why
                 model.counts_from_zero = counts_from_zero(model, trials)
     raise BadArguments(
-        f"load_model: a {type(model.base).__name__} can't be sampled exactly ({model.name!r}): {reason}"
+        f"load_model: a {type(model.base).__name__} can't be sampled exactly ({model.name!r}): "
+        f"{reason}"
     )
 
 
@@ -318,5 +319,6 @@ def check_values(model: LoadedModel) -> None:
                 )
     if not off <= (ROUGH if rounds(model) else TOLERANCE):
         raise BadArguments(
-            f"load_model: a {type(model.base).__name__} can't give values ({model.name!r}): {reason}"
+            f"load_model: a {type(model.base).__name__} can't give values ({model.name!r}): "
+            f"{reason}"
         )

@@ -1,6 +1,4 @@
-"""The operation `sample`: prompts and seeds go to a model's engine, completions come back with their
-texts.
-"""
+"""The operation `sample`: prompts and seeds for a model's engine, texts of its completions."""
 
 from __future__ import annotations
 

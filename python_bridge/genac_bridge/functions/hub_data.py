@@ -187,7 +187,8 @@ def _load(
         import datasets
     except ImportError:
         raise Unusable(
-            "the task huggingface needs the Python package datasets: pip install 'genac_bridge[data]'"
+            "the task huggingface needs the Python package datasets: pip install "
+            "'genac_bridge[data]'"
         ) from None
     datasets.disable_progress_bars()
     shown = data if isinstance(data, str) else ", ".join(data)
@@ -237,7 +238,8 @@ def builder_of(files: list[str]) -> tuple[str, dict[str, Any]]:
     builder = next(iter(builders))
     if len(builders) != 1 or len(endings) != 1 or builder is None:
         raise Unusable(
-            f"files that end with {sorted(endings)} can't be read; one kind of {sorted(BUILDERS)} can"
+            f"files that end with {sorted(endings)} can't be read; one kind of {sorted(BUILDERS)} "
+            "can"
         )
     return builder, {"delimiter": "\t"} if endings == {".tsv"} else {}
 

@@ -322,7 +322,8 @@ def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
             text=True,
             encoding="utf-8",
             env=variables,
-            start_new_session=True,  # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone
+            # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone.
+            start_new_session=True,
         )
     assert process.stdout is not None
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()

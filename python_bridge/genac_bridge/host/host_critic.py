@@ -141,8 +141,8 @@ class HostCritic:
             self._failed = True
             self.say_once(
                 "failed",
-                "GenAC: the critic failed, and training goes on with GRPO's own advantages until it answers again "
-                f"(critic/failed): {error}",
+                "GenAC: the critic failed, and training goes on with GRPO's own advantages until "
+                f"it answers again (critic/failed): {error}",
             )
             return None, {"critic/failed": 1.0}
         self._failed = False

@@ -32,7 +32,8 @@ def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
         return gathered(critic, traces["api"], resume)
     raise ValueError(
         f"traces is {traces!r}; it can be the path of a JSONL file, 'oracle' (that of the task in "
-        f"`{critic.advice.config_file}`), or {{'api': {{'model': ..., ...}}}} with the options that docs/oracles.md lists"
+        f"`{critic.advice.config_file}`), or {{'api': {{'model': ..., ...}}}} with the options "
+        "that docs/oracles.md lists"
     )
 
 

@@ -39,12 +39,13 @@ def silence(metrics: dict[str, float], group_size: int, advice: Advice) -> str |
     if asked <= 0 or metrics.get("critic/malformed_states") != states:
         return None
     alone = (
-        f"With {advice.group_size}=1 those are all 0: the actor learns nothing until the critic gives scores. "
+        f"With {advice.group_size}=1 those are all 0: the actor learns nothing until the critic "
+        "gives scores. "
         if group_size == 1
         else ""
     )
     return (
-        f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's advantages are "
-        "GRPO's own (gate/fallback, critic/parse_rate), and it is asked about a few states every "
-        f"few batches only (critic/states_not_asked). {alone}{advice.silence}"
+        f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's "
+        "advantages are GRPO's own (gate/fallback, critic/parse_rate), and it is asked about a "
+        f"few states every few batches only (critic/states_not_asked). {alone}{advice.silence}"
     )

@@ -136,8 +136,9 @@ def base_of(folder: str, config: dict[str, Any]) -> str:
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise BadArguments(
-            f"load_model: {where!r} names no base model (base_model_name_or_path is {json.dumps(base)}); "
-            "write the base's folder or Hub name there, or merge the adapter into its base"
+            f"load_model: {where!r} names no base model (base_model_name_or_path is "
+            f"{json.dumps(base)}); write the base's folder or Hub name there, or merge the adapter "
+            "into its base"
         )
     base = os.path.expanduser(base)
     # As PEFT wrote it, or moved together with the adapter.
@@ -149,8 +150,9 @@ def base_of(folder: str, config: dict[str, Any]) -> str:
         if os.path.isdir(candidate):
             if not os.path.isfile(os.path.join(candidate, "config.json")):
                 raise BadArguments(
-                    f"load_model: {where!r} names the base model {base!r}, which is no model folder (it has "
-                    "no config.json); write the base's folder or Hub name into base_model_name_or_path"
+                    f"load_model: {where!r} names the base model {base!r}, which is no model "
+                    "folder (it has no config.json); write the base's folder or Hub name into "
+                    "base_model_name_or_path"
                 )
             return candidate
     if os.path.isabs(base) or base.startswith((".", "~")) or base.count("/") > 1:
@@ -170,13 +172,17 @@ def open_adapter(network: nn.Module, folder: str, base: str) -> nn.Module:
         text = str(error)
         if "size mismatch" in text:
             sizes = next(line.strip() for line in text.splitlines() if "size mismatch" in line)
-            advice = "it was trained over a base of other sizes (a resized embedding?): write that base's folder"
+            advice = (
+                "it was trained over a base of other sizes (a resized embedding?): write that "
+                "base's folder"
+            )
             raise BadArguments(
-                f"load_model: the adapter {folder!r} does not fit the base model {base!r} of its {CONFIG}; "
-                f"{advice} into base_model_name_or_path ({sizes})"
+                f"load_model: the adapter {folder!r} does not fit the base model {base!r} of its "
+                f"{CONFIG}; {advice} into base_model_name_or_path ({sizes})"
             ) from None
         raise BadArguments(
-            f"load_model: the adapter of {where!r} could not be put on its base {base!r}: {one_line(error)}"
+            f"load_model: the adapter of {where!r} could not be put on its base {base!r}: "
+            f"{one_line(error)}"
         ) from error
     for config in adapted.peft_config.values():
         # Saved again, it is to be found from everywhere.
@@ -191,8 +197,9 @@ def refuse_changed(adapted: PeftModel, folder: str) -> None:
     for name, tensor in held.items():
         if name not in have or not torch.equal(have[name].cpu().to(tensor.dtype), tensor):
             raise BadArguments(
-                f"load_model: the adapter {folder!r} can't be put on a {type(adapted.get_base_model()).__name__}: "
-                f"PEFT did not load {name} as it was saved"
+                f"load_model: the adapter {folder!r} can't be put on a "
+                f"{type(adapted.get_base_model()).__name__}: PEFT did not load {name} as it was "
+                "saved"
             )
 
 
@@ -243,7 +250,7 @@ def refuse_other_base(folder: str, digest: str, operation: str) -> None:
         return  # written by others
     if trained != digest:
         raise BadArguments(
-            f"{operation}: the adapter {folder!r} was trained over other weights than those of the base model "
-            f"that its {CONFIG} names now (digest {trained}, now {digest}); bring that base back, or write its "
-            "folder into base_model_name_or_path"
+            f"{operation}: the adapter {folder!r} was trained over other weights than those of the "
+            f"base model that its {CONFIG} names now (digest {trained}, now {digest}); bring that "
+            "base back, or write its folder into base_model_name_or_path"
         )

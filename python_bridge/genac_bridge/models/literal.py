@@ -132,7 +132,8 @@ class Literal:
         for role, _ in messages:
             if not _ROLE.fullmatch(role):
                 raise BadArguments(
-                    f"{where}: the role {role!r} is not a plain name, such as user, assistant or system"
+                    f"{where}: the role {role!r} is not a plain name, such as user, assistant or "
+                    "system"
                 )
         skeleton = self._skeleton(messages, render)
         marks = skeleton.marks
@@ -161,8 +162,9 @@ class Literal:
             if self._in_order(ids) == expected:
                 return ids
         raise BadArguments(
-            f"{where}: its text makes control tokens of the tokenizer ({', '.join(sorted(self.names)[:5])}, ...), and "
-            "no way was found to encode it as plain text. Use a fast tokenizer, or take such text out"
+            f"{where}: its text makes control tokens of the tokenizer "
+            f"({', '.join(sorted(self.names)[:5])}, ...), and no way was found to encode it as "
+            "plain text. Use a fast tokenizer, or take such text out"
         )
 
     def _options(self, special: bool) -> dict[str, Any]:

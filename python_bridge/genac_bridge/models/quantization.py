@@ -30,7 +30,8 @@ def quantization(options: dict[str, Any]) -> Any:
         ) from None
     if ignored:
         raise BadArguments(
-            f"load_model: quantization_config has {', '.join(ignored)}, which {config.quant_method} does not know"
+            f"load_model: quantization_config has {', '.join(ignored)}, which "
+            f"{config.quant_method} does not know"
         )
     return config
 

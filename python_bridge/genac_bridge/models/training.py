@@ -96,8 +96,8 @@ def refuse_overlong(model: LoadedModel, cu: np.ndarray, operation: str) -> None:
         return
     index = int(lengths.argmax())
     raise BadArguments(
-        f"{operation}: sequence {index} has {lengths[index]} tokens, more than the context of {limit} of model {model.name!r}; "
-        "shorten it, or take a model with a longer context"
+        f"{operation}: sequence {index} has {lengths[index]} tokens, more than the context of "
+        f"{limit} of model {model.name!r}; shorten it, or take a model with a longer context"
     )
 
 
@@ -114,7 +114,8 @@ def score(
     causal = model.kind == "causal"
     if not causal and arguments.entropy:
         raise BadArguments(
-            f"score: model {model.name!r} is a value model, which has no entropy; pass entropy false"
+            f"score: model {model.name!r} is a value model, which has no entropy; pass entropy "
+            "false"
         )
     first = np.zeros(len(ids), np.float32)
     second = np.zeros(len(ids), np.float32)
