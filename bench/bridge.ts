@@ -156,7 +156,8 @@ console.log(
   `${cpus().length} CPUs, Node ${process.version}; medians of ${TURNS} turns each, in ms\n`,
 );
 console.log(
-  '| exchange | of one turn | bare sockets | packed | bridge | bridge / bare | bridge / packed | goal |\n|---|---|---|---|---|---|---|---|',
+  '| exchange | of one turn | bare sockets | packed | bridge | bridge / bare | bridge / ' +
+    'packed | goal |\n|---|---|---|---|---|---|---|---|',
 );
 for (const one of cases(bare.exchange, group.get('bench'))) {
   const sides = [one.bare, () => packed(one.bare), one.bridge];
@@ -172,7 +173,8 @@ for (const one of cases(bare.exchange, group.get('bench'))) {
     const ratio = (to: number) =>
       median(turns.map((round) => round[2]![measure] / round[to]![measure])).toFixed(2);
     console.log(
-      `| ${one.name} | ${measure} | ${of(0)} | ${of(1)} | ${of(2)} | ${ratio(0)} | ${ratio(1)} | <= ${one.goal} |`,
+      `| ${one.name} | ${measure} | ${of(0)} | ${of(1)} | ${of(2)} | ${ratio(0)} | ` +
+        `${ratio(1)} | <= ${one.goal} |`,
     );
   }
 }

@@ -1,11 +1,11 @@
 /**
- * The figures of docs/bench-demo.md: the demo on several seeds, and beside each the critic without
- * In-Context Conditioning and joint training with a frozen critic.
+ * The figures of docs/bench-demo.md and the picture of README: the demo on several seeds, and for
+ * each seed the critic without In-Context Conditioning and joint training with a frozen critic.
  *
  *     node --import tsx bench/demo.ts [--seeds 0,1,2] [--folder runs/bench-demo]
  *
- * What a folder holds already is not run again, so that it can go on after an interruption. About 8
- * minutes a seed on 2 cores.
+ * Seeds that the folder holds are not run again, so that an interrupted measurement can continue.
+ * About 8 minutes a seed on 2 cores. Of the page, the part between the marks is replaced.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -25,6 +25,7 @@ import {
 import { startRun } from '../src/run/run.ts';
 import { metric, readMetrics } from '../src/run-folder/read.ts';
 import { startWorkers } from '../src/workers/local.ts';
+import { curvesOf, demoSvg, picturePath, successTable } from './demo-plot.ts';
 
 interface SeedFigures {
   readonly seed: number;
@@ -50,9 +51,14 @@ for (const seed of seeds) {
   if (!existsSync(path)) writeFileSync(path, `${JSON.stringify(await measure(seed), null, 2)}\n`);
   figures.push(JSON.parse(readFileSync(path, 'utf8')) as SeedFigures);
 }
-const page = render(figures);
-writeFileSync('docs/bench-demo.md', page);
-console.log(page);
+const measured = render(figures);
+const [begin, end] = ['<!-- figures -->\n', '<!-- end -->'];
+const page = readFileSync('docs/bench-demo.md', 'utf8');
+const [before, rest] = page.split(begin);
+if (rest === undefined) throw new Error(`docs/bench-demo.md lacks ${begin}`);
+writeFileSync('docs/bench-demo.md', before + begin + measured + end + rest.split(end)[1]);
+writeFileSync(picturePath, demoSvg(curvesOf(measured)));
+console.log(measured);
 
 async function measure(seed: number): Promise<SeedFigures> {
   const folder = join(values.folder, `seed-${seed}`);
@@ -130,21 +136,27 @@ function render(all: readonly SeedFigures[]): string {
     `| ${title} | ${all.map(({ seed }) => `seed ${seed}`).join(' | ')} | median |`,
     `|---|${all.map(() => '---|').join('')}---|`,
   ];
-  const success = (points: readonly Point[], share: number) => at(points, share)?.success;
-  const shares = [0, 0.25, 0.5, 0.75, 1];
-  const named = (share: number) =>
-    share === 0
-      ? 'at the start'
-      : share === 1
-        ? 'at the end'
-        : `at ${100 * share}% of the actor tokens`;
+  /** A row for each evaluation; a cell has a figure of each seed. */
+  const evaluations = (
+    columns: readonly ((figures: SeedFigures) => readonly (number | null)[])[],
+    digits: number,
+  ) =>
+    all[0]!.demo.genac.map(({ iteration }, k) => {
+      const tokens = median(all.map(({ demo }) => demo.genac[k]!.actorTokens)) / 1000;
+      const cells = columns.map((of) =>
+        all.map((one) => of(one)[k]?.toFixed(digits) ?? '-').join(' / '),
+      );
+      return `| ${[iteration, tokens.toFixed(0), ...cells].join(' | ')} |`;
+    });
+  const success = (points: readonly Point[]) => points.map((point) => point.success);
+  const error = (points: readonly Point[]) => points.map((point) => point.mse);
+  const lead = ({ demo }: SeedFigures) =>
+    at(demo.genac, 0.5)!.success - at(demo.groupMean, 0.5)!.success;
   return [
-    '# The demo, measured',
-    '',
-    '    node --import tsx bench/demo.ts',
-    '',
-    `Figures of the embedded default on ${all.length} seeds, 2 CPU cores, two workers of one thread each. Success: share of 256 held-out problems solved at temperature 1 ` +
-      '(standard error up to 0.031). Errors: mean squared error of the values that training uses (two sampled scores) against exact values, on 512 states; each beside the best constant on the same states.',
+    `Figures of ${all.length} seeds on 2 CPU cores, with two workers of one thread each.`,
+    'Success is the share of 256 held-out problems solved at temperature 1 (standard error up to 0.031).',
+    'Errors are mean squared errors of the values that training uses (two sampled scores) against exact values, on 512 states.',
+    'The best constant is the constant value with the least error on the same states.',
     '',
     ...head('critic, held-out actors'),
     row('best constant', ({ demo }) => demo.critic.mean, 4),
@@ -158,35 +170,42 @@ function render(all: readonly SeedFigures[]): string {
     row('after stage 1, without ICC', ({ withoutIcc }) => withoutIcc.afterStage1, 4),
     row('after stage 2, without ICC', ({ withoutIcc }) => withoutIcc.afterStage2, 4),
     '',
+    `Success of the actor in stage 3; each cell has the seeds ${all.map(({ seed }) => seed).join(', ')}:`,
+    '',
+    `${successTable} GenAC | group mean (GRPO) | GenAC with a frozen critic |`,
+    '|---|---|---|---|---|',
+    ...evaluations(
+      [
+        ({ demo }) => success(demo.genac),
+        ({ demo }) => success(demo.groupMean),
+        ({ frozen }) => success(frozen),
+      ],
+      3,
+    ),
+    '',
     ...head('actor success'),
-    ...shares.map((share) =>
-      row(`GenAC, ${named(share)}`, ({ demo }) => success(demo.genac, share)),
-    ),
-    ...shares.map((share) =>
-      row(`group mean (GRPO), ${named(share)}`, ({ demo }) => success(demo.groupMean, share)),
-    ),
-    ...shares
-      .slice(1)
-      .map((share) =>
-        row(`GenAC with a frozen critic, ${named(share)}`, ({ frozen }) => success(frozen, share)),
-      ),
-    row(
-      'GenAC above the group mean at half of the tokens',
-      ({ demo }) => success(demo.genac, 0.5)! - success(demo.groupMean, 0.5)!,
+    ...[0, 0.5, 1].map((share) => {
+      const when = share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'at half';
+      return row(`GenAC, ${when}`, ({ demo }) => at(demo.genac, share)?.success);
+    }),
+    row('group mean (GRPO), at half', ({ demo }) => at(demo.groupMean, 0.5)?.success),
+    row('group mean (GRPO), at the end', ({ demo }) => at(demo.groupMean, 1)?.success),
+    row('GenAC above the group mean at half of the tokens', lead),
+    '',
+    'Error of the critic on the current actor in stage 3, with a joint and with a frozen critic:',
+    '',
+    '| iteration | actor tokens (thousands) | joint | best constant (joint) | frozen |',
+    '|---|---|---|---|---|',
+    ...evaluations(
+      [
+        ({ demo }) => error(demo.genac),
+        ({ demo }) => demo.genac.map((point) => point.constant),
+        ({ frozen }) => error(frozen),
+      ],
+      4,
     ),
     '',
-    ...head('critic, the actor at hand in stage 3'),
-    ...shares.map((share) =>
-      row(`joint, ${named(share)}`, ({ demo }) => at(demo.genac, share)?.mse, 4),
-    ),
-    ...shares.map((share) =>
-      row(`joint, best constant ${named(share)}`, ({ demo }) => at(demo.genac, share)?.constant, 4),
-    ),
-    ...shares.map((share) =>
-      row(`frozen, ${named(share)}`, ({ frozen }) => at(frozen, share)?.mse, 4),
-    ),
-    '',
-    ...head('what it costs'),
+    ...head('cost'),
     row('whole demo (s)', ({ demo }) => demo.seconds, 0),
     row('training the critic first (s)', ({ demo }) => demo.critic.seconds, 0),
     row('stage 3, GenAC (s)', ({ demo }) => demo.genac.at(-1)?.seconds, 0),

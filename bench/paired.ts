@@ -16,7 +16,8 @@ import { metric, readMetrics } from '../src/run-folder/read.ts';
 
 const { positionals } = parseArgs({ allowPositionals: true });
 console.log(
-  '| run | critic | MSE, 2048 states | bias | success of the actor, 1024 problems |\n|---|---|---|---|---|',
+  '| run | critic | MSE, 2048 states | bias | success of the actor, 1024 problems ' +
+    '|\n|---|---|---|---|---|',
 );
 for (const path of positionals) {
   for (const [stage, name] of [
@@ -26,7 +27,8 @@ for (const path of positionals) {
     const line = await measure(resolve(path), stage);
     const figure = (of: string, digits: number) => metric(line, of)?.toFixed(digits);
     console.log(
-      `| ${path} | ${name} | ${figure('critic/heldout_mse', 4)} | ${figure('critic/heldout_bias', 3)} | ${figure('evaluation/success', 3)} |`,
+      `| ${path} | ${name} | ${figure('critic/heldout_mse', 4)} | ` +
+        `${figure('critic/heldout_bias', 3)} | ${figure('evaluation/success', 3)} |`,
     );
   }
 }

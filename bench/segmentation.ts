@@ -122,7 +122,8 @@ for (const [title, times] of [
   );
   const tokens = all.map(({ tokens: own }) => own.length);
   console.log(
-    `\n${title}: ${all.length} responses of ${Math.min(...tokens)} to ${Math.max(...tokens)} tokens\n`,
+    `\n${title}: ${all.length} responses of ${Math.min(...tokens)} to ${Math.max(...tokens)} ` +
+      'tokens\n',
   );
   console.log(`| ${heads.join(' | ')} |\n|${heads.map(() => '---|').join('')}`);
   for (const row of rows) console.log(`| ${[row.name, ...measured(all, row)].join(' | ')} |`);

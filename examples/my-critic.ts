@@ -1,12 +1,12 @@
-// A critic of your own: one file, named in a config as `critic: {use: ./my-critic.ts, step: 0.1}`.
-// This one keeps a running mean of the rewards seen at each depth of a response: no language model,
-// no problem read.
+// Your own critic is one file, which a config names: `critic: {use: ./my-critic.ts, step: 0.1}`.
+// This one keeps a running mean of the rewards seen at each depth of a response. It has no language
+// model and reads no problem.
 import { z } from 'zod';
 import { defineCritic } from '../src/index.ts';
 
 export default defineCritic({
   name: 'depth-mean',
-  // A value depends on its state alone, so it may be asked for while the actor still samples.
+  // A value depends on its state alone, so the run may request it while the actor still samples.
   needs: 'states',
   learns: true,
   options: z.strictObject({ step: z.number().positive().max(1).default(0.1) }),
@@ -21,7 +21,7 @@ export default defineCritic({
           parsed: 'ok' as const,
           completions: [],
         })),
-      // One update from a batch of outcomes; what it returns is logged as critic/*.
+      // Makes one update from a batch of outcomes; the run logs the returned numbers as critic/*.
       async learn(outcomes) {
         for (const { state, rewards } of outcomes) {
           for (const reward of rewards) {

@@ -1,5 +1,5 @@
-// A task of your own: one file, named in a config as `task: {use: ./my-task.ts, largest: 6}`.
-// It brings problems and a reward function in [0, 1]; everything else has a default.
+// Your own task is one file, which a config names: `task: {use: ./my-task.ts, largest: 6}`.
+// It has problems and a reward function with values in [0, 1]; the rest has defaults.
 import { z } from 'zod';
 import { defineTask } from '../src/index.ts';
 
@@ -9,7 +9,7 @@ export default defineTask({
   options: z.strictObject({ largest: z.int().min(1).max(6).default(6) }),
   create: ({ largest }) => ({
     name: 'last-register',
-    // The same arguments must give the same problems: resumed runs and other schedules rely on it.
+    // The same arguments must give the same problems: resumed runs and schedules depend on it.
     problems: (split, seed, from, count) =>
       Array.from({ length: count }, (_, i) => {
         const n = from + i + 7919 * seed + (split === 'heldout' ? 104729 : 0);
@@ -22,7 +22,7 @@ export default defineTask({
           columns: { answer: (start + step) % 7 },
         };
       }),
-    // May be async. Anything outside [0, 1] stops the run with the name of task and problem.
+    // May be async. A number outside [0, 1] ends the run with an error that names the problem.
     reward: ({ text, problem }) => (text === `a ${problem.columns.answer} .` ? 1 : 0),
   }),
 });

@@ -1,6 +1,7 @@
 /**
- * A Python reward function called from a script, as strings and small JSON, without a worker: `npx
- * tsx examples/python-reward.ts`.
+ * Calls a Python reward function from a script, with strings and small JSON, without a worker.
+ *
+ *     npx tsx examples/python-reward.ts
  */
 import { openPython } from '../src/index.ts';
 

@@ -1,16 +1,16 @@
-// Steers a run while it goes on: fewer completions of the critic once its values explain the
-// rewards well, and an end as soon as the actor is good enough.
+// Steers a run: it lowers the number of critic completions when the critic's values explain the
+// rewards well, and stops the run when the actor is good enough.
 //   node --import tsx examples/steer.ts
 import { type ConfigInput, loadConfigFile, startRun } from '../src/index.ts';
 
 export interface Goals {
-  /** Above this explained variance one completion a state is enough. */
+  /** Explained variance above which one completion for each state is enough. */
   readonly explained: number;
   /** Held-out success at which to stop. */
   readonly success: number;
 }
 
-/** @returns what it did, in words */
+/** @returns one line for each action */
 export async function steer(input: ConfigInput, goals: Goals): Promise<string[]> {
   const did: string[] = [];
   const say = (text: string) => {
@@ -22,14 +22,15 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
   for await (const event of run) {
     if (event.type === 'set') say(`iteration ${event.iteration}: ${JSON.stringify(event.values)}`);
     if (event.type === 'iteration' && event.stage === 'joint' && !saving) {
-      const explained = event.metrics['critic/explained_variance']; // absent where all rewards are alike
+      const explained = event.metrics['critic/explained_variance']; // absent if all rewards are equal
       if (explained === undefined || explained < goals.explained) continue;
       saving = true;
       say(
-        `iteration ${event.iteration}: the critic explains ${(100 * explained).toFixed(0)}% of the rewards`,
+        `iteration ${event.iteration}: the critic explains ${(100 * explained).toFixed(0)}% ` +
+          'of the rewards',
       );
-      // Takes effect before the next iteration; not awaited, for the run tells us of it in its own
-      // turn.
+      // Takes effect before the next iteration. Not awaited: the run reports it as an event of this
+      // loop.
       void run.set({ 'critic.completions_per_state': 1, 'critic.temperature': 0.5 });
     }
     if (
@@ -37,7 +38,8 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
       (event.metrics['evaluation/success'] ?? 0) >= goals.success
     ) {
       say(
-        `iteration ${event.iteration}: held-out success ${event.metrics['evaluation/success']!.toFixed(2)}, stopping`,
+        `iteration ${event.iteration}: held-out success ` +
+          `${event.metrics['evaluation/success']!.toFixed(2)}, stopping`,
       );
       void run.stop();
     }
@@ -48,7 +50,7 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
 
 if (process.argv[1] === import.meta.filename) {
   const { config } = loadConfigFile('examples/miniature.yaml');
-  // With one completion there is nothing to leave out: the baseline is the batch's mean throughout.
+  // `leave-one-out` needs two completions, so the baseline is the batch's mean.
   const critic = { ...(config.critic as { use: string }), baseline: 'batch-mean' };
   await steer({ ...config, critic, folder: 'runs/steered' }, { explained: 0.5, success: 0.8 });
 }

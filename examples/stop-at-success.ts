@@ -1,4 +1,4 @@
-// Steers a run from TypeScript: watches it, and stops it as soon as the actor is good enough.
+// Watches a run from TypeScript, and stops it when the actor is good enough.
 //   node --import tsx examples/stop-at-success.ts 0.5
 import { type ConfigInput, checkConfig, loadConfigFile, startRun } from '../src/index.ts';
 
@@ -13,8 +13,8 @@ export async function stopAtSuccess(
     if (event.type !== 'iteration' || event.stage !== 'joint') continue;
     success = event.metrics['actor/success_rate']!;
     console.log(`iteration ${event.iteration}: smoothed success ${success.toFixed(3)}`);
-    // Ends after this iteration, with a checkpoint. Not awaited here: the run is still telling us
-    // of its end.
+    // The run ends after this iteration, with a checkpoint. Not awaited: this loop must read the
+    // events of its end.
     if (success >= target) void run.stop();
   }
   return { reason: await run.finished, success };

@@ -1,5 +1,6 @@
-"""What a trained critic says of a response, from Python.  .venv/bin/python examples/value.py
-runs/demo/genac
+"""Prints a trained critic's value estimate after each prefix of a response.
+
+    .venv/bin/python examples/value.py runs/demo/genac
 """
 
 import sys

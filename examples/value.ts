@@ -1,5 +1,5 @@
-// What a trained critic says of a response, prefix by prefix, and which of several responses it
-// holds best.
+// Prints a trained critic's value estimate after each prefix of a response, and the response that
+// it ranks best.
 //   node --import tsx examples/value.ts runs/demo/genac
 import { openCritic } from '../src/index.ts';
 

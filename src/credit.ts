@@ -9,7 +9,7 @@
  *    no valid score (a gate that can be turned off).
  */
 
-import { runInTurns } from './event-loop.ts';
+import { runYielding } from './event-loop.ts';
 import {
   type AdvantageScale,
   advantageDivisors,
@@ -106,12 +106,12 @@ export function assignCredit(
 }
 
 /** `assignCredit`, with turns of the event loop: a large batch takes seconds. */
-export function assignCreditInTurns(
+export function assignCreditYielding(
   segmented: readonly SegmentedTrajectory<RewardedTrajectory>[],
   valuations: ReadonlyMap<string, Valuation>,
   options: CreditOptions,
 ): Promise<CreditAssignment> {
-  return runInTurns(creditSteps(segmented, valuations, options));
+  return runYielding(creditSteps(segmented, valuations, options));
 }
 
 /** The event loop may turn at each `yield`. */

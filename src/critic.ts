@@ -5,7 +5,7 @@
  */
 import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
-import { forEachInTurns, mapInTurns } from './event-loop.ts';
+import { forEachYielding, mapYielding } from './event-loop.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { OracleTrace } from './task.ts';
 import { blindProblem } from './text/blind-problem.ts';
@@ -207,7 +207,8 @@ export async function createCritic(
 ): Promise<Critic> {
   if (plugin.continues && environment.actor === null)
     throw new UserError(
-      `the critic "${plugin.name}" lets the actor continue responses, and there is no actor here that can`,
+      `the critic "${plugin.name}" lets the actor continue responses, and there is no actor ` +
+        'here that can',
     );
   const critic = await plugin.create(options, {
     ...environment,
@@ -220,10 +221,10 @@ export async function createCritic(
     name: plugin.name,
     needs: plugin.needs,
     sharesFirstState: critic.sharesFirstState,
-    value: async (states, context) => critic.value(await mapInTurns(states, blindState), context),
+    value: async (states, context) => critic.value(await mapYielding(states, blindState), context),
     ...(learn && {
       learn: async (outcomes, update) =>
-        learn.call(critic, await mapInTurns(outcomes, (outcome) => blindPart(outcome)), update),
+        learn.call(critic, await mapYielding(outcomes, (outcome) => blindPart(outcome)), update),
     }),
     ...(imitate && {
       imitate: (traces, update) => imitate.call(critic, blindTraces(traces), update),
@@ -249,7 +250,8 @@ function refuseOtherTraits(plugin: CriticPlugin, critic: CreatedCritic): void {
     const [says, has] = [plugin[trait] ?? false, critic[method] !== undefined];
     if (says === has) continue;
     throw new UserError(
-      `critic "${plugin.name}" ${has ? 'has' : 'has no'} ${method}(), and its plugin says ${trait}: ${says}: make them agree`,
+      `critic "${plugin.name}" ${has ? 'has' : 'has no'} ${method}(), and its plugin says ` +
+        `${trait}: ${says}: make them agree`,
     );
   }
 }
@@ -283,7 +285,8 @@ export async function valuesOf(
   } catch (error) {
     if ((error as Error).name === 'BridgeError') throw error; // says itself which worker failed
     throw new UserError(
-      `critic "${critic.name}" failed to value ${states.length} states: ${(error as Error).message}`,
+      `critic "${critic.name}" failed to value ${states.length} states: ` +
+        `${(error as Error).message}`,
       { cause: error },
     );
   }
@@ -297,10 +300,11 @@ export async function valuesOf(
       `critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`,
     );
   }
-  await forEachInTurns(valuations, ({ value }, i) => {
+  await forEachYielding(valuations, ({ value }, i) => {
     if (value >= 0 && value <= 1) return;
     throw new UserError(
-      `critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value is a number in [0, 1]`,
+      `critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value ` +
+        'is a number in [0, 1]',
     );
   });
   return valuations;

@@ -7,13 +7,14 @@
 const PIECE = 10;
 
 /** Lets the event loop turn once. */
-export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+export const yieldToEventLoop = (): Promise<void> =>
+  new Promise((resolve) => setImmediate(resolve));
 
 /**
  * `items.map(f)`, with a turn of the event loop after every 10 ms: one item more than that, and it
  * is held no longer.
  */
-export async function mapInTurns<T, R>(
+export async function mapYielding<T, R>(
   items: readonly T[],
   f: (item: T, index: number) => R,
 ): Promise<R[]> {
@@ -21,7 +22,7 @@ export async function mapInTurns<T, R>(
   let began = performance.now();
   for (let i = 0; i < items.length; i++) {
     if (performance.now() - began > PIECE) {
-      await turn();
+      await yieldToEventLoop();
       began = performance.now();
     }
     results.push(f(items[i]!, i));
@@ -32,14 +33,14 @@ export async function mapInTurns<T, R>(
 /**
  * `items.forEach(f)` for quick work on many items, with a turn of the event loop after every 10 ms.
  */
-export async function forEachInTurns<T>(
+export async function forEachYielding<T>(
   items: readonly T[],
   f: (item: T, index: number) => void,
 ): Promise<void> {
   let began = performance.now();
   for (let i = 0; i < items.length; i++) {
     if (i % 256 === 255 && performance.now() - began > PIECE) {
-      await turn();
+      await yieldToEventLoop();
       began = performance.now();
     }
     f(items[i]!, i);
@@ -49,13 +50,13 @@ export async function forEachInTurns<T>(
 /**
  * What a generator returns, with a turn of the event loop at the first `yield` after every 10 ms.
  */
-export async function runInTurns<R>(steps: Generator<void, R>): Promise<R> {
+export async function runYielding<R>(steps: Generator<void, R>): Promise<R> {
   let began = performance.now();
   for (;;) {
     const { done, value } = steps.next();
     if (done) return value;
     if (performance.now() - began <= PIECE) continue;
-    await turn();
+    await yieldToEventLoop();
     began = performance.now();
   }
 }
@@ -85,7 +86,7 @@ export async function mapInParts<T, R>(
   };
   for (let from = 0; from < items.length; from += size) {
     if (running.length === 2) await take();
-    if (from > 0) await turn();
+    if (from > 0) await yieldToEventLoop();
     const part = f(items.slice(from, from + size), from);
     part.catch(() => {}); // awaited above or below; it may fail before that
     running.push(part);

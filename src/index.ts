@@ -17,7 +17,7 @@ export * from './plugin-api.ts';
 export { openPython, type Python, type PythonOptions } from './python/pythonia.ts';
 export { type ResumeOptions, type Run, type RunOptions, resumeRun, startRun } from './run/run.ts';
 export { readCheckpoint } from './run-folder/checkpoint.ts';
-export type { Place, RunEvent } from './run-folder/events.ts';
+export type { RunEvent, StagePosition } from './run-folder/events.ts';
 export {
   type MetricsLine,
   readMetrics,
@@ -26,12 +26,12 @@ export {
 } from './run-folder/read.ts';
 export { isAlive, readStatus, type Status } from './run-folder/status.ts';
 export {
-  type JudgedPrefix,
-  type JudgedResponse,
   type OpenCriticOptions,
   type OpenedCritic,
   openCritic,
   type Ranked,
+  type ValuedPrefix,
+  type ValuedResponse,
 } from './standalone/open-critic.ts';
 export { startWorkers, type WorkerGroup } from './workers/local.ts';
 export {

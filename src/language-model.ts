@@ -108,7 +108,9 @@ export interface Learner extends ModelFacts {
     normalizer: number,
     temperature?: number,
   ): Promise<Record<string, number>>;
-  /** One optimizer step with the gradient, which is cleared. @throws UserError if no weight moved */
+  /**
+   * One optimizer step with the gradient, which is cleared. @throws UserError if no weight moved
+   */
   optimize(learningRate: number, maxGradNorm: number | null): Promise<Result<'step'>>;
   /** `sample` serves the current weights from now on. */
   publish(): Promise<Result<'publish'>>;
@@ -120,7 +122,9 @@ export interface Learner extends ModelFacts {
 
 export interface LanguageModel extends Sampler, Learner {}
 
-/** Sequences of one request at the most: enough to fill a GPU, few enough to pack in milliseconds. */
+/**
+ * Sequences of one request at the most: enough to fill a GPU, few enough to pack in milliseconds.
+ */
 export const SEQUENCES_PER_REQUEST = 256;
 
 /** Prompts of one request, with so many completions of each. */

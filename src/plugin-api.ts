@@ -22,7 +22,7 @@ export {
   type UpdateOptions,
   valuesOf,
 } from './critic.ts';
-export { forEachInTurns, mapInParts, mapInTurns, type Sliceable } from './event-loop.ts';
+export { forEachYielding, mapInParts, mapYielding, type Sliceable } from './event-loop.ts';
 export { LONGEST_LINE } from './files/json-lines.ts';
 export { isWrittenAsPath, pathFrom } from './files/paths.ts';
 export {
@@ -47,7 +47,7 @@ export { groupBy, mean } from './math/statistics.ts';
 export { smoothSuccessRate } from './math/success-rate.ts';
 export { toUnit } from './math/unit.ts';
 export { valueAt } from './rewards/columns.ts';
-export { defineReward, type Reward, type Score } from './rewards/judge.ts';
+export { defineReward, type Reward, type Score } from './rewards/reward.ts';
 export { textState } from './state.ts';
 export {
   type ActorProbe,

@@ -6,11 +6,11 @@
  * 1. It begins only if the critic passes a gate on held-out states.
  * 2. Where the critic's values explain nothing of a batch, the group mean replaces them.
  */
-import { assignCreditInTurns } from './credit.ts';
-import { turn } from './event-loop.ts';
+import { assignCreditYielding } from './credit.ts';
+import { yieldToEventLoop } from './event-loop.ts';
 import { updateActor } from './iteration/actor-update.ts';
 import { creditOptions, learnFrom, segmentAll } from './iteration/batch.ts';
-import { phase, profileOf, type Standing, type Training } from './iteration/context.ts';
+import { phase, profileOf, type StageState, type Training } from './iteration/context.ts';
 import { Spending } from './iteration/metrics.ts';
 import { fittingProblems } from './iteration/prompt-limit.ts';
 import { segmentationOf } from './iteration/rollouts.ts';
@@ -18,7 +18,7 @@ import { schedules } from './iteration/schedule.ts';
 import { JointProgress } from './stages/joint-progress.ts';
 
 /** Stage 3: the actor by PPO with the critic's credit, the critic by REINFORCE, together. */
-export async function trainJointly(training: Training, start: Standing): Promise<Standing> {
+export async function trainJointly(training: Training, start: StageState): Promise<StageState> {
   const { critic } = training;
   const progress = await JointProgress.begin(training, start);
   while (await progress.next()) {
@@ -37,10 +37,10 @@ export async function trainJointly(training: Training, start: Standing): Promise
     const segmented = await segmentAll(rewarded, segmentation, actor, critic);
     const valuations = await schedule.value(segmented);
     const options = creditOptions(training.config, critic, credit.scale);
-    const assignment = await assignCreditInTurns(segmented, valuations, options);
+    const assignment = await assignCreditYielding(segmented, valuations, options);
 
     phase(training, 'joint', iteration, 'update');
-    await turn();
+    await yieldToEventLoop();
     const credited = rewarded.map((trajectory, i) => ({
       trajectory,
       credit: assignment.credits[i]!,

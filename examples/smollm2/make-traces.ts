@@ -1,10 +1,9 @@
 /**
- * Traces for stage 1 from a rule-based oracle: the actor answers small sums, and the oracle, which
- * knows how to add, says of partial responses what a good critic would. Its scores are not
- * calibrated to the actor; that is what stage 2 is for.
+ * Makes traces for stage 1 with a rule-based oracle. The actor answers small sums, and the oracle,
+ * which can add, writes about partial responses what a good critic would. Its scores are not
+ * calibrated to the actor; stage 2 does that.
  *
- *     node --import tsx examples/smollm2/make-traces.ts [--problems 48] [--out
- *     runs/smollm2/traces.jsonl]
+ *     node --import tsx examples/smollm2/make-traces.ts [--problems 48] [--out traces.jsonl]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -99,7 +98,8 @@ try {
   mkdirSync(dirname(values.out), { recursive: true });
   writeFileSync(values.out, `${lines.join('\n')}\n`);
   console.error(
-    `${lines.length} traces in ${values.out}; the actor solves ${(100 * profile.success_rate).toFixed(1)}%`,
+    `${lines.length} traces in ${values.out}; the actor solves ` +
+      `${(100 * profile.success_rate).toFixed(1)}%`,
   );
 } finally {
   await workers.close();
@@ -109,7 +109,7 @@ function groupOf(response: number): number {
   return Math.floor(response / sampling.num_generations);
 }
 
-/** What the oracle says: it adds by itself, then looks at what the response claims. */
+/** The oracle's rationale and score: it adds by itself, then reads what the response claims. */
 function judge(
   question: string,
   answer: number,
@@ -121,7 +121,8 @@ function judge(
   const percent = Math.round(100 * success_rate);
   const begin = [
     `A sum of ${terms} small numbers: ${sum} = ${answer}.`,
-    `The actor has ${parameterCount(parameters)} parameters and solves ${percent}% of such problems.`,
+    `The actor has ${parameterCount(parameters)} parameters and solves ${percent}% of such ` +
+      'problems.',
   ];
   const numbers = [...partial.matchAll(/-?\d+/g)].map(([n]) => Number(n));
   const end = (words: string, score: number) => ({ rationale: [...begin, words].join(' '), score });

@@ -1,8 +1,8 @@
 /**
- * The embedded task's problems as a data set for TRL: `prompt` and `answer`, in JSON lines.
+ * Writes the embedded task's problems as a data set for TRL: `prompt` and `answer`, in JSON lines.
+ * `--out` is a folder (default: runs/trl/problems).
  *
- *     node --import tsx examples/trl/make-problems.ts [--train 960] [--heldout 256] [--out
- *     runs/trl/problems]
+ *     node --import tsx examples/trl/make-problems.ts [--train 960] [--heldout 256] [--out FOLDER]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

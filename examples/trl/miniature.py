@@ -1,5 +1,5 @@
-"""The embedded task through TRL: `GRPOTrainer` and `GenACTrainer` from the same actor, data and
-seed.
+"""Trains on the embedded task in TRL: `GRPOTrainer` or `GenACTrainer`, with the same actor, data
+and seed.
 
     npx genac train examples/trl/critic.yaml                   # the actor and the critic, once
     node --import tsx examples/trl/make-problems.ts            # the data
@@ -7,7 +7,7 @@ seed.
     .venv/bin/python examples/trl/miniature.py --trainer grpo --seed 0
 
 Writes success on held-out problems against actor tokens and seconds to
-`runs/trl/TRAINER-SEED.jsonl`. The two differ in one line: the class that is made.
+`runs/trl/TRAINER-SEED.jsonl`. The two differ in one line: the class of the trainer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LABELS = "abcdefgh"
 
 
 def last_register(completions: list[str], answer: list[int], **_: Any) -> list[float]:
-    """1 for a response that names all eight steps in order and ends with the right register."""
+    """1 for a response with all eight operations in order and the right last register, else 0."""
     return [
         float(reads(text) == right)
         for text, right in zip(completions, answer, strict=True)
@@ -43,7 +43,7 @@ def reads(text: str) -> int | None:
 
 
 class Success(TrainerCallback):
-    """Held-out success at temperature 1, and where it was reached."""
+    """Measures held-out success at temperature 1, with the actor tokens and seconds so far."""
 
     def __init__(self, trainer: Any, rows: Any, path: Path, every: int) -> None:
         self.trainer, self.rows, self.path, self.every = (

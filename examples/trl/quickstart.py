@@ -1,6 +1,6 @@
-"""The example of TRL's documentation of GRPO with two lines changed: the import and the class.
+"""The GRPO example of TRL's documentation with two changed lines: the import and the class.
 
-Needs the Hub, for model and data.
+The script needs the Hub for the model and the data.
 """
 
 from datasets import load_dataset

@@ -1,11 +1,11 @@
-"""SmolLM2-135M-Instruct through TRL on sums from reasoning-gym, with LoRA, and the critic that
-examples/smollm2 trained. 10 steps.
+"""Trains SmolLM2-135M-Instruct in TRL for 10 steps on sums from reasoning-gym, with LoRA and the
+critic of examples/smollm2.
 
     .venv/bin/python examples/smollm2/fetch.py && node --import tsx examples/smollm2/make-traces.ts
     npx genac train examples/smollm2/run.yaml          # its stages 1 and 2 train the critic
     .venv/bin/python examples/trl/smollm2.py
 
-Every line but the import, the class and `critic_model` is what a `GRPOTrainer` script has.
+A `GRPOTrainer` script differs in the import, the class and the options of the critic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from peft import LoraConfig
 
 
 def last_number(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
-    """1 where the response's last number is the answer."""
+    """1 for a response whose last number is the answer, else 0."""
     numbers = [
         re.findall(r"-?\d+", completion[0]["content"]) for completion in completions
     ]

@@ -14,7 +14,7 @@ import {
   loadingOf,
   loraSchema,
   mapInParts,
-  mapInTurns,
+  mapYielding,
   mean,
   type OracleTrace,
   optimizerSchema,
@@ -96,8 +96,8 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
   const tokenizeTraces = async (traces: readonly OracleTrace[]) =>
     model.tokenize(
-      await mapInTurns(traces, ({ state }) => promptOf(state)),
-      await mapInTurns(traces, ({ rationale, score, state }) =>
+      await mapYielding(traces, ({ state }) => promptOf(state)),
+      await mapYielding(traces, ({ rationale, score, state }) =>
         writeTrace(o.thinking ? rationale : '', score, format, o.icc ? state.actor : null),
       ),
       format.appendEos,
@@ -116,7 +116,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
         states,
         promptsOfRequest(perState),
         async (some, from) => {
-          const prompts = await mapInTurns(some, promptOf);
+          const prompts = await mapYielding(some, promptOf);
           const fits = await whichFit(model, prompts, o.max_new_tokens);
           const asked = some.flatMap((state, i) =>
             fits[i] ? [{ state, prompt: prompts[i]! }] : [],
@@ -140,7 +140,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
             });
           });
           let next = 0;
-          return mapInTurns(some, (state, i) => {
+          return mapYielding(some, (state, i) => {
             if (!fits[i]) return unasked(state, 'too-long');
             return answers[next++] ?? unasked(state, 'refused');
           });
@@ -154,24 +154,24 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       const batch = await batchOf(outcomes, o.baseline);
       if (batch === null) return skipped(update);
       const { completions, weights, tokens, reward, parseRate } = batch;
-      const told = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };
+      const reported = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
-      if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...told };
-      const statistics = await descend(completions, weights, tokens, o.temperature, update);
-      return { ...statistics, ...told };
+      if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...reported };
+      const statistics = await gradientStep(completions, weights, tokens, o.temperature, update);
+      return { ...statistics, ...reported };
     },
 
     async imitate(traces, update) {
       const sequences = await tokenizeTraces(traces);
       const weights = sequences.map(() => 1);
       const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
-      return descend(sequences, weights, tokens, 1, update);
+      return gradientStep(sequences, weights, tokens, 1, update);
     },
 
     async rationaleLoss(traces) {
       const sequences = await model.tokenize(
-        await mapInTurns(traces, ({ state }) => promptOf(state)),
-        await mapInTurns(traces, ({ rationale }) => plainRationale(rationale, format)),
+        await mapYielding(traces, ({ state }) => promptOf(state)),
+        await mapYielding(traces, ({ rationale }) => plainRationale(rationale, format)),
         false,
         true,
       );
@@ -197,7 +197,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   }
 
   /** One step on sum(weight x -log p) / tokens, then serves the new weights. */
-  async function descend(
+  async function gradientStep(
     sequences: Sliceable<Sequence>,
     weights: readonly number[],
     tokens: number,

@@ -24,7 +24,8 @@ export default defineCritic({
         const counted = leave_one_out ? members.filter((i) => i !== state.trajectory) : members;
         if (counted.length === 0) {
           throw new UserError(
-            `group ${state.group} has no ${leave_one_out ? 'other ' : ''}trajectory to take a mean of: sample at least ${leave_one_out ? 2 : 1} responses per problem`,
+            `group ${state.group} has no ${leave_one_out ? 'other ' : ''}trajectory to take ` +
+              `a mean of: sample at least ${leave_one_out ? 2 : 1} responses per problem`,
           );
         }
         const value = mean(counted.map((i) => rewards[i]!.reward));

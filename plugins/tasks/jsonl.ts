@@ -58,7 +58,8 @@ export default defineTask({
     const sets = own ? { train: rows, heldout: own } : byShare(rows, given);
     if (own) tellOfLeak(rows.map(keyOf), own.map(keyOf), log);
     log(
-      `task: ${sets.train.length} problems to train on, ${sets.heldout.length} held out, from ${given.file}`,
+      `task: ${sets.train.length} problems to train on, ${sets.heldout.length} held out, ` +
+        `from ${given.file}`,
     );
     const orders = {
       train: new ProblemOrder(sets.train.length, 'train'),

@@ -91,7 +91,9 @@ export default defineTask({
       log,
     );
     log(
-      `task: ${split.train.length} rollouts of ${problems.train.length} problems to learn from, ${split.heldout.length} of ${problems.heldout.length} held out, from ${given.file}`,
+      `task: ${split.train.length} rollouts of ${problems.train.length} problems to learn ` +
+        `from, ${split.heldout.length} of ${problems.heldout.length} held out, from ` +
+        `${given.file}`,
     );
     const orders = Object.fromEntries(
       (['train', 'heldout'] as const).map((side) => [

@@ -84,7 +84,8 @@ export default defineTask({
           if (failure !== null && !toldOf.has(name)) {
             toldOf.add(name);
             log(
-              `task: the verifier of ${name} can't read the answer ${JSON.stringify(answer)} (${failure}): such answers earn 0`,
+              `task: the verifier of ${name} can't read the answer ${JSON.stringify(answer)} ` +
+                `(${failure}): such answers earn 0`,
             );
           }
           return score;

@@ -1,7 +1,4 @@
-/**
- * Asks many questions at once, with retries. Every answer is in the cache before anything else
- * happens to it.
- */
+/** Sends many questions at once, with retries. Every answer is in the cache before it is used. */
 
 import { type ApiOptions, endpointOf } from '../config/api.ts';
 import { UserError } from '../user-error.ts';
@@ -10,7 +7,7 @@ import type { Ledger } from './ledger.ts';
 import type { Failed, Send } from './request.ts';
 import { backoff } from './retry.ts';
 
-/** A server that asks to wait longer than this, in seconds, is not waited for. */
+/** Seconds; the run ends if a server asks for a longer wait. */
 const LONGEST_WAIT = 600;
 
 export interface Asking {
@@ -20,22 +17,22 @@ export interface Asking {
   readonly ledger: Ledger;
   /** Folder of the run. */
   readonly run: string;
-  /** True: no further question is asked; requests under way end first, for they are paid for. */
+  /** True: no more questions are sent. Running requests end first, because they are paid for. */
   stopped(): boolean;
-  /** After each answer, whether it was in the cache or not. */
+  /** Called after each answer, cached or new. */
   progress(answered: number, total: number): void;
-  /** A try that failed and will be repeated. */
+  /** Called with the cause of a failed try that will be repeated. */
   trouble(text: string): void;
 }
 
-/** The oracle did not answer: what happened, where, and what to do. */
+/** The oracle did not answer. The message has what happened, where, and what to do. */
 export class OracleError extends UserError {}
 
 /**
- * Answers in the order of the questions.
+ * Returns the answers in the order of the questions.
  *
- * @returns null: it was stopped before all were answered
- * @throws OracleError where a question can't be answered, once requests under way have ended
+ * @returns null: stopped before all were answered
+ * @throws OracleError if a question can't be answered, after running requests have ended
  */
 export async function askAll(
   questions: readonly Question[],
@@ -78,7 +75,9 @@ export async function askAll(
   return answered === questions.length ? keys.map((key) => cache.get(key)!.answer!) : null;
 }
 
-/** @returns false: stopped before there was an answer */
+/**
+ * @returns false: stopped before the answer
+ */
 async function askOne(
   question: Question,
   key: string,
@@ -114,7 +113,9 @@ async function askOne(
   }
 }
 
-/** @returns seconds until the next try @throws what happened, where there is to be none */
+/**
+ * @returns seconds until the next try @throws UserError with the cause if there is no next try
+ */
 function refuseToWait(
   { kind, what, advice, wait }: Failed,
   tries: number,
@@ -129,7 +130,7 @@ function refuseToWait(
   return wait ?? backoff(tries, api.backoff);
 }
 
-/** Waits until a time of `performance.now()`. @returns false: ended before */
+/** Waits until a time of `performance.now()`. @returns false: stopped before */
 async function until(due: () => number, ended: () => boolean): Promise<boolean> {
   for (;;) {
     if (ended()) return false;

@@ -1,7 +1,6 @@
 /**
- * Answers that were paid for: an append-only file, one line each, so that what was answered
- * outlives Ctrl-C and SIGKILL and is never asked twice. A torn line (the process died while it
- * wrote) is ignored.
+ * Paid answers in an append-only file, one a line, so that no question is paid for twice, also
+ * after Ctrl-C or SIGKILL. A torn line (the process died while writing) is ignored.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -22,7 +21,7 @@ import { UserError } from '../user-error.ts';
 
 const usageSchema = z.strictObject({ input: z.number(), output: z.number() });
 
-/** Tokens as the server counted them. */
+/** Token counts of the server. */
 export type Usage = z.infer<typeof usageSchema>;
 
 const lineSchema = z.strictObject({
@@ -30,11 +29,11 @@ const lineSchema = z.strictObject({
   /** Folder of the run that paid for it. */
   run: z.string(),
   model: z.string(),
-  /** null: the try failed in a way that may have cost something; the line only counts. */
+  /** null: the try failed, but may have cost something; the line only counts its cost. */
   answer: z.strictObject({ text: z.string(), finish: z.string().nullable() }).nullable(),
   /** null: the server did not say. */
   usage: usageSchema.nullable(),
-  /** Dollars that it may have cost at the most, where that is not known. */
+  /** Largest possible cost in dollars, if the cost is not known. */
   at_most: z.number().nullable(),
 });
 
@@ -42,11 +41,11 @@ export type CacheLine = z.infer<typeof lineSchema>;
 
 export interface Question {
   readonly messages: readonly { readonly role: string; readonly content: string }[];
-  /** Counts equal questions: each has an answer of its own. */
+  /** Number among equal questions: each has its own answer. */
   readonly sample: number;
 }
 
-/** The same for the same question to the same model with the same sampling. */
+/** Digest that is equal for equal questions to the same model with the same sampling options. */
 export function keyOf({ messages, sample }: Question, api: ApiOptions): string {
   const { model, max_tokens, max_tokens_name, temperature, top_p, extra } = api;
   const asked = [
@@ -67,10 +66,12 @@ export class AnswerCache {
   readonly path: string;
   readonly #answers = new Map<string, CacheLine>();
   readonly #ofRun: CacheLine[] = [];
-  /** Lines that can't be read. */
+  /** Number of lines that can't be read. */
   readonly torn: number;
 
-  /** @param run folder of this run: what it paid for counts against its own limit alone */
+  /**
+   * @param run folder of this run; only what it paid for counts against its limit
+   */
   constructor(path: string, run: string) {
     this.path = path;
     mkdirSync(dirname(path), { recursive: true });
@@ -78,7 +79,7 @@ export class AnswerCache {
     for (const { number, bytes } of existsSync(path)
       ? splitLines(chunksOf(path), LONGEST_LINE)
       : []) {
-      // Not ignored: what follows was paid for as well.
+      // Not ignored, because the lines after it are paid for too.
       if (bytes === null)
         throw new UserError(`${path}, line ${number} is too long to be an answer: remove it`);
       const text = textOf(bytes);
@@ -93,7 +94,7 @@ export class AnswerCache {
     this.torn = torn;
   }
 
-  /** What this run paid for before. */
+  /** Lines that this run paid for before. */
   get paid(): readonly CacheLine[] {
     return this.#ofRun;
   }
@@ -117,7 +118,7 @@ function lineOf(text: string): CacheLine | null {
   }
 }
 
-/** Does the file end in the middle of a line? */
+/** Returns whether the file ends in the middle of a line. */
 function endsTorn(path: string): boolean {
   const size = existsSync(path) ? statSync(path).size : 0;
   if (size === 0) return false;

@@ -1,10 +1,10 @@
-/** What an oracle's answers cost: tokens, dollars, and a limit that is never exceeded. */
+/** Cost of an oracle's answers: tokens, dollars, and a limit that is never exceeded. */
 
 import type { ApiOptions } from '../config/api.ts';
 import { UserError } from '../user-error.ts';
 import type { CacheLine, Question, Usage } from './cache.ts';
 
-/** Tokens of a chat template around each message, at the most. */
+/** Largest number of tokens that a chat template writes around a message. */
 const AROUND_A_MESSAGE = 32;
 
 /** The next answer might cost more than is left. */
@@ -19,9 +19,9 @@ export class Ledger {
   #output = 0;
   #cost = 0;
   #unknown = 0;
-  /** Dollars of tries that may have been charged, at the most. */
+  /** Largest possible cost in dollars of tries that may have been charged. */
   #doubtful = 0;
-  /** Dollars that requests under way may cost at the most. */
+  /** Largest possible cost in dollars of running requests. */
   #reserved = 0;
   #waiting: (() => void)[] = [];
 
@@ -33,8 +33,8 @@ export class Ledger {
   }
 
   /**
-   * What a question may cost at the most, in dollars: no tokenizer makes more tokens than the text
-   * has bytes.
+   * Returns the largest possible cost of a question in dollars. It counts a token for each byte,
+   * because no tokenizer makes more.
    */
   bound({ messages }: Question): number {
     if (!this.#price) return 0;
@@ -46,8 +46,8 @@ export class Ledger {
   }
 
   /**
-   * Sets the dollars of a request aside. Waits for others under way where they might exceed the
-   * limit together. @throws CostLimit
+   * Reserves the dollars of a request. Waits for running requests if they might exceed the limit
+   * together. @throws CostLimit
    */
   async reserve(dollars: number): Promise<void> {
     while (this.#limit !== null && this.#spent + this.#reserved + dollars > this.#limit) {
@@ -90,7 +90,7 @@ export class Ledger {
     };
   }
 
-  /** `12.3k tokens in, 4.5k out, 0.0123 dollars`. */
+  /** For example `12.3k tokens in, 4.5k out, 0.0123 dollars`. */
   get words(): string {
     const thousands = (tokens: number) =>
       tokens < 1000 ? String(tokens) : `${(tokens / 1000).toFixed(1)}k`;

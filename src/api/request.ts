@@ -1,4 +1,4 @@
-/** One request to an OpenAI-compatible server, and what came of it. */
+/** Sends one request to an OpenAI-compatible server, and classifies the result. */
 import OpenAI, { APIConnectionError, APIError } from 'openai';
 import { z } from 'zod';
 import type { ApiOptions } from '../config/api.ts';
@@ -7,23 +7,23 @@ import { retryAfter } from './retry.ts';
 
 export interface Answered {
   readonly kind: 'answer';
-  /** Empty: a refusal, or nothing at all. */
+  /** Empty if the model refused or wrote nothing. */
   readonly text: string;
-  /** Why it ended, as the server says; `refusal` where the model refused. */
+  /** The server's reason why it ended; `refusal` if the model refused. */
   readonly finish: string | null;
   readonly usage: Usage | null;
 }
 
 export interface Failed {
-  /** `again`: another try may help. `hopeless`: it won't. */
+  /** `again`: another try may help. `hopeless`: no other try will. */
   readonly kind: 'again' | 'hopeless';
   /** What happened, in words. */
   readonly what: string;
   /** What to do about it. */
   readonly advice: string;
-  /** Seconds that the server asks to wait; null: it does not say. */
+  /** Seconds that the server asks to wait; null: it gives none. */
   readonly wait: number | null;
-  /** It may have been charged, though there is no answer. */
+  /** True if the server may have charged for the try. */
   readonly charged: boolean;
 }
 
@@ -46,7 +46,9 @@ const completion = z.object({
 
 export type Send = (question: Question) => Promise<Answered | Failed>;
 
-/** @param redact takes the key out of what a server said */
+/**
+ * @param redact removes the key from a server's text
+ */
 export function sender(
   api: ApiOptions,
   key: string | null,
@@ -94,7 +96,7 @@ export function sender(
   };
 }
 
-/** The body may stall after the headers came. */
+/** The body may stall after the headers arrived. */
 function withinDeadline<T>(promise: Promise<T>, deadline: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     deadline.addEventListener('abort', () => reject(deadline.reason), { once: true });

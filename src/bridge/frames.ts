@@ -72,7 +72,8 @@ function describe(name: string, { data, shape }: Tensor): TensorHeader {
   if (product(shape) !== data.length) {
     throw new BridgeError(
       'bad_message',
-      `tensor ${name} has ${data.length} entries, but its shape [${shape.join(', ')}] asks for ${product(shape)}`,
+      `tensor ${name} has ${data.length} entries, but its shape [${shape.join(', ')}] asks ` +
+        `for ${product(shape)}`,
     );
   }
   return { name, dtype: dtypeOf(data), shape: [...shape] };
@@ -146,7 +147,8 @@ function view({ name, dtype, shape }: TensorHeader, frame: Buffer): TypedArray {
   if (frame.byteLength !== length * itemSize) {
     throw new BridgeError(
       'bad_message',
-      `tensor ${name} is ${dtype} [${shape.join(', ')}], ${length * itemSize} bytes, but its frame has ${frame.byteLength}`,
+      `tensor ${name} is ${dtype} [${shape.join(', ')}], ${length * itemSize} bytes, but its ` +
+        `frame has ${frame.byteLength}`,
     );
   }
   if (frame.byteOffset % itemSize === 0)

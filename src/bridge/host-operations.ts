@@ -228,7 +228,8 @@ export const hostOperations = {
  * In:  `rows` int32 [S] (index of a row of the batch as it was sent, whose prompt the state has),
  *      `prefix_ids` int32 [T] and `prefix_cu_seqlens` int32 [S+1] (ids of the response so far; may
  *      be empty).
- * Out, for the completions `count * s` to `count * s + count - 1` of each state s: `rewards` float64
+ * Out, for the completions `count * s` to `count * s + count - 1` of each state s: `rewards`
+ * float64
  *      [S*count] in [0, 1] (NaN: no reward function applied), `completion_ids` int32 and
  *      `completion_cu_seqlens` int32 [S*count+1] (new tokens only; none where the prefix has
  *      ended or has the most tokens that a response can have).

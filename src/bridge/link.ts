@@ -144,7 +144,7 @@ export class Link {
     for (const worker of this.#byIdentity.values()) worker.drain();
     await atMost(gone, drainMs);
     for (const worker of this.#byIdentity.values()) {
-      worker.tell({ type: 'shutdown', reason: 'the controller is closing' });
+      worker.send({ type: 'shutdown', reason: 'the controller is closing' });
     }
     await atMost(gone, 1_000);
     clearInterval(this.#timer);
@@ -196,7 +196,7 @@ export class Link {
     const worker = expected!.worker ?? this.#admit(identity, hello);
     expected!.worker = worker;
     this.#transport.admit(identity);
-    worker.tell({
+    worker.send({
       type: 'welcome',
       protocol: PROTOCOL_VERSION,
       heartbeat_ms: this.#heartbeatMs,
@@ -230,13 +230,15 @@ export class Link {
     if (hello.protocol_min > PROTOCOL_VERSION || hello.protocol_max < PROTOCOL_VERSION) {
       return [
         'protocol',
-        `the worker speaks protocol ${hello.protocol_min} to ${hello.protocol_max}, the controller ${PROTOCOL_VERSION}: install the same version of genac on both sides`,
+        `the worker speaks protocol ${hello.protocol_min} to ${hello.protocol_max}, the ` +
+          `controller ${PROTOCOL_VERSION}: install the same version of genac on both sides`,
       ];
     }
     if (hello.schema_hash !== schemaHash()) {
       return [
         'schema',
-        `the worker's messages have schema ${hello.schema_hash}, the controller's ${schemaHash()}: install the same version of genac on both sides`,
+        `the worker's messages have schema ${hello.schema_hash}, the controller's ` +
+          `${schemaHash()}: install the same version of genac on both sides`,
       ];
     }
     const { worker, startId } = expected;
@@ -276,7 +278,7 @@ export class Link {
           worker.name,
           `has said nothing for ${(silence / 1000).toFixed(1)} s${this.#lastKnown(worker)}`,
         );
-      } else worker.tell({ type: 'pulse', sequence: this.#sequence });
+      } else worker.send({ type: 'pulse', sequence: this.#sequence });
     }
   }
 

@@ -147,10 +147,11 @@ const tokenize = {
  * floor(i / completions_per_prompt).
  * In:  `seeds` uint32 [N, 2], one 64-bit seed for each sequence (low word first). With a
  *      reproducible engine a sequence's tokens depend on its prompt, its seed and the weights only,
- *      never on what else was in the batch. If `prompts` is null: `prompt_ids` int32 [T] and `prompt_cu_seqlens` int32 [P+1],
- *      and, if completions were begun, `prefix_lengths` int32 [P]: how many ids at the end of each
- *      prompt are the beginning of its completions. `texts` and `text_ends` then speak of the whole
- *      completion, the ids and log-probs of its new tokens; `max_new_tokens` counts what was begun.
+ *      never on what else was in the batch. If `prompts` is null: `prompt_ids` int32 [T] and
+ *      `prompt_cu_seqlens` int32 [P+1], and, if completions were begun, `prefix_lengths` int32 [P]:
+ *      how many ids at the end of each prompt are the beginning of its completions. `texts` and
+ *      `text_ends` then speak of the whole completion, the ids and log-probs of its new tokens;
+ *      `max_new_tokens` counts what was begun.
  * Out: `prompt_ids` int32, `prompt_cu_seqlens` int32 [P+1], `completion_ids` int32 [T],
  *      `completion_cu_seqlens` int32 [N+1] (the end-of-sequence token is part of a completion),
  *      `logprobs` float32 [T] (of the distribution at `temperature`, before top-k and top-p; at
@@ -217,8 +218,11 @@ const score = {
  * to the prediction of ids[i]. Entries where `mask` is 0 count for nothing.
  */
 export const streamSchema = z.discriminatedUnion('kind', [
-  /** PPO's clipped surrogate (Schulman 2017, eq. 7): -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A), rho = exp(logp - old logp).
-   *  Tensors `pg.advantages`, `pg.old_logprobs`. */
+  /**
+   * PPO's clipped surrogate (Schulman 2017, eq. 7), with rho = exp(logp - old logp):
+   * -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A).
+   * Tensors `pg.advantages`, `pg.old_logprobs`.
+   */
   z.strictObject({
     kind: z.literal('pg'),
     coefficient: z.number(),

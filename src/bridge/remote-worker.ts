@@ -127,7 +127,8 @@ export class RemoteWorker implements Worker {
     if (bytes > this.#options.limits.maxMessageBytes) {
       throw this.#error(
         'bad_arguments',
-        `${operation}: ${bytes} bytes exceed the limit of ${this.#options.limits.maxMessageBytes} for one message`,
+        `${operation}: ${bytes} bytes exceed the limit of ` +
+          `${this.#options.limits.maxMessageBytes} for one message`,
       );
     }
     return { id, frames };
@@ -136,14 +137,14 @@ export class RemoteWorker implements Worker {
   #watch(pending: Pending, { deadlineMs, signal }: RequestOptions): void {
     if (deadlineMs !== undefined) {
       pending.after(deadlineMs, () => {
-        this.tell({ type: 'cancel', id: pending.id });
+        this.send({ type: 'cancel', id: pending.id });
         pending.reject('deadline', `no answer within ${deadlineMs} ms`);
       });
     }
     if (signal === undefined) return;
     const cancel = () => {
       pending.cancelled = true;
-      this.tell({ type: 'cancel', id: pending.id });
+      this.send({ type: 'cancel', id: pending.id });
       pending.after(CANCEL_GRACE_MS, () =>
         pending.reject(
           'cancelled',
@@ -164,7 +165,7 @@ export class RemoteWorker implements Worker {
   }
 
   /** Sends a message without tensors; nothing happens if the peer can't be reached. */
-  tell(message: Outgoing<FromController>): void {
+  send(message: Outgoing<FromController>): void {
     this.#options.send(encode(message)).catch(() => {});
   }
 
@@ -175,7 +176,7 @@ export class RemoteWorker implements Worker {
   resend(): void {
     for (const pending of this.#pending.values()) {
       this.#send(pending);
-      if (pending.cancelled) this.tell({ type: 'cancel', id: pending.id });
+      if (pending.cancelled) this.send({ type: 'cancel', id: pending.id });
     }
   }
 
@@ -215,7 +216,7 @@ export class RemoteWorker implements Worker {
     try {
       pending?.partial(message.sequence, message.data, tensors);
     } catch (error) {
-      this.tell({ type: 'cancel', id: message.id });
+      this.send({ type: 'cancel', id: message.id });
       pending?.reject('function_error', `onPartial threw: ${reasonOf(error)}`);
     }
   }
@@ -240,7 +241,7 @@ export class RemoteWorker implements Worker {
 
   drain(): void {
     this.#draining = true;
-    this.tell({ type: 'drain' });
+    this.send({ type: 'drain' });
   }
 
   /**

@@ -52,7 +52,8 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
   const folder = await mkdtemp(join(parent, folderPrefix)).catch((error: NodeJS.ErrnoException) => {
     throw new BridgeError(
       'refused',
-      `no folder for sockets can be made in ${parent} (${error.code}): set TMPDIR to a folder that you can write to`,
+      `no folder for sockets can be made in ${parent} (${error.code}): set TMPDIR to a ` +
+        'folder that you can write to',
     );
   });
   const router = new Router({
@@ -75,7 +76,7 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
       ? await guardWithToken(router, token)
       : null;
   const path = join(folder, 'socket');
-  const refusals: Refusals = { tell: () => {} };
+  const refusals: Refusals = { report: () => {} };
   let gate: Gate | null = null;
   const release = async () => {
     router.close();
@@ -86,7 +87,7 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
   try {
     await router.bind(`ipc://${path}`);
     if (options.tcp !== undefined) {
-      const refused = (detail: string) => refusals.tell(detail);
+      const refused = (detail: string) => refusals.report(detail);
       gate = await Gate.listen({ endpoint: options.tcp, path, refused });
     }
   } catch (error) {
@@ -101,7 +102,7 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
 
 /** Told what the gate refuses, once somebody listens. */
 interface Refusals {
-  tell: (detail: string) => void;
+  report: (detail: string) => void;
 }
 
 class ZmqTransport implements Transport {
@@ -148,7 +149,7 @@ class ZmqTransport implements Transport {
         handlers.connection({ kind: 'refused', detail: `${address} (${kind})` }),
       );
     }
-    this.#refusals.tell = (detail) => handlers.connection({ kind: 'refused', detail });
+    this.#refusals.report = (detail) => handlers.connection({ kind: 'refused', detail });
     void this.#read(handlers);
   }
 
@@ -205,13 +206,15 @@ function refuseUnprotected(
   if (loopback && curve === undefined && token === undefined) {
     throw new BridgeError(
       'refused',
-      `${endpoint} can be reached by every user of this machine, and whoever reaches it can have code run here: give a token, or CURVE keys`,
+      `${endpoint} can be reached by every user of this machine, and whoever reaches it can ` +
+        'have code run here: give a token, or CURVE keys',
     );
   }
   if (!loopback && curve === undefined) {
     throw new BridgeError(
       'refused',
-      `${endpoint} can be reached from other machines, and whoever reaches it can pose as a worker: give CURVE keys, or listen on 127.0.0.1 and use an SSH tunnel`,
+      `${endpoint} can be reached from other machines, and whoever reaches it can pose as a ` +
+        'worker: give CURVE keys, or listen on 127.0.0.1 and use an SSH tunnel',
     );
   }
 }

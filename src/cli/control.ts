@@ -1,4 +1,4 @@
-/** `genac pause | set | stop | status`: of a run in another terminal. */
+/** `genac pause | set | stop | status`, for a run in another terminal. */
 import { resolve } from 'node:path';
 import { parse } from 'yaml';
 import type { Settings } from '../config/settings.ts';
@@ -36,7 +36,8 @@ function assignmentOf(assignment: string): [name: string, value: unknown] {
     return [assignment.slice(0, at), parse(assignment.slice(at + 1), { logLevel: 'error' })];
   } catch (error) {
     throw new UserError(
-      `"${assignment}": the value can't be read as YAML: ${(error as Error).message.split('\n')[0]}`,
+      `"${assignment}": the value can't be read as YAML: ` +
+        `${(error as Error).message.split('\n')[0]}`,
     );
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The demo's runs: `examples/miniature.yaml` in parts, so that actor and critic can be made side by
- * side, and the group mean beside GenAC.
+ * The demo's runs: `examples/miniature.yaml` in parts, so that the actor and the critic can be made
+ * in parallel, and the group mean for comparison.
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,9 +12,9 @@ export const recipe = fileURLToPath(new URL('../../examples/miniature.yaml', imp
 export interface DemoPlan {
   readonly seed: number;
   readonly task: Config['task'];
-  /** Where the base actor is made. */
+  /** Folder of the base actor. */
   readonly baseActor: string;
-  /** Stage 1: needs no actor. */
+  /** Stage 1, which needs no actor. */
   readonly imitation: Config;
   /** Stage 2, on rollouts of the task's frozen actors and of the base actor. */
   readonly pretraining: Config;
@@ -27,7 +27,7 @@ export interface DemoPlan {
   readonly genac: Config;
 }
 
-/** Throws a `ConfigError` before anything is touched. */
+/** Throws a `ConfigError` before it changes anything. */
 export function planDemo(folder: string, seed: number): DemoPlan {
   const { config } = loadConfigFile(recipe);
   const { critic_sft, critic_rl, joint, stages: _stages, ...rest } = config;

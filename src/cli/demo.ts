@@ -1,6 +1,6 @@
 /**
- * The main job on the embedded default, on two workers of one thread each: stage 1; meanwhile the
- * base actor and, from it, the group mean (GRPO); then stage 2, and joint training.
+ * Runs the demo on two workers of one thread each: stage 1, and in parallel the base actor and the
+ * group mean (GRPO) from it; then stage 2 and joint training.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
@@ -27,7 +27,8 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
   const folder = await runDemo(options);
   if (folder === null) {
     console.error(
-      `stopped: the demo is not finished. What it wrote so far is in ${resolve(options.folder)}; the next one begins anew there`,
+      'stopped: the demo is not finished. What it wrote so far is in ' +
+        `${resolve(options.folder)}; the next one begins anew there`,
     );
     return;
   }
@@ -61,7 +62,7 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
     ],
     logDirectory: join(folder, 'logs'),
   });
-  /** Runs to the end; true unless it was stopped. */
+  /** Runs to the end; returns true unless it was stopped. */
   const go = async (name: string, config: Config, live: boolean): Promise<boolean> => {
     if (stopping.signal.aborted) return false;
     const run = startRun(config, { workers });
@@ -75,7 +76,8 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
   };
   try {
     log(
-      'stage 1: the critic imitates an oracle; meanwhile the base actor is made, and from it the group mean (GRPO) trained',
+      'stage 1: the critic imitates an oracle; meanwhile the base actor is made, and from it ' +
+        'the group mean (GRPO) trained',
     );
     const actorSide = async () => {
       await makeBaseActor(plan, workers.get('actor'), stopping.signal, log);
@@ -98,15 +100,14 @@ export async function runDemo({ folder: given, seed }: DemoOptions): Promise<str
   }
 }
 
-/** All that a demo writes. */
+/** All files of a demo. */
 const ofDemo = [
   ...['demo.json', 'report.html', 'logs', 'base-actor', 'base-actor.unfinished'],
   ...['critic-sft', 'critic-rl', 'group-mean', 'genac'],
 ];
 
 /**
- * Empties the folder of an earlier demo, finished or not. One with something in it that no demo
- * wrote is left alone.
+ * Empties the folder of an earlier demo, finished or not. Refuses a folder with other files in it.
  */
 async function clear(folder: string): Promise<void> {
   const found = existsSync(folder) ? await readdir(folder) : [];

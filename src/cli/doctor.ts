@@ -1,6 +1,6 @@
 /**
- * `genac doctor`: versions, devices, whether a worker starts and answers; for each thing that is
- * missing, what to do.
+ * `genac doctor`: prints versions, devices, and whether a worker starts and answers; for each
+ * missing thing, what to do.
  */
 import { execFileSync } from 'node:child_process';
 import { checkNode } from '../setup/ensure.mjs';

@@ -1,13 +1,13 @@
 /**
- * What the command says by `console`: text of others (errors, names, files) can't steer the
+ * Escapes the command's output, so that text from others (errors, names, files) can't steer the
  * terminal.
  */
 import { inspect } from 'node:util';
 import { printable } from '../text/printable.ts';
 
 /**
- * Escapes all that is printed from here on, also of an error that nobody caught, which Node would
- * print as it is. JSON stays the same JSON: in its texts an escape stands for the character.
+ * Escapes all output from here on, also an uncaught error, which Node would print unchanged. JSON
+ * stays equivalent, because an escape in its texts means the same character.
  */
 export function escapeConsole(): void {
   for (const name of ['log', 'error', 'warn'] as const) {

@@ -1,4 +1,4 @@
-/** `genac inspect`: what a run did, and what the critic said of its responses. */
+/** `genac inspect`: shows what a run did, and the critic's words on its responses. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { refuseNoFile } from '../files/text-file.ts';
@@ -15,7 +15,7 @@ export interface InspectFlags {
   readonly surprising?: boolean;
   readonly malformed?: boolean;
   readonly count: number;
-  /** true: `inspect.html` in the run's folder. */
+  /** True: `inspect.html` in the run's folder. */
   readonly html?: string | true;
 }
 
@@ -32,12 +32,12 @@ export function inspectCommand(
   const inspection = inspectRun(folder, { ...rest, ...(orders[0] && { order: orders[0] }) });
   if (html) {
     const path = html === true ? join(folder, 'inspect.html') : html;
-    if (html === true) refuseNoFile(path); // another may be named, such as /dev/stdout
+    if (html === true) refuseNoFile(path); // a given path may be /dev/stdout
     writeFileSync(path, inspectionPage(inspection));
     out.write(`${printableLine(path)}\n`);
     return;
   }
-  // A reader such as `head` may leave early.
+  // A reader such as `head` may close the pipe early.
   out.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });

@@ -1,6 +1,6 @@
 /**
- * `genac log`: what the loggers of a run lack of its metrics, once it is over: after a logger
- * failed, or after `log` was added to its config.yaml.
+ * `genac log`: sends loggers the metrics that they lack after the end of a run, because a logger
+ * failed or `log` was added to its config.yaml later.
  */
 import { join, resolve } from 'node:path';
 import { namedBy, refuseForeign } from '../extensions/consent.ts';

@@ -1,4 +1,4 @@
-/** The command line: one file for each command. */
+/** The command line; each command is one file. */
 import { Command, InvalidArgumentError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { printable } from '../text/printable.ts';
@@ -8,7 +8,7 @@ import type { InspectFlags } from './inspect.ts';
 import type { ServeFlags } from './serve.ts';
 import type { ValueFlags } from './value.ts';
 
-/** Seeds are integers from 0 on. */
+/** Seeds are nonnegative integers. */
 function seedOf(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('a seed is a whole number, 0 or more.');
@@ -103,7 +103,8 @@ program
 program
   .command('demo')
   .description(
-    'the whole method on the embedded default: base actor, three stages, and the group mean beside it',
+    'the whole method on the embedded default: base actor, three stages, and the group mean ' +
+      'beside it',
   )
   .option('--folder <folder>', 'where to write; an earlier demo there is replaced', 'runs/demo')
   .option('--seed <seed>', 'seed', seedOf, 0)
@@ -142,7 +143,8 @@ program
 program
   .command('value')
   .description(
-    "a trained critic by itself: values and words for a response's prefixes, or a ranking of responses",
+    "a trained critic by itself: values and words for a response's prefixes, or a ranking of " +
+      'responses',
   )
   .argument(
     '<critic>',
@@ -210,7 +212,8 @@ program
 program
   .command('doctor')
   .description(
-    'what is installed, which devices can be used, whether a worker starts, and what to do about what is missing',
+    'what is installed, which devices can be used, whether a worker starts, and what to do ' +
+      'about what is missing',
   )
   .action(async () => {
     const { doctorCommand } = await import('./doctor.ts');
@@ -220,8 +223,7 @@ program
 try {
   await program.parseAsync();
 } catch (error) {
-  // What the user can mend, and what the system refuses, is one message; a fault of ours keeps its
-  // stack.
+  // A user's error, or one of the system, is one message; a bug keeps its stack.
   const expected = error instanceof UserError || (error instanceof Error && 'syscall' in error);
   console.error(expected ? `genac: ${(error as Error).message}` : error);
   const { code, traceback } = error as { code?: string; traceback?: string | null };

@@ -1,4 +1,4 @@
-/** Live progress of a run: one line that renews itself on a terminal, plain lines elsewhere. */
+/** Live progress of a run: one line that is renewed on a terminal, plain lines elsewhere. */
 import type { RunEvent } from '../run-folder/events.ts';
 import { printable, printableLine } from '../text/printable.ts';
 
@@ -12,7 +12,7 @@ interface Seen {
   stage: keyof typeof stageTitles;
   iterations: number;
   iteration: number;
-  /** Done before this process began. */
+  /** Iterations done before this process began. */
   from: number;
   phase: string;
   began: number;
@@ -20,7 +20,7 @@ interface Seen {
   figures: Record<string, number>;
 }
 
-/** Metrics that are shown of a run, and in which words. */
+/** The metrics on the line, and their labels. */
 export const shownMetrics: Readonly<Record<string, string>> = {
   reward: 'reward',
   'evaluation/success': 'success',
@@ -31,7 +31,7 @@ export const shownMetrics: Readonly<Record<string, string>> = {
   'critic/parse_rate': 'parse rate',
 };
 
-/** Passes the events on, and shows them. `label` stands before each line. */
+/** Passes the events on, and prints them with `label` before each line. */
 export async function* showProgress(
   events: AsyncIterable<RunEvent>,
   label = '',
@@ -41,7 +41,7 @@ export async function* showProgress(
   let seen = null as Seen | null;
   let lastPlain = 0;
   const prefix = label ? `${label}: ` : '';
-  // Lines hold text of others: messages of a task, phases, names and paths.
+  // Lines contain text from others: messages of a task, phases, names and paths.
   const print = (line: string) => {
     const text = printable(`${prefix}${line}`);
     out.write(live ? `\r\u001b[2K${text}\n` : `${text}\n`);
@@ -144,7 +144,8 @@ export function statusLine(seen: Seen, now: number): string {
   const each = done > 0 ? seconds / done : 0;
   const rates =
     each > 0
-      ? `${each.toFixed(2)} s/it, ${(seen.tokens / seconds / 1000).toFixed(1)}k tokens/s, ${Math.ceil(each * (seen.iterations - seen.iteration))} s left at most`
+      ? `${each.toFixed(2)} s/it, ${(seen.tokens / seconds / 1000).toFixed(1)}k tokens/s, ` +
+        `${Math.ceil(each * (seen.iterations - seen.iteration))} s left at most`
       : '';
   return [
     `${stageTitles[seen.stage]} ${seen.iteration}/${seen.iterations}`,

@@ -1,11 +1,13 @@
-/** `genac serve`: the controller for a trainer that lives in another process. */
+/** `genac serve`: the controller for a trainer in another process. */
 import { serve } from '../host/server.ts';
 import { exitCodeOf } from './interrupt.ts';
 
 export interface ServeFlags {
   readonly listen?: string;
   readonly config?: string;
-  /** The host started this process and holds its standard input: it ends with it. */
+  /**
+   * The host started this process and holds its standard input; this process ends with the host.
+   */
   readonly child?: boolean;
 }
 
@@ -22,7 +24,7 @@ export async function serveCommand(flags: ServeFlags): Promise<void> {
   if (child) {
     process.stdin.on('end', end('the host is gone')).on('error', end('the host is gone')).resume();
     const parent = process.ppid;
-    // A fork of the host may hold the other end open after it.
+    // A fork of the host may keep the other end open after the host has ended.
     setInterval(() => process.ppid !== parent && ending.abort('the host is gone'), 1_000).unref();
   }
   const log = (line: string) => console.error(line);

@@ -1,4 +1,4 @@
-/** `genac train` and `genac resume`: a run in this terminal. */
+/** `genac train` and `genac resume`: run in this terminal. */
 import { loadConfigFile } from '../config/load.ts';
 import { askRun } from '../run/control.ts';
 import { type Run, resumeRun, startRun } from '../run/run.ts';
@@ -15,7 +15,7 @@ export async function trainCommand(
   await follow(startRun({ ...config, ...options }, { base, file: path }));
 }
 
-/** A run that is paused goes on where it is; one that is over goes on here, from a checkpoint. */
+/** A paused run continues in its process; an ended one continues here, from a checkpoint. */
 export async function resumeCommand(
   folder: string,
   options: { from?: string; trustCode?: boolean },
@@ -24,7 +24,8 @@ export async function resumeCommand(
   if (status && isAlive(status)) {
     if (options.from)
       throw new UserError(
-        `the run in ${folder} is at work (process ${status.pid}): stop it before you go back to ${options.from}`,
+        `the run in ${folder} is at work (process ${status.pid}): stop it before you go back ` +
+          `to ${options.from}`,
       );
     console.error(await askRun(folder, { command: 'resume' }));
     return;

@@ -6,11 +6,11 @@ import { ConfigError, issuesOf } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
 import { answerLine } from '../standalone/lines.ts';
 import {
-  type JudgedResponse,
   type OpenCriticOptions,
   type OpenedCritic,
   openCritic,
   type Ranked,
+  type ValuedResponse,
 } from '../standalone/open-critic.ts';
 import { printable, printableLine } from '../text/printable.ts';
 import { segmentationSchema } from '../text/segment.ts';
@@ -95,12 +95,12 @@ function segmentationOf(text: string) {
   return read.data;
 }
 
-/** Line by line, so that another process can ask and wait for the answer. */
+/** Line by line, so that another process can write a line and wait for its result. */
 async function judgeLines(critic: OpenedCritic, input: string, output: string): Promise<void> {
   const from = input === '-' ? process.stdin : createReadStream(input);
   const to = output === '-' ? process.stdout : createWriteStream(output);
   let failed = 0;
-  // A file that can't be opened ends the loop only where its error does.
+  // An error of opening the file does not end the loop by itself.
   const broken = new Promise<never>((_, fail) => {
     from.once('error', fail);
     to.once('error', fail);
@@ -118,7 +118,9 @@ async function judgeLines(critic: OpenedCritic, input: string, output: string): 
   if (failed > 0) throw new UserError(`${failed} lines could not be judged: see their \`error\``);
 }
 
-/** At line feeds alone: `node:readline` also cuts at line separators, which JSON may hold. */
+/**
+ * Cuts at line feeds only: `node:readline` also cuts at line separators, which JSON may contain.
+ */
 async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<string> {
   input.setEncoding('utf8');
   let rest = '';
@@ -143,8 +145,8 @@ const words = (rationale: string) =>
         .split('\n')
         .map((line) => `        | ${line}`);
 
-/** Each segment under the value before it. */
-export function valueText({ prefixes }: JudgedResponse): string {
+/** Prints each segment below the value before it. */
+export function valueText({ prefixes }: ValuedResponse): string {
   return prefixes
     .flatMap(({ response, value, rationale }, i) => {
       const next = prefixes[i + 1];

@@ -1,11 +1,10 @@
-/** A config that means the same from any working directory. */
+/** Makes a config independent of the working directory. */
 import { existsSync } from 'node:fs';
 import { isWrittenAsPath, pathFrom } from '../files/paths.ts';
 import type { Config } from './schema.ts';
 
 /**
- * A model that lies on this machine by its absolute path; `task:NAME` and names on the Hub as they
- * are.
+ * Returns the absolute path of a model on this machine; `task:NAME` and Hub names stay as they are.
  */
 function modelFrom(model: string): string {
   if (model.startsWith('task:')) return model;
@@ -14,9 +13,9 @@ function modelFrom(model: string): string {
 }
 
 /**
- * The config with absolute paths in the place of those that are relative to the working directory,
- * so that the run can be resumed from anywhere. Paths within the task, rewards and files of one's
- * own are relative to the config file's folder, which the run keeps.
+ * Returns the config with absolute paths instead of paths relative to the working directory, so
+ * that the run can be resumed from anywhere. Paths of the task, of rewards and of the user's own
+ * files are relative to the config file's folder, which the run keeps.
  */
 export function withAbsolutePaths(config: Config): Config {
   const { actor, critic, critic_sft, start_from } = config;
@@ -26,7 +25,7 @@ export function withAbsolutePaths(config: Config): Config {
     ...config,
     folder: pathFrom('.', config.folder),
     start_from: start_from === null ? null : pathFrom('.', start_from),
-    // ICC goes on calling the actor what the config calls it.
+    // ICC keeps the actor's name from the config.
     actor: actor && { ...actor, name: actor.name ?? actor.model, model: modelFrom(actor.model) },
     critic:
       typeof critic === 'string' || typeof named !== 'string'

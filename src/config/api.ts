@@ -6,55 +6,54 @@ const dollars = z.number().nonnegative();
 
 export const apiSchema = z
   .strictObject({
-    /** As the server names it. */
+    /** The server's name for the model. */
     model: z.string().min(1),
-    /** What stands before `/chat/completions`. */
+    /** The URL before `/chat/completions`. */
     base_url: z
       .url({ protocol: /^https?$/, error: 'expected a URL such as https://api.openai.com/v1' })
       .refine((url) => !/[?#]/.test(url), {
         message:
-          'ends with its path, for /chat/completions is put after it: leave out what follows ? or #. A key goes into an environment variable, which api_key_env names',
+          'ends with its path, for /chat/completions is put after it: leave out what follows ' +
+          '? or #. A key goes into an environment variable, which api_key_env names',
       })
       .default('https://api.openai.com/v1'),
-    /** Name of the environment variable that holds the key; null: the server asks for none. */
+    /** Name of the environment variable that holds the key; null: the server needs none. */
     api_key_env: z
       .string()
       .regex(
         /^[A-Za-z_]\w*$/,
-        'the name of an environment variable that holds the key, never the key itself; null: none is needed',
+        'the name of an environment variable that holds the key, never the key itself; null: ' +
+          'none is needed',
       )
       .nullable()
       .default('OPENAI_API_KEY'),
-    /** States that it is asked about, once each. */
+    /** Number of states to ask about, once each. */
     count: positive.default(1000),
-    /** Tokens of an answer at the most. */
+    /** Largest number of tokens of an answer. */
     max_tokens: positive.default(1024),
-    /** What the server calls that. */
+    /** The server's name for `max_tokens`. */
     max_tokens_name: z.enum(['max_tokens', 'max_completion_tokens']).default('max_tokens'),
-    /** null: not sent, the server's own default. */
+    /** null: not sent, so the server's default applies. */
     temperature: z.number().nonnegative().nullable().default(1),
     top_p: z.number().gt(0).max(1).nullable().default(null),
-    /** Further fields of the request's body, such as `{reasoning_effort: low}`. */
+    /** More fields of the request's body, such as `{reasoning_effort: low}`. */
     extra: z.record(z.string(), z.json()).default({}),
-    /** Requests under way at once, at the most. */
+    /** Largest number of requests at once. */
     concurrency: positive.default(8),
     /** Tries for each question. */
     tries: positive.default(6),
     /**
      * Seconds before the second try; doubled for each further one up to 60, with jitter.
-     * `Retry-After` goes before it.
+     * `Retry-After` takes precedence.
      */
     backoff: z.number().positive().default(1),
     /** Seconds until a try is given up. */
     timeout: z.number().positive().max(86_400).default(120),
     /** Dollars per million tokens; null: costs are not counted. */
     price: z.strictObject({ input: dollars, output: dollars }).nullable().default(null),
-    /** Dollars that this run may spend on it; null: no limit. */
+    /** Dollars that this run may spend; null: no limit. */
     max_cost: z.number().positive().nullable().default(null),
-    /**
-     * File that keeps the answers, to share between runs; null: `oracle/answers.jsonl` in the run's
-     * folder.
-     */
+    /** File of answers to share between runs; null: `oracle/answers.jsonl` in the run's folder. */
     cache: z.string().min(1).nullable().default(null),
   })
   .refine((o) => o.max_cost === null || o.price !== null, {
@@ -85,14 +84,15 @@ const reserved = new Set([
 
 export type ApiOptions = z.infer<typeof apiSchema>;
 
-/** Where requests go, as errors name it. */
+/** The URL of requests, for errors. */
 export const endpointOf = ({ base_url }: Pick<ApiOptions, 'base_url'>) =>
   `${base_url.replace(/\/+$/, '')}/chat/completions`;
 
-/** What is wrong with the key, in words. @param where the options stand */
+/** Describes what is wrong with the key. @param where path of the options in the config */
 export function keyFaults({ api_key_env: name }: ApiOptions, where: string): string[] {
   if (name === null || process.env[name]) return [];
   return [
-    `${where}.api_key_env: the environment variable ${name} is not set; put the key there (export ${name}=...), or set api_key_env: null for a server that asks for none`,
+    `${where}.api_key_env: the environment variable ${name} is not set; put the key there ` +
+      `(export ${name}=...), or set api_key_env: null for a server that asks for none`,
   ];
 }

@@ -1,10 +1,10 @@
-/** Options that were set to something other than their default. */
+/** Finds options that differ from their defaults. */
 import { type Config, configSchema } from './schema.ts';
 
-/** What a config has where nothing is said. */
+/** The config with all defaults. */
 export const defaults = configSchema.parse({ folder: '-', task: '-', critic: '-', actor: null });
 
-/** The optimizer's options of the critic in stage 3. */
+/** The critic's optimizer options in stage 3. */
 export const criticsOwn = [
   'learning_rate',
   'decay',
@@ -13,7 +13,7 @@ export const criticsOwn = [
   'max_grad_norm',
 ] as const;
 
-/** A problem for each of these options that was changed. */
+/** Returns a problem for each of these options that differs from its default. */
 export function changedOptions<S extends 'joint' | 'credit'>(
   config: Config,
   section: S,

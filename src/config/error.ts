@@ -1,5 +1,5 @@
 /**
- * One error for a bad config: path, value, what is allowed, and the nearest name for a misspelt
+ * The error for a bad config: path, value, what is allowed, and the nearest name for a misspelt
  * key.
  */
 import type { z } from 'zod';
@@ -18,7 +18,7 @@ export class ConfigError extends UserError {
   }
 }
 
-/** What is wrong with a user's data, where the config that names it is fine. */
+/** An error in a user's data, while the config that names it is correct. */
 export class DataError extends ConfigError {
   constructor(problems: readonly string[], source?: string) {
     super(problems, source, "the data can't be used");
@@ -26,7 +26,7 @@ export class DataError extends ConfigError {
   }
 }
 
-/** Zod's issues in words: `actor.learning_rate: "fast": expected number`. */
+/** Describes zod's issues: `actor.learning_rate: "fast": expected number`. */
 export function issuesOf(
   error: z.ZodError,
   schema: z.ZodType,
@@ -55,8 +55,8 @@ export function issuesOf(
 }
 
 /**
- * Of a union, the issues of the one option whose kind of value was given, if there is one: the
- * others say nothing of what is wrong.
+ * For a union, returns the issues of the one option whose kind of value was given, if there is one;
+ * the issues of the others are irrelevant.
  */
 function meant(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
   if (issue.code !== 'invalid_union') return [issue];
@@ -72,7 +72,7 @@ function meant(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
 const hidden = (path: readonly PropertyKey[], value: unknown) =>
   hideSecrets(String(path.at(-1) ?? ''), value);
 
-/** As JSON, cut where it is long: a config may hold a whole book by mistake. */
+/** The value as JSON, shortened, because a config may hold a very long text by mistake. */
 function shownValue(path: readonly PropertyKey[], value: unknown): string {
   const json = JSON.stringify(hidden(path, value), hideSecrets) ?? String(value);
   return json.length > LONGEST_SHOWN ? `${json.slice(0, LONGEST_SHOWN)}...` : json;
@@ -87,7 +87,7 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   );
 }
 
-/** Names of an object schema's keys at a path, through defaults and nullables. */
+/** Returns the names of an object schema's keys at a path, through defaults and nullables. */
 function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let current: unknown = unwrap(schema);
   for (const key of path) {
@@ -112,7 +112,10 @@ function unwrap(schema: unknown): unknown {
   }
 }
 
-/** The allowed name within an edit distance of a third of its length (at least 2); null: none. */
+/**
+ * Returns the allowed name within an edit distance of a third of its length (at least 2); null:
+ * none.
+ */
 export function nearest(name: string, allowed: readonly string[]): string | null {
   if (name.length > LONGEST_SHOWN) return null;
   const ranked = allowed
@@ -127,7 +130,7 @@ export function nearest(name: string, allowed: readonly string[]): string | null
     : null;
 }
 
-/** Levenshtein's. */
+/** The Levenshtein distance. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

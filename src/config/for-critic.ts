@@ -1,6 +1,4 @@
-/**
- * What a config asks of its critic, and the critic can't do: refused before any model is loaded.
- */
+/** Refuses a config that its critic can't serve, before any model is loaded. */
 
 import type { CriticPlugin } from '../critic.ts';
 import { changedOptions, criticsOwn, defaults } from './changed.ts';
@@ -12,7 +10,9 @@ export type CheckedCritic = Pick<
   'name' | 'needs' | 'learns' | 'imitates' | 'continues'
 >;
 
-/** @throws ConfigError with every problem at once */
+/**
+ * @throws ConfigError with all problems at once
+ */
 export function refuseForCritic(config: Config, critic: CheckedCritic): void {
   const problems = [
     ...stagesWithoutEffect(config, critic),
@@ -62,7 +62,8 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
         `must be 1 with the critic "${name}", whose value is the same in every state`,
       ),
     );
-    // Turned off they say what is so; a threshold would be one that nothing is held to.
+    // A gate that is off is fine. A changed threshold is not, because nothing would be compared
+    // with it.
     const { joint } = gates;
     if (joint !== null && JSON.stringify(joint) !== JSON.stringify(defaults.gates.joint))
       problems.push(
@@ -75,19 +76,21 @@ function jointProblems(config: Config, critic: CheckedCritic): string[] {
       needs === 'outcomes' ? `with the critic "${name}"` : 'or set gates.explained_variance: false';
     const separator = needs === 'outcomes' ? ' ' : ', ';
     problems.push(
-      `sampling.num_generations: 1 leaves a group mean nothing to compare with; use at least 2${separator}${advice}`,
+      'sampling.num_generations: 1 leaves a group mean nothing to compare with; use at least ' +
+        `2${separator}${advice}`,
     );
   }
   if (needs === 'states' && credit.scale === 'group-std') {
     problems.push(
-      `credit.scale: "group-std" is for the group's own mean as baseline, and would blow up groups whose rewards hardly differ; use "batch-std" with the critic "${name}"`,
+      `credit.scale: "group-std" is for the group's own mean as baseline, and would blow up ` +
+        `groups whose rewards hardly differ; use "batch-std" with the critic "${name}"`,
     );
   }
   problems.push(...discountProblems(critic, credit.gamma));
   return problems;
 }
 
-/** A critic that learns from rewards learns the chance of success, which is not discounted. */
+/** A critic that learns from rewards learns the chance of success, which has no discount. */
 export function discountProblems(
   { name, learns }: CheckedCritic,
   gamma: number,

@@ -20,7 +20,9 @@ export function loadConfigFile(path: string): LoadedConfig {
   return { config: checkConfig(readYaml(path) as ConfigInput, path), base: dirname(resolve(path)) };
 }
 
-/** A file of options. @throws ConfigError where it can't be read, is not YAML, or not a mapping */
+/**
+ * Reads a file of options. @throws ConfigError if it can't be read, is not YAML, or not a mapping
+ */
 export function readYaml(path: string): Record<string, unknown> {
   let text: string;
   try {
@@ -49,7 +51,9 @@ const yamlWords = ({ name, message }: Error): string =>
       ? 'its aliases (*name) stand for far more values than are written: write them out'
       : message.replace(/:?\n.*/s, ''); // the lines that it quotes may hold a key
 
-/** @throws ConfigError with every problem at once */
+/**
+ * @throws ConfigError with all problems at once
+ */
 export function checkConfig(input: ConfigInput, source?: string): Config {
   const unusable = unusableIn(input);
   if (unusable !== null) throw new ConfigError([unusable], source);
@@ -63,10 +67,7 @@ export function checkConfig(input: ConfigInput, source?: string): Config {
   return read.data;
 }
 
-/**
- * Options that were set to something other than their default and would have no effect: an error,
- * not a silence.
- */
+/** Returns an error for each option that differs from its default and would have no effect. */
 function withoutEffect(config: Config): string[] {
   const problems: string[] = [];
   const sections = { critic_sft: 'critic-sft', critic_rl: 'critic-rl', joint: 'joint' } as const;
@@ -119,8 +120,8 @@ function withoutEffect(config: Config): string[] {
 }
 
 /**
- * Options of joint training that are in range, and yet would train from nothing, or from a wrong
- * scale.
+ * Returns errors for options of joint training that are in range, but would train from nothing or
+ * with a wrong scale.
  */
 function creditWithoutMeaning({ sampling, credit, actor }: Config): string[] {
   const problems: string[] = [];
@@ -129,7 +130,8 @@ function creditWithoutMeaning({ sampling, credit, actor }: Config): string[] {
     problems.push('credit.scale: "group-std" needs at least 2 sampling.num_generations');
   if (actor && actor.minibatches > count * responses) {
     problems.push(
-      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an iteration has ${count * responses} (sampling.batch_size x sampling.num_generations)`,
+      `actor.minibatches: ${actor.minibatches} steps need at least as many responses, and an ` +
+        `iteration has ${count * responses} (sampling.batch_size x sampling.num_generations)`,
     );
   }
   return problems;

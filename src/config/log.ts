@@ -1,25 +1,23 @@
-/**
- * `log` of a config: which loggers a run feeds, besides its own folder. Names are the packages'.
- */
+/** `log` of a config: the loggers that receive a run's metrics. Names are those of the packages. */
 import { z } from 'zod';
 
 const text = z.string().min(1);
 
 const tensorboard = z.strictObject({
   use: z.literal('tensorboard'),
-  /** Where event files are written; null: `tensorboard/` in the run's folder. */
+  /** Folder of the event files; null: `tensorboard/` in the run's folder. */
   folder: text.nullable().default(null),
 });
 
 const wandb = z.strictObject({
   use: z.literal('wandb'),
   project: text.default('genac'),
-  /** What the run is called; null: as its folder. */
+  /** Name of the run; null: the name of its folder. */
   name: text.nullable().default(null),
   entity: text.nullable().default(null),
   group: text.nullable().default(null),
   tags: z.array(text).nullable().default(null),
-  /** `offline` needs no network and no account; null: as WANDB_MODE says, else online. */
+  /** `offline` needs no network and no account; null: WANDB_MODE, else online. */
   mode: z.enum(['online', 'offline']).nullable().default(null),
 });
 
@@ -27,14 +25,14 @@ const trackio = z.strictObject({
   use: z.literal('trackio'),
   project: text.default('genac'),
   /**
-   * What the run is called; null: as its folder, with a few letters of its own. A run that is there
-   * already gets a second one of its name.
+   * Name of the run; null: the name of its folder with a few random letters. An existing run of
+   * this name gets a second one.
    */
   name: text.nullable().default(null),
   group: text.nullable().default(null),
-  /** A Space that shows it; null: it stays on this machine. */
+  /** A Space that shows the run; null: the data stay on this machine. */
   space_id: text.nullable().default(null),
-  /** Where the database lies; null: where Trackio has all of them (TRACKIO_DIR). */
+  /** Folder of the database; null: Trackio's own folder (TRACKIO_DIR). */
   folder: text.nullable().default(null),
 });
 

@@ -1,4 +1,4 @@
-/** One entry of a config's `rewards`, and which kind of function its `use` names. */
+/** One entry of a config's `rewards`, and the kind of function that its `use` names. */
 import { z } from 'zod';
 import { isWrittenAsPath, pathFrom } from '../files/paths.ts';
 import { nearest } from './error.ts';
@@ -8,31 +8,29 @@ export const mathVerify = 'math-verify';
 export const rewardSchema = z.strictObject({
   /** `./reward.ts`, `./rewards.py:function`, `package.module:function`, or `math-verify`. */
   use: z.string().min(1),
-  /** In metrics; null: the function's own. */
+  /** Name in metrics; null: the function's own. */
   name: z
     .string()
     .regex(/^[^\s/]+$/, 'a name has no spaces and no slashes, for it is part of metric names')
     .nullable()
     .default(null),
-  /** In the weighted mean of the functions that apply. */
+  /** Weight in the mean of the functions that apply. */
   weight: z.number().positive().default(1),
-  /**
-   * The function's own range [low, high], mapped linearly to [0, 1]; null: it is [0, 1] already.
-   */
+  /** The function's own range [low, high], mapped linearly to [0, 1]; null: it is [0, 1]. */
   rescale: z
     .tuple([z.number(), z.number()])
     .refine(([low, high]) => low < high, 'the lowest value first, then a higher one')
     .nullable()
     .default(null),
-  /** Seconds until a call is given up: of one response in TypeScript, of one batch in Python. */
+  /** Seconds until a call is given up: for one response in TypeScript, for one batch in Python. */
   timeout: z.number().positive().max(1e6).default(60),
   /**
-   * math-verify: the column of a problem that holds the reference answer, by name or path
-   * (`reward_model.ground_truth`).
+   * math-verify: name or path (`reward_model.ground_truth`) of the column with the reference
+   * answer.
    */
   column: z.string().min(1).default('answer'),
   /**
-   * math-verify: where answers are looked for, in this order: `\boxed{}`, after `####`, the last
+   * math-verify: where it looks for answers, in this order: `\boxed{}`, after `####`, the last
    * number.
    */
   conventions: z
@@ -43,13 +41,15 @@ export const rewardSchema = z.strictObject({
 
 export type RewardOptions = z.infer<typeof rewardSchema>;
 
-/** What `use` names; paths are absolute. */
+/** The function that `use` names; paths are absolute. */
 export type RewardKind =
   | { readonly kind: 'math-verify' }
   | { readonly kind: 'typescript'; readonly file: string }
   | { readonly kind: 'python'; readonly target: string; readonly file: string | null };
 
-/** @returns the kind, or what is wrong in words */
+/**
+ * @returns the kind, or a text that says what is wrong
+ */
 export function kindOf(use: string, base: string): RewardKind | string {
   if (use === mathVerify) return { kind: 'math-verify' };
   const python = /^(.+\.py):([\w.]+)$/.exec(use);
@@ -61,10 +61,13 @@ export function kindOf(use: string, base: string): RewardKind | string {
   if (isWrittenAsPath(use)) return { kind: 'typescript', file: pathFrom(base, use) };
   if (/^[\w.]+:[\w.]+$/.test(use)) return { kind: 'python', target: use, file: null };
   const hint = nearest(use, [mathVerify]) ? `; did you mean "${mathVerify}"?` : '';
-  return `is none of "${mathVerify}", ./reward.ts, ./rewards.py:function and package.module:function${hint}`;
+  return (
+    `is none of "${mathVerify}", ./reward.ts, ./rewards.py:function and ` +
+    `package.module:function${hint}`
+  );
 }
 
-/** Options that say nothing to a function of this kind: an error, not a silence. */
+/** Returns an error for each option that has no effect on a function of this kind. */
 export function rewardsWithoutEffect(
   rewards: readonly RewardOptions[],
   hasActor: boolean,

@@ -1,4 +1,4 @@
-/** One schema of a run; defaults here and nowhere else. Names are those of the YAML file. */
+/** The one schema of a run, with all defaults. Names are those of the YAML file. */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../bridge/operations.ts';
 import { segmentationSchema } from '../text/segment.ts';
@@ -8,16 +8,20 @@ import { logSchema } from './log.ts';
 import { rewardSchema } from './rewards.ts';
 
 const share = z.number().min(0).max(1);
-/** More of anything is a slip of the hand. */
+/** A larger number is a typing error. */
 const MOST = 1e9;
 const count = z.int().nonnegative().max(MOST);
 const positive = z.int().positive().max(MOST);
 const seed = z.int().nonnegative();
 /**
- * Of AdamW. Below, no weight of float32 moves, which ends a run; above, none keeps what it learned.
+ * AdamW's learning rate. Below the range, no float32 weight moves, which ends a run; above it, no
+ * weight keeps what it learned.
  */
 const learningRate = z.number().min(1e-12).max(1);
-/** Below, logits that are divided by it leave the range of float32; above, all tokens are alike. */
+/**
+ * Below the range, divided logits leave the range of float32; above it, all tokens are equally
+ * likely.
+ */
 export const temperature = z.number().min(1e-3).max(100);
 
 /** A plugin by name, a user's file (a path that begins with `.` or `/`), or either with options. */
@@ -29,7 +33,7 @@ const scheduleFields = {
   decay: z.enum(['constant', 'linear', 'cosine']),
   /** Steps of linear warm-up. */
   warmup: count,
-  /** Share of the peak that is left at the end. */
+  /** Share of the peak at the end. */
   min_lr_ratio: share,
 };
 
@@ -44,7 +48,7 @@ const actor = z.strictObject({
   /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
   model: z.string().min(1),
   worker: z.string().default('actor'),
-  /** What ICC calls it. null: the model's name. */
+  /** The actor's name in ICC. null: the model's name. */
   name: z.string().nullable().default(null),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
   ...loadingFields,
@@ -73,21 +77,24 @@ const actor = z.strictObject({
 const sampling = z.strictObject({
   /** Problems of one iteration. */
   batch_size: positive.default(128),
-  /** Responses to each. */
+  /** Responses to each problem. */
   num_generations: positive.default(8),
   max_new_tokens: positive.default(1024),
   temperature: temperature.default(1),
   top_p: z.number().positive().max(1).nullable().default(null),
   top_k: positive.nullable().default(null),
   stop_strings: z.array(z.string().min(1)).default([]),
-  /** Tokens that a prompt may have; null: what `max_new_tokens` leaves of the actor's context. */
+  /**
+   * Largest number of tokens of a prompt; null: what `max_new_tokens` leaves of the actor's
+   * context.
+   */
   max_prompt_tokens: positive.nullable().default(null),
   /**
    * Longer prompts are an error, or their problems are dropped and counted (`problems/overlong`).
    * Nothing is ever cut.
    */
   overlong_prompts: z.enum(['error', 'drop']).default('error'),
-  /** Trajectories of each iteration that are kept in `trajectories.jsonl`, with every valuation. */
+  /** Number of trajectories of each iteration in `trajectories.jsonl`, with every valuation. */
   record: count.default(4),
 });
 
@@ -95,9 +102,8 @@ export const credit = z.strictObject({
   gamma: share.default(1),
   lambda: share.default(1),
   /**
-   * What advantages are divided by. `batch-std`: their root mean square over the batch's tokens.
-   * `group-std`: the deviation of the group's rewards, as in GRPO; for a group's own mean as
-   * baseline.
+   * Divisor of the advantages. `batch-std`: their root mean square over the batch's tokens.
+   * `group-std`: the deviation of the group's rewards, as in GRPO, for the group mean as baseline.
    */
   scale: z.enum(['none', 'batch-std', 'group-std']).default('batch-std'),
   /** null: the task's own, else by sentence. */
@@ -108,7 +114,7 @@ export const icc = z.strictObject({
   /** m of the smoothed success rate p <- m p + (1 - m) mean(r). */
   momentum: z.number().min(0).lt(1).default(0.8),
   /**
-   * Rollouts of the starting actor that tell its success rate before the first iteration; 0:
+   * Rollouts of the starting actor that measure its success rate before the first iteration; 0:
    * unknown until then.
    */
   warm_rollouts: count.default(256),
@@ -117,11 +123,11 @@ export const icc = z.strictObject({
 export const criticSft = z.strictObject({
   /**
    * `oracle`: the task's rule-based oracle. A path: a JSONL file of traces. `{api: {...}}`: a model
-   * behind an API is asked (docs/oracles.md).
+   * behind an API (docs/oracles.md).
    */
   traces: z.union([z.string().min(1), z.strictObject({ api: apiSchema })]).default('oracle'),
   batch: positive.default(64),
-  /** Steps at constant rate, at the most. */
+  /** Largest number of steps at constant rate. */
   steps: positive.default(1000),
   /** Steps of the final decay to `min_lr_ratio`. */
   cooldown: count.default(200),
@@ -130,27 +136,27 @@ export const criticSft = z.strictObject({
   min_lr_ratio: share.default(0.05),
   max_grad_norm: z.number().positive().nullable().default(1),
   /**
-   * Begin the cool-down as soon as held-out rationales are predicted this well (nats per token);
-   * null: by steps alone.
+   * Loss of held-out rationales (nats per token) at which the cool-down begins; null: by steps
+   * alone.
    */
   stop_at_rationale_loss: z.number().positive().nullable().default(null),
-  /** A trace is dropped where |score / 10 - observed success| is larger. */
+  /** A trace is dropped if |score / 10 - observed success| is larger. */
   agreement: share.default(0.8),
-  /** Steps between looks at held-out traces. */
+  /** Steps between evaluations on held-out traces. */
   evaluate_every: positive.default(50),
 });
 
 export const criticRl = z.strictObject({
   steps: positive.default(60),
-  /** Responses of one update. */
+  /** Responses of one step. */
   states: positive.default(256),
   /** States of each response that the critic learns from: one drawn at random, or all of them. */
   states_per_response: z.enum(['one', 'all']).default('one'),
   /** The critic that the stage ends with: of the least held-out error, or the last one. */
   keep: z.enum(['best', 'last']).default('best'),
   /**
-   * Share of them that comes from the actor at hand, the rest from the task's own frozen actors; 1
-   * where the task has none.
+   * Share of the states that come from the current actor; the rest come from the task's own frozen
+   * actors. 1 if the task has none.
    */
   actor_share: share.default(0),
   ...scheduleFields,
@@ -164,10 +170,10 @@ export const criticRl = z.strictObject({
 
 export const joint = z.strictObject({
   steps: positive.default(100),
-  /** What the critic does meanwhile: `learn`, or stay `frozen`. */
+  /** `learn`: the critic learns too. `frozen`: it stays as it is. */
   critic: z.enum(['learn', 'frozen']).default('learn'),
   ...scheduleFields,
-  /** Of the critic. */
+  /** The critic's learning rate. */
   learning_rate: learningRate.default(1e-6),
   decay: scheduleFields.decay.default('constant'),
   warmup: count.default(0),
@@ -177,18 +183,18 @@ export const joint = z.strictObject({
 });
 
 const gates = z.strictObject({
-  /** Joint training starts only if the critic passes this on held-out states. */
+  /** Thresholds for held-out states; joint training starts only if the critic passes. */
   joint: z
     .strictObject({
       parse_rate: share.default(0.9),
-      /** Held-out error below this share of the error of the best constant. */
+      /** Largest held-out error, as a share of the error of the best constant. */
       mse_against_mean: z.number().positive().default(1),
     })
     .nullable()
     .prefault({}),
   /**
-   * While the critic's explained variance on the batch is not above 0, or none of its scores is
-   * valid, the group mean is the value.
+   * Use the group mean as the value while the critic's explained variance on the batch is not above
+   * 0, or none of its scores is valid.
    */
   explained_variance: z.boolean().default(true),
 });
@@ -197,28 +203,28 @@ const evaluation = z.strictObject({
   /** Iterations between evaluations; 0: only at the start and the end of a stage. */
   every: count.default(10),
   /**
-   * Held-out problems, and responses k to each: success is pass@1 (their mean), and with k > 1 also
+   * Held-out problems, and k responses to each: success is pass@1 (their mean), and with k > 1 also
    * pass@k.
    */
   prompts: positive.default(128),
   num_generations: positive.default(1),
-  /** One greedy response to each problem besides. */
+  /** Also sample one greedy response to each problem. */
   greedy: z.boolean().default(false),
   /** Held-out states for the critic's error. */
   states: positive.default(512),
   /**
-   * Continuations of each state whose mean reward is its reference value, where the task knows no
-   * exact one; 0: the one outcome.
+   * Continuations of each state, whose mean reward is its reference value if the task has no exact
+   * one; 0: the one outcome.
    */
   continuations: count.default(0),
 });
 
-/** In the order in which they run. */
+/** In the order of a run. */
 export const stageNames = ['critic-sft', 'critic-rl', 'joint'] as const;
 const order = (stage: StageName) => stageNames.indexOf(stage);
 
 export const configSchema = z.strictObject({
-  /** Where the run is written. */
+  /** The run's folder. */
   folder: z.string().min(1),
   seed: seed.default(0),
   stages: z
@@ -232,14 +238,14 @@ export const configSchema = z.strictObject({
     )
     .default(['critic-sft', 'critic-rl', 'joint']),
   /**
-   * A checkpoint folder of another run whose models (and success rate) the first stage starts from.
+   * A checkpoint folder of another run; the first stage starts from its models (and success rate).
    */
   start_from: z.string().nullable().default(null),
   task: plugin,
-  /** Functions that judge responses, instead of the task's own reward; empty: that one. */
+  /** Reward functions that replace the task's own reward; empty: the task's own. */
   rewards: z.array(rewardSchema).default([]),
   critic: plugin,
-  /** null: there is none; stages 1 and 2 can do without where the task brings its own rollouts. */
+  /** null: no actor; stages 1 and 2 need none if the task has its own rollouts. */
   actor: actor.nullable(),
   workers: z.record(z.string(), worker).prefault({ actor: {}, critic: {}, python: {} }),
   sampling: sampling.prefault({}),
@@ -250,20 +256,17 @@ export const configSchema = z.strictObject({
   joint: joint.prefault({}),
   gates: gates.prefault({}),
   evaluation: evaluation.prefault({}),
-  /** Loggers that get the metrics besides `metrics.jsonl`; see docs/loggers.md. */
+  /** Loggers that also receive the metrics; see docs/loggers.md. */
   log: logSchema,
   checkpoints: z
     .strictObject({
-      /** Iterations of a stage between checkpoints; 0: as `minutes` says. */
+      /** Iterations of a stage between checkpoints; 0: only by `minutes`. */
       every: count.default(0),
-      /**
-       * A checkpoint also when so many minutes have passed since the last one; null: never for
-       * that.
-       */
+      /** Also write a checkpoint after this many minutes since the last one; null: not by time. */
       minutes: z.number().positive().nullable().default(15),
       /**
-       * Checkpoints within a stage that stay, the newest ones; those at the ends of stages all
-       * stay.
+       * Number of checkpoints within a stage that stay, the newest ones. Those at the ends of
+       * stages all stay.
        */
       keep: positive.default(2),
       /** Stage 3: keep the models of the best held-out success as `checkpoints/best`. */

@@ -1,6 +1,6 @@
 /**
- * The values that may change while a run goes on: which, how they are checked, and how they are
- * applied to a config.
+ * The values that may change during a run: their names, checks, and how they are applied to a
+ * config.
  */
 
 import type { CriticPlugin } from '../critic.ts';
@@ -41,8 +41,8 @@ const names: readonly (keyof Settings)[] = [
 ];
 
 /**
- * The config with the values changed, checked as a whole: what is out of range, or has no effect in
- * this configuration, is refused as at the start.
+ * Returns the config with the values changed, checked as a whole. A value that is out of range, or
+ * has no effect in this configuration, is refused as at the start.
  *
  * @throws ConfigError
  */
@@ -73,7 +73,7 @@ export function changedConfig(
   return changed;
 }
 
-/** The critic's options of a config, checked. */
+/** Returns the critic's options of a config, checked. */
 export function criticOptions(config: Config, { options }: Pick<CriticPlugin, 'options'>): unknown {
   const { use: _use, ...given } =
     typeof config.critic === 'string' ? { use: config.critic } : config.critic;

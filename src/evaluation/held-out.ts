@@ -1,6 +1,6 @@
 /** Held-out figures between iterations, and the gate before joint training. */
 
-import type { Standing, Training } from '../iteration/context.ts';
+import type { StageState, Training } from '../iteration/context.ts';
 import { phase } from '../iteration/context.ts';
 import { prefixed } from '../iteration/metrics.ts';
 import { fittingProblems } from '../iteration/prompt-limit.ts';
@@ -12,7 +12,7 @@ import { criticErrors, currentRollouts, currentStates, heldOutStates } from './c
 /** The smoothed success rate, warmed by rollouts of the frozen actor where it is not known yet. */
 export async function knownSuccessRate(
   training: Training,
-  { successRate }: Pick<Standing, 'successRate'>,
+  { successRate }: Pick<StageState, 'successRate'>,
 ): Promise<number | null> {
   const { warm_rollouts } = training.config.icc;
   if (successRate !== null || warm_rollouts === 0) return successRate;
@@ -94,7 +94,9 @@ async function greedySuccess(training: Training, iteration: number): Promise<num
   );
   const request = { problems, responses: 1, purpose: 'evaluation/greedy', iteration, greedy: true };
   const trajectories = await sampleTrajectories(training, request);
-  const rewards = await Promise.all(trajectories.map((trajectory) => training.judge(trajectory)));
+  const rewards = await Promise.all(
+    trajectories.map((trajectory) => training.rewardOf(trajectory)),
+  );
   return mean(rewards.map(({ reward }) => reward));
 }
 
@@ -119,6 +121,7 @@ export async function passGate(training: Training, successRate: number | null): 
   if (parse_rate >= gate.parse_rate && better) return;
   throw new UserError(
     `joint training does not start: on held-out states the critic parses ${(100 * parse_rate).toFixed(1)}% (gate: ${100 * gate.parse_rate}%) and its error is ${mse.toFixed(4)} ` +
-      `against ${mse_of_constant.toFixed(4)} of the mean (gate: ${gate.mse_against_mean} of it). Train the critic longer (critic_sft, critic_rl), or change gates.joint`,
+      `against ${mse_of_constant.toFixed(4)} of the mean (gate: ${gate.mse_against_mean} of ` +
+      'it). Train the critic longer (critic_sft, critic_rl), or change gates.joint',
   );
 }

@@ -20,13 +20,13 @@ export async function withContinuations(
   purpose: string,
   iteration: number,
 ): Promise<readonly ReferenceState[]> {
-  const { config, judge } = training;
+  const { config, rewardOf } = training;
   const { continuations } = config.evaluation;
   const live = references.every(({ state }) => state.tokens !== null);
   if (continuations === 0 || !live) return references;
   const { model } = actorOf(training);
   const continued = await continueStates(
-    { model, judge, sampling: config.sampling },
+    { model, rewardOf, sampling: config.sampling },
     references.map(({ state }) => state),
     continuations,
     (i) => deriveSeed(config.seed, `continuations/${purpose}`, iteration, i),

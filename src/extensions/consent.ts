@@ -117,7 +117,8 @@ export function refuseForeign(
   const foreign = code.filter((one) => !isOwn(one));
   if (foreign.length === 0) return;
   throw new UserError(
-    `${folder} is no run that you began on this machine, and what it names would run or be used with your rights: ${foreign.join('; ')}. Read it first; to allow it: ${how}`,
+    `${folder} is no run that you began on this machine, and what it names would run or be ` +
+      `used with your rights: ${foreign.join('; ')}. Read it first; to allow it: ${how}`,
   );
 }
 

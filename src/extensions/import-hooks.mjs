@@ -1,5 +1,6 @@
-// Module hooks for the files that a user names: what they may import by name, and that they are ES modules wherever they lie. Plain JavaScript, for on Node 20
-// hooks run in a thread of their own, where nothing is compiled.
+// Module hooks for the files that a user names: what they may import by name, and that they are ES
+// modules wherever they lie. Plain JavaScript, for on Node 20 hooks run in a thread of their own,
+// where nothing is compiled.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { compileFunction } from 'node:vm';
@@ -17,7 +18,10 @@ export async function resolve(specifier, context, next) {
   return asModule(await next(packages[specifier] ?? specifier, context));
 }
 
-/** The same for hooks that run in this thread. @param {string} specifier @param {any} context @param {any} next */
+/**
+ * The same for hooks that run in this thread. @param {string} specifier @param {any} context @param
+ * {any} next
+ */
 export function resolveSync(specifier, context, next) {
   return asModule(next(packages[specifier] ?? specifier, context));
 }
@@ -64,7 +68,8 @@ function asModule(resolved) {
     return resolved;
   }
   if (!isModule(text, typed)) return resolved;
-  // tsx compiles what it is told is a module; without it, as in a wheel, Node strips the types itself.
+  // tsx compiles what it is told is a module; without it, as in a wheel, Node strips the types
+  // itself.
   const stripped = packages.genac?.endsWith('.js') && typed;
   return { ...resolved, format: stripped ? 'module-typescript' : 'module' };
 }

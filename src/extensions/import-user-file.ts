@@ -42,7 +42,9 @@ export async function importOwn(file: string): Promise<object> {
   const { node } = process.versions;
   if (compiled && /\.[cm]?ts$/.test(file) && !atLeast(node, [22, 18])) {
     throw new UserError(
-      `where GenAC was installed by pip, a file of your own needs Node 22.18 or newer, and this is Node ${node}, for it is TypeScript: write it in JavaScript, or install a newer Node`,
+      'where GenAC was installed by pip, a file of your own needs Node 22.18 or newer, and ' +
+        `this is Node ${node}, for it is TypeScript: write it in JavaScript, or install a ` +
+        'newer Node',
     );
   }
   hook();

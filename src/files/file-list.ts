@@ -1,19 +1,19 @@
 /**
- * The files of a folder with size and digest: so that a checkpoint that was cut off or edited is
- * known before it is used.
+ * The files of a folder with size and digest, so that a checkpoint that was cut off or edited is
+ * noticed before it is used.
  */
 import { createHash } from 'node:crypto';
 import { copyFile, link, mkdir, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { refuseNoFile } from './text-file.ts';
 
-/** Path within the folder: bytes, and the first 32 hex digits of a SHA-256. */
+/** Path within the folder -> bytes, and the first 32 hex digits of a SHA-256. */
 export type FileList = Readonly<Record<string, readonly [number, string]>>;
 
 const BLOCK = 2 ** 20;
 /**
- * Files up to this size are read whole; of larger ones so many blocks of 1 MiB, evenly spread,
- * first and last included.
+ * Files up to this size are digested whole. Of larger ones, 64 blocks of 1 MiB are digested, evenly
+ * spread, first and last included.
  */
 const WHOLE = 64 * BLOCK;
 const BLOCKS = 64;
@@ -21,7 +21,7 @@ const BLOCKS = 64;
 export const textDigest = (text: string): string =>
   createHash('sha256').update(text).digest('hex').slice(0, 32);
 
-/** All files of a folder but its own `controller.json`. */
+/** Returns all files of a folder except its `controller.json`. */
 export async function filesOf(folder: string): Promise<FileList> {
   const files: Record<string, readonly [number, string]> = {};
   const walk = async (below: string): Promise<void> => {
@@ -56,8 +56,7 @@ async function digestOf(path: string): Promise<readonly [number, string]> {
 }
 
 /**
- * What differs first, in words; null: nothing. Files that were added count as well: a loader might
- * read them.
+ * Describes the first difference; null: none. Added files count, because a loader might read them.
  */
 export function firstDifference(written: FileList, found: FileList): string | null {
   for (const [path, [size, digest]] of Object.entries(written)) {
@@ -71,10 +70,7 @@ export function firstDifference(written: FileList, found: FileList): string | nu
   return added === undefined ? null : `${added} was added`;
 }
 
-/**
- * A folder's files once more in another place: hard links where the file system has them, else
- * copies.
- */
+/** Copies a folder's files by hard links if the file system has them, else by copying. */
 export async function linkFolder(from: string, to: string): Promise<void> {
   await mkdir(to, { recursive: true });
   for (const entry of await readdir(from, { withFileTypes: true })) {

@@ -1,11 +1,12 @@
-/** JSONL files, one line at a time: memory holds a line, however large the file is. */
+/** Reads JSONL files line by line: memory holds one line, whatever the size of the file. */
 
 import { UserError } from '../user-error.ts';
 import { chunksOf, textOf } from './text-file.ts';
 
 const MIB = 2 ** 20;
 /**
- * A longer line is refused: no string holds twice as much, and JSON of it would fill the memory.
+ * Longer lines are refused: a string holds less than twice as much, and the JSON would fill the
+ * memory.
  */
 export const LONGEST_LINE = 256 * MIB;
 
@@ -17,15 +18,18 @@ export interface JsonLine {
 
 export interface JsonLineOptions {
   /**
-   * `ignore`: a last line without a line feed may still be in writing, or was cut off when its
-   * writer died.
+   * `ignore`: skips a last line without a line feed, which may still be in writing or was cut off
+   * when its writer died.
    */
   readonly last: 'ignore' | 'read';
   /** Bytes of a line. */
   readonly longest?: number;
 }
 
-/** The values of the lines that are not blank. @throws Error that names the file and the line */
+/**
+ * Yields the values of the lines that are not blank. @throws UserError that names the file and the
+ * line
+ */
 export function* jsonLinesOf(path: string, options: JsonLineOptions): Generator<JsonLine> {
   const { last, longest = LONGEST_LINE } = options;
   for (const { number, bytes, ended } of splitLines(chunksOf(path), longest)) {
@@ -52,18 +56,14 @@ function parsed(text: string, where: string): unknown {
 
 interface SplitLine {
   readonly number: number;
-  /**
-   * Of one step of the iteration alone; null: it has more than `longest`, and is the last one
-   * given.
-   */
+  /** Valid until the next step of the iteration. null: longer than `longest`; no line follows. */
   readonly bytes: Buffer | null;
-  /** Is there a line feed after it? */
+  /** True if a line feed follows. */
   readonly ended: boolean;
 }
 
 /**
- * Cuts at line feeds alone. Chunks may end anywhere, and may be used again once the next one is
- * asked for.
+ * Cuts at line feeds only. A chunk may end anywhere, and its buffer may be reused for the next one.
  */
 export function* splitLines(chunks: Iterable<Buffer>, longest: number): Generator<SplitLine> {
   let number = 1;

@@ -1,4 +1,4 @@
-/** Paths that a user writes: `~` is the home folder, and what is relative is resolved once. */
+/** Paths from users: `~` is the home folder, and relative paths are resolved once. */
 import { homedir } from 'node:os';
 import { isAbsolute, resolve } from 'node:path';
 
@@ -8,9 +8,9 @@ const home = /^~(?=\/|$)/;
 export const expandHome = (path: string): string =>
   home.test(path) ? path.replace(home, homedir()) : path;
 
-/** The absolute path of one that is written relative to a folder. */
+/** Resolves a path relative to a folder. */
 export const pathFrom = (base: string, path: string): string => resolve(base, expandHome(path));
 
-/** Is this written as a path (`./x`, `../x`, `/x`, `~/x`), and not as a name? */
+/** Returns whether a text is a path (`./x`, `../x`, `/x`, `~/x`) and not a name. */
 export const isWrittenAsPath = (text: string): boolean =>
   text.startsWith('.') || isAbsolute(text) || home.test(text);

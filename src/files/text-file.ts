@@ -1,7 +1,6 @@
 /**
- * Text files that others may have made, or put something else in the place of: opened without
- * waiting, and refused in one sentence. A FIFO, which would hold its reader for ever, is known
- * before it is read.
+ * Text files that others may have made or replaced by something else. They are opened without
+ * blocking, so that a FIFO can't hold the reader, and refused with one sentence.
  */
 import {
   appendFileSync,
@@ -22,7 +21,8 @@ const LONGEST_FILE = 16 * MIB;
 const CHUNK = 256 * 1024;
 
 /**
- * Opens a regular file for reading. @throws Error that names the file and says what it is instead
+ * Opens a regular file for reading. @throws UserError that names the file and says what it is
+ * instead
  */
 export function openFile(path: string): number {
   let file: number;
@@ -38,8 +38,8 @@ export function openFile(path: string): number {
 }
 
 /**
- * Refuses what stands in a file's place, such as a folder, a FIFO, or a link, by which another file
- * would be written. What is not there is fine.
+ * Refuses a folder, a FIFO or a link in place of a file: a link would make the writer change
+ * another file. A missing file is fine.
  */
 export function refuseNoFile(path: string): void {
   const stat = lstatSync(path, { throwIfNoEntry: false });
@@ -47,16 +47,14 @@ export function refuseNoFile(path: string): void {
     throw new UserError(`${path} can't be used: it is ${kindOf(stat)}, not a file`);
 }
 
-/** Refuses what stands in a folder's place. What is not there is fine. */
+/** Refuses anything but a folder. A missing folder is fine. */
 export function refuseNoFolder(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat && !stat.isDirectory())
     throw new UserError(`${path} can't be used: it is ${kindOf(stat)}, not a folder`);
 }
 
-/**
- * Adds to the end of a file, and makes it where it is not there. @throws Error that names the file
- */
+/** Appends to a file, and makes it if it is missing. @throws UserError that names the file */
 export function appendText(path: string, text: string): void {
   const { O_WRONLY, O_APPEND, O_CREAT } = constants;
   let file: number | null = null;
@@ -73,7 +71,7 @@ export function appendText(path: string, text: string): void {
   }
 }
 
-/** The bytes of a file, in pieces that are used again for the next ones. */
+/** Yields the bytes of a file in chunks that share one buffer. */
 export function* chunksOf(path: string): Generator<Buffer> {
   const file = openFile(path);
   try {
@@ -89,8 +87,8 @@ export function* chunksOf(path: string): Generator<Buffer> {
 }
 
 /**
- * The text of a file of at most `longest` bytes. @throws Error that names the file and says why it
- * can't be read
+ * Reads the text of a file of at most `longest` bytes. @throws UserError that names the file and
+ * says why it can't be read
  */
 export function readText(path: string, longest = LONGEST_FILE): string {
   const parts: Buffer[] = [];
@@ -109,7 +107,7 @@ export function readText(path: string, longest = LONGEST_FILE): string {
   return text;
 }
 
-/** null: the bytes are not UTF-8. */
+/** Decodes UTF-8; null: the bytes are not UTF-8. */
 export function textOf(bytes: Uint8Array): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -129,7 +127,7 @@ function causeWords(path: string, error: NodeJS.ErrnoException): string {
   return error.message;
 }
 
-/** `a folder`, `a FIFO (a named pipe)`, ... */
+/** For example `a folder` or `a FIFO (a named pipe)`. */
 function kindOf(stat: Stats): string {
   if (stat.isFile()) return 'a file';
   if (stat.isDirectory()) return 'a folder';

@@ -19,7 +19,7 @@ export function hostMetrics(
 }
 
 /** The first `count` trajectories, segment by segment. */
-export function told(
+export function reportedValuations(
   segmented: Segmented,
   assignment: CreditAssignment,
   count: number,

@@ -43,7 +43,8 @@ export function trajectoriesOf(
     const textEnds = ends.subarray(from, to);
     if (to > from && textEnds.at(-1) !== text.length)
       throw new RangeError(
-        `the text of trajectory ${i} has ${text.length} UTF-16 units, but its tokens end at ${textEnds.at(-1)}`,
+        `the text of trajectory ${i} has ${text.length} UTF-16 units, but its tokens end at ` +
+          `${textEnds.at(-1)}`,
       );
     return {
       problem: { id: `p${group}`, prompt, columns: {} },

@@ -56,7 +56,8 @@ export class HostContinuations implements Continuations {
     const completions = new Ragged(tensors, 'completion_ids', 'completion_cu_seqlens', Int32Array);
     if (completions.count !== total || result.texts.length !== total)
       throw new RangeError(
-        `the host gave ${completions.count} completions and ${result.texts.length} texts for ${total}`,
+        `the host gave ${completions.count} completions and ${result.texts.length} texts for ` +
+          `${total}`,
       );
     const all = result.texts.map((text, i): Continuation => {
       const reward = rewards[i]!;

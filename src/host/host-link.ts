@@ -147,7 +147,7 @@ export class HostLink {
       this.#refusals.say(`a message was refused: ${reason}`);
       if (!isHost) this.#reject(identity, 'bad_message', reason);
       else
-        this.#tell({
+        this.#sendHost({
           type: 'error',
           id: readableId(frames),
           code: 'bad_message',
@@ -165,12 +165,13 @@ export class HostLink {
       this.#reject(
         identity,
         fits ? 'schema' : 'protocol',
-        `the host's messages have schema ${hello.schema_hash}, the controller's ${schemaHash()}: install the same version of GenAC on both sides`,
+        `the host's messages have schema ${hello.schema_hash}, the controller's ` +
+          `${schemaHash()}: install the same version of GenAC on both sides`,
       );
     else {
       this.#host = identity;
       this.#options.transport.admit(identity);
-      this.#tell({
+      this.#sendHost({
         type: 'welcome',
         protocol: PROTOCOL_VERSION,
         heartbeat_ms: this.#options.pulseMs ?? 1_000,
@@ -216,7 +217,7 @@ export class HostLink {
       const answer = await this.#options.answer({
         ...{ operation, arguments: read.data, tensors },
         progress: (data) =>
-          this.#tell({ type: 'partial', id, sequence: sequence++, data } as Outgoing<
+          this.#sendHost({ type: 'partial', id, sequence: sequence++, data } as Outgoing<
             MessageOf<'partial'>
           >),
       });
@@ -247,7 +248,7 @@ export class HostLink {
     if (this.#host !== null) this.#options.transport.send(this.#host, frames).catch(() => {});
   }
 
-  #tell(message: Outgoing<Message>, tensors?: Tensors): void {
+  #sendHost(message: Outgoing<Message>, tensors?: Tensors): void {
     if (this.#host !== null) this.#send(this.#host, message, tensors);
   }
 

@@ -10,7 +10,7 @@ import { ConfigError } from '../config/error.ts';
 import { discountProblems } from '../config/for-critic.ts';
 import { assignCredit } from '../credit.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
-import { mapInTurns } from '../event-loop.ts';
+import { mapYielding } from '../event-loop.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
 import {
   bareEnvironment,
@@ -33,13 +33,13 @@ import { paperFormat } from '../text/critic-prompt.ts';
 import type { BudgetedSegmentation } from '../text/segment.ts';
 import type { ActorProfile, Outcome } from '../types.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { hostMetrics, type Metrics, told } from './answer.ts';
+import { hostMetrics, type Metrics, reportedValuations } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
 import { CarefulValuer } from './careful-valuer.ts';
 import { type HostConfig, loadHostConfig } from './config.ts';
 import { HostContinuations } from './continuations.ts';
+import { HostSft } from './host-sft.ts';
 import type { AskHost } from './reverse-requests.ts';
-import { StageOne } from './stage-one.ts';
 
 type Ask = HostArguments<'assign_credit'>;
 
@@ -50,12 +50,12 @@ export class HostSession {
   readonly #critic: Critic;
   readonly #workers: WorkerGroup;
   readonly #segmentation: BudgetedSegmentation;
-  readonly #stageOne: StageOne;
+  readonly #sft: HostSft;
   readonly #valuer: CarefulValuer;
   readonly #continuations: HostContinuations | null;
   /** What ICC tells of the actor; the host may say it after `open`. */
   actor: Omit<ActorProfile, 'successRate'>;
-  readonly #tell: (text: string) => void;
+  readonly #log: (text: string) => void;
   #successRate: number | null;
   /** A worker that died: a critic that rests is not asked, and its end must not go unnoticed. */
   #lost: Error | null = null;
@@ -64,7 +64,7 @@ export class HostSession {
   /**
    * Metrics of an update that is done, for the next answer to a batch that somebody learns from.
    */
-  #untold: Metrics = {};
+  #pendingMetrics: Metrics = {};
   /** When the last update was done: what comes after it is the critic's idle time. */
   #idleSince = performance.now();
 
@@ -75,19 +75,19 @@ export class HostSession {
     task: Task | null;
     actor: Omit<ActorProfile, 'successRate'>;
     budget: number | null;
-    tell: (text: string) => void;
+    log: (text: string) => void;
     continuations: HostContinuations | null;
   }) {
     this.#config = parts.config;
     this.#critic = parts.critic;
     this.#workers = parts.workers;
-    this.#stageOne = new StageOne(parts);
+    this.#sft = new HostSft(parts);
     parts.workers.onLost((error) => {
       this.#lost ??= error;
     });
     this.#valuer = new CarefulValuer(parts.critic);
     this.actor = parts.actor;
-    this.#tell = parts.tell;
+    this.#log = parts.log;
     this.#continuations = parts.continuations;
     this.#successRate = parts.config.icc.success_rate;
     this.#segmentation = segmentationOf(parts, parts.budget);
@@ -96,7 +96,7 @@ export class HostSession {
   /** Reads the config, starts the critic's worker, loads the critic. */
   static async open(
     given: HostArguments<'open'>,
-    tell: (text: string) => void,
+    log: (text: string) => void,
     signal: AbortSignal,
     askHost: AskHost,
   ): Promise<HostSession> {
@@ -104,8 +104,7 @@ export class HostSession {
     const task =
       config.task === null
         ? null
-        : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log: tell }))
-            .task;
+        : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log })).task;
     const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
     const problems = discountProblems(plugin, config.credit.gamma, 'gamma');
     if (problems.length > 0) throw new ConfigError(problems, given.config_file ?? undefined);
@@ -118,14 +117,14 @@ export class HostSession {
     try {
       const continuations = given.continues ? new HostContinuations(askHost, config.seed) : null;
       const environment = criticEnvironment({
-        ...{ seed: config.seed, format: task?.criticFormat ?? paperFormat, log: tell },
+        ...{ seed: config.seed, format: task?.criticFormat ?? paperFormat, log },
         ...{ runFolder: given.logs, signal, worker: (name) => workers.get(name) },
         actor: continuations,
       });
       const critic = await createCritic(plugin, options, environment);
       const actor = given.actor ?? { name: 'actor', parameters: 0 };
       const budget = given.max_new_tokens;
-      return new HostSession({ config, critic, workers, task, actor, budget, tell, continuations });
+      return new HostSession({ config, critic, workers, task, actor, budget, log, continuations });
     } catch (error) {
       await workers.close(0);
       throw error;
@@ -147,7 +146,7 @@ export class HostSession {
     const idle = this.#update ? 0 : (began - this.#idleSince) / 1000;
     const done = await this.fence();
     const evaluates = ask.purpose === 'evaluation';
-    if (evaluates) this.#untold = done;
+    if (evaluates) this.#pendingMetrics = done;
     const waited = seconds(began);
     const trajectories = trajectoriesOf(ask, tensors);
     const profile = { ...this.actor, successRate: this.#successRate };
@@ -190,7 +189,7 @@ export class HostSession {
       at += own.length;
     }
     return {
-      result: { metrics, valuations: told(segmented, assignment, ask.tell) },
+      result: { metrics, valuations: reportedValuations(segmented, assignment, ask.tell) },
       tensors: { advantages: tensor(advantages) },
       afterwards: () => {
         if (learns) this.#learn(assignment.outcomes, ask);
@@ -220,8 +219,8 @@ export class HostSession {
   async fence(): Promise<Metrics> {
     const update = this.#update;
     this.#update = null;
-    const metrics = { ...this.#untold, ...(await update) };
-    this.#untold = {};
+    const metrics = { ...this.#pendingMetrics, ...(await update) };
+    this.#pendingMetrics = {};
     return metrics;
   }
 
@@ -252,7 +251,7 @@ export class HostSession {
   }
 
   openOracle(ask: HostArguments<'open_oracle'>): HostResult<'open_oracle'> {
-    return this.#stageOne.openOracle(ask);
+    return this.#sft.openOracle(ask);
   }
 
   async askOracle(
@@ -263,10 +262,10 @@ export class HostSession {
     const trajectories = trajectoriesOf(ask, tensors);
     this.#successRate ??= mean(trajectories.map(({ reward }) => reward));
     const profile = { ...this.actor, successRate: this.#successRate };
-    const rollouts = await mapInTurns(trajectories, (t) =>
+    const rollouts = await mapYielding(trajectories, (t) =>
       rolloutOf(t, this.#segmentation, profile),
     );
-    return this.#stageOne.askOracle(rollouts, progress);
+    return this.#sft.askOracle(rollouts, progress);
   }
 
   async imitate(
@@ -274,7 +273,7 @@ export class HostSession {
     progress: (step: number, steps: number, metrics: Metrics) => void,
   ): Promise<HostResult<'imitate'>> {
     await this.fence();
-    return this.#stageOne.imitate(ask, progress);
+    return this.#sft.imitate(ask, progress);
   }
 
   async save({
@@ -293,7 +292,7 @@ export class HostSession {
     const state = {
       ...{ stage, iteration, complete },
       success_rate: this.#successRate,
-      progress: stage === 'critic-sft' ? this.#stageOne.progress : told,
+      progress: stage === 'critic-sft' ? this.#sft.progress : told,
       host: { speaks: this.#valuer.speaks, reward_range },
       written: { metrics: 0, trajectories: 0 },
       seconds: 0,
@@ -304,7 +303,7 @@ export class HostSession {
       'best-critic': null,
     });
     if (complete && this.#critic.save) await this.#critic.load?.(join(path, 'critic'));
-    this.#untold = done;
+    this.#pendingMetrics = done;
   }
 
   async restore({ folder }: HostArguments<'restore'>): Promise<HostResult<'restore'>> {
@@ -314,10 +313,10 @@ export class HostSession {
     const { stage, iteration, complete, progress, success_rate, host } = checkpoint;
     this.#successRate = success_rate;
     this.#valuer.speaks = host?.speaks ?? null;
-    if (stage === 'critic-sft' && !complete) this.#stageOne.resume({ iteration, progress });
+    if (stage === 'critic-sft' && !complete) this.#sft.resume({ iteration, progress });
     // Of the update before the checkpoint: they belong to the next answer, as in a run without a
     // break.
-    else if (stage !== 'critic-sft') this.#untold = progress;
+    else if (stage !== 'critic-sft') this.#pendingMetrics = progress;
     return { stage, iteration, complete, success_rate, reward_range: host?.reward_range ?? null };
   }
 
@@ -325,6 +324,6 @@ export class HostSession {
   async close(): Promise<void> {
     const ended = this.#critic.close?.();
     await this.#workers.close(0);
-    await ended?.catch((error: Error) => this.#tell(`the critic did not close: ${error.message}`));
+    await ended?.catch((error: Error) => this.#log(`the critic did not close: ${error.message}`));
   }
 }

@@ -96,7 +96,9 @@ export function servedKl(
   if (kl <= ROUNDING[dtype]) return kl;
   throw new UserError(
     `the actor sampled with other weights than it trains: the log-probabilities of the same tokens differ by a KL of ${kl.toPrecision(3)} nats per token before any update, ` +
-      `where rounding explains ${ROUNDING[dtype]} (${dtype}); nothing was updated. Check the model for layers that compute otherwise when sampling (dropout, a cache of its own), or use dtype: float32`,
+      `where rounding explains ${ROUNDING[dtype]} (${dtype}); nothing was updated. Check the ` +
+      'model for layers that compute otherwise when sampling (dropout, a cache of its own), ' +
+      'or use dtype: float32',
   );
 }
 

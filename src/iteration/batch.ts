@@ -4,7 +4,7 @@
  */
 import { type CreditOptions, type SegmentedTrajectory, segmentTrajectory } from '../credit.ts';
 import type { Critic, CriticContext } from '../critic.ts';
-import { forEachInTurns, mapInTurns, runInTurns } from '../event-loop.ts';
+import { forEachYielding, mapYielding, runYielding } from '../event-loop.ts';
 import { type LearningRateSchedule, learningRate } from '../math/learning-rate.ts';
 import type { Metrics } from '../run-folder/events.ts';
 import type { BudgetedSegmentation } from '../text/segment.ts';
@@ -30,7 +30,7 @@ export const segmentAll = <T extends Trajectory>(
   actor: ActorProfile,
   { sharesFirstState }: Pick<Critic, 'sharesFirstState'>,
 ): Promise<SegmentedTrajectory<T>[]> =>
-  mapInTurns(trajectories, (trajectory, i) =>
+  mapYielding(trajectories, (trajectory, i) =>
     segmentTrajectory(trajectory, i, segmentation, actor, sharesFirstState),
   );
 
@@ -46,11 +46,11 @@ export async function valueAll(
   context: CriticContext,
   known: Valuations = new Map(),
 ): Promise<Valuations> {
-  const missing = await runInTurns(statesWithout(known, segmented));
+  const missing = await runYielding(statesWithout(known, segmented));
   const rewards = segmented.map(({ trajectory: { group, reward } }) => ({ group, reward }));
   const values = await value(missing, { ...context, rewards });
   const valuations = new Map(known);
-  await forEachInTurns(missing, (state, i) => {
+  await forEachYielding(missing, (state, i) => {
     valuations.set(state.id, values[i]!);
   });
   return valuations;

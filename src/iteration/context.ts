@@ -9,16 +9,16 @@ import type { Config, StageName } from '../config/schema.ts';
 import type { Critic } from '../critic.ts';
 import { linkFolder } from '../files/file-list.ts';
 import type { LanguageModel } from '../language-model.ts';
-import type { Judge } from '../rewards/judge.ts';
+import type { RewardOf } from '../rewards/reward.ts';
 import { checkpointName, pruneCheckpoints, writeCheckpoint } from '../run-folder/checkpoint.ts';
-import type { Place, RunEvent } from '../run-folder/events.ts';
+import type { RunEvent, StagePosition } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
 import type { Task } from '../task.ts';
 import type { ActorProfile } from '../types.ts';
 import { UserError } from '../user-error.ts';
 
 /** Where a run stands between two iterations: all that a checkpoint holds beside the weights. */
-export interface Standing {
+export interface StageState {
   readonly stage: StageName;
   /** Iterations of the stage that are done. */
   readonly iteration: number;
@@ -39,7 +39,7 @@ export interface Training {
   readonly config: Config;
   readonly task: Task;
   /** Rewards responses. */
-  readonly judge: Judge;
+  readonly rewardOf: RewardOf;
   readonly critic: Critic;
   /** null: the run has no actor (`actor: null`). */
   readonly actor: LanguageModel | null;
@@ -51,9 +51,9 @@ export interface Training {
     /**
      * Between two iterations: values change, a paused run waits. False: the stage should end here.
      */
-    boundary(place: Place): Promise<boolean>;
+    boundary(place: StagePosition): Promise<boolean>;
     /** Applies what an earlier life of the run changed before this place. */
-    catchUp(place: Place): void;
+    catchUp(place: StagePosition): void;
   };
   /** True after `stop()`: the stage ends after the iteration in hand, with a checkpoint. */
   stopping(): boolean;
@@ -77,27 +77,27 @@ export function phase(training: Training, stage: StageName, iteration: number, n
  * The stage goes on with this iteration; false: it was stopped. Between iterations, values may
  * change and a paused run waits.
  */
-export function boundary({ steering }: Training, place: Place): Promise<boolean> {
+export function boundary({ steering }: Training, place: StagePosition): Promise<boolean> {
   return steering.boundary(place);
 }
 
 /** A checkpoint where one is due: after so many iterations, or minutes. */
-export async function checkpointIfDue(training: Training, standing: Standing): Promise<void> {
+export async function checkpointIfDue(training: Training, stageState: StageState): Promise<void> {
   const { every, minutes } = training.config.checkpoints;
   const { folder } = training;
-  const byCount = every > 0 && standing.iteration % every === 0;
+  const byCount = every > 0 && stageState.iteration % every === 0;
   const byTime = minutes !== null && folder.secondsSinceCheckpoint() >= 60 * minutes;
-  if (byCount || byTime) await checkpoint(training, standing, false);
+  if (byCount || byTime) await checkpoint(training, stageState, false);
 }
 
 /** The run's checkpoint where it stands. */
 export async function checkpoint(
   training: Training,
-  standing: Standing,
+  stageState: StageState,
   complete: boolean,
   as?: string,
 ): Promise<string> {
-  const { stage, iteration, successRate, progress } = standing;
+  const { stage, iteration, successRate, progress } = stageState;
   const { critic, actor, folder, config, emit } = training;
   const state = {
     stage,
@@ -126,11 +126,11 @@ export async function checkpoint(
  * The stage's checkpoint. The next stage goes on from it, with fresh optimizers, as it would in a
  * run of its own.
  */
-export async function endStage(training: Training, standing: Standing): Promise<Standing> {
+export async function endStage(training: Training, stageState: StageState): Promise<StageState> {
   const complete = !training.stopping();
-  const path = await checkpoint(training, standing, complete);
+  const path = await checkpoint(training, stageState, complete);
   if (complete && training.critic.save) await training.critic.load?.(join(path, 'critic'));
-  return standing;
+  return stageState;
 }
 
 /**

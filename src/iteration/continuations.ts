@@ -1,10 +1,10 @@
 /** Responses that the actor goes on with from a state, by its exact token ids. */
 import type { Config } from '../config/schema.ts';
 import type { Continuation, Continuations } from '../critic.ts';
-import { mapInTurns } from '../event-loop.ts';
+import { mapYielding } from '../event-loop.ts';
 import type { LanguageModel } from '../language-model.ts';
 import { deriveSeed, type Seed } from '../math/random.ts';
-import type { Judge } from '../rewards/judge.ts';
+import type { RewardOf } from '../rewards/reward.ts';
 import { wholeProblem } from '../text/blind-problem.ts';
 import type { Sequence, State } from '../types.ts';
 import { UserError } from '../user-error.ts';
@@ -13,7 +13,7 @@ export interface ContinuationParts {
   readonly model: LanguageModel;
   /** As it is in this iteration. */
   readonly sampling: Config['sampling'];
-  readonly judge: Judge;
+  readonly rewardOf: RewardOf;
 }
 
 /**
@@ -24,7 +24,7 @@ export interface ContinuationParts {
  * @throws UserError for a state without token ids
  */
 export async function continueStates(
-  { model, sampling, judge }: ContinuationParts,
+  { model, sampling, rewardOf }: ContinuationParts,
   states: readonly State[],
   count: number,
   seed: (i: number) => Seed,
@@ -35,9 +35,9 @@ export async function continueStates(
     completionsPerPrompt: count,
     ...{ max_new_tokens, temperature, top_p, top_k, stop_strings, seed },
   });
-  const judged = await mapInTurns(sampled, async ({ text, finishReason, completionIds }, i) => {
+  const judged = await mapYielding(sampled, async ({ text, finishReason, completionIds }, i) => {
     const { problem } = states[Math.floor(i / count)]!;
-    const { reward } = await judge({ text, finishReason, problem: wholeProblem(problem) });
+    const { reward } = await rewardOf({ text, finishReason, problem: wholeProblem(problem) });
     return { text, completionIds, reward };
   });
   const continuations = await Promise.all(judged);
@@ -60,7 +60,8 @@ export function tokensOf(states: readonly State[]): Sequence[] {
   return states.map(({ id, tokens }) => {
     if (tokens) return tokens;
     throw new UserError(
-      `state ${id} can't be continued: only its text is known, and not the token ids that the actor sampled`,
+      `state ${id} can't be continued: only its text is known, and not the token ids that ` +
+        'the actor sampled',
     );
   });
 }

@@ -1,4 +1,6 @@
-/** Token ids of prompts, made once for each problem: states have them before anything is sampled. */
+/**
+ * Token ids of prompts, made once for each problem: states have them before anything is sampled.
+ */
 import type { LanguageModel } from '../language-model.ts';
 import type { Problem } from '../types.ts';
 

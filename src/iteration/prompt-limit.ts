@@ -75,7 +75,8 @@ export async function fittingProblems(
     `${limit.tokens} tokens (${limit.because}): ${named}`;
   if (config.sampling.overlong_prompts === 'error') {
     throw new UserError(
-      `${found}. Shorten them, make room, or set sampling.overlong_prompts: drop to go on without them`,
+      `${found}. Shorten them, make room, or set sampling.overlong_prompts: drop to go on ` +
+        'without them',
     );
   }
   if (overlong.length === all.length)

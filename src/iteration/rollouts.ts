@@ -1,6 +1,6 @@
 /** Trajectories of the live actor: sampling, the served version's check, rewards. */
 
-import { mapInTurns } from '../event-loop.ts';
+import { mapYielding } from '../event-loop.ts';
 import type { Finished } from '../language-model.ts';
 import { deriveSeed } from '../math/random.ts';
 import type { Rollout, Split } from '../task.ts';
@@ -82,14 +82,14 @@ export async function sampleTrajectories(
     throw new Error(
       `the actor served version ${stale.version}, but version ${actor.step} was trained`,
     );
-  return mapInTurns(sampled, (s, i) => trajectoryOf(i, s, s.version));
+  return mapYielding(sampled, (s, i) => trajectoryOf(i, s, s.version));
 }
 
 export async function rewarded(
   training: Training,
   trajectory: SampledTrajectory,
 ): Promise<SampledTrajectory & Rewarded> {
-  const { reward, parts } = await training.judge(trajectory);
+  const { reward, parts } = await training.rewardOf(trajectory);
   return { ...trajectory, reward, rewardParts: parts };
 }
 
@@ -98,7 +98,7 @@ export async function allRewarded(
   training: Training,
   trajectories: readonly SampledTrajectory[],
 ): Promise<(SampledTrajectory & Rewarded)[]> {
-  const pending = await mapInTurns(trajectories, (trajectory) => {
+  const pending = await mapYielding(trajectories, (trajectory) => {
     const one = rewarded(training, trajectory);
     one.catch(() => {}); // awaited below; it may fail before that
     return one;

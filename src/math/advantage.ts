@@ -54,7 +54,7 @@ export function tokenAdvantages(
 
 export type AdvantageScale = 'none' | 'batch-std' | 'group-std';
 
-/** What a scale needs to know of a trajectory. */
+/** The part of a trajectory that a scale reads. */
 export interface Scaled {
   readonly group: number;
   readonly reward: number;
@@ -68,17 +68,16 @@ export interface Scaled {
 const GROUP_EPSILON = 1e-4;
 
 /**
- * Returns what the advantages of each trajectory are divided by. They are never centred: the
- * baseline was subtracted before.
+ * Returns the divisor of each trajectory's advantages. They are never centred: the baseline was
+ * subtracted before.
  *
- * `batch-std`: one number for the whole batch, the deviation of the advantages from 0, which is
- * their root mean square over the tokens that the actor wrote. So tokens of tools change nothing,
- * and after scaling the mean square is 1. It is 1 where the batch has no signal: noise is not
- * amplified.
+ * `batch-std`: one number for the whole batch, the root mean square of the advantages over the
+ * tokens that the actor wrote. Tokens of tools change nothing, and after scaling the mean square is
+ * 1. The number is 1 if the batch has no signal, so that noise is not amplified.
  *
  * `group-std`: for each group the sample deviation of its rewards + 1e-4, as in TRL (GRPO, arXiv
- * 2402.03300, eq. 3). It has a meaning only where the baseline is the group's own mean, for only
- * then is it the deviation of what it divides.
+ * 2402.03300, eq. 3). It has a meaning only if the baseline is the group mean, because only then is
+ * it the deviation of the advantages.
  *
  * @returns one positive divisor for each trajectory
  */
@@ -100,8 +99,8 @@ export function advantageDivisors(
 }
 
 /**
- * Over the actor's tokens; 0 where there are none. Loops: the paper's scale has half a million
- * tokens.
+ * Over the actor's tokens; 0 if there are none. A loop, because the paper's scale has half a
+ * million tokens.
  */
 function rootMeanSquare(trajectories: readonly Scaled[]): number {
   let squares = 0;
@@ -116,7 +115,7 @@ function rootMeanSquare(trajectories: readonly Scaled[]): number {
   return count === 0 ? 0 : Math.sqrt(squares / count);
 }
 
-/** A loop: a callback for each of half a million tokens is felt. */
+/** A loop, because half a million callbacks take noticeable time. */
 export function divided(values: Float32Array, divisor: number): Float32Array {
   const quotients = new Float32Array(values.length);
   for (let i = 0; i < values.length; i++) quotients[i] = values[i]! / divisor;

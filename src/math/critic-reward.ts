@@ -21,9 +21,9 @@ export const criticBaselines = ['none', 'leave-one-out', 'batch-mean'] as const;
 export type CriticBaseline = (typeof criticBaselines)[number];
 
 /**
- * REINFORCE weights R - b of completions, state by state; exactly 0 where rounding alone is left.
- * `none`: b = 0 (the paper). `leave-one-out`: b = mean R of the state's other completions (needs at
- * least two). `batch-mean`: b = mean R of all completions of the batch.
+ * Returns REINFORCE weights R - b of completions, state by state; exactly 0 if only rounding is
+ * left. `none`: b = 0 (the paper). `leave-one-out`: b = mean R of the state's other completions
+ * (needs at least two). `batch-mean`: b = mean R of all completions of the batch.
  *
  * @param rewards rewards[i][j] = R of completion j of state i
  * @returns weights of the same shape
@@ -38,9 +38,10 @@ export function criticWeights(
 }
 
 /**
- * The weights of one state's completions, where the batch is too large for `criticWeights`.
+ * Returns the weights of one state's completions, for batches that are too large for
+ * `criticWeights`.
  *
- * @param batchMean mean R of all completions of the batch, for `batch-mean` alone
+ * @param batchMean mean R of all completions of the batch; only `batch-mean` reads it
  * @param index of the state, for errors
  */
 export function stateWeights(

@@ -1,19 +1,20 @@
 /**
- * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * min_lr_ratio`. With
- * `min_lr_ratio` 0 it would reach 0 one step after the last: no step is without effect.
+ * A learning rate that warms up linearly from 0, then decays from `peak` to `peak * min_lr_ratio`.
+ * With
+ * `min_lr_ratio` 0 it would reach 0 one step after the last, so every step has an effect.
  */
 export interface LearningRateSchedule {
   readonly peak: number;
   readonly decay: 'constant' | 'linear' | 'cosine';
   /** Steps of warm-up. */
   readonly warmup: number;
-  /** Share of `peak` that is left at the last step, in [0, 1]; 0: nothing is left after it. */
+  /** Share of `peak` at the last step, in [0, 1]; 0: it would reach 0 one step later. */
   readonly min_lr_ratio: number;
 }
 
 /**
- * The learning rate of step `step` (0-based) of `total`: never 0. Step 0 of a warm-up of n steps
- * has peak / n.
+ * Returns the learning rate of step `step` (0-based) of `total`: never 0. Step 0 of a warm-up of n
+ * steps has peak / n.
  */
 export function learningRate(schedule: LearningRateSchedule, step: number, total: number): number {
   const { peak, decay, warmup, min_lr_ratio } = schedule;
@@ -26,8 +27,8 @@ export function learningRate(schedule: LearningRateSchedule, step: number, total
 }
 
 /**
- * A plateau whose end is decided on the way: warm-up, constant, then a linear fall to `min_lr_ratio` of
- * the rate within `cooldown` steps.
+ * A plateau whose end is decided during the stage: warm-up, constant, then a linear fall to
+ * `min_lr_ratio` of the rate within `cooldown` steps.
  */
 export interface PlateauSchedule {
   readonly learning_rate: number;
@@ -36,7 +37,9 @@ export interface PlateauSchedule {
   readonly min_lr_ratio: number;
 }
 
-/** @param coolFrom the step (0-based) with which the fall begins */
+/**
+ * @param coolFrom the first step (0-based) of the fall
+ */
 export function plateauRate(schedule: PlateauSchedule, step: number, coolFrom: number): number {
   const { learning_rate: peak, warmup, cooldown, min_lr_ratio } = schedule;
   return step < coolFrom

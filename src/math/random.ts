@@ -1,6 +1,6 @@
 /**
- * Random draws that depend on (run seed, purpose, indices) and on nothing that ran before, so that
- * a resumed run, another schedule or another number of workers draws the same numbers.
+ * Random draws that depend on (run seed, purpose, indices) only, so that a resumed run, another
+ * schedule or another number of workers draws the same numbers.
  */
 
 /** A 64-bit seed as two unsigned 32-bit words, low word first. */
@@ -15,8 +15,8 @@ function mix(hash: number): number {
 }
 
 /**
- * The seed of one draw. `purpose` names what is drawn; `indices` (integers) say which one, e.g.
- * iteration, sequence.
+ * Returns the seed of one draw. `purpose` names the draw; `indices` (integers) number it, such as
+ * iteration and sequence.
  */
 export function deriveSeed(runSeed: number, purpose: string, ...indices: readonly number[]): Seed {
   let low = mix(runSeed >>> 0);
@@ -75,7 +75,7 @@ export class Random {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
   }
 
-  /** An index drawn with these weights (nonnegative, not all zero). */
+  /** Draws an index with these weights (nonnegative, not all zero). */
   weighted(weights: ArrayLike<number>): number {
     let total = 0;
     for (let i = 0; i < weights.length; i++) total += weights[i]!;
@@ -90,7 +90,7 @@ export class Random {
     return last;
   }
 
-  /** A new array in random order (Fisher-Yates). */
+  /** Returns a new array in random order (Fisher-Yates). */
   shuffled<T>(items: readonly T[]): T[] {
     const result = [...items];
     for (let i = result.length - 1; i > 0; i--) {
@@ -101,7 +101,7 @@ export class Random {
   }
 }
 
-/** Seeds of sequences 0..count-1 as `sample` takes them: uint32 [count, 2]. */
+/** Returns the seeds of sequences 0..count-1 in the form of `sample`: uint32 [count, 2]. */
 export function sequenceSeeds(count: number, seedOf: (index: number) => Seed): Uint32Array {
   const seeds = new Uint32Array(2 * count);
   for (let i = 0; i < count; i++) [seeds[2 * i], seeds[2 * i + 1]] = seedOf(i);

@@ -15,15 +15,15 @@ export function variance(values: ArrayLike<number>): number {
   return values.length === 0 ? Number.NaN : sum / values.length;
 }
 
-/** Standard deviation of a sample (divided by n - 1); 0 for fewer than two values. */
+/** Standard deviation of a sample (n - 1); 0 for fewer than two values. */
 export function sampleDeviation(values: ArrayLike<number>): number {
   const n = values.length;
   return n < 2 ? 0 : Math.sqrt((variance(values) * n) / (n - 1));
 }
 
 /**
- * Is this what rounding leaves of quantities of order 1 (rewards, values, advantages, weights)?
- * Such a number is not measured, and nothing is decided by it.
+ * Returns whether a number is only the rounding error of quantities of order 1 (rewards, values,
+ * advantages, weights). No decision may depend on such a number.
  */
 export const isNoise = (value: number): boolean => Math.abs(value) < 1e-12;
 
@@ -38,11 +38,11 @@ export function meanSquaredError(
 }
 
 /**
- * Explained variance 1 - mean((y - v)^2) / var(y), at most 1. 0 is what the best constant has, and
- * a prediction at or below it says nothing about y. A constant error counts: a prediction that is
- * off by the same amount everywhere is not excused, as it would be with var(y - v).
+ * Explained variance 1 - mean((y - v)^2) / var(y), at most 1. The best constant has 0, and a
+ * prediction at or below 0 says nothing about y. A constant offset counts as error, which it would
+ * not with var(y - v).
  *
- * @returns null where the observed values do not vary: there is nothing to explain
+ * @returns null if the observed values do not vary
  */
 export function explainedVariance(
   predicted: ArrayLike<number>,
@@ -59,7 +59,7 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Items by key, in order of first appearance. */
+/** Groups items by key, in order of first appearance. */
 export function groupBy<T, K>(items: Iterable<T>, key: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {

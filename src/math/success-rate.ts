@@ -1,12 +1,12 @@
 /**
- * The actor's smoothed success rate, which ICC tells the critic: p <- m p + (1 - m) mean(r).
+ * Returns the actor's smoothed success rate, which ICC puts into the critic's prompt: p <- m p + (1
+ * - m) mean(r). Source: GenAC (arXiv 2604.10701), In-Context Conditioning: "smoothed running
+ * average of the success rate".
  *
  * @param previous the rate so far in [0, 1]; null: unknown, and the batch's mean becomes the rate
  * @param rewards of the iteration's trajectories, each in [0, 1], at least one
  * @param momentum m in [0, 1)
  * @returns the new rate in [0, 1]
- * Source: GenAC (arXiv 2604.10701), In-Context Conditioning: "smoothed running average of the
- * success rate".
  */
 export function smoothSuccessRate(
   previous: number | null,

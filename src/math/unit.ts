@@ -1,13 +1,13 @@
 /**
- * What rounding may put a reward outside its range by, where its bounds are of order 1; as in TRL's
+ * How far rounding may put a reward outside its range if the bounds are of order 1, as in TRL's
  * trainer.
  */
 const TOLERANCE = 1e-6;
 
 /**
- * A reward of the range [low, high] in [0, 1].
+ * Maps a reward of the range [low, high] to [0, 1].
  *
- * @returns null where it is no finite number, or lies outside the range by more than rounding (1e-6
+ * @returns null if it is not a finite number, or is outside the range by more than rounding (1e-6
  *   of the larger bound, and of 1 at least)
  */
 export function toUnit(

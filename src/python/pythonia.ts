@@ -1,8 +1,8 @@
 /**
- * Small Python things from a TypeScript script, through pythonia. It has one Python process for a
- * Node process, which it starts as soon as it is imported; an error of that process, or a call that
- * never returns, would go unnoticed. All of that is seen to here: one JSON text goes in and one
- * comes out.
+ * Calls small Python functions from a TypeScript script, through pythonia. pythonia has one Python
+ * process for each Node process and starts it when it is imported; it does not report an error of
+ * that process or a call that never returns. This file handles all of that: one JSON text goes in
+ * and one comes out.
  */
 import { type ChildProcess, execFile } from 'node:child_process';
 import { delimiter } from 'node:path';
@@ -19,10 +19,7 @@ export interface PythonOptions {
    * `.venv`.
    */
   readonly python?: string;
-  /**
-   * Milliseconds until a call is given up, and the process ended, for nothing else ends it. Default
-   * 60 000.
-   */
+  /** Milliseconds until a call is given up and the process is ended. Default 60 000. */
   readonly timeoutMs?: number;
 }
 
@@ -30,7 +27,7 @@ export interface Python extends PythonFunctions {
   /** Process id. */
   readonly pid: number;
   /**
-   * Ends the process; what is still asked of it is rejected. Resolves when it is gone. May be
+   * Ends the process and rejects its pending calls. Resolves when the process is gone. May be
    * called twice.
    */
   close(): Promise<void>;
@@ -57,8 +54,8 @@ let open = false;
 
 /**
  * Starts Python, one at a time in a Node process. `call` takes `file.py:function` or
- * `package.module:function` and keywords of small JSON. Throws a `BridgeError` of code
- * `start_failed` if Python can't be started, `refused` if one is open already.
+ * `package.module:function` and keywords of small JSON. @throws BridgeError of code `start_failed`
+ * if Python can't be started, `refused` if one is open already
  */
 export async function openPython({
   python = findPython(),
@@ -105,14 +102,14 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
     });
     child.on('error', (error) => {
       end('worker_lost', `Python: ${error.message}`);
-      if (child.pid === undefined) resolve(); // it never was: no exit will be told of
+      if (child.pid === undefined) resolve(); // it never started, so it will not exit
     });
   });
   const kill = () => child.kill('SIGKILL');
   process.once('exit', kill);
   void gone.then(() => process.off('exit', kill));
 
-  /** `work`, unless the process ends before, or the time. */
+  /** Resolves with `work`, unless the process ends or the time is over before. */
   async function guarded<T>(work: Promise<T>, what: string, milliseconds: number): Promise<T> {
     work.catch(() => {});
     let timer: NodeJS.Timeout | undefined;
@@ -184,8 +181,8 @@ async function connect(executable: string, timeoutMs: number): Promise<Python> {
 }
 
 /**
- * pythonia reads which Python to start from the environment; both variables are given back before
- * anything else runs.
+ * pythonia reads from the environment which Python to start; both variables are restored before any
+ * other code runs.
  */
 async function spawn(
   executable: string,

@@ -1,17 +1,17 @@
 /**
- * What may go through pythonia: strings and small plain JSON. Tensors, tokens and training calls go
- * to workers.
+ * The values that pythonia may carry: strings and small plain JSON. Tensors, tokens and training
+ * calls go to workers.
  */
 import type { Json } from '../types.ts';
 
-/** Characters of JSON text of a call or an answer, at the most. */
+/** Largest number of characters of the JSON text of a call or a result. */
 export const maxCharacters = 65_536;
-/** Items of a list, at the most. */
+/** Largest number of items of a list. */
 export const maxItems = 256;
 
 /**
- * @throws TypeError that names the place: a number that is not finite, an array of numbers in
- * binary, a long list, anything that is not plain JSON
+ * @throws TypeError that names the place of a number that is not finite, an array of binary
+ *   numbers, a long list, or anything else that is not plain JSON
  */
 export function refuseWhatIsNotSmallJson(value: unknown, where: string): asserts value is Json {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return;
@@ -22,13 +22,15 @@ export function refuseWhatIsNotSmallJson(value: unknown, where: string): asserts
   }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
     throw new TypeError(
-      `${where} is a ${value.constructor.name}; arrays do not go through pythonia, send them to a worker`,
+      `${where} is a ${value.constructor.name}; arrays do not go through pythonia, send them ` +
+        'to a worker',
     );
   }
   if (Array.isArray(value)) {
     if (value.length > maxItems) {
       throw new TypeError(
-        `${where} is a list of ${value.length} items, more than ${maxItems}; arrays do not go through pythonia, send them to a worker`,
+        `${where} is a list of ${value.length} items, more than ${maxItems}; arrays do not ` +
+          'go through pythonia, send them to a worker',
       );
     }
     for (const [i, item] of [...value].entries()) refuseWhatIsNotSmallJson(item, `${where}[${i}]`);

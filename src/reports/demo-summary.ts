@@ -1,4 +1,4 @@
-/** What a demo measured, read from its run folders: the figures of the table and of the page. */
+/** Reads a demo's figures from its run folders, for the table and the page. */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { readText } from '../files/text-file.ts';
@@ -7,23 +7,23 @@ import { UserError } from '../user-error.ts';
 
 export interface Point {
   readonly iteration: number;
-  /** Tokens that the actor had sampled for training by then. */
+  /** Tokens that the actor had sampled for training so far. */
   readonly actorTokens: number;
-  /** Seconds since the run began. */
+  /** Seconds since the start of the run. */
   readonly seconds: number;
   /** Held-out success. */
   readonly success: number;
   /** Critic's MSE against exact values of the current actor; null: no critic. */
   readonly mse: number | null;
-  /** The best constant's, on the same states: what `mse` is compared with, and nothing else. */
+  /** MSE of the best constant on the same states, for comparison with `mse` only. */
   readonly constant: number | null;
 }
 
 export interface DemoSummary {
   readonly seed: number;
-  /** Of the whole demo; null: it is not finished. */
+  /** Seconds of the whole demo; null: it is not finished. */
   readonly seconds: number | null;
-  /** Critic's MSE on held-out states of held-out actors; `mean`: the best constant's. */
+  /** Critic's MSE on held-out states of held-out actors; `mean`: that of the best constant. */
   readonly critic: {
     readonly mean: number;
     readonly afterStage1: number;
@@ -58,7 +58,7 @@ export async function summarizeDemo(folder: string): Promise<DemoSummary> {
     critic: {
       mean: metric(stage1, 'critic/heldout_mse_of_constant')!,
       afterStage1: metric(stage1, 'critic/heldout_mse')!,
-      // Stage 2 ends with the critic of the least held-out error.
+      // Stage 2 ends with the critic that has the least held-out error.
       afterStage2: stage2.reduce((least, mse) => Math.min(least, mse)),
       seconds: secondsOf(critic, 'critic-sft') + secondsOf(critic, 'critic-rl'),
     },
@@ -79,14 +79,14 @@ function readDemo(path: string): z.infer<typeof demoSchema> {
   }
 }
 
-/** Stages 1 and 2, which are runs of their own; `seconds` count from the beginning of each. */
+/** Reads stages 1 and 2, which are separate runs; `seconds` count from the start of each. */
 export const readCritic = (folder: string): MetricsLine[] =>
   ['critic-sft', 'critic-rl'].flatMap((name) => readMetrics(join(folder, name)));
 
 const secondsOf = (lines: readonly MetricsLine[], stage: string) =>
   lines.findLast((line) => line.stage === stage)?.seconds ?? 0;
 
-/** Held-out evaluations of a joint run, by iteration and by actor tokens. */
+/** Returns the held-out evaluations of a joint run, by iteration and by actor tokens. */
 export function pointsOf(lines: readonly MetricsLine[]): Point[] {
   let actorTokens = 0;
   const points: Point[] = [];
@@ -107,12 +107,12 @@ export function pointsOf(lines: readonly MetricsLine[]): Point[] {
   return points;
 }
 
-/** The evaluation nearest to a share of the budget. */
+/** Returns the evaluation nearest to a share of the actor tokens. */
 export function at(points: readonly Point[], share: number): Point | undefined {
   return nearest(points, share * (points.at(-1)?.actorTokens ?? 0));
 }
 
-/** The evaluation nearest to a number of actor tokens. */
+/** Returns the evaluation nearest to a number of actor tokens. */
 function nearest(points: readonly Point[], tokens: number): Point | undefined {
   return [...points].sort(
     (a, b) => Math.abs(a.actorTokens - tokens) - Math.abs(b.actorTokens - tokens),
@@ -140,11 +140,11 @@ export function demoTable(summary: DemoSummary): string {
   return lines.join('\n');
 }
 
-/** What the figures were measured on. */
+/** The conditions of the measurement. */
 export const conditions = ({ seed, seconds }: DemoSummary): string =>
   `Measured on one seed (${seed})${seconds === null ? '' : `, in ${seconds.toFixed(0)} s`}. Success: share of held-out problems solved at temperature 1.`;
 
-/** Success and cost of both runs; the first row is the header. */
+/** Returns success and cost of both runs; the first row is the header. */
 export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSummary): string[][] {
   const rows: string[][] = [['', 'GenAC', 'group mean (GRPO)']];
   const both = (words: string, pick: (points: readonly Point[]) => string) =>
@@ -163,8 +163,8 @@ export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSumm
 }
 
 /**
- * The critic's error against exact values, each beside that of the best constant on the same
- * states: errors on different states don't compare. The first row is the header.
+ * Returns the critic's error against exact values with that of the best constant on the same
+ * states, because errors on different states are not comparable. The first row is the header.
  */
 export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
   ['', 'MSE', 'best constant'],
@@ -189,7 +189,7 @@ export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
   }),
 ];
 
-/** Where GenAC is ahead and where it is behind, from the figures. */
+/** Says where GenAC is ahead and where it is behind, from the figures. */
 export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary): string {
   const half = at(genac, 0.5);
   const last = genac.at(-1);
@@ -199,7 +199,9 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
   const points = (a: number, b: number) =>
     `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
   return [
-    `At the same number of actor tokens GenAC stands at ${points(half.success, other.success)} at half of the budget, ${points(last.success, otherLast.success)} at its end.`,
+    'At the same number of actor tokens GenAC stands at ' +
+      `${points(half.success, other.success)} at half of the budget, ` +
+      `${points(last.success, otherLast.success)} at its end.`,
     `It pays for that: ${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, ${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
       `and ${critic.seconds.toFixed(0)} s before that to train the critic.`,
   ].join('\n');

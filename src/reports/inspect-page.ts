@@ -1,4 +1,4 @@
-/** An inspection as one HTML page that needs nothing but itself. */
+/** Renders an inspection as one self-contained HTML page. */
 import { printableLine } from '../text/printable.ts';
 import type { Inspection } from './inspect.ts';
 import { contentPolicy, escapeHtml, responseOf, tableOf } from './report-page.ts';

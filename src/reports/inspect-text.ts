@@ -1,4 +1,4 @@
-/** An inspection for the terminal. Nothing of a run reaches it unescaped. */
+/** Renders an inspection for the terminal. All text of the run is escaped. */
 import type { RecordedSegment, RecordedTrajectory } from '../run-folder/read.ts';
 import { promptText } from '../text/critic-prompt.ts';
 import { printable, printableLine } from '../text/printable.ts';
@@ -71,7 +71,7 @@ function segmentLines(
   ];
 }
 
-/** The lines of an escaped text, each behind a margin. */
+/** Puts a margin before each line of an escaped text. */
 const indented = (text: string, by: string): string[] =>
   printable(text)
     .split('\n')

@@ -1,7 +1,4 @@
-/**
- * What `genac inspect` shows of a run: a table of its iterations, and the responses that were asked
- * for.
- */
+/** The content of `genac inspect`: a table of the iterations, and the selected responses. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -17,9 +14,9 @@ import { shortened } from './shortened.ts';
 export type Order = 'best' | 'worst' | 'surprising';
 
 export interface InspectOptions {
-  /** Of stage 3 alone where responses are meant; of every stage in the table. */
+  /** For responses, an iteration of stage 3; for the table, this iteration of every stage. */
   readonly iteration?: number;
-  /** Default: as they were recorded, the newest last. */
+  /** Default: as recorded, the newest last. */
   readonly order?: Order;
   /** Only responses with a state for which the critic wrote no valid score. */
   readonly malformed?: boolean;
@@ -28,9 +25,9 @@ export interface InspectOptions {
 
 export interface Inspection {
   readonly folder: string;
-  /** Head and rows, as text. */
+  /** Header and rows, as text. */
   readonly table: readonly (readonly string[])[];
-  /** What the table leaves out, and why there are no responses: one sentence each. */
+  /** What the table leaves out, and why there are no responses; one sentence each. */
   readonly notes: readonly string[];
   readonly trajectories: readonly RecordedTrajectory[];
 }
@@ -47,7 +44,7 @@ const columns: Readonly<Record<string, string>> = {
 
 const ROWS = 24;
 
-/** Reads a run's folder, also while the run goes on. */
+/** Reads a run's folder, also during the run. */
 export function inspectRun(folder: string, options: InspectOptions): Inspection {
   if (!existsSync(join(folder, 'config.yaml')))
     throw new UserError(`${folder} holds no run (it has no config.yaml): name the folder of one`);
@@ -62,7 +59,8 @@ export function inspectRun(folder: string, options: InspectOptions): Inspection 
   const trajectories = shortened(choose(counted(), options));
   if (recorded === 0) {
     notes.push(
-      'There are no trajectories: stage 3 records them (sampling.record), and has recorded none here.',
+      'There are no trajectories: stage 3 records them (sampling.record), and has recorded ' +
+        'none here.',
     );
   } else if (trajectories.length === 0) {
     notes.push(`None of the ${recorded} recorded trajectories is as asked for.`);
@@ -70,7 +68,7 @@ export function inspectRun(folder: string, options: InspectOptions): Inspection 
   return { folder, table, notes, trajectories };
 }
 
-/** The value in the last state; null where a response has no segment. */
+/** The value of the last state; null if a response has no segment. */
 export const lastValue = ({ segments }: RecordedTrajectory): number | null =>
   segments.at(-1)?.value ?? null;
 
@@ -79,10 +77,7 @@ const surprise = (t: RecordedTrajectory) => {
   return value === null ? -1 : Math.abs(t.reward - value);
 };
 
-/**
- * Equal ones stay in the order in which they were recorded. No more are held than about twice
- * `count`.
- */
+/** Equal responses keep the order of recording. Memory holds at most about twice `count`. */
 export function choose(
   all: Iterable<RecordedTrajectory>,
   { iteration, order, malformed = false, count }: InspectOptions,
@@ -107,8 +102,8 @@ export function choose(
 }
 
 /**
- * One row an iteration: its own figures, and the held-out ones from before it. Of many, those with
- * held-out figures, evenly, and the last.
+ * Returns one row an iteration: its own figures, and the held-out ones from before it. If there are
+ * many, returns an even selection of those with held-out figures, and the last.
  */
 export function iterationTable(
   lines: Iterable<MetricsLine>,
@@ -120,7 +115,7 @@ export function iterationTable(
     const key = `${line.stage} ${line.iteration}`;
     const before = rows.get(key);
     const own = shownOf(line);
-    // An iteration's own figures win, whichever line came first.
+    // An iteration's own figures take precedence, whichever line came first.
     rows.set(key, line.type === 'iteration' ? { ...before, ...own } : { ...own, ...before });
   }
   const all = [...rows.values()];
@@ -142,7 +137,7 @@ export function iterationTable(
   return { table, notes: left > 0 ? [`${left} more iterations are in metrics.jsonl.`] : [] };
 }
 
-/** A line without the metrics that no column shows. */
+/** A line with only the metrics that a column shows. */
 function shownOf(line: MetricsLine): MetricsLine {
   const { type, stage, iteration, seconds } = line;
   const shown = Object.keys(columns).flatMap((name) => (name in line ? [[name, line[name]]] : []));

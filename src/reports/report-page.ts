@@ -1,6 +1,6 @@
 /**
- * A page of HTML from figures, plots and responses. All text that comes from a run is escaped; the
- * page asks the network for nothing.
+ * Renders an HTML page from figures, plots and responses. All text of a run is escaped, and the
+ * page loads nothing from the network.
  */
 import { createHash } from 'node:crypto';
 import type { RecordedSegment, RecordedTrajectory } from '../run-folder/read.ts';
@@ -11,14 +11,14 @@ import { reportStyle } from './report-style.ts';
 
 export interface Page {
   readonly title: string;
-  /** One paragraph each. */
+  /** One paragraph for each. */
   readonly headline: readonly string[];
   readonly tables: readonly {
     readonly title: string;
     readonly rows: readonly (readonly string[])[];
   }[];
   readonly sections: readonly { readonly title: string; readonly plots: readonly Plot[] }[];
-  /** How to read the responses. */
+  /** Explains how to read the responses. */
   readonly notation: string;
   readonly responses: readonly { readonly why: string; readonly trajectory: RecordedTrajectory }[];
   readonly plotLibrary: { readonly script: string; readonly style: string };
@@ -33,7 +33,7 @@ export function escapeHtml(text: string): string {
     .replaceAll("'", '&#39;');
 }
 
-/** Lets the page run these scripts and no other, load nothing, and send nothing anywhere. */
+/** Allows these scripts and no others, and forbids all network access. */
 export function contentPolicy(scripts: readonly string[] = []): string {
   const digests = scripts.map((s) => `'sha256-${createHash('sha256').update(s).digest('base64')}'`);
   const rules = [
@@ -46,7 +46,7 @@ export function contentPolicy(scripts: readonly string[] = []): string {
   return `<meta http-equiv="Content-Security-Policy" content="${rules.join('; ')}">`;
 }
 
-/** JSON that can stand in a script element: no text can end the element. */
+/** JSON for a script element, which no text in it can end. */
 export const scriptJson = (value: unknown): string =>
   JSON.stringify(value).replaceAll('<', '\\u003c');
 
@@ -79,7 +79,10 @@ ${responsesOf(page)}
 export function tableOf([head, ...rows]: readonly (readonly string[])[]): string {
   const row = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table class="figures"><thead>${row(head ?? [], 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table></div>`;
+  return (
+    '<div class="scroll"><table ' +
+    `class="figures"><thead>${row(head ?? [], 'th')}</thead><tbody>${rows.map((cells) => row(cells, 'td')).join('')}</tbody></table></div>`
+  );
 }
 
 function figureOf(plot: Plot, index: number): string {
@@ -123,7 +126,8 @@ export function responseOf({ why, trajectory }: Page['responses'][number]): stri
   const outcome = isRight(trajectory) ? 'right' : 'wrong';
   const replaced = trajectory.segments.find((s) => Math.abs(s.used_value - s.value) > 1e-9);
   const gate = replaced
-    ? `<p class="soft">In this iteration the gate put the group mean, ${replaced.used_value.toFixed(2)}, in the place of these values.</p>`
+    ? '<p class="soft">In this iteration the gate put the group mean, ' +
+      `${replaced.used_value.toFixed(2)}, in the place of these values.</p>`
     : '';
   return `<article class="response"><h3><span class="mark ${outcome}">${outcome}</span> ${escapeHtml(printableLine(why))}, iteration ${escapeHtml(String(trajectory.iteration))}</h3>
 <p class="problem">${escapeHtml(printable(promptText(trajectory.prompt)))}</p>
@@ -136,11 +140,17 @@ function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegmen
   const [sign, look] = rounded > 0 ? ['+', 'right'] : rounded < 0 ? ['−', 'wrong'] : ['', 'soft'];
   const words =
     parsed === 'ok' ? rationale : `[no valid score; a stand-in is the value] ${rationale}`;
-  return `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span class="value"><i style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span class="rationale">${escapeHtml(printable(words))}</span></div>`;
+  return (
+    `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span ` +
+    'class="value"><i ' +
+    `style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span ` +
+    `class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span ` +
+    `class="rationale">${escapeHtml(printable(words))}</span></div>`
+  );
 }
 
 /**
- * Runs in the page: draws every plot with uPlot, again whenever its width or the colour scheme
+ * Runs in the page: draws every plot with uPlot, and again if its width or the colour scheme
  * changes.
  */
 const draw = `

@@ -1,29 +1,29 @@
-/** What the page plots, from a demo's metrics and trajectories. Plain data; the page draws it. */
+/** Data of the page's plots, from a demo's metrics and trajectories. The page draws them. */
 import { groupBy, mean } from '../math/statistics.ts';
 import { type MetricsLine, metric, type RecordedTrajectory } from '../run-folder/read.ts';
 import type { Point } from './demo-summary.ts';
 
 export interface Series {
   readonly label: string;
-  /** A colour of the page's style, e.g. `blue`. */
+  /** A colour of the page's style. */
   readonly colour: 'blue' | 'orange' | 'grey';
   readonly dashed?: boolean;
-  /** [x, y], x rising. */
+  /** [x, y] pairs with rising x. */
   readonly points: readonly (readonly [number, number])[];
 }
 
 export interface Plot {
   readonly title: string;
-  /** One sentence: what one sees, and its unit. */
+  /** One sentence: what the plot shows, and its unit. */
   readonly caption: string;
   readonly x: string;
   readonly y: string;
-  /** Shares are shown as per cent, from 0 to 1. */
+  /** True: values in [0, 1] are shown as per cent. */
   readonly share: boolean;
   readonly series: readonly Series[];
 }
 
-/** Of a trajectory what plots and the choice of responses need, without its words. */
+/** The parts of a trajectory that plots and the choice of responses need, without its texts. */
 export interface Outline extends Pick<RecordedTrajectory, 'iteration' | 'reward'> {
   readonly segments: readonly Pick<RecordedTrajectory['segments'][number], 'value'>[];
 }
@@ -43,7 +43,8 @@ export function successPlots(genac: readonly Point[], groupMean: readonly Point[
       ...common,
       title: 'Success of the actor, by iteration',
       caption:
-        'Share of held-out problems that the actor solves at temperature 1 (per cent), against iterations of stage 3.',
+        'Share of held-out problems that the actor solves at temperature 1 (per cent), ' +
+        'against iterations of stage 3.',
       x: 'iteration',
       series: against('iteration'),
     },
@@ -51,7 +52,8 @@ export function successPlots(genac: readonly Point[], groupMean: readonly Point[
       ...common,
       title: 'Success of the actor, by actor tokens',
       caption:
-        'The same share (per cent), against the tokens that the actor had sampled for its training by then; the critic’s own tokens are not counted here.',
+        'The same share (per cent), against the tokens that the actor had sampled for its ' +
+        'training by then; the critic’s own tokens are not counted here.',
       x: 'actor tokens',
       series: against('actorTokens'),
     },
@@ -71,7 +73,7 @@ const along = (
   return [...points].sort(([a], [b]) => a - b);
 };
 
-/** Stage 1 by its steps; stage 2 by its updates, where 0 is the critic as stage 1 left it. */
+/** Plots stage 1 by its steps, and stage 2 by its updates; 0 is the critic after stage 1. */
 export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const evaluations = lines.filter((line) => line.type === 'evaluation');
   const imitated = evaluations.filter((line) => line.stage === 'critic-sft');
@@ -83,7 +85,8 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const loss: Plot = {
     title: 'Stage 1: imitation of the oracle',
     caption:
-      'How badly the critic predicts the tokens of held-out rationales (nats per token; lower is better), against steps of stage 1.',
+      'How badly the critic predicts the tokens of held-out rationales (nats per token; ' +
+      'lower is better), against steps of stage 1.',
     x: 'step',
     y: 'nats per token',
     share: false,
@@ -98,7 +101,9 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
   const error: Plot = {
     title: 'Stage 2: error of the critic on held-out actors',
     caption:
-      'Mean squared error of the critic’s values (0 to 1) against exact values of actors that it never saw, from the end of stage 1 (at 0) through the updates of stage 2; the dashed line is the best constant.',
+      'Mean squared error of the critic’s values (0 to 1) against exact values of actors ' +
+      'that it never saw, from the end of stage 1 (at 0) through the updates of stage 2; the ' +
+      'dashed line is the best constant.',
     x: 'update of stage 2',
     y: 'MSE',
     share: false,
@@ -116,7 +121,7 @@ export function pretrainingPlots(lines: readonly MetricsLine[]): Plot[] {
 }
 
 /**
- * Along stage 3: the critic's error on the actor at hand, and whether its values tell right
+ * Plots of stage 3: the critic's error on the current actor, and whether its values separate right
  * responses from wrong ones.
  */
 export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
@@ -137,7 +142,9 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const error: Plot = {
     title: 'Stage 3: error of the critic on the actor at hand',
     caption:
-      'Mean squared error of the critic’s values (0 to 1) against exact values of the actor as it is at that iteration; the dashed line is the best constant for the same states, and moves with the actor.',
+      'Mean squared error of the critic’s values (0 to 1) against exact values of the actor ' +
+      'as it is at that iteration; the dashed line is the best constant for the same states, ' +
+      'and moves with the actor.',
     x: 'iteration',
     y: 'MSE',
     share: false,
@@ -157,7 +164,8 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
       'Mean value (0 to 1) that credit used before the first segment (dashed) and before the last one (solid), of responses that turned out right and wrong' +
       (closed === 0
         ? '.'
-        : `; in ${closed} ${closed === 1 ? 'iteration' : 'iterations'} the gate put the group mean in the critic’s place, and first and last are alike.`),
+        : `; in ${closed} ${closed === 1 ? 'iteration' : 'iterations'} the gate put the group ` +
+          'mean in the critic’s place, and first and last are alike.'),
     x: 'iteration',
     y: 'value',
     share: false,
@@ -172,8 +180,8 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
 }
 
 /**
- * Mean of the critic's values by segment number (from 1), over recorded responses of the second
- * half of stage 3.
+ * Plots the mean of the critic's values by segment number (from 1), over recorded responses of the
+ * second half of stage 3.
  */
 export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
   const last = lastIteration(trajectories);
@@ -190,7 +198,9 @@ export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
   const count = late.filter(isRight).length;
   const plot: Plot = {
     title: 'Value along a response',
-    caption: `Mean of the critic’s values (0 to 1) before each segment, over ${count} right and ${late.length - count} wrong responses recorded in the second half of stage 3.`,
+    caption:
+      `Mean of the critic’s values (0 to 1) before each segment, over ${count} right and ` +
+      `${late.length - count} wrong responses recorded in the second half of stage 3.`,
     x: 'segment',
     y: 'value',
     share: false,
@@ -202,7 +212,7 @@ export function segmentPlot(trajectories: readonly Outline[]): Plot | null {
   return hasPoints(plot) ? plot : null;
 }
 
-/** 0 where there is none. Files may have more lines than a call may have arguments. */
+/** 0 if there is none. A loop, because a call can't have as many arguments as a file has lines. */
 export const lastIteration = (of: readonly { readonly iteration: number }[]): number =>
   of.reduce((last, { iteration }) => Math.max(last, iteration), 0);
 

@@ -1,6 +1,6 @@
 /**
- * The page's looks: quiet, light and dark, readable on a phone. Colours are Okabe and Ito's, which
- * colour-blind readers can tell apart.
+ * Style of the page: light and dark, readable on a phone. Colours are Okabe and Ito's, which
+ * colour-blind readers can distinguish.
  */
 export const reportStyle = `
 :root {

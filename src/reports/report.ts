@@ -1,6 +1,5 @@
 /**
- * The page of a demo: one HTML file with its figures, plots and a handful of responses, which needs
- * nothing but itself.
+ * Writes the page of a demo: one self-contained HTML file with figures, plots and some responses.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -33,7 +32,8 @@ import { shortened } from './shortened.ts';
 
 const notation =
   'The task is a chain of steps on a register modulo 7. In “5 | a +1 | b -1 | >” the register starts at 5; a right response is “a 6 b 5 .”: after each label the register, of which ' +
-  'the last decides. The critic replays each step: label, operation, true register, the response’s claim, Y or N; then how many steps are left.';
+  'the last decides. The critic replays each step: label, operation, true register, the ' +
+  'response’s claim, Y or N; then how many steps are left.';
 
 /**
  * Reads a demo's folder (its runs `critic`, `genac` and, unless it was left out, `group-mean`) and
@@ -84,7 +84,8 @@ export async function writeReport(folder: string): Promise<string> {
 
 function headlineOf({ genac, groupMean }: DemoSummary): string {
   const change = (points: DemoSummary['genac']) =>
-    `from ${(100 * points[0]!.success).toFixed(0)}% to ${(100 * points.at(-1)!.success).toFixed(0)}%`;
+    `from ${(100 * points[0]!.success).toFixed(0)}% to ` +
+    `${(100 * points.at(-1)!.success).toFixed(0)}%`;
   const other = groupMean.length > 0 ? `; with the group mean (GRPO) ${change(groupMean)}` : '';
   return `GenAC: the actor’s held-out success went ${change(genac)}${other}`;
 }
@@ -94,7 +95,7 @@ interface Chosen<T> {
   readonly trajectory: T;
 }
 
-/** Memory holds the words of the few trajectories that are chosen. */
+/** Reads trajectories without their texts; memory holds the texts of the chosen few only. */
 function outlinesOf(run: string): (Outline & { readonly index: number })[] {
   const outlines: (Outline & { readonly index: number })[] = [];
   for (const { iteration, reward, segments } of trajectoriesOf(run)) {
@@ -121,8 +122,8 @@ function withWords(run: string, chosen: readonly Chosen<{ index: number }>[]): P
 }
 
 /**
- * The first right and wrong response of each third of the iterations, and the two that surprised
- * the critic most. Never the same one twice.
+ * Chooses the first right and wrong response of each third of the iterations, and the two with the
+ * largest error of the critic. Never the same one twice.
  */
 export function chooseResponses<T extends Outline>(trajectories: readonly T[]): Chosen<T>[] {
   const whole = trajectories.filter((t) => t.segments.length > 0);

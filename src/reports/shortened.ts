@@ -1,21 +1,23 @@
 /**
- * Responses that are too long to show are cut, with a mark that says so: a terminal and a page hold
- * no 200 MB.
+ * Cuts responses that are too long to show, with a mark that says so: a terminal or a page can't
+ * hold 200 MB.
  */
 import type { RecordedSegment, RecordedTrajectory } from '../run-folder/read.ts';
 import { promptText } from '../text/critic-prompt.ts';
 import { shortText } from '../text/printable.ts';
 
 /**
- * UTF-16 units of one text, and of all that is shown: an escape is six times as long, and no string
- * has 2^29.
+ * UTF-16 units of one text, and of all shown texts: an escape is six times as long, and a string
+ * has less than 2^29.
  */
 const LONGEST = 200_000;
 const ALL = 60_000_000;
-/** What stands around a segment. */
+/** UTF-16 units of markup around a segment. */
 const AROUND = 500;
 
-/** The same responses, each text of at most 200,000 characters, and so many in all. */
+/**
+ * Returns the same responses, with each text cut to 200,000 characters, and all texts to a total.
+ */
 export function shortened(
   trajectories: readonly RecordedTrajectory[],
   all = ALL,

@@ -2,10 +2,10 @@
 import type { Json, Problem } from '../types.ts';
 
 /**
- * The value of a column, or of what lies within one: `reward_model.ground_truth` is the column of
- * that name, else `ground_truth` within the object that the column `reward_model` holds.
+ * Returns the value of a column, or of a part of one: `reward_model.ground_truth` is the column of
+ * that name, else `ground_truth` within the object in the column `reward_model`.
  *
- * @returns undefined where there is none
+ * @returns undefined if there is none
  */
 export function valueAt(columns: Readonly<Record<string, Json>>, path: string): Json | undefined {
   if (Object.hasOwn(columns, path)) return columns[path];
@@ -19,6 +19,6 @@ export function valueAt(columns: Readonly<Record<string, Json>>, path: string): 
   return rest.length > 0 ? value : undefined;
 }
 
-/** The same problem; one of a task in JavaScript may have no columns, whatever the type says. */
+/** Adds missing columns, because a task in JavaScript may have none, whatever its type says. */
 export const withColumns = (problem: Problem): Problem =>
   problem.columns ? problem : { ...problem, columns: {} };

@@ -1,4 +1,6 @@
-/** Reward functions in the worker `python`, asked one response at a time and called in batches. */
+/**
+ * Reward functions in the worker `python`: called for one response at a time, executed in batches.
+ */
 import { setImmediate } from 'node:timers';
 import { BridgeError, reasonOf } from '../bridge/errors.ts';
 import { groupBy } from '../math/statistics.ts';
@@ -10,24 +12,23 @@ import { NotANumber, type RewardFunction } from './reward-function.ts';
 
 export interface PythonReward {
   readonly name: string;
-  /** As the config names it. */
+  /** The function as the config names it. */
   readonly use: string;
   /** The option's path in the config, such as `rewards.0`. */
   readonly where: string;
   /** Seconds until a call is given up. */
   readonly timeout: number;
   /**
-   * Responses of one call, at the most: the time of a call then has a bound that does not depend on
-   * the size of an iteration.
+   * Largest number of responses of one call, so that the time of a call does not depend on the size
+   * of an iteration.
    */
   readonly batch: number;
-  /** Python function and keywords that check the function and load what it needs. */
+  /** Python function and keywords that check the reward function and load what it needs. */
   readonly prepare: (
     problem: Problem | null,
   ) => readonly [name: string, keywords: Record<string, Json>];
   /**
-   * Python function and keywords that answer for some responses, whose problems have the same
-   * columns.
+   * Python function and keywords that score some responses, whose problems have the same columns.
    */
   readonly call: (
     responses: readonly Response[],
@@ -41,10 +42,10 @@ interface Asked {
 }
 
 /**
- * Makes reward functions that share the one worker: a call at a time, so that each function's
- * seconds are its own. What is asked within a turn of the event loop, and while another call runs,
- * goes into one call. After a deadline or the loss of the worker all that is asked fails with the
- * same error.
+ * Makes reward functions that share the one worker, one call at a time, so that the measured
+ * seconds of a function are its own. Requests of one pass of the event loop, and those during
+ * another call, go into one call. After a deadline or the loss of the worker all pending requests
+ * fail with the same error.
  */
 export class PythonRewards {
   readonly #python: PythonFunctions;
@@ -74,15 +75,15 @@ export class PythonRewards {
     };
   }
 
-  /** Serves the functions in turns until nothing waits. Never rejects. */
+  /** Serves the functions in turn until nothing waits. Never rejects. */
   async #serve(): Promise<void> {
     for (let served = true; served; ) {
       served = false;
       for (const [reward, waiting] of this.#waiting) {
         if (waiting.length === 0) continue;
         served = true;
-        // Problems with the same columns go together: a keyword is there for all of a batch or for
-        // none, as it is for a single response.
+        // Problems with the same columns share a batch: a keyword then exists for all of it or for
+        // none, as it does for a single response.
         const together = groupBy(waiting, ({ response }) => columnsOf(response).join('\n'));
         const [first] = together.values();
         const batch = first!.slice(0, reward.batch);
@@ -150,7 +151,7 @@ function readAnswer(answer: Json): unknown {
   return answer;
 }
 
-/** Keywords of TRL's reward functions. */
+/** The keywords of TRL's reward functions. */
 export function trlKeywords(responses: readonly Response[]): Record<string, Json> {
   const columns = columnsOf(responses[0]!);
   return {

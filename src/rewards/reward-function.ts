@@ -1,25 +1,24 @@
-/** One reward function, in whatever language it is written, as the judge sees it. */
+/** The common interface of reward functions in every language. */
 import type { Response } from '../task.ts';
 import type { Problem } from '../types.ts';
 
 export interface RewardFunction {
-  /** In metrics and errors. */
+  /** Name in metrics and errors. */
   readonly name: string;
   /**
-   * Called once when the workers run: throws what is wrong with a function that lives there, or
-   * with the problem's columns.
+   * Called once when the workers run. Throws what is wrong with a function in a worker, or with the
+   * problem's columns.
    */
   prepare?(problem: Problem | null): Promise<void>;
   /**
-   * A number, or null where the function does not apply; checked by the caller. Throws an error
+   * Returns a number, or null if the function does not apply; the caller checks it. Throws an error
    * that names the function.
    */
   score(response: Response): Promise<unknown>;
 }
 
 /**
- * A value that is not a number JSON can carry, in Python's words: the caller refuses it under this
- * name.
+ * A value that JSON can't carry as a number, in Python's notation; the caller's error quotes it.
  */
 export class NotANumber {
   readonly words: string;

@@ -1,4 +1,4 @@
-/** A reward function of a user's own TypeScript file. */
+/** A reward function in a user's own TypeScript file. */
 import { existsSync } from 'node:fs';
 import { basename, extname } from 'node:path';
 import { ConfigError } from '../config/error.ts';
@@ -8,26 +8,23 @@ import type { Response } from '../task.ts';
 import { UserError } from '../user-error.ts';
 import type { RewardFunction } from './reward-function.ts';
 
-/**
- * A number, by default in [0, 1], or null: this response is none of the function's business. May be
- * async.
- */
+/** Returns a number, by default in [0, 1], or null if the function does not apply. May be async. */
 export type Score = (response: Response) => number | null | Promise<number | null>;
 
 export interface Reward {
-  /** In metrics. */
+  /** Name in metrics. */
   readonly name: string;
   readonly score: Score;
 }
 
-/** For a file of one's own: `export default defineReward({ name, score })`. */
+/** Types a user's file: `export default defineReward({ name, score })`. */
 export function defineReward(reward: Reward): Reward {
   return reward;
 }
 
 /**
- * @throws ConfigError, its path `where`, if the file is not there, can't be loaded or has no reward
- * function
+ * @throws ConfigError with the path `where` if the file is missing, can't be loaded or has no
+ *   reward function
  */
 export async function loadTypescriptReward(
   file: string,
@@ -41,7 +38,8 @@ export async function loadTypescriptReward(
   const own = rewardOf(module.default, file);
   if (!own) {
     throw new ConfigError([
-      `${where}: ${file} has no default export that is a function of a response, or made by defineReward({ name, score })`,
+      `${where}: ${file} has no default export that is a function of a response, or made by ` +
+        'defineReward({ name, score })',
     ]);
   }
   const name = options.name ?? own.name;
@@ -88,8 +86,8 @@ async function scored(
 }
 
 /**
- * A plain function has the name of its file: what a default export is called inside depends on what
- * loads it.
+ * A plain function has the name of its file, because the internal name of a default export depends
+ * on the loader.
  */
 function rewardOf(exported: unknown, file: string): Reward | null {
   if (typeof exported === 'function') {

@@ -1,8 +1,8 @@
 /**
  * Checkpoints: `actor/` and `critic/` in Hugging Face format (with their optimizers' state) and
- * `controller.json`. Written beside its place and made whole by one rename, so that a checkpoint
- * that exists is complete; `controller.json` lists every file with its size and digest, so that one
- * that was cut off or edited is known.
+ * `controller.json`. A checkpoint is written under another name and then renamed, so that an
+ * existing one is complete. `controller.json` lists every file with its size and digest, so that
+ * damage and edits are noticed.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
@@ -22,30 +22,30 @@ const controllerSchema = z.strictObject({
   /** Version of GenAC that wrote it. */
   genac: z.string(),
   stage: z.enum(stageNames),
-  /** Iterations of the stage that are behind it. */
+  /** Finished iterations of the stage. */
   iteration: z.int().nonnegative(),
-  /** Did the stage end here? */
+  /** True: the stage ended here. */
   complete: z.boolean(),
   success_rate: z.number().min(0).max(1).nullable(),
-  /** What the stage itself must know to go on, besides. */
+  /** Other state that the stage needs to continue. */
   progress: z.record(z.string(), z.number()),
-  /** What a host's session must know besides: absent in a run's checkpoints. */
+  /** State that a host's session needs; absent in a run's checkpoints. */
   host: z
     .strictObject({
-      /** Did the critic write scores when it was last asked? null: not asked yet. */
+      /** Whether the critic wrote scores at its last request; null: no request yet. */
       speaks: z.boolean().nullable(),
       /**
-       * Least and largest reward so far, where the host may learn the range; null: one was given,
+       * Lowest and highest reward so far, if the host learns the range; null: the range was given,
        * or there was no reward yet.
        */
       reward_range: z.tuple([z.number(), z.number()]).nullable(),
     })
     .optional(),
-  /** Bytes of the run's files that lie before this checkpoint. */
+  /** Bytes of the run's files before this checkpoint. */
   written: z.strictObject({ metrics: bytes, trajectories: bytes }),
-  /** Of the run, by then. */
+  /** Seconds of the run so far. */
   seconds: z.number().nonnegative(),
-  /** Path within the checkpoint: bytes and digest. */
+  /** Path within the checkpoint -> bytes and digest. */
   files: z.record(z.string(), z.tuple([bytes, z.string()])),
 });
 
@@ -53,10 +53,10 @@ export type ControllerState = Omit<z.infer<typeof controllerSchema>, 'format' | 
 
 export interface Checkpoint extends ControllerState {
   readonly path: string;
-  /** Folders of the models; null: not part of it. */
+  /** Folders of the models; null: not in the checkpoint. */
   readonly actor: string | null;
   readonly critic: string | null;
-  /** Stage 2: the critic of the least held-out error so far. */
+  /** Stage 2: the critic with the least held-out error so far. */
   readonly bestCritic: string | null;
 }
 
@@ -87,7 +87,7 @@ export async function writeCheckpoint(
     await file.writeFile(`${text}\n${textDigest(text)}\n`);
     await file.sync();
     await file.close();
-    // Never a moment without a whole one: the old one goes after it was renamed.
+    // The old checkpoint is removed after the rename, so that a complete one always exists.
     const old = `${path}.old.unfinished`;
     if (existsSync(path)) await rename(path, old);
     await rename(unfinished, path);
@@ -97,7 +97,8 @@ export async function writeCheckpoint(
     const last = newestCheckpoint(await checkpointNames(folder));
     const kept = last ? `the last one, ${join(folder, last)}, is whole` : 'there is none before it';
     throw new UserError(
-      `the checkpoint ${path} could not be written (${(error as Error).message}); ${kept}. Make room, then: genac resume ${dirname(folder)}`,
+      `the checkpoint ${path} could not be written (${(error as Error).message}); ${kept}. ` +
+        `Make room, then: genac resume ${dirname(folder)}`,
       { cause: error },
     );
   }
@@ -105,8 +106,7 @@ export async function writeCheckpoint(
 }
 
 /**
- * Reads a checkpoint and checks it, every file of it. Throws an error that says what is wrong with
- * it and what to do.
+ * Reads a checkpoint and checks every file. Throws an error that says what is wrong and what to do.
  */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
   const refuse = (why: string, cause?: unknown) =>
@@ -129,7 +129,8 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   if (format !== FORMAT) {
     const by = (state as { genac?: unknown } | null)?.genac ?? 'another version';
     throw refuse(
-      `it has format ${JSON.stringify(format)}, written by GenAC ${String(by)}; GenAC ${packageJson.version} reads format ${FORMAT}`,
+      `it has format ${JSON.stringify(format)}, written by GenAC ${String(by)}; GenAC ` +
+        `${packageJson.version} reads format ${FORMAT}`,
     );
   }
   if (text.slice(at).trim() !== textDigest(json)) throw refuse('its controller.json was edited');
@@ -162,14 +163,12 @@ const nameOf = (stage: string, iteration: number) =>
   `${stage}-${String(iteration).padStart(6, '0')}`;
 const pattern = new RegExp(`^(${stageNames.join('|')})(?:-(\\d{6,}))?$`);
 
-/** `STAGE` at a stage's end, else `STAGE-000040`. */
+/** Returns `STAGE` at a stage's end, else `STAGE-000040`. */
 export function checkpointName({ stage, iteration, complete }: ControllerState): string {
   return complete ? stage : nameOf(stage, iteration);
 }
 
-/**
- * Names of the checkpoints that lie on the way of a run, oldest first; `best` is not one of them.
- */
+/** Returns the names of a run's checkpoints in order, oldest first, without `best`. */
 export async function checkpointNames(folder: string): Promise<string[]> {
   refuseNoFolder(folder);
   const names = existsSync(folder) ? await readdir(folder) : [];
@@ -190,8 +189,8 @@ export async function checkpointNames(folder: string): Promise<string[]> {
 }
 
 /**
- * Does `best` hold models from before this checkpoint, so that a run that goes on from it may keep
- * them?
+ * Returns whether `best` holds models from before this checkpoint, so that a run that continues
+ * from it may keep them.
  */
 export async function holdsBestOf(folder: string, from: Checkpoint): Promise<boolean> {
   const path = join(folder, 'best');
@@ -203,7 +202,8 @@ export async function holdsBestOf(folder: string, from: Checkpoint): Promise<boo
 export const newestCheckpoint = (names: readonly string[]): string | null => names.at(-1) ?? null;
 
 /**
- * Removes all but the newest `keep` checkpoints within a stage, and what an interrupted write left.
+ * Removes all but the newest `keep` checkpoints within a stage, and remains of an interrupted
+ * write.
  */
 export async function pruneCheckpoints(folder: string, stage: string, keep: number): Promise<void> {
   const within = (await checkpointNames(folder)).filter(

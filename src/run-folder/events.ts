@@ -1,20 +1,19 @@
 /**
- * What happens in a run, as it happens. The terminal, the run folder and a TypeScript script all
- * get the same events.
+ * Events of a run. The terminal, the run folder and a TypeScript script receive the same events.
  */
 import type { StageName } from '../config/schema.ts';
 import type { Settings } from '../config/settings.ts';
 
 export type Metrics = Readonly<Record<string, number>>;
 
-/** Where a run stands: before iteration number `iteration` of a stage. */
-export interface Place {
+/** A position in a run: before iteration number `iteration` of a stage. */
+export interface StagePosition {
   readonly stage: StageName;
   readonly iteration: number;
 }
 
-/** Values that changed, and from which iteration on. */
-export interface SettingChange extends Place {
+/** Changed values, and the iteration from which they apply. */
+export interface SettingChange extends StagePosition {
   readonly values: Settings;
 }
 
@@ -27,27 +26,27 @@ export type RunEvent =
       readonly from: number;
     }
   /** A phase of an iteration begins, e.g. `sample`, `value`, `update`. */
-  | ({ readonly type: 'phase'; readonly phase: string } & Place)
+  | ({ readonly type: 'phase'; readonly phase: string } & StagePosition)
   /**
    * Metrics of a finished iteration (or step, or update); `iteration` counts from 0 within the
    * stage.
    */
-  | ({ readonly type: 'iteration'; readonly metrics: Metrics } & Place)
+  | ({ readonly type: 'iteration'; readonly metrics: Metrics } & StagePosition)
   /** Held-out figures, before iteration number `iteration`. */
-  | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & Place)
+  | ({ readonly type: 'evaluation'; readonly metrics: Metrics } & StagePosition)
   /**
-   * What precedes a stage's first iteration goes on: `done` of `total`, e.g. an oracle's answers.
+   * Work before a stage's first iteration proceeds: `done` of `total`, such as an oracle's answers.
    */
   | ({
       readonly type: 'progress';
       readonly done: number;
       readonly total: number;
       readonly metrics: Metrics;
-    } & Place)
-  | ({ readonly type: 'checkpoint'; readonly path: string } & Place)
-  /** Values that changed, from this iteration on. */
-  | ({ readonly type: 'set'; readonly values: Settings } & Place)
-  | ({ readonly type: 'paused' | 'resumed' } & Place)
+    } & StagePosition)
+  | ({ readonly type: 'checkpoint'; readonly path: string } & StagePosition)
+  /** Changed values, from this iteration on. */
+  | ({ readonly type: 'set'; readonly values: Settings } & StagePosition)
+  | ({ readonly type: 'paused' | 'resumed' } & StagePosition)
   | { readonly type: 'end'; readonly reason: 'done' | 'stopped' };
 
 interface Node {
@@ -55,17 +54,19 @@ interface Node {
   next: Node | null;
 }
 
-/** Kept for a first reader that comes late. */
+/** Number of events that are kept for a late first reader. */
 const KEPT_UNREAD = 10_000;
 
 /**
- * Events as an async iterable: any number of readers, none of which holds up the run. The first one
- * gets all from the beginning (the last 10,000), later ones what comes after they began. What every
- * reader has seen is not kept.
+ * Events as an async iterable with any number of readers, none of which delays the run. The first
+ * reader gets all events from the start (the last 10,000), later ones those after they began.
+ * Events that every reader has seen are not kept.
  */
 export class EventStream implements AsyncIterable<RunEvent> {
   #last: Node = { event: null, next: null };
-  /** Before the first event that nobody has begun to read; null once somebody has. */
+  /**
+   * The node before the first event that no reader has begun to read; null after the first reader.
+   */
   #unread: Node | null = this.#last;
   #count = 0;
   #waiting: (() => void)[] = [];

@@ -1,7 +1,7 @@
 /**
  * A run's folder: `config.yaml` (resolved), `run.json`, `versions.json`, `status.json`,
  * `metrics.jsonl`, `trajectories.jsonl`, `logs/`, `checkpoints/`. Lines are appended whole, so that
- * it can be read while the run writes.
+ * the files can be read during the run.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -20,12 +20,12 @@ import { UserError } from '../user-error.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { RunEvent } from './events.ts';
 
-/** What another process must know of a run to go on with it. */
+/** What another process needs to resume the run. */
 const runSchema = z.strictObject({
   genac: z.string(),
   /** Folder that a user's own files are relative to. */
   base: z.string(),
-  /** The config's file as it was when the run began; null: there was none. */
+  /** The config's file as it was at the start of the run; null: there was none. */
   source: z.strictObject({ file: z.string(), sha256: z.string() }).nullable().default(null),
 });
 
@@ -36,8 +36,8 @@ const ownFiles = [
 export const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic', 'critic'];
 
 /**
- * Refuses a folder where something else stands in the place of what a run reads and writes: a FIFO
- * would hold the run for ever, a folder would end it half way.
+ * Refuses a folder in which something else replaces a file of the run: a FIFO would block the run
+ * for ever, and a folder would end it half way.
  */
 export function refuseOtherKinds(path: string): void {
   for (const name of ownFolders) refuseNoFolder(join(path, name));
@@ -46,16 +46,16 @@ export function refuseOtherKinds(path: string): void {
   for (const name of [...ownFiles, ...logs]) refuseNoFile(join(path, name));
 }
 
-/** What a start writes before its first stage, but for logs. */
+/** Files that a start writes before its first stage, without logs. */
 const madeAtStart = 'config.yaml run.json versions.json status.json models checkpoints'.split(' ');
-/** Files of a run that a folder may not have before it. */
+/** Files of a run that must not exist in a new run's folder. */
 const replaced = 'run.json status.json versions.json metrics.jsonl trajectories.jsonl'.split(' ');
 
 export class RunFolder {
   readonly path: string;
-  /** Of `madeAtStart`, what this start makes; nothing where a run goes on. */
+  /** The files of `madeAtStart` that this start makes; empty for a resume. */
   #made: readonly string[] = [];
-  /** Of earlier lives of this run. */
+  /** Seconds of earlier processes of this run. */
   readonly #secondsBefore: number;
   readonly #began = performance.now();
   #checkpointed = performance.now();
@@ -65,7 +65,7 @@ export class RunFolder {
     this.#secondsBefore = secondsBefore;
   }
 
-  /** Makes the folder. One that holds a run already is refused: nothing is overwritten. */
+  /** Makes the folder. Refuses one that already holds a run: nothing is overwritten. */
   static async create(config: Config, base: string, file?: string): Promise<RunFolder> {
     const folder = new RunFolder(resolve(config.folder), 0);
     if (existsSync(join(folder.path, 'config.yaml'))) {
@@ -89,10 +89,7 @@ export class RunFolder {
     return folder;
   }
 
-  /**
-   * The config of the run that a folder holds, the base of its paths, and what its user should know
-   * of it.
-   */
+  /** Reads the config of a folder's run, the base of its paths, and notes for the user. */
   static async read(
     path: string,
   ): Promise<{ config: Config; base: string; notes: readonly string[] }> {
@@ -112,12 +109,15 @@ export class RunFolder {
     const { config } = loadConfigFile(join(path, 'config.yaml'));
     const isChanged =
       source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
-    const note = `${source?.file} was changed since the run began, and is not read: the run goes on by its own ${join(path, 'config.yaml')}`;
+    const note =
+      `${source?.file} was changed since the run began, and is not read: the run goes on by ` +
+      `its own ${join(path, 'config.yaml')}`;
     return { config: { ...config, folder: path }, base, notes: isChanged ? [note] : [] };
   }
 
   /**
-   * Opens the folder of a run that goes on from a checkpoint: what was written after it is cut off.
+   * Opens the folder of a run that continues from a checkpoint, and cuts off what was written after
+   * it.
    */
   static async reopen(
     path: string,
@@ -130,7 +130,8 @@ export class RunFolder {
     ] as const) {
       if (sizeOf(file) < bytes)
         throw new UserError(
-          `${file} has ${sizeOf(file)} bytes, but ${bytes} were written before the checkpoint: it was cut off or edited`,
+          `${file} has ${sizeOf(file)} bytes, but ${bytes} were written before the ` +
+            'checkpoint: it was cut off or edited',
         );
       if (existsSync(file)) await truncate(file, bytes);
     }
@@ -139,13 +140,13 @@ export class RunFolder {
   }
 
   /**
-   * Takes back what `create` and a start that failed have written, but for logs: the next start is
-   * not refused. Of a run that goes on nothing is taken.
+   * Removes what `create` and a failed start have written, without logs, so that the next start is
+   * not refused. Removes nothing of a resumed run.
    */
   async takeBack(): Promise<void> {
     for (const name of this.#made) {
       if (name !== 'checkpoints') await rm(join(this.path, name), { recursive: true, force: true });
-      else await rmdir(this.checkpoints).catch(() => {}); // where something is in it, it stays
+      else await rmdir(this.checkpoints).catch(() => {}); // stays if it is not empty
     }
   }
 
@@ -155,7 +156,10 @@ export class RunFolder {
   get trajectories(): string {
     return join(this.path, 'trajectories.jsonl');
   }
-  /** Values that changed while the run went on; outlives a resume, for they are applied again. */
+  /**
+   * File of values that changed during the run; a resume keeps it, because the values are applied
+   * again.
+   */
   get settings(): string {
     return join(this.path, 'settings.jsonl');
   }
@@ -169,14 +173,14 @@ export class RunFolder {
     return join(this.path, 'models', name);
   }
 
-  /** Since the run began, without the time between its lives. */
+  /** Seconds of the run, without the time between its processes. */
   seconds(): number {
     return this.#secondsBefore + (performance.now() - this.#began) / 1000;
   }
 
   /**
-   * What a checkpoint notes of this folder. @throws Error where it is gone: a checkpoint would make
-   * another
+   * Returns a checkpoint's notes on this folder. @throws UserError if the folder is gone, because a
+   * checkpoint would make another
    */
   position(): Pick<Checkpoint, 'written' | 'seconds'> {
     this.#refuseGone();
@@ -184,7 +188,7 @@ export class RunFolder {
     return { written, seconds: this.seconds() };
   }
 
-  /** The error that ended the run, in words of its cause where the folder is gone. */
+  /** Returns the error that ended the run, with its cause if the folder is gone. */
   explained(error: unknown): unknown {
     return this.#isGone() ? new UserError(this.#goneWords(), { cause: error }) : error;
   }
@@ -203,7 +207,10 @@ export class RunFolder {
   }
 
   #goneWords(): string {
-    return `the run's folder ${this.path} was removed or renamed while the run went on: it can't be written any more, and the run ends here`;
+    return (
+      `the run's folder ${this.path} was removed or renamed while the run went on: it can't be ` +
+      'written any more, and the run ends here'
+    );
   }
 
   checkpointed(): void {
@@ -219,8 +226,8 @@ export class RunFolder {
   }
 
   /**
-   * Iterations and evaluations become lines of `metrics.jsonl`, changed values of `settings.jsonl`;
-   * numbers that are not finite are written as null.
+   * Writes iterations and evaluations to `metrics.jsonl`, and changed values to `settings.jsonl`.
+   * Numbers that are not finite are written as null.
    */
   record(event: RunEvent): void {
     if (event.type === 'set') {
@@ -233,7 +240,7 @@ export class RunFolder {
     this.#append(this.metrics, JSON.stringify({ type, stage, iteration, seconds, ...metrics }));
   }
 
-  /** Texts that would make a line which nobody can read are cut, with a mark. */
+  /** Cuts texts, with a mark, if the line would be too long to read. */
   recordTrajectory(trajectory: Json): void {
     this.#append(this.trajectories, readableLine(trajectory));
   }
@@ -241,7 +248,7 @@ export class RunFolder {
 
 const LONGEST_SOURCE = 16 * 2 ** 20;
 
-/** null: there is none that can be read again (a pipe can't), or it is no config. */
+/** null: there is no file that can be read again (a pipe can't), or it is no config. */
 function sourceOf(file: string | undefined): { file: string; sha256: string } | null {
   if (file === undefined || !statSync(file, { throwIfNoEntry: false })?.isFile()) return null;
   if (statSync(file).size > LONGEST_SOURCE) return null;
@@ -249,7 +256,7 @@ function sourceOf(file: string | undefined): { file: string; sha256: string } | 
   return { file: resolve(file), sha256 };
 }
 
-/** UTF-16 units of a line: in UTF-8 at most three times as many bytes, which readers take. */
+/** UTF-16 units of a line: at most three times as many bytes in UTF-8, which readers accept. */
 const LONGEST_RECORD = LONGEST_LINE / 4;
 
 function readableLine(record: Json): string {

@@ -1,4 +1,4 @@
-/** What is kept of a joint iteration: its metrics, and a few trajectories with every valuation. */
+/** The record of a joint iteration: its metrics, and some trajectories with every valuation. */
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { promptText } from '../text/critic-prompt.ts';
@@ -8,7 +8,7 @@ import type { RunFolder } from './folder.ts';
 
 type Segmented = readonly SegmentedTrajectory<RewardedTrajectory>[];
 
-/** Under TRL's names where TRL has one. */
+/** TRL's names, if TRL has the metric. */
 export function rolloutMetrics(
   segmented: Segmented,
   assignment: CreditAssignment,
@@ -47,7 +47,7 @@ export function rolloutMetrics(
   };
 }
 
-/** States that the critic was not asked about, by cause; absent where it was asked about all. */
+/** Counts states that the critic was not asked about, by cause; absent if there are none. */
 function skippedMetrics(outcomes: CreditAssignment['outcomes']): Metrics {
   const names = {
     'too-long': 'critic/overlong_states',
@@ -64,8 +64,8 @@ function skippedMetrics(outcomes: CreditAssignment['outcomes']): Metrics {
 }
 
 /**
- * Mean and standard deviation (of a sample, as TRL has it) of what each reward function gave where
- * it applied; absent where there are too few for one.
+ * Returns mean and sample standard deviation of each reward function over the responses where it
+ * applied; absent if there are too few.
  */
 export function rewardMetrics(
   trajectories: readonly Pick<RewardedTrajectory, 'rewardParts'>[],
@@ -85,8 +85,8 @@ export function rewardMetrics(
 }
 
 /**
- * Value at the first and last state, for right (r >= 0.5) and wrong responses. Absent where an
- * iteration has none.
+ * Returns the mean value at the first and last state, for right (r >= 0.5) and wrong responses.
+ * Absent if an iteration has none.
  */
 function valueMetrics(segmented: Segmented, { credits }: CreditAssignment): Metrics {
   const metrics: Record<string, number> = {};

@@ -1,6 +1,6 @@
 /**
- * `run.lock` of a run folder: one process at a time works in it. It is made by one hard link, which
- * is atomic, and is taken over only where its holder is dead.
+ * `run.lock` of a run folder: only one process at a time works in it. One hard link makes it, which
+ * is atomic. It is taken over only if its holder is dead.
  */
 import { randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const holderSchema = z.strictObject({
   pid: z.int(),
   process_start: z.string().nullable(),
   host: z.string(),
-  /** Tells two locks of one process from each other. */
+  /** Distinguishes two locks of one process. */
   nonce: z.string(),
 });
 type Holder = z.infer<typeof holderSchema>;
@@ -25,10 +25,13 @@ export interface RunLock {
   release(): void;
 }
 
-/** Tries to take over a lock whose holder is dead, while others may try as well. */
+/** Number of tries to take over a dead holder's lock, while other processes may try too. */
 const ATTEMPTS = 100;
 
-/** Makes the folder where it is not there. @throws Error that names the process that works in it */
+/**
+ * Locks a run folder, and makes it if it is missing. @throws UserError that names the process that
+ * works in it
+ */
 export async function lockRun(folder: string): Promise<RunLock> {
   mkdirSync(folder, { recursive: true });
   const lock = join(folder, 'run.lock');
@@ -43,7 +46,7 @@ export async function lockRun(folder: string): Promise<RunLock> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (linked(claim, lock)) return { release: () => releaseIfMine(lock, nonce) };
       refuseIfAlive(folder, readHolder(lock));
-      // One at a time looks again and takes the dead holder's lock away.
+      // One process at a time checks again and removes the dead holder's lock.
       if (linked(claim, guard)) {
         try {
           const holder = readHolder(lock);
@@ -61,7 +64,7 @@ export async function lockRun(folder: string): Promise<RunLock> {
   throw new UserError(`${lock} can't be taken over from a process that is dead: remove it`);
 }
 
-/** false: it is there already. */
+/** Returns false if it already exists. */
 function linked(claim: string, path: string): boolean {
   try {
     linkSync(claim, path);
@@ -72,7 +75,7 @@ function linked(claim: string, path: string): boolean {
   }
 }
 
-/** null: it is gone, or was cut off while it was written. */
+/** null: the lock is gone, or was cut off in writing. */
 function readHolder(path: string): Holder | null {
   try {
     return holderSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
@@ -84,7 +87,7 @@ function readHolder(path: string): Holder | null {
 function holderIsAlive(folder: string, holder: Holder | null): boolean {
   if (holder === null) return false;
   if (holder.host === hostname()) return processIsAlive(holder.pid, holder.process_start);
-  // The process can't be asked; its run renews its status.
+  // The process is on another host; its run renews its status.
   const status = readStatus(folder);
   return status !== null && isAlive(status);
 }
@@ -92,7 +95,8 @@ function holderIsAlive(folder: string, holder: Holder | null): boolean {
 function refuseIfAlive(folder: string, holder: Holder | null): void {
   if (holder === null || !holderIsAlive(folder, holder)) return;
   throw new UserError(
-    `${folder} is in use by process ${holder.pid} on ${holder.host}: stop that run first (genac stop ${folder}); genac status ${folder} shows what it does`,
+    `${folder} is in use by process ${holder.pid} on ${holder.host}: stop that run first ` +
+      `(genac stop ${folder}); genac status ${folder} shows what it does`,
   );
 }
 

@@ -1,6 +1,6 @@
 /**
- * Feeds the loggers that a config's `log` names, in the worker `python`: they read `metrics.jsonl`
- * themselves, so nothing of the run waits for them.
+ * Starts the loggers of a config's `log` in the worker `python`. They read `metrics.jsonl`
+ * themselves, so the run never waits for them.
  */
 import { relative } from 'node:path';
 import type { Config } from '../config/schema.ts';
@@ -9,19 +9,18 @@ import type { PythonFunctions } from '../workers/python-functions.ts';
 
 const module = 'genac_bridge.functions.loggers';
 const LOOK_MS = 1000;
-/**
- * wandb sends what is left over the network; a run that was stopped should not wait long for it.
- */
+/** wandb sends the rest over the network; a stopped run should not wait long for it. */
 const CLOSE_SECONDS = 60;
 
 export interface Loggers {
-  /** Lets them have what is left, and ends them. Never rejects. */
+  /** Lets the loggers send the rest, and ends them. Never rejects. */
   close(): Promise<void>;
 }
 
 /**
- * Returns as soon as the loggers were told to begin. One that fails is told of once, and the run
- * goes on without it.
+ * Returns after asking the loggers to start. A logger that fails is reported once, and the run
+ * continues without it.
+ *
  * @param folder of the run
  */
 export async function openLoggers(
@@ -37,7 +36,8 @@ export async function openLoggers(
       told.add(name);
       tell(
         `log: ${name} failed and gets nothing more in this run: ${error.replace(/[.\s]+$/, '')}. ${remedy(name, error)} Nothing is lost: ` +
-          `metrics.jsonl has it all, and once ${name} works, genac log ${shortest(folder)} gives it what it lacks.`,
+          `metrics.jsonl has it all, and once ${name} works, genac log ${shortest(folder)} ` +
+          'gives it what it lacks.',
       );
     }
   };

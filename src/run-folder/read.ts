@@ -1,4 +1,4 @@
-/** Reads what a run wrote: while it runs, or later. */
+/** Reads a run's files, during the run or later. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -13,7 +13,7 @@ export interface MetricsLine {
   readonly type: 'iteration' | 'evaluation';
   readonly stage: StageName;
   readonly iteration: number;
-  /** Since the run began. */
+  /** Seconds since the start of the run. */
   readonly seconds: number;
   readonly [metric: string]: unknown;
 }
@@ -22,7 +22,7 @@ export interface RecordedSegment {
   readonly text: string;
   readonly tokens: number;
   readonly value: number;
-  /** What credit was computed from: the value, or the group's mean where the gate closed. */
+  /** The value that credit used: `value`, or the group mean if the gate closed. */
   readonly used_value: number;
   readonly advantage: number;
   readonly parsed: 'ok' | 'malformed';
@@ -36,8 +36,8 @@ export interface RecordedTrajectory {
   readonly response: string;
   readonly reward: number;
   /**
-   * What each reward function gave; null: not applicable. Absent where the task's own reward
-   * judged.
+   * The result of each reward function; null: not applicable. Absent if the task's own reward was
+   * used.
    */
   readonly rewards?: Readonly<Record<string, number | null>>;
   readonly segments: readonly RecordedSegment[];
@@ -49,7 +49,7 @@ const metricsSchema = z.looseObject({
   ...place,
   seconds: z.number(),
 });
-/** What `genac set` can give. */
+/** A value of `genac set`. */
 const scalar = z.union([z.number(), z.boolean(), z.string(), z.null()]);
 const settingSchema = z.strictObject({ ...place, values: z.record(z.string(), scalar) });
 const trajectorySchema = z.looseObject({
@@ -71,7 +71,7 @@ const trajectorySchema = z.looseObject({
   ),
 });
 
-/** Whole lines only: the last one may still be in writing. */
+/** Whole lines only, because the last one may still be in writing. */
 function* recordsOf<T>(path: string, schema: z.ZodType, what: string): Generator<T> {
   if (!existsSync(path)) return;
   for (const { number, value } of jsonLinesOf(path, { last: 'ignore' })) {
@@ -96,17 +96,17 @@ export const trajectoriesOf = (folder: string) =>
   );
 
 /**
- * @throws Error that names file and line where a line is damaged; a last one that was cut off is
- * left out
+ * @throws UserError that names file and line if a line is damaged; skips a last line that was cut
+ *   off
  */
 export const readMetrics = (folder: string) => [...metricsOf(folder)];
-/** Values that were changed while the run went on, and from which iteration on. */
+/** Returns values that changed during the run, and the iterations from which they apply. */
 export const readSettings = (folder: string) => [
   ...recordsOf<SettingChange>(join(folder, 'settings.jsonl'), settingSchema, 'a changed setting'),
 ];
 export const readTrajectories = (folder: string) => [...trajectoriesOf(folder)];
 
-/** A metric as a number; null where the line does not have it. */
+/** Returns a metric as a number; null if the line does not have it. */
 export function metric(line: MetricsLine | undefined, name: string): number | null {
   const value = line?.[name];
   return typeof value === 'number' ? value : null;

@@ -1,6 +1,6 @@
 /**
- * `status.json` of a run folder: what the run does now, for whoever looks from outside. Replaced
- * whole, so that it can be read at any time.
+ * `status.json` of a run folder: the current state of the run, for other processes. Each write
+ * replaces the whole file, so that it can be read at any time.
  */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -15,8 +15,8 @@ const statusSchema = z.strictObject({
   state: z.enum(['starting', 'running', 'paused', 'done', 'stopped', 'failed']),
   pid: z.int(),
   /**
-   * When the process began, as the kernel counts; null where it can't be known. Tells a process
-   * from a later one with the same number.
+   * Start time of the process in the kernel's units; null: unknown. It distinguishes a process from
+   * a later one with the same number.
    */
   process_start: z.string().nullable(),
   host: z.string(),
@@ -24,7 +24,7 @@ const statusSchema = z.strictObject({
   since: z.string(),
   updated: z.string(),
   stage: z.enum(stageNames).nullable(),
-  /** Iterations of the stage that are done, and how many there are at the most. */
+  /** Finished iterations of the stage, and their largest number. */
   iteration: z.int(),
   iterations: z.int(),
   phase: z.string().nullable(),
@@ -36,8 +36,8 @@ export type Status = z.infer<typeof statusSchema>;
 
 const HEARTBEAT_MS = 2_000;
 /**
- * On another host the process can't be asked; a status that was not renewed for so long is of a
- * dead run.
+ * Milliseconds without a renewal after which a run on another host counts as dead, because its
+ * process can't be checked.
  */
 const SILENCE_MS = 30_000;
 
@@ -70,7 +70,7 @@ export class StatusFile {
         break;
       case 'phase':
         this.#status = { ...was, iteration: event.iteration, phase: event.phase };
-        return; // the next heartbeat tells
+        return; // the next heartbeat reports it
       case 'progress':
         this.#status = { ...was, metrics: { ...was.metrics, ...event.metrics } };
         return;
@@ -108,7 +108,7 @@ export class StatusFile {
       writeFileSync(`${this.#path}.unfinished`, `${JSON.stringify(this.#status)}\n`);
       renameSync(`${this.#path}.unfinished`, this.#path);
     } catch {
-      // A full disk ends the run where something is lost by it, and not here.
+      // A full disk ends the run where data would be lost, and not here.
     }
   }
 }
@@ -118,9 +118,7 @@ const finite = (metrics: Readonly<Record<string, number>>) =>
     Object.entries(metrics).map(([name, value]) => [name, Number.isFinite(value) ? value : null]),
   );
 
-/**
- * What a run folder says of its run. @throws Error where it holds none, or its status can't be read
- */
+/** Reads the status of a folder's run. @throws UserError if there is none, or it can't be read */
 export function statusOf(folder: string): Status {
   const path = join(folder, 'status.json');
   if (!existsSync(path)) {
@@ -137,7 +135,7 @@ export function statusOf(folder: string): Status {
   }
 }
 
-/** The same; null: no run was there, or what it wrote can't be read. */
+/** Reads the status of a folder's run; null: there is none, or it can't be read. */
 export function readStatus(folder: string): Status | null {
   try {
     return statusOf(folder);
@@ -146,14 +144,14 @@ export function readStatus(folder: string): Status | null {
   }
 }
 
-/** Is the process that wrote it still at work? */
+/** Returns whether the process that wrote the status still works. */
 export function isAlive(status: Status): boolean {
   if (!['starting', 'running', 'paused'].includes(status.state)) return false;
   if (status.host !== hostname()) return Date.now() - Date.parse(status.updated) < SILENCE_MS;
   return processIsAlive(status.pid, status.process_start);
 }
 
-/** Is the process of this number on this machine still the one that began then? */
+/** Returns whether the process of this number on this machine is the one that started then. */
 export function processIsAlive(pid: number, start: string | null): boolean {
   try {
     process.kill(pid, 0);
@@ -163,7 +161,9 @@ export function processIsAlive(pid: number, start: string | null): boolean {
   return start === null || start === processStart(pid);
 }
 
-/** When a process began: field 22 of /proc/PID/stat; null where there is no such file. */
+/**
+ * Returns the start time of a process: field 22 of /proc/PID/stat; null if there is no such file.
+ */
 export function processStart(pid: number): string | null {
   const path = `/proc/${pid}/stat`;
   if (!existsSync(path)) return null;

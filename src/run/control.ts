@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Settings } from '../config/settings.ts';
 import { readText } from '../files/text-file.ts';
-import type { Place } from '../run-folder/events.ts';
+import type { StagePosition } from '../run-folder/events.ts';
 import { isAlive, readStatus, statusOf } from '../run-folder/status.ts';
 import { UserError } from '../user-error.ts';
 
@@ -33,7 +33,7 @@ export interface Steerable {
   readonly paused: boolean;
   pause(): void;
   resume(): void;
-  set(values: Settings): Promise<Place | null>;
+  set(values: Settings): Promise<StagePosition | null>;
 }
 
 /** Answers commands until it is closed. */
@@ -144,7 +144,8 @@ export async function askRun(folder: string, request: ControlRequest): Promise<s
     throw new UserError(text);
   }
   throw new UserError(
-    `the run in ${folder} (process ${status.pid} on ${status.host}) did not answer within ${ANSWER_MS / 1000} s`,
+    `the run in ${folder} (process ${status.pid} on ${status.host}) did not answer within ` +
+      `${ANSWER_MS / 1000} s`,
   );
 }
 

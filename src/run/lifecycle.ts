@@ -10,16 +10,16 @@ import { refuseForCritic } from '../config/for-critic.ts';
 import type { Config, StageName } from '../config/schema.ts';
 import { loadCritic, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
 import { linkFolder } from '../files/file-list.ts';
-import { bestCriticFolder, type Standing, type Training } from '../iteration/context.ts';
+import { bestCriticFolder, type StageState, type Training } from '../iteration/context.ts';
 import { withColumns } from '../rewards/columns.ts';
-import { makeJudge } from '../rewards/judge.ts';
+import { makeReward } from '../rewards/reward.ts';
 import { type Checkpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
 import type { EventStream, RunEvent, SettingChange } from '../run-folder/events.ts';
 import { type RunFolder, refuseOtherKinds } from '../run-folder/folder.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { type Loggers, openLoggers } from '../run-folder/loggers.ts';
 import { StatusFile } from '../run-folder/status.ts';
-import { pretrainCritic, superviseCritic } from '../stages/critic-stages.ts';
+import { fineTuneCritic, pretrainCritic } from '../stages/critic-stages.ts';
 import { apiOf, checkOracle } from '../stages/gather.ts';
 import { traceSources } from '../stages/traces.ts';
 import type { Task } from '../task.ts';
@@ -35,15 +35,15 @@ import { checkPast } from './past-settings.ts';
 import { Steering } from './steering.ts';
 
 const stages: Readonly<
-  Record<StageName, (training: Training, start: Standing) => Promise<Standing>>
+  Record<StageName, (training: Training, start: StageState) => Promise<StageState>>
 > = {
-  'critic-sft': superviseCritic,
+  'critic-sft': fineTuneCritic,
   'critic-rl': pretrainCritic,
   joint: trainJointly,
 };
 
 /** What a run goes by: from its beginning, or from a checkpoint. */
-export interface Life {
+export interface RunSource {
   readonly config: Config;
   readonly base: string;
   /** null: from the beginning. */
@@ -55,7 +55,7 @@ export interface Life {
   readonly notes: readonly string[];
 }
 
-export interface Surroundings {
+export interface RunHandles {
   readonly events: EventStream;
   readonly signal: AbortSignal;
   readonly workers: WorkerGroup | undefined;
@@ -63,11 +63,11 @@ export interface Surroundings {
   readonly run: () => Controlled;
 }
 
-export async function live(
-  life: Life,
-  { events, signal, workers: given, ready, run }: Surroundings,
+export async function runLifecycle(
+  source: RunSource,
+  { events, signal, workers: given, ready, run }: RunHandles,
 ): Promise<'done' | 'stopped'> {
-  const { config, base, checkpoint } = life;
+  const { config, base, checkpoint } = source;
   const log = (text: string) => events.push({ type: 'message', text });
   let group: WorkerGroup | null = given ?? null;
   const python = pythonFunctions(() => {
@@ -79,8 +79,8 @@ export async function live(
   });
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
   refuseForCritic(config, plugin);
-  checkPast(life.past, config, plugin);
-  const { judge, ...rewards } = await makeJudge(config, task, base, python);
+  checkPast(source.past, config, plugin);
+  const { rewardOf, ...rewards } = await makeReward(config, task, base, python);
   const wanted = workersOf(
     config,
     workersOfCritic(plugin, criticOptions),
@@ -91,7 +91,7 @@ export async function live(
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   refuseOtherKinds(config.folder);
   const lock = await lockRun(config.folder);
-  const folder = await life.open().catch((error: unknown) => {
+  const folder = await source.open().catch((error: unknown) => {
     lock.release();
     throw error;
   });
@@ -101,10 +101,10 @@ export async function live(
     status.note(event);
     events.push(event);
   };
-  const steering = new Steering({ config, plugin, signal, emit, past: life.past });
+  const steering = new Steering({ config, plugin, signal, emit, past: source.past });
   const control = serveControl(folder.path, run(), steering);
   ready(steering);
-  for (const text of life.notes) emit({ type: 'message', text });
+  for (const text of source.notes) emit({ type: 'message', text });
   let end: 'done' | 'stopped' | 'failed' = 'failed';
   let loggers: Loggers | null = null;
   let started = checkpoint !== null;
@@ -125,7 +125,7 @@ export async function live(
     const parts = {
       config,
       task,
-      judge,
+      rewardOf,
       plugin,
       criticOptions,
       from,
@@ -137,7 +137,7 @@ export async function live(
     };
     const training = await prepareTraining(parts);
     steering.steers(training.critic);
-    if (checkpoint) await goOn(training, checkpoint);
+    if (checkpoint) await restore(training, checkpoint);
     started = true;
     await runStages(training, checkpoint, from?.success_rate ?? null);
     await training.critic.close?.();
@@ -175,7 +175,8 @@ function checkActor({ actor, stages }: Config, task: Task): void {
   );
   if (needed.length === 0) return;
   throw new ConfigError([
-    `actor: ${needed.join(' and ')} ${needed.length > 1 ? 'need' : 'needs'} one, for the task "${task.name}" brings no rollouts of its own: name its model`,
+    `actor: ${needed.join(' and ')} ${needed.length > 1 ? 'need' : 'needs'} one, for the ` +
+      `task "${task.name}" brings no rollouts of its own: name its model`,
   ]);
 }
 
@@ -187,7 +188,7 @@ async function firstProblem({ actor, seed, rewards }: Config, task: Task): Promi
 }
 
 /** Models, and what else a stage needs to go on, as they were at the checkpoint. */
-async function goOn(training: Training, checkpoint: Checkpoint): Promise<void> {
+async function restore(training: Training, checkpoint: Checkpoint): Promise<void> {
   const { stage, iteration, complete, path } = checkpoint;
   await restoreModels(training, checkpoint);
   if (checkpoint.bestCritic) {

@@ -7,7 +7,7 @@ import { type Critic, type CriticPlugin, createCritic } from '../critic.ts';
 import { criticEnvironment, withoutSecondAdapter } from '../extensions/critic-environment.ts';
 import type { Training } from '../iteration/context.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
-import type { Judge } from '../rewards/judge.ts';
+import type { RewardOf } from '../rewards/reward.ts';
 import type { Checkpoint } from '../run-folder/checkpoint.ts';
 import type { RunEvent } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
@@ -22,7 +22,7 @@ import type { Steering } from './steering.ts';
 export interface Preparation {
   readonly config: Config;
   readonly task: Task;
-  readonly judge: Judge;
+  readonly rewardOf: RewardOf;
   readonly plugin: CriticPlugin;
   readonly criticOptions: unknown;
   /** The checkpoint that the run starts from. */
@@ -38,10 +38,10 @@ export interface Preparation {
 const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } as const;
 
 export async function prepareTraining(preparation: Preparation): Promise<Training> {
-  const { config, task, judge, folder, workers, from, emit, signal, steering } = preparation;
+  const { config, task, rewardOf, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
   const { actor, reference } = await loadActor(preparation);
-  const parts = actor && (() => ({ model: actor, judge, sampling: steering.config.sampling }));
+  const parts = actor && (() => ({ model: actor, rewardOf, sampling: steering.config.sampling }));
   const environment = criticEnvironment({
     ...{ seed, signal, runFolder: folder.path, format: task.criticFormat ?? paperFormat },
     log: (text) => emit({ type: 'message', text }),
@@ -60,7 +60,7 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
       return steering.config;
     },
     task,
-    judge,
+    rewardOf,
     critic,
     actor,
     reference,

@@ -11,7 +11,7 @@ import type { CriticPlugin } from '../critic.ts';
 import { namedBy, refuseForeign } from '../extensions/consent.ts';
 import { loadCritic, type PluginChoice } from '../extensions/find-plugin.ts';
 import { checkpointNames, newestCheckpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
-import type { Place, SettingChange } from '../run-folder/events.ts';
+import type { SettingChange, StagePosition } from '../run-folder/events.ts';
 import { RunFolder, refuseOtherKinds } from '../run-folder/folder.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { readSettings } from '../run-folder/read.ts';
@@ -94,13 +94,16 @@ export async function setBetweenLives(
       ([name, value]) => `${name} = ${JSON.stringify(value)}`,
     );
     const instead = replaced.length > 0 ? ` (instead of ${replaced.join(', ')})` : '';
-    return `when it is resumed, from ${place.stage}, iteration ${place.iteration} on: ${what.join(', ')}${instead}`;
+    return (
+      `when it is resumed, from ${place.stage}, iteration ${place.iteration} on: ` +
+      `${what.join(', ')}${instead}`
+    );
   } finally {
     lock.release();
   }
 }
 
-const isFrom = (place: Place, setting: SettingChange) => orderOf(setting) >= orderOf(place);
+const isFrom = (place: StagePosition, setting: SettingChange) => orderOf(setting) >= orderOf(place);
 
 function isUsable(
   setting: SettingChange,
@@ -117,7 +120,7 @@ function isUsable(
 }
 
 /** After the newest checkpoint; at the beginning where there is none. */
-async function placeOfResume(folder: string, { stages }: Config): Promise<Place> {
+async function placeOfResume(folder: string, { stages }: Config): Promise<StagePosition> {
   const checkpoints = join(folder, 'checkpoints');
   const name = existsSync(checkpoints)
     ? newestCheckpoint(await checkpointNames(checkpoints))

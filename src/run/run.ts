@@ -15,12 +15,12 @@ import {
   newestCheckpoint,
   readCheckpoint,
 } from '../run-folder/checkpoint.ts';
-import { EventStream, type Place, type RunEvent } from '../run-folder/events.ts';
+import { EventStream, type RunEvent, type StagePosition } from '../run-folder/events.ts';
 import { RunFolder } from '../run-folder/folder.ts';
 import { readSettings } from '../run-folder/read.ts';
 import { UserError } from '../user-error.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { type Life, live } from './lifecycle.ts';
+import { type RunSource, runLifecycle } from './lifecycle.ts';
 import type { Steering } from './steering.ts';
 
 export interface Run extends AsyncIterable<RunEvent> {
@@ -35,7 +35,7 @@ export interface Run extends AsyncIterable<RunEvent> {
    *
    * @returns from which iteration on they hold; null: the run ended before
    */
-  set(values: Settings): Promise<Place | null>;
+  set(values: Settings): Promise<StagePosition | null>;
   /**
    * Ends the run after the iteration in hand, with a checkpoint from which it can be resumed.
    * Resolves when all is closed.
@@ -69,8 +69,8 @@ export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
     rememberOwnRun(folder.path, namedBy(config, base));
     return folder;
   };
-  const life = { config, base, checkpoint: null, past: [], open, notes: [] };
-  return begin(config.folder, async () => life, options);
+  const source = { config, base, checkpoint: null, past: [], open, notes: [] };
+  return begin(config.folder, async () => source, options);
 }
 
 export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
@@ -90,7 +90,10 @@ export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
   return begin(path, () => lifeOf(path, options), options);
 }
 
-async function lifeOf(path: string, { from, trustCode = false }: ResumeOptions): Promise<Life> {
+async function lifeOf(
+  path: string,
+  { from, trustCode = false }: ResumeOptions,
+): Promise<RunSource> {
   const { config, base, notes } = await RunFolder.read(path);
   const code = [...namedBy(config, base), ...linksIn(path)];
   refuseForeign(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
@@ -126,7 +129,7 @@ const withoutBest = ({ best_success: _, ...rest }: Checkpoint['progress']) => re
 
 function begin(
   folder: string,
-  find: () => Promise<Life>,
+  find: () => Promise<RunSource>,
   { workers }: Pick<RunOptions, 'workers'>,
 ): Run {
   const events = new EventStream();
@@ -144,8 +147,8 @@ function begin(
   };
   const run: Run = {
     folder,
-    finished: find().then((life) =>
-      live(life, { events, signal: stopping.signal, workers, ready, run: () => run }),
+    finished: find().then((source) =>
+      runLifecycle(source, { events, signal: stopping.signal, workers, ready, run: () => run }),
     ),
     pause: () => steer((s) => s.pause()),
     resume: () => steer((s) => s.resume()),

@@ -7,7 +7,7 @@ import { ConfigError } from '../config/error.ts';
 import { type Config, stageNames } from '../config/schema.ts';
 import { changedConfig, criticOptions, type Settings, touchesCritic } from '../config/settings.ts';
 import type { Critic, CriticPlugin } from '../critic.ts';
-import type { Place, RunEvent, SettingChange } from '../run-folder/events.ts';
+import type { RunEvent, SettingChange, StagePosition } from '../run-folder/events.ts';
 
 export interface SteeringOptions {
   readonly config: Config;
@@ -23,7 +23,7 @@ export interface SteeringOptions {
 
 interface Asked {
   readonly values: Settings;
-  readonly tell: (place: Place | null) => void;
+  readonly tell: (place: StagePosition | null) => void;
 }
 
 export class Steering {
@@ -74,7 +74,7 @@ export class Steering {
    *
    * @returns from where on they hold; null: the run ended before
    */
-  set(values: Settings): Promise<Place | null> {
+  set(values: Settings): Promise<StagePosition | null> {
     if (Object.keys(values).length === 0)
       throw new ConfigError(['no value is named that can change']);
     if (this.#critic) refuseFixed(this.#critic, values);
@@ -83,7 +83,7 @@ export class Steering {
   }
 
   /** Applies what lies before this place, without a word: that was said in the earlier life. */
-  catchUp(place: Place): void {
+  catchUp(place: StagePosition): void {
     const before = this.#past.filter((setting) => orderOf(setting) < orderOf(place));
     this.#past = this.#past.filter((setting) => orderOf(setting) >= orderOf(place));
     for (const { values } of before) this.#apply(values);
@@ -92,7 +92,7 @@ export class Steering {
   /**
    * Between two iterations: values change, a paused run waits. False: the stage should end here.
    */
-  async boundary(place: Place): Promise<boolean> {
+  async boundary(place: StagePosition): Promise<boolean> {
     const { signal, emit } = this.#options;
     if (this.#paused && !signal.aborted) {
       emit({ type: 'paused', ...place });
@@ -136,7 +136,7 @@ export class Steering {
 }
 
 /** Places in the order in which a run comes by them. */
-export const orderOf = ({ stage, iteration }: Place): number =>
+export const orderOf = ({ stage, iteration }: StagePosition): number =>
   stageNames.indexOf(stage) * 2 ** 40 + iteration;
 
 function refuseFixed(critic: Critic, values: Settings): void {

@@ -1,5 +1,7 @@
-// All the set-up that a command needs: npm packages, and a virtual environment with the worker's package. Plain JavaScript with Node's own modules, for it runs
-// before anything is installed. Nothing is written outside the checkout but the package managers' own caches. The second time it costs a fraction of a second.
+// Installs what a command needs: npm packages, and a virtual environment with the worker's package.
+// It is plain JavaScript with Node's own modules, because it runs before anything is installed. It
+// writes nothing outside the checkout except the package managers' own caches. The second run takes
+// a fraction of a second.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,7 +13,7 @@ const venv = join(root, '.venv');
 export const venvPython =
   process.platform === 'win32' ? join(venv, 'Scripts', 'python.exe') : join(venv, 'bin', 'python');
 
-/** One clear sentence instead of a stack. */
+/** An error that is printed as one sentence, without a stack. */
 export class SetupError extends Error {}
 
 /** @param {string} version such as `20.19.1` @param {number[]} least */
@@ -34,7 +36,9 @@ export function checkNode(version) {
 const usualPythons = ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10'];
 const chosenPython = process.env.GENAC_BASE_PYTHON;
 
-/** The first Python on the PATH that will do; where GENAC_BASE_PYTHON names one, that one or none. */
+/**
+ * Returns the first suitable Python on the PATH; if GENAC_BASE_PYTHON names one, that one or none.
+ */
 export function findBasePython(candidates = chosenPython ? [chosenPython] : usualPythons) {
   const seen = [];
   for (const candidate of candidates) {
@@ -83,12 +87,15 @@ function fingerprint(...files) {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Written last, inside the folder that it speaks of: what was interrupted, or removed, is not taken for whole. */
+/**
+ * Written last, inside its folder, so that an interrupted or removed installation does not count as
+ * complete.
+ */
 const stampOf = (folder) => join(folder, '.genac-installed');
 const isCurrent = (folder, print) =>
   existsSync(stampOf(folder)) && readFileSync(stampOf(folder), 'utf8') === print;
 
-/** Runs a command; its output goes to the terminal, with what it is for above it. */
+/** Runs a command; prints its title and output to the terminal. */
 function step(title, command, args, options = {}) {
   const began = Date.now();
   console.error(`setup: ${title} ...`);
@@ -118,7 +125,7 @@ async function ensureNodePackages() {
   const folder = join(root, 'node_modules');
   const print = fingerprint('package-lock.json', 'package.json');
   if (isCurrent(folder, print)) return;
-  // `npm ci` empties the folder first, the mark of an earlier one included.
+  // `npm ci` empties the folder first, including an earlier mark.
   await step('npm packages', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   writeFileSync(stampOf(folder), print);
 }
@@ -145,8 +152,9 @@ async function ensurePython() {
     '--disable-pip-version-check',
     '--no-warn-script-location',
   ];
-  // Exactly, or a dependency's range may pull a build with gigabytes of GPU libraries. It has no hash, for which
-  // build is installed is the machine's choice; the rest has.
+  // An exact version, because a dependency's range may install a build with gigabytes of GPU
+  // libraries. PyTorch has no hash, because the build depends on the machine; all other packages
+  // have one.
   const torch = readFileSync(join(root, 'python_bridge', 'constraints.txt'), 'utf8').match(
     /^torch==\S+/m,
   )[0];

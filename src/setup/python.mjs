@@ -1,4 +1,5 @@
-// Runs the virtual environment's Python with the arguments given: `node src/setup/python.mjs -m pytest`.
+// Runs the virtual environment's Python with the given arguments: `node src/setup/python.mjs -m
+// pytest`.
 import { spawnSync } from 'node:child_process';
 import { venvPython as python, root } from './ensure.mjs';
 

@@ -4,7 +4,7 @@
  *
  * Where they depart from the paper:
  * - Stage 1 may stop by how well held-out rationales are predicted: steps alone don't tell when the
- *   critic has learned to judge.
+ *   critic has learned to estimate values.
  * - Stage 2 ends with the critic of the least held-out error (`critic_rl.keep: best`).
  */
 import { valuesOf } from '../critic.ts';
@@ -17,7 +17,7 @@ import {
   endStage,
   keepBestCritic,
   phase,
-  type Standing,
+  type StageState,
   type Training,
 } from '../iteration/context.ts';
 import { Spending } from '../iteration/metrics.ts';
@@ -26,11 +26,11 @@ import { actorRollouts } from '../iteration/rollouts.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
 import { UserError } from '../user-error.ts';
 import { apiOf, gatherTraces } from './gather.ts';
-import { Imitation, mustImitate } from './imitation.ts';
+import { mustImitate, SftLoop } from './sft-loop.ts';
 import { traceSources } from './traces.ts';
 
 /** Stage 1: the critic imitates an oracle's traces. */
-export async function superviseCritic(training: Training, start: Standing): Promise<Standing> {
+export async function fineTuneCritic(training: Training, start: StageState): Promise<StageState> {
   const { config, critic, task, emit } = training;
   mustImitate(critic);
   const stage = 'critic-sft';
@@ -40,12 +40,12 @@ export async function superviseCritic(training: Training, start: Standing): Prom
   const gathered = api && (await gatherTraces(training, api, start));
   if (api && !gathered) return endStage(training, start);
   const sources = traceSources(config, task, task.criticFormat ?? paperFormat, gathered?.traces);
-  const imitation = new Imitation(critic, sources, config.critic_sft, start);
+  const imitation = new SftLoop(critic, sources, config.critic_sft, start);
   const successRate = gathered?.successRate ?? start.successRate;
-  const standing = () => ({ stage, successRate, ...imitation.standing }) as const;
+  const stageState = () => ({ stage, successRate, ...imitation.stageState }) as const;
   if (start.iteration === 0) await evaluateCritic(training, stage, 0);
   for (;;) {
-    const iteration = imitation.standing.iteration;
+    const iteration = imitation.stageState.iteration;
     if (
       imitation.done(training.config.critic_sft) ||
       !(await boundary(training, { stage, iteration }))
@@ -58,21 +58,21 @@ export async function superviseCritic(training: Training, start: Standing): Prom
       const found = { 'critic/rationale_loss': rationaleLoss };
       emit({ type: 'evaluation', stage, iteration: iteration + 1, metrics: found });
     }
-    await checkpointIfDue(training, standing());
+    await checkpointIfDue(training, stageState());
   }
-  if (training.stopping()) return endStage(training, standing());
+  if (training.stopping()) return endStage(training, stageState());
   const { kept, disagrees, unparsable } = imitation.traces;
   const causes = `dropped ${disagrees} (disagree with the outcome) and ${unparsable} (unparsable)`;
   emit({ type: 'message', text: `stage 1: ${kept} traces kept, ${causes}` });
-  await evaluateCritic(training, stage, imitation.standing.iteration);
-  return endStage(training, standing());
+  await evaluateCritic(training, stage, imitation.stageState.iteration);
+  return endStage(training, stageState());
 }
 
 /**
  * Stage 2: REINFORCE on outcomes of frozen actors. Ends with the best critic by held-out error, or
  * with the last one (`critic_rl.keep`).
  */
-export async function pretrainCritic(training: Training, start: Standing): Promise<Standing> {
+export async function pretrainCritic(training: Training, start: StageState): Promise<StageState> {
   const { config, critic, task, emit, folder } = training;
   const { steps, states: count, actor_share } = config.critic_rl;
   if (!critic.learn)
@@ -82,7 +82,7 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
   const successRate = fromActor > 0 ? await knownSuccessRate(training, start) : start.successRate;
   let iteration = start.iteration;
   let best = start.progress.best ?? Number.POSITIVE_INFINITY;
-  const standing = () => ({ stage, iteration, successRate, progress: { best } }) as const;
+  const stageState = () => ({ stage, iteration, successRate, progress: { best } }) as const;
   emit({ type: 'stage', stage, iterations: steps, from: iteration });
   const keepsBest = config.critic_rl.keep === 'best';
   const look = async () => {
@@ -121,13 +121,13 @@ export async function pretrainCritic(training: Training, start: Standing): Promi
     emit({ type: 'iteration', stage, iteration, metrics });
     iteration++;
     if (iteration % o.evaluate_every === 0 || iteration === steps) await look();
-    await checkpointIfDue(training, standing());
+    await checkpointIfDue(training, stageState());
   }
-  if (training.stopping()) return endStage(training, standing());
+  if (training.stopping()) return endStage(training, stageState());
   if (keepsBest) {
     await critic.load?.(bestCriticFolder(folder));
     const text = `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`;
     emit({ type: 'message', text });
   }
-  return endStage(training, standing());
+  return endStage(training, stageState());
 }

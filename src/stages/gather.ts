@@ -4,7 +4,7 @@ import { type ApiOptions, keyFaults } from '../config/api.ts';
 import { ConfigError } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
 import { knownSuccessRate } from '../evaluation/held-out.ts';
-import { phase, type Standing, type Training } from '../iteration/context.ts';
+import { phase, type StageState, type Training } from '../iteration/context.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
 import type { Rollout, Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
@@ -24,7 +24,9 @@ export function checkOracle(api: ApiOptions, config: Config, task: Task): void {
   const problems = keyFaults(api, where);
   if (!task.frozenRollouts && config.actor === null) {
     problems.push(
-      `${where}: the oracle is asked about states of rollouts, but there is no actor, and the task "${task.name}" brings none: name an actor, or a file of them (task: {use: logged, file: ...})`,
+      `${where}: the oracle is asked about states of rollouts, but there is no actor, and ` +
+        `the task "${task.name}" brings none: name an actor, or a file of them (task: {use: ` +
+        'logged, file: ...})',
     );
   }
   if (problems.length > 0) throw new ConfigError(problems);
@@ -34,7 +36,7 @@ export function checkOracle(api: ApiOptions, config: Config, task: Task): void {
 export async function gatherTraces(
   training: Training,
   api: ApiOptions,
-  start: Standing,
+  start: StageState,
 ): Promise<Gathered | null> {
   const { folder, critic, task, config, emit } = training;
   const oracle = new Oracle(api, join(folder.path, 'oracle'), folder.path);
@@ -65,7 +67,7 @@ export async function gatherTraces(
 async function rolloutsToAsk(
   training: Training,
   count: number,
-  start: Standing,
+  start: StageState,
 ): Promise<{ rollouts: readonly Rollout[]; successRate: number | null }> {
   const { task, config } = training;
   const { successRate } = start;

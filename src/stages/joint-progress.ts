@@ -7,7 +7,7 @@ import {
   checkpoint,
   checkpointIfDue,
   endStage,
-  type Standing,
+  type StageState,
   type Training,
 } from '../iteration/context.ts';
 import { smoothSuccessRate } from '../math/success-rate.ts';
@@ -33,7 +33,7 @@ export class JointProgress {
   /** The actor's smoothed success rate in [0, 1]; null: not known yet. */
   successRate: number | null;
 
-  private constructor(training: Training, start: Standing, successRate: number | null) {
+  private constructor(training: Training, start: StageState, successRate: number | null) {
     this.#training = training;
     this.#iterations = training.config.joint.steps;
     this.#best = start.progress.best_success ?? Number.NEGATIVE_INFINITY;
@@ -41,8 +41,11 @@ export class JointProgress {
     this.successRate = successRate;
   }
 
-  /** At the stage's beginning, or where a checkpoint left it. @throws UserError if the gate is closed */
-  static async begin(training: Training, start: Standing): Promise<JointProgress> {
+  /**
+   * At the stage's beginning, or where a checkpoint left it. @throws UserError if the gate is
+   * closed
+   */
+  static async begin(training: Training, start: StageState): Promise<JointProgress> {
     const { steps } = training.config.joint;
     training.emit({ type: 'stage', stage: 'joint', iterations: steps, from: start.iteration });
     const progress = new JointProgress(training, start, await knownSuccessRate(training, start));
@@ -51,7 +54,7 @@ export class JointProgress {
     return progress;
   }
 
-  get #standing(): Standing {
+  get #stageState(): StageState {
     const best = this.#best;
     return {
       ...{ stage: 'joint', iteration: this.iteration, successRate: this.successRate },
@@ -69,7 +72,9 @@ export class JointProgress {
     return true;
   }
 
-  /** Ends an iteration: its metrics and trajectories are written, and a checkpoint if one is due. */
+  /**
+   * Ends an iteration: its metrics and trajectories are written, and a checkpoint if one is due.
+   */
   async done(made: JointIteration): Promise<void> {
     const { emit, folder, config } = this.#training;
     const { segmented, valuations, assignment, metrics } = made;
@@ -85,20 +90,20 @@ export class JointProgress {
     const { record } = config.sampling;
     recordTrajectories(folder, record, segmented, valuations, assignment, iteration);
     this.iteration++;
-    await checkpointIfDue(this.#training, this.#standing);
+    await checkpointIfDue(this.#training, this.#stageState);
   }
 
   /** The last evaluation and the stage's checkpoint. */
-  async end(): Promise<Standing> {
+  async end(): Promise<StageState> {
     if (!this.#training.stopping()) await this.#evaluate();
-    return endStage(this.#training, this.#standing);
+    return endStage(this.#training, this.#stageState);
   }
 
   async #evaluate(): Promise<void> {
     const success = await evaluate(this.#training, this.iteration, this.successRate);
     if (!this.#training.config.checkpoints.best || success <= this.#best) return;
     this.#best = success;
-    await checkpoint(this.#training, this.#standing, false, 'best');
+    await checkpoint(this.#training, this.#stageState, false, 'best');
   }
 }
 

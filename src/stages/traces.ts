@@ -72,7 +72,8 @@ export class TraceSource {
       if (looked >= 50 * count) {
         throw new UserError(
           `of ${looked} traces only ${taken.length} pass the filter (${this.dropped.unparsable} unparsable, ` +
-            `${this.dropped.disagrees} further than ${this.#agreement} from the observed outcome): check where they come from, or raise critic_sft.agreement`,
+            `${this.dropped.disagrees} further than ${this.#agreement} from the observed ` +
+            'outcome): check where they come from, or raise critic_sft.agreement',
         );
       }
     }
@@ -211,7 +212,8 @@ export function traceSources(
       ? `the task "${task.name}" has no oracle of its own`
       : 'there is no task, so no oracle of its own';
     throw new UserError(
-      `critic_sft.traces: ${none}; name a JSONL file of traces, a model behind an API, or a task that has one`,
+      `critic_sft.traces: ${none}; name a JSONL file of traces, a model behind an API, or a ` +
+        'task that has one',
     );
   }
   const heldOutFrom = 1e9;

@@ -1,7 +1,4 @@
-/**
- * What a folder says of the critic in it: its weights, the run that trained it, and the actor that
- * it knew last.
- */
+/** Finds the critic in a folder: its weights, the run that trained it, and its last known actor. */
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
@@ -16,9 +13,9 @@ import { parametersIn } from './parameters.ts';
 export interface FoundCritic {
   /** Folder of the weights, or a Hub name. */
   readonly model: string;
-  /** The run whose folder it lies in; null: it lies in none. */
+  /** The run that the folder belongs to; null: none. */
   readonly run: { readonly config: Config; readonly base: string } | null;
-  /** The actor as its checkpoint has it; null: not known. */
+  /** The actor of its checkpoint; null: not known. */
   readonly actor: ActorProfile | null;
 }
 
@@ -61,7 +58,7 @@ async function weightsIn(folder: string, given: string): Promise<string> {
   );
 }
 
-/** RUN of RUN/checkpoints/NAME/critic, and of RUN/best-critic. */
+/** Returns RUN for RUN/checkpoints/NAME/critic and for RUN/best-critic. */
 function runAbove(model: string): string | null {
   let folder = model;
   for (let up = 0; up < 3; up++) {
@@ -73,12 +70,12 @@ function runAbove(model: string): string | null {
 
 const stateSchema = z.looseObject({ success_rate: z.number().nullable() });
 
-/** As ICC told the critic of it at the checkpoint. */
+/** The actor as ICC described it at the checkpoint. */
 function actorBeside(model: string, { actor }: Config): ActorProfile | null {
   const parameters = parametersIn(join(dirname(model), 'actor'));
   const controller = join(dirname(model), 'controller.json');
   if (!actor || parameters === null || !existsSync(controller)) return null;
-  // The last line is a digest of those before it.
+  // The last line is a digest of the other lines.
   const text = readText(controller).trimEnd();
   try {
     const { success_rate } = stateSchema.parse(JSON.parse(text.slice(0, text.lastIndexOf('\n'))));

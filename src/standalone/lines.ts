@@ -1,6 +1,6 @@
 /**
- * JSON lines for a critic: `{prompt, response}` or `{prompt, responses}` in, the same line with
- * what the critic says out.
+ * JSON lines for a critic: reads `{prompt, response}` or `{prompt, responses}`, and returns the
+ * same line with the critic's values.
  */
 import { z } from 'zod';
 import { promptSchema } from '../bridge/operations.ts';
@@ -19,14 +19,14 @@ const schema = z
         success_rate: z.number().min(0).max(1).nullable().default(null),
       })
       .optional(),
-    /** true: nothing is judged; the answer is what the critic would be asked of `response`. */
+    /** True: no value is computed; the result is the critic's prompt for `response`. */
     only_prompt: z.boolean().optional(),
   })
   .refine((line) => (line.response === undefined) !== (line.responses === undefined), {
     message: 'a line has either `response` or `responses`',
   });
 
-/** Never throws: what is wrong with a line, or with judging it, is its `error`. */
+/** Never throws: a fault of a line, or of its valuation, becomes its `error`. */
 export async function answerLine(
   critic: OpenedCritic,
   text: string,

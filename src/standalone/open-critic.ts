@@ -1,5 +1,5 @@
 /**
- * A trained critic by itself: values and rationales of a response's prefixes, and rankings of
+ * Uses a trained critic by itself: values and rationales of a response's prefixes, and rankings of
  * responses.
  */
 import type { Config } from '../config/schema.ts';
@@ -26,64 +26,68 @@ import { type FoundCritic, findCritic } from './find-critic.ts';
 export interface OpenCriticOptions {
   /**
    * The task whose format the critic was trained with, and the folder that its paths are relative
-   * to. Default: its run's; outside a run: the paper's format.
+   * to. Default: that of its run; outside of a run, the paper's format.
    */
   readonly task?: Config['task'];
   readonly base?: string;
   /**
-   * What ICC tells of the actor. Default: what the checkpoint knows; where nothing is known, the
-   * critic is told nothing.
+   * The actor in ICC. Default: the checkpoint's actor; if it is not known, the prompt has no
+   * profile.
    */
   readonly actor?: ActorProfile;
-  /** Words before the score. Default: as it was trained; outside a run true. */
+  /** Reason before the score. Default: as in training; outside of a run, true. */
   readonly thinking?: boolean;
   readonly maxNewTokens?: number;
-  /** Completions of each state, whose values are averaged; 1 (default): the greedy one. */
+  /** Completions for each state, whose values are averaged; 1 (default): the greedy one. */
   readonly completions?: number;
-  /** Of several completions. Default: as it was trained; outside a run 1. */
+  /** Temperature of several completions. Default: as in training; outside of a run, 1. */
   readonly temperature?: number;
-  /** How responses are cut. Default: the run's, the task's, or by sentence and line. */
+  /**
+   * How responses are cut. Default: as in the run, else as the task does, else by sentence and
+   * line.
+   */
   readonly segmentation?: Segmentation;
   /**
-   * Code that the config of somebody else's run names (its task, its critic, code beside the
-   * weights) may run.
+   * Allows code that the config of somebody else's run names (its task, its critic, code in a
+   * model's folder).
    */
   readonly trustCode?: boolean;
-  /** Workers that run already, one of them named `critic`; they are left running. */
+  /** Running workers, one of them named `critic`; `close` leaves them running. */
   readonly workers?: WorkerGroup;
 }
 
 export interface Judged {
   /** In [0, 1]; null: no completion had a valid score. */
   readonly value: number | null;
-  /** The critic's words before the score; where there is no score, all that it wrote. */
+  /** The critic's words before the score; without a score, the whole completion. */
   readonly rationale: string;
 }
 
-export interface JudgedPrefix extends Judged {
-  /** The partial response that was judged: from none of it to all of it. */
+export interface ValuedPrefix extends Judged {
+  /** The partial response of this value, from an empty one to the whole response. */
   readonly response: string;
 }
 
-export interface JudgedResponse extends Judged {
-  /** The last one is the whole response, whose value and rationale stand beside it. */
-  readonly prefixes: readonly JudgedPrefix[];
+export interface ValuedResponse extends Judged {
+  /** The last one is the whole response, with the same value and rationale as above. */
+  readonly prefixes: readonly ValuedPrefix[];
 }
 
 export interface Ranked extends Judged {
-  /** Of the response among those given. */
+  /** Index of the response among the given ones. */
   readonly index: number;
   readonly response: string;
 }
 
 export interface OpenedCritic {
-  /** Values of the response's prefixes. */
-  value(prompt: Prompt, response: string, actor?: ActorProfile): Promise<JudgedResponse>;
+  /** Returns the values of the response's prefixes. */
+  value(prompt: Prompt, response: string, actor?: ActorProfile): Promise<ValuedResponse>;
   /**
-   * Whole responses, the best first; those without a valid score last, equal ones in their order.
+   * Ranks whole responses, the best first. Those without a valid score are last, and equal ones
+   * keep their order.
    */
   rank(prompt: Prompt, responses: readonly string[], actor?: ActorProfile): Promise<Ranked[]>;
-  /** What the critic is asked of a partial response. */
+  /** Returns the critic's prompt for a partial response. */
   prompt(prompt: Prompt, response: string, actor?: ActorProfile): Prompt;
   close(): Promise<void>;
 }
@@ -216,10 +220,10 @@ async function load(
   return { critic, icc };
 }
 
-/** Stands for an actor of which nothing is known. */
+/** An actor of which nothing is known. */
 const nobody: ActorProfile = { name: 'unknown', parameters: 0, successRate: null };
 
-/** The format, which says nothing of `nobody`. */
+/** The format without the profile of `nobody`. */
 const ofAnyone = (format: CriticFormat): CriticFormat => ({
   ...format,
   prompt: (state, profile, thinking) =>

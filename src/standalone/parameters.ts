@@ -1,17 +1,14 @@
-/** How many parameters a model folder holds, from the heads of its files alone. */
+/** Counts the parameters of a model folder from the headers of its files. */
 import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { openFile } from '../files/text-file.ts';
 import { UserError } from '../user-error.ts';
 
-/** Beside the weights: the optimizer's state. */
+/** The optimizer's state, in the folder of the weights. */
 const notWeights = ['genac_state.safetensors'];
 
-/**
- * null: there is no such folder, or it is an adapter, which does not say how large the model below
- * it is.
- */
+/** null: there is no such folder, or it is an adapter, which does not say how large its base is. */
 export function parametersIn(folder: string): number | null {
   if (!existsSync(folder) || existsSync(join(folder, 'adapter_config.json'))) return null;
   const files = readdirSync(folder).filter(
@@ -26,7 +23,8 @@ const LONGEST_HEAD = 100_000_000n;
 const tensorSchema = z.looseObject({ shape: z.array(z.int().nonnegative()) });
 
 /**
- * Safetensors: the length of a JSON head as 8 bytes, and the head with the shape of each tensor.
+ * Safetensors: the length of a JSON header as 8 bytes, and the header with the shape of each
+ * tensor.
  */
 function elementsIn(path: string): number {
   const file = openFile(path);

@@ -1,10 +1,10 @@
 /**
- * Where a text may be cut, known while it is read token by token. What is known after a token
- * depends on this token and those before it alone.
+ * Finds where a text may be cut, while it is read token by token. The state after a token depends
+ * on this token and those before it alone.
  *
- * A boundary is known late: with the first word of what follows. Nothing comes after the end of an
- * answer, so its last mark and the blanks behind it make no boundary. A number alone (`42.`) may be
- * the whole answer, so it counts as a word only where the text is complete.
+ * A boundary is known late: with the first word of what follows. Nothing follows the end of an
+ * answer, so its last mark and the blanks after it make no boundary. A number alone (`42.`) may be
+ * the whole answer, so it counts as a word only if the text is complete.
  */
 import { KIND, kindOf } from './characters.ts';
 import { Formulas } from './formulas.ts';
@@ -15,21 +15,19 @@ const { BLANK, CLAUSE, CLOSER, DIGIT, HARD_MARK, LETTER, LINE_END, SOFT_MARK, SY
 const kindOfCharacter = kindOf;
 
 export class Boundaries {
-  /** UTF-16 units before the last boundary that was found: where the sentence or the line ends. */
+  /** UTF-16 units before the last found boundary, which is the end of a sentence or line. */
   at = 0;
-  /** The last token shows that a clause ended, outside formulas. */
+  /** The last token ended a clause, outside formulas. */
   clause = false;
   /** The last token begins a word, outside formulas. */
   word = false;
-  /** The last token holds something else than blanks. */
+  /** The last token contains something other than blanks. */
   visible = false;
   readonly #sentences: Sentences | null;
   readonly #formulas = new Formulas();
-  /**
-   * A sentence or a line ended, and nothing was read since that could be the first word of another.
-   */
+  /** A sentence or a line ended, and no first word of another was read since. */
   #ended = false;
-  /** As `#ended`, within what may be a formula. */
+  /** As `#ended`, inside a possible formula. */
   #endedInside = false;
   #endedInsideAt = 0;
   /** The first word of what follows was read. */
@@ -37,7 +35,7 @@ export class Boundaries {
   #sawNumber = false;
   /** The kind of the character before. */
   #before = 0;
-  /** It is a point or a comma after a digit. */
+  /** The character before is a point or a comma after a digit. */
   #point = false;
   #lineHasText = false;
   #lineEnded = false;
@@ -45,22 +43,21 @@ export class Boundaries {
   #clauseMark = false;
   /** Within a command such as `\begin{align}`: its name, or its first argument up to a blank. */
   #command: 'none' | 'name' | 'argument' = 'none';
-  /** Within a fenced block of code, where lines count alone. */
+  /** Inside a fenced block of code, where only lines count. */
   #fenced = false;
   #ticks = 0;
 
   readonly #complete: boolean;
 
   /**
-   * @param complete the text was written to its end, and is cut at `at`: nothing need be guarded
-   * against
+   * @param complete the text is complete and is cut exactly at `at`
    */
   constructor(rule: 'line' | 'sentence', complete = false) {
     this.#complete = complete;
     this.#sentences = rule === 'sentence' ? new Sentences() : null;
   }
 
-  /** May the text be cut after the last token, at a boundary before its last words? */
+  /** Whether the text may be cut after the last token, at a boundary before its last words. */
   get ready(): boolean {
     if (this.#complete) return this.#ripe;
     return this.#ripe && this.visible && !this.#formulas.inside && !this.#inNumber;
@@ -70,7 +67,7 @@ export class Boundaries {
     return this.#formulas.inside;
   }
 
-  /** A boundary was used, or is too near to the one before. */
+  /** Drops a boundary that was used, or is too near to the one before. */
   drop(): void {
     this.#ended = false;
     this.#ripe = false;
@@ -87,7 +84,7 @@ export class Boundaries {
       const unit = text.charCodeAt(i);
       const code = unit >= 0xd800 && unit <= 0xdbff && i + 1 < to ? text.codePointAt(i)! : unit;
       const kind = kindOfCharacter(code);
-      // Most characters tell nothing new: blanks after blanks of the same kind, letters within a
+      // Most characters change nothing: blanks after blanks of the same kind, letters within a
       // word.
       const known =
         idle &&
@@ -103,7 +100,7 @@ export class Boundaries {
     this.#before = before;
   }
 
-  /** Is a letter after a letter nothing new? */
+  /** Whether a letter after a letter changes nothing. */
   #passes(kind: number): boolean {
     if (this.#ended || this.#command !== 'none') return false;
     if (this.#sentences !== null && !this.#sentences.idle) return false;
@@ -112,7 +109,7 @@ export class Boundaries {
     return true;
   }
 
-  /** `3`, `3.` and `3,` may go on. */
+  /** Whether the text ends with `3`, `3.` or `3,`, which may continue. */
   get #inNumber(): boolean {
     return (this.#before & DIGIT) !== 0 || this.#point;
   }
@@ -167,7 +164,7 @@ export class Boundaries {
     return before !== 'none' || this.#command !== 'none';
   }
 
-  /** A character outside formulas and commands that is no blank. */
+  /** Reads a character outside formulas and commands that is not a blank. */
   #readWord(kind: number): void {
     const afterBlank = (this.#before & BLANK) !== 0;
     if (kind & (LETTER | SYMBOL)) {
@@ -175,7 +172,7 @@ export class Boundaries {
       if (this.#clauseMark && (afterBlank || kind & UNCASED)) this.clause = true;
       if (afterBlank || kind & UNCASED) this.word = true;
     } else if (this.#ended) {
-      // A number alone may be the answer; what is calculated with it is more.
+      // A number alone may be the answer; a calculation with it is not.
       if (kind & DIGIT) this.#ripe ||= this.#sawNumber && afterBlank;
       else if (!(kind & (CLOSER | SOFT_MARK | HARD_MARK | CLAUSE))) this.#ripe ||= this.#sawNumber;
       this.#sawNumber ||= (kind & DIGIT) !== 0;
@@ -183,7 +180,7 @@ export class Boundaries {
     this.#clauseMark = (kind & CLAUSE) !== 0;
   }
 
-  /** Line breaks within a formula end nothing. */
+  /** Ends a line; inside a formula, line breaks end nothing. */
   #endLine(end: number, inside: boolean): void {
     this.#ticks = 0;
     if (!this.#lineHasText || inside) return;
@@ -192,7 +189,7 @@ export class Boundaries {
     this.#lineEnd = end;
   }
 
-  /** Three backticks at the beginning of a line. */
+  /** Reads three backticks at the beginning of a line. */
   #fence(code: number): void {
     if (code !== 0x60) {
       this.#ticks = Number.NaN;

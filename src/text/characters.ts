@@ -1,14 +1,14 @@
-/** Kinds of characters, as segmentation tells them apart. A character may be of several kinds. */
+/** Kinds of characters for segmentation. A character may have several kinds. */
 
 /**
- * Each a bit. Modules take them out of the object once: a binding of another module is slow where
- * every character needs it.
+ * One bit for each kind. Modules copy them out of the object once, because a binding of another
+ * module is slow if every character reads it.
  */
 export const KIND = {
   BLANK: 1,
   /** Ends a line. Also a blank. */
   LINE_END: 2,
-  /** Ends a sentence where a blank follows: `.`, `!`, `?`, `…`. */
+  /** Ends a sentence if a blank follows: `.`, `!`, `?`, `…`. */
   SOFT_MARK: 4,
   /** Ends a sentence in any case: the Unicode property Sentence_Terminal, such as `。`, `।`, `؟`. */
   HARD_MARK: 8,
@@ -35,7 +35,7 @@ const kindsOfOther: readonly (readonly [RegExp, number])[] = [
   [/\s/u, BLANK],
   [/[\n\u0085\u2028\u2029]/u, LINE_END | BLANK],
   [/[.!?…‥．]/u, SOFT_MARK],
-  // Tibetan has marks of its own, which the property leaves out.
+  // Tibetan has its own marks, which the property leaves out.
   [/(?![.!?．])[\p{Sentence_Terminal}།༎]/u, HARD_MARK],
   [/[\p{Pe}\p{Pf}\p{Pi}"'*_~`＂＇]/u, CLOSER],
   [/[\p{Ps}\p{Pi}"'*_~`#>¿¡\-–—＂＇•]/u, OPENER],
@@ -55,14 +55,14 @@ function examined(code: number): number {
   );
 }
 
-/** 1 + kinds of each code point; 0: not yet examined. */
+/** 1 + kinds of each code point; 0: not computed yet. */
 const table = new Uint16Array(0x110000);
 
 /** @param code a code point */
 export function kindOf(code: number): number {
   const known = table[code]!;
   if (known > 0) return known - 1;
-  // Ideographs and Hangul syllables are too many to be examined one by one.
+  // Ideographs and Hangul syllables are too many to compute one by one.
   const isIdeograph = (code >= 0x3400 && code <= 0x9fff) || (code >= 0x20000 && code <= 0x323af);
   const kinds =
     isIdeograph || (code >= 0xac00 && code <= 0xd7a3) ? UNCASED | LETTER : examined(code);

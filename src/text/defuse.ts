@@ -1,38 +1,38 @@
 /**
- * Text of others (responses, prompts, names, rationales) made harmless in a critic's prompt: it
- * can't open or close the prompt's own tags, nor begin a turn of a chat that is plain text. Every
+ * Makes text from others (responses, prompts, names, rationales) harmless in a critic's prompt: it
+ * can neither open or close the prompt's own tags nor begin a turn of a chat in plain text. Every
  * function takes linear time.
  */
 import { foldCharacter } from './fold.ts';
 import type { ScoreFormat } from './score.ts';
 
-/** A binding of this module: one of another is slow where every character needs it. */
+/** A binding of this module, because one of another module is slow if every character reads it. */
 const fold = foldCharacter;
 
-/** Tags that enclose what others wrote, and the score's. */
+/** Tags around text from others, and the score's tag. */
 const enclosing = ['actor_profile', 'problem', 'partial_response', 'score'];
 
 /**
- * What may stand between a bracket and a tag's name, or between the name's letters: all
- * punctuation, blanks and what is not seen. Of ASCII its symbols too, but for brackets: these may
- * begin something else.
+ * Characters that may occur between a bracket and a tag's name, or between the name's letters: all
+ * punctuation, blanks and invisible characters. Of ASCII also its symbols except brackets, which
+ * may begin something else.
  */
 const passedOver = new Set(' \n\t/\\_.,:;\'"`*-+=~!?#$%&@^|(');
 const passedOverToo = /(?![ -~])[\p{P}\p{Z}\p{M}\p{Cf}\p{Cc}\p{Cs}\ufffc\ufffd]/gu;
 
 /**
- * What closes `(<)` and `“<”`, where a bracket is spoken of, and symbols of mathematics and the
- * like: behind these it is a tag only if its end follows the name. Elsewhere what closes is passed
- * over, like other punctuation.
+ * Characters around brackets as in `(<)` and `“<”`, where a text mentions one, and symbols of
+ * mathematics and the like. After these, a tag counts only if its end follows the name. Elsewhere,
+ * closing characters are skipped like other punctuation.
  */
 const opening = /[\p{Ps}\p{Pi}]\s?$/u;
 const closingToo = /(?![ -~])[\p{Pe}\p{Pf}\p{Pi}]/gu;
 const symbols = /(?![ -~])\p{S}/gu;
-/** Stands for all symbols; no name holds it. */
+/** Represents all symbols; no name contains it. */
 const SYMBOL = '\ue000';
 const closing = new Set([...')]}'].map((mark) => mark.charCodeAt(0)));
 
-/** Brackets that open a tag, and what takes their place; neither folds to the other. */
+/** Brackets that open a tag, and their replacements; neither folds to the other. */
 const instead = new Map([
   ['<', '‹'],
   ['[', '⁅'],
@@ -40,7 +40,7 @@ const instead = new Map([
 ]);
 const ends: Readonly<Record<string, string>> = { '<': '>', '[': ']', '{': '}' };
 
-/** Names of tags by the bracket that opens them, each as its letters and digits alone. */
+/** Names of tags by their opening bracket, reduced to letters and digits. */
 export type Tags = ReadonlyMap<string, readonly string[]>;
 
 const bare = (name: string) =>
@@ -62,7 +62,7 @@ const ownTags = enclosing.map((name) => ['<', name] as const);
 export const promptTags: Tags = tagsOf(ownTags);
 
 /**
- * The prompt's own tags and those of a score format, where its marks are like tags: `<grade>`,
+ * Returns the prompt's own tags and those of a score format, if its marks are like tags: `<grade>`,
  * `[[grade]]`.
  */
 export function tagsWith({ open, close }: ScoreFormat): Tags {
@@ -73,11 +73,14 @@ export function tagsWith({ open, close }: ScoreFormat): Tags {
   return marks.length === 0 ? promptTags : tagsOf([...ownTags, ...marks]);
 }
 
-/** 1 + which bracket of `brackets` a UTF-16 unit folds to, 0: not yet known, 255: none. */
+/**
+ * 1 + index in `brackets` of the bracket that a UTF-16 unit folds to; 0: not computed yet, 255:
+ * none.
+ */
 const brackets = '<[{';
 const bracketOf = new Uint8Array(0x10000);
 
-/** The bracket that a character folds to, if it does. */
+/** Returns the bracket that a character folds to, if any. */
 function bracketAt(text: string, index: number): string | null {
   const unit = text.charCodeAt(index);
   const known = bracketOf[unit]!;
@@ -88,7 +91,7 @@ function bracketAt(text: string, index: number): string | null {
 }
 
 /**
- * The text with no tag of `tags` in it: the bracket before a tag's name is replaced (`<` by `‹`). A
+ * Replaces the bracket before every tag's name (`<` by `‹`), so that no tag of `tags` remains. A
  * name counts in any case and script, full-width, with invisible characters, blanks, slashes or
  * other punctuation before and within it.
  */
@@ -106,9 +109,9 @@ export function defuse(text: string, tags: Tags = promptTags): string {
 }
 
 /**
- * Returns a `defuse` for texts each of which may begin with the one before, as the states of a
- * response do. It reads only what was added: a bracket that was no tag stays none, unless the text
- * ended before that was known.
+ * Returns a `defuse` for texts that each may begin with the one before, as the states of a response
+ * do. It reads only the added part: a bracket that was no tag stays none, unless the text ended
+ * before that was known.
  */
 export function growingDefuse(tags: Tags = promptTags): (text: string) => string {
   let last = '';
@@ -131,7 +134,7 @@ export function growingDefuse(tags: Tags = promptTags): (text: string) => string
   };
 }
 
-/** Of ASCII: the UTF-16 unit that a character folds to; 0: it is passed over. */
+/** For ASCII, the UTF-16 unit that a character folds to; 0: it is skipped. */
 const asciiUnits = Uint8Array.from({ length: 128 }, (_, unit) => {
   const folded = fold(String.fromCharCode(unit));
   return folded === '' || passedOver.has(folded) ? 0 : folded.charCodeAt(0);
@@ -139,7 +142,7 @@ const asciiUnits = Uint8Array.from({ length: 128 }, (_, unit) => {
 
 const otherUnits = new Map<string, string>();
 
-/** What a character that is not ASCII is read as in a tag; '': it is passed over. */
+/** Returns how a character outside ASCII reads in a tag; '': it is skipped. */
 function readAs(character: string): string {
   const seen = otherUnits.get(character);
   if (seen !== undefined) return seen;
@@ -150,9 +153,10 @@ function readAs(character: string): string {
 }
 
 /**
- * Does the name of a tag come next? Ends at the next bracket, so that each character is read for
- * one bracket only.
- * @returns null where the text ends before this is known
+ * Returns whether the name of a tag comes next. Stops at the next bracket, so that each character
+ * is read for one bracket only.
+ *
+ * @returns null if the text ends before this is known
  */
 function namesTag(
   text: string,
@@ -168,7 +172,7 @@ function namesTag(
   let read = 0;
   // Bit n: names[n] begins with what was read.
   let open = (1 << names.length) - 1;
-  // What the last character folds to, and how much of it was read.
+  // The fold of the last character, and how much of it was read.
   let folded = '';
   let j = 0;
   for (let i = from; i < text.length || j < folded.length; ) {
@@ -208,7 +212,7 @@ function namesTag(
   return null;
 }
 
-/** Does a tag's end come next, but for what is not seen? */
+/** Returns whether a tag's end comes next, after invisible characters. */
 function endsAt(text: string, from: number, end: string): boolean {
   for (let i = from; i < text.length; ) {
     const character = characterAt(text, i);
@@ -226,23 +230,24 @@ function characterAt(text: string, index: number): string {
     : text[index]!;
 }
 
-/** Who speaks in chats, besides the roles that a chat has itself. */
+/** Speakers of chats, in addition to a chat's own roles. */
 const speakers = [
   ...['assistant', 'developer', 'function', 'system', 'tool', 'user'],
   ...['ai', 'bot', 'human'],
 ];
-/** Looks like a colon (RATIO) and is none. */
+/** The character RATIO, which looks like a colon. */
 const COLON = '\u2236';
 const lineEnds = new Set('\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029');
-/** Characters of the longest role that is looked for. */
+/** Largest number of characters of a role. */
 const LONGEST_ROLE = 64;
 
 const isWord = /[\p{L}\p{N}]/u;
 const signsAround = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu;
 
 /**
- * A message's content with no line, after its first, that begins as a turn of a plain-text chat
- * does (`assistant:`, also in bold, in quotes, or as an item of a list): the colon is replaced.
+ * Replaces the colon of every line, after the first, that begins like a turn of a plain-text chat
+ * (`assistant:`, also in bold, in quotes, or as an item of a list).
+ *
  * @param roles of the chat itself
  */
 export function defuseTurns(content: string, roles: readonly string[]): string {
@@ -260,11 +265,14 @@ export function defuseTurns(content: string, roles: readonly string[]): string {
   return copied === 0 ? content : parts.join('') + content.slice(copied);
 }
 
-/** The text with no line, its first too, that begins as a turn does. */
+/** The same for all lines, the first included. */
 export const withoutTurns = (text: string, roles: readonly string[]): string =>
   defuseTurns(`\n${text}`, roles).slice(1);
 
-/** Where a line that begins at `from` has the colon after a role; -1: it is no turn. */
+/**
+ * Returns the position of the colon after a role in a line that begins at `from`; -1: it is no
+ * turn.
+ */
 function colonOfTurn(text: string, from: number, roles: ReadonlySet<string>): number {
   let read = '';
   let blank = false;

@@ -1,11 +1,11 @@
 /**
- * Text as a reader takes it: full-width forms, capitals, accents, look-alike letters of other
- * scripts and invisible characters are folded away, so that a mark is found however it is written.
+ * Folds text to what a reader sees: full-width forms, capitals, accents, look-alike letters of
+ * other scripts and invisible characters, so that a mark is found in every spelling.
  */
 
 /**
- * Letters of other scripts that look like those of a tag (of Unicode TR 39's confusables of a-z).
- * A capital stands here where it looks like another letter than its lower case does.
+ * Letters of other scripts that look like those of a tag (from Unicode TR 39's confusables of a-z).
+ * A capital is listed if it looks like another letter than its lower case does.
  */
 const alike: readonly (readonly [string, string])[] = Object.entries({
   a: 'аɑαᴀᎪꓮⲁ⍺',
@@ -39,24 +39,25 @@ const alike: readonly (readonly [string, string])[] = Object.entries({
   ':': '꞉ː',
 }).flatMap(([plain, letters]) => [...letters].map((letter) => [letter, plain] as const));
 
-/** What is written here itself comes before what is the lower case of something here. */
+/** Listed characters take precedence over lower-case forms of listed characters. */
 const lookAlikes = new Map([
   ...alike.map(([letter, plain]) => [letter.toLowerCase(), plain] as const),
   ...alike,
 ]);
 
-/** Where alphabets of letters in circles and squares (white on black) and in flags begin. */
+/** First code points of the alphabets in circles and squares (white on black) and in flags. */
 const alphabets = [0x1f150, 0x1f170, 0x1f1e6];
 
-/** Shown as nothing or as a blank: format characters, marks on letters, controls, fillers. */
+/** Characters without a glyph: format characters, marks on letters, controls, fillers. */
 const invisible = /[\p{Cf}\p{Cc}\p{M}\p{Default_Ignorable_Code_Point}\u2800\p{Surrogate}]/gu;
 const lineEnds = new Set('\n\r\v\f\u001c\u001d\u001e\u0085\u2028\u2029');
 const known = new Map<string, string>();
 
 /**
- * What a reader takes one character (code point) for.
- * @returns '' for what is not seen, a line feed for each kind of line end, lower-case compatibility
- * characters
+ * Returns what a reader takes one character (code point) for.
+ *
+ * @returns '' for an invisible character, a line feed for each kind of line end, lower-case
+ *   compatibility characters
  */
 export function foldCharacter(character: string): string {
   const seen = known.get(character);
@@ -74,7 +75,9 @@ function foldOther(character: string): string {
   return [...compatible].map(looksLike).join('');
 }
 
-/** The plain letter or mark that a character looks like; its lower case, if it looks like none. */
+/**
+ * Returns the plain letter or mark that a character looks like, or its lower case if there is none.
+ */
 function looksLike(character: string): string {
   const plain = lookAlikes.get(character);
   if (plain !== undefined) return plain;

@@ -9,24 +9,24 @@ const { BLANK, DIGIT, LETTER, LINE_END } = KIND;
 const environment =
   /\\(begin|end)\{(?:align|aligned|equation|gather|gathered|multline|split|eqnarray|cases|array|[pbvBV]?matrix)\*?\}$/;
 const LONGEST_COMMAND = 24;
-/** UTF-16 units. What is longer was no formula: the `$` meant money. */
+/** UTF-16 units. A longer one is no formula: the `$` meant money. */
 const LONGEST_INLINE = 300;
 
 type Mode = 'none' | '$?' | '$' | '$$' | '(' | '[' | 'environment';
-/** What the last character did: `cancelled`: what seemed a formula was none. */
+/** The effect of the last character. `cancelled`: the supposed formula was none. */
 export type FormulaEvent = 'nothing' | 'opened' | 'closed' | 'cancelled';
 
 export class Formulas {
   #mode: Mode = 'none';
   /** The kind of the character before. */
   #before = 0;
-  /** It is a backslash, and nothing escapes it. */
+  /** The character before is a backslash that nothing escapes. */
   #escapes = false;
   #length = 0;
   /** Half of a closing `$$` was read. */
   #half = false;
   #emptyLine = false;
-  /** Of `$5. Then`: the digits, what follows them, or no money. */
+  /** State of `$5. Then`: in the digits, after them, or no money. */
   #money: 'digits' | 'after' | 'no' = 'no';
   #letters = 0;
 
@@ -39,8 +39,8 @@ export class Formulas {
   }
 
   /**
-   * Would the next character be nothing to a formula, be it a letter or a blank? Then it need not
-   * be read.
+   * Whether a letter or a blank as the next character would change nothing, so that it need not be
+   * read.
    */
   get idle(): boolean {
     return this.#mode === 'none' && !this.#escapes;
@@ -111,7 +111,7 @@ export class Formulas {
   #inline(code: number, kind: number, dollar: boolean): FormulaEvent {
     if (dollar) {
       if (!(this.#before & BLANK)) return this.#end('closed');
-      // A formula does not end with a blank: this begins one, and what was before was money.
+      // A formula does not end with a blank: this `$` begins one, and the one before meant money.
       this.#begin();
       this.#mode = '$?';
       return 'cancelled';

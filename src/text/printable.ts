@@ -1,13 +1,13 @@
-/** Text of others (responses, prompts, a critic's words) made fit for a terminal and a page. */
+/** Makes text from others (responses, prompts, a critic's words) safe for a terminal and a page. */
 
 /**
- * C0 but tab and line feed, DEL, C1, marks that turn the direction of writing, line separators,
- * zero-width characters.
+ * C0 except tab and line feed, DEL, C1, marks of text direction, line separators, zero-width
+ * characters.
  */
 const hidden =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
-/** The same, and halves of surrogate pairs. */
+/** As `hidden`, with halves of surrogate pairs. */
 const hiddenOrHalf = new RegExp(`${hidden.source}|\\p{Surrogate}`, 'u');
 const lineOrHidden = new RegExp(`[\\n\\t]|${hiddenOrHalf.source}`, 'u');
 
@@ -16,21 +16,21 @@ let hiddenUnits: Uint8Array | null = null;
 
 const isHigh = (unit: number) => unit >= 0xd800 && unit <= 0xdbff;
 const isLow = (unit: number) => unit >= 0xdc00 && unit <= 0xdfff;
-/** UTF-16 unit of a hexadecimal digit. */
+/** Returns the UTF-16 unit of a hexadecimal digit. */
 const digitOf = (value: number) => (value < 10 ? 48 : 87) + value;
 
 /**
- * Characters that could steer a terminal, or hide or reorder what is read, become escapes such as
- * `\u001b`; tabs and line feeds stay.
+ * Escapes characters that could steer a terminal, or hide or reorder text, such as `\u001b`; tabs
+ * and line feeds stay.
  */
 export const printable = (text: string): string => escaped(text, text.search(hiddenOrHalf), false);
 
-/** The same on one line. */
+/** As `printable`, on one line. */
 export const printableLine = (text: string): string =>
   escaped(text, text.search(lineOrHidden), true);
 
 /**
- * A text of at most `longest` UTF-16 units, then a mark that says how much was cut; never within a
+ * Cuts a text to `longest` UTF-16 units, with a mark that says how much was cut; never within a
  * character.
  */
 export function shortText(text: string, longest: number): string {
@@ -40,7 +40,8 @@ export function shortText(text: string, longest: number): string {
 }
 
 /**
- * Writes UTF-16: a string that is put together from a million escapes would hold the event loop.
+ * Writes UTF-16 units, because a concatenation of a million escapes would block the event loop.
+ *
  * @param first index of the first character to escape; below 0: there is none
  */
 function escaped(text: string, first: number, oneLine: boolean): string {

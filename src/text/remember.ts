@@ -1,6 +1,6 @@
 /**
- * Returns a function that gives the same as `f`, at once where its arguments are those of the last
- * call (`===`). For pure functions of what most states of an iteration share.
+ * Returns a function that gives the same as `f`, and reuses the last result if the arguments are
+ * those of the last call (`===`). For pure functions of what most states of an iteration share.
  */
 export function rememberLast<A extends readonly unknown[], R>(
   f: (...given: A) => R,

@@ -1,5 +1,5 @@
 /**
- * Where a critic writes its score. `open` and `close` enclose it: `<score>7</score>` (the default),
+ * The marks of a critic's score. `open` and `close` enclose it: `<score>7</score>` (the default),
  * or the miniature's `# 7 .`.
  */
 export interface ScoreFormat {
@@ -7,7 +7,7 @@ export interface ScoreFormat {
   readonly close: string;
 }
 
-/** GenAC's default: a tag, so that it can't be mistaken for prose. */
+/** GenAC's default: a tag, which can't be mistaken for prose. */
 export const tagFormat: ScoreFormat = { open: '<score>', close: '</score>' };
 
 export interface ParsedScore {
@@ -15,7 +15,7 @@ export interface ParsedScore {
   readonly score: number;
   /** score / 10, in [0, 1]. */
   readonly value: number;
-  /** What stands before the tag, trimmed. */
+  /** The text before the tag, trimmed. */
   readonly rationale: string;
 }
 
@@ -23,10 +23,10 @@ const integer = /^(?:[0-9]|10)$/;
 const blanks = new Set(' \t\r\n');
 
 /**
- * The score of a critic's own completion, strictly: the last complete tag counts; it holds a plain
- * decimal integer 0..10 (ASCII digits, no sign, point, fraction or leading zero; blanks around it
- * are fine); only blanks follow it. Anything else is malformed. (v = score / 10: GenAC, arXiv
- * 2604.10701.)
+ * Reads the score of a critic's own completion strictly. The last complete tag counts. It holds a
+ * plain decimal integer 0..10 (ASCII digits, no sign, point, fraction or leading zero; blanks
+ * around it are fine), and only blanks follow it. Anything else is malformed. (v = score / 10:
+ * GenAC, arXiv 2604.10701.)
  *
  * @param completion the critic's completion alone, never its prompt
  * @returns null: malformed
@@ -46,7 +46,7 @@ export function parseScore(
   return { score, value: score / 10, rationale: trim(completion.slice(0, open)) };
 }
 
-/** Only ASCII blanks: `String.trim` would also take away what Unicode calls white space. */
+/** Trims ASCII blanks only: `String.trim` also removes Unicode's white space. */
 function trim(text: string): string {
   let [from, to] = [0, text.length];
   while (from < to && blanks.has(text[from]!)) from++;

@@ -1,28 +1,32 @@
-/** Segmentation of a response of which only the text is known: no tokens, no probabilities. */
+/** Cuts a response that is known as text only, without tokens and probabilities. */
 import { KIND, kindOf } from './characters.ts';
 import { type Segmentation, segmentResponse, textBefore, textStarts } from './segment.ts';
 
 const { UNCASED } = KIND;
 
 /**
- * Characters that a token is taken for. Of scripts without capitals, such as Chinese, each is a
- * token.
+ * Characters that count as one token. In scripts without capitals, such as Chinese, each character
+ * is a token.
  */
 const CHARACTERS_PER_TOKEN = 4;
 
-/** Why this rule can't cut a text without its tokens; null: it can. */
+/** Returns why this rule can't cut a text without tokens; null: it can. */
 export function needsTokens({ by }: Segmentation): string | null {
   if (by !== 'tokens' && by !== 'low-probability') return null;
   const what = by === 'tokens' ? 'tokens' : 'the probabilities of tokens';
-  return `by: ${by} needs ${what}, which logged responses don't have: cut by line, sentence or pattern`;
+  return (
+    `by: ${by} needs ${what}, which logged responses don't have: cut by line, sentence or ` +
+    'pattern'
+  );
 }
 
 /**
- * The partial responses before each segment, as `segmentResponse` would cut where each character is
- * a token. The first is empty. Each ends where a line or a sentence ends, and the cuts are spread
- * over the whole text: nothing need be causal here, for no token is trained by these values.
+ * Returns the partial responses before each segment, as `segmentResponse` would cut them with a
+ * token for each character. The first is empty. Each ends at the end of a line or a sentence, and
+ * the cuts are spread over the whole text. Causality is not needed, because no token is trained by
+ * these values.
  *
- * @throws RangeError where the rule needs tokens
+ * @throws RangeError if the rule needs tokens
  */
 export function prefixesOfText(text: string, options: Segmentation): string[] {
   const why = needsTokens(options);
@@ -42,7 +46,7 @@ export function prefixesOfText(text: string, options: Segmentation): string[] {
   return segments.map((segment) => textBefore(response, segment));
 }
 
-/** UTF-16 units before the end of each character. */
+/** Returns the UTF-16 units before the end of each character. */
 function endsOfCharacters(text: string): Int32Array {
   const ends = new Int32Array(text.length);
   let count = 0;

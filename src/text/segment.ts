@@ -1,38 +1,36 @@
 /**
- * Segmentation: where a response is cut into the units of credit. Boundaries are token positions;
- * every token belongs to exactly one segment.
+ * Segmentation cuts a response into the units of credit. Boundaries are token positions; every
+ * token belongs to exactly one segment.
  *
- * Whether a boundary stands before token t depends on the tokens before t alone. Otherwise the
+ * Whether there is a boundary before token t depends on the tokens before t alone. Otherwise the
  * choice of the state whose value is subtracted for token t would depend on token t itself, and the
- * baseline would bias the policy gradient. So there is no thinning that looks at the whole
- * response, and the end of a sentence is known only with the first word of the next: the segment
- * begins after this word.
+ * baseline would bias the policy gradient. So no rule looks at the whole response, and the end of a
+ * sentence is known only with the first word of the next: the segment begins after this word.
  *
- * By line and by sentence, the cuts are spread over the token budget (`share.ts`): where lines and
- * sentences are short, some are passed over, and where they are long, the text is cut between
- * clauses or words.
+ * By line and by sentence, the cuts are spread over the token budget (`share.ts`): short lines and
+ * sentences are joined, and long ones are cut between clauses or words.
  */
 import { z } from 'zod';
 import type { Segment } from '../types.ts';
 import { Boundaries } from './boundaries.ts';
-import { type Place, type Share, shareOf } from './share.ts';
+import { type Share, type StagePosition, shareOf } from './share.ts';
 
 const limits = {
-  /** Segments of one response at the most: a bound on what the critic costs. */
+  /** Largest number of segments of a response, which limits what the critic costs. */
   max_segments: z.int().positive().default(16),
-  /** Tokens of a segment at the least (the last one may be shorter). */
+  /** Smallest number of tokens of a segment (the last one may be shorter). */
   min_tokens: z.int().positive().default(1),
 };
 
 export const segmentationSchema = z.discriminatedUnion('by', [
-  /** Between a line with something in it and the next. */
+  /** Between a line that is not blank and the next. */
   z.strictObject({ by: z.literal('line'), ...limits }),
   /** Between sentences, by the marks of any writing system, and between lines. */
   z.strictObject({ by: z.literal('sentence'), ...limits }),
   /** Every `tokens` tokens. */
   z.strictObject({ by: z.literal('tokens'), tokens: z.int().positive().default(64), ...limits }),
   /**
-   * After every token that was sampled with a probability below `probability`: where the response
+   * After every token that was sampled with a probability below `probability`, where the response
    * took a turn.
    */
   z.strictObject({
@@ -62,7 +60,7 @@ function isPattern(source: string): boolean {
   }
 }
 
-/** What segmentation needs of a trajectory. */
+/** The part of a trajectory that segmentation reads. */
 export interface Segmentable {
   readonly text: string;
   readonly textEnds: Int32Array;
@@ -71,13 +69,13 @@ export interface Segmentable {
 }
 
 /**
- * A segmentation, and the most tokens that a response can have: cuts are spread over them. null:
- * not known.
+ * A segmentation, and the largest number of tokens of a response, over which the cuts are spread.
+ * null: not known.
  */
 export type BudgetedSegmentation = Segmentation & { readonly budget?: number | null };
 
 /**
- * How far back a user's pattern looks, in UTF-16 units: a pattern is tried at every token, and
+ * How far back a user's pattern looks, in UTF-16 units. A pattern is tried at every token, and
  * would otherwise read a long segment again and again.
  */
 const PATTERN_REACH = 1000;
@@ -97,7 +95,7 @@ export function segmentResponse(response: Segmentable, options: BudgetedSegmenta
 }
 
 /**
- * Where a segment begins: at a token, and at which UTF-16 unit the line or sentence before it ends.
+ * The first token of a segment, and the UTF-16 unit at which the line or sentence before it ends.
  */
 export interface Start {
   readonly token: number;
@@ -106,16 +104,17 @@ export interface Start {
 
 /**
  * Cuts by line or by sentence.
- * @param shares how long a segment may be; another function for a study alone
- * @param sizes where characters stand for the tokens of a complete text: how many tokens there are
- * before character t
+ *
+ * @param shares limits of a segment's length; only a study passes another function
+ * @param sizes if characters represent the tokens of a complete text: the number of tokens before
+ *   character t
  */
 export function textStarts(
   { text, textEnds }: Pick<Segmentable, 'text' | 'textEnds'>,
   by: 'line' | 'sentence',
   { max_segments, min_tokens, budget = null }: BudgetedSegmentation,
   sizes: ((t: number) => number) | null = null,
-  shares: (place: Place) => Share = shareOf,
+  shares: (place: StagePosition) => Share = shareOf,
 ): Start[] {
   const boundaries = new Boundaries(by, sizes !== null);
   const tokensBefore = sizes ?? ((t: number) => t);
@@ -129,8 +128,7 @@ export function textStarts(
       budget,
     });
   let share = shareFrom(0);
-  // The last token has nothing after it to begin a segment with; but a boundary may lie before the
-  // last character.
+  // No segment can begin after the last token; but a boundary may be before the last character.
   const end = sizes === null ? textEnds.length : textEnds.length + 1;
   for (let t = 1; t < end && starts.length < max_segments; t++) {
     const before = textStart(textEnds, t - 1);
@@ -151,15 +149,17 @@ export function textStarts(
 }
 
 /**
- * What a segment that is nearly as long as its share is cut at: the end of a clause, a word, and at
- * last anything. A formula is cut where the segment is twice as long.
+ * Whether a segment that is nearly as long as its share is cut here: at the end of a clause, at a
+ * word, and at last anywhere. A formula is cut when the segment is twice as long.
  */
 function cutsAnyway({ clause, word, visible, inFormula }: Boundaries, ofShare: number): boolean {
   if (inFormula) return visible && ofShare >= 2;
   return (clause && ofShare >= 0.75) || (word && ofShare >= 0.9) || (visible && ofShare >= 1);
 }
 
-/** Cuts where a rule says so, `min_tokens` apart, until there are `max_segments` segments. */
+/**
+ * Cuts where a rule holds, at least `min_tokens` apart, until there are `max_segments` segments.
+ */
 function ruleStarts(
   length: number,
   endsSegment: (start: number, t: number) => boolean,
@@ -173,7 +173,7 @@ function ruleStarts(
   return starts;
 }
 
-/** The text before a segment: what the critic sees as the partial response. */
+/** Returns the text before a segment, which the critic sees as the partial response. */
 export function textBefore(
   response: { readonly text: string; readonly textEnds: Int32Array },
   segment: Segment,
@@ -184,7 +184,8 @@ export function textBefore(
 const textStart = (textEnds: Int32Array, token: number) => (token === 0 ? 0 : textEnds[token - 1]!);
 
 /**
- * Does the segment that began at token `start` end before token `t`? Reads tokens before t alone.
+ * Returns whether the segment that began at token `start` ends before token `t`. Reads tokens
+ * before t alone.
  */
 function boundaryRule(
   { text, textEnds, logprobs }: Segmentable,
@@ -196,7 +197,8 @@ function boundaryRule(
     case 'low-probability': {
       if (logprobs === null)
         throw new RangeError(
-          "segmentation by low-probability needs the tokens' log-probabilities, and they are not known",
+          "segmentation by low-probability needs the tokens' log-probabilities, and they are " +
+            'not known',
         );
       const limit = Math.log(options.probability);
       return (_, t) => logprobs[t - 1]! < limit;
@@ -214,14 +216,15 @@ function boundaryRule(
 }
 
 /**
- * Begins or ends of a text, of words, and what is around a match: a match then depends on where the
- * text is cut.
+ * Assertions on the begin or end of a text or word, or on the text around a match: such a match
+ * depends on where the text is cut.
  */
 const assertion = /[\^$]|\\[bB]|\(\?<?[=!]/;
 
 /**
- * Where the first match begins that begins at `from` or later: before that there is nothing to try.
- * Found once for many positions, so that a long text without a match is read once.
+ * Returns a function that gives the begin of the first match at `from` or later, before which
+ * nothing can match. It searches once for many positions, so that a long text without a match is
+ * read once.
  */
 function nextMatch(text: string, pattern: string): (from: number) => number {
   if (assertion.test(pattern)) return () => 0;

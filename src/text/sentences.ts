@@ -1,7 +1,7 @@
 /**
  * Finds the ends of sentences while a text is read character by character. Whether a mark ends a
- * sentence is known with the first character of what follows: `3.` may go on with `5`, `obj.` with
- * `field`, and `i.e.` with a small letter.
+ * sentence is known with the first character of what follows: `3.` may continue with `5`, `obj.`
+ * with `field`, and `i.e.` with a small letter.
  */
 import { KIND } from './characters.ts';
 
@@ -30,18 +30,18 @@ const numbered = words(
 const dotted = /^(?:\p{L}{1,2}\.)+\p{L}{1,2}$/u;
 /** `1`, `a`, `iv`, of a list. */
 const listMark = /^(?:\d{1,3}|\p{L}|[ivx]{1,4})$/iu;
-/** UTF-16 units of an abbreviation. */
+/** Largest number of UTF-16 units of an abbreviation. */
 const LONGEST_WORD = 24;
-/** Opening characters that are passed over before a sentence's first word. */
+/** Opening characters that are skipped before a sentence's first word. */
 const OPENERS = 8;
 
-/** “, ‘, «: after `。` they begin what follows, after `.` they may close German quotes. */
+/** “, ‘, «: after `。` they begin the next sentence, after `.` they may close German quotes. */
 const opensQuote = (code: number) => code === 0x201c || code === 0x2018 || code === 0xab;
 
 export class Sentences {
   /**
-   * UTF-16 units before the end of the last sentence that was found: its closing marks included,
-   * blanks left out.
+   * UTF-16 units before the end of the last found sentence, with its closing marks and without
+   * blanks.
    */
   endedAt = 0;
   #state: 'text' | 'marks' | 'blanks' = 'text';
@@ -50,20 +50,20 @@ export class Sentences {
   #firstMark = 0;
   #end = 0;
   #openers = 0;
-  /** Where the word that is being read begins; -1: between words. */
+  /** Begin of the current word; -1: between words. */
   #wordStart = -1;
   #beginsLine = true;
-  /** UTF-16 units of the word that a blank just ended; 0 after anything else than a blank. */
+  /** UTF-16 units of the word that a blank just ended; 0 after any other character. */
   #wordAway = 0;
   /** Nothing was read, or the last character is a blank. */
   #afterBlank = true;
-  /** Of the mark. */
+  /** The word before the mark. */
   #wordBefore = '';
   #standsAlone = false;
   #markAway = false;
   #wordBeganLine = false;
 
-  /** Would a letter within a word be nothing to it? Then it need not be read. */
+  /** Whether a letter within a word would change nothing, so that it need not be read. */
   get idle(): boolean {
     return this.#state === 'text';
   }
@@ -71,7 +71,7 @@ export class Sentences {
   /**
    * @param code the code point at `index` of `text`
    * @param kind of the character
-   * @param formula does a formula begin here?
+   * @param formula whether a formula begins here
    * @returns true: this character shows that a sentence ended before it
    */
   read(text: string, index: number, code: number, kind: number, formula: boolean): boolean {
@@ -94,7 +94,7 @@ export class Sentences {
     return ended;
   }
 
-  /** Forgets a mark that waits for what follows. */
+  /** Drops a mark that waits for the next character. */
   reset(): void {
     this.#state = 'text';
   }
@@ -144,12 +144,12 @@ export class Sentences {
   }
 
   /**
-   * Is the mark no end: part of the word before it, or alone between blanks? `kind` is of what
-   * follows.
+   * Whether the mark does not end a sentence: it belongs to the word before it, or is alone between
+   * blanks. `kind` is that of the next character.
    */
   #abbreviates(kind: number): boolean {
     if (this.#run > 1) return false;
-    // In French a blank is before `?` and `!`.
+    // In French, a blank precedes `?` and `!`.
     if (this.#standsAlone || (this.#markAway && !(kind & LETTER))) return true;
     if (this.#firstMark !== 0x2e) return false;
     const word = this.#wordBefore;

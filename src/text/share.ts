@@ -1,17 +1,17 @@
 /**
- * How long a segment may be and must be, so that the cuts are spread over all that a response may
- * hold. Both are known when the segment begins.
+ * Shortest and longest length of a segment, so that the cuts are spread over the whole response.
+ * Both are known when the segment begins.
  */
 
-export interface Place {
+export interface StagePosition {
   /** Tokens before the segment. */
   readonly from: number;
-  /** Its number, from 0. */
+  /** Number of the segment, from 0. */
   readonly segment: number;
-  /** Segments of a response. */
+  /** Largest number of segments of a response. */
   readonly max_segments: number;
   readonly min_tokens: number;
-  /** The most tokens that the response can have; null: not known. */
+  /** Largest number of tokens of the response; null: not known. */
   readonly budget: number | null;
 }
 
@@ -19,7 +19,7 @@ export interface Share {
   /** Tokens: a sentence that ends sooner does not end the segment. */
   readonly least: number;
   /**
-   * Tokens: the segment's fair share, after which it ends, where a cut is left, whatever the text
+   * Tokens: the segment's fair share. The segment ends there if a cut is left, whatever the text
    * says.
    */
   readonly most: number;
@@ -28,27 +28,30 @@ export interface Share {
 /** How fast segments may grow. */
 export interface Growth {
   /**
-   * With a budget: each segment may be longer than the one before by this factor, so that short
+   * With a budget: factor by which a segment may be longer than the one before, so that short
    * responses are cut finely.
    */
   readonly withBudget: number;
-  /** Without: the same, for the second half of the cuts. The first half is not thinned. */
+  /**
+   * Without a budget: the same for the second half of the cuts. The first half cuts at every
+   * sentence.
+   */
   readonly without: number;
 }
 
 /** Chosen in docs/segmentation.md. */
 const GROWTH: Growth = { withBudget: 1.25, without: 1.4 };
-/** A sentence up to this length, in tokens, is not cut, though its fair share be smaller. */
+/** A sentence of at most this many tokens is not cut, even if its fair share is smaller. */
 const SENTENCE = 32;
-/** The fair share, in tokens, of the first segments where the budget is not known. */
+/** The fair share, in tokens, of the first segments if the budget is not known. */
 const SHARE_WITHOUT_BUDGET = 64;
 
 /**
  * With a budget B, `from` tokens written and n segments left: `most` is the fair share (B - from) /
- * n, and `least` the first of n lengths that grow by a factor g and together are B - from: (B -
- * from) (g - 1) / (g^n - 1). So the cuts last until the budget ends, whatever the text.
+ * n, and `least` the first of n lengths that grow by a factor g and sum to B - from: (B - from) (g
+ * - 1) / (g^n - 1). So the cuts last until the budget ends, whatever the text.
  */
-export function shareOf(place: Place, growth: Growth = GROWTH): Share {
+export function shareOf(place: StagePosition, growth: Growth = GROWTH): Share {
   const { from, segment, max_segments, min_tokens, budget } = place;
   const left = max_segments - segment;
   if (budget === null) {

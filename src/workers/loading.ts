@@ -31,7 +31,8 @@ export class LoadingNotes {
     return () =>
       this.#say(
         `chat ${as}`,
-        `${as}: ${source} has no chat template; it is given chats as plain text, "role: content", and "assistant:" at the end`,
+        `${as}: ${source} has no chat template; it is given chats as plain text, "role: ` +
+          'content", and "assistant:" at the end',
       );
   }
 

@@ -224,7 +224,8 @@ function refuseBadNames(workers: readonly WorkerSpec[]): void {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) {
       throw new BridgeError(
         'refused',
-        `${JSON.stringify(name)} can't name a worker: letters, digits, dots, dashes and underscores, a letter or digit first`,
+        `${JSON.stringify(name)} can't name a worker: letters, digits, dots, dashes and ` +
+          'underscores, a letter or digit first',
       );
     }
   }

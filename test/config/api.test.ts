@@ -128,7 +128,8 @@ it('a key is taken out in every form, a placeholder is not', () => {
   const redact = redactor('s3cret/key+1');
   expect(
     redact(
-      `a s3cret/key+1 b ${encodeURIComponent('s3cret/key+1')} ${Buffer.from('s3cret/key+1').toString('base64')}`,
+      `a s3cret/key+1 b ${encodeURIComponent('s3cret/key+1')} ` +
+        `${Buffer.from('s3cret/key+1').toString('base64')}`,
     ),
   ).toBe('a (key) b (key) (key)');
   expect(redactor('EMPTY')('EMPTY')).toBe('EMPTY');

@@ -46,10 +46,11 @@ describe('a config', () => {
 
   it.each([
     [{ actr: {} }, 'actr: no such option; did you mean "actor"?'],
-    [{ joint: { iteratons: 3 } }, 'joint.iteratons: no such option; did you mean "iterations"?'],
+    [{ joint: { stepps: 3 } }, 'joint.stepps: no such option; did you mean "steps"?'],
     [
       { joint: { schedule: 'pipelind' } },
-      'joint.schedule: "pipelind": Invalid option: expected one of "synchronous"|"pipelined"; did you mean "pipelined"?',
+      'joint.schedule: "pipelind": Invalid option: expected one of ' +
+        '"synchronous"|"pipelined"; did you mean "pipelined"?',
     ],
     [{ credit: { lambda: 1.5 } }, 'credit.lambda: 1.5: Too big: expected number to be <=1'],
     [{ seed: 'one' }, 'seed: "one": Invalid input: expected number, received string'],
@@ -93,7 +94,8 @@ describe('a config', () => {
 describe('plugins', () => {
   it('are found by name or by path, and refused in words', async () => {
     await expect(loadTask('minature', bareEnvironment('.'))).rejects.toThrow(
-      'task: "minature" is none of "huggingface", "jsonl", "logged", "miniature", "reasoning-gym"; did you mean "miniature"?',
+      'task: "minature" is none of "huggingface", "jsonl", "logged", "miniature", ' +
+        '"reasoning-gym"; did you mean "miniature"?',
     );
     await expect(loadTask('sums', bareEnvironment('.'))).rejects.toThrow(
       '"reasoning-gym". A task of your own is a path that begins with "./"',

@@ -1,7 +1,7 @@
 /** What every task must hold to. Each task's own test calls this. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { judge } from '../../src/rewards/judge.ts';
+import { rewardOf } from '../../src/rewards/reward.ts';
 import type { Task } from '../../src/task.ts';
 import { paperFormat, promptText, writeTrace } from '../../src/text/critic-prompt.ts';
 import { parseScore } from '../../src/text/score.ts';
@@ -38,7 +38,7 @@ export function taskConformance(name: string, make: () => Task | Promise<Task>):
       await fc.assert(
         fc.asyncProperty(fc.string({ unit: 'grapheme' }), fc.nat(4), async (text, i) => {
           const response = { text, problem: problems[i]!, finishReason: 'stop_token' as const };
-          expect(await judge(task, response)).toBe(await judge(task, response));
+          expect(await rewardOf(task, response)).toBe(await rewardOf(task, response));
         }),
         { numRuns: 50 },
       );

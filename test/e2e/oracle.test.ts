@@ -139,7 +139,8 @@ it('asks the critic’s own prompt, with the actor’s profile, and never pays t
     else
       answer(
         response,
-        `So long: ${body.messages[0]!.content.length}. <score>${body.messages[0]!.content.length % 11}</score>`,
+        `So long: ${body.messages[0]!.content.length}. ` +
+          `<score>${body.messages[0]!.content.length % 11}</score>`,
       );
   });
   const config = small('stopped', { base_url: mock.url, concurrency: 3 });
@@ -220,7 +221,8 @@ it('asks about the actor’s own responses where the task brings none; within th
   const index = JSON.stringify(join(root, 'src/index.ts'));
   writeFileSync(
     reward,
-    `import { defineReward } from ${index};\nexport default defineReward(({ text }) => (text.includes('3') ? 1 : 0.5));\n`,
+    `import { defineReward } from ${index};\nexport default defineReward(({ text }) => ` +
+      "(text.includes('3') ? 1 : 0.5));\n",
   );
   const { critic_rl: _, ...config } = small('own-states', {
     base_url: mock.url,

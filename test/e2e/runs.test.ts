@@ -105,11 +105,8 @@ const timeless = (name: string) =>
 describe('joint training', () => {
   it('gives the same numbers and weights with either schedule, and again on the same seed', async () => {
     await run(learning('synchronous'));
-    await run(
-      learning('pipelined', {
-        joint: { steps: 3, learning_rate: 1e-3, schedule: 'pipelined' },
-      }),
-    );
+    const joint = { steps: 3, learning_rate: 1e-3, schedule: 'pipelined' } as const;
+    await run(learning('pipelined', { joint }));
     await run(learning('again'));
     await run(learning('other-seed', { seed: 1 }));
     expect(timeless('pipelined')).toEqual(timeless('synchronous'));
@@ -208,9 +205,7 @@ describe('the stages', () => {
   }, 120_000);
 
   it('write metrics that docs/metrics.md has, under its names', () => {
-    const own = ['type', 'stage', 'iteration', 'seconds'];
-    const names = readMetrics(join(scratch, 'all')).flatMap((line) => Object.keys(line));
-    expect(undocumented(names.filter((name) => !own.includes(name)))).toEqual([]);
+    expect(undocumented(readMetrics(join(scratch, 'all')).flatMap(Object.keys))).toEqual([]);
   });
 
   it('report what stage 1 dropped, by cause', () => {

@@ -26,14 +26,14 @@ async function make() {
   const { states } = segmentTrajectory(trajectory, 0, rule, actor);
   const judged: Response[] = [];
   const sampling = configSchema.shape.sampling.parse({ max_new_tokens: 12 });
-  const judge = async (response: Response) => {
+  const rewardOf = async (response: Response) => {
     judged.push(response);
     return {
       reward: response.text.includes(`${response.problem.columns.answer}`) ? 1 : 0,
       parts: {},
     };
   };
-  const continuations = continuationsOf(() => ({ model, sampling, judge }), 5);
+  const continuations = continuationsOf(() => ({ model, sampling, rewardOf }), 5);
   return { states, continuations, judged, trajectory };
 }
 

@@ -65,7 +65,8 @@ describe('prompts that don’t fit', () => {
   it('are an error that names them and what to do', async () => {
     await expect(run({ max_prompt_tokens: 16 })).rejects.toThrow(
       '2 of 5 prompts (heldout, number 0 on) have more than 16 tokens (sampling.max_prompt_tokens): problem heldout-3 with 21 tokens, ' +
-        'problem heldout-4 with 26 tokens. Shorten them, make room, or set sampling.overlong_prompts: drop to go on without them',
+        'problem heldout-4 with 26 tokens. Shorten them, make room, or set ' +
+        'sampling.overlong_prompts: drop to go on without them',
     );
     await expect(run({ max_new_tokens: 240 })).rejects.toThrow(
       "have more than 16 tokens (the actor's context of 256 less sampling.max_new_tokens, 240)",
@@ -98,7 +99,8 @@ describe('prompts that don’t fit', () => {
 it('chats for a model without a chat template are plain text, said once', async () => {
   const { messages } = await run({});
   expect(messages.filter((text) => text.includes('chat template'))).toEqual([
-    `actor: ${source} has no chat template; it is given chats as plain text, "role: content", and "assistant:" at the end`,
+    `actor: ${source} has no chat template; it is given chats as plain text, "role: ` +
+      'content", and "assistant:" at the end',
   ]);
 });
 
@@ -122,7 +124,8 @@ describe('the limit of a prompt', () => {
       "sampling.max_new_tokens (256) leaves no room in the actor's context of 256 tokens: lower it",
     );
     expect(() => limit({ max_new_tokens: 100, max_prompt_tokens: 157 }, 256)).toThrow(
-      "sampling.max_prompt_tokens (157) and sampling.max_new_tokens (100) leave no room in the actor's context of 256",
+      'sampling.max_prompt_tokens (157) and sampling.max_new_tokens (100) leave no room in ' +
+        "the actor's context of 256",
     );
   });
 });

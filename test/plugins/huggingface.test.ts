@@ -130,7 +130,8 @@ describe('rows', () => {
     const holes = { ...given, data: 'holes.parquet', columns: [], heldout: { share: 0.5 } };
     const message = await tasks.failure(holes);
     expect(message).toContain(
-      'holes.parquet (train) has 2 rows that give no problem; mend them, or set task.bad_rows: drop',
+      'holes.parquet (train) has 2 rows that give no problem; mend them, or set ' +
+        'task.bad_rows: drop',
     );
     expect(message).toContain('row 1: column "question" is null, not text or chat messages');
     expect(message).toContain('row 2: the prompt is blank');

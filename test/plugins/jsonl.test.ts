@@ -179,7 +179,8 @@ describe('a file', () => {
       ['{"prompt": "a", "x": 9007199254740992}', '9007199254740992'],
     ] as const) {
       expect(await causes(write(`${row}\n`))).toContain(
-        `column "x" holds the integer ${digits}, which numbers can't hold exactly (from 2^53 on); write it as text: "${digits}"`,
+        `column "x" holds the integer ${digits}, which numbers can't hold exactly (from 2^53 ` +
+          `on); write it as text: "${digits}"`,
       );
     }
   });
@@ -212,7 +213,8 @@ describe('a file', () => {
     ];
     for (const number of [...rounded, ...mixed]) {
       expect(await causes(write(`{"prompt": "a", "x": [${number}]}\n`))).toContain(
-        `column "x" holds the number ${number}, which numbers can't hold exactly (from 2^53 on); write it as text: "${number}"`,
+        `column "x" holds the number ${number}, which numbers can't hold exactly (from 2^53 ` +
+          `on); write it as text: "${number}"`,
       );
     }
     const odd = '\ufdd0 12345678901234567890';
@@ -246,7 +248,8 @@ describe('a file', () => {
     const message = await causes(file);
     expect(message).toContain(expected);
     expect(message).toContain(
-      `${join(folder, file)} has 1 row that gives no problem; mend them, or set task.bad_lines: drop`,
+      `${join(folder, file)} has 1 row that gives no problem; mend them, or set ` +
+        'task.bad_lines: drop',
     );
   });
 

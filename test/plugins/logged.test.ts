@@ -192,7 +192,8 @@ describe('logged rollouts', () => {
   it('name the line that is wrong', async () => {
     const wrong = (row: object, options = {}) => causes([...usual, row], options);
     expect(await wrong({ ...usual[0], reward: 1.5 })).toContain(
-      'line 21: the reward 1.5 is outside [0, 1]; say the range of the rewards in task.rescale: [lowest, highest]',
+      'line 21: the reward 1.5 is outside [0, 1]; say the range of the rewards in ' +
+        'task.rescale: [lowest, highest]',
     );
     expect(await wrong({ ...usual[0], reward: 3 }, { rescale: [-1, 1] })).toContain(
       'line 21: the reward 3 is outside [-1, 1]; mend task.rescale',

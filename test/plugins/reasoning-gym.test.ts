@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { answerOf, answerSchema, templateFor } from '../../plugins/tasks/reasoning-gym/answer.ts';
 import { batched } from '../../plugins/tasks/reasoning-gym/batched.ts';
-import { judge } from '../../src/rewards/judge.ts';
+import { rewardOf } from '../../src/rewards/reward.ts';
 import type { Problem } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 import { type PythonTasks, pythonTasks } from './python-task.ts';
@@ -79,7 +79,7 @@ describe('the reward', () => {
     const wrong = problems.map((p) => responding(p, '<answer>wrong</answer>'));
     const none = problems.map((p) => responding(p, `it is ${p.columns.answer}`));
     const rewards = async (responses: typeof right) =>
-      Promise.all(responses.map((response) => judge(task, response)));
+      Promise.all(responses.map((response) => rewardOf(task, response)));
     const [ofRight, ofWrong, ofNone] = await Promise.all([right, wrong, none].map(rewards));
     expect(new Set(ofRight)).toEqual(new Set([1]));
     expect(new Set(ofWrong)).toEqual(new Set([0]));
@@ -90,7 +90,7 @@ describe('the reward', () => {
     const { task, log } = await tasks.load({ use, generators: ['prime_factorization'] });
     const [problem] = await task.problems('train', 0, 0, 1);
     const odd = responding(problem!, '<answer>nonsense</answer>');
-    expect(await Promise.all([judge(task, odd), judge(task, odd)])).toEqual([0, 0]);
+    expect(await Promise.all([rewardOf(task, odd), rewardOf(task, odd)])).toEqual([0, 0]);
     expect(log).toEqual([
       expect.stringMatching(
         /^task: the verifier of prime_factorization can't read the answer "nonsense" \(ValueError: .*\): such answers earn 0$/,
@@ -166,7 +166,8 @@ it.each([
   ],
   [
     { generators: [{ name: 'chain_sum', parameters: { min_terms: 9 } }] },
-    'generator \'chain_sum\' does not work with {"min_terms": 9}: AssertionError: max_terms must be >= min_terms',
+    'generator \'chain_sum\' does not work with {"min_terms": 9}: AssertionError: max_terms ' +
+      'must be >= min_terms',
   ],
   [{ generators: [{ name: 'chain_sum', weight: 0 }] }, 'task.generators.0'],
   [{ template: 'no question' }, 'task.template: has no {question}, where the problem stands'],

@@ -72,7 +72,8 @@ describe('demoTable', () => {
     // critic tokens for 4000 actor tokens.
     expect(words).toContain('+15.0 points at half of the budget, +25.0 points at its end');
     expect(words).toContain(
-      '1.5 critic tokens for each actor token, 7 s against 5 s of training the actor, and 20 s before that',
+      '1.5 critic tokens for each actor token, 7 s against 5 s of training the actor, and 20 ' +
+        's before that',
     );
   });
 

@@ -129,7 +129,8 @@ describe('a run that a setting ended', () => {
         `genac set ${folder.path} sampling.temperature=VALUE; then resume`,
     );
     expect(await setBetweenLives(folder.path, { 'sampling.temperature': 0.9 }, false)).toBe(
-      'when it is resumed, from joint, iteration 10 on: sampling.temperature = 0.9 (instead of sampling.temperature = 1e-320)',
+      'when it is resumed, from joint, iteration 10 on: sampling.temperature = 0.9 (instead ' +
+        'of sampling.temperature = 1e-320)',
     );
     const settings = readSettings(folder.path);
     expect(settings).toEqual([

@@ -13,7 +13,8 @@ function pretendPython(version: string, withVenv: boolean): string {
   const path = join(mkdtempSync(join(tmpdir(), 'genac-python-')), 'python3');
   writeFileSync(
     path,
-    `#!/bin/sh\ncase "$2" in *platform*) echo ${version};; *venv*) exit ${withVenv ? 0 : 1};; esac\n`,
+    `#!/bin/sh\ncase "$2" in *platform*) echo ${version};; *venv*) exit ` +
+      `${withVenv ? 0 : 1};; esac\n`,
   );
   chmodSync(path, 0o755);
   return path;
@@ -33,7 +34,8 @@ describe('the set-up', () => {
     );
     const old = pretendPython('3.9.2', true);
     expect(() => findBasePython([old])).toThrow(
-      `GenAC needs Python 3.10 or newer (${old} is 3.9.2): install one, or name it in GENAC_BASE_PYTHON.`,
+      `GenAC needs Python 3.10 or newer (${old} is 3.9.2): install one, or name it in ` +
+        'GENAC_BASE_PYTHON.',
     );
     expect(() => findBasePython(['/no/python'])).toThrow(
       "and /no/python can't be run: install one",

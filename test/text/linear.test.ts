@@ -3,7 +3,7 @@
  * for long.
  */
 import { describe, expect, it } from 'vitest';
-import { mapInTurns } from '../../src/event-loop.ts';
+import { mapYielding } from '../../src/event-loop.ts';
 import {
   buildCriticPrompt,
   paperFormat,
@@ -141,7 +141,7 @@ describe('time', () => {
       while (performance.now() - began < 6);
       return 1;
     };
-    expect(await mapInTurns(Array(10).fill(0), busy)).toEqual(Array(10).fill(1));
+    expect(await mapYielding(Array(10).fill(0), busy)).toEqual(Array(10).fill(1));
     going = false;
     // 60 ms of work, with a turn after every second item.
     expect(turns).toBeGreaterThanOrEqual(4);

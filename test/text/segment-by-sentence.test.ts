@@ -57,7 +57,8 @@ describe('by sentence', () => {
     ['a field', 'Then obj.field is x!y and a?b:c of main.py are set'],
     [
       'abbreviations',
-      'We use e.g. Small ones, i.e. $x$, of Dr. Smith in Fig. 3, eq. (2), the U.S. Army, no. 5 vs. Him',
+      'We use e.g. Small ones, i.e. $x$, of Dr. Smith in Fig. 3, eq. (2), the U.S. Army, no. ' +
+        '5 vs. Him',
     ],
     ['marks between blanks', 'Take a . B and c ? 4 and x ! Y and . Z'],
     ['a small letter', 'And so on... but "Why?" he said'],

@@ -16,7 +16,9 @@ export function refuseShortContext({ loaded }: LanguageModel, maxNewTokens: numb
   const { context_length: context } = loaded;
   if (context === null || maxNewTokens < context) return;
   throw new ConfigError([
-    `critic.max_new_tokens: ${maxNewTokens} leaves no room for a prompt in the critic's context of ${context} tokens; lower it (in TRL: critic_max_new_tokens), or take a critic with a longer context`,
+    `critic.max_new_tokens: ${maxNewTokens} leaves no room for a prompt in the critic's ` +
+      `context of ${context} tokens; lower it (in TRL: critic_max_new_tokens), or take a ` +
+      'critic with a longer context',
   ]);
 }
 

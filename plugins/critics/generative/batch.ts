@@ -4,7 +4,7 @@ import {
   type CriticBaseline,
   type CriticCompletion,
   criticReward,
-  forEachInTurns,
+  forEachYielding,
   type Outcome,
   type Sliceable,
   stateWeights,
@@ -35,7 +35,7 @@ export async function batchOf(
   const nth: number[] = [];
   const starts: number[] = [];
   let [earned, parsed, tokens] = [0, 0, 0];
-  await forEachInTurns(outcomes, ({ valuation, rewards: observed }, owner) => {
+  await forEachYielding(outcomes, ({ valuation, rewards: observed }, owner) => {
     const { completions } = valuation;
     if (completions.length > 0) starts.push(rewards.length);
     for (let i = 0; i < completions.length; i++) {
@@ -52,7 +52,7 @@ export async function batchOf(
   const count = rewards.length;
   if (count === 0) return null;
   const weights: number[] = [];
-  await forEachInTurns(starts, (start, i) => {
+  await forEachYielding(starts, (start, i) => {
     const ofState = rewards.slice(start, starts[i + 1] ?? count);
     weights.push(...stateWeights(ofState, baseline, earned / count, i));
   });

@@ -49,7 +49,8 @@ export async function indexedProblems(
   }
   const count = (side: Split) => sides[side].indices.length;
   log(
-    `task: ${count('train')} problems to train on, ${count('heldout')} held out, from ${train.name}`,
+    `task: ${count('train')} problems to train on, ${count('heldout')} held out, from ` +
+      `${train.name}`,
   );
   const orders = {
     train: new ProblemOrder(count('train'), 'train'),

@@ -183,7 +183,8 @@ function columnsToRead(
   for (const column of wanted) {
     if (found[column] === null) continue;
     throw new ConfigError([
-      `task: column "${column}" of ${name} holds ${found[column]}, which is not plain JSON; name the columns that are needed in task.columns`,
+      `task: column "${column}" of ${name} holds ${found[column]}, which is not plain JSON; ` +
+        'name the columns that are needed in task.columns',
     ]);
   }
   return wanted;

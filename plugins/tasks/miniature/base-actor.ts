@@ -42,7 +42,8 @@ export async function makeModel(
 ): Promise<void> {
   if (name !== 'blank' && name !== 'base-actor') {
     throw new UserError(
-      `the task "miniature" makes the models "task:blank" and "task:base-actor", not "task:${name}"`,
+      'the task "miniature" makes the models "task:blank" and "task:base-actor", not ' +
+        `"task:${name}"`,
     );
   }
   const source = join(folder, 'source');

@@ -19,7 +19,10 @@ export function rationaleOf(chain: Chain, claims: readonly number[]): string {
   const steps = claims.map((claim, k) => {
     const operations = chain.steps[k]!;
     register = operations.reduce(apply, register);
-    return `${LABELS[k]} ${operations.join(' ')} ${register} ${claim} ${claim === register ? 'Y' : 'N'}`;
+    return (
+      `${LABELS[k]} ${operations.join(' ')} ${register} ${claim} ` +
+      `${claim === register ? 'Y' : 'N'}`
+    );
   });
   return [
     `${chain.start} ${chain.start} Y`,

@@ -42,7 +42,8 @@ export class BadRows {
       const advice = `mend them, or set task.${this.#option}: drop to go on without them`;
       const causes = this.#examples.map((example) => `  ${example}`);
       throw new DataError([
-        `task: ${this.#source} has ${this.#count} ${this.#count === 1 ? 'row that gives' : 'rows that give'} no problem; ${advice}`,
+        `task: ${this.#source} has ${this.#count} ` +
+          `${this.#count === 1 ? 'row that gives' : 'rows that give'} no problem; ${advice}`,
         ...causes,
         ...more.map((text) => `  ${text}`),
       ]);
@@ -54,7 +55,8 @@ export class BadRows {
       ]);
     if (this.#count === 0) return;
     log(
-      `task: dropped ${this.#count} of ${this.#count + good} rows of ${this.#source}: ${[...this.#examples, ...more].join('; ')}`,
+      `task: dropped ${this.#count} of ${this.#count + good} rows of ${this.#source}: ` +
+        `${[...this.#examples, ...more].join('; ')}`,
     );
   }
 }

@@ -79,6 +79,7 @@ export function tellOfLeak(
   const leaked = heldout.filter((key) => known.has(key)).length;
   if (leaked > 0)
     log(
-      `task: ${leaked} of ${heldout.length} held-out problems have a prompt that is trained on, too`,
+      `task: ${leaked} of ${heldout.length} held-out problems have a prompt that is trained ` +
+        'on, too',
     );
 }

@@ -38,7 +38,8 @@ export async function* linesOf(file: string): AsyncGenerator<Line> {
     length += chunk.length - start;
     if (length > LONGEST_LINE)
       throw new DataError([
-        `task: ${file}, line ${number + 1} has more than ${LONGEST_LINE / 2 ** 20} MiB: shorten or remove it`,
+        `task: ${file}, line ${number + 1} has more than ${LONGEST_LINE / 2 ** 20} MiB: ` +
+          'shorten or remove it',
       ]);
   }
   const bytes = Buffer.concat(rest);
@@ -180,7 +181,10 @@ function unusable(value: Json, depth = 1): string | null {
     if (value.startsWith(MARK)) {
       const digits = value.slice(MARK.length);
       const kind = /[.eE]/.test(digits) ? 'number' : 'integer';
-      return `the ${kind} ${digits}, which numbers can't hold exactly (from 2^53 on); write it as text: "${digits}"`;
+      return (
+        `the ${kind} ${digits}, which numbers can't hold exactly (from 2^53 on); write it as ` +
+        `text: "${digits}"`
+      );
     }
     return /\p{Surrogate}/u.test(value) ? 'half of a surrogate pair' : null;
   }

@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from genac_bridge.host.batch import Row
 from genac_bridge.host.continuations import Continuations, Wanted
 
-from .trl_internals import at_most, completions_of, sampled, stop_tokens, undisturbed
+from .trl_internals import completions_of, max_segments, sampled, stop_tokens, undisturbed
 
 
 def why_none(tools: Any, rollout_func: Any, environment_factory: Any) -> str | None:
@@ -91,7 +91,7 @@ def _completed(
         return new
     room = max(limit - len(begun[i]) for i in open_ones)
     own: list[list[int]] = []
-    with at_most(trainer, room):
+    with max_segments(trainer, room):
         for numbers in _parts(trainer, len(open_ones), len(inputs)):
             chosen = [open_ones[n] for n in numbers]
             own += sampled(trainer, [prompts[i] + begun[i] for i in chosen])

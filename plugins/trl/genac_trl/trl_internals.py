@@ -100,7 +100,7 @@ def completions_of(
 
 
 @contextmanager
-def at_most(trainer: Any, new_tokens: int) -> Iterator[None]:
+def max_segments(trainer: Any, new_tokens: int) -> Iterator[None]:
     """Within, `sampled` gives no more than so many tokens for each."""
     holder, option = (
         (trainer.vllm_generation, "max_completion_length")

@@ -1,15 +1,19 @@
-// The controller as JavaScript that plain Node runs: every module of `src` and `plugins` as one file at its own place, and the npm packages that are pure
-// JavaScript likewise, only the modules that are needed. So what is found relative to a module is found as in the checkout.
+// Compiles the controller to JavaScript that plain Node runs. Every module of `src` and `plugins`
+// becomes one file at the same place, and so does every needed module of npm packages that are pure
+// JavaScript. Files that are found relative to a module are then found as in the checkout.
 import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { build } from 'vite';
 import { root } from '../ensure.mjs';
 import { copyNodePackages } from './node-packages.mjs';
 
-/** Copied by `copyNodePackages`, for they are more than modules; or left out: pythonia is for scripts, and msgpackr does without its addon. */
+/**
+ * Copied by `copyNodePackages`, because they are more than modules; or left out: pythonia is for
+ * scripts, and msgpackr works without its addon.
+ */
 const external = ['zeromq', 'uplot', 'pythonia', 'msgpackr-extract'];
 
-/** Files that modules read, besides JSON that they import. */
+/** Files that modules read, other than JSON that they import. */
 const read = [
   'src/bridge/schema.json',
   'examples/miniature.yaml',
@@ -26,7 +30,12 @@ function plugins() {
   );
 }
 
-/** Writes the controller into a folder that is empty or not there; `node FOLDER/src/cli/genac.mjs` is then the command. @param {string} folder */
+/**
+ * Writes the controller into a folder that is empty or missing; `node FOLDER/src/cli/genac.mjs` is
+ * then the command.
+ *
+ * @param {string} folder
+ */
 export async function compileController(folder) {
   await build({
     configFile: false,
@@ -41,7 +50,7 @@ export async function compileController(folder) {
       minify: false,
       license: { fileName: 'LICENSES-of-npm-packages.md' },
       rolldownOptions: {
-        // zod whole: a user's own task or critic imports it.
+        // All of zod, because a user's own task or critic imports it.
         input: ['src/cli/main.ts', 'src/index.ts', ...plugins(), 'zod'],
         output: { preserveModules: true, preserveModulesRoot: root, entryFileNames: '[name].js' },
       },

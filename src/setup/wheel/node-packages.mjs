@@ -1,4 +1,5 @@
-// The npm packages that a wheel holds as they are, without what nothing reads: types, sources, maps, and builds for rare systems.
+// Copies npm packages into the wheel without files that nothing reads: types, sources, maps, and
+// builds for rare systems.
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { root } from '../ensure.mjs';
@@ -29,7 +30,10 @@ export function copyNodePackages(folder) {
   copyAddons(folder);
 }
 
-/** One addon for each system: that of the newest Node. All are made against Node-API, so each serves every Node, and zeromq too tries the newest first. */
+/**
+ * One addon for each system, that of the newest Node. All use Node-API, so each works with every
+ * Node, and zeromq also tries the newest first.
+ */
 function copyAddons(folder) {
   const build = 'node_modules/zeromq/build';
   const manifest = JSON.parse(readFileSync(join(root, build, 'manifest.json'), 'utf8'));

@@ -1,4 +1,5 @@
-// `npm run wheel`: all of GenAC as one Python wheel in `dist/`, for pip alone: the packages genac_trl and genac_bridge, and the compiled controller in the latter.
+// `npm run wheel`: builds one Python wheel in `dist/` that pip installs without npm: the packages
+// genac_trl and genac_bridge, with the compiled controller in the latter.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,

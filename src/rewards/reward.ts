@@ -1,6 +1,6 @@
 /**
- * What a response earned: the task's own reward, or the config's `rewards`, combined and held to
- * [0, 1].
+ * Computes the reward of a response: the task's own, or the config's `rewards`, combined and
+ * checked to be in [0, 1].
  */
 import { existsSync } from 'node:fs';
 import { ConfigError } from '../config/error.ts';
@@ -18,47 +18,48 @@ import { loadTypescriptReward } from './typescript-reward.ts';
 
 export { defineReward, type Reward, type Score } from './typescript-reward.ts';
 
-export interface Judgement {
+export interface RewardResult {
   /** In [0, 1]. */
   readonly reward: number;
   /**
-   * What each reward function gave, by its name, before it was rescaled; null: not applicable.
-   * Empty where the task's own reward judged.
+   * The result of each reward function by its name, before rescaling; null: not applicable. Empty
+   * if the task's own reward was used.
    */
   readonly parts: Readonly<Record<string, number | null>>;
 }
 
-export type Judge = (response: Response) => Promise<Judgement>;
+export type RewardOf = (response: Response) => Promise<RewardResult>;
 
-/** How a run judges. */
-export interface RunJudge {
-  readonly judge: Judge;
-  /** true: a reward function lives in the worker `python`. */
+/** Computes the rewards of a run. */
+export interface RunReward {
+  readonly rewardOf: RewardOf;
+  /** True: a reward function runs in the worker `python`. */
   readonly usesPython: boolean;
   /**
-   * Called once when the workers run, before models are loaded: throws what is wrong with a Python
-   * function, or with a column that one needs.
+   * Called once when the workers run, before models are loaded. Throws what is wrong with a Python
+   * function, or with a column that a function needs.
    *
-   * @param problem one of those that are to be judged; null (default): none is known
+   * @param problem an example of the problems; null (default): none is known
    */
   prepare(problem?: Problem | null): Promise<void>;
 }
 
-/** Responses of one call to a Python function. */
+/** Largest number of responses of one call to a Python function. */
 const batch = { python: 64, mathVerify: 8 };
 
 /**
- * The judge of a run: the config's `rewards` if there are any, else the task's own reward.
+ * Makes the rewards of a run: the config's `rewards` if there are any, else the task's own reward.
+ *
  * @param base folder that paths are relative to: that of the config file
- * @throws ConfigError where nothing can judge, and for all that can be known to be wrong without a
- * worker
+ * @throws ConfigError if there is no reward at all, and for every fault that is known without a
+ *   worker
  */
-export async function makeJudge(
+export async function makeReward(
   config: Pick<Config, 'rewards' | 'actor'>,
   task: Task,
   base: string,
   python: PythonFunctions,
-): Promise<RunJudge> {
+): Promise<RunReward> {
   if (config.rewards.length === 0) {
     if (!task.reward && config.actor !== null) {
       throw new ConfigError([
@@ -66,7 +67,7 @@ export async function makeJudge(
           '{ use: ./rewards.py:function } or { use: math-verify }',
       ]);
     }
-    return { judge: judgeOfTask(task), usesPython: false, prepare: async () => {} };
+    return { rewardOf: rewardOfTask(task), usesPython: false, prepare: async () => {} };
   }
   const pythons = new PythonRewards(python);
   const loaded = await Promise.all(
@@ -81,7 +82,7 @@ export async function makeJudge(
   }
   const usesPython = loaded.some(({ prepare }) => prepare !== undefined);
   return {
-    judge: combine(task.name, loaded, config.rewards),
+    rewardOf: combine(task.name, loaded, config.rewards),
     usesPython,
     async prepare(problem = null) {
       for (const reward of loaded) await reward.prepare?.(problem);
@@ -136,18 +137,21 @@ function load(
 
 function noColumn(where: string, column: string, problem: Problem): string {
   const there = Object.keys(problem.columns);
-  return `${where}.column: problem ${problem.id} has no column "${column}" (it has ${there.join(', ') || 'none'})`;
+  return (
+    `${where}.column: problem ${problem.id} has no column "${column}" (it has ` +
+    `${there.join(', ') || 'none'})`
+  );
 }
 
 /**
- * Weighted mean over the functions that apply: sum of w r / sum of w. The functions run at the same
- * time.
+ * Returns the weighted mean over the functions that apply: sum of w r / sum of w. The functions run
+ * concurrently.
  */
 function combine(
   task: string,
   functions: readonly RewardFunction[],
   options: readonly RewardOptions[],
-): Judge {
+): RewardOf {
   return async (response) => {
     const { id } = response.problem;
     const values = await Promise.all(functions.map((reward) => reward.score(response)));
@@ -160,7 +164,9 @@ function combine(
       if (value === null) continue;
       const unit = toUnit(value, rescale ?? [0, 1]);
       if (unit === null) {
-        const problem = `the reward function "${name}" returned ${words(value)} for problem ${id} of task "${task}"`;
+        const problem =
+          `the reward function "${name}" returned ${words(value)} for problem ${id} of task ` +
+          `"${task}"`;
         throw new UserError(`${problem}: ${remedy(value, rescale, `rewards.${i}.rescale`)}`);
       }
       parts[name] = value as number;
@@ -186,23 +192,27 @@ function words(value: unknown): string {
 
 function remedy(value: unknown, rescale: readonly [number, number] | null, where: string): string {
   if (typeof value !== 'number' || !Number.isFinite(value)) {
-    return 'a reward is a number, or null where the function does not apply; `rescale` maps any other range than [0, 1] to it';
+    return (
+      'a reward is a number, or null where the function does not apply; `rescale` maps any ' +
+      'other range than [0, 1] to it'
+    );
   }
   return rescale
     ? `outside ${where}: [${rescale.join(', ')}], which says what the function's range is`
-    : `a reward is a number in [0, 1]; if the function has another range, name it: ${where}: [LOW, HIGH]`;
+    : `a reward is a number in [0, 1]; if the function has another range, name it: ${where}: ` +
+        '[LOW, HIGH]';
 }
 
-/** The task's own reward as a judge. */
-export function judgeOfTask(task: Task): Judge {
-  return async (response) => ({ reward: await judge(task, response), parts: {} });
+/** Wraps the task's own reward. */
+export function rewardOfTask(task: Task): RewardOf {
+  return async (response) => ({ reward: await rewardOf(task, response), parts: {} });
 }
 
 /**
- * The task's own reward of a response, held to [0, 1]. Anything else is an error that names task,
- * problem and value.
+ * Returns the task's own reward of a response, in [0, 1]. Any other result is an error that names
+ * task, problem and value.
  */
-export async function judge(task: Task, response: Response): Promise<number> {
+export async function rewardOf(task: Task, response: Response): Promise<number> {
   if (!task.reward) {
     throw new UserError(
       `the task "${task.name}" has no reward of its own: name \`rewards\` in the config`,
@@ -213,7 +223,8 @@ export async function judge(task: Task, response: Response): Promise<number> {
     reward = await task.reward(response);
   } catch (error) {
     throw new UserError(
-      `the reward function of task "${task.name}" failed on problem ${response.problem.id}: ${(error as Error).message}`,
+      `the reward function of task "${task.name}" failed on problem ${response.problem.id}: ` +
+        `${(error as Error).message}`,
       { cause: error },
     );
   }

@@ -9,34 +9,34 @@ import { apiSchema, keyFaults } from '../config/api.ts';
 import { issuesOf } from '../config/error.ts';
 import { secretsIn } from '../config/secrets.ts';
 import type { Critic } from '../critic.ts';
-import type { Standing } from '../iteration/context.ts';
-import { Imitation, mustImitate } from '../stages/imitation.ts';
+import type { StageState } from '../iteration/context.ts';
 import { Oracle } from '../stages/oracle.ts';
+import { mustImitate, SftLoop } from '../stages/sft-loop.ts';
 import { traceSources } from '../stages/traces.ts';
 import type { Rollout, Task } from '../task.ts';
 import { type CriticFormat, paperFormat } from '../text/critic-prompt.ts';
 import type { Metrics } from './answer.ts';
 import type { HostConfig } from './config.ts';
 
-export interface StageOneParts {
+export interface HostSftParts {
   readonly critic: Critic;
   readonly config: HostConfig;
   readonly task: Task | null;
-  readonly tell: (text: string) => void;
+  readonly log: (text: string) => void;
 }
 
-type Progress = Pick<Standing, 'iteration' | 'progress'>;
+type Progress = Pick<StageState, 'iteration' | 'progress'>;
 const start: Progress = { iteration: 0, progress: {} };
 
-export class StageOne {
-  readonly #parts: StageOneParts;
+export class HostSft {
+  readonly #parts: HostSftParts;
   readonly #format: CriticFormat;
   #oracle: Oracle | null = null;
-  #imitation: { readonly traces: string; readonly of: Imitation } | null = null;
+  #imitation: { readonly traces: string; readonly of: SftLoop } | null = null;
   /** Where a checkpoint says that it stood. */
   #from = start;
 
-  constructor(parts: StageOneParts) {
+  constructor(parts: HostSftParts) {
     this.#parts = parts;
     this.#format = parts.task?.criticFormat ?? paperFormat;
   }
@@ -61,9 +61,9 @@ export class StageOne {
     progress: (done: number, total: number, metrics: Metrics) => void,
   ): Promise<HostResult<'ask_oracle'>> {
     if (!this.#oracle) throw new BridgeError('bad_state', 'ask_oracle: open_oracle comes first');
-    const { critic, config, tell } = this.#parts;
+    const { critic, config, log } = this.#parts;
     const gathered = await this.#oracle.ask(rollouts, {
-      ...{ seed: config.seed, critic, format: this.#format, say: tell, progress },
+      ...{ seed: config.seed, critic, format: this.#format, say: log, progress },
       stopped: () => false,
     });
     return { traces: this.#oracle.file, metrics: { ...gathered!.metrics } };
@@ -81,17 +81,17 @@ export class StageOne {
       const step = await imitation.next(o);
       metrics = { ...step.metrics };
       if (step.rationaleLoss !== null) metrics['critic/rationale_loss'] = step.rationaleLoss;
-      progress(imitation.standing.iteration, imitation.steps(o), metrics);
+      progress(imitation.stageState.iteration, imitation.steps(o), metrics);
     }
     const done = imitation.done(o);
-    const { iteration } = imitation.standing;
+    const { iteration } = imitation.stageState;
     if (done) this.#imitation = null;
     return { step: iteration, done, metrics };
   }
 
   /** What a checkpoint within the stage must hold. */
-  get progress(): Standing['progress'] {
-    return this.#imitation?.of.standing.progress ?? {};
+  get progress(): StageState['progress'] {
+    return this.#imitation?.of.stageState.progress ?? {};
   }
 
   /** The next `imitate` goes on from here. */
@@ -100,13 +100,13 @@ export class StageOne {
     this.#from = from;
   }
 
-  #goingOn(traces: string): Imitation {
+  #goingOn(traces: string): SftLoop {
     if (this.#imitation?.traces === traces) return this.#imitation.of;
     const { critic, config, task } = this.#parts;
     mustImitate(critic);
     const options = { ...config.critic_sft, traces };
     const sources = traceSources({ seed: config.seed, critic_sft: options }, task, this.#format);
-    const imitation = new Imitation(critic, sources, config.critic_sft, this.#from);
+    const imitation = new SftLoop(critic, sources, config.critic_sft, this.#from);
     this.#from = start;
     this.#imitation = { traces, of: imitation };
     return imitation;

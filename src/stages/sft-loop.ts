@@ -1,10 +1,10 @@
 /**
  * Stage 1 step by step (arXiv 2604.10701): the critic imitates an oracle's traces. A run and a host
- * drive it; where it stands is known from `standing` alone.
+ * drive it; where it stands is known from `stageState` alone.
  */
 import type { Config } from '../config/schema.ts';
 import type { Critic } from '../critic.ts';
-import type { Standing } from '../iteration/context.ts';
+import type { StageState } from '../iteration/context.ts';
 import { prefixed } from '../iteration/metrics.ts';
 import { plateauRate } from '../math/learning-rate.ts';
 import type { Metrics } from '../run-folder/events.ts';
@@ -19,15 +19,15 @@ export function mustImitate(critic: Critic): NonNullable<Critic['imitate']> {
 }
 
 /** How a step is made; may change between two. */
-export type ImitationOptions = Omit<Config['critic_sft'], 'traces'>;
+export type SftOptions = Omit<Config['critic_sft'], 'traces'>;
 
-export interface ImitationStep {
+export interface SftStep {
   readonly metrics: Metrics;
   /** Of held-out rationales, in nats per token, where it was looked at. */
   readonly rationaleLoss: number | null;
 }
 
-export class Imitation {
+export class SftLoop {
   readonly #critic: Critic;
   readonly #imitate: NonNullable<Critic['imitate']>;
   readonly #train: TraceSource;
@@ -38,8 +38,8 @@ export class Imitation {
   constructor(
     critic: Critic,
     { train, heldOut }: { readonly train: TraceSource; readonly heldOut: readonly OracleTrace[] },
-    options: ImitationOptions,
-    from: Pick<Standing, 'iteration' | 'progress'>,
+    options: SftOptions,
+    from: Pick<StageState, 'iteration' | 'progress'>,
   ) {
     this.#critic = critic;
     this.#imitate = mustImitate(critic);
@@ -51,7 +51,7 @@ export class Imitation {
   }
 
   /** What a checkpoint must hold: steps that are done, and how to go on. */
-  get standing(): Pick<Standing, 'iteration' | 'progress'> {
+  get stageState(): Pick<StageState, 'iteration' | 'progress'> {
     return {
       iteration: this.#step,
       progress: { ...this.#train.position, cool_from: this.#coolFrom },
@@ -59,11 +59,11 @@ export class Imitation {
   }
 
   /** Steps in all, as far as that is known: the cool-down may begin sooner. */
-  steps({ cooldown }: ImitationOptions): number {
+  steps({ cooldown }: SftOptions): number {
     return this.#coolFrom + cooldown;
   }
 
-  done(options: ImitationOptions): boolean {
+  done(options: SftOptions): boolean {
     return this.#step >= this.steps(options);
   }
 
@@ -73,7 +73,7 @@ export class Imitation {
   }
 
   /** One update from the next traces. */
-  async next(options: ImitationOptions): Promise<ImitationStep> {
+  async next(options: SftOptions): Promise<SftStep> {
     const rate = plateauRate(options, this.#step, this.#coolFrom);
     const update = { learningRate: rate, maxGradNorm: options.max_grad_norm };
     const learned = await this.#imitate(this.#train.take(options.batch), update);
@@ -85,10 +85,10 @@ export class Imitation {
   }
 
   /**
-   * Steps alone don't tell when the critic has learned to judge: the cool-down begins when held-out
-   * rationales are predicted well.
+   * Steps alone don't tell when the critic has learned to estimate values: the cool-down begins
+   * when held-out rationales are predicted well.
    */
-  async #lookAtHeldOut(options: ImitationOptions): Promise<number | null> {
+  async #lookAtHeldOut(options: SftOptions): Promise<number | null> {
     const due = this.#heldOut.length > 0 && this.#step % options.evaluate_every === 0;
     if (!this.#critic.rationaleLoss || !due) return null;
     const loss = await this.#critic.rationaleLoss(this.#heldOut);

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/config/error.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { type ConfigInput, configSchema } from '../../src/config/schema.ts';
-import { makeJudge } from '../../src/rewards/judge.ts';
+import { makeReward } from '../../src/rewards/reward.ts';
 import { rewardMetrics } from '../../src/run-folder/iteration-record.ts';
 import type { Response, Task } from '../../src/task.ts';
 import type { Json, Prompt } from '../../src/types.ts';
@@ -40,7 +40,7 @@ const respond = (
 });
 
 const judging = (rewards: ConfigInput['rewards'], python = nobody, folder = base) =>
-  makeJudge(configOf(rewards), task, folder, python);
+  makeReward(configOf(rewards), task, folder, python);
 
 describe('the config’s rewards', () => {
   const minimal = {
@@ -87,10 +87,10 @@ describe('the config’s rewards', () => {
 
   it('replace the task’s own reward, and leave it alone where there are none', async () => {
     const paid = { ...task, reward: () => 0.25 };
-    const own = await makeJudge(configOf([]), paid, base, nobody);
-    expect(await own.judge(respond('12345'))).toEqual({ reward: 0.25, parts: {} });
-    const named = await makeJudge(configOf([{ use: './length.ts' }]), paid, base, nobody);
-    expect(await named.judge(respond('12345'))).toEqual({ reward: 0.5, parts: { length: 0.5 } });
+    const own = await makeReward(configOf([]), paid, base, nobody);
+    expect(await own.rewardOf(respond('12345'))).toEqual({ reward: 0.25, parts: {} });
+    const named = await makeReward(configOf([{ use: './length.ts' }]), paid, base, nobody);
+    expect(await named.rewardOf(respond('12345'))).toEqual({ reward: 0.5, parts: { length: 0.5 } });
     expect([own.usesPython, named.usesPython]).toEqual([false, false]);
   });
 });
@@ -102,23 +102,23 @@ describe('functions in TypeScript', () => {
   ];
 
   it('are combined to their weighted mean, each in its own range', async () => {
-    const { judge } = await judging(both);
+    const { rewardOf } = await judging(both);
     // (3 * 0.4 + 1 * (1 + 1) / 2) / 4
-    expect(await judge(respond('good'))).toEqual({
+    expect(await rewardOf(respond('good'))).toEqual({
       reward: 0.55,
       parts: { length: 0.4, plain: 1 },
     });
     // (3 * 0.3 + 1 * (-1 + 1) / 2) / 4
-    const bad = await judge(respond('bad'));
+    const bad = await rewardOf(respond('bad'));
     expect(bad.reward).toBeCloseTo(0.225, 12);
     expect(bad.parts.plain).toBe(-1);
   });
 
   it('that give null have no weight', async () => {
-    const { judge } = await judging(both);
-    expect(await judge(respond(''))).toEqual({ reward: 0, parts: { length: 0, plain: null } });
+    const { rewardOf } = await judging(both);
+    expect(await rewardOf(respond(''))).toEqual({ reward: 0, parts: { length: 0, plain: null } });
     const alone = await judging([both[1]!]);
-    await expect(alone.judge(respond(''))).rejects.toThrow(
+    await expect(alone.rewardOf(respond(''))).rejects.toThrow(
       'no reward function applies to problem train- of task "words": "plain" returned null',
     );
   });
@@ -126,28 +126,29 @@ describe('functions in TypeScript', () => {
   it.each([
     [
       '1.5',
-      '"strange" returned 1.5 for problem train-1.5 of task "words": a reward is a number in [0, 1]',
+      '"strange" returned 1.5 for problem train-1.5 of task "words": a reward is a number in ' +
+        '[0, 1]',
     ],
     ['-1', 'if the function has another range, name it: rewards.0.rescale: [LOW, HIGH]'],
     ['NaN', '"strange" returned NaN for problem train-NaN'],
     ['text', '"strange" returned "1" (string) for problem train-text'],
     ['throw', 'failed on problem train-throw: no such word'],
   ])('that go wrong (%s) are named, with problem and value', async (text, message) => {
-    const { judge } = await judging([{ use: './strange.ts' }]);
-    await expect(judge(respond(text))).rejects.toThrow(message);
+    const { rewardOf } = await judging([{ use: './strange.ts' }]);
+    await expect(rewardOf(respond(text))).rejects.toThrow(message);
   });
 
   it('that leave the range they were said to have are refused', async () => {
-    const { judge } = await judging([{ use: './strange.ts', rescale: [0, 2] }]);
-    expect((await judge(respond('2'))).reward).toBe(1);
-    await expect(judge(respond('3'))).rejects.toThrow(
+    const { rewardOf } = await judging([{ use: './strange.ts', rescale: [0, 2] }]);
+    expect((await rewardOf(respond('2'))).reward).toBe(1);
+    await expect(rewardOf(respond('3'))).rejects.toThrow(
       'returned 3 for problem train-3 of task "words": outside',
     );
   });
 
   it('that hang are given up at their deadline', async () => {
-    const { judge } = await judging([{ use: './hanging.ts', timeout: 0.05 }]);
-    await expect(judge(respond('a'))).rejects.toThrow(
+    const { rewardOf } = await judging([{ use: './hanging.ts', timeout: 0.05 }]);
+    await expect(rewardOf(respond('a'))).rejects.toThrow(
       /"hanging" \(.*hanging\.ts\) had no answer for problem train-a after 0.05 s: make it faster, or raise rewards\.0\.timeout/,
     );
   });
@@ -186,10 +187,11 @@ describe('functions in Python, batched', () => {
         fc.scheduler(),
         fc.array(response, { maxLength: 150 }),
         async (scheduler, asked) => {
-          const { judge } = await judging(rewards, recorded(scheduler).python);
+          const { rewardOf } = await judging(rewards, recorded(scheduler).python);
           const judged = asked.map(async ({ length, k }) => {
             await scheduler.schedule(Promise.resolve());
-            return (await judge(respond('x'.repeat(length), k === undefined ? {} : { k }))).reward;
+            return (await rewardOf(respond('x'.repeat(length), k === undefined ? {} : { k })))
+              .reward;
           });
           const all = Promise.all(judged);
           await scheduler.waitFor(all);
@@ -203,11 +205,11 @@ describe('functions in Python, batched', () => {
 
   it('are called once for a turn, at most 64 at a time, and never with other columns', async () => {
     const { calls, python } = recorded();
-    const { judge } = await judging([rewards[0]!], python);
+    const { rewardOf } = await judging([rewards[0]!], python);
     const texts = Array.from({ length: 70 }, (_, i) => 'x'.repeat(i));
-    await Promise.all(texts.map((text, i) => judge(respond(text, i % 2 === 0 ? {} : { k: 0 }))));
+    await Promise.all(texts.map((text, i) => rewardOf(respond(text, i % 2 === 0 ? {} : { k: 0 }))));
     expect(calls.map((call) => call.length)).toEqual([35, 35]);
-    await Promise.all(texts.map((text) => judge(respond(text))));
+    await Promise.all(texts.map((text) => rewardOf(respond(text))));
     expect(calls.slice(2).map((call) => call.length)).toEqual([64, 6]);
   });
 });
@@ -222,7 +224,7 @@ describe('in a real worker', () => {
   afterAll(() => workers?.close());
 
   it('examples/rewards.py is combined with TypeScript; the functions are found when the workers run', async () => {
-    const { judge, prepare, usesPython } = await judging(
+    const { rewardOf, prepare, usesPython } = await judging(
       [
         { use: '../../../examples/rewards.py:short' },
         { use: '../../../examples/rewards.py:closeness', rescale: [-1, 1], weight: 2 },
@@ -233,21 +235,21 @@ describe('in a real worker', () => {
     expect(usesPython).toBe(true);
     await prepare();
     // short 20 / 25, closeness 1 - |4 - 5| = 0 of [-1, 1]
-    expect(await judge(respond('it 4.', { answer: 5 }))).toEqual({
+    expect(await rewardOf(respond('it 4.', { answer: 5 }))).toEqual({
       reward: (0.8 + 2 * 0.5 + 0.5) / 4,
       parts: { short: 0.8, closeness: 0, length: 0.5 },
     });
     const chat = [{ role: 'user' as const, content: 'p' }];
-    const { parts } = await judge(respond('it 4.', { answer: 'four' }, chat));
+    const { parts } = await rewardOf(respond('it 4.', { answer: 'four' }, chat));
     expect(parts).toEqual({ short: 0.8, closeness: null, length: 0.5 });
   });
 
   it('a function sees what TRL would show it', async () => {
-    const { judge } = await judging([{ use: './own.py:seen' }], python);
+    const { rewardOf } = await judging([{ use: './own.py:seen' }], python);
     const chat = [{ role: 'user' as const, content: 'q' }];
     await Promise.all([
-      judge(respond('a', { answer: 1, solution: ['x'] })),
-      judge(respond('b', { answer: 2, solution: [] }, chat)),
+      rewardOf(respond('a', { answer: 1, solution: ['x'] })),
+      rewardOf(respond('b', { answer: 2, solution: [] }, chat)),
     ]);
     const line = readFileSync(join(workers.logDirectory, 'python.log'), 'utf8').split('\n').at(-2)!;
     expect(JSON.parse(line)).toEqual([
@@ -262,19 +264,19 @@ describe('in a real worker', () => {
   });
 
   it('what is asked while a call runs goes into the next one', async () => {
-    const { judge } = await judging([{ use: './own.py:sizes' }], python);
-    const first = judge(respond('a'));
+    const { rewardOf } = await judging([{ use: './own.py:sizes' }], python);
+    const first = rewardOf(respond('a'));
     await new Promise((resolve) => setTimeout(resolve, 50));
-    const rest = await Promise.all(['b', 'c', 'd'].map((text) => judge(respond(text))));
+    const rest = await Promise.all(['b', 'c', 'd'].map((text) => rewardOf(respond(text))));
     expect((await first).reward).toBe(0.01);
     expect(rest.map(({ reward }) => reward)).toEqual([0.03, 0.03, 0.03]);
   });
 
   it('math-verify compares answers as mathematics, by the conventions of its data', async () => {
-    const { judge, prepare } = await judging([{ use: 'math-verify' }], python);
+    const { rewardOf, prepare } = await judging([{ use: 'math-verify' }], python);
     await prepare();
     const reward = async (text: string, answer: Json) =>
-      (await judge(respond(text, { answer }))).reward;
+      (await rewardOf(respond(text, { answer }))).reward;
     expect(
       await Promise.all([
         reward('so \\boxed{\\frac{1}{2}}', '0.5'),
@@ -285,7 +287,7 @@ describe('in a real worker', () => {
         reward('no idea', '42'),
       ]),
     ).toEqual([1, 1, 1, 1, 0, 0]);
-    await expect(judge(respond('1', { solution: '1' }))).rejects.toThrow(
+    await expect(rewardOf(respond('1', { solution: '1' }))).rejects.toThrow(
       'rewards.0.column: problem train-1 has no column "answer" (it has solution)',
     );
     await expect(reward('1', [1])).rejects.toThrow(/"math-verify".*neither text nor a number/);
@@ -299,8 +301,8 @@ describe('in a real worker', () => {
     ['nan', /"nan" returned nan for problem train-a of task "words"/],
     ['narrow', /"narrow" .* does not take prompts, completion_ids, .*add \*\*kwargs/],
   ])('a function that goes wrong (%s) is named', async (name, message) => {
-    const { judge } = await judging([{ use: `./own.py:${name}` }], python);
-    await expect(judge(respond('a'))).rejects.toThrow(message);
+    const { rewardOf } = await judging([{ use: `./own.py:${name}` }], python);
+    await expect(rewardOf(respond('a'))).rejects.toThrow(message);
   });
 
   it('a function that is not there, or does not take TRL’s keywords, is told of before anything is judged', async () => {
@@ -318,10 +320,10 @@ describe('in a real worker', () => {
       workers: [{ ...pythonWorkerSpec, env: { GENAC_TEST_PID_FILE: file } }],
     });
     const functions = pythonFunctions(() => own.get('python'));
-    const { judge } = await judging([{ use: './own.py:hang', timeout: 1 }], functions);
-    const first = judge(respond('a'));
+    const { rewardOf } = await judging([{ use: './own.py:hang', timeout: 1 }], functions);
+    const first = rewardOf(respond('a'));
     const later = new Promise((resolve) => setTimeout(resolve, 300)).then(() =>
-      judge(respond('b')),
+      rewardOf(respond('b')),
     );
     const message =
       /"hang" \(\.\/own\.py:hang\) had no answer after 1 s, on problem train-a: make it faster/;
