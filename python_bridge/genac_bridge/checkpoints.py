@@ -1,5 +1,7 @@
-"""Folders in Hugging Face format, with `genac_state.safetensors` beside the weights: optimizer
-state, step, and what the folder must hold.
+"""Folders in Hugging Face format.
+
+Their file `genac_state.safetensors` holds the optimizer's state, the step, and the names and sizes
+of the other files.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def refuse_kernel(source: str, loading: LoadingOptions) -> None:
     try:
         config, _ = PretrainedConfig.get_config_dict(source, revision=loading.revision or "main")
     except Exception:
-        return  # what is wrong with the source is said where it is loaded
+        return  # loading the source says what is wrong with it
     pending: list[Any] = [config]
     while pending:
         part = pending.pop()

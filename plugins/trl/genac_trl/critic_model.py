@@ -31,7 +31,7 @@ DTYPES = {"auto": "auto", "bfloat16": "bfloat16", "float32": "float32"}
 
 
 def early_start(args: Any, model: Any, loading: dict[str, Any]) -> CriticStart | None:
-    """What `critic_start` gives, where it is known before TRL has loaded the actor; else None."""
+    """Returns what `critic_start` will return, if that is known before TRL loads the actor."""
     chosen = critic_option(args, "critic_model")
     if chosen is not None:
         return CriticStart(str(chosen))
@@ -91,7 +91,7 @@ def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str
     """What TRL gives to the actor's `from_pretrained`, for a critic that starts from the same
     files.
 
-    Nothing where the critic has a model of its own, or the actor is in memory. The file of
+    Empty if the critic has its own model, or the actor is in memory. The file of
     `controller_config` goes before. Raises `ValueError` for what a critic can't have.
     """
     if not isinstance(model, str) or not starts_from_actor(args):

@@ -1,4 +1,4 @@
-"""Options of GRPO that have no meaning with per-token credit: refused in words, never ignored."""
+"""Refuses options of GRPO that have no meaning with per-token credit."""
 
 from __future__ import annotations
 

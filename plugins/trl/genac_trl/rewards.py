@@ -55,7 +55,7 @@ class RewardRange:
     far.
 
     `"auto"`: [0, 1] as long as rewards stay in it. From the first batch that leaves it on, the
-    least and the largest reward so far are 0 and 1, so a value is where a reward stands between the
+    least and the largest reward so far are 0 and 1, so a value says where a reward lies between the
     worst and the best seen.
 
     Args:

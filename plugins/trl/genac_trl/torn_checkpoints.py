@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers.trainer import TRAINER_STATE_NAME
 
-#: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
+#: Folder in TRL's checkpoint with the critic's weights and the controller's state.
 CHECKPOINT_FOLDER = "genac"
 
 

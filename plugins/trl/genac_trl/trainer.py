@@ -96,7 +96,7 @@ class GenACTrainer(GRPOTrainer):
         if environment_factory is None:  # an environment may give the prompt itself
             refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
         loading = loading_options(args, model, quantization_config)
-        #: Why the controller can't have responses continued, in words; None: it can.
+        #: A sentence that says why responses can't be continued; None: they can.
         self.no_continuations = why_none(tools, rollout_func, environment_factory)
         #: From combined rewards to [0, 1].
         self.reward_range = RewardRange(
@@ -164,7 +164,7 @@ class GenACTrainer(GRPOTrainer):
 
     @property
     def critic_info(self) -> dict[str, Any]:
-        """What the controller said of the critic: name, kind, process ids of its workers.
+        """The critic's name and kind, and the process ids of its workers.
 
         Main process only.
         """
@@ -200,7 +200,7 @@ class GenACTrainer(GRPOTrainer):
     def close(self) -> None:
         """Ends the controller and its workers.
 
-        An update of the critic that is on its way is dropped; `save_critic` waits for it. May be
+        It drops a pending update of the critic; `save_critic` waits for it. May be
         called twice.
         """
         self._critic.close()

@@ -160,8 +160,9 @@ def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
 
 
 def log_advantages(trainer: Any, advantages: list[float]) -> None:
-    """Puts these in the place of GRPO's own in the table of completions; one for each completion of
-    the last batch of all processes.
+    """Replaces GRPO's advantages in the table of completions.
+
+    `advantages`: one for each completion of the last batch of all processes.
     """
     logged = trainer._logs["advantages"]
     count = min(len(logged), len(advantages))

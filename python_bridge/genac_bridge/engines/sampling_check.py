@@ -39,7 +39,7 @@ ENDS_EARLY = np.array([True, False, False, True])
 
 
 class Differs(Exception):
-    """What is not as `score` says."""
+    """A log-probability that differs from that of `score`."""
 
 
 @dataclass
@@ -228,7 +228,7 @@ def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
 
 
 def rounds(model: LoadedModel) -> bool:
-    """Whether the network computes in less than float32, whatever dtype was asked for."""
+    """Does the network compute in less than float32, whatever dtype the request names?"""
     return model.quantized or "flash" in str(getattr(model.config, "_attn_implementation", None))
 
 

@@ -19,7 +19,7 @@ NOT_BY_NAME = {"composite": "name its generators themselves, with weights"}
 
 
 class Unusable(Exception):
-    """What is said to the user."""
+    """An error of the user; its text says what to do."""
 
 
 def check(generators: list[dict[str, Any]]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ _streams: dict[tuple[str, str], tuple[int, int, Iterator[dict[str, Any]]]] = {}
 
 
 class Unusable(Exception):
-    """What is said to the user."""
+    """An error of the user; its text says what to do."""
 
 
 def open_data(
@@ -114,7 +114,7 @@ def stream(
             iter(data if buffer is None else data.shuffle(seed=seed, buffer_size=buffer)),
         )
     _, position, iterator = known
-    # Where reading fails nobody knows how far the iterator went: the next call begins again.
+    # After a failure the position of the iterator is unknown: the next call begins again.
     _streams.pop(key, None)
     try:
         for _ in itertools.islice(iterator, first - position):

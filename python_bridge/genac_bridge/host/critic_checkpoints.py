@@ -20,7 +20,7 @@ CONTROLLER = "genac"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the critic's training stands."""
+    """How far the critic's training is."""
 
     stage: Stage
     iteration: int

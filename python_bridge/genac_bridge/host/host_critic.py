@@ -18,7 +18,7 @@ from .reverse_requests import Tensors
 from .trainer import HostTrainer
 from .valuations import silence, valuations_of
 
-#: What a batch is for: actor and critic learn, the critic alone, or nobody.
+#: Who learns from a batch: actor and critic, the critic alone, or neither.
 Purpose: TypeAlias = Literal["joint", "critic-rl", "evaluation"]
 #: What advantages are divided by: see `assign_credit` in src/bridge/host-operations.ts.
 Scale: TypeAlias = Literal["none", "batch-std", "group-std"]
@@ -47,7 +47,7 @@ class HostCritic:
         self.host = host
         #: Where a critic was opened, in the main process; else None.
         self.controller: Controller | None = None
-        #: What the controller said of the critic: name, kind, process ids of its workers.
+        #: The critic's name and kind, and the process ids of its workers.
         #: Main process only.
         self.info: dict[str, Any] = {}
         #: Batches of each purpose so far: draws and learning rates of the critic depend on them.
@@ -59,7 +59,7 @@ class HostCritic:
         self._on_failure = on_failure
         #: Could the last batch not be valued?
         self._failed = False
-        #: What was said already, and is said once.
+        #: What `say_once` has printed.
         self._said: set[str] = set()
 
     def say_once(self, what: str, text: str) -> None:

@@ -19,7 +19,7 @@ from ..wire.errors import one_line
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-#: Beside an adapter that this worker wrote: the digest of the base that it was trained over.
+#: File of an adapter that this worker wrote: the digest of the base it was trained over.
 BASE = "genac_base.json"
 #: Modules that PEFT adapts where none are named, by model type.
 KNOWN = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
@@ -70,8 +70,8 @@ def has_default(network: Any) -> bool:
 def linear_modules(network: Any) -> list[str]:
     """Names of the linear layers but the head's, as short as they are unique to them.
 
-    Layers of a type of its own (routers that give a tuple, grouped layers) are not among them, and
-    neither are those whose weights a fused kernel of Mamba reads by itself.
+    Leaves out layers of the architecture's own types (routers that give a tuple, grouped layers),
+    and those whose weights a fused kernel of Mamba reads by itself.
     """
     head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
     fused = {
@@ -95,7 +95,7 @@ def linear_modules(network: Any) -> list[str]:
 
 
 def read_config(folder: str) -> dict[str, Any]:
-    """`adapter_config.json`, with a base and weights beside it. Raises `BadArguments`."""
+    """Returns the contents of `adapter_config.json`, checked. Raises `BadArguments`."""
     where = os.path.join(folder, CONFIG)
     try:
         with open(where, encoding="utf-8") as file:

@@ -32,7 +32,7 @@ def render_chat(
     """A chat as the tokenizer's template renders it, with what opens the assistant's turn.
 
     `options`: given to the template. A chat that ends with an assistant's message is a prefill: its
-    turn stays open, and the model goes on in it. Raises `BadArguments`.
+    turn stays open, and the model continues it. Raises `BadArguments`.
     """
     if len(chat) > 1 and chat[-1]["role"] == "assistant" and chat[-1]["content"] == "":
         chat = chat[:-1]  # a turn of which nothing is written yet

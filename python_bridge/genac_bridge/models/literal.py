@@ -48,7 +48,7 @@ class Skeleton:
 
 
 def letters(count: int) -> str:
-    """Random lower-case letters: text that nobody can know in advance."""
+    """Random lower-case letters: text that can't be known in advance."""
     return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(count))
 
 
@@ -57,7 +57,7 @@ class Literal:
     tokenizer gives it.
 
     Otherwise three ways are tried, and the first is taken whose ids are right:
-    - a copy of the tokenizer that knows the control tokens by secret names, which nobody can write;
+    - a copy of the tokenizer that knows the control tokens by secret names, which no text can hold;
     - the tokenizer's own `split_special_tokens`;
     - the text with the text of each control token broken by another character.
     """

@@ -1,6 +1,4 @@
-"""`score`, `accumulate` and `step`: right-padded micro-batches, logits only where they are asked
-for.
-"""
+"""`score`, `accumulate` and `step`: right-padded micro-batches, logits only where needed."""
 
 from __future__ import annotations
 
@@ -193,7 +191,7 @@ def accumulate(
 ) -> dict[str, float]:
     """Adds the gradient of (sum of the streams) / normalizer; the statistics.
 
-    Any failure on the way discards every gradient since the last step.
+    Any failure discards every gradient since the last step.
     """
     if model.optimizer is None:
         raise BadState(
@@ -274,7 +272,7 @@ def _accumulate(
 
 
 def lora_dropout(model: LoadedModel) -> None:
-    """Turns LoRA's dropout on, where it has any, seeded by where training stands: resuming drops
+    """Turns LoRA's dropout on, where it has any, seeded by step and accumulation: resuming drops
     the same.
     """
     active = False

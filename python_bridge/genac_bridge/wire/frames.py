@@ -136,7 +136,7 @@ def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
 
 
 def readable_id(frames: Sequence[Buffer]) -> str | None:
-    """The request that an unreadable message speaks of, if that much can be read."""
+    """Returns the request's id in an unreadable message, if that much can be read."""
     try:
         found = msgspec.msgpack.decode(frames[0])["id"]
     except Exception:
