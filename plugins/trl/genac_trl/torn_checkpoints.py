@@ -37,7 +37,7 @@ def set_torn_aside(output_dir: str | Path) -> list[str]:
     return torn
 
 
-def tell_of_torn(trainer: Any) -> None:
+def report_torn(trainer: Any) -> None:
     """`set_torn_aside` in the main process, with a line for each."""
     if trainer.accelerator.is_main_process:
         for path in set_torn_aside(trainer.args.output_dir):

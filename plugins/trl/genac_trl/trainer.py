@@ -34,7 +34,7 @@ from .opening import begin, open_request
 from .refusals import refuse_data_without_prompts, refuse_what_has_no_meaning
 from .rewards import RewardRange
 from .sequence_ratio import broadcast, sequence_ratios
-from .torn_checkpoints import CHECKPOINT_FOLDER, tell_of_torn, whole_or_set_aside
+from .torn_checkpoints import CHECKPOINT_FOLDER, report_torn, whole_or_set_aside
 from .trl_internals import check_output, check_version
 
 
@@ -136,7 +136,7 @@ class GenACTrainer(GRPOTrainer):
                 if continues or "continue responses" not in str(error):
                     raise
                 raise ControllerError(f"{error}: {self.no_continuations}") from error
-            tell_of_torn(self)
+            report_torn(self)
 
     # The controller
 

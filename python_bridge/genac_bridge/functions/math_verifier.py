@@ -1,7 +1,8 @@
 """The reward `math-verify`: 1.0 where a response's answer equals the reference's, else 0.0.
 
-Algebra on a model's text may never end (`9^{9^{9^{9}}}`), and neither a thread nor a signal can stop
-it. So a separate process compares answers; it is killed and started again when one takes too long.
+Algebra on a model's text may never end (`9^{9^{9^{9}}}`), and neither a thread nor a signal can
+stop it. So a separate process compares answers; it is killed and started again when one takes too
+long.
 """
 
 from __future__ import annotations

@@ -160,7 +160,9 @@ class Controller:
                     return message.result, received
                 case Error() if message.id in (asked, None):
                     self._unanswered = None
-                    raise ControllerError(_told(message, self.advice)) from self._requests.failure
+                    raise ControllerError(
+                        _words_of(message, self.advice)
+                    ) from self._requests.failure
                 case ReverseRequest():
                     began = time.monotonic()
                     answer = self._requests.answer(message, received)
@@ -360,14 +362,18 @@ def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context
         process.stdout.close()
 
 
-def _told(error: Error, advice: Advice) -> str:
+def _words_of(error: Error, advice: Advice) -> str:
     said = error.message
     if error.code == "out_of_memory":
         said += f". This is the critic's process: {advice.memory}"
     # For what the user can mend the sentence is enough; otherwise the traceback comes first, and
     # the sentence is what one sees.
-    told = error.traceback is None or error.code in ("bad_arguments", "bad_state", "out_of_memory")
-    return said if told else f"{error.traceback}\n{said}"
+    enough = error.traceback is None or error.code in (
+        "bad_arguments",
+        "bad_state",
+        "out_of_memory",
+    )
+    return said if enough else f"{error.traceback}\n{said}"
 
 
 def _how(code: int) -> str:

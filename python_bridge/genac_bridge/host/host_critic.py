@@ -147,9 +147,9 @@ class HostCritic:
             return None, {"critic/failed": 1.0}
         self._failed = False
         metrics = {name: float(value) for name, value in result["metrics"].items()}
-        told = silence(metrics, self.host.group_size, self.advice)
-        if told is not None:
-            self.say_once("silence", told)
+        warning = silence(metrics, self.host.group_size, self.advice)
+        if warning is not None:
+            self.say_once("silence", warning)
         metrics["critic/seconds_host_waited"] = time.perf_counter() - began
         if self._on_failure != "error":
             metrics["critic/failed"] = 0.0
@@ -212,7 +212,7 @@ class HostCritic:
     def restore_place(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Restores a critic of any stage; returns `stage`, `iteration` and `complete`."""
         path = os.path.abspath(folder)
-        told = on_main(self.host, lambda: self.ask("restore", {"folder": path})[0])
-        seen = told["reward_range"]
+        place = on_main(self.host, lambda: self.ask("restore", {"folder": path})[0])
+        seen = place["reward_range"]
         self.host.rewards_seen = None if seen is None else (seen[0], seen[1])
-        return told
+        return place

@@ -61,6 +61,6 @@ def gathered(critic: HostCritic, api: dict[str, Any], resume: bool) -> str:
 
             return critic.ask("ask_oracle", arguments, tensors, on_progress=progress)[0]
 
-    told = on_main(host, work)
-    host.log(told["metrics"])
-    return str(told["traces"])
+    answer = on_main(host, work)
+    host.log(answer["metrics"])
+    return str(answer["traces"])
