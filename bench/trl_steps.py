@@ -185,7 +185,7 @@ The critic is idle for {metrics.get("critic/seconds_idle", 0):.3f} s of a step.
 
 If actor and critic share two cores, the critic's tokens are what a step costs.
 On two GPUs the trainer waits for valuations only.
-"""
+"""  # noqa: E501  # a document has a sentence a line
     Path("docs/bench-trl.md").write_text(page)
     print(page)
 

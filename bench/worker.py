@@ -233,7 +233,8 @@ def main() -> None:
     parser.add_argument("--only", choices=[case.name for case in CASES])
     options = parser.parse_args()
     print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {options.rounds} interleaved rounds\n"
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of "
+        f"{options.rounds} interleaved rounds\n"
     )
     print("| model | work | worker, tokens/s | bare Transformers, tokens/s | ratio |")
     print("|---|---|---|---|---|")
@@ -276,7 +277,8 @@ def main() -> None:
             ours, *loops = training(case, operations, options.rounds)
             for title, bare in zip(("one batch", "8 batches by length"), loops, strict=True):
                 print(
-                    f"| {label} | train, against {title} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |",
+                    f"| {label} | train, against {title} | {ours:,.0f} | {bare:,.0f} | "
+                    f"{ours / bare:.2f} |",
                     flush=True,
                 )
 

@@ -1,5 +1,7 @@
-"""Folders in Hugging Face format, with `genac_state.safetensors` beside the weights: optimizer
-state, step, and what the folder must hold.
+"""Folders in Hugging Face format.
+
+Their file `genac_state.safetensors` holds the optimizer's state, the step, and the names and sizes
+of the other files.
 """
 
 from __future__ import annotations
@@ -94,7 +96,8 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise BadArguments(f"restore_model: there is no folder {path!r}")
     if not os.path.isfile(state_path):
         raise BadArguments(
-            f"restore_model: {path!r} has no {STATE}: it was saved without the optimizer, or the save was cut off"
+            f"restore_model: {path!r} has no {STATE}: it was saved without the optimizer, or the "
+            "save was cut off"
         )
     try:
         with safe_open(state_path, framework="pt") as file:
@@ -107,7 +110,8 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from None
     if metadata.get("format") != FORMAT:
         raise BadArguments(
-            f"restore_model: {state_path!r} has format {metadata.get('format')!r}; this version reads {FORMAT!r}"
+            f"restore_model: {state_path!r} has format {metadata.get('format')!r}; this version "
+            f"reads {FORMAT!r}"
         )
     for name, size in files.items():
         file_path = os.path.join(path, name)
@@ -115,7 +119,8 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
             raise BadArguments(f"restore_model: {path!r} lacks {name}, which was saved with it")
         if os.path.getsize(file_path) != size:
             raise BadArguments(
-                f"restore_model: {file_path!r} has {os.path.getsize(file_path)} bytes instead of {size}: it is cut off or was changed"
+                f"restore_model: {file_path!r} has {os.path.getsize(file_path)} bytes instead of "
+                f"{size}: it is cut off or was changed"
             )
     return metadata, tensors
 
@@ -126,7 +131,10 @@ def differing(have: dict[str, Tensor], want: dict[str, Tensor]) -> str | None:
         return f"{name} is in {'the folder' if name in have else 'the model'} only"
     for name, tensor in have.items():
         if tensor.shape != want[name].shape:
-            return f"{name} is {list(tensor.shape)} in the folder, {list(want[name].shape)} in the model"
+            return (
+                f"{name} is {list(tensor.shape)} in the folder, {list(want[name].shape)} in the "
+                "model"
+            )
     return None
 
 
@@ -138,12 +146,14 @@ def restore(model: LoadedModel, path: str) -> None:
     metadata, state = read_state(path)
     if metadata.get("kind") != model.kind:
         raise BadArguments(
-            f"restore_model: {path!r} holds a {metadata.get('kind')} model, {model.name!r} is a {model.kind} model"
+            f"restore_model: {path!r} holds a {metadata.get('kind')} model, {model.name!r} is a "
+            f"{model.kind} model"
         )
     adapter = isinstance(model.network, PeftModel)
     if os.path.isfile(os.path.join(path, "adapter_config.json")) != adapter:
         raise BadArguments(
-            f"restore_model: {path!r} and model {model.name!r} differ in having LoRA; load the model as it was when saved"
+            f"restore_model: {path!r} and model {model.name!r} differ in having LoRA; load the "
+            "model as it was when saved"
         )
     if model.optimizer is not None:
         wrong = model.optimizer.check(state)

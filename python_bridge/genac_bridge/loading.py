@@ -1,4 +1,4 @@
-"""Loading: a folder or a Hub name becomes a model on a device, or one sentence that says why not."""
+"""Makes a model on a device of a folder or a Hub name, or says in one sentence why it can't."""
 
 from __future__ import annotations
 
@@ -126,12 +126,14 @@ def from_pretrained(
     )
     if wrong:
         raise BadArguments(
-            f"load_model: {source!r} has weights of other sizes than its config.json says: {', '.join(wrong[:4])}"
+            f"load_model: {source!r} has weights of other sizes than its config.json says: "
+            f"{', '.join(wrong[:4])}"
         )
     missing = sorted(report["missing_keys"])
     if missing:
         raise BadArguments(
-            f"load_model: {source!r} lacks the weights {missing[:4]} ({len(missing)} in all) that a {kind} model needs"
+            f"load_model: {source!r} lacks the weights {missing[:4]} ({len(missing)} in all) that "
+            f"a {kind} model needs"
         )
     return network
 
@@ -140,7 +142,8 @@ def drawn(source: str, kind: str, loading: LoadingOptions, seed: int) -> nn.Modu
     """The architecture of a folder's config.json, with weights drawn from `seed`."""
     if loading.quantization_config is not None:
         raise BadArguments(
-            "load_model: weights that are drawn at random are not quantized; pass quantization_config null"
+            "load_model: weights that are drawn at random are not quantized; pass "
+            "quantization_config null"
         )
     refuse_kernel(source, loading)
     try:
@@ -164,8 +167,9 @@ def drawn(source: str, kind: str, loading: LoadingOptions, seed: int) -> nn.Modu
 def load_tokenizer(source: str, loading: LoadingOptions) -> Any:
     if os.path.isdir(source) and not has_tokenizer(source):
         raise BadArguments(
-            f"load_model: {source!r} has no usable tokenizer: it holds none of {', '.join(TOKENIZER_FILES[:4])}; "
-            "put the tokenizer's files there, or name their folder in `tokenizer`"
+            f"load_model: {source!r} has no usable tokenizer: it holds none of "
+            f"{', '.join(TOKENIZER_FILES[:4])}; put the tokenizer's files there, or name their "
+            "folder in `tokenizer`"
         )
     try:
         return AutoTokenizer.from_pretrained(source, **files_of(loading))
@@ -181,9 +185,10 @@ def refuse_larger_tokenizer(model: LoadedModel, source: str) -> None:
     beyond = max(ids, default=-1)
     if beyond >= model.vocabulary:
         raise BadArguments(
-            f"load_model: the tokenizer of {source!r} has token ids up to {beyond}, but the model's embedding has "
-            f"{model.vocabulary} rows: call resize_token_embeddings(len(tokenizer)) on the model and save it, or name "
-            "the tokenizer that it was trained with in `tokenizer`"
+            f"load_model: the tokenizer of {source!r} has token ids up to {beyond}, but the "
+            f"model's embedding has {model.vocabulary} rows: call "
+            "resize_token_embeddings(len(tokenizer)) on the model and save it, or name the "
+            "tokenizer that it was trained with in `tokenizer`"
         )
 
 

@@ -1,4 +1,4 @@
-"""The operations of `src/bridge/operations.ts`: checked arguments in, plain answers and arrays out."""
+"""The operations of `src/bridge/operations.ts`: checked arguments in, plain answers, arrays out."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class Operations:
         devices.append(
             {
                 "name": "cpu",
-                "description": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+                "description": f"{platform.processor() or platform.machine()}, "
+                f"{torch.get_num_threads()} threads",
                 "memory_bytes": None,
                 "bfloat16": False,
             }
@@ -99,12 +100,14 @@ class Operations:
             if no_memory(error):
                 raise OperationError(
                     "out_of_memory",
-                    f"{operation}: no memory left on the device{notes}. A smaller model, bfloat16, LoRA, fewer new tokens or a device of its own need less",
+                    f"{operation}: no memory left on the device{notes}. A smaller model, bfloat16, "
+                    "LoRA, fewer new tokens or a device of its own need less",
                 ) from error
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise OperationError(
                 "internal",
-                f"{operation} failed with {type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno}){notes}",
+                f"{operation} failed with {type(error).__name__}: {error} "
+                f"({os.path.basename(where.filename)}:{where.lineno}){notes}",
             ) from error
 
     def load_model(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
@@ -139,7 +142,8 @@ class Operations:
         model = models.find(self.models, parsed.model)
         if parsed.completions is not None and len(parsed.completions) != len(parsed.prompts):
             raise BadArguments(
-                f"tokenize: {len(parsed.prompts)} prompts but {len(parsed.completions)} completions; give one for each, or null"
+                f"tokenize: {len(parsed.prompts)} prompts but {len(parsed.completions)} "
+                "completions; give one for each, or null"
             )
         if parsed.append_eos and not model.eos_token_ids:
             raise BadArguments(

@@ -1,5 +1,5 @@
-"""Where a model comes from, a folder or a name on the Hub: which files are read, and one sentence for
-a source that can't be used.
+"""Where a model comes from, a folder or a name on the Hub: which files are read, and why a source
+can't be used, in one sentence.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def check_folder(source: str, pretrained: bool) -> None:
         return
     if "config.json" not in files:
         raise BadArguments(
-            f"load_model: {source!r} is not a model folder: it has no config.json (it holds {sorted(files)[:8]})"
+            f"load_model: {source!r} is not a model folder: it has no config.json (it holds "
+            f"{sorted(files)[:8]})"
         )
     if (
         pretrained
@@ -40,7 +41,8 @@ def check_folder(source: str, pretrained: bool) -> None:
         and not any(f.endswith(".safetensors") for f in files)
     ):
         raise BadArguments(
-            f"load_model: {source!r} has a config.json but no weights; pass initialization 'random' to draw them"
+            f"load_model: {source!r} has a config.json but no weights; pass initialization "
+            "'random' to draw them"
         )
 
 
@@ -58,7 +60,10 @@ def unusable(source: str, kind: str, error: Exception) -> str:
         return f"load_model: {source!r} needs a package that is not installed here: {reason}"
     if os.path.isdir(source):
         return f"load_model: {source!r} could not be loaded as a {kind} model: {reason}"
-    return f"load_model: there is no folder {source!r}, and as a name on the Hub it could not be had: {reason}"
+    return (
+        f"load_model: there is no folder {source!r}, and as a name on the Hub it could not be had: "
+        f"{reason}"
+    )
 
 
 def files_of(loading: LoadingOptions) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def refuse_kernel(source: str, loading: LoadingOptions) -> None:
     try:
         config, _ = PretrainedConfig.get_config_dict(source, revision=loading.revision or "main")
     except Exception:
-        return  # what is wrong with the source is said where it is loaded
+        return  # loading the source says what is wrong with it
     pending: list[Any] = [config]
     while pending:
         part = pending.pop()
@@ -84,7 +89,7 @@ def refuse_kernel(source: str, loading: LoadingOptions) -> None:
         kernel = next((name for name in named if isinstance(name, str) and "/" in name), None)
         if kernel is not None:
             raise BadArguments(
-                f"load_model: the config.json of {source!r} names the attention kernel {kernel!r}, which is code "
-                "of the Hub and runs with your rights; set `attn_implementation` to another, or "
-                "`trust_remote_code: true` if you trust it"
+                f"load_model: the config.json of {source!r} names the attention kernel {kernel!r}, "
+                "which is code of the Hub and runs with your rights; set `attn_implementation` to "
+                "another, or `trust_remote_code: true` if you trust it"
             )

@@ -18,7 +18,10 @@ CHATML = (
 STRIPPED = CHATML.replace("m['content']", "m['content'] | trim")
 
 
-TEXT_MARKS = "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+TEXT_MARKS = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]{% else "
+    "%} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
 
 
 HEADERS = "{% for m in messages %}### Human:\n{{ m['content'] }}\n\n{% endfor %}### Response:\n"

@@ -22,7 +22,10 @@ from genac_bridge.wire.context import NullContext
 
 torch.set_num_threads(1)
 
-CHAT_TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}{% if "
+    "add_generation_prompt %}assistant {% endif %}"
+)
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:

@@ -156,7 +156,8 @@ def damage(path: Path, how: str) -> None:
         ("changed weights", "its weights are not those that were saved"),
         (
             "missing state",
-            "has no genac_state.safetensors: it was saved without the optimizer, or the save was cut off",
+            "has no genac_state.safetensors: it was saved without the optimizer, or the save was "
+            "cut off",
         ),
         ("cut-off state", "genac_state.safetensors' is damaged or cut off"),
     ],

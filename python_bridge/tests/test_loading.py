@@ -160,7 +160,7 @@ def test_broken_adapters(client: Client, adapter: Path, what: str, words: str) -
 
 
 def test_an_adapter_knows_its_base(client: Client, base: Path, tmp_path: Path) -> None:
-    """Every change of a base weight is found, when the adapter is loaded and when it is restored."""
+    """Every change of a base weight is found when the adapter is loaded or restored."""
     load(client, base, lora=LORA)
     saved = tmp_path / "saved"
     client.run("save_model", model="m", path=str(saved), optimizer=True)

@@ -43,14 +43,17 @@ class GenACScriptArguments(ScriptArguments):
     reward_funcs: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Reward functions: names in trl.rewards ('accuracy_reward', 'think_format_reward', ...), 'get_soft_overlong_punishment' (1280 tokens, the last 256 punished), "
-            "or import paths such as 'my_package.rewards.mine'."
+            "help": "Reward functions: names in trl.rewards ('accuracy_reward', "
+            "'think_format_reward', ...), 'get_soft_overlong_punishment' (1280 tokens, the last "
+            "256 punished), or import paths such as 'my_package.rewards.mine'."
         },
     )
     critic_traces: dict[str, Any] | str | None = field(
         default=None,
         metadata={
-            "help": "What the critic imitates before training: a JSONL file of an oracle's judgements, 'oracle' (that of the task in `controller_config`), or a model behind an API: "
+            "help": "What the critic imitates before training: a JSONL file of an oracle's "
+            "judgements, 'oracle' (that of the task in `controller_config`), or a model behind an "
+            "API: "
             '\'{"api": {"model": "...", "count": 2000}}\'.'
         },
     )
@@ -63,8 +66,9 @@ class GenACScriptArguments(ScriptArguments):
     critic_resume: bool = field(
         default=False,
         metadata={
-            "help": "Go on from the last checkpoint of the critic's training before the actor's, in `output_dir/genac-critic`, if there is one. "
-            "`resume_from_checkpoint` is for what comes after."
+            "help": "Go on from the last checkpoint of the critic's training before the actor's, "
+            "in `output_dir/genac-critic`, if there is one. `resume_from_checkpoint` is for what "
+            "comes after."
         },
     )
 
@@ -96,7 +100,9 @@ def reward_function(name: str) -> Callable[..., Any]:
     known = [other for other in dir(trl_rewards) if other.endswith("_reward")]
     if name not in known:
         raise ValueError(
-            f"there is no reward function {name!r}: give one of {', '.join([*known, 'get_soft_overlong_punishment'])}, or an import path such as 'my_package.rewards.mine'"
+            f"there is no reward function {name!r}: give one of "
+            f"{', '.join([*known, 'get_soft_overlong_punishment'])}, or an import path such as "
+            "'my_package.rewards.mine'"
         )
     own: Callable[..., Any] = getattr(trl_rewards, name)
     return own

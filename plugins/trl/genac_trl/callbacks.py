@@ -52,7 +52,8 @@ class CriticQualityCallback(TrainerCallback):
         rows = dataset if dataset is not None else trainer.eval_dataset
         if rows is None or isinstance(rows, dict):
             raise ValueError(
-                "CriticQualityCallback needs a dataset of held-out prompts: give `dataset`, or one `eval_dataset` to the trainer"
+                "CriticQualityCallback needs a dataset of held-out prompts: give `dataset`, or one "
+                "`eval_dataset` to the trainer"
             )
         self.trainer = trainer
         self.rows = [row for row, _ in zip(rows, range(states), strict=False)]
@@ -61,13 +62,13 @@ class CriticQualityCallback(TrainerCallback):
         self.seed = seed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._tell_with_next_log()
+        self._log_with_next()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
-            self._tell_with_next_log()
+            self._log_with_next()
 
-    def _tell_with_next_log(self) -> None:
+    def _log_with_next(self) -> None:
         for name, value in self.measure().items():
             self.trainer._metrics["train"][name].append(value)
 

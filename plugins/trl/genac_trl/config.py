@@ -43,40 +43,46 @@ class GenACConfig(GRPOConfig):
     critic: str = field(
         default="generative",
         metadata={
-            "help": "What values the states: 'generative' (a language model that reasons in words and ends with a score 0..10), 'group-mean' (exactly GRPO: TRL's own "
-            "advantages, no controller is started), or a path to a critic of your own (a JavaScript or TypeScript file that begins with './' or '/')."
+            "help": "What values the states: 'generative' (a language model that reasons in words "
+            "and ends with a score 0..10), 'group-mean' (exactly GRPO: TRL's own advantages, no "
+            "controller is started), or a path to a critic of your own (a JavaScript or TypeScript "
+            "file that begins with './' or '/')."
         },
     )
     critic_model: str | None = field(
         default=None,
         metadata={
-            "help": "Model of the generative critic: a run or checkpoint of `genac train`, a checkpoint of this trainer (its `genac` folder), a folder in Hugging Face format, "
-            "or a name on the Hub. None: the actor's own checkpoint."
+            "help": "Model of the generative critic: a run or checkpoint of `genac train`, a "
+            "checkpoint of this trainer (its `genac` folder), a folder in Hugging Face format, or "
+            "a name on the Hub. None: the actor's own checkpoint."
         },
     )
     critic_trust_code: bool = field(
         default=False,
         metadata={
-            "help": "May code run that the config of somebody else's run names, where `critic_model` is such a run: "
-            "its task, and what lies beside its weights?"
+            "help": "May code run that the config of somebody else's run names, where "
+            "`critic_model` is such a run: its task, and what lies beside its weights?"
         },
     )
     critic_device: str | None = field(
         default=None,
         metadata={
-            "help": "GPUs that the critic's process sees (its CUDA_VISIBLE_DEVICES), such as '1' or '0,1'. None: all that this process sees."
+            "help": "GPUs that the critic's process sees (its CUDA_VISIBLE_DEVICES), such as '1' "
+            "or '0,1'. None: all that this process sees."
         },
     )
     critic_dtype: str | None = field(
         default=None,
         metadata={
-            "help": "'auto' (bfloat16 where the device has it natively, else float32), 'float32' or 'bfloat16'. Default: 'auto'."
+            "help": "'auto' (bfloat16 where the device has it natively, else float32), 'float32' "
+            "or 'bfloat16'. Default: 'auto'."
         },
     )
     critic_completions_per_state: int | None = field(
         default=None,
         metadata={
-            "help": "Completions of the critic for each state, whose scores are averaged. Default: 1."
+            "help": "Completions of the critic for each state, whose scores are averaged. Default: "
+            "1."
         },
     )
     critic_max_new_tokens: int | None = field(
@@ -89,13 +95,15 @@ class GenACConfig(GRPOConfig):
     critic_learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": "Learning rate of the critic's updates (REINFORCE on 1 - (r - v)^2). Default: 1e-6."
+            "help": "Learning rate of the critic's updates (REINFORCE on 1 - (r - v)^2). Default: "
+            "1e-6."
         },
     )
     critic_update: bool = field(
         default=True,
         metadata={
-            "help": "Does the critic learn from the rewards while the actor is trained? False: it stays as it is."
+            "help": "Does the critic learn from the rewards while the actor is trained? False: it "
+            "stays as it is."
         },
     )
     critic_seed: int | None = field(
@@ -104,15 +112,16 @@ class GenACConfig(GRPOConfig):
     critic_on_failure: str = field(
         default="error",
         metadata={
-            "help": "When a batch can't be valued: 'error' ends the step with what the controller said; 'group-mean' "
-            "takes GRPO's own advantages for that batch, says so once, counts it in `critic/failed`, and asks again "
-            "with the next one."
+            "help": "When a batch can't be valued: 'error' ends the step with what the controller "
+            "said; 'group-mean' takes GRPO's own advantages for that batch, says so once, counts "
+            "it in `critic/failed`, and asks again with the next one."
         },
     )
     icc: bool | None = field(
         default=None,
         metadata={
-            "help": "In-Context Conditioning: tell the critic the actor's name, size and recent success. Default: true."
+            "help": "In-Context Conditioning: tell the critic the actor's name, size and recent "
+            "success. Default: true."
         },
     )
     actor_name: str | None = field(
@@ -122,14 +131,17 @@ class GenACConfig(GRPOConfig):
     actor_success_rate: float | None = field(
         default=None,
         metadata={
-            "help": "Share of its responses for which the actor is rewarded, before the first batch, for In-Context Conditioning. None: not known until then."
+            "help": "Share of its responses for which the actor is rewarded, before the first "
+            "batch, for In-Context Conditioning. None: not known until then."
         },
     )
     segmentation: dict[str, Any] | str | None = field(
         default=None,
         metadata={
-            "help": "Where responses are cut into units of credit: 'sentence', 'line', 'tokens', 'low-probability', or with options "
-            '\'{"by": "tokens", "tokens": 64, "max_segments": 16}\'. Default: \'sentence\', or as the run says that trained the critic.'
+            "help": "Where responses are cut into units of credit: 'sentence', 'line', 'tokens', "
+            "'low-probability', or with options "
+            '\'{"by": "tokens", "tokens": 64, "max_segments": 16}\'. Default: \'sentence\', or as '
+            "the run says that trained the critic."
         },
     )
     gamma: float | None = field(
@@ -139,22 +151,24 @@ class GenACConfig(GRPOConfig):
     lam: float | None = field(
         default=None,
         metadata={
-            "help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. Default: 1."
+            "help": "Lambda of the generalized advantage estimate over segments, in [0, 1]. "
+            "Default: 1."
         },
     )
     num_generations: int | None = field(
         default=8,
         metadata={
-            "help": "Responses to each prompt. 1 will do with a critic: its values need no group. (The gate's and "
-            "`critic_on_failure`'s group mean do.)"
+            "help": "Responses to each prompt. 1 will do with a critic: its values need no group. "
+            "(The gate's and `critic_on_failure`'s group mean do.)"
         },
     )
     reward_range: list[RewardBound] | None = field(
         default=None,
         metadata={
-            "help": "Least and largest combined reward (the weighted sum of all reward functions), mapped to [0, 1] "
-            "for the critic; a combination outside it is an error. Default: 'auto', which is [0, 1] as long as "
-            "rewards stay in it, and from then on the range of all rewards seen so far."
+            "help": "Least and largest combined reward (the weighted sum of all reward functions), "
+            "mapped to [0, 1] for the critic; a combination outside it is an error. Default: "
+            "'auto', which is [0, 1] as long as rewards stay in it, and from then on the range of "
+            "all rewards seen so far."
         },
     )
     controller_config: str | None = field(
@@ -164,19 +178,23 @@ class GenACConfig(GRPOConfig):
     controller_endpoint: str | None = field(
         default=None,
         metadata={
-            "help": "Where a controller that was started by hand (`genac serve --listen tcp://127.0.0.1:5555`) listens. None: one is started with the trainer and ends with it."
+            "help": "Where a controller that was started by hand (`genac serve --listen "
+            "tcp://127.0.0.1:5555`) listens. None: one is started with the trainer and ends with "
+            "it."
         },
     )
     controller_token_file: str | None = field(
         default=None,
         metadata={
-            "help": "File with the token that a controller started by hand asks for; it says where that is. None: what the environment says (GENAC_TOKEN, GENAC_TOKEN_FILE)."
+            "help": "File with the token that a controller started by hand asks for; it says where "
+            "that is. None: what the environment says (GENAC_TOKEN, GENAC_TOKEN_FILE)."
         },
     )
     controller_timeout: float | None = field(
         default=14_400.0,
         metadata={
-            "help": "Seconds after which an unanswered request to the controller is an error. Default: 4 hours. None: never while it is alive."
+            "help": "Seconds after which an unanswered request to the controller is an error. "
+            "Default: 4 hours. None: never while it is alive."
         },
     )
 
@@ -189,7 +207,8 @@ class GenACConfig(GRPOConfig):
             self.num_generations = 1
         if self.critic_on_failure not in ("error", "group-mean"):
             raise ValueError(
-                f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or 'group-mean'"
+                f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or "
+                "'group-mean'"
             )
         self.reward_range = checked_range(self.reward_range)
         if isinstance(self.segmentation, str):
@@ -229,7 +248,8 @@ def checked_range(given: Any) -> Any:
     numbers = isinstance(given, list | tuple) and all(isinstance(n, int | float) for n in given)
     if not numbers or len(given) != 2 or not given[0] < given[1]:
         raise ValueError(
-            f"reward_range is {given!r}; it must be 'auto', or two numbers, the least and the largest reward"
+            f"reward_range is {given!r}; it must be 'auto', or two numbers, the least and the "
+            "largest reward"
         )
     return [float(n) for n in given]
 

@@ -16,7 +16,7 @@ from .trl_internals import completions_of, max_segments, sampled, stop_tokens, u
 
 
 def why_none(tools: Any, rollout_func: Any, environment_factory: Any) -> str | None:
-    """Why a trainer with these can't continue responses, in words; None: it can."""
+    """Returns a sentence that says why these rule continuations out; None: they don't."""
     if rollout_func is not None:
         return "responses can't be continued: `rollout_func` writes whole ones only"
     if environment_factory is not None:
@@ -79,7 +79,7 @@ def per_function_rewards(
 def _completed(
     trainer: Any, prompts: list[list[int]], begun: list[list[int]], inputs: list[Any]
 ) -> list[list[int]]:
-    """The new tokens of each response; none where it has ended or has the most that it can have."""
+    """Returns the new tokens of each response; none if it has ended or has the maximum length."""
     limit, stops = trainer.max_completion_length, stop_tokens(trainer)
     open_ones = [
         i

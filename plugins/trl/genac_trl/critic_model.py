@@ -31,7 +31,7 @@ DTYPES = {"auto": "auto", "bfloat16": "bfloat16", "float32": "float32"}
 
 
 def early_start(args: Any, model: Any, loading: dict[str, Any]) -> CriticStart | None:
-    """What `critic_start` gives, where it is known before TRL has loaded the actor; else None."""
+    """Returns what `critic_start` will return, if that is known before TRL loads the actor."""
     chosen = critic_option(args, "critic_model")
     if chosen is not None:
         return CriticStart(str(chosen))
@@ -91,7 +91,7 @@ def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str
     """What TRL gives to the actor's `from_pretrained`, for a critic that starts from the same
     files.
 
-    Nothing where the critic has a model of its own, or the actor is in memory. The file of
+    Empty if the critic has its own model, or the actor is in memory. The file of
     `controller_config` goes before. Raises `ValueError` for what a critic can't have.
     """
     if not isinstance(model, str) or not starts_from_actor(args):
@@ -114,15 +114,17 @@ def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str
         name = str(dtype).removeprefix("torch.")
         if name not in DTYPES:
             raise ValueError(
-                f"model_init_kwargs has dtype {name!r}, in which the critic, which starts from the actor's checkpoint, "
-                "can't compute: give it one in `critic_dtype` ('auto', 'bfloat16' or 'float32')"
+                f"model_init_kwargs has dtype {name!r}, in which the critic, which starts from the "
+                "actor's checkpoint, can't compute: give it one in `critic_dtype` ('auto', "
+                "'bfloat16' or 'float32')"
             )
         options["dtype"] = DTYPES[name]
     foreign = sorted(set(given) - set(PLACING))
     if foreign:
         raise ValueError(
-            f"model_init_kwargs has {', '.join(foreign)}, which can't be given to the critic, and the critic starts from "
-            "the actor's checkpoint: name a model of its own in `critic_model`, or in the file of `controller_config`"
+            f"model_init_kwargs has {', '.join(foreign)}, which can't be given to the critic, and "
+            "the critic starts from the actor's checkpoint: name a model of its own in "
+            "`critic_model`, or in the file of `controller_config`"
         )
     return {name: value for name, value in options.items() if name not in _critic_in_file(args)}
 

@@ -1,4 +1,4 @@
-"""Options of GRPO that have no meaning with per-token credit: refused in words, never ignored."""
+"""Refuses options of GRPO that have no meaning with per-token credit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def refuse_data_without_prompts(**data: Any) -> None:
             columns = getattr(one, "column_names", None)
             if isinstance(columns, list) and "prompt" not in columns:
                 raise ValueError(
-                    f"{name} has no column 'prompt' (it has {', '.join(columns)}): rename the one with the text or the messages that the actor is given"
+                    f"{name} has no column 'prompt' (it has {', '.join(columns)}): rename the one "
+                    "with the text or the messages that the actor is given"
                 )
 
 
@@ -28,12 +29,14 @@ def refuse_what_has_no_meaning(args: Any) -> None:
     for condition, why in (
         (
             args.use_liger_kernel,
-            "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each completion, and the critic gives one for each token; set it to False",
+            "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each "
+            "completion, and the critic gives one for each token; set it to False",
         ),
         (
             args.multi_objective_aggregation != "sum_then_normalize",
-            f"multi_objective_aggregation={args.multi_objective_aggregation!r}: the critic's value is the chance of one combined reward in `reward_range`; "
-            "use 'sum_then_normalize' with `reward_weights`",
+            f"multi_objective_aggregation={args.multi_objective_aggregation!r}: the critic's value "
+            "is the chance of one combined reward in `reward_range`; use 'sum_then_normalize' "
+            "with `reward_weights`",
         ),
     ):
         if condition:

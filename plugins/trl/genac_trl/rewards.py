@@ -41,9 +41,10 @@ def to_unit(
         i = int(outside[0])
         said = _said(i, total, per_function, weights, names)
         raise ValueError(
-            f"{said}, outside reward_range [{least:g}, {largest:g}]: the critic's values are chances "
-            "of success, so rewards must lie in a known range. Set `reward_range` of GenACConfig to the least and "
-            "the largest that your functions can give together, or to 'auto'"
+            f"{said}, outside reward_range [{least:g}, {largest:g}]: the critic's values are "
+            "chances of success, so rewards must lie in a known range. Set `reward_range` of "
+            "GenACConfig to the least and the largest that your functions can give together, or "
+            "to 'auto'"
         )
     unit: np.ndarray = np.clip((total - least) / (largest - least), 0, 1)
     return unit
@@ -54,7 +55,7 @@ class RewardRange:
     far.
 
     `"auto"`: [0, 1] as long as rewards stay in it. From the first batch that leaves it on, the
-    least and the largest reward so far are 0 and 1, so a value is where a reward stands between the
+    least and the largest reward so far are 0 and 1, so a value says where a reward lies between the
     worst and the best seen.
 
     Args:
@@ -113,7 +114,8 @@ class RewardRange:
         if len(infinite) > 0:
             said = _said(int(infinite[0]), total, per_function, weights, names)
             raise ValueError(
-                f"{said}: a reward must be a finite number, or None where the function does not apply"
+                f"{said}: a reward must be a finite number, or None where the function does not "
+                "apply"
             )
         known = total[~np.isnan(total)]
         if len(known) == 0:
@@ -133,9 +135,10 @@ class RewardRange:
         if self.learnt is not None or _within(seen):
             return
         self._tell(
-            f"GenAC: rewards leave [0, 1] ({seen[0]:g} to {seen[1]:g} so far), so the critic's values are read on the "
-            "range of rewards seen so far (reward_range/least, reward_range/largest). If you know the least and the "
-            "largest that your functions can give together, set `reward_range` of GenACConfig to them"
+            f"GenAC: rewards leave [0, 1] ({seen[0]:g} to {seen[1]:g} so far), so the critic's "
+            "values are read on the range of rewards seen so far (reward_range/least, "
+            "reward_range/largest). If you know the least and the largest that your functions can "
+            "give together, set `reward_range` of GenACConfig to them"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers.trainer import TRAINER_STATE_NAME
 
-#: Beside TRL's files in a checkpoint: the critic's weights and the controller's state.
+#: Folder in TRL's checkpoint with the critic's weights and the controller's state.
 CHECKPOINT_FOLDER = "genac"
 
 
@@ -37,12 +37,13 @@ def set_torn_aside(output_dir: str | Path) -> list[str]:
     return torn
 
 
-def tell_of_torn(trainer: Any) -> None:
+def report_torn(trainer: Any) -> None:
     """`set_torn_aside` in the main process, with a line for each."""
     if trainer.accelerator.is_main_process:
         for path in set_torn_aside(trainer.args.output_dir):
             print(
-                f"GenAC: a checkpoint was cut off while it was written; it is now {path}: resume from another one",
+                f"GenAC: a checkpoint was cut off while it was written; it is now {path}: resume "
+                "from another one",
                 flush=True,
             )
 

@@ -34,7 +34,7 @@ from .opening import begin, open_request
 from .refusals import refuse_data_without_prompts, refuse_what_has_no_meaning
 from .rewards import RewardRange
 from .sequence_ratio import broadcast, sequence_ratios
-from .torn_checkpoints import CHECKPOINT_FOLDER, tell_of_torn, whole_or_set_aside
+from .torn_checkpoints import CHECKPOINT_FOLDER, report_torn, whole_or_set_aside
 from .trl_internals import check_output, check_version
 
 
@@ -96,7 +96,7 @@ class GenACTrainer(GRPOTrainer):
         if environment_factory is None:  # an environment may give the prompt itself
             refuse_data_without_prompts(train_dataset=train_dataset, eval_dataset=eval_dataset)
         loading = loading_options(args, model, quantization_config)
-        #: Why the controller can't have responses continued, in words; None: it can.
+        #: A sentence that says why responses can't be continued; None: they can.
         self.no_continuations = why_none(tools, rollout_func, environment_factory)
         #: From combined rewards to [0, 1].
         self.reward_range = RewardRange(
@@ -136,7 +136,7 @@ class GenACTrainer(GRPOTrainer):
                 if continues or "continue responses" not in str(error):
                     raise
                 raise ControllerError(f"{error}: {self.no_continuations}") from error
-            tell_of_torn(self)
+            report_torn(self)
 
     # The controller
 
@@ -157,14 +157,14 @@ class GenACTrainer(GRPOTrainer):
         self.ask("set_actor", {"name": name, "parameters": int(unwrapped.num_parameters())})
         if self.scale_rewards == "group" and self.critic_info["needs"] == "states":
             print(
-                "GenAC: with a critic, advantages are divided by their root mean square over the batch; "
-                "scale_rewards='group' holds where the group's own mean is the baseline",
+                "GenAC: with a critic, advantages are divided by their root mean square over the "
+                "batch; scale_rewards='group' holds where the group's own mean is the baseline",
                 flush=True,
             )
 
     @property
     def critic_info(self) -> dict[str, Any]:
-        """What the controller said of the critic: name, kind, process ids of its workers.
+        """The critic's name and kind, and the process ids of its workers.
 
         Main process only.
         """
@@ -200,7 +200,7 @@ class GenACTrainer(GRPOTrainer):
     def close(self) -> None:
         """Ends the controller and its workers.
 
-        An update of the critic that is on its way is dropped; `save_critic` waits for it. May be
+        It drops a pending update of the critic; `save_critic` waits for it. May be
         called twice.
         """
         self._critic.close()
@@ -349,7 +349,8 @@ class GenACTrainer(GRPOTrainer):
             raise ValueError("critic='group-mean' has nothing to train")
         if traces is None and updates < 1:
             raise ValueError(
-                "train_critic has nothing to do: give `traces` for stage 1, `updates` for stage 2, or both"
+                "train_critic has nothing to do: give `traces` for stage 1, `updates` for stage 2, "
+                "or both"
             )
         if isinstance(resume_from_checkpoint, str) or (
             resume_from_checkpoint and get_last_checkpoint(self.args.output_dir)
@@ -386,6 +387,7 @@ class GenACTrainer(GRPOTrainer):
         folder = os.path.abspath(os.path.join(checkpoint, CHECKPOINT_FOLDER))
         if not os.path.isdir(folder):
             raise ControllerError(
-                f"the checkpoint {checkpoint} has no folder {CHECKPOINT_FOLDER}: it was not written by GenACTrainer with a critic, or was cut off; resume from another one"
+                f"the checkpoint {checkpoint} has no folder {CHECKPOINT_FOLDER}: it was not "
+                "written by GenACTrainer with a critic, or was cut off; resume from another one"
             )
         self._critic.restore(folder)

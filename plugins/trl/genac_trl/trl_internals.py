@@ -26,8 +26,9 @@ def check_version() -> None:
     """Raises `ImportError` for a TRL that this trainer was not tested with."""
     if not SpecifierSet(SUPPORTED).contains(trl.__version__, prereleases=False):
         raise ImportError(
-            f"GenACTrainer was tested with TRL {SUPPORTED}, and this is TRL {trl.__version__}: it builds on what GRPOTrainer does inside. "
-            f"Install one of them: pip install 'trl{SUPPORTED}'"
+            f"GenACTrainer was tested with TRL {SUPPORTED}, and this is TRL {trl.__version__}: it "
+            "builds on what GRPOTrainer does inside. Install one of them: pip install "
+            f"'trl{SUPPORTED}'"
         )
 
 
@@ -40,11 +41,15 @@ def check_output(output: dict[str, Any]) -> None:
     if isinstance(advantages, torch.Tensor) and isinstance(ids, torch.Tensor) and ids.dim() == 2:
         if advantages.shape == ids.shape[:1]:
             return
-        found = f"advantages of shape {tuple(advantages.shape)} for completion_ids of shape {tuple(ids.shape)}"
+        found = (
+            f"advantages of shape {tuple(advantages.shape)} for completion_ids of shape "
+            f"{tuple(ids.shape)}"
+        )
     else:
         found = f"the keys {', '.join(sorted(output))}"
     raise RuntimeError(
-        f"GRPOTrainer of TRL {trl.__version__} gave {found}, where one advantage for each completion was expected: this version can't be used with GenACTrainer"
+        f"GRPOTrainer of TRL {trl.__version__} gave {found}, where one advantage for each "
+        "completion was expected: this version can't be used with GenACTrainer"
     )
 
 
@@ -155,8 +160,9 @@ def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
 
 
 def log_advantages(trainer: Any, advantages: list[float]) -> None:
-    """Puts these in the place of GRPO's own in the table of completions; one for each completion of
-    the last batch of all processes.
+    """Replaces GRPO's advantages in the table of completions.
+
+    `advantages`: one for each completion of the last batch of all processes.
     """
     logged = trainer._logs["advantages"]
     count = min(len(logged), len(advantages))

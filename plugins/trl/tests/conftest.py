@@ -21,12 +21,16 @@ from genac_trl import GenACConfig, GenACTrainer
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
-CHAT_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}{% if "
+    "add_generation_prompt %}<|assistant|>{% endif %}"
+)
 #: A critic whose value is the share of small letters in the response so far: known to the tests,
 #: different in every state, and it learns nothing.
 OWN_CRITIC = """
 import { z } from 'zod';
-const share = (text) => (text === '' ? 0.5 : [...text].filter((c) => c >= 'a' && c <= 'z').length / [...text].length);
+const small = (text) => [...text].filter((c) => c >= 'a' && c <= 'z').length;
+const share = (text) => (text === '' ? 0.5 : small(text) / [...text].length);
 export default {
   name: 'letters',
   needs: 'states',
@@ -34,7 +38,10 @@ export default {
   create: () => ({
     sharesFirstState: true,
     value: async (states) =>
-      states.map((s) => ({ value: share(s.response), rationale: `read ${s.response.length}`, parsed: 'ok', completions: [] })),
+      states.map(({ response }) => ({
+        ...{ value: share(response), rationale: `read ${response.length}` },
+        ...{ parsed: 'ok', completions: [] },
+      })),
   }),
 };
 """

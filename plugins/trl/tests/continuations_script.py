@@ -1,5 +1,6 @@
-"""Run by test_continuations.py under torchrun: responses of both processes are continued. Arguments:
-folder, model, critic, config.
+"""Run by test_continuations.py under torchrun: responses of both processes are continued.
+
+Arguments: folder, model, critic, config.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def test_segmentation_on_the_command_line() -> None:
 def test_yaml_file(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
-        "critic: group-mean\nsegmentation: {by: tokens, tokens: 8}\nreward_range: [-1, 1]\ngamma: 0.5\nbeta: 0.1\n"
+        "critic: group-mean\nsegmentation: {by: tokens, tokens: 8}\nreward_range: [-1, 1]\ngamma: "
+        "0.5\nbeta: 0.1\n"
     )
     config = parsed("--config", str(path), "--gamma", "0.75")
     assert config.segmentation == {"by": "tokens", "tokens": 8}

@@ -314,7 +314,8 @@ def test_one_response_to_a_prompt(critic: str) -> None:
 REFUSED = [
     (
         {"use_liger_kernel": True},
-        "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each completion",
+        "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each "
+        "completion",
     ),
     (
         {"multi_objective_aggregation": "normalize_then_sum"},

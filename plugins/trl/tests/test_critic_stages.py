@@ -25,7 +25,8 @@ from genac_trl import ControllerError, GenACTrainer
 def test_imitation_lowers_the_loss_of_the_traces(make: Make, traces: str, tmp_path: Path) -> None:
     controller = tmp_path / "controller.yaml"
     controller.write_text(
-        "critic_sft: {steps: 30, cooldown: 0, batch: 8, warmup: 0, learning_rate: 0.01, agreement: 1}\n"
+        "critic_sft: {steps: 30, cooldown: 0, batch: 8, warmup: 0, learning_rate: 0.01, agreement: "
+        "1}\n"
     )
     trainer = make(controller_config=str(controller), critic_max_new_tokens=4)
     metrics = trainer.train_critic(traces)
@@ -79,8 +80,8 @@ def test_wrong_columns_of_traces_are_told(make: Make, tmp_path: Path) -> None:
     words = str(caught.value)
     assert "wrong.jsonl, line 1 is no trace:" in words
     assert (
-        "observed_outcome: 1.5: the mean reward of the responses that went on from here, mapped to [0, 1]"
-        in words
+        "observed_outcome: 1.5: the mean reward of the responses that went on from here, mapped to "
+        "[0, 1]" in words
     )
     assert 'partial_respons: no such option; did you mean "partial_response"?' in words
 
@@ -139,7 +140,8 @@ def brief(tmp_path: Path) -> str:
     """A controller's config: four steps of stage 1."""
     path = tmp_path / "brief.yaml"
     path.write_text(
-        "critic_sft: {steps: 4, cooldown: 0, batch: 4, warmup: 0, learning_rate: 0.001, agreement: 1}\n"
+        "critic_sft: {steps: 4, cooldown: 0, batch: 4, warmup: 0, learning_rate: 0.001, agreement: "
+        "1}\n"
         "gates: {explained_variance: false}\n"
     )
     return str(path)

@@ -132,7 +132,7 @@ def test_top_entropy_quantile_keeps_the_tokens_that_are_open(credited: Any) -> N
 
 
 def test_off_policy_mask_is_for_each_token_s_sign(credited: Any) -> None:
-    """TRL drops negative advantages of responses that are off policy: here, those of their tokens."""
+    """TRL drops negative advantages of responses that are off policy; here, of their tokens."""
     trainer, output = credited(off_policy_mask_threshold=0.1, loss_type="bnpo")
     with torch.no_grad():
         own = logps(trainer, output)

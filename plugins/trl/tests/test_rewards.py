@@ -203,8 +203,8 @@ def test_a_reward_outside_names_function_and_value(credited: Any) -> None:
         credited(quarter, five, reward_weights=[1.0, 0.5], reward_range=[0.0, 1.0])
     words = str(caught.value)
     assert (
-        "the combined reward of completion 1 is 2.75 (quarter 0.25 x 1 + five 5 x 0.5), outside reward_range [0, 1]"
-        in words
+        "the combined reward of completion 1 is 2.75 (quarter 0.25 x 1 + five 5 x 0.5), outside "
+        "reward_range [0, 1]" in words
     )
 
 

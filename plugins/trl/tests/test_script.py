@@ -31,8 +31,10 @@ def test_the_command_trains_and_saves(tiny: str, traces: str, tmp_path: Path) ->
     )
     config = tmp_path / "config.yaml"
     config.write_text(
-        "per_device_train_batch_size: 4\nnum_generations: 4\nmax_completion_length: 8\nmax_steps: 1\nreport_to: none\nuse_cpu: true\ndisable_tqdm: true\n"
-        "critic_max_new_tokens: 4\nsegmentation: {by: tokens, tokens: 4}\ncontroller_config: controller.yaml\n"
+        "per_device_train_batch_size: 4\nnum_generations: 4\nmax_completion_length: 8\nmax_steps: "
+        "1\nreport_to: none\nuse_cpu: true\ndisable_tqdm: true\n"
+        "critic_max_new_tokens: 4\nsegmentation: {by: tokens, tokens: 4}\ncontroller_config: "
+        "controller.yaml\n"
     )
     arguments = [
         "--model_name_or_path",

@@ -154,7 +154,8 @@ def test_wheel_needs_what_the_bridge_needs() -> None:
 
 
 def test_python_says_what_is_missing_without_node(bare: Installed, tmp_path: Path) -> None:
-    code = "from genac_bridge.host.node import *\ntry: print(find_node())\nexcept NodeError as e: print(e)"
+    code = "from genac_bridge.host.node import *\n"
+    code += "try: print(find_node())\nexcept NodeError as e: print(e)"
     needs = "GenAC's controller needs Node 20.19 or newer"
     remedy = "install it from https://nodejs.org, or run: pip install 'genac-trl[node]'"
     assert bare.says(code) == f"{needs}, and there is none: {remedy}"
@@ -242,12 +243,17 @@ import torch
 from datasets import Dataset
 from genac_trl import GenACConfig, GenACTrainer
 
-settings = dict(output_dir='trained', critic_model='judge', critic_max_new_tokens=1, critic_update=False)
+def share(text):
+    return sum(map(str.islower, text)) / max(1, len(text))
+
+settings = dict(output_dir='trained', critic_model='judge')
+settings |= dict(critic_max_new_tokens=1, critic_update=False)
 sizes = dict(per_device_train_batch_size=4, num_generations=4, max_completion_length=8, max_steps=3)
-plain = dict(learning_rate=0.01, report_to='none', save_strategy='no', use_cpu=True, disable_tqdm=True)
+plain = dict(learning_rate=0.01, report_to='none', save_strategy='no')
+plain |= dict(use_cpu=True, disable_tqdm=True)
 trainer = GenACTrainer(
     model='learner',
-    reward_funcs=lambda completions, **_: [sum(map(str.islower, text)) / max(1, len(text)) for text in completions],
+    reward_funcs=lambda completions, **_: [share(text) for text in completions],
     args=GenACConfig(**settings, **sizes, **plain),
     train_dataset=Dataset.from_dict({'prompt': [f'{n} + 1' for n in range(12)]}),
 )
@@ -269,7 +275,9 @@ export default defineTask({
     return {
       name: 'one-word',
       problems: (_split, _seed, from, count) =>
-        Array.from({ length: count }, (_, i) => ({ id: `${from + i}`, prompt: `say ${word} ${from + i}` })),
+        Array.from({ length: count }, (_, i) => from + i).map((n) => ({
+          ...{ id: `${n}`, prompt: `say ${word} ${n}` },
+        })),
       reward: ({ text }) => (text.includes(word) ? 1 : 0),
     };
   },

@@ -14,7 +14,7 @@ GROWTH = 64
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
-    """Keys and values [batch, heads, length, width] as views of buffers with room for more columns."""
+    """Keys and values [batch, heads, length, width]: views of buffers with room for more."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -204,7 +204,8 @@ class Batch:
         if not np.isfinite(logs).all():
             raise OperationError(
                 "internal",
-                f"sample: model {self.model.name!r} gives probabilities that are not finite; its weights are broken",
+                f"sample: model {self.model.name!r} gives probabilities that are not finite; its "
+                "weights are broken",
             )
         done = [
             Completion(ids[k, : lengths[i]], logs[k, : lengths[i]], REASONS[reasons[i]])

@@ -39,7 +39,7 @@ ENDS_EARLY = np.array([True, False, False, True])
 
 
 class Differs(Exception):
-    """What is not as `score` says."""
+    """A log-probability that differs from that of `score`."""
 
 
 @dataclass
@@ -206,7 +206,8 @@ def choose_way(model: LoadedModel) -> Way:
                 reason = why
                 model.counts_from_zero = counts_from_zero(model, trials)
     raise BadArguments(
-        f"load_model: a {type(model.base).__name__} can't be sampled exactly ({model.name!r}): {reason}"
+        f"load_model: a {type(model.base).__name__} can't be sampled exactly ({model.name!r}): "
+        f"{reason}"
     )
 
 
@@ -227,7 +228,7 @@ def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
 
 
 def rounds(model: LoadedModel) -> bool:
-    """Whether the network computes in less than float32, whatever dtype was asked for."""
+    """Does the network compute in less than float32, whatever dtype the request names?"""
     return model.quantized or "flash" in str(getattr(model.config, "_attn_implementation", None))
 
 
@@ -318,5 +319,6 @@ def check_values(model: LoadedModel) -> None:
                 )
     if not off <= (ROUGH if rounds(model) else TOLERANCE):
         raise BadArguments(
-            f"load_model: a {type(model.base).__name__} can't give values ({model.name!r}): {reason}"
+            f"load_model: a {type(model.base).__name__} can't give values ({model.name!r}): "
+            f"{reason}"
         )

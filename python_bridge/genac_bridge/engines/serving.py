@@ -1,6 +1,4 @@
-"""The operation `sample`: prompts and seeds go to a model's engine, completions come back with their
-texts.
-"""
+"""The operation `sample`: prompts and seeds for a model's engine, texts of its completions."""
 
 from __future__ import annotations
 
@@ -82,10 +80,10 @@ class Answers:
     def add(self, numbers: list[int], done: list[Completion]) -> None:
         """Completions of the sequences `numbers`."""
         per_prompt = self._arguments.completions_per_prompt
-        begun = [self._prefixes[number // per_prompt] for number in numbers]
-        whole = [np.concatenate([before, c.ids]) for before, c in zip(begun, done, strict=True)]
+        prefixes = [self._prefixes[number // per_prompt] for number in numbers]
+        whole = [np.concatenate([before, c.ids]) for before, c in zip(prefixes, done, strict=True)]
         texts, all_ends = self._model.decoder.decode(whole)
-        ends = [end[len(before) :] for before, end in zip(begun, all_ends, strict=True)]
+        ends = [end[len(before) :] for before, end in zip(prefixes, all_ends, strict=True)]
         self.texts.update(zip(numbers, texts, strict=True))
         self.ends.update(zip(numbers, ends, strict=True))
         if self._arguments.stream:

@@ -1,4 +1,4 @@
-"""`call`: a Python function by name, plain JSON in and out; and a worker that serves nothing else."""
+"""`call`: a Python function by name, plain JSON in and out; and a worker of `call` alone."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def find(name: str, operation: str = "call") -> Callable[..., Any]:
     module_name, colon, path = name.rpartition(":")
     if not colon or not module_name or not path:
         raise BadArguments(
-            f"{operation}: {name!r} is not of the form 'package.module:function' or 'file.py:function'"
+            f"{operation}: {name!r} is not of the form 'package.module:function' or "
+            "'file.py:function'"
         )
 
     def load() -> Any:
@@ -75,7 +76,8 @@ def find(name: str, operation: str = "call") -> Callable[..., Any]:
             missing = error.name
             if missing is not None and f"{module_name}.".startswith(f"{missing}."):
                 raise BadArguments(
-                    f"{operation}: there is no module {missing!r}; is it on PYTHONPATH of the worker?"
+                    f"{operation}: there is no module {missing!r}; is it on PYTHONPATH of the "
+                    "worker?"
                 ) from error
             raise
 
@@ -118,12 +120,14 @@ def plain_json(value: Any, where: str = "answer") -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise ValueError(
-                    f"{where} has the key {key!r} of type {type(key).__name__}; keys must be strings"
+                    f"{where} has the key {key!r} of type {type(key).__name__}; keys must be "
+                    "strings"
                 )
         return {key: plain_json(item, f"{where}[{key!r}]") for key, item in value.items()}
     kind = type(value)
     raise ValueError(
-        f"{where} is a {kind.__module__}.{kind.__qualname__}, not plain JSON; convert it (float(x), x.tolist())"
+        f"{where} is a {kind.__module__}.{kind.__qualname__}, not plain JSON; convert it "
+        "(float(x), x.tolist())"
     )
 
 

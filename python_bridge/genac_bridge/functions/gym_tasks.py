@@ -19,7 +19,7 @@ NOT_BY_NAME = {"composite": "name its generators themselves, with weights"}
 
 
 class Unusable(Exception):
-    """What is said to the user."""
+    """An error of the user; its text says what to do."""
 
 
 def check(generators: list[dict[str, Any]]) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def _check(name: str, parameters: dict[str, Any]) -> None:
         from reasoning_gym.factory import DATASETS
     except ImportError:
         raise Unusable(
-            "the task reasoning-gym needs the Python package of that name: pip install 'genac_bridge[gym]'"
+            "the task reasoning-gym needs the Python package of that name: pip install "
+            "'genac_bridge[gym]'"
         ) from None
     if name in NOT_BY_NAME:
         raise Unusable(f"the generator {name!r} can't be used here: {NOT_BY_NAME[name]}")
@@ -115,7 +116,8 @@ def _check(name: str, parameters: dict[str, Any]) -> None:
     except Exception as error:
         given = json.dumps(parameters)
         raise Unusable(
-            f"generator {name!r} does not work with {given}: {type(error).__name__}: {error or 'no reason given'}"
+            f"generator {name!r} does not work with {given}: {type(error).__name__}: "
+            f"{error or 'no reason given'}"
         ) from error
 
 

@@ -46,7 +46,7 @@ _streams: dict[tuple[str, str], tuple[int, int, Iterator[dict[str, Any]]]] = {}
 
 
 class Unusable(Exception):
-    """What is said to the user."""
+    """An error of the user; its text says what to do."""
 
 
 def open_data(
@@ -114,7 +114,7 @@ def stream(
             iter(data if buffer is None else data.shuffle(seed=seed, buffer_size=buffer)),
         )
     _, position, iterator = known
-    # Where reading fails nobody knows how far the iterator went: the next call begins again.
+    # After a failure the position of the iterator is unknown: the next call begins again.
     _streams.pop(key, None)
     try:
         for _ in itertools.islice(iterator, first - position):
@@ -187,7 +187,8 @@ def _load(
         import datasets
     except ImportError:
         raise Unusable(
-            "the task huggingface needs the Python package datasets: pip install 'genac_bridge[data]'"
+            "the task huggingface needs the Python package datasets: pip install "
+            "'genac_bridge[data]'"
         ) from None
     datasets.disable_progress_bars()
     shown = data if isinstance(data, str) else ", ".join(data)
@@ -237,7 +238,8 @@ def builder_of(files: list[str]) -> tuple[str, dict[str, Any]]:
     builder = next(iter(builders))
     if len(builders) != 1 or len(endings) != 1 or builder is None:
         raise Unusable(
-            f"files that end with {sorted(endings)} can't be read; one kind of {sorted(BUILDERS)} can"
+            f"files that end with {sorted(endings)} can't be read; one kind of {sorted(BUILDERS)} "
+            "can"
         )
     return builder, {"delimiter": "\t"} if endings == {".tsv"} else {}
 

@@ -20,7 +20,7 @@ from .logger_kinds import Logger, kinds
 
 #: Seconds between looks at the file.
 INTERVAL = 0.5
-#: Rows between notes of what was logged, at the most.
+#: At most so many rows lie between two notes of what was logged.
 BATCH = 200
 
 
@@ -78,7 +78,7 @@ class Rows:
         }
         for name, value in line.items():
             if name not in ("type", "stage", "iteration"):
-                # What is not finite stands as null in the file.
+                # The file has null for numbers that are not finite.
                 metrics[prefix + name.removeprefix("evaluation/")] = (
                     float("nan") if value is None else float(value)
                 )
@@ -127,7 +127,9 @@ class Feed(threading.Thread):
     def feed(self, logger: Logger, logged: int) -> None:
         rows = Rows(os.path.join(self.folder, "metrics.jsonl"))
         while True:
-            last = self.over.is_set()  # asked before reading: what is written by then is read
+            last = (
+                self.over.is_set()
+            )  # before reading, so that all that was written until then is read
             new = [row for row in rows.read() if row.number > logged]
             for start in range(0, len(new), BATCH):
                 batch = new[start : start + BATCH]
@@ -152,7 +154,7 @@ _open: dict[str, list[Feed]] = {}
 def open_loggers(folder: str, config: dict[str, Any], loggers: list[dict[str, Any]]) -> None:
     """Begins to feed the loggers of a run; returns at once.
 
-    What goes wrong is told by `failures`.
+    `failures` holds what went wrong.
     """
     feeds = [Feed(options.pop("use"), options, folder, config) for options in loggers]
     _open[folder] = feeds

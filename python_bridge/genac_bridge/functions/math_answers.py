@@ -44,7 +44,7 @@ _FUNCTIONS = frozenset(
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last `\boxed{...}`, braces balanced; None: there is none that ends."""
+    r"""Returns the contents of the last `\boxed{...}`, braces balanced; None: there is none."""
     for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
         depth = 1
         for match in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):

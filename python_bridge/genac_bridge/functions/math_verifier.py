@@ -1,8 +1,8 @@
 """The reward `math-verify`: 1.0 where a response's answer equals the reference's, else 0.0.
 
-Algebra on what a model wrote may take for ever (`9^{9^{9^{9}}}`), and neither a thread nor a signal
-ends it: answers are compared in a process of its own, which is killed and started again when one
-takes too long.
+Algebra on a model's text may never end (`9^{9^{9^{9}}}`), and neither a thread nor a signal can
+stop it. So a separate process compares answers; it is killed and started again when one takes too
+long.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def judge(
             )
         expected = reference_of(str(reference), conventions)
         answer = answer_of(text, conventions)
-        # Nothing found is as wrong as anything; but a reference that says nothing judges nobody.
+        # A response without an answer is wrong; a reference without one gives no reward.
         same = _verifier.compare(expected, answer or "", seconds)
         results.append(None if same is None else float(same))
     return results

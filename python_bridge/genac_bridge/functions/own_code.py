@@ -71,7 +71,7 @@ class _Signals:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         for number, handler in self._before.items():
             if number != signal.SIGINT and number != signal.SIGTERM:
-                signal.signal(number, signal.SIG_IGN)  # drops one that is on its way
+                signal.signal(number, signal.SIG_IGN)  # drops a pending one
             signal.signal(number, handler)
 
 
@@ -88,7 +88,7 @@ def guarded(module: str, words: str, work: Callable[[], T]) -> T:
             return work()
         finally:
             signals.restore()
-    except OperationError:  # the project's own functions say themselves what is wrong
+    except OperationError:  # raised by the project's own functions, with a sentence of their own
         raise
     except BaseException as error:
         signals.restore()  # an alarm may have kept the first from its work

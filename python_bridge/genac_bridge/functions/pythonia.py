@@ -32,7 +32,8 @@ def answer(text: str) -> str:
         if len(result) > request["characters"]:
             raise OperationError(
                 "function_error",
-                f"{request['function']} answered with {len(result)} characters of JSON, more than {request['characters']}",
+                f"{request['function']} answered with {len(result)} characters of JSON, more than "
+                f"{request['characters']}",
             )
     except OperationError as error:
         return json.dumps({"error": str(error), "code": error.code})

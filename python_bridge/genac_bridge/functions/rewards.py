@@ -69,13 +69,15 @@ def refuse_bad_signature(
         refused = [keyword for keyword in keywords if keyword not in named]
         if refused:
             raise BadArguments(
-                f"{name} does not take {', '.join(refused)}, and every reward function is given all keywords: add **kwargs to it"
+                f"{name} does not take {', '.join(refused)}, and every reward function is given "
+                "all keywords: add **kwargs to it"
             )
     if columns is not None:
         wanted = [n for n, p in named.items() if p.default is p.empty and n not in keywords]
         if wanted:
             raise BadArguments(
-                f"{name} needs {', '.join(wanted)}, which the problems have no column for (they have {', '.join(columns) or 'none'})"
+                f"{name} needs {', '.join(wanted)}, which the problems have no column for (they "
+                f"have {', '.join(columns) or 'none'})"
             )
 
 
@@ -86,7 +88,8 @@ def checked(function: str, answer: Any, count: int) -> Answer:
     if not isinstance(answer, list | tuple):
         raise OperationError(
             "function_error",
-            f"{function} returned a {type(answer).__name__}, not a list with a number for each response",
+            f"{function} returned a {type(answer).__name__}, not a list with a number for each "
+            "response",
         )
     if len(answer) != count:
         raise OperationError(

@@ -74,7 +74,8 @@ def _content(message: dict[str, Any]) -> str:
         kinds = {part.get("type") for part in content}
         if kinds - {"text"}:
             raise ValueError(
-                f"GenAC's critic reads text, and a prompt has content of type {', '.join(sorted(kinds - {'text'}))}"
+                "GenAC's critic reads text, and a prompt has content of type "
+                f"{', '.join(sorted(kinds - {'text'}))}"
             )
         content = "".join(part["text"] for part in content)
     calls = message.get("tool_calls")

@@ -63,10 +63,10 @@ class Controller:
     `GENAC_TOKEN_FILE` names.
 
     Not for several threads at once. `logs`: folder of `controller.log` and of the workers' logs.
-    Raises `ControllerError` where it can't be started or refuses.
+    Raises `ControllerError` if it can't be started or refuses.
     """
 
-    #: What its errors advise: a host that has options of its own names them in a subclass.
+    #: Names of options in errors; a host with its own options sets them in a subclass.
     advice: ClassVar[Advice] = Advice()
 
     def __init__(
@@ -113,7 +113,7 @@ class Controller:
         )
         # Before `connect`, so that no handshake is missed: each one after the first is a reconnect.
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        #: What has no answer yet, and is said again after a reconnect.
+        #: Frames of the ask that has no answer yet; they are sent again after a reconnect.
         self._unanswered: list[Any] | None = None
         self._requests = ReverseRequests()
         self._socket.connect(endpoint)
@@ -160,7 +160,9 @@ class Controller:
                     return message.result, received
                 case Error() if message.id in (asked, None):
                     self._unanswered = None
-                    raise ControllerError(_told(message, self.advice)) from self._requests.failure
+                    raise ControllerError(
+                        _words_of(message, self.advice)
+                    ) from self._requests.failure
                 case ReverseRequest():
                     began = time.monotonic()
                     answer = self._requests.answer(message, received)
@@ -322,7 +324,8 @@ def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
             text=True,
             encoding="utf-8",
             env=variables,
-            start_new_session=True,  # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone
+            # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone.
+            start_new_session=True,
         )
     assert process.stdout is not None
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -344,7 +347,7 @@ def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context
         return
     with contextlib.suppress(Exception):
         dealer.disable_monitor()
-        context.destroy(0)  # the monitor's socket too, on which `term` would wait for ever
+        context.destroy(0)  # the monitor's socket too, on which `term` would wait without end
     if process is None:
         return
     assert process.stdin is not None
@@ -359,14 +362,18 @@ def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context
         process.stdout.close()
 
 
-def _told(error: Error, advice: Advice) -> str:
+def _words_of(error: Error, advice: Advice) -> str:
     said = error.message
     if error.code == "out_of_memory":
         said += f". This is the critic's process: {advice.memory}"
-    # What the user can mend is said by the sentence alone; for all else the cause comes first, and
+    # For what the user can mend the sentence is enough; otherwise the traceback comes first, and
     # the sentence is what one sees.
-    told = error.traceback is None or error.code in ("bad_arguments", "bad_state", "out_of_memory")
-    return said if told else f"{error.traceback}\n{said}"
+    enough = error.traceback is None or error.code in (
+        "bad_arguments",
+        "bad_state",
+        "out_of_memory",
+    )
+    return said if enough else f"{error.traceback}\n{said}"
 
 
 def _how(code: int) -> str:

@@ -1,6 +1,6 @@
 """A trained critic from Python, in two lines: `Critic(folder).value(prompt, response)`.
 
-What the critic is asked is written in one place, the controller's TypeScript. So this starts `genac
+Only the controller's TypeScript writes the critic's prompts. So this starts `genac
 value` (Node, and the controller of the checkout or of the wheel that this package lies in) and
 exchanges JSON lines with it; the model itself runs in a worker of this Python. Nothing heavy is
 imported here.
@@ -118,7 +118,7 @@ class Critic:
         return ranking
 
     def prompt(self, prompt: Prompt, response: str, actor: dict[str, Any] | None = None) -> Prompt:
-        """What the critic is asked of a response so far."""
+        """Returns the critic's prompt for a response so far."""
         asked: Prompt = self._ask(_line(prompt, actor, response=response, only_prompt=True))[
             "critic_prompt"
         ]

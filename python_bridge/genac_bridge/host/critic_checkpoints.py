@@ -20,7 +20,7 @@ CONTROLLER = "genac"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the critic's training stands."""
+    """How far the critic's training is."""
 
     stage: Stage
     iteration: int
@@ -84,9 +84,9 @@ class CriticCheckpoints:
         newest = on_main(self._critic.host, self._newest)
         if newest is None:
             return Place("critic-sft", 0, False)
-        told = self._critic.restore_place(self.folder / newest / CONTROLLER)
+        place = self._critic.restore_place(self.folder / newest / CONTROLLER)
         self._critic.host.load_random_state(str(self.folder / newest))
-        return Place(told["stage"], told["iteration"], told["complete"])
+        return Place(place["stage"], place["iteration"], place["complete"])
 
     def _newest(self) -> str | None:
         found = self.folder.iterdir() if self.folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""GenAC's first two stages with a host: the critic learns, the actor stands still."""
+"""GenAC's first two stages with a host: the critic learns, the actor does not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def train_critic(
 ) -> dict[str, float]:
     """Stage 1 with `traces` (None: without it), stage 2 with `updates` (0: without it).
 
-    `resume`: goes on from the last checkpoint in `OUTPUT_DIR/genac-critic`, if there is one.
+    `resume`: continues from the last checkpoint in `OUTPUT_DIR/genac-critic`, if there is one.
     `scale`: of the advantages that the host shows of stage 2.
     Returns the last metrics. Raises `ValueError`, `ControllerError`.
     """
@@ -33,7 +33,7 @@ def train_critic(
 
 
 def imitate(critic: HostCritic, traces: str, checkpoints: CriticCheckpoints) -> dict[str, float]:
-    """Stage 1: the critic imitates an oracle's judgements. Returns the last metrics."""
+    """SFT (stage 1) of the critic on an oracle's traces. Returns the last metrics."""
     host = critic.host
     with tqdm(desc="critic imitates", disable=hidden(host)) as bar:
 

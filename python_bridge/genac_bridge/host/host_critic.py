@@ -18,7 +18,7 @@ from .reverse_requests import Tensors
 from .trainer import HostTrainer
 from .valuations import silence, valuations_of
 
-#: What a batch is for: actor and critic learn, the critic alone, or nobody.
+#: Who learns from a batch: actor and critic, the critic alone, or neither.
 Purpose: TypeAlias = Literal["joint", "critic-rl", "evaluation"]
 #: What advantages are divided by: see `assign_credit` in src/bridge/host-operations.ts.
 Scale: TypeAlias = Literal["none", "batch-std", "group-std"]
@@ -47,7 +47,7 @@ class HostCritic:
         self.host = host
         #: Where a critic was opened, in the main process; else None.
         self.controller: Controller | None = None
-        #: What the controller said of the critic: name, kind, process ids of its workers.
+        #: The critic's name and kind, and the process ids of its workers.
         #: Main process only.
         self.info: dict[str, Any] = {}
         #: Batches of each purpose so far: draws and learning rates of the critic depend on them.
@@ -59,7 +59,7 @@ class HostCritic:
         self._on_failure = on_failure
         #: Could the last batch not be valued?
         self._failed = False
-        #: What was said already, and is said once.
+        #: What `say_once` has printed.
         self._said: set[str] = set()
 
     def say_once(self, what: str, text: str) -> None:
@@ -141,15 +141,15 @@ class HostCritic:
             self._failed = True
             self.say_once(
                 "failed",
-                "GenAC: the critic failed, and training goes on with GRPO's own advantages until it answers again "
-                f"(critic/failed): {error}",
+                "GenAC: the critic failed, and training goes on with GRPO's own advantages until "
+                f"it answers again (critic/failed): {error}",
             )
             return None, {"critic/failed": 1.0}
         self._failed = False
         metrics = {name: float(value) for name, value in result["metrics"].items()}
-        told = silence(metrics, self.host.group_size, self.advice)
-        if told is not None:
-            self.say_once("silence", told)
+        warning = silence(metrics, self.host.group_size, self.advice)
+        if warning is not None:
+            self.say_once("silence", warning)
         metrics["critic/seconds_host_waited"] = time.perf_counter() - began
         if self._on_failure != "error":
             metrics["critic/failed"] = 0.0
@@ -212,7 +212,7 @@ class HostCritic:
     def restore_place(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Restores a critic of any stage; returns `stage`, `iteration` and `complete`."""
         path = os.path.abspath(folder)
-        told = on_main(self.host, lambda: self.ask("restore", {"folder": path})[0])
-        seen = told["reward_range"]
+        place = on_main(self.host, lambda: self.ask("restore", {"folder": path})[0])
+        seen = place["reward_range"]
         self.host.rewards_seen = None if seen is None else (seen[0], seen[1])
-        return told
+        return place

@@ -50,11 +50,10 @@ class Opening:
             self._error = error
 
     def finish(self, request: Callable[[], dict[str, Any]]) -> tuple[Controller, dict[str, Any]]:
-        """The controller, with its critic, and what it said of it. `request` opens it, if nothing
-        did before.
+        """Returns the controller, with its critic, and its description of the critic.
 
-        Says on the terminal what it waits for, where that takes some seconds. Raises
-        `ControllerError`.
+        `request` opens the critic, if the thread did not. Prints what it waits for, if that takes
+        some seconds. Raises `ControllerError`.
         """
         self._thread.join(PATIENCE)
         if self._thread.is_alive():

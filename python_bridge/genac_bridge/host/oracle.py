@@ -1,6 +1,6 @@
 """Where stage 1's traces come from.
 
-A file, the task's own oracle, or a model behind an API that is asked about the actor's responses.
+A file, the task's own oracle, or a model behind an API that reads the actor's responses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from .responses import responses
 
 
 def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
-    """What `imitate` is given: a file, or `oracle`. Raises `ValueError`, `ControllerError`."""
+    """Returns the traces for `imitate`: a file, or `oracle`.
+
+    Raises `ValueError`, `ControllerError`.
+    """
     if traces == "oracle":
         return "oracle"
     if isinstance(traces, str | os.PathLike):
@@ -32,12 +35,13 @@ def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
         return gathered(critic, traces["api"], resume)
     raise ValueError(
         f"traces is {traces!r}; it can be the path of a JSONL file, 'oracle' (that of the task in "
-        f"`{critic.advice.config_file}`), or {{'api': {{'model': ..., ...}}}} with the options that docs/oracles.md lists"
+        f"`{critic.advice.config_file}`), or {{'api': {{'model': ..., ...}}}} with the options "
+        "that docs/oracles.md lists"
     )
 
 
 def gathered(critic: HostCritic, api: dict[str, Any], resume: bool) -> str:
-    """The file of what the oracle said of the actor's responses to the training set."""
+    """Returns the file of the oracle's answers about the actor's responses to the training set."""
     host = critic.host
     folder = str(Path(host.output_dir, "genac-oracle").resolve())
     asked = {"api": api, "folder": folder, "resume": resume}
@@ -57,6 +61,6 @@ def gathered(critic: HostCritic, api: dict[str, Any], resume: bool) -> str:
 
             return critic.ask("ask_oracle", arguments, tensors, on_progress=progress)[0]
 
-    told = on_main(host, work)
-    host.log(told["metrics"])
-    return str(told["traces"])
+    answer = on_main(host, work)
+    host.log(answer["metrics"])
+    return str(answer["traces"])

@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 def on_main(host: HostTrainer, work: Callable[[], T]) -> T:
-    """What `work` gives in the main process, in all of them.
+    """Returns in all processes what `work` returns in the main one.
 
     A `ControllerError` of it is raised in all of them.
     """

@@ -1,5 +1,5 @@
-"""What the controller asks of a host that waits for its answer: served once, answered as often as it
-is asked.
+"""What the controller asks of a host that waits for its answer: served once, and answered as often
+as it comes.
 """
 
 from __future__ import annotations

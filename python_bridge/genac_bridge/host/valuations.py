@@ -1,4 +1,4 @@
-"""What the critic said of a batch, and what is said of a critic that said nothing."""
+"""The critic's valuations of a batch, and a warning about a critic that wrote none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def valuations_of(
     rows: list[Row], sent: np.ndarray, rewards: np.ndarray, valued: list[Any]
 ) -> list[dict[str, Any]]:
     """One entry for each row: prompt, response, reward in [0, 1] (None: no reward function
-    applied), and its segments as the controller told them. `valued`: those of the rows `sent`.
+    applied), and its segments as the controller sent them. `valued`: those of the rows `sent`.
     """
     segments: dict[int, Any] = dict(zip(sent.tolist(), valued, strict=True))
     return [
@@ -29,7 +29,7 @@ def valuations_of(
 
 
 def silence(metrics: dict[str, float], group_size: int, advice: Advice) -> str | None:
-    """What is said of a critic that was asked and wrote no valid score; else None.
+    """Returns a warning about a critic that was asked and wrote no valid score; else None.
 
     One that was never taught looks like one that works.
     """
@@ -39,12 +39,13 @@ def silence(metrics: dict[str, float], group_size: int, advice: Advice) -> str |
     if asked <= 0 or metrics.get("critic/malformed_states") != states:
         return None
     alone = (
-        f"With {advice.group_size}=1 those are all 0: the actor learns nothing until the critic gives scores. "
+        f"With {advice.group_size}=1 those are all 0: the actor learns nothing until the critic "
+        "gives scores. "
         if group_size == 1
         else ""
     )
     return (
-        f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's advantages are "
-        "GRPO's own (gate/fallback, critic/parse_rate), and it is asked about a few states every "
-        f"few batches only (critic/states_not_asked). {alone}{advice.silence}"
+        f"GenAC: the critic wrote no valid score for any of {asked:.0f} states, so this batch's "
+        "advantages are GRPO's own (gate/fallback, critic/parse_rate), and it is asked about a "
+        f"few states every few batches only (critic/states_not_asked). {alone}{advice.silence}"
     )

@@ -19,7 +19,7 @@ from ..wire.errors import one_line
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-#: Beside an adapter that this worker wrote: the digest of the base that it was trained over.
+#: File of an adapter that this worker wrote: the digest of the base it was trained over.
 BASE = "genac_base.json"
 #: Modules that PEFT adapts where none are named, by model type.
 KNOWN = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
@@ -70,8 +70,8 @@ def has_default(network: Any) -> bool:
 def linear_modules(network: Any) -> list[str]:
     """Names of the linear layers but the head's, as short as they are unique to them.
 
-    Layers of a type of its own (routers that give a tuple, grouped layers) are not among them, and
-    neither are those whose weights a fused kernel of Mamba reads by itself.
+    Leaves out layers of the architecture's own types (routers that give a tuple, grouped layers),
+    and those whose weights a fused kernel of Mamba reads by itself.
     """
     head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
     fused = {
@@ -95,7 +95,7 @@ def linear_modules(network: Any) -> list[str]:
 
 
 def read_config(folder: str) -> dict[str, Any]:
-    """`adapter_config.json`, with a base and weights beside it. Raises `BadArguments`."""
+    """Returns the contents of `adapter_config.json`, checked. Raises `BadArguments`."""
     where = os.path.join(folder, CONFIG)
     try:
         with open(where, encoding="utf-8") as file:
@@ -136,8 +136,9 @@ def base_of(folder: str, config: dict[str, Any]) -> str:
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise BadArguments(
-            f"load_model: {where!r} names no base model (base_model_name_or_path is {json.dumps(base)}); "
-            "write the base's folder or Hub name there, or merge the adapter into its base"
+            f"load_model: {where!r} names no base model (base_model_name_or_path is "
+            f"{json.dumps(base)}); write the base's folder or Hub name there, or merge the adapter "
+            "into its base"
         )
     base = os.path.expanduser(base)
     # As PEFT wrote it, or moved together with the adapter.
@@ -149,8 +150,9 @@ def base_of(folder: str, config: dict[str, Any]) -> str:
         if os.path.isdir(candidate):
             if not os.path.isfile(os.path.join(candidate, "config.json")):
                 raise BadArguments(
-                    f"load_model: {where!r} names the base model {base!r}, which is no model folder (it has "
-                    "no config.json); write the base's folder or Hub name into base_model_name_or_path"
+                    f"load_model: {where!r} names the base model {base!r}, which is no model "
+                    "folder (it has no config.json); write the base's folder or Hub name into "
+                    "base_model_name_or_path"
                 )
             return candidate
     if os.path.isabs(base) or base.startswith((".", "~")) or base.count("/") > 1:
@@ -170,13 +172,17 @@ def open_adapter(network: nn.Module, folder: str, base: str) -> nn.Module:
         text = str(error)
         if "size mismatch" in text:
             sizes = next(line.strip() for line in text.splitlines() if "size mismatch" in line)
-            advice = "it was trained over a base of other sizes (a resized embedding?): write that base's folder"
+            advice = (
+                "it was trained over a base of other sizes (a resized embedding?): write that "
+                "base's folder"
+            )
             raise BadArguments(
-                f"load_model: the adapter {folder!r} does not fit the base model {base!r} of its {CONFIG}; "
-                f"{advice} into base_model_name_or_path ({sizes})"
+                f"load_model: the adapter {folder!r} does not fit the base model {base!r} of its "
+                f"{CONFIG}; {advice} into base_model_name_or_path ({sizes})"
             ) from None
         raise BadArguments(
-            f"load_model: the adapter of {where!r} could not be put on its base {base!r}: {one_line(error)}"
+            f"load_model: the adapter of {where!r} could not be put on its base {base!r}: "
+            f"{one_line(error)}"
         ) from error
     for config in adapted.peft_config.values():
         # Saved again, it is to be found from everywhere.
@@ -191,8 +197,9 @@ def refuse_changed(adapted: PeftModel, folder: str) -> None:
     for name, tensor in held.items():
         if name not in have or not torch.equal(have[name].cpu().to(tensor.dtype), tensor):
             raise BadArguments(
-                f"load_model: the adapter {folder!r} can't be put on a {type(adapted.get_base_model()).__name__}: "
-                f"PEFT did not load {name} as it was saved"
+                f"load_model: the adapter {folder!r} can't be put on a "
+                f"{type(adapted.get_base_model()).__name__}: PEFT did not load {name} as it was "
+                "saved"
             )
 
 
@@ -243,7 +250,7 @@ def refuse_other_base(folder: str, digest: str, operation: str) -> None:
         return  # written by others
     if trained != digest:
         raise BadArguments(
-            f"{operation}: the adapter {folder!r} was trained over other weights than those of the base model "
-            f"that its {CONFIG} names now (digest {trained}, now {digest}); bring that base back, or write its "
-            "folder into base_model_name_or_path"
+            f"{operation}: the adapter {folder!r} was trained over other weights than those of the "
+            f"base model that its {CONFIG} names now (digest {trained}, now {digest}); bring that "
+            "base back, or write its folder into base_model_name_or_path"
         )

@@ -32,7 +32,7 @@ def render_chat(
     """A chat as the tokenizer's template renders it, with what opens the assistant's turn.
 
     `options`: given to the template. A chat that ends with an assistant's message is a prefill: its
-    turn stays open, and the model goes on in it. Raises `BadArguments`.
+    turn stays open, and the model continues it. Raises `BadArguments`.
     """
     if len(chat) > 1 and chat[-1]["role"] == "assistant" and chat[-1]["content"] == "":
         chat = chat[:-1]  # a turn of which nothing is written yet
@@ -57,17 +57,20 @@ def refuse_template_options(tokenizer: Any, options: dict[str, Any], source: str
     reserved = sorted(set(options) & set(RESERVED))
     if reserved:
         raise BadArguments(
-            f"load_model: chat_template_kwargs has {', '.join(reserved)}, which is not a template's to read"
+            f"load_model: chat_template_kwargs has {', '.join(reserved)}, which is not a "
+            "template's to read"
         )
     if not getattr(tokenizer, "chat_template", None):
         raise BadArguments(
-            f"load_model: chat_template_kwargs has no effect, for the tokenizer of {source!r} has no chat template"
+            f"load_model: chat_template_kwargs has no effect, for the tokenizer of {source!r} has "
+            "no chat template"
         )
     template = str(tokenizer.chat_template)  # of several named ones all
     unread = sorted(name for name in options if not re.search(rf"\b{re.escape(name)}\b", template))
     if unread:
         raise BadArguments(
-            f"load_model: chat_template_kwargs has {', '.join(unread)}, which the chat template of {source!r} does not read"
+            f"load_model: chat_template_kwargs has {', '.join(unread)}, which the chat template of "
+            f"{source!r} does not read"
         )
 
 
@@ -81,13 +84,13 @@ def with_special_tokens(tokenizer: Any, text: str) -> list[int]:
 
 
 def without_added_end(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Ids of a text without what the tokenizer itself adds at the end to say that it is complete."""
+    """Ids of a text without what the tokenizer adds at the end to say that it is complete."""
     added = added_at_end(tokenizer)
     return ids[: len(ids) - len(added)] if added and ids[-len(added) :] == added else ids
 
 
 def added_at_end(tokenizer: Any) -> list[int]:
-    """The ids that a tokenizer adds after every text, if the end-of-sequence token is among them."""
+    """Ids that a tokenizer adds after every text, if the end-of-sequence token is among them."""
     known: list[int] | None = getattr(tokenizer, "_genac_added_at_end", None)
     if known is None:
         known = _added_at_end(tokenizer)

@@ -48,7 +48,7 @@ class Skeleton:
 
 
 def letters(count: int) -> str:
-    """Random lower-case letters: text that nobody can know in advance."""
+    """Random lower-case letters: text that can't be known in advance."""
     return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(count))
 
 
@@ -57,7 +57,7 @@ class Literal:
     tokenizer gives it.
 
     Otherwise three ways are tried, and the first is taken whose ids are right:
-    - a copy of the tokenizer that knows the control tokens by secret names, which nobody can write;
+    - a copy of the tokenizer that knows the control tokens by secret names, which no text can hold;
     - the tokenizer's own `split_special_tokens`;
     - the text with the text of each control token broken by another character.
     """
@@ -132,7 +132,8 @@ class Literal:
         for role, _ in messages:
             if not _ROLE.fullmatch(role):
                 raise BadArguments(
-                    f"{where}: the role {role!r} is not a plain name, such as user, assistant or system"
+                    f"{where}: the role {role!r} is not a plain name, such as user, assistant or "
+                    "system"
                 )
         skeleton = self._skeleton(messages, render)
         marks = skeleton.marks
@@ -161,8 +162,9 @@ class Literal:
             if self._in_order(ids) == expected:
                 return ids
         raise BadArguments(
-            f"{where}: its text makes control tokens of the tokenizer ({', '.join(sorted(self.names)[:5])}, ...), and "
-            "no way was found to encode it as plain text. Use a fast tokenizer, or take such text out"
+            f"{where}: its text makes control tokens of the tokenizer "
+            f"({', '.join(sorted(self.names)[:5])}, ...), and no way was found to encode it as "
+            "plain text. Use a fast tokenizer, or take such text out"
         )
 
     def _options(self, special: bool) -> dict[str, Any]:

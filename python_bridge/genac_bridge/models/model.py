@@ -46,7 +46,7 @@ class LoadedModel:
     step: int = 0
     #: What samples from it; None: a value model, which writes no text.
     engine: Engine | None = None
-    #: How many accumulations stand in the gradient.
+    #: Accumulations in the gradient.
     accumulations: int = 0
     eos_token_ids: list[int] = field(default_factory=list)
     splits_head: bool = False
@@ -79,7 +79,7 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int | None:
-        """Positions that the architecture was made for, or None where it has no such limit."""
+        """Positions that the architecture was made for; None: it has no such limit."""
         for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
             value = getattr(self.config, name, None)
             if isinstance(value, int) and value > 0:
@@ -130,8 +130,7 @@ class LoadedModel:
     def logits_at(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Logits [M, V] at `positions` [M] of the flattened, right-padded ids [rows, width].
 
-        The head is the dearest part where the vocabulary is large, so it is computed only where it
-        is asked for.
+        The head costs most where the vocabulary is large, so only these positions are computed.
         """
         if self.splits_head:
             hidden = self.hidden_states(ids)

@@ -1,4 +1,4 @@
-"""AdamW with one rate a step, clipping by the global norm, and the norm of what the step changed."""
+"""AdamW with one rate a step, clipping by the global norm, and the norm of the step's change."""
 
 from __future__ import annotations
 
@@ -109,7 +109,10 @@ class Optimizer:
             if name not in self.parameters:
                 return f"it holds optimizer state of {name!r}, which is no trainable parameter here"
             if what in MOMENTS and tensor.shape != self.parameters[name].shape:
-                return f"its {key} has shape {list(tensor.shape)}, the parameter {list(self.parameters[name].shape)}"
+                return (
+                    f"its {key} has shape {list(tensor.shape)}, the parameter "
+                    f"{list(self.parameters[name].shape)}"
+                )
             if any(f"optimizer.{name}.{other}" not in tensors for other in (*MOMENTS, "step")):
                 return f"its optimizer state of {name!r} is not whole"
         return None

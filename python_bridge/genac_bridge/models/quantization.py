@@ -30,7 +30,8 @@ def quantization(options: dict[str, Any]) -> Any:
         ) from None
     if ignored:
         raise BadArguments(
-            f"load_model: quantization_config has {', '.join(ignored)}, which {config.quant_method} does not know"
+            f"load_model: quantization_config has {', '.join(ignored)}, which "
+            f"{config.quant_method} does not know"
         )
     return config
 
@@ -42,7 +43,7 @@ def is_quantized(network: Any) -> bool:
 
 
 def ready_for_lora(network: nn.Module) -> nn.Module:
-    """Freezes the weights, and puts what is not quantized into float32."""
+    """Freezes the weights, and converts those that are not quantized to float32."""
     from peft import prepare_model_for_kbit_training
 
     prepared: nn.Module = prepare_model_for_kbit_training(network, use_gradient_checkpointing=False)

@@ -45,12 +45,14 @@ def take_sequences(
     cu = take(tensors, cu_name, "int32", (None,)).astype(np.int64)
     if len(cu) == 0 or cu[0] != 0 or cu[-1] != len(ids) or np.any(np.diff(cu) < 0):
         raise BadArguments(
-            f"{cu_name!r} must start with 0, never fall, and end with the length of {ids_name!r} ({len(ids)})"
+            f"{cu_name!r} must start with 0, never fall, and end with the length of {ids_name!r} "
+            f"({len(ids)})"
         )
     if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary):
         where = int(np.flatnonzero((ids < 0) | (ids >= vocabulary))[0])
         raise BadArguments(
-            f"{ids_name!r}[{where}] = {ids[where]} is outside the model's vocabulary (0..{vocabulary - 1})"
+            f"{ids_name!r}[{where}] = {ids[where]} is outside the model's vocabulary "
+            f"(0..{vocabulary - 1})"
         )
     return ids, cu
 

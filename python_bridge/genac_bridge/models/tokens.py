@@ -42,9 +42,10 @@ ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 
 def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
     """A chat as plain text, for models without a chat template: `role: content` for each message, a
-    blank line between two, and at the end
-    `assistant:`, after which the model goes on. (`promptText` in `src/text/critic-prompt.ts` shows
-    chats alike.) After a last message of the assistant the model goes on in that.
+    blank line between two, and at the end `assistant:`, after which the model continues.
+
+    The model continues a last message of the assistant. `promptText` in
+    `src/text/critic-prompt.ts` shows chats alike.
 
     `literal`: no line of a content begins as a turn does; its colon is replaced.
     """
@@ -94,7 +95,7 @@ def encode_prompt(
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Ids of text as it stands, nothing added."""
+    """Returns the ids of the text alone, nothing added."""
     return list(tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
 
 
@@ -295,7 +296,7 @@ class TextDecoder:
     def _exact(self, ids: list[int], text: str) -> np.ndarray:
         """What every prefix of the tokens has in common with the whole text.
 
-        Slow (quadratic), for tokenizers that rewrite what stands before.
+        Slow (quadratic), for tokenizers that rewrite earlier text.
         """
         ends = np.zeros(len(ids), np.int32)
         previous = 0
@@ -323,8 +324,8 @@ class TextDecoder:
 class StopStrings:
     """Finds the first token after which a completion's text holds one of `strings`.
 
-    Decoding every completion after every token would be dear, so only tokens whose piece holds a
-    stop string's last character are looked at.
+    Decoding every completion after every token would cost too much, so it decodes only after tokens
+    whose piece holds a stop string's last character.
     """
 
     def __init__(self, decoder: TextDecoder, strings: list[str]) -> None:

@@ -1,6 +1,4 @@
-"""`score`, `accumulate` and `step`: right-padded micro-batches, logits only where they are asked
-for.
-"""
+"""`score`, `accumulate` and `step`: right-padded micro-batches, logits only where needed."""
 
 from __future__ import annotations
 
@@ -96,8 +94,8 @@ def refuse_overlong(model: LoadedModel, cu: np.ndarray, operation: str) -> None:
         return
     index = int(lengths.argmax())
     raise BadArguments(
-        f"{operation}: sequence {index} has {lengths[index]} tokens, more than the context of {limit} of model {model.name!r}; "
-        "shorten it, or take a model with a longer context"
+        f"{operation}: sequence {index} has {lengths[index]} tokens, more than the context of "
+        f"{limit} of model {model.name!r}; shorten it, or take a model with a longer context"
     )
 
 
@@ -114,7 +112,8 @@ def score(
     causal = model.kind == "causal"
     if not causal and arguments.entropy:
         raise BadArguments(
-            f"score: model {model.name!r} is a value model, which has no entropy; pass entropy false"
+            f"score: model {model.name!r} is a value model, which has no entropy; pass entropy "
+            "false"
         )
     first = np.zeros(len(ids), np.float32)
     second = np.zeros(len(ids), np.float32)
@@ -192,7 +191,7 @@ def accumulate(
 ) -> dict[str, float]:
     """Adds the gradient of (sum of the streams) / normalizer; the statistics.
 
-    Any failure on the way discards every gradient since the last step.
+    Any failure discards every gradient since the last step.
     """
     if model.optimizer is None:
         raise BadState(
@@ -273,7 +272,7 @@ def _accumulate(
 
 
 def lora_dropout(model: LoadedModel) -> None:
-    """Turns LoRA's dropout on, where it has any, seeded by where training stands: resuming drops
+    """Turns LoRA's dropout on, where it has any, seeded by step and accumulation: resuming drops
     the same.
     """
     active = False

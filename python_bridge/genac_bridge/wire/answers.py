@@ -30,7 +30,7 @@ class Answers:
         self._ids[request_id] = None
         self._bytes += sum(len(frame) for frame in frames)
         max_answers, max_bytes = self._limits
-        # The newest is kept whatever its size: it is the one most likely to be asked for.
+        # The newest is kept whatever its size: it is the one most likely to be needed again.
         while len(self._frames) > 1 and (
             len(self._frames) > max_answers or self._bytes > max_bytes
         ):

@@ -35,7 +35,7 @@ class OperationsLike(Protocol):
 
 
 class Job:
-    """A request on its way, and the context its operation sees.
+    """A pending request, and the context its operation sees.
 
     `cancel` may be called by any thread.
     """
@@ -82,7 +82,7 @@ class Job:
 
 
 class Compute:
-    """Makes the operations, says `ready`, then serves jobs until it is told to end."""
+    """Makes the operations, says `ready`, then serves jobs until it must end."""
 
     def __init__(
         self, make: Callable[[], OperationsLike], say: Say, failed: Callable[[str], None]

@@ -52,7 +52,8 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
         dtype = contiguous.dtype.name
         if dtype not in _DTYPES or not contiguous.dtype.isnative:
             raise FrameError(
-                f"tensor {name} is {contiguous.dtype}, which can't travel ({', '.join(_DTYPES)} can)"
+                f"tensor {name} is {contiguous.dtype}, which can't travel ({', '.join(_DTYPES)} "
+                "can)"
             )
         # (`ascontiguousarray` makes a scalar one-dimensional, hence the shape of the original.)
         headers.append(TensorHeader(name, dtype, list(np.shape(array))))  # type: ignore[arg-type]  # checked just above
@@ -124,7 +125,8 @@ def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
         expected = math.prod(header.shape) * dtype.itemsize
         if len(frame) != expected:
             raise FrameError(
-                f"tensor {header.name} is {header.dtype} {header.shape}, {expected} bytes, but its frame has {len(frame)}"
+                f"tensor {header.name} is {header.dtype} {header.shape}, {expected} bytes, but its "
+                f"frame has {len(frame)}"
             )
         if header.name in tensors:
             raise FrameError(f"two tensors are named {header.name}")
@@ -134,7 +136,7 @@ def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
 
 
 def readable_id(frames: Sequence[Buffer]) -> str | None:
-    """The request that an unreadable message speaks of, if that much can be read."""
+    """Returns the request's id in an unreadable message, if that much can be read."""
     try:
         found = msgspec.msgpack.decode(frames[0])["id"]
     except Exception:

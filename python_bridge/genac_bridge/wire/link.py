@@ -154,7 +154,7 @@ class Link:
     # The thread that owns the socket
 
     def run(self) -> int:
-        """Serves until told to end; the process's exit code."""
+        """Serves until `end` is called. Returns the process's exit code."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
@@ -188,7 +188,7 @@ class Link:
         self._socket.disable_monitor()
         self._context.destroy(
             LINGER
-        )  # The monitor's socket too, on which `term` would wait for ever.
+        )  # The monitor's socket too, on which `term` would wait without end.
         return code
 
     def _connected(self) -> None:
@@ -214,7 +214,7 @@ class Link:
         buffers = [frame.buffer for frame in frames]
         try:
             message, tensors = self._decoder.decode(buffers)
-        except Exception as error:  # FrameError, and whatever a decoder does not foresee
+        except Exception as error:  # FrameError, and what the decoder does not foresee
             words = (
                 str(error)
                 if isinstance(error, FrameError)
@@ -259,7 +259,7 @@ class Link:
 
     def _accept(self, request: Request, tensors: dict[str, Any]) -> None:
         if request.id in self._jobs:
-            return  # Sent again while the first is on its way.
+            return  # Sent again while the first is pending.
         if request.id in self._answers:
             frames = self._answers.get(request.id)
             gone = Error(

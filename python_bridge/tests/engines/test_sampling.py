@@ -226,7 +226,8 @@ def test_sliding_windows_and_learned_positions_take_the_general_way(
 
     shape = {"vocab_size": 47, "eos_token_id": 1, "bos_token_id": None, "pad_token_id": None}
     mistral = MistralConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, sliding_window=5, max_position_embeddings=128, **shape
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=5, max_position_embeddings=128, **shape
     )  # fmt: skip
     gpt2 = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128, **shape)
     for name, config in (("mistral", mistral), ("gpt2", gpt2)):

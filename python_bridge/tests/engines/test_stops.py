@@ -1,4 +1,4 @@
-"""How a completion ends: stop tokens, stop strings, a cancel; and how finished ones are streamed."""
+"""How a completion ends: stop tokens, stop strings, a cancel; and how it is streamed."""
 
 from __future__ import annotations
 

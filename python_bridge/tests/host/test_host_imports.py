@@ -1,4 +1,4 @@
-"""A host's client knows no trainer, and what is light stays light: checked in fresh interpreters."""
+"""A host's client knows no trainer, and what is light stays light, in fresh interpreters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ MODULES = [
 def loaded(*modules: str) -> set[str]:
     """Top-level names of what these modules import."""
     script = (
-        f"import importlib, json, sys\nfor name in {list(modules)!r}: importlib.import_module(name)\n"
+        f"import importlib, json, sys\nfor name in {list(modules)!r}: "
+        "importlib.import_module(name)\n"
         + ("print(json.dumps([name for name in sys.modules if '.' not in name]))")
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

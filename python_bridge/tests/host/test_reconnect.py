@@ -39,7 +39,8 @@ logs, critic, calls = sys.argv[1:]
 controller = Controller(logs)
 options = {"critic": {"use": critic, "calls": calls, "seconds": 4.0}}
 actor = {"name": "a", "parameters": 1}
-controller.ask("open", {"config_file": None, "options": options, "base": logs, "logs": logs, "actor": actor})
+asked = {"config_file": None, "options": options, "base": logs, "logs": logs, "actor": actor}
+controller.ask("open", asked)
 print("asks", flush=True)
 for _ in range(2):
     asked = {"prompts": ["p"], "responses": ["r"], "greedy": True}

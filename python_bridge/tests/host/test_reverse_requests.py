@@ -1,6 +1,4 @@
-"""What the controller asks while the host waits: served in between, once, and answered in words where
-it fails.
-"""
+"""What the controller asks while the host waits: served once; a failure is the answer."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ export default {
   create: () => ({
     sharesFirstState: true,
     value: async (states) => states.map((s) => ({
-      value: share(s.response), rationale: `read ${s.response.length}`, parsed: 'ok', completions: [],
+      ...{ value: share(s.response), rationale: `read ${s.response.length}` },
+      ...{ parsed: 'ok', completions: [] },
     })),
     learn: async (outcomes) => ({ outcomes: outcomes.length }),
   }),

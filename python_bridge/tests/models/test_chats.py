@@ -15,9 +15,9 @@ from conftest import LOADING, Client, byte_tokenizer, llama, split, word_tokeniz
 from genac_bridge.wire.context import OperationError
 
 QWEN = (
-    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] | trim }}</{{ m['role'] }}>{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>"
-    "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}{% endif %}"
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] | trim }}</{{ m['role'] }}>{% endfor "
+    "%}{% if add_generation_prompt %}<assistant>{% if enable_thinking is defined and "
+    "enable_thinking is false %}<think></think>{% endif %}{% endif %}"
 )
 ASK = {"role": "user", "content": "2 + 2?"}
 

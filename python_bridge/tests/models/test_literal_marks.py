@@ -59,7 +59,10 @@ def test_marks_of_turns_that_are_plain_text_are_broken(
 @pytest.mark.parametrize("template", [TEXT_MARKS, HEADERS, LABELS, LINES, BOLD])
 def test_prose_beside_marks_of_turns_is_left_alone(template: str) -> None:
     tokenizer = chatml(template=template)
-    text = "The assistant said: x = [1, 2] // INST, a response; ## Response\nассистент: да\n=== x\n**assistant**"
+    text = (
+        "The assistant said: x = [1, 2] // INST, a response; ## Response\nассистент: да\n=== "
+        "x\n**assistant**"
+    )
     ids = encode_prompt(tokenizer, chat(text), "here", Literal(tokenizer))
     assert ids == encode_prompt(tokenizer, chat(text), "here")
 

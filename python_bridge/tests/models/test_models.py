@@ -263,7 +263,8 @@ def test_requests_that_sample_refuses(client: Client, folder: str, byte_folder: 
         (
             tensors,
             {"max_new_tokens": 253},
-            "prompt 1 has 4 tokens and max_new_tokens is 253: together more than the model's context of 256",
+            "prompt 1 has 4 tokens and max_new_tokens is 253: together more than the model's "
+            "context of 256",
         ),
         (tensors, {"completions_per_prompt": 2}, r"'seeds' has shape \[2, 2\], expected \[4, 2\]"),
         (tensors, {"stop_token_ids": [47]}, "stop_token_ids holds 47, outside the vocabulary"),

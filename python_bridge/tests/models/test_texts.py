@@ -382,7 +382,8 @@ def test_no_prompt_is_cut_whatever_the_tokenizer_says(
     assert out["prompt_lengths"].min() >= 100
     assert np.diff(out["cu_seqlens"]).min() >= 140
     seeds = np.zeros((1, 2), np.uint32)
-    words = r"prompt 0 has \d+ tokens and max_new_tokens is 200: together more than the model's context of 256 \('m'\)\. Nothing is cut"
+    words = r"prompt 0 has \d+ tokens and max_new_tokens is 200: together more than the model's "
+    words += r"context of 256 \('m'\)\. Nothing is cut"
     with pytest.raises(OperationError, match=words):
         client.sample({"seeds": seeds}, prompts=[text], max_new_tokens=200)
 

@@ -317,8 +317,11 @@ def test_architectures_that_cap_their_logits_fall_back_to_their_own_forward(
     from conftest import word_tokenizer
 
     config = Gemma2Config(
-        vocab_size=47, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1, head_dim=8,
-        max_position_embeddings=128, sliding_window=4, final_logit_softcapping=2.0, attn_logit_softcapping=None, eos_token_id=1, bos_token_id=None, pad_token_id=0,
+        vocab_size=47, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=1, head_dim=8,
+        max_position_embeddings=128, sliding_window=4,
+        final_logit_softcapping=2.0, attn_logit_softcapping=None,
+        eos_token_id=1, bos_token_id=None, pad_token_id=0,
     )  # fmt: skip
     word_tokenizer().save_pretrained(tmp_path)
     config.save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""The golden vectors that the TypeScript side wrote: read, compared, and written to the same bytes."""
+"""The golden vectors that TypeScript wrote: read, compared, and written to the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sample` from a completion that was begun."""
+"""`sample` with a prefix: a completion whose first tokens are given."""
 
 from __future__ import annotations
 
