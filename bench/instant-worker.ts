@@ -77,11 +77,13 @@ export class InstantWorker {
 
   receive(frames: Buffer[]): void {
     const began = performance.now();
-    const { message } = decode(frames, fromController, { maxMessageBytes: 2 ** 32 });
+    const { message, tensors: received } = decode(frames, fromController, {
+      maxMessageBytes: 2 ** 32,
+    });
     if (message.type === 'welcome') this.#say({ type: 'ready', versions: {}, devices: [] });
     else if (message.type === 'shutdown') this.#say({ type: 'bye', reason: 'shutdown' });
     else if (message.type === 'request') {
-      const [result, tensors] = this.#answer(message);
+      const [result, tensors] = this.#answer(message, received);
       this.#say(
         {
           type: 'result',
@@ -95,7 +97,10 @@ export class InstantWorker {
     this.spent += performance.now() - began;
   }
 
-  #answer({ operation, arguments: given }: MessageOf<'request'>): [object, Tensors] {
+  #answer(
+    { operation, arguments: given }: MessageOf<'request'>,
+    received: Tensors,
+  ): [object, Tensors] {
     const model = String(given.model);
     const step = this.#steps.get(model) ?? 0;
     switch (operation) {
@@ -127,7 +132,7 @@ export class InstantWorker {
         return this.#tokenized((given.prompts as unknown[]).length);
       case 'sample':
         return this.#sampled(
-          (given.prompts as unknown[]).length,
+          (given.prompts as unknown[] | null)?.length ?? received.prefix_lengths!.data.length,
           Number(given.completions_per_prompt),
           step,
         );

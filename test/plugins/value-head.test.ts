@@ -1,4 +1,6 @@
-/** The value head: returns by hand, one pass for each response, on a model in memory and a worker. */
+/**
+ * The value head: returns by hand, one pass for each response, on a model in memory and a worker.
+ */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -11,7 +11,9 @@ export function lambdaReturns(outcomes: readonly Outcome[], lambda: number): Flo
   const returns = Float64Array.from(outcomes, ({ rewards }) => mean(rewards));
   if (lambda === 1) return returns;
   const own = [...outcomes.keys()].filter((i) => outcomes[i]!.state.trajectory !== null);
-  /** Of each group: what its responses add to the return of the first state, beyond their reward. */
+  /**
+   * Of each group: what its responses add to the return of the first state, beyond their reward.
+   */
   const beyond = new Map<number, number>();
   for (const members of groupBy(own, (i) => outcomes[i]!.state.trajectory!).values()) {
     members.sort((a, b) => outcomes[b]!.state.index - outcomes[a]!.state.index);
