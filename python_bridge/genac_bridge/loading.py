@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from .engines.choice import make_engine
+from .engines.choice import TRANSFORMERS, make_engine
 from .engines.sampling_check import check_values, choose_way
 from .models.adapters import (
     CONFIG,
@@ -231,6 +231,11 @@ def load(arguments: LoadModel) -> LoadedModel:
     source = os.path.expanduser(arguments.source)
     pretrained = arguments.initialization == "pretrained"
     kind, loading = arguments.kind, arguments.loading
+    if kind == "value" and loading.engine != TRANSFORMERS:
+        raise BadArguments(
+            f"load_model: {source!r} is loaded as a value model, which writes no text: "
+            f"`engine` can't be {loading.engine!r}, only {TRANSFORMERS!r}"
+        )
     check_folder(source, pretrained)
     device = choose_device(arguments.device)
     network, base, has_adapter = network_of(arguments, source, device)

@@ -112,6 +112,15 @@ def test_what_can_t_be_used_is_told_at_load(
     assert client.operations.models == {}
 
 
+def test_a_value_model_has_no_engine(client: Client, folder: str) -> None:
+    with pytest.raises(OperationError, match="writes no text: `engine` can't be 'own_engines:C"):
+        client.load(folder, kind="value", loading={**LOADING, "engine": "own_engines:Counting"})
+    loaded = client.load(folder, kind="value")
+    assert (loaded["reproducible"], loaded["sampling"]) == (None, None)
+    assert client.operations.models["m"].engine is None
+    assert client.publish()["version"] == 0
+
+
 def test_completions_that_are_missing_are_an_error(client: Client, folder: str) -> None:
     load(client, folder, "own_engines:Short")
     with pytest.raises(OperationError, match="gave 2 completions instead of 3"):
