@@ -215,5 +215,5 @@ describe('refusals', () => {
 });
 
 test('every type of message has a schema on both ends', () => {
-  expect(anyMessage.options.length).toBe(15);
+  expect(anyMessage.options.length).toBe(16);
 });
