@@ -20,7 +20,7 @@ FUNCTIONS = "genac_bridge.functions.call:FunctionOperations"
 
 
 def make_operations(target: str) -> OperationsLike:
-    """An instance of `module:Class`.
+    """Returns an instance of `module:Class`.
 
     The import may take seconds: it is for the computing thread.
     """
@@ -43,7 +43,7 @@ def _curve() -> tuple[str, str, str] | None:
 
 
 def token() -> str | None:
-    """What a TCP endpoint asks for:
+    """Returns what a TCP endpoint asks for:
 
     `GENAC_TOKEN`, or what the file holds that `GENAC_TOKEN_FILE` names.
     """

@@ -220,8 +220,8 @@ class GenACConfig(GRPOConfig):
             )
 
     def _without_effect(self) -> list[str]:
-        """Names of the critic's fields that were given where there is no critic: a comparison
-        changes one field, and leaves the others.
+        """Returns the names of the critic's fields that were given where there is no critic: a
+        comparison changes one field, and leaves the others.
         """
         if self.critic != "group-mean":
             return []
@@ -238,7 +238,7 @@ class GenACConfig(GRPOConfig):
 
 
 def checked_range(given: Any) -> Any:
-    """`"auto"`, or a list of two numbers. Raises `ValueError`."""
+    """Returns `"auto"`, or a list of two numbers. Raises `ValueError`."""
     if (
         given is None
         or given == "auto"
@@ -255,7 +255,7 @@ def checked_range(given: Any) -> Any:
 
 
 def critic_option(args: GRPOConfig, name: str) -> Any:
-    """A critic's field of any GRPOConfig; a plain one has the defaults."""
+    """Returns a critic's field of any GRPOConfig; a plain one has the defaults."""
     if hasattr(args, name):
         return getattr(args, name)
     own = next(f for f in fields(GenACConfig) if f.name == name)
@@ -265,7 +265,7 @@ def critic_option(args: GRPOConfig, name: str) -> Any:
 def controller_options(
     args: GRPOConfig, critic_model: str | None, critic_loading: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The fields that were given, in the shape of the controller's config.
+    """Returns the fields that were given, in the shape of the controller's config.
 
     `critic_loading`: how the files of the critic's model are read.
     """

@@ -221,7 +221,7 @@ class Controller:
                 self._socket.send_multipart(self._unanswered, copy=False)
 
     def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
-        """The next message.
+        """Returns the next message.
 
         Raises `ControllerError` when the controller ended, fell silent, or the deadline passed.
         """
