@@ -43,9 +43,8 @@ def _curve() -> tuple[str, str, str] | None:
 
 
 def token() -> str | None:
-    """Returns what a TCP endpoint asks for:
-
-    `GENAC_TOKEN`, or what the file holds that `GENAC_TOKEN_FILE` names.
+    """Returns the token for a TCP endpoint: `GENAC_TOKEN`, or the contents of the file that
+    `GENAC_TOKEN_FILE` names.
     """
     given = os.environ.get("GENAC_TOKEN")
     if given:

@@ -141,7 +141,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written_base(plain: Any) -> str | None:
-    """Returns the folder or Hub name of an adapter's base;
+    """Returns the folder or Hub name of an adapter's base.
 
     None: there is no adapter, or its base was made in memory.
     """

@@ -71,7 +71,7 @@ class RewardRange:
 
     @property
     def seen(self) -> tuple[float, float] | None:
-        """Least and largest reward so far, for a checkpoint;
+        """Least and largest reward so far, for a checkpoint.
 
         None: a range was given, or there was no reward yet.
         """

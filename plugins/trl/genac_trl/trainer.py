@@ -302,9 +302,8 @@ class GenACTrainer(GRPOTrainer):
         return self._critic.value(prompts, responses, greedy)
 
     def _decoded(self, ids: list[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
-        """Returns the texts of token ids, and int32 [T] for each:
-
-        UTF-16 units of its text that are complete after each token.
+        """Returns the texts of token ids, and for each int32 [T]: the UTF-16 units of its text that
+        are complete after each token.
         """
         if self._decoder is None:
             model = self.accelerator.unwrap_model(self.model)

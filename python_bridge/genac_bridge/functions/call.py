@@ -146,9 +146,9 @@ def call(name: str, keywords: dict[str, Any]) -> Any:
 
 
 class FunctionOperations:
-    """What a worker without models serves:
+    """Serves `call` alone, in a worker without models.
 
-    `call` alone. It imports neither PyTorch nor Transformers, and so starts in a moment.
+    It imports neither PyTorch nor Transformers, and so starts in a moment.
     """
 
     def ready(self) -> dict[str, Any]:

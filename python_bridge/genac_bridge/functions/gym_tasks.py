@@ -36,7 +36,7 @@ def check(generators: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def problems(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns `{question, answer}` of each `{name, parameters, seed}`;
+    """Returns `{question, answer}` of each `{name, parameters, seed}`.
 
     `answer` is null where a problem has no single one.
     """

@@ -16,9 +16,9 @@ WHOLE, LAST = 1, 4
 
 
 def records(path: str) -> Iterator[Any]:
-    """Yields the records of a `.wandb` file up to its end, or to where it was cut off:
+    """Yields the records of a `.wandb` file up to its end, or to where it was cut off.
 
-    LevelDB's log format behind a head of its own.
+    Its format is LevelDB's log behind a head of its own.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 

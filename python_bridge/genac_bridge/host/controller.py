@@ -261,7 +261,7 @@ class Controller:
         return not self._closed and (self._process is None or self._process.poll() is None)
 
     def abort(self) -> None:
-        """Ends what another thread waits for, with a `ControllerError` there;
+        """Ends what another thread waits for, with a `ControllerError` there.
 
         `close` comes next.
         """

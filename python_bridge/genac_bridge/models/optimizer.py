@@ -87,9 +87,8 @@ class Optimizer:
         return math.sqrt(squares)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and step counts by parameter name, on the CPU:
-
-        `optimizer.NAME.exp_avg`, `.exp_avg_sq`, `.step`.
+        """Returns moments and step counts on the CPU, for each parameter NAME as
+        `optimizer.NAME.exp_avg`, `.exp_avg_sq` and `.step`.
         """
         tensors = {}
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}

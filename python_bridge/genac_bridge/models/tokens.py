@@ -184,9 +184,8 @@ class TextDecoder:
         ]
 
     def decode(self, sequences: Sequence[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
-        """Returns the texts, and for each sequence int32 [tokens]:
-
-        UTF-16 units of its text that are complete after each token.
+        """Returns the texts, and for each the UTF-16 units of its text, int32 [tokens], that are
+        complete after each token.
         """
         lists = [ids.tolist() for ids in sequences]
         texts = self.texts(lists)

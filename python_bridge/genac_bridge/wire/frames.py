@@ -83,7 +83,7 @@ def well_formed(value: Any) -> Any:
 
 
 class Decoder:
-    """Decodes messages of the union `kind`;
+    """Decodes messages of the union `kind`.
 
     `max_message_bytes` holds for all frames of one together.
     """
