@@ -52,6 +52,11 @@ export interface CriticTraits {
   readonly learns?: boolean;
   /** Has it `imitate`, for stage 1? Default: false. */
   readonly imitates?: boolean;
+  /**
+   * Is it asked about all states of a batch at once? For critics that read a response's states
+   * together, or whose values depend in their last digits on what else is asked. Default: false.
+   */
+  readonly wholeBatches?: boolean;
   /** Does it need an actor that continues responses (`environment.actor`)? Default: false. */
   readonly continues?: boolean;
 }
@@ -84,6 +89,7 @@ export interface Continuations {
 export interface Critic {
   readonly name: string;
   readonly needs: CriticTraits['needs'];
+  readonly wholeBatches?: boolean;
   /** Is s_0 one state for its whole group (valued once), or one for each trajectory? */
   readonly sharesFirstState: boolean;
   /** One valuation for each state, in order. Its value is in [0, 1]. */
@@ -157,7 +163,7 @@ export interface CriticModelOptions {
 }
 
 /** What `create` returns: the plugin says the rest. */
-export type CreatedCritic = Omit<Critic, 'name' | 'needs'>;
+export type CreatedCritic = Omit<Critic, 'name' | 'needs' | 'wholeBatches'>;
 
 /** Other options for a trained critic that is used by itself; what is absent stays as it was. */
 export interface StandaloneOptions {
@@ -220,6 +226,7 @@ export async function createCritic(
   return {
     name: plugin.name,
     needs: plugin.needs,
+    wholeBatches: plugin.wholeBatches ?? false,
     sharesFirstState: critic.sharesFirstState,
     value: async (states, context) => critic.value(await mapYielding(states, blindState), context),
     ...(learn && {

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import {
   type CreatedCritic,
+  type CriticBaseline,
   type CriticEnvironment,
   criticBaselines,
   defineCritic,
@@ -33,36 +34,42 @@ import { batchOf } from './generative/batch.ts';
 import { refuseTooLarge } from './generative/fits-memory.ts';
 import { ReadAnswer } from './generative/read-answer.ts';
 
-const options = z
-  .strictObject({
-    /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
-    model: z.string().min(1),
-    worker: z.string().default('critic'),
-    dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
-    ...loadingFields,
-    lora: loraSchema.nullable().default(null),
-    optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
-    /** In-Context Conditioning: tell the critic of the actor. */
-    icc: z.boolean().default(true),
-    /** Reason in words before the score. */
-    thinking: z.boolean().default(true),
-    completions_per_state: z.int().positive().max(10_000).default(1),
-    temperature: temperature.default(1),
-    max_new_tokens: z.int().positive().default(1024),
-    /** REINFORCE's baseline; `none` is the paper's. */
-    baseline: z.enum(criticBaselines).default('none'),
-    /**
-     * What stands in for the value where no completion of a state has a valid score: a number, or
-     * the actor's smoothed success rate (0.5 until it is known).
-     */
-    malformed_value: z
-      .union([z.literal('success-rate'), z.number().min(0).max(1)])
-      .default('success-rate'),
-  })
-  .refine((o) => o.baseline !== 'leave-one-out' || o.completions_per_state > 1, {
-    path: ['completions_per_state'],
-    message: 'the baseline "leave-one-out" needs at least 2 completions per state',
-  });
+/** Options of a critic that is a language model and writes scores. */
+export const scorerFields = {
+  /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
+  model: z.string().min(1),
+  worker: z.string().default('critic'),
+  dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  ...loadingFields,
+  lora: loraSchema.nullable().default(null),
+  optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
+  /** In-Context Conditioning: tell the critic of the actor. */
+  icc: z.boolean().default(true),
+  /** Reason in words before the score. */
+  thinking: z.boolean().default(true),
+  completions_per_state: z.int().positive().max(10_000).default(1),
+  temperature: temperature.default(1),
+  max_new_tokens: z.int().positive().default(1024),
+  /** REINFORCE's baseline; `none` is the paper's. */
+  baseline: z.enum(criticBaselines).default('none'),
+  /**
+   * What stands in for the value where no completion of a state has a valid score: a number, or
+   * the actor's smoothed success rate (0.5 until it is known).
+   */
+  malformed_value: z
+    .union([z.literal('success-rate'), z.number().min(0).max(1)])
+    .default('success-rate'),
+};
+
+export const enoughCompletions = (o: { baseline: CriticBaseline; completions_per_state: number }) =>
+  o.baseline !== 'leave-one-out' || o.completions_per_state > 1;
+
+export const tooFew = {
+  path: ['completions_per_state'],
+  message: 'the baseline "leave-one-out" needs at least 2 completions per state',
+};
+
+const options = z.strictObject(scorerFields).refine(enoughCompletions, tooFew);
 
 type Options = z.infer<typeof options>;
 

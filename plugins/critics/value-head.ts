@@ -44,6 +44,7 @@ type Options = z.infer<typeof options>;
 export default defineCritic({
   name: 'value-head',
   needs: 'states',
+  wholeBatches: true,
   learns: true,
   options,
   create,

@@ -33,7 +33,8 @@ export class CarefulValuer {
     context: CriticContext,
     all: boolean,
   ): Promise<Valuation[]> {
-    if (this.#critic.needs === 'outcomes') return valuesOf(this.#critic, states, context);
+    const { needs, wholeBatches } = this.#critic;
+    if (needs === 'outcomes' || wholeBatches) return valuesOf(this.#critic, states, context);
     // An evaluation changes nothing for the batches that train.
     const remember = context.purpose !== 'evaluation';
     const rests = remember && this.speaks === false && context.iteration % PERIOD !== 0;

@@ -68,7 +68,8 @@ const synchronous: MakeSchedule = (training, { iteration, spending }) => ({
 
 const pipelined: MakeSchedule = (training, place) => {
   const { critic, config } = training;
-  if (critic.needs === 'outcomes') return { ...synchronous(training, place), update: together };
+  if (critic.needs === 'outcomes' || critic.wholeBatches)
+    return { ...synchronous(training, place), update: together };
   const { iteration, actor, segmentation, spending } = place;
   const context = contextOf(iteration, spending);
   const valuer = new Valuer((states) => valuesOf(critic, states, context));

@@ -1,0 +1,28 @@
+/**
+ * The score without reasoning (AC2, arXiv 2609.39247): the model of the critic `generative`, asked
+ * for the number alone, and trained in the same way.
+ */
+import { z } from 'zod';
+import { defineCritic } from '../../src/plugin-api.ts';
+import generative, { enoughCompletions, scorerFields, tooFew } from './generative.ts';
+
+const { thinking: _, max_new_tokens, ...fields } = scorerFields;
+
+export default defineCritic({
+  name: 'language-model',
+  needs: 'states',
+  learns: true,
+  imitates: true,
+  options: z
+    .strictObject({
+      ...fields,
+      /** A score in its tags has 6 to 8 tokens. */
+      max_new_tokens: max_new_tokens.removeDefault().default(16),
+    })
+    .refine(enoughCompletions, tooFew),
+  create: (o, environment) => generative.create({ ...o, thinking: false }, environment),
+  models: ({ model, worker }) => [{ model, worker }],
+  startFrom: (given, model) => ({ ...given, model }),
+  standalone: (given, model, { thinking: _, ...wanted }) =>
+    generative.standalone!(given, model, wanted),
+});
