@@ -17,7 +17,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from conftest import Make, letters, logged
+from conftest import Make, letters, logged, moved, weights
 from genac_bridge.host.continuations import Continuations, Wanted
 from genac_trl import ControllerError
 from genac_trl.continuations import why_none
@@ -302,6 +302,24 @@ def test_a_critic_s_values_are_the_mean_rewards_of_continuations(make: Make, no_
                 assert segment["value"] == pytest.approx(np.mean(letters(texts)), abs=1e-6)
                 checked += 1
     assert checked > 4
+
+
+def test_vineppo_by_the_critic_s_name(make: Make, tmp_path: Path) -> None:
+    config = tmp_path / "vine.yaml"
+    config.write_text("critic: {continuations: 3}\ngates: {explained_variance: false}\n")
+    trainer = make(
+        critic="monte-carlo",
+        controller_config=str(config),
+        segmentation={"by": "tokens", "tokens": 4},
+        max_completion_length=LIMIT,
+        max_steps=2,
+    )
+    before = weights(trainer)
+    trainer.train()
+    assert moved(trainer, before)
+    states, asked = (logged(trainer, f"critic/{name}") for name in ("states", "continuations"))
+    assert len(states) == 2
+    assert asked == [3 * number for number in states]
 
 
 def test_why_responses_can_t_be_continued_is_told_with_the_critic_s_need(
