@@ -44,7 +44,8 @@ class GenACConfig(GRPOConfig):
         default="generative",
         metadata={
             "help": "What values the states: 'generative' (a language model that reasons in words "
-            "and ends with a score 0..10), 'group-mean' (exactly GRPO: TRL's own advantages, no "
+            "and ends with a score 0..10), 'monte-carlo' (VinePPO: the mean reward of responses "
+            "that the actor goes on with), 'group-mean' (exactly GRPO: TRL's own advantages, no "
             "controller is started), or a path to a critic of your own (a JavaScript or TypeScript "
             "file that begins with './' or '/')."
         },
