@@ -72,7 +72,17 @@ def tokenized(trainer: Any, prompts: list[Any]) -> list[list[int]]:
 
 def sampled(trainer: Any, ids: list[list[int]]) -> list[list[int]]:
     """Returns one continuation of each, by the trainer's generation settings; logs nothing."""
-    completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
+    if "num_generations" in inspect.signature(trl.GRPOTrainer._generate_single_turn).parameters:
+        completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
+        return [list(own) for own in completions]
+    # Before TRL 1.16 it reads them from the trainer, and a vLLM server skips what it takes for
+    # repeated prompts.
+    kept = trainer.num_generations, trainer.num_generations_eval
+    trainer.num_generations = trainer.num_generations_eval = 1
+    try:
+        completions, _ = trainer._generate_single_turn(ids, None, {})
+    finally:
+        trainer.num_generations, trainer.num_generations_eval = kept
     return [list(own) for own in completions]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from trl import GRPOTrainer
 
 from conftest import Make, letters, logged, moved, weights
 from genac_bridge.host.continuations import Continuations, Wanted
@@ -87,6 +88,24 @@ def test_the_state_s_prompt_is_what_is_continued(trainer: Any, begun: list[list[
         assert ids == expected + prefix
         assert batch.rows[row].prompt_ids is not None
         assert batch.rows[row].prompt_ids.tolist() == expected
+
+
+def test_no_prompt_is_taken_for_a_repeated_one_before_trl_1_16(
+    trainer: Any, begun: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(trainer)
+    groups: list[tuple[int, int]] = []
+    generate = GRPOTrainer._generate_single_turn
+
+    def before(self: Any, prompt_ids: Any, images: Any, fields: Any) -> Any:
+        groups.append((self.num_generations, self.num_generations_eval))
+        return generate(self, prompt_ids, images, fields, 1)
+
+    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", before)
+    usual = (trainer.num_generations, trainer.num_generations_eval)
+    trainer._critic.host.continue_responses(batch, wanted(begun, [2, 0], count=1))
+    assert groups == [(1, 1)]
+    assert (trainer.num_generations, trainer.num_generations_eval) == usual != (1, 1)
 
 
 def test_equal_seeds_give_equal_completions(trainer: Any, begun: list[list[int]]) -> None:
