@@ -30,8 +30,8 @@ DIGEST_ALL = 50_000_000
 
 
 def digest(named: list[tuple[str, nn.Parameter]]) -> str:
-    """16 hex digits of blake2b over names and float32 weights; over every k-th weight of each
-    parameter where there are more than 50 million in all.
+    """Returns 16 hex digits of blake2b over names and float32 weights; over every k-th weight of
+    each parameter where there are more than 50 million in all.
     """
     stride = max(1, -(-sum(p.numel() for _, p in named) // DIGEST_ALL))
     hasher = hashlib.blake2b(digest_size=8)
@@ -88,8 +88,8 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
 
 
 def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and optimizer state of a folder, after a check that every file that `save` wrote is
-    there and whole.
+    """Returns the metadata and optimizer state of a folder, after a check that every file that
+    `save` wrote is there and whole.
     """
     state_path = os.path.join(path, STATE)
     if not os.path.isdir(path):
@@ -126,7 +126,7 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def differing(have: dict[str, Tensor], want: dict[str, Tensor]) -> str | None:
-    """The first name or shape in which two state dicts differ."""
+    """Returns the first name or shape in which two state dicts differ."""
     for name in sorted(have.keys() ^ want.keys()):
         return f"{name} is in {'the folder' if name in have else 'the model'} only"
     for name, tensor in have.items():

@@ -96,7 +96,7 @@ def auto_class(kind: str) -> Any:
 def from_pretrained(
     source: str, kind: str, loading: LoadingOptions, device: torch.device | None = None
 ) -> nn.Module:
-    """Weights of a folder or Hub name, in float32 if they are not quantized.
+    """Returns the weights of a folder or Hub name, in float32 if they are not quantized.
 
     Raises `BadArguments` where some that this kind needs are missing. `device`: where quantized
     weights go.
@@ -139,7 +139,7 @@ def from_pretrained(
 
 
 def drawn(source: str, kind: str, loading: LoadingOptions, seed: int) -> nn.Module:
-    """The architecture of a folder's config.json, with weights drawn from `seed`."""
+    """Returns the architecture of a folder's config.json, with weights drawn from `seed`."""
     if loading.quantization_config is not None:
         raise BadArguments(
             "load_model: weights that are drawn at random are not quantized; pass "
@@ -193,7 +193,9 @@ def refuse_larger_tokenizer(model: LoadedModel, source: str) -> None:
 
 
 def stop_ids(network: Any, tokenizer: Any) -> list[int]:
-    """End-of-sequence ids, the tokenizer's own first: the one that chat formats end a turn with."""
+    """Returns the end-of-sequence ids, the tokenizer's own first: the one that chat formats end a
+    turn with.
+    """
     found: list[int] = []
     for holder in (tokenizer, getattr(network, "generation_config", None), network.config):
         ids = getattr(holder, "eos_token_id", None)
@@ -205,7 +207,7 @@ def stop_ids(network: Any, tokenizer: Any) -> list[int]:
 
 @torch.inference_mode()
 def head_splits(model: LoadedModel) -> bool:
-    """Whether logits are exactly head(backbone(ids)).
+    """Returns whether logits are exactly head(backbone(ids)).
 
     Some architectures scale or cap them; tried out, not guessed.
     """
@@ -294,7 +296,7 @@ def load(arguments: LoadModel) -> LoadedModel:
 def network_of(
     arguments: LoadModel, source: str, device: torch.device
 ) -> tuple[nn.Module, str, bool]:
-    """The network, the source of its base, and whether the source is an adapter."""
+    """Returns the network, the source of its base, and whether the source is an adapter."""
     kind, loading = arguments.kind, arguments.loading
     pretrained = arguments.initialization == "pretrained"
     if not is_adapter(source):
@@ -326,7 +328,7 @@ def network_of(
 
 
 def value_head(network: Any, folder: str | None, device: torch.device) -> nn.Linear:
-    """A folder's head, or one of zeros."""
+    """Returns a folder's head, or one of zeros."""
     head = nn.Linear(network.config.get_text_config().hidden_size, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

@@ -20,7 +20,7 @@ FUNCTIONS = "genac_bridge.functions.call:FunctionOperations"
 
 
 def make_operations(target: str) -> OperationsLike:
-    """An instance of `module:Class`.
+    """Returns an instance of `module:Class`.
 
     The import may take seconds: it is for the computing thread.
     """
@@ -43,9 +43,8 @@ def _curve() -> tuple[str, str, str] | None:
 
 
 def token() -> str | None:
-    """What a TCP endpoint asks for:
-
-    `GENAC_TOKEN`, or what the file holds that `GENAC_TOKEN_FILE` names.
+    """Returns the token for a TCP endpoint: `GENAC_TOKEN`, or the contents of the file that
+    `GENAC_TOKEN_FILE` names.
     """
     given = os.environ.get("GENAC_TOKEN")
     if given:

@@ -113,7 +113,7 @@ LOADING: dict[str, Any] = {
 
 
 class Client:
-    """Short words for the operations under test;
+    """Short words for the operations under test.
 
     `context` is fresh for every call unless one is given.
     """

@@ -83,7 +83,7 @@ class GenACScriptArguments(ScriptArguments):
 
 
 def reward_function(name: str) -> Callable[..., Any]:
-    """A reward function by TRL's name or by import path. Raises `ValueError`."""
+    """Returns a reward function by TRL's name or by import path. Raises `ValueError`."""
     if name == "get_soft_overlong_punishment":
         made: Callable[..., Any] = trl_rewards.get_soft_overlong_punishment(
             max_completion_len=1280, soft_punish_cache=256

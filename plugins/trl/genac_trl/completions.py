@@ -14,7 +14,7 @@ from .trl_internals import log_probabilities, stop_tokens
 
 
 def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[Row]:
-    """One row for each completion. Texts and offsets come from TRL's token ids; nothing is
+    """Returns one row for each completion. Texts and offsets come from TRL's token ids; nothing is
     tokenized again.
 
     `seen`: what the reward functions were given (`prompts`, and `ids` of the completions).
@@ -51,7 +51,9 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
 
 
 def padded(advantages: list[np.ndarray], like: torch.Tensor) -> torch.Tensor:
-    """float32 [B, T] in the shape of the completions `like`, zeros at the padding on the right."""
+    """Returns float32 [B, T] in the shape of the completions `like`, zeros at the padding on the
+    right.
+    """
     result = torch.zeros(like.shape, dtype=torch.float32)
     for row, own in zip(result, advantages, strict=True):
         row[: len(own)] = torch.from_numpy(own.copy())

@@ -44,7 +44,8 @@ class GenACConfig(GRPOConfig):
         default="generative",
         metadata={
             "help": "What values the states: 'generative' (a language model that reasons in words "
-            "and ends with a score 0..10), 'group-mean' (exactly GRPO: TRL's own advantages, no "
+            "and ends with a score 0..10), 'monte-carlo' (VinePPO: the mean reward of responses "
+            "that the actor goes on with), 'group-mean' (exactly GRPO: TRL's own advantages, no "
             "controller is started), or a path to a critic of your own (a JavaScript or TypeScript "
             "file that begins with './' or '/')."
         },
@@ -220,8 +221,8 @@ class GenACConfig(GRPOConfig):
             )
 
     def _without_effect(self) -> list[str]:
-        """Names of the critic's fields that were given where there is no critic: a comparison
-        changes one field, and leaves the others.
+        """Returns the names of the critic's fields that were given where there is no critic: a
+        comparison changes one field, and leaves the others.
         """
         if self.critic != "group-mean":
             return []
@@ -238,7 +239,7 @@ class GenACConfig(GRPOConfig):
 
 
 def checked_range(given: Any) -> Any:
-    """`"auto"`, or a list of two numbers. Raises `ValueError`."""
+    """Returns `"auto"`, or a list of two numbers. Raises `ValueError`."""
     if (
         given is None
         or given == "auto"
@@ -255,7 +256,7 @@ def checked_range(given: Any) -> Any:
 
 
 def critic_option(args: GRPOConfig, name: str) -> Any:
-    """A critic's field of any GRPOConfig; a plain one has the defaults."""
+    """Returns a critic's field of any GRPOConfig; a plain one has the defaults."""
     if hasattr(args, name):
         return getattr(args, name)
     own = next(f for f in fields(GenACConfig) if f.name == name)
@@ -265,7 +266,7 @@ def critic_option(args: GRPOConfig, name: str) -> Any:
 def controller_options(
     args: GRPOConfig, critic_model: str | None, critic_loading: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The fields that were given, in the shape of the controller's config.
+    """Returns the fields that were given, in the shape of the controller's config.
 
     `critic_loading`: how the files of the critic's model are read.
     """

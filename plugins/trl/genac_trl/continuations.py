@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from genac_bridge.host.batch import Row
 from genac_bridge.host.continuations import Continuations, Wanted
 
-from .trl_internals import completions_of, max_segments, sampled, stop_tokens, undisturbed
+from .trl_internals import completions_of, limited_to, sampled, stop_tokens, undisturbed
 
 
 def why_none(tools: Any, rollout_func: Any, environment_factory: Any) -> str | None:
@@ -32,8 +32,8 @@ def why_none(tools: Any, rollout_func: Any, environment_factory: Any) -> str | N
 def continued(
     trainer: Any, rows: Sequence[Row], inputs: list[dict[str, Any]], wanted: Wanted
 ) -> Continuations:
-    """What `HostTrainer.continue_responses` gives. In all processes; each does a part of the
-    sampling and of the scoring.
+    """Returns what `HostTrainer.continue_responses` gives. In all processes; each does a part of
+    the sampling and of the scoring.
 
     `rows`: the batch's, of all processes. `inputs`: this process's rows of the data set, one for
     each of its responses. Equal seeds give equal completions where there are as many processes;
@@ -67,8 +67,8 @@ def continued(
 def per_function_rewards(
     trainer: Any, examples: list[dict[str, Any]], prompt_ids: list[list[int]], ids: list[list[int]]
 ) -> torch.Tensor:
-    """float32 [N of all processes, functions], NaN where a function does not apply: TRL's rewards
-    of responses `ids` to the data set's rows `examples`.
+    """Returns float32 [N of all processes, functions], NaN where a function does not apply: TRL's
+    rewards of responses `ids` to the data set's rows `examples`.
     """
     prompts = [example["prompt"] for example in examples]
     completions = completions_of(trainer, prompts, prompt_ids, ids)
@@ -91,7 +91,7 @@ def _completed(
         return new
     room = max(limit - len(begun[i]) for i in open_ones)
     own: list[list[int]] = []
-    with max_segments(trainer, room):
+    with limited_to(trainer, room):
         for numbers in _parts(trainer, len(open_ones), len(inputs)):
             chosen = [open_ones[n] for n in numbers]
             own += sampled(trainer, [prompts[i] + begun[i] for i in chosen])
@@ -101,8 +101,9 @@ def _completed(
 
 
 def _parts(trainer: Any, count: int, size: int) -> Iterator[list[int]]:
-    """Numbers below `count` that this process is to do, at most `size` at a time. Each process has
-    as many, for what they do together; beyond the last number, the first ones come again.
+    """Yields the numbers below `count` that this process is to do, at most `size` at a time. Each
+    process has as many, for what they do together; beyond the last number, the first ones come
+    again.
     """
     each = -(-count // trainer.accelerator.num_processes)
     first = trainer.accelerator.process_index * each
@@ -112,7 +113,7 @@ def _parts(trainer: Any, count: int, size: int) -> Iterator[list[int]]:
 
 
 def _in_order(trainer: Any, parts: list[torch.Tensor]) -> torch.Tensor:
-    """What all processes gave for each of their `_parts`, in the order of the numbers."""
+    """Returns what all processes gave for each of their `_parts`, in the order of the numbers."""
     processes = trainer.accelerator.num_processes
     split = [part.reshape(processes, -1, part.shape[-1]) for part in parts]
     return torch.cat(split, dim=1).flatten(0, 1)
@@ -121,7 +122,7 @@ def _in_order(trainer: Any, parts: list[torch.Tensor]) -> torch.Tensor:
 def _examples(
     trainer: Any, inputs: list[dict[str, Any]], wanted: set[int]
 ) -> dict[int, dict[str, Any]]:
-    """The rows of the data set of these responses, wherever they are."""
+    """Returns the rows of the data set of these responses, wherever they are."""
     first = trainer.accelerator.process_index * len(inputs)
     own = [(first + i, example) for i, example in enumerate(inputs) if first + i in wanted]
     return dict(gather_object(own))

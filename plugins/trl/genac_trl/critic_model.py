@@ -52,7 +52,7 @@ class CriticStart:
 
 
 def starts_from_actor(args: Any) -> bool:
-    """Whether the critic's model is the actor's own checkpoint."""
+    """Returns whether the critic's model is the actor's own checkpoint."""
     if (
         critic_option(args, "critic") != "generative"
         or critic_option(args, "critic_model") is not None
@@ -88,8 +88,8 @@ def critic_start(trainer: Any, model: Any, loading: dict[str, Any]) -> CriticSta
 
 
 def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str, Any]:
-    """What TRL gives to the actor's `from_pretrained`, for a critic that starts from the same
-    files.
+    """Returns what TRL gives to the actor's `from_pretrained`, for a critic that starts from the
+    same files.
 
     Empty if the critic has its own model, or the actor is in memory. The file of
     `controller_config` goes before. Raises `ValueError` for what a critic can't have.
@@ -130,7 +130,7 @@ def loading_options(args: Any, model: Any, quantization_config: Any) -> dict[str
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """JSON of a quantization's config: dtypes and enums by their names."""
+    """Returns the JSON of a quantization's config: dtypes and enums by their names."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, torch.dtype):
@@ -141,7 +141,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written_base(plain: Any) -> str | None:
-    """Folder or Hub name of an adapter's base;
+    """Returns the folder or Hub name of an adapter's base.
 
     None: there is no adapter, or its base was made in memory.
     """
@@ -154,7 +154,7 @@ def _written_base(plain: Any) -> str | None:
 
 
 def _without_adapter(base: Any) -> dict[str, torch.Tensor]:
-    """The base's weights by their own names, as they are without the adapter."""
+    """Returns the base's weights by their own names, as they are without the adapter."""
     own: dict[str, torch.Tensor] = {}
     for name, tensor in base.state_dict().items():
         if "lora_" in name or ".modules_to_save." in name:
@@ -172,7 +172,7 @@ def _lacks_tokenizer(args: Any, source: str) -> bool:
 
 
 def _tokenizer(trainer: Any, source: str) -> dict[str, Any]:
-    """The trainer's tokenizer, where the critic's source has none, in
+    """Returns the trainer's tokenizer, where the critic's source has none, in
     `OUTPUT_DIR/critic-tokenizer`.
     """
     if not _lacks_tokenizer(trainer.args, source):
@@ -183,7 +183,7 @@ def _tokenizer(trainer: Any, source: str) -> dict[str, Any]:
 
 
 def _critic_in_file(args: Any) -> dict[str, Any]:
-    """The critic's options in the file of `controller_config`."""
+    """Returns the critic's options in the file of `controller_config`."""
     import yaml
 
     path = critic_option(args, "controller_config")

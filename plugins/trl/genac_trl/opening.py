@@ -38,7 +38,7 @@ def begin(
 
 
 def open_request(args: Any, start: CriticStart, continues: bool) -> dict[str, Any]:
-    """Arguments of `open`; who the actor is, `set_actor` says once it is loaded."""
+    """Returns the arguments of `open`; who the actor is, `set_actor` says once it is loaded."""
     return opening.open_request(
         controller_options(args, start.model, start.options),
         logs=Path(args.output_dir, "genac-logs"),

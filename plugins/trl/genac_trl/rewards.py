@@ -13,7 +13,7 @@ TOLERANCE = 1e-6
 
 
 def combined(per_function: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The weighted sum over the reward functions that applied, [N]; NaN where none did.
+    """Returns the weighted sum over the reward functions that applied, [N]; NaN where none did.
 
     `per_function`: [N, functions], NaN: not applicable.
     """
@@ -28,7 +28,7 @@ def to_unit(
     names: list[str],
     reward_range: Sequence[float],
 ) -> np.ndarray:
-    """float64 [N] in [0, 1].
+    """Returns float64 [N] in [0, 1].
 
     Raises `ValueError` that names functions and values where a combination lies outside
     `reward_range`.
@@ -71,7 +71,7 @@ class RewardRange:
 
     @property
     def seen(self) -> tuple[float, float] | None:
-        """Least and largest reward so far, for a checkpoint;
+        """Least and largest reward so far, for a checkpoint.
 
         None: a range was given, or there was no reward yet.
         """
@@ -102,8 +102,8 @@ class RewardRange:
         names: list[str],
         learn: bool = True,
     ) -> np.ndarray:
-        """float64 [N] in [0, 1], NaN where no function applied. `learn` False: an evaluation, which
-        leaves the range.
+        """Returns float64 [N] in [0, 1], NaN where no function applied. `learn` False: an
+        evaluation, which leaves the range.
 
         Raises `ValueError` for an infinite reward, and for one outside a range that was given.
         """
@@ -152,8 +152,8 @@ def _totals(per_function: torch.Tensor, weights: torch.Tensor) -> np.ndarray:
 
 
 def _as_given(values: torch.Tensor) -> torch.Tensor:
-    """float64, on the CPU: the shortest decimals that are these float32 numbers, as TRL keeps
-    rewards and weights.
+    """Returns float64, on the CPU: the shortest decimals that are these float32 numbers, as TRL
+    keeps rewards and weights.
 
     A function that gave .7 is taken at .7, not at .69999999: rounding is not a difference from the
     value .7.
@@ -166,7 +166,7 @@ def _as_given(values: torch.Tensor) -> torch.Tensor:
 def _said(
     i: int, total: np.ndarray, per_function: torch.Tensor, weights: torch.Tensor, names: list[str]
 ) -> str:
-    """The combined reward of completion i, and what it is made of."""
+    """Returns the combined reward of completion i, and what it is made of."""
     parts = [
         f"{name} {value:g} x {weight:g}"
         for name, value, weight in zip(

@@ -52,8 +52,8 @@ def sequence_ratios(trainer: Any, inputs: dict[str, Any]) -> Iterator[None]:
 
 
 def broadcast(advantages: torch.Tensor, output: dict[str, Any]) -> torch.Tensor:
-    """One advantage for each completion [B] as float32 [B, T]; 0 where the actor did not write the
-    token.
+    """Returns one advantage for each completion [B] as float32 [B, T]; 0 where the actor did not
+    write the token.
     """
     mask = output["completion_mask"]
     if "tool_mask" in output:

@@ -248,12 +248,12 @@ class GenACTrainer(GRPOTrainer):
         return output
 
     def _scale(self) -> Scale:
-        """What advantages are divided by, by the controller's names."""
+        """Returns what advantages are divided by, by the controller's names."""
         scales: dict[str, Scale] = {"group": "group-std", "batch": "batch-std", "none": "none"}
         return scales[str(self.scale_rewards)]
 
     def _joint_batches(self) -> int | None:
-        """How many batches there will be, for the critic's learning rate."""
+        """Returns how many batches there will be, for the critic's learning rate."""
         steps = self.state.max_steps
         if steps <= 0:
             return None
@@ -269,7 +269,7 @@ class GenACTrainer(GRPOTrainer):
         return output, seen
 
     def _sampled(self, inputs: list[dict[str, Any]]) -> TRLBatch:
-        """A batch from TRL; its rewards are NaN where no reward function applied.
+        """Returns a batch from TRL; its rewards are NaN where no reward function applied.
 
         Raises `ValueError`.
         """
@@ -283,7 +283,7 @@ class GenACTrainer(GRPOTrainer):
         return TRLBatch(rows, rewards, group, output, inputs)
 
     def _compute_loss(self, model: Any, inputs: Any) -> Any:
-        """TRL's, with the sequence's ratio and each token's own advantage where
+        """Returns TRL's loss, with the sequence's ratio and each token's own advantage where
         `importance_sampling_level` says so.
         """
         if self.importance_sampling_level != "sequence" or inputs["advantages"].dim() == 1:
@@ -302,9 +302,8 @@ class GenACTrainer(GRPOTrainer):
         return self._critic.value(prompts, responses, greedy)
 
     def _decoded(self, ids: list[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
-        """Texts of token ids, and int32 [T] for each:
-
-        UTF-16 units of its text that are complete after each token.
+        """Returns the texts of token ids, and for each int32 [T]: the UTF-16 units of its text that
+        are complete after each token.
         """
         if self._decoder is None:
             model = self.accelerator.unwrap_model(self.model)

@@ -9,7 +9,8 @@ import torch
 
 
 def batches(trainer: Any, skipped: int = 0) -> Iterator[list[dict[str, Any]]]:
-    """The training set's batches for generation, again and again, after the first `skipped` ones.
+    """Yields the training set's batches for generation, again and again, after the first `skipped`
+    ones.
 
     They draw nothing from PyTorch's global generator.
     """
@@ -27,6 +28,6 @@ def batches(trainer: Any, skipped: int = 0) -> Iterator[list[dict[str, Any]]]:
 
 
 def following(loader: Iterator[Any]) -> Any:
-    """The next batch, or None; a loader draws a seed when it begins."""
+    """Returns the next batch, or None; a loader draws a seed when it begins."""
     with torch.random.fork_rng(devices=[]):
         return next(loader, None)

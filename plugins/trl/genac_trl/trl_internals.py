@@ -54,13 +54,13 @@ def check_output(output: dict[str, Any]) -> None:
 
 
 def stop_tokens(trainer: Any) -> set[int]:
-    """Ids that end a completion: several since TRL 1.16."""
+    """Returns the ids that end a completion: several since TRL 1.16."""
     several = getattr(trainer, "eos_token_ids", None)
     return {trainer._tokenizer.eos_token_id} if several is None else set(several)
 
 
 def tokenized(trainer: Any, prompts: list[Any]) -> list[list[int]]:
-    """Ids of prompts as GRPOTrainer feeds them to the model.
+    """Returns the ids of prompts as GRPOTrainer feeds them to the model.
 
     Raises `ValueError` for prompts with images.
     """
@@ -71,15 +71,27 @@ def tokenized(trainer: Any, prompts: list[Any]) -> list[list[int]]:
 
 
 def sampled(trainer: Any, ids: list[list[int]]) -> list[list[int]]:
-    """One continuation of each, with the trainer's generation settings; nothing is logged."""
-    completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
+    """Returns one continuation of each, by the trainer's generation settings; logs nothing."""
+    if "num_generations" in inspect.signature(trl.GRPOTrainer._generate_single_turn).parameters:
+        completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
+        return [list(own) for own in completions]
+    # Before TRL 1.16 it reads them from the trainer, and a vLLM server skips what it takes for
+    # repeated prompts.
+    kept = trainer.num_generations, trainer.num_generations_eval
+    trainer.num_generations = trainer.num_generations_eval = 1
+    try:
+        completions, _ = trainer._generate_single_turn(ids, None, {})
+    finally:
+        trainer.num_generations, trainer.num_generations_eval = kept
     return [list(own) for own in completions]
 
 
 def completions_of(
     trainer: Any, prompts: list[Any], prompt_ids: list[list[int]], ids: list[list[int]]
 ) -> list[Any]:
-    """Completions as GRPOTrainer gives them to reward functions: texts, or messages for chats."""
+    """Returns the completions as GRPOTrainer gives them to reward functions: texts, or messages for
+    chats.
+    """
     if isinstance(prompts[0], str):
         texts: list[str] = trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
         return texts
@@ -100,7 +112,7 @@ def completions_of(
 
 
 @contextmanager
-def max_segments(trainer: Any, new_tokens: int) -> Iterator[None]:
+def limited_to(trainer: Any, new_tokens: int) -> Iterator[None]:
     """Within, `sampled` gives no more than so many tokens for each."""
     holder, option = (
         (trainer.vllm_generation, "max_completion_length")
@@ -143,7 +155,7 @@ def undisturbed(trainer: Any, seed: int | None = None) -> Iterator[None]:
 
 
 def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
-    """float32 [B, T] of the completions' tokens.
+    """Returns float32 [B, T] of the completions' tokens.
 
     By itself GRPOTrainer computes them only where an update is off policy.
     """

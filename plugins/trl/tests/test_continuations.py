@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from trl import GRPOTrainer
 
-from conftest import Make, letters, logged
+from conftest import Make, letters, logged, moved, weights
 from genac_bridge.host.continuations import Continuations, Wanted
 from genac_trl import ControllerError
 from genac_trl.continuations import why_none
@@ -87,6 +88,24 @@ def test_the_state_s_prompt_is_what_is_continued(trainer: Any, begun: list[list[
         assert ids == expected + prefix
         assert batch.rows[row].prompt_ids is not None
         assert batch.rows[row].prompt_ids.tolist() == expected
+
+
+def test_no_prompt_is_taken_for_a_repeated_one_before_trl_1_16(
+    trainer: Any, begun: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(trainer)
+    groups: list[tuple[int, int]] = []
+    generate = GRPOTrainer._generate_single_turn
+
+    def before(self: Any, prompt_ids: Any, images: Any, fields: Any) -> Any:
+        groups.append((self.num_generations, self.num_generations_eval))
+        return generate(self, prompt_ids, images, fields, 1)
+
+    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", before)
+    usual = (trainer.num_generations, trainer.num_generations_eval)
+    trainer._critic.host.continue_responses(batch, wanted(begun, [2, 0], count=1))
+    assert groups == [(1, 1)]
+    assert (trainer.num_generations, trainer.num_generations_eval) == usual != (1, 1)
 
 
 def test_equal_seeds_give_equal_completions(trainer: Any, begun: list[list[int]]) -> None:
@@ -302,6 +321,24 @@ def test_a_critic_s_values_are_the_mean_rewards_of_continuations(make: Make, no_
                 assert segment["value"] == pytest.approx(np.mean(letters(texts)), abs=1e-6)
                 checked += 1
     assert checked > 4
+
+
+def test_vineppo_by_the_critic_s_name(make: Make, tmp_path: Path) -> None:
+    config = tmp_path / "vine.yaml"
+    config.write_text("critic: {continuations: 3}\ngates: {explained_variance: false}\n")
+    trainer = make(
+        critic="monte-carlo",
+        controller_config=str(config),
+        segmentation={"by": "tokens", "tokens": 4},
+        max_completion_length=LIMIT,
+        max_steps=2,
+    )
+    before = weights(trainer)
+    trainer.train()
+    assert moved(trainer, before)
+    states, asked = (logged(trainer, f"critic/{name}") for name in ("states", "continuations"))
+    assert len(states) == 2
+    assert asked == [3 * number for number in states]
 
 
 def test_why_responses_can_t_be_continued_is_told_with_the_critic_s_need(

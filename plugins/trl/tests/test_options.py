@@ -76,7 +76,7 @@ class Batches(Trainer):
 def test_every_slice_has_its_own_advantages(
     judged: Make, options: dict[str, Any], batches: int, size: int
 ) -> None:
-    """The critic values a generation batch once;
+    """The critic values a generation batch once.
 
     TRL shuffles and splits it, and each completion keeps its credit.
     """

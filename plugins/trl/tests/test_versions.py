@@ -26,6 +26,7 @@ SUITES = [
         for name in (
             "callbacks",
             "constructor",
+            "continuations",
             "group_mean",
             "losses",
             "options",

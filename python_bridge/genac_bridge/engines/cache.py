@@ -67,8 +67,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not t
 
 
 def make_cache(config: Any) -> tuple[DynamicCache, bool]:
-    """An empty cache for the architecture, and whether all its layers attend to everything (no
-    sliding windows, no recurrent states).
+    """Returns an empty cache for the architecture, and whether all its layers attend to everything
+    (no sliding windows, no recurrent states).
     """
     cache = DynamicCache(config=config)
     plain = len(cache.layers) > 0 and all(type(layer) is DynamicLayer for layer in cache.layers)
@@ -78,7 +78,7 @@ def make_cache(config: Any) -> tuple[DynamicCache, bool]:
 
 
 def select_rows(state: Any, rows: Tensor) -> Any:
-    """The state of these rows, in this order; a row may be named more than once.
+    """Returns the state of these rows, in this order; a row may be named more than once.
 
     `state`: a cache, changed in place, or tensors [batch, ...] in lists, tuples and dicts. Raises
     `TypeError` for anything else.

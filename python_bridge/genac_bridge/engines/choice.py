@@ -16,7 +16,7 @@ PARTS = ("generate", "publish", "close", "reproducible", "version")
 
 
 def make_engine(model: LoadedModel, arguments: LoadModel) -> Engine:
-    """The engine of a causal model, which serves its weights as they are now.
+    """Returns the engine of a causal model, which serves its weights as they are now.
 
     Raises `BadArguments` for a name that is none, and for a class that lacks a part of `Engine`;
     `OperationError` for what the class raises itself.
@@ -32,7 +32,7 @@ def make_engine(model: LoadedModel, arguments: LoadModel) -> Engine:
 
 
 def own_engine(name: str, model: LoadedModel, arguments: LoadModel) -> Engine:
-    """An object of the class `package.module:Class`."""
+    """Returns an object of the class `package.module:Class`."""
     module, _, kind = name.rpartition(":")
     if not (module and kind):
         raise BadArguments(

@@ -42,8 +42,8 @@ class Stops:
 
 
 def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prompt: int) -> int:
-    """Rows at once: as many as keep the cache and the reading of the prompts within a part of the
-    memory, and no more than still gain speed.
+    """Returns how many rows are decoded at once: as many as keep the cache and the reading of the
+    prompts within a part of the memory, and no more than still gain speed.
 
     `prompt`: tokens of the longest prompt; each is read once for its `per_prompt` rows.
     """
@@ -183,7 +183,7 @@ class Batch:
         skip: np.ndarray,
         step: int,
     ) -> np.ndarray:
-        """bool [rows]: the rows whose text holds a stop string now."""
+        """Returns bool [rows]: the rows whose text holds a stop string now."""
         found = np.zeros(len(alive), bool)
         for row in np.flatnonzero(stop.may_end[tokens.cpu().numpy()] & ~skip):
             found[row] = stop.ended(all_tokens[alive[row], : step + 1].tolist())
@@ -216,8 +216,8 @@ class Batch:
 
 
 def batches(way: Way, order: np.ndarray, lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Sequences `order`, sorted by their prompts' `lengths`, in parts of at most `size` that the
-    way can take.
+    """Yields sequences `order`, sorted by their prompts' `lengths`, in parts of at most `size` that
+    the way can take.
     """
     groups = [order] if way.pads else np.split(order, np.flatnonzero(np.diff(lengths)) + 1)
     for group in groups:
@@ -227,7 +227,7 @@ def batches(way: Way, order: np.ndarray, lengths: np.ndarray, size: int) -> Iter
 
 @torch.inference_mode()
 def generate(model: LoadedModel, request: GenerationRequest) -> list[Completion]:
-    """The completions of a request, in order."""
+    """Returns the completions of a request, in order."""
     per_prompt = request.per_prompt
     lengths = np.array([len(p) for p in request.prompts], dtype=np.int64)
     # Prompts of like length go together, so that little is padding.

@@ -17,8 +17,8 @@ def mix(x: np.ndarray) -> np.ndarray:
 
 
 def uniforms(seeds: np.ndarray, start: int, count: int) -> np.ndarray:
-    """Uniforms in (0, 1], float64 [len(seeds), count], for positions start .. start + count - 1;
-    `seeds` uint64.
+    """Returns uniforms in (0, 1], float64 [len(seeds), count], for `count`
+    positions from `start`; `seeds` uint64.
 
     The seed is mixed first: without it, seeds that differ by the golden constant would share one
     shifted stream.

@@ -66,7 +66,7 @@ class Rows:
         )
 
     def read_prompts(self) -> Tensor:
-        """Logits [rows, V] after each row's prompt."""
+        """Returns the logits [rows, V] after each row's prompt."""
         prompts, width = self.prompt_ids.shape
         self.padding += int(prompts * width - self.lengths.sum())
         logits = self._read_all() if not self.way.cached else self._read_padded()
@@ -95,7 +95,7 @@ class Rows:
         return self._forward(self.prompt_ids, arguments)
 
     def read_token(self, tokens: Tensor) -> Tensor:
-        """Logits [rows, V] after one more token a row."""
+        """Returns the logits [rows, V] after one more token a row."""
         self.seen += 1
         if not self.way.cached:
             self.whole.scatter_(1, self.positions[:, None], tokens[:, None])

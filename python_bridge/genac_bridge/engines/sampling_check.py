@@ -55,7 +55,7 @@ class Trial:
 
 
 def usable_ids(model: LoadedModel) -> np.ndarray:
-    """Ids of ordinary tokens that an embedding and the tokenizer both have."""
+    """Returns the ids of ordinary tokens that an embedding and the tokenizer both have."""
     size = min(model.vocabulary, len(model.tokenizer))
     special = set(model.tokenizer.all_special_ids)
     ids = [i for i in range(size) if i not in special] if size < 1000 else range(100, size)
@@ -75,7 +75,7 @@ def logprobs(model: LoadedModel, ids: Tensor, positions: Tensor) -> Tensor:
 
 
 def difference(have: Tensor, want: Tensor) -> float:
-    """The largest difference of two sets of log-probabilities, nan if one of them holds it."""
+    """Returns the largest difference of two sets of log-probabilities; nan if one holds it."""
     return float((have.clamp_min(FLOOR) - want.clamp_min(FLOOR)).abs().max())
 
 
@@ -94,7 +94,7 @@ def sizes(model: LoadedModel) -> tuple[int, int]:
 
 
 def attends(model: LoadedModel) -> bool:
-    """Whether all that is kept between tokens is keys and values."""
+    """Returns whether all that is kept between tokens is keys and values."""
     try:
         layers = DynamicCache(config=model.config).layers
     except Exception as error:
@@ -187,7 +187,8 @@ def undisturbed(model: LoadedModel) -> Iterator[None]:
 
 
 def choose_way(model: LoadedModel) -> Way:
-    """The fastest way in which sampling says what `score` does. Raises `BadArguments` without one.
+    """Returns the fastest way in which sampling says what `score` does. Raises `BadArguments`
+    without one.
 
     Weights are used as they are, in float32, where the kernels allow it: then the comparison is
     sharp. It costs some forward passes over at most forty tokens. Sets `counts_from_zero`.
@@ -261,7 +262,7 @@ class Trials:
 
 
 def refusal(model: LoadedModel, way: Way, trials: Trials) -> str | None:
-    """Why a model can't be sampled this way; None: it can."""
+    """Returns why a model can't be sampled this way; None: it can."""
     reason = None
     for trial in trials:
         try:
@@ -276,7 +277,7 @@ def refusal(model: LoadedModel, way: Way, trials: Trials) -> str | None:
 
 
 def counts_from_zero(model: LoadedModel, trials: Trials) -> bool:
-    """Whether positions from 0, given, change nothing. Some architectures begin elsewhere."""
+    """Returns whether positions from 0 change nothing; some architectures begin elsewhere."""
     if not accepts(model.base, "position_ids"):
         return False
     trial = next(iter(trials))
@@ -293,7 +294,7 @@ def counts_from_zero(model: LoadedModel, trials: Trials) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line. An error of memory is raised again."""
+    """Returns what an error says, in one line. An error of memory is raised again."""
     if no_memory(error):
         raise error
     return (str(error).strip() or type(error).__name__).splitlines()[0]

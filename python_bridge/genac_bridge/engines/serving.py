@@ -18,7 +18,7 @@ from .random import join_seeds
 def sample(
     model: LoadedModel, arguments: Sample, tensors: Tensors, context: Context
 ) -> tuple[dict[str, Any], Tensors]:
-    """The result and the tensors of `sample`, which serves what was published last."""
+    """Returns the result and the tensors of `sample`, which serves what was published last."""
     engine = model.engine
     if engine is None:
         raise BadArguments(
@@ -115,7 +115,7 @@ def options_of(model: LoadedModel, arguments: Sample) -> Options:
 
 
 def take_prompts(model: LoadedModel, arguments: Sample, tensors: Tensors) -> list[np.ndarray]:
-    """Ids of every prompt, int32 [T]. Raises `BadArguments` for empty ones."""
+    """Returns the ids of every prompt, int32 [T]. Raises `BadArguments` for empty ones."""
     if arguments.prompts is None:
         refuse_others(tensors, {"seeds", "prompt_ids", "prompt_cu_seqlens", "prefix_lengths"})
         ids, cu = take_sequences(tensors, "prompt_ids", "prompt_cu_seqlens", model.vocabulary)
@@ -147,7 +147,7 @@ def take_prompts(model: LoadedModel, arguments: Sample, tensors: Tensors) -> lis
 def take_prefixes(
     model: LoadedModel, prompts: list[np.ndarray], max_new_tokens: int, tensors: Tensors
 ) -> list[np.ndarray]:
-    """The ids at the end of each prompt that are the beginning of its completions.
+    """Returns the ids at the end of each prompt that are the beginning of its completions.
 
     Raises `BadArguments` for what leaves no room for `max_new_tokens`.
     """
@@ -179,7 +179,7 @@ def take_prefixes(
 
 
 def completion_tensors(done: list[Completion], ends: list[np.ndarray]) -> Tensors:
-    """The tensors of finished sequences, as `sample` sends them."""
+    """Returns the tensors of finished sequences, as `sample` sends them."""
     return {
         "completion_ids": join([completion.ids for completion in done], "int32"),
         "completion_cu_seqlens": cumulative([len(completion.ids) for completion in done]),

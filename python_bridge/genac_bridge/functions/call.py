@@ -19,8 +19,8 @@ from .own_code import guarded, run_own
 
 
 def load_file(path: str) -> Any:
-    """The module that a file holds, loaded once; its folder is on the import path, so that it can
-    import its neighbours.
+    """Returns the module that a file holds, loaded once; its folder is on the import path, so that
+    it can import its neighbours.
     """
     path = os.path.abspath(os.path.expanduser(path))
     name = f"genac_file_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
@@ -41,8 +41,8 @@ def load_file(path: str) -> Any:
 
 
 def import_named(name: str) -> Any:
-    """The module of this name: an installed one, else one of the working directory, which goes
-    behind all others.
+    """Returns the module of this name: an installed one, else one of the working directory, which
+    goes behind all others.
     """
     try:
         return importlib.import_module(name)
@@ -55,8 +55,8 @@ def import_named(name: str) -> Any:
 
 
 def find(name: str, operation: str = "call") -> Callable[..., Any]:
-    """The function that `package.module:function` or `path/to/file.py:function` names (`function`
-    may be dotted: a static method).
+    """Returns the function that `package.module:function` or `path/to/file.py:function` names
+    (`function` may be dotted: a static method).
 
     `operation`: which one its errors name.
     """
@@ -99,8 +99,8 @@ def find(name: str, operation: str = "call") -> Callable[..., Any]:
 
 
 def plain_json(value: Any, where: str = "answer") -> Any:
-    """`value` if it is plain JSON, tuples as lists; raises `ValueError` that names the place and
-    the type of what is not.
+    """Returns `value` if it is plain JSON, tuples as lists; raises `ValueError` that names the
+    place and the type of what is not.
     """
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value
@@ -146,9 +146,9 @@ def call(name: str, keywords: dict[str, Any]) -> Any:
 
 
 class FunctionOperations:
-    """What a worker without models serves:
+    """Serves `call` alone, in a worker without models.
 
-    `call` alone. It imports neither PyTorch nor Transformers, and so starts in a moment.
+    It imports neither PyTorch nor Transformers, and so starts in a moment.
     """
 
     def ready(self) -> dict[str, Any]:

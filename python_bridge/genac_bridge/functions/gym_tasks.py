@@ -36,7 +36,7 @@ def check(generators: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def problems(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`{question, answer}` of each `{name, parameters, seed}`;
+    """Returns `{question, answer}` of each `{name, parameters, seed}`.
 
     `answer` is null where a problem has no single one.
     """
@@ -45,9 +45,10 @@ def problems(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def scores(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`{score, failure}` of each `{name, parameters, seed, answer}`, by the generator's own
-    verifier. One that fails on an answer can't read it:
-    its score is 0, and `failure` says what happened."""
+    """Returns `{score, failure}` of each `{name, parameters, seed, answer}`, by the generator's own
+    verifier. One that fails on an answer can't read it: its score is 0, and `failure` says what
+    happened.
+    """
     return [_score(item) for item in items]
 
 
@@ -73,7 +74,7 @@ def _entry(item: dict[str, Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8192)
 def _made(name: str, parameters: str, seed: int) -> tuple[Any, dict[str, Any]]:
-    """The generator and the one problem of this seed."""
+    """Returns the generator and the one problem of this seed."""
     import reasoning_gym
 
     dataset = reasoning_gym.create_dataset(name, seed=seed, size=1, **json.loads(parameters))

@@ -101,9 +101,9 @@ def stream(
     count: int,
     columns: list[str] | None,
 ) -> dict[str, Any]:
-    """Rows number `first` .. `first + count - 1` of the stream that `seed` shuffles, fewer at its
-    end. A reader that goes forward reads each row once;
-    one that goes back begins again."""
+    """Returns rows number `first` .. `first + count - 1` of the stream that `seed` shuffles, fewer
+    at its end. A reader that goes forward reads each row once; one that goes back begins again.
+    """
     key = (handle, reader)
     known = _streams.get(key)
     if known is None or known[0] != seed or known[1] > first:
@@ -138,7 +138,7 @@ def stream(
 
 
 def plain(value: Any, where: str) -> Any:
-    """`value` as plain JSON, dates and times as ISO text.
+    """Returns `value` as plain JSON, dates and times as ISO text.
 
     Raises `ValueError` that names the place and the type of what is not.
     """
@@ -156,8 +156,8 @@ def _with_iso_dates(value: Any) -> Any:
 
 
 def unplain(feature: Any) -> str | None:
-    """The type within a column that has no place in JSON (an image, bytes, a decimal); null: there
-    is none.
+    """Returns the type within a column that has no place in JSON (an image, bytes, a decimal);
+    null: there is none.
     """
     if isinstance(feature, dict):
         return next(filter(None, map(unplain, feature.values())), None)
@@ -222,7 +222,7 @@ def _load(
 
 
 def _from_disk(datasets: Any, folder: str, split: str, streaming: bool) -> Any:
-    """What `save_to_disk` wrote: one split, or several by name."""
+    """Returns what `save_to_disk` wrote: one split, or several by name."""
     saved = datasets.load_from_disk(folder)
     if isinstance(saved, datasets.DatasetDict):
         if split not in saved:
@@ -232,7 +232,7 @@ def _from_disk(datasets: Any, folder: str, split: str, streaming: bool) -> Any:
 
 
 def builder_of(files: list[str]) -> tuple[str, dict[str, Any]]:
-    """The builder that reads all of these files, and its options."""
+    """Returns the builder that reads all of these files, and its options."""
     endings = {os.path.splitext(name.removesuffix(".gz"))[1].lower() for name in files}
     builders = {BUILDERS.get(ending) for ending in endings}
     builder = next(iter(builders))
@@ -245,7 +245,7 @@ def builder_of(files: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def reason(error: BaseException) -> str:
-    """One line, of the first cause: `datasets` wraps what went wrong in a general sentence."""
+    """Returns one line of the first cause, which `datasets` wraps in a general sentence."""
     while error.__cause__ is not None and type(error).__name__ == "DatasetGenerationError":
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -20,7 +20,7 @@ class Logger(Protocol):
     id: str
 
     def rows_logged(self) -> int | None:
-        """How many rows it holds, where it can tell itself; None: as many as were noted."""
+        """Returns how many rows it holds, where it can tell itself; None: as many as were noted."""
 
     def log(self, number: int, step: int, metrics: dict[str, float]) -> None:
         """Row number `number` (from 1). Several rows may have one step; steps never fall."""

@@ -113,7 +113,7 @@ class Feed(threading.Thread):
             self.error = f"{type(error).__name__}: {lines[0]}"
 
     def open(self) -> tuple[Logger, int]:
-        """The logger, and how many rows it has had."""
+        """Returns the logger, and how many rows it has had."""
         note = None
         if os.path.exists(self.note_path):
             with open(self.note_path, encoding="utf-8") as file:
@@ -163,7 +163,7 @@ def open_loggers(folder: str, config: dict[str, Any], loggers: list[dict[str, An
 
 
 def failures(folder: str) -> dict[str, str]:
-    """What went wrong so far, by logger."""
+    """Returns what went wrong so far, by logger."""
     return {
         feed.logger_name: feed.error for feed in _open.get(folder, []) if feed.error is not None
     }

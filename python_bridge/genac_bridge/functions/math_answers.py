@@ -55,7 +55,7 @@ def boxed(text: str) -> str | None:
 
 
 def hashes(text: str) -> str | None:
-    """What follows the last `####`, to the end of its line."""
+    """Returns what follows the last `####`, to the end of its line."""
     found = _HASHES.findall(text)
     return found[-1].strip() if found else None
 
@@ -69,7 +69,7 @@ CONVENTIONS = {"boxed": boxed, "hashes": hashes, "number": last_number}
 
 
 def answer_of(text: str, conventions: Sequence[str]) -> str | None:
-    """The answer by the first convention that finds one."""
+    """Returns the answer by the first convention that finds one."""
     for convention in conventions:
         answer = CONVENTIONS[convention](text)
         if answer:
@@ -90,12 +90,12 @@ def reference_of(text: str, conventions: Sequence[str]) -> str:
 
 
 def positional(text: str) -> str:
-    """The text with its numbers in positional notation: `1e-05` is `0.00001`."""
+    """Returns the text with its numbers in positional notation: `1e-05` is `0.00001`."""
     return _SCIENTIFIC.sub(lambda match: format(Decimal(match.group()), "f"), text)
 
 
 def equal(reference: str, answer: str) -> bool | None:
-    """Whether the two are the same mathematical object, or the same words.
+    """Returns whether the two are the same mathematical object, or the same words.
 
     None: nothing can be made of the reference.
     """
@@ -122,7 +122,7 @@ def equal(reference: str, answer: str) -> bool | None:
 
 
 def extra_digits(reference: Any) -> int:
-    """How many decimals more than 6 are compared.
+    """Returns how many decimals more than 6 are compared.
 
     math-verify rounds to 6 decimals, which makes all small numbers equal. A reference that is a
     number under 0.0001 is compared to 6 significant digits instead.

@@ -36,9 +36,9 @@ def prepare() -> None:
 def judge(
     texts: list[str], references: list[Any], conventions: list[str], seconds: float
 ) -> list[float | None]:
-    """For each text 1.0 or 0.0;
+    """Returns 1.0 or 0.0 for each text, and None where the reference has no answer.
 
-    None where nothing can be made of the reference. A comparison longer than `seconds` is 0.0.
+    A comparison longer than `seconds` is 0.0.
     """
     unknown = [convention for convention in conventions if convention not in CONVENTIONS]
     if unknown:

@@ -100,7 +100,7 @@ def guarded(module: str, words: str, work: Callable[[], T]) -> T:
 
 
 def run_own(name: str, function: Callable[..., Any], keywords: dict[str, Any]) -> Any:
-    """What the function `name` answers, awaited where it is a coroutine; see `guarded`."""
+    """Returns what the function `name` answers, awaited where it is a coroutine; see `guarded`."""
 
     def work() -> Any:
         answer = function(**keywords)
@@ -110,7 +110,7 @@ def run_own(name: str, function: Callable[..., Any], keywords: dict[str, Any]) -
 
 
 def awaited(answer: Awaitable[Any]) -> Any:
-    """What it gives, in an event loop of its own, ended as `asyncio.run` ends it.
+    """Returns the awaited answer, from an event loop of its own, ended as `asyncio.run` ends it.
 
     Unlike there the thread keeps the loop it has: `asyncio.get_event_loop()` works after it.
     """

@@ -16,9 +16,9 @@ WHOLE, LAST = 1, 4
 
 
 def records(path: str) -> Iterator[Any]:
-    """The records of a `.wandb` file up to its end, or to where it was cut off:
+    """Yields the records of a `.wandb` file up to its end, or to where it was cut off.
 
-    LevelDB's log format behind a head of its own.
+    Its format is LevelDB's log behind a head of its own.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -46,7 +46,7 @@ def records(path: str) -> Iterator[Any]:
 
 
 def last_step(folder: str, run_id: str) -> int:
-    """The highest wandb step of a run in `folder/wandb`, over all its lives; 0: none."""
+    """Returns the highest wandb step of a run in `folder/wandb`, over all its lives; 0: none."""
     steps = [0]
     for path in glob.glob(
         os.path.join(glob.escape(folder), "wandb", f"*run-*-{run_id}", f"run-{run_id}.wandb")

@@ -59,7 +59,7 @@ class Credit:
 
 
 def plain_prompt(prompt: Any) -> str | list[dict[str, str]]:
-    """A prompt in the critic's eyes: text, or messages of role and text.
+    """Returns a prompt in the critic's eyes: text, or messages of role and text.
 
     Raises `ValueError` for images.
     """
@@ -85,8 +85,8 @@ def _content(message: dict[str, Any]) -> str:
 def to_wire(
     rows: list[Row], rewards: np.ndarray, group_size: int
 ) -> tuple[dict[str, Any], Tensors, np.ndarray]:
-    """Arguments and tensors of `assign_credit`, and which rows went along: those whose reward is a
-    number.
+    """Returns the arguments and tensors of `assign_credit`, and which rows went along: those whose
+    reward is a number.
 
     `rewards`: float64 [N] in [0, 1], NaN where no reward function applied. Row i belongs to group i
     // group_size.
@@ -140,7 +140,7 @@ def to_wire(
 
 
 def from_wire(advantages: np.ndarray, rows: list[Row], sent: np.ndarray) -> list[np.ndarray]:
-    """Advantages of each row, float32 [T]; zeros for those that did not go along."""
+    """Returns the advantages of each row, float32 [T]; zeros for those that did not go along."""
     each = [np.zeros(len(row.ids), np.float32) for row in rows]
     at = 0
     for i in sent:

@@ -36,8 +36,8 @@ class Continuations:
 
 
 def wanted_of(arguments: dict[str, Any], tensors: Tensors, sent: np.ndarray) -> Wanted:
-    """What `continue_responses` wants. `sent` int [M]: the rows of the batch that the controller
-    has.
+    """Returns what `continue_responses` wants. `sent` int [M]: the rows of the batch that the
+    controller has.
 
     Raises `ValueError` for what the controller can't mean.
     """
@@ -59,7 +59,7 @@ def wanted_of(arguments: dict[str, Any], tensors: Tensors, sent: np.ndarray) -> 
 
 
 def answer_of(done: Continuations) -> tuple[dict[str, Any], Tensors]:
-    """Result and tensors of `continue_responses`."""
+    """Returns the result and tensors of `continue_responses`."""
     lengths = [len(ids) for ids in done.ids]
     return {"texts": done.texts}, {
         "rewards": np.asarray(done.rewards, np.float64),

@@ -221,7 +221,7 @@ class Controller:
                 self._socket.send_multipart(self._unanswered, copy=False)
 
     def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
-        """The next message.
+        """Returns the next message.
 
         Raises `ControllerError` when the controller ended, fell silent, or the deadline passed.
         """
@@ -261,7 +261,7 @@ class Controller:
         return not self._closed and (self._process is None or self._process.poll() is None)
 
     def abort(self) -> None:
-        """Ends what another thread waits for, with a `ControllerError` there;
+        """Ends what another thread waits for, with a `ControllerError` there.
 
         `close` comes next.
         """

@@ -111,7 +111,7 @@ class Critic:
     def rank(
         self, prompt: Prompt, responses: Sequence[str], actor: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """The responses' `index`, `value` and `rationale`, the best first."""
+        """Returns the responses' `index`, `value` and `rationale`, the best first."""
         ranking: list[dict[str, Any]] = self._ask(_line(prompt, actor, responses=list(responses)))[
             "ranking"
         ]

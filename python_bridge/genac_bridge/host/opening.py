@@ -94,7 +94,7 @@ def open_request(
     trust_code: bool = False,
     continues: bool = False,
 ) -> dict[str, Any]:
-    """Arguments of `open` (`src/bridge/host-operations.ts`).
+    """Returns the arguments of `open` (`src/bridge/host-operations.ts`).
 
     Args:
         options: what goes before the file, in its shape: `{"critic": {"model": ...}}`. Paths in it

@@ -52,7 +52,7 @@ class HostTrainer(Protocol):
         """Logs metrics, now."""
 
     def sample_batches(self, skipped: int = 0) -> Iterator[Batch]:
-        """Batches of the actor's responses to the training set, without end.
+        """Returns the batches of the actor's responses to the training set, without end.
 
         The first `skipped` are left out; nothing is sampled for them. Raises `ValueError` for a
         training set that gives none.

@@ -13,7 +13,7 @@ from .batch import Row
 def valuations_of(
     rows: list[Row], sent: np.ndarray, rewards: np.ndarray, valued: list[Any]
 ) -> list[dict[str, Any]]:
-    """One entry for each row: prompt, response, reward in [0, 1] (None: no reward function
+    """Returns one entry for each row: prompt, response, reward in [0, 1] (None: no reward function
     applied), and its segments as the controller sent them. `valued`: those of the rows `sent`.
     """
     segments: dict[int, Any] = dict(zip(sent.tolist(), valued, strict=True))

@@ -59,7 +59,7 @@ def add_lora(
 
 
 def has_default(network: Any) -> bool:
-    """Whether PEFT knows which modules of this architecture to adapt, and they are there."""
+    """Returns whether PEFT knows modules of this architecture to adapt, and they are there."""
     names = KNOWN.get(getattr(network.config, "model_type", ""))
     if not names or getattr(network.config, "model_type", "") in REWRITTEN:
         return False
@@ -131,7 +131,7 @@ def read_config(folder: str) -> dict[str, Any]:
 
 
 def base_of(folder: str, config: dict[str, Any]) -> str:
-    """Folder or Hub name of the adapter's base. Raises `BadArguments`."""
+    """Returns the folder or Hub name of the adapter's base. Raises `BadArguments`."""
     where = os.path.join(folder, CONFIG)
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
@@ -164,7 +164,7 @@ def base_of(folder: str, config: dict[str, Any]) -> str:
 
 
 def open_adapter(network: nn.Module, folder: str, base: str) -> nn.Module:
-    """The base with the adapter of a folder, which stays trainable. Raises `BadArguments`."""
+    """Returns the base with a folder's adapter, which stays trainable. Raises `BadArguments`."""
     where = os.path.join(folder, CONFIG)
     try:
         adapted = PeftModel.from_pretrained(network, folder, is_trainable=True)
@@ -204,7 +204,7 @@ def refuse_changed(adapted: PeftModel, folder: str) -> None:
 
 
 def base_digest(network: nn.Module) -> str:
-    """16 hex digits of the weights that no optimizer moves, names and values.
+    """Returns 16 hex digits of the weights that no optimizer moves, names and values.
 
     A sum over all words of 64 bits, each times an odd number of its place, modulo 2^64: a change
     of one word always changes it, of several all but certainly. Fast on every device, and the same.
@@ -220,7 +220,7 @@ def base_digest(network: nn.Module) -> str:
 
 
 def tensor_sum(values: Tensor) -> int:
-    """The sum of one tensor, in [0, 2^64)."""
+    """Returns the sum of one tensor, in [0, 2^64)."""
     data = values.contiguous().reshape(-1).view(torch.uint8)
     if data.storage_offset() % 8:
         data = data.clone()  # a view as words begins at a word

@@ -29,7 +29,7 @@ RESERVED = (
 def render_chat(
     tokenizer: Any, chat: list[dict[str, str]], where: str, options: dict[str, Any] | None = None
 ) -> str:
-    """A chat as the tokenizer's template renders it, with what opens the assistant's turn.
+    """Returns a chat as the tokenizer's template renders it, with what opens the assistant's turn.
 
     `options`: given to the template. A chat that ends with an assistant's message is a prefill: its
     turn stays open, and the model continues it. Raises `BadArguments`.
@@ -75,7 +75,8 @@ def refuse_template_options(tokenizer: Any, options: dict[str, Any], source: str
 
 
 def with_special_tokens(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a text that a model goes on from, with the special tokens that its tokenizer adds.
+    """Returns the ids of a text that a model goes on from, with the special tokens that its
+    tokenizer adds.
 
     Without an end-of-sequence token that the tokenizer adds at the end, which would say that the
     text is complete. One that the text itself holds stays.
@@ -84,13 +85,17 @@ def with_special_tokens(tokenizer: Any, text: str) -> list[int]:
 
 
 def without_added_end(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Ids of a text without what the tokenizer adds at the end to say that it is complete."""
+    """Returns the ids of a text without what the tokenizer adds at the end to say that it is
+    complete.
+    """
     added = added_at_end(tokenizer)
     return ids[: len(ids) - len(added)] if added and ids[-len(added) :] == added else ids
 
 
 def added_at_end(tokenizer: Any) -> list[int]:
-    """Ids that a tokenizer adds after every text, if the end-of-sequence token is among them."""
+    """Returns the ids that a tokenizer adds after every text, if the end-of-sequence token is among
+    them.
+    """
     known: list[int] | None = getattr(tokenizer, "_genac_added_at_end", None)
     if known is None:
         known = _added_at_end(tokenizer)

@@ -61,8 +61,9 @@ _COLON = "\u2236"
 
 @lru_cache(maxsize=65536)
 def fold_character(character: str) -> str:
-    """What a reader takes a character for: nothing, a line feed (for each kind of line end), or
-    compatibility characters in lower case."""
+    """Returns what a reader takes a character for: nothing, a line feed (for each kind of line
+    end), or compatibility characters in lower case.
+    """
     if character in _LINE_ENDS:
         return "\n"
     if character in _BLANK_LETTERS or (
@@ -75,7 +76,7 @@ def fold_character(character: str) -> str:
 
 
 def _looks_like(character: str) -> str:
-    """The plain letter or mark that a character looks like; else its lower case."""
+    """Returns the plain letter or mark that a character looks like; else its lower case."""
     plain = _LOOK_ALIKES.get(character)
     if plain is not None:
         return plain
@@ -87,14 +88,16 @@ def _looks_like(character: str) -> str:
 
 
 def folded(text: str) -> str:
-    """`text`, folded. Takes linear time."""
+    """Returns `text`, folded. Takes linear time."""
     if text.isascii():
         return text.translate(_ASCII).lower()
     return "".join(map(fold_character, text))
 
 
 def fold(text: str) -> tuple[str, list[int]]:
-    """The folded text, and for each of its characters the index in `text` that it comes from."""
+    """Returns the folded text, and for each of its characters the index in `text` that it comes
+    from.
+    """
     parts: list[str] = []
     sources: list[int] = []
     for index, character in enumerate(text):
@@ -125,9 +128,10 @@ def _loose(mark: str) -> re.Pattern[str]:
 
 
 def break_marks(text: str, marks: Iterable[str], loosely: bool = False) -> str:
-    """`text` with none of `marks` in it, in whatever form: of each occurrence one character is
-    replaced. Marks are folded ones, of two characters or more. `loosely`: however many blanks are
-    between a mark's words and signs."""
+    """Returns `text` with none of `marks` in it, in whatever form: of each occurrence one character
+    is replaced. Marks are folded ones, of two characters or more. `loosely`: however many blanks
+    are between a mark's words and signs.
+    """
     plain = folded(text)
     patterns = {mark: _loose(mark) if loosely else re.compile(re.escape(mark)) for mark in marks}
     present = [(mark, pattern) for mark, pattern in patterns.items() if pattern.search(plain)]
@@ -153,8 +157,9 @@ _SPEAKERS = ("ai", "bot", "human")
 
 
 def break_turns(text: str, roles: Iterable[str]) -> str:
-    """`text` with no line, after its first, that begins as a turn of a plain-text chat does:
-    `assistant:`, also in bold, in quotes, or as an item of a list. Roles are folded ones."""
+    """Returns `text` with no line, after its first, that begins as a turn of a plain-text chat
+    does: `assistant:`, also in bold, in quotes, or as an item of a list. Roles are folded ones.
+    """
     plain = folded(text)
     names = [role for role in {*roles, *_SPEAKERS} if role in plain]
     if not names:

@@ -75,8 +75,8 @@ class Literal:
         self._skeletons: dict[tuple[tuple[str, str | None], ...], Skeleton] = {}
 
     def _control_tokens(self) -> dict[str, int]:
-        """Control tokens by their text: special ones, those that the chat template writes, and
-        those of the form `<|...|>`.
+        """Returns the control tokens by their text: special ones, those that the chat template
+        writes, and those of the form `<|...|>`.
 
         Without the token that stands for unknown text, which any text may hold, unless it has
         another meaning too.
@@ -106,8 +106,9 @@ class Literal:
         return [token for token in ids if token in self.control]
 
     def text(self, text: str, where: str, special: bool = False) -> list[int]:
-        """Ids of text that is other people's as a whole. `special`: with the control tokens that
-        the tokenizer puts around a text, but for an end-of-sequence token at the end."""
+        """Returns the ids of text that is other people's as a whole. `special`: with the control
+        tokens that the tokenizer puts around a text, but for an end-of-sequence token at the end.
+        """
         ids = self._text(text, where, special)
         return without_added_end(self.tokenizer, ids) if special else ids
 
@@ -195,7 +196,7 @@ class Literal:
         return skeleton
 
     def _text_marks(self, pieces: list[str]) -> list[str]:
-        """Folded marks of turns that the template writes as plain text."""
+        """Returns the folded marks of turns that the template writes as plain text."""
         tokens = "|".join(re.escape(name) for name in sorted(self.names, key=len, reverse=True))
         marks: set[str] = set()
         for piece in pieces:
@@ -240,8 +241,9 @@ class Literal:
         )
 
     def _made_twin(self) -> Any:
-        """A copy of the tokenizer in which each control token has a secret name. Raises where there
-        is none."""
+        """Returns a copy of the tokenizer in which each control token has a secret name. Raises
+        where there is none.
+        """
         if self.backend is None:
             raise TypeError("no fast tokenizer")
         data = json.loads(self.backend.to_str())
@@ -268,7 +270,7 @@ class Literal:
         return twin
 
     def _piecewise(self, skeleton: Skeleton, contents: list[str]) -> list[int]:
-        """Each piece by itself, for tokenizers in Python."""
+        """Returns each piece by itself, for tokenizers in Python."""
         ids: list[int] = []
         for index, part in enumerate(self._filled(skeleton, contents)):
             if part:

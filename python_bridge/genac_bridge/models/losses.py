@@ -99,7 +99,8 @@ def total(
     entropy: Tensor | None,
     values: Tensor | None,
 ) -> tuple[Tensor, Counts]:
-    """The sum of all streams with their coefficients (not divided by anything), and their counts;
+    """Returns the sum of all streams with their coefficients (not divided by anything), and their
+    counts;
 
     `inputs` gives a stream's tensor [M].
     """

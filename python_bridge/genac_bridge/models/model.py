@@ -121,14 +121,15 @@ class LoadedModel:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def hidden_states(self, ids: Tensor) -> Tensor:
-        """Last hidden states [rows, width, hidden] of right-padded ids; causal attention needs no
-        mask for padding on the right.
+        """Returns the last hidden states [rows, width, hidden] of right-padded ids; causal
+        attention needs no mask for padding on the right.
         """
         backbone = self.network if self.kind == "value" else self.base.base_model
         return backbone(input_ids=ids, use_cache=False).last_hidden_state
 
     def logits_at(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Logits [M, V] at `positions` [M] of the flattened, right-padded ids [rows, width].
+        """Returns the logits [M, V] at `positions` [M] of the flattened, right-padded ids [rows,
+        width].
 
         The head costs most where the vocabulary is large, so only these positions are computed.
         """
@@ -144,8 +145,8 @@ class LoadedModel:
         )
 
     def values_at(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Values float32 [M] read at `positions` [M] of the flattened, right-padded ids [rows,
-        width].
+        """Returns the values float32 [M] read at `positions` [M] of the flattened, right-padded ids
+        [rows, width].
         """
         assert self.value_head is not None
         hidden = self.hidden_states(ids).flatten(0, 1).index_select(0, positions)
@@ -154,13 +155,13 @@ class LoadedModel:
 
 
 def accepts(network: Any, name: str) -> bool:
-    """Whether the architecture's forward takes the argument `name`."""
+    """Returns whether the architecture's forward takes the argument `name`."""
     return name in inspect.signature(network.forward).parameters
 
 
 def largest(config: Any, *names: str) -> int | None:
-    """The first of these entries that the config has; of a list (a number for each layer), its
-    largest.
+    """Returns the first of these entries that the config has; of a list (a number for each layer),
+    its largest.
     """
     for name in names:
         try:

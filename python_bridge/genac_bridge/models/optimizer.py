@@ -59,7 +59,7 @@ class Optimizer:
             parameter.grad = None
 
     def gradient_norm(self) -> float:
-        """L2 norm of the whole gradient; 0 where there is none."""
+        """Returns the L2 norm of the whole gradient; 0 where there is none."""
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
@@ -87,9 +87,8 @@ class Optimizer:
         return math.sqrt(squares)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and step counts by parameter name, on the CPU:
-
-        `optimizer.NAME.exp_avg`, `.exp_avg_sq`, `.step`.
+        """Returns moments and step counts on the CPU, for each parameter NAME as
+        `optimizer.NAME.exp_avg`, `.exp_avg_sq` and `.step`.
         """
         tensors = {}
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
@@ -140,5 +139,7 @@ class Optimizer:
 
 
 def clip_factor(norm: float, max_norm: float | None) -> float:
-    """What a gradient of this norm is multiplied by so that it has at most `max_norm`; None: 1."""
+    """Returns what a gradient of this norm is multiplied by so that it has at most `max_norm`;
+    None: 1.
+    """
     return 1.0 if max_norm is None else min(1.0, max_norm / (norm + 1e-6))

@@ -12,7 +12,7 @@ from ..wire.errors import one_line
 
 
 def quantization(options: dict[str, Any]) -> Any:
-    """Transformers' config of these options. Raises `BadArguments`.
+    """Returns Transformers' config of these options. Raises `BadArguments`.
 
     `load_in_4bit` or `load_in_8bit` alone is bitsandbytes'.
     """

@@ -12,7 +12,7 @@ Array = np.ndarray
 
 
 def take(tensors: Tensors, name: str, dtype: str, shape: tuple[int | None, ...]) -> Array:
-    """The tensor `name`, checked for dtype and shape (None: any size)."""
+    """Returns the tensor `name`, checked for dtype and shape (None: any size)."""
     array = tensors.get(name)
     if array is None:
         raise BadArguments(f"tensor {name!r} is missing; given: {sorted(tensors) or 'none'}")
@@ -38,8 +38,8 @@ def refuse_others(tensors: Tensors, allowed: set[str]) -> None:
 def take_sequences(
     tensors: Tensors, ids_name: str, cu_name: str, vocabulary: int
 ) -> tuple[Array, Array]:
-    """Token ids [T] and their `cu_seqlens` as int64 [N+1], checked: bounds, order, ids inside the
-    vocabulary.
+    """Returns the token ids [T] and their `cu_seqlens` as int64 [N+1], checked: bounds, order, ids
+    inside the vocabulary.
     """
     ids = take(tensors, ids_name, "int32", (None,))
     cu = take(tensors, cu_name, "int32", (None,)).astype(np.int64)
@@ -63,7 +63,7 @@ def join(parts: Sequence[Array], dtype: str) -> Array:
 
 
 def cumulative(lengths: Sequence[int] | Array) -> Array:
-    """`cu_seqlens` of sequences of these lengths, int32."""
+    """Returns `cu_seqlens` of sequences of these lengths, int32."""
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int32)
 
 
@@ -84,7 +84,9 @@ def micro_batches(lengths: Array, limit: int) -> list[Array]:
 
 
 def pad(ids: Array, starts: Array, lengths: Array, left: bool) -> Array:
-    """Rows `ids[starts[i] : starts[i] + lengths[i]]` as int64 [rows, longest], padded with 0."""
+    """Returns rows `ids[starts[i] : starts[i] + lengths[i]]` as int64 [rows, longest], padded with
+    0.
+    """
     width = int(lengths.max())
     columns = np.arange(width)
     first = (width - lengths)[:, None] if left else np.zeros((len(lengths), 1), dtype=np.int64)

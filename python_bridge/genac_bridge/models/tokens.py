@@ -32,7 +32,9 @@ def has_tokenizer(folder: str) -> bool:
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 units, as JavaScript counts: two for every character beyond U+FFFF."""
+    """Returns the length in UTF-16 units, as JavaScript counts: two for every character beyond
+    U+FFFF.
+    """
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -41,8 +43,8 @@ ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 
 
 def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
-    """A chat as plain text, for models without a chat template: `role: content` for each message, a
-    blank line between two, and at the end `assistant:`, after which the model continues.
+    """Returns a chat as plain text, for models without a chat template: `role: content` for each
+    message, a blank line between two, and at the end `assistant:`, after which the model continues.
 
     The model continues a last message of the assistant. `promptText` in
     `src/text/critic-prompt.ts` shows chats alike.
@@ -66,8 +68,8 @@ def encode_prompt(
     literal: Literal | None = None,
     template_options: dict[str, Any] | None = None,
 ) -> list[int]:
-    """Ids of a prompt: text with the special tokens that its tokenizer adds, chat as its template
-    renders it, or as `plain_chat` does where it has none.
+    """Returns the ids of a prompt: text with the special tokens that its tokenizer adds, chat as
+    its template renders it, or as `plain_chat` does where it has none.
 
     `literal`: the contents are other people's text, which makes no control token.
     `template_options`: given to the template. All of it: `truncation=False` goes before whatever a
@@ -140,8 +142,9 @@ class TextDecoder:
         self._runs: dict[tuple[int, ...], str | None] = {}
 
     def _find_anchor(self) -> int | None:
-        """A token of letters or digits that stays what it is where a part of a character follows:
-        no byte of sentencepiece's byte fallback."""
+        """Returns a token of letters or digits that stays what it is where a part of a character
+        follows: no byte of sentencepiece's byte fallback.
+        """
         candidates = [i for i, text in enumerate(self.lone) if text.isascii() and text.isalnum()]
         part = next((i for i, text in enumerate(self.lone) if INCOMPLETE in text), None)
         if part is None or not candidates:
@@ -171,7 +174,7 @@ class TextDecoder:
         return any(spoiled)
 
     def texts(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        """The tokenizer's own texts, special tokens skipped, spaces as they are."""
+        """Returns the tokenizer's own texts, special tokens skipped, spaces as they are."""
         if self.backend is not None:
             return list(self.backend.decode_batch(sequences, skip_special_tokens=True))
         decode = self.tokenizer.decode
@@ -181,9 +184,8 @@ class TextDecoder:
         ]
 
     def decode(self, sequences: Sequence[np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
-        """Texts, and for each sequence int32 [tokens]:
-
-        UTF-16 units of its text that are complete after each token.
+        """Returns the texts, and for each the UTF-16 units of its text, int32 [tokens], that are
+        complete after each token.
         """
         lists = [ids.tolist() for ids in sequences]
         texts = self.texts(lists)
@@ -205,8 +207,9 @@ class TextDecoder:
         return self._by_runs(ids, text)
 
     def _joined(self, ids: list[int]) -> tuple[str, int] | None:
-        """The pieces laid end to end, and which token starts the text (specials before it add
-        none); None: no token does."""
+        """Returns the pieces laid end to end, and which token starts the text (specials before it
+        add none); None: no token does.
+        """
         first = next((k for k, token in enumerate(ids) if self.lone[token]), None)
         if first is None:
             return None
@@ -264,8 +267,9 @@ class TextDecoder:
         return ends.astype(np.int32)
 
     def _settled(self, run: list[int], whole: str, at_start: bool) -> tuple[str, int, str] | None:
-        """Of a long run of broken bytes, what no later byte can change: its text, its number of
-        tokens, and the text of the rest. Without it a run of n tokens would be decoded n times."""
+        """Returns what no later byte can change of a long run of broken bytes: its text, its number
+        of tokens, and the text of the rest. Without it a run of n tokens would be decoded n times.
+        """
         if len(run) < LONG_RUN:
             return None
         for count in range(len(run) - 4, len(run) - 8, -1):
@@ -294,7 +298,7 @@ class TextDecoder:
         return self._runs[key]
 
     def _exact(self, ids: list[int], text: str) -> np.ndarray:
-        """What every prefix of the tokens has in common with the whole text.
+        """Returns what every prefix of the tokens has in common with the whole text.
 
         Slow (quadratic), for tokenizers that rewrite earlier text.
         """
@@ -347,8 +351,8 @@ class StopStrings:
         self.reach = 4 * max(len(string) for string in strings) + 8
 
     def ended(self, ids: Sequence[int]) -> bool:
-        """Whether the text of `ids` holds a stop string; the caller asks after each token that may
-        end one.
+        """Returns whether the text of `ids` holds a stop string; the caller asks after each token
+        that may end one.
         """
         tail = self.decoder.texts([ids[-self.reach :]])[0]
         if not any(string in tail for string in self.strings):

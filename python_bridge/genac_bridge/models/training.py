@@ -36,7 +36,7 @@ class MicroBatch:
 
 
 def choose_micro_batch(model: LoadedModel) -> int:
-    """Padded tokens of one forward pass: what fits caches and memory."""
+    """Returns the padded tokens of one forward pass: what fits caches and memory."""
     config = model.config
     vocabulary = model.vocabulary if model.kind == "causal" else 0
     numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (
@@ -49,8 +49,8 @@ def choose_micro_batch(model: LoadedModel) -> int:
 def plan(
     model: LoadedModel, ids: np.ndarray, cu: np.ndarray, chosen: np.ndarray, limit: int | None
 ) -> Iterator[MicroBatch]:
-    """Micro-batches that together predict every chosen token once (`chosen` bool [T], never a
-    sequence's first token).
+    """Yields micro-batches that together predict every chosen token once (`chosen` bool [T], never
+    a sequence's first token).
 
     A sequence is cut after its last chosen token, which itself is predicted and not read; one
     without a chosen token is left out.
@@ -78,7 +78,7 @@ def plan(
 
 
 def not_first(cu: np.ndarray, total: int) -> np.ndarray:
-    """bool [T]: every token but the first of each sequence."""
+    """Returns bool [T]: every token but the first of each sequence."""
     chosen = np.ones(total, bool)
     chosen[cu[:-1][np.diff(cu) > 0]] = False
     return chosen
@@ -103,8 +103,8 @@ def refuse_overlong(model: LoadedModel, cu: np.ndarray, operation: str) -> None:
 def score(
     model: LoadedModel, arguments: Score, tensors: Tensors, context: Context
 ) -> tuple[int, Tensors]:
-    """Log-probs, entropies or values of all tokens; the number of tokens and the tensors of the
-    answer.
+    """Returns the log-probs, entropies or values of all tokens; the number of tokens and the
+    tensors of the answer.
     """
     refuse_others(tensors, {"ids", "cu_seqlens"})
     ids, cu = take_sequences(tensors, "ids", "cu_seqlens", model.vocabulary)
@@ -165,7 +165,9 @@ def check_streams(model: LoadedModel, arguments: Accumulate) -> set[str]:
 def take_inputs(
     names: set[str], tensors: Tensors, cu: np.ndarray, total: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The mask as bool [T] and the streams' tensors, checked: finite wherever the mask is 1."""
+    """Returns the mask as bool [T] and the streams' tensors, checked: finite wherever the mask is
+    1.
+    """
     mask = take(tensors, "mask", "float32", (total,))
     if not np.all((mask == 0) | (mask == 1)):
         raise BadArguments(

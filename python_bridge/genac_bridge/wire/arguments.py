@@ -180,8 +180,8 @@ T = TypeVar("T", bound=Struct)
 
 
 def parse(operation: str, kind: type[T], arguments: dict[str, Any]) -> T:
-    """`arguments` as a struct of type `kind`; raises `BadArguments` with the path of the first
-    thing that is wrong.
+    """Returns `arguments` as a struct of type `kind`; raises `BadArguments` with the path of the
+    first thing that is wrong.
     """
     refuse_not_finite(arguments, operation)
     try:

@@ -173,5 +173,5 @@ class Compute:
 
 
 def _cause(error: OperationError) -> str | None:
-    """The traceback of what an operation's error was made from, where there is one."""
+    """Returns the traceback of what an operation's error was made from, where there is one."""
     return None if error.__cause__ is None else "".join(traceback.format_exception(error.__cause__))

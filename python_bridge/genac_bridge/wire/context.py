@@ -68,8 +68,8 @@ class NullContext:
 
 
 def no_memory(error: BaseException) -> bool:
-    """Whether a library's error says that memory ran out; the CPU's allocator says so in words
-    only.
+    """Returns whether a library's error says that memory ran out; the CPU's allocator says so in
+    words only.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True

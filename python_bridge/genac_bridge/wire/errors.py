@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def one_line(error: BaseException) -> str:
-    """The first line with words of an error, without what libraries put before and after it."""
+    """Returns the first line with words of an error, without what libraries put before and after
+    it.
+    """
     lines = [line.strip() for line in str(error).splitlines()]
     words = [line for line in lines if any(c.isalpha() for c in line)]
     if not words:

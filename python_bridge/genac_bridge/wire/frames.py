@@ -38,7 +38,7 @@ class FrameError(Exception):
 
 
 def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
-    """Frames of a message; sets its `tensors`.
+    """Returns the frames of a message; sets its `tensors`.
 
     Contiguous arrays are not copied: they must not be written afterwards.
     """
@@ -72,7 +72,7 @@ def _pack(message: AnyMessage) -> bytes:
 
 
 def well_formed(value: Any) -> Any:
-    """`value` with halves of surrogate pairs replaced by U+FFFD, in all texts and keys."""
+    """Returns `value` with halves of surrogate pairs replaced by U+FFFD, in all texts and keys."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list | tuple):
@@ -83,7 +83,7 @@ def well_formed(value: Any) -> Any:
 
 
 class Decoder:
-    """Decodes messages of the union `kind`;
+    """Decodes messages of the union `kind`.
 
     `max_message_bytes` holds for all frames of one together.
     """
@@ -93,7 +93,7 @@ class Decoder:
         self._decoder = msgspec.msgpack.Decoder(kind)
 
     def decode(self, frames: Sequence[Buffer]) -> tuple[Any, Tensors]:
-        """The message and its tensors (views of the frames' memory, read-only).
+        """Returns the message and its tensors (views of the frames' memory, read-only).
 
         Raises FrameError.
         """

@@ -209,5 +209,7 @@ AnyMessage = FromWorker | FromController | Ask | ReverseRequest
 
 
 def schema_hash() -> str:
-    """First 16 hex digits of the SHA-256 of `schema.json`, which both sides have byte for byte."""
+    """Returns the first 16 hex digits of the SHA-256 of `schema.json`, which both sides have byte
+    for byte.
+    """
     return hashlib.sha256(Path(__file__).with_name("schema.json").read_bytes()).hexdigest()[:16]
