@@ -13,7 +13,7 @@ import { type CriticFormat, safeFormat } from './text/critic-prompt.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
 import { UserError } from './user-error.ts';
 
-/** Where a request stands in the run: what its random draws depend on. */
+/** Identifies a request within the run; its random draws depend on these fields. */
 export interface CriticContext {
   /** Names what the values are for, e.g. `joint`; values for another purpose have other draws. */
   readonly purpose: string;
@@ -22,7 +22,7 @@ export interface CriticContext {
   readonly greedy?: boolean;
   /**
    * Reports numbers of this call, such as tokens or dollars that it cost. The caller sums them over
-   * an iteration and logs them under `critic/`. Absent: nobody logs them.
+   * an iteration and logs them under `critic/`. Absent: they are dropped.
    */
   readonly report?: (metrics: UpdateMetrics) => void;
   /** Rewards of all trajectories, by index, for critics that need outcomes. */
@@ -71,7 +71,7 @@ export interface Continuation {
   readonly reward: number | null;
 }
 
-/** The actor, as a critic may ask it: it goes on from states, by their exact token ids. */
+/** Lets the actor continue the responses of states, by their exact token ids. */
 export interface Continuations {
   /**
    * `count` continuations of each state, sampled and rewarded as in training. They depend on the
@@ -108,7 +108,7 @@ export interface Critic {
   /** Replaces the weights by a folder that `save` wrote; the optimizer starts afresh. */
   load?(folder: string): Promise<void>;
   /**
-   * What it is asked about a state: an oracle is asked the same. Absent: the task's format, with
+   * The prompt about a state; an oracle gets the same one. Absent: the task's format, with
    * the actor's profile, and words before the score.
    */
   prompt?(state: State): Prompt;
@@ -129,7 +129,7 @@ export interface Critic {
 export interface CriticEnvironment {
   readonly seed: number;
   readonly format: CriticFormat;
-  /** Aborted when the run is asked to end. */
+  /** Aborted when the run stops. */
   readonly signal: AbortSignal;
   /** One line for the user. */
   log(text: string): void;

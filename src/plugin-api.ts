@@ -1,6 +1,6 @@
 /**
  * All that a task, a critic or a reward function may import, built in or a user's own (by the name
- * `genac`). What stands here is kept stable; what doesn't may change at any time.
+ * `genac`). These names are stable; all other modules may change at any time.
  */
 export { BridgeError } from './bridge/errors.ts';
 export { loraSchema, optimizerSchema } from './bridge/operations.ts';

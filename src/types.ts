@@ -22,7 +22,7 @@ export interface Sequence {
   readonly completionIds: Int32Array;
 }
 
-/** What In-Context Conditioning (ICC) tells the critic of the actor. */
+/** The actor's profile in the critic's prompt (In-Context Conditioning, ICC). */
 export interface ActorProfile {
   readonly name: string;
   /** Number of parameters. */
@@ -110,7 +110,7 @@ export interface Valuation {
   readonly value: number;
   /** What the critic wrote before the score; empty where it writes nothing. */
   readonly rationale: string;
-  /** `malformed`: no completion had a valid score, and a stand-in is used as the value. */
+  /** `malformed`: no completion had a valid score; the value is a fallback. */
   readonly parsed: 'ok' | 'malformed';
   /** Empty where the critic is not generative. */
   readonly completions: readonly CriticCompletion[];

@@ -43,7 +43,7 @@ export const scorerFields = {
   ...loadingFields,
   lora: loraSchema.nullable().default(null),
   optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
-  /** In-Context Conditioning: tell the critic of the actor. */
+  /** In-Context Conditioning: the prompt has the actor's profile. */
   icc: z.boolean().default(true),
   /** Reason in words before the score. */
   thinking: z.boolean().default(true),
@@ -53,7 +53,7 @@ export const scorerFields = {
   /** REINFORCE's baseline; `none` is the paper's. */
   baseline: z.enum(criticBaselines).default('none'),
   /**
-   * What stands in for the value where no completion of a state has a valid score: a number, or
+   * Fallback value of a state without a valid score: a number, or
    * the actor's smoothed success rate (0.5 until it is known).
    */
   malformed_value: z
@@ -118,7 +118,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     async value(states, { purpose, iteration, greedy }) {
       const perState = greedy ? 1 : o.completions_per_state;
       const refusals = new Refusals();
-      // A part's prompts, and what was sampled beside ids and text, are gone when it is valued.
+      // Each part frees its prompts, and all of its samples but ids and text, once it is valued.
       const valuations = await mapInParts(
         states,
         promptsOfRequest(perState),

@@ -1,7 +1,6 @@
 /**
- * VinePPO's critic (arXiv 2410.01679): the value of a state is the mean reward of K responses that
- * the actor itself goes on with from there. It has no model and nothing to learn; it costs actor
- * tokens.
+ * VinePPO's critic (arXiv 2410.01679): the value of a state is the mean reward of K continuations
+ * by the actor. It has no model and learns nothing; it costs actor tokens.
  */
 import { z } from 'zod';
 import { defineCritic, mean } from '../../src/plugin-api.ts';

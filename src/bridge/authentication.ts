@@ -21,7 +21,7 @@ export function curveKeys(): { publicKey: string; secretKey: string } {
   return curveKeyPair();
 }
 
-/** The name that peers give beside the token. */
+/** The user name of PLAIN; the token is the password. */
 export const TOKEN_USER = 'genac';
 
 const ZAP_ENDPOINT = 'inproc://zeromq.zap.01';

@@ -25,7 +25,7 @@ export interface GateOptions {
   readonly endpoint: string;
   /** The local socket that peers are led to. */
   readonly path: string;
-  /** Told who was disconnected, and why. */
+  /** Called with the reason of each disconnection. */
   readonly refused: (detail: string) => void;
   readonly greetingMs?: number;
 }

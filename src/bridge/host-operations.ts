@@ -32,7 +32,7 @@ const open = {
     /** Folder for the workers' logs. */
     logs: path,
     /**
-     * What In-Context Conditioning tells the critic of the actor; null: `set_actor` says it later.
+     * The actor's profile for In-Context Conditioning; null: `set_actor` sends it later.
      */
     actor: actor.nullable(),
     /** The most tokens that a response can have: segments are spread over them. null: not known. */
@@ -67,8 +67,8 @@ const valued = z.strictObject({
 });
 
 /**
- * Credit of one batch of trajectories. What the critic learns from it is begun when the answer is
- * on its way, and is waited for by whatever comes next.
+ * Credit of one batch of trajectories. The critic's update on this batch starts after the reply;
+ * the next request waits for it.
  * In:  `completion_ids` int32 [T], `cu_seqlens` int32 [N+1], `text_ends` int32 [T] (UTF-16 units of
  *      the text that are complete after each token),
  *      `problems` int32 [N] (index into `prompts`; the trajectories of one problem are a group),
@@ -99,7 +99,7 @@ const assignCredit = {
      * critic that values from outcomes, or a gate that closed) and means `batch-std` for others.
      */
     scale: z.enum(['none', 'batch-std', 'group-std']),
-    /** Trajectories whose valuations are told, from the first. */
+    /** The reply has the valuations of this many trajectories, from the first. */
     tell: count,
   }),
   result: z.strictObject({
@@ -124,7 +124,7 @@ const value = {
   }),
 };
 
-/** Waits for the critic's update, if one is on its way, and tells its metrics. */
+/** Waits for the critic's running update, if any, and returns its metrics. */
 const fence = { arguments: z.strictObject({}), result: z.strictObject({ metrics }) };
 
 /**

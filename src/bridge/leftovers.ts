@@ -13,7 +13,7 @@ const NAME = /^genac-(\d+)-[A-Za-z0-9]{6}$/;
 const YOUNG_MS = 60_000;
 
 /**
- * Removes the folders in `parent` whose process is no longer alive and whose socket nobody listens
+ * Removes the folders in `parent` whose process is no longer alive and whose socket has no listener
  * on (a process in another container may have a pid that means nothing here). What can't be removed
  * is left.
  */

@@ -41,7 +41,7 @@ export class MemoryTransport implements Transport {
     };
   }
 
-  /** Whoever is in this process is no stranger. */
+  /** A peer in this process needs no admission. */
   admit(): void {}
 
   async send(identity: string, frames: readonly Buffer[]): Promise<void> {

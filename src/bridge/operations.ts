@@ -32,7 +32,7 @@ export const loraSchema = z.strictObject({
 export const loadingSchema = z.strictObject({
   /** Branch, tag or commit of a Hub name; null: the newest. */
   revision: z.string().min(1).nullable(),
-  /** May code that lies beside the weights run? */
+  /** Allows code in the model's folder or repository to run. */
   trust_remote_code: z.boolean(),
   /** `eager`, `sdpa`, `flash_attention_2`, ...; null: Transformers' choice. */
   attn_implementation: z.string().min(1).nullable(),
@@ -148,10 +148,11 @@ const tokenize = {
  * In:  `seeds` uint32 [N, 2], one 64-bit seed for each sequence (low word first). With a
  *      reproducible engine a sequence's tokens depend on its prompt, its seed and the weights only,
  *      never on what else was in the batch. If `prompts` is null: `prompt_ids` int32 [T] and
- *      `prompt_cu_seqlens` int32 [P+1], and, if completions were begun, `prefix_lengths` int32 [P]:
- *      how many ids at the end of each prompt are the beginning of its completions. `texts` and
+ *      `prompt_cu_seqlens` int32 [P+1], and, if responses are continued, `prefix_lengths` int32
+ *      [P]: how many ids at the end of each prompt are the beginning of its completions. `texts`
+ *      and
  *      `text_ends` then speak of the whole completion, the ids and log-probs of its new tokens;
- *      `max_new_tokens` counts what was begun.
+ *      `max_new_tokens` counts the prefix too.
  * Out: `prompt_ids` int32, `prompt_cu_seqlens` int32 [P+1], `completion_ids` int32 [T],
  *      `completion_cu_seqlens` int32 [N+1] (the end-of-sequence token is part of a completion),
  *      `logprobs` float32 [T] (of the distribution at `temperature`, before top-k and top-p; at
@@ -177,7 +178,7 @@ const sample = {
      * A completion ends with the first of these in its text; the stop string is kept in the text.
      */
     stop_strings: z.array(z.string().min(1)),
-    /** Beside the model's own end-of-sequence tokens. */
+    /** In addition to the model's own end-of-sequence tokens. */
     stop_token_ids: z.array(count),
     /** Sequences decoded at once; null: the worker's choice. */
     batch_size: z.int().positive().nullable(),
@@ -269,7 +270,7 @@ const accumulate = {
     micro_batch_tokens: z.int().positive().nullable(),
   }),
   result: z.strictObject({
-    /** How many accumulations stand in the gradient now. */
+    /** Number of accumulations in the gradient. */
     accumulations: count,
     /**
      * Sums over masked tokens (undivided, without coefficients), among them: `tokens`, `sequences`,

@@ -1,4 +1,4 @@
-/** Refusing peers that nobody knows, at little cost: in the log, and in what they are told. */
+/** Refuses unknown peers with few log lines and few answers. */
 const IN_WORDS = 5;
 const ANSWERS = 4;
 const REMEMBERED = 10_000;
@@ -23,7 +23,7 @@ export class Refusals {
     }
   }
 
-  /** Is a stranger told once more? A few times only: it may send without end, and never read. */
+  /** Returns whether a stranger gets another answer: a few only, because it may never read. */
   mayAnswer(identity: string): boolean {
     if (this.#answered.size >= REMEMBERED) this.#answered.clear();
     const answers = (this.#answered.get(identity) ?? 0) + 1;

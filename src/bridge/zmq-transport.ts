@@ -100,7 +100,7 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
   return new ZmqTransport(router, `ipc://${path}`, gate, refusals, release);
 }
 
-/** Told what the gate refuses, once somebody listens. */
+/** Receives the gate's refusals; replaced once the transport has a handler. */
 interface Refusals {
   report: (detail: string) => void;
 }

@@ -65,7 +65,7 @@ export async function criticError(
 }
 
 /**
- * Held-out states while the actor stands still, made once for its weights: their continuations cost
+ * Held-out states of the frozen actor, made once for its weights: their continuations cost
  * far more than the critic's answers.
  */
 const ofFrozenActor = new WeakMap<

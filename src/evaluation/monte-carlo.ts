@@ -1,5 +1,5 @@
 /**
- * Monte Carlo values: the mean reward of responses that the actor goes on with from a state, by its
+ * Monte Carlo values: the mean reward of the actor's continuations from a state, by its
  * exact token ids.
  */
 

@@ -112,7 +112,7 @@ export function refuseForeign(
   if (allowed) return;
   const mine = ownRuns().filter((run) => run.folder === resolve(folder));
   const own = new Set(mine.flatMap((run) => run.code));
-  // Loggers may be added to a run of one's own when it is over.
+  // The user may add loggers to an own run after its end.
   const isOwn = (one: string) => own.has(one) || (mine.length > 0 && one.startsWith('log.'));
   const foreign = code.filter((one) => !isOwn(one));
   if (foreign.length === 0) return;

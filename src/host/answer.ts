@@ -1,4 +1,4 @@
-/** What a host is told of a batch: metrics, and the valuations of some trajectories. */
+/** Makes the answer to a host's batch: metrics, and the valuations of some trajectories. */
 import type { HostResult } from '../bridge/host-operations.ts';
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
 import { rolloutMetrics } from '../run-folder/iteration-record.ts';

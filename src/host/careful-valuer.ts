@@ -9,7 +9,7 @@ import type { State, Valuation } from '../types.ts';
 
 /** States that are asked first. */
 const FEW = 4;
-/** A silent critic is asked again in every so many batches. */
+/** A critic without scores is asked again every this many batches. */
 const PERIOD = 10;
 
 export class CarefulValuer {

@@ -48,7 +48,7 @@ export const hostConfigSchema = z.strictObject({
   critic_rl: criticRl
     .omit({ steps: true, states: true, actor_share: true, evaluate_every: true, keep: true })
     .extend({
-      /** A host has the states of its responses at hand, and learns from all of them. */
+      /** Default: all of them, because a host sends whole responses. */
       states_per_response: criticRl.shape.states_per_response.unwrap().default('all'),
     })
     .prefault({}),
@@ -130,7 +130,7 @@ interface Trained {
   readonly base: string;
 }
 
-/** From the run in which the critic's model lies; null: it lies in none. */
+/** Options of the run that trained the critic's model; null: the model is in no run's folder. */
 async function trainedWith(
   asked: Tree & { critic: Tree },
   trustCode: boolean,

@@ -34,7 +34,7 @@ import { type AskHost, ReverseRequests } from './reverse-requests.ts';
 export interface HostAnswer {
   readonly result: Record<string, unknown>;
   readonly tensors?: Tensors;
-  /** Called when the answer is on its way. */
+  /** Called after the answer was sent. */
   readonly afterwards?: () => void;
 }
 
@@ -42,7 +42,7 @@ export interface HostAsk<O extends HostOperationName = HostOperationName> {
   readonly operation: O;
   readonly arguments: HostArguments<O>;
   readonly tensors: Tensors;
-  /** Tells the host how far it is. */
+  /** Sends the host a progress report. */
   progress(data: Record<string, unknown>): void;
 }
 
@@ -94,7 +94,7 @@ export class HostLink {
     options.transport.start({
       message: (identity, frames) => this.#receive(identity, frames),
       connection: ({ kind, detail }) => {
-        // Who comes and goes is any peer; whether the host is there, the pulses tell.
+        // Connections come from any peer; pulses show whether the host is there.
         if (kind === 'refused') this.#refusals.say(`a connection was refused: ${detail}`);
       },
     });

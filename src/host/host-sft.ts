@@ -94,7 +94,7 @@ export class HostSft {
     return this.#imitation?.of.stageState.progress ?? {};
   }
 
-  /** The next `imitate` goes on from here. */
+  /** The next `imitate` continues from here. */
   resume(from: Progress): void {
     this.#imitation = null;
     this.#from = from;

@@ -1,4 +1,4 @@
-/** What the controller asks of its host while the host waits for an answer. */
+/** Requests of the controller to its host while the host waits for an answer. */
 import { BridgeError, type BridgeErrorCode } from '../bridge/errors.ts';
 import { describeIssues, encode } from '../bridge/frames.ts';
 import {
@@ -71,7 +71,7 @@ export class ReverseRequests {
       this.#send(frames);
     });
 
-  /** False: nobody asked for this answer, or it came before. */
+  /** Returns false for an answer without a request, and for a second one. */
   take(answer: MessageOf<'result' | 'error'>, tensors: Tensors): boolean {
     const pending = answer.id === null ? undefined : this.#pending.get(answer.id);
     pending?.settle(answer, tensors);

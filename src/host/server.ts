@@ -22,7 +22,7 @@ export interface ServeOptions {
   readonly listen?: string;
   /** Config file for hosts that name none. */
   readonly config?: string;
-  /** Told where hosts connect to, once they can. */
+  /** Called with the endpoints once hosts can connect. */
   readonly ready: (endpoints: readonly string[]) => void;
   readonly log: (line: string) => void;
   /** Aborted: the host is left, and everything ends. */

@@ -53,17 +53,15 @@ export class HostSession {
   readonly #sft: HostSft;
   readonly #valuer: CarefulValuer;
   readonly #continuations: HostContinuations | null;
-  /** What ICC tells of the actor; the host may say it after `open`. */
+  /** The actor's profile for ICC; the host may send it after `open`. */
   actor: Omit<ActorProfile, 'successRate'>;
   readonly #log: (text: string) => void;
   #successRate: number | null;
   /** A worker that died: a critic that rests is not asked, and its end must not go unnoticed. */
   #lost: Error | null = null;
-  /** The critic's update that is on its way; its metrics. */
+  /** Metrics of the critic's running update. */
   #update: Promise<Metrics> | null = null;
-  /**
-   * Metrics of an update that is done, for the next answer to a batch that somebody learns from.
-   */
+  /** Metrics of the last finished update, sent with the next training batch. */
   #pendingMetrics: Metrics = {};
   /** When the last update was done: what comes after it is the critic's idle time. */
   #idleSince = performance.now();
@@ -201,7 +199,7 @@ export class HostSession {
     return purpose === 'critic-rl' && this.#config.critic_rl.states_per_response === 'one';
   }
 
-  /** Begins the critic's update. What goes wrong in it is told by `fence`. */
+  /** Starts the critic's update. `fence` throws its error. */
   #learn(outcomes: readonly Outcome[], { purpose, iteration, iterations }: Ask): void {
     const { critic: learning } = this.#config.joint;
     if (!this.#critic.learn || (purpose === 'joint' && learning === 'frozen')) return;
@@ -212,7 +210,7 @@ export class HostSession {
       this.#idleSince = performance.now();
       return { ...metrics, 'critic/seconds_updating': seconds(began) };
     });
-    this.#update.catch(() => {}); // told by `fence`
+    this.#update.catch(() => {}); // `fence` throws it
   }
 
   /** Waits for the critic's update. @returns its metrics; none if there was no update */
@@ -320,7 +318,7 @@ export class HostSession {
     return { stage, iteration, complete, success_rate, reward_range: host?.reward_range ?? null };
   }
 
-  /** Ends the workers. An update that is on its way is dropped: `save` would have waited for it. */
+  /** Ends the workers and drops a running update: `save` would have waited for it. */
   async close(): Promise<void> {
     const ended = this.#critic.close?.();
     await this.#workers.close(0);

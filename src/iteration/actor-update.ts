@@ -81,7 +81,7 @@ export async function updateActor(
 const ROUNDING = { float32: 1e-3, bfloat16: 1e-2 };
 
 /**
- * Returns the KL per token between the weights that sampled and the weights at hand, before the
+ * Returns the KL per token between the sampling weights and the trained ones, before the
  * first step of an iteration has moved them: 0 but for rounding. This compares what both computed
  * (log-probs of the same tokens), not what a counter says.
  *

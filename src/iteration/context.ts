@@ -17,14 +17,14 @@ import type { Task } from '../task.ts';
 import type { ActorProfile } from '../types.ts';
 import { UserError } from '../user-error.ts';
 
-/** Where a run stands between two iterations: all that a checkpoint holds beside the weights. */
+/** The state of a run between two iterations: a checkpoint without the weights. */
 export interface StageState {
   readonly stage: StageName;
   /** Iterations of the stage that are done. */
   readonly iteration: number;
   /** Smoothed success rate of the actor. */
   readonly successRate: number | null;
-  /** What the stage itself must know to go on from here; empty at its start. */
+  /** The stage's own state; empty at its start. */
   readonly progress: Readonly<Record<string, number>>;
 }
 
@@ -35,7 +35,7 @@ export interface Actor {
 }
 
 export interface Training {
-  /** As it is in this iteration: some values may change between two. */
+  /** The config of this iteration; some values may change between two iterations. */
   readonly config: Config;
   readonly task: Task;
   /** Rewards responses. */
@@ -90,7 +90,7 @@ export async function checkpointIfDue(training: Training, stageState: StageState
   if (byCount || byTime) await checkpoint(training, stageState, false);
 }
 
-/** The run's checkpoint where it stands. */
+/** Writes a checkpoint of the current state. */
 export async function checkpoint(
   training: Training,
   stageState: StageState,

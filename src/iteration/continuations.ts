@@ -1,4 +1,4 @@
-/** Responses that the actor goes on with from a state, by its exact token ids. */
+/** Continues responses from states, by their exact token ids. */
 import type { Config } from '../config/schema.ts';
 import type { Continuation, Continuations } from '../critic.ts';
 import { mapYielding } from '../event-loop.ts';

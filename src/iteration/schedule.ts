@@ -35,7 +35,7 @@ export interface Schedule {
   update<A, C>(actor: () => Promise<A>, critic: () => Promise<C>): Promise<[A, C]>;
 }
 
-/** What an iteration is made of beside the models. */
+/** The parts of an iteration other than the models. */
 export interface IterationPlace {
   readonly iteration: number;
   readonly actor: ActorProfile;

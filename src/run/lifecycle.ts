@@ -42,16 +42,16 @@ const stages: Readonly<
   joint: trainJointly,
 };
 
-/** What a run goes by: from its beginning, or from a checkpoint. */
+/** What a run starts from: a config, and the checkpoint if it is resumed. */
 export interface RunSource {
   readonly config: Config;
   readonly base: string;
   /** null: from the beginning. */
   readonly checkpoint: Checkpoint | null;
-  /** Values that were changed in earlier lives. */
+  /** Settings that were changed before the resume. */
   readonly past: readonly SettingChange[];
   open(): Promise<RunFolder>;
-  /** What the user should know before it goes on. */
+  /** Messages to the user before the run continues. */
   readonly notes: readonly string[];
 }
 
@@ -86,7 +86,7 @@ export async function runLifecycle(
     workersOfCritic(plugin, criticOptions),
     usesPython || rewards.usesPython || config.log.length > 0,
   );
-  if (config.stages.includes('critic-sft')) checkTraces(config, task); // a bad file is told of now
+  if (config.stages.includes('critic-sft')) checkTraces(config, task); // report a bad trace file before any worker starts
   checkActor(config, task);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   refuseOtherKinds(config.folder);
@@ -165,7 +165,7 @@ function checkTraces(config: Config, task: Task): void {
   else traceSources(config, task, task.criticFormat ?? paperFormat);
 }
 
-/** Stages 1 and 2 measure the critic on states of somebody. @throws ConfigError */
+/** Stages 1 and 2 need rollouts to measure the critic on. @throws ConfigError */
 function checkActor({ actor, stages }: Config, task: Task): void {
   if (actor !== null) return;
   const needed = stages.filter(
@@ -187,7 +187,7 @@ async function firstProblem({ actor, seed, rewards }: Config, task: Task): Promi
   return problem ? withColumns(problem) : null;
 }
 
-/** Models, and what else a stage needs to go on, as they were at the checkpoint. */
+/** Restores the models and the best critic of a checkpoint. */
 async function restore(training: Training, checkpoint: Checkpoint): Promise<void> {
   const { stage, iteration, complete, path } = checkpoint;
   await restoreModels(training, checkpoint);

@@ -74,9 +74,9 @@ export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
 }
 
 export interface ResumeOptions extends Pick<RunOptions, 'workers'> {
-  /** Name of the checkpoint to go on from. Default: the newest. */
+  /** Name of the checkpoint to resume from. Default: the newest. */
   readonly from?: string;
-  /** What the config of somebody else's run names (code, keys, places, loggers) may be used. */
+  /** Allows code, keys, places and loggers that the config of another user's run names. */
   readonly trustCode?: boolean;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What is asked of a run from outside while it goes on: pause, resume, stop, other values. Takes
+ * Control of a running run: pause, resume, stop, change settings. Takes
  * effect between two iterations.
  */
 

@@ -1,6 +1,6 @@
 /**
- * GenAC's first two stages (arXiv 2604.10701), in which the actor stands still and the critic
- * learns. Each starts from where a run stands and ends with a checkpoint.
+ * GenAC's first two stages (arXiv 2604.10701), in which the actor is frozen and the critic
+ * learns. Each starts from a `StageState` and ends with a checkpoint.
  *
  * Where they depart from the paper:
  * - Stage 1 may stop by how well held-out rationales are predicted: steps alone don't tell when the

@@ -1,4 +1,4 @@
-/** Where joint training stands: checkpoints, evaluations, metrics and records around its loop. */
+/** The bookkeeping of joint training: checkpoints, evaluations, metrics and records. */
 import type { CreditAssignment } from '../credit.ts';
 import { evaluate, knownSuccessRate, passGate } from '../evaluation/held-out.ts';
 import type { SegmentedBatch, Valuations } from '../iteration/batch.ts';
@@ -28,7 +28,7 @@ export class JointProgress {
   readonly #iterations: number;
   #began = 0;
   #best: number;
-  /** The iteration at hand, from 0. */
+  /** The current iteration, from 0. */
   iteration: number;
   /** The actor's smoothed success rate in [0, 1]; null: not known yet. */
   successRate: number | null;

@@ -127,7 +127,7 @@ export class Oracle {
   }
 }
 
-/** Tells of troubles, every few seconds at the most. */
+/** Reports troubles, at most every few seconds. */
 function tellSometimes(say: (text: string) => void): (text: string) => void {
   let last = Number.NEGATIVE_INFINITY;
   let untold = 0;

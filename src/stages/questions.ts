@@ -1,5 +1,5 @@
 /**
- * What an oracle is asked: the critic's own prompt about states of rollouts, and what was observed
+ * Questions to an oracle: the critic's own prompt about states of rollouts, and what was observed
  * of each.
  */
 

@@ -1,6 +1,6 @@
 /**
  * Stage 1 step by step (arXiv 2604.10701): the critic imitates an oracle's traces. A run and a host
- * drive it; where it stands is known from `stageState` alone.
+ * drive it; `stageState` is its whole state.
  */
 import type { Config } from '../config/schema.ts';
 import type { Critic } from '../critic.ts';
@@ -12,7 +12,7 @@ import type { OracleTrace } from '../task.ts';
 import { UserError } from '../user-error.ts';
 import type { TraceSource } from './traces.ts';
 
-/** @throws Error where the critic can't imitate: said before anything is paid for */
+/** Checks before an oracle is paid. @throws Error if the critic can't imitate */
 export function mustImitate(critic: Critic): NonNullable<Critic['imitate']> {
   if (critic.imitate) return critic.imitate.bind(critic);
   throw new UserError(`critic "${critic.name}" can't imitate an oracle: leave stage 1 out`);
@@ -50,7 +50,7 @@ export class SftLoop {
     train.seek(from.progress);
   }
 
-  /** What a checkpoint must hold: steps that are done, and how to go on. */
+  /** The part of a checkpoint: steps done, and the loop's own state. */
   get stageState(): Pick<StageState, 'iteration' | 'progress'> {
     return {
       iteration: this.#step,
@@ -85,8 +85,8 @@ export class SftLoop {
   }
 
   /**
-   * Steps alone don't tell when the critic has learned to estimate values: the cool-down begins
-   * when held-out rationales are predicted well.
+   * Begins the cool-down when the critic predicts held-out rationales well: the number of steps
+   * says little about that.
    */
   async #lookAtHeldOut(options: SftOptions): Promise<number | null> {
     const due = this.#heldOut.length > 0 && this.#step % options.evaluate_every === 0;

@@ -41,12 +41,12 @@ export class TraceSource {
     return this.#kept;
   }
 
-  /** Where it stands, for a checkpoint. */
+  /** The position, for a checkpoint. */
   get position(): Readonly<Record<string, number>> {
     return { next: this.#next, kept: this.#kept, ...this.dropped };
   }
 
-  /** Goes on from where another stood. */
+  /** Continues from a checkpoint's position. */
   seek(position: Readonly<Record<string, number>>): void {
     this.#next = position.next ?? 0;
     this.#kept = position.kept ?? 0;

@@ -16,7 +16,7 @@ export interface ChildOptions {
   readonly logPath: string;
   /** `module:Class`; null: the worker's default. */
   readonly operations: string | null;
-  /** Beside this process's environment. */
+  /** Added to this process's environment. */
   readonly env: Readonly<Record<string, string>>;
 }
 

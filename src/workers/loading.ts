@@ -63,7 +63,7 @@ export class LoadingNotes {
 export const loadingFields = {
   /** Branch, tag or commit of a Hub name; null: the newest. */
   revision: shape.revision.default(null),
-  /** Code that lies beside the weights runs, with your rights. */
+  /** Runs code of the model's folder or repository, with your rights. */
   trust_remote_code: shape.trust_remote_code.default(false),
   /** `eager`, `sdpa`, `flash_attention_2`, ...; null: Transformers' choice. */
   attn_implementation: shape.attn_implementation.default(null),

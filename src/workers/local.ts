@@ -30,7 +30,7 @@ export interface WorkerSpec {
   readonly env?: Readonly<Record<string, string>>;
   /** Python class that serves, `module:Class`. Default: the real operations. */
   readonly operations?: string;
-  /** true: nothing is started; somebody starts it by the command that `onCommand` is told. */
+  /** true: the user starts it with the command that `onCommand` receives. */
   readonly byHand?: boolean;
 }
 
@@ -52,7 +52,7 @@ export interface StartOptions extends Omit<LinkOptions, 'transport'> {
   readonly tcp?: string;
   /** Keys, needed for TCP beyond loopback. */
   readonly curve?: CurveServer;
-  /** Told the command for each worker by hand. Default: printed to stderr. */
+  /** Receives the command of each such worker. Default: printed to stderr. */
   readonly onCommand?: (command: string) => void;
 }
 

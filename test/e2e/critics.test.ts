@@ -1,4 +1,6 @@
-/** Every critic in a run: both schedules give the same numbers, and a resumed run goes on exactly. */
+/**
+ * Every critic in a run: both schedules give the same numbers, and a resumed run goes on exactly.
+ */
 import { cpSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -11,7 +11,7 @@ import {
   promptText,
 } from '../../../src/plugin-api.ts';
 
-/** What can be known before anything is asked. @throws ConfigError */
+/** Checks the context before the first request. @throws ConfigError */
 export function refuseShortContext({ loaded }: LanguageModel, maxNewTokens: number): void {
   const { context_length: context } = loaded;
   if (context === null || maxNewTokens < context) return;
@@ -22,7 +22,7 @@ export function refuseShortContext({ loaded }: LanguageModel, maxNewTokens: numb
   ]);
 }
 
-/** What the worker refused of several lists of items. */
+/** Collects the worker's refusals over several lists of items. */
 export class Refusals {
   #first: unknown = null;
   #answered = false;

@@ -23,7 +23,7 @@ export class ReadAnswer implements Valuation {
 
   /**
    * @param sampled completions of many states; this state's are `count` of them, from number `from`
-   * @param standIn the value where none has a valid score
+   * @param standIn the fallback value, if no completion has a valid score
    */
   constructor(
     sampled: readonly Sampled[],
