@@ -179,6 +179,11 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
   /** Checks the options that the config gives. */
   readonly options: z.ZodType<Options>;
   create(options: Options, environment: CriticEnvironment): CreatedCritic | Promise<CreatedCritic>;
+  /**
+   * What these options name that works with the user's rights: keys that are sent somewhere, files
+   * that are written. Another user's run that names them takes consent. Default: nothing.
+   */
+  names?(options: Options): readonly string[];
   /** The models that these options name, and their workers, which the run starts. Default: none. */
   models?(options: Options): readonly { readonly model: string; readonly worker: string }[];
   /**

@@ -2,8 +2,10 @@
  * All that a task, a critic or a reward function may import, built in or a user's own (by the name
  * `genac`). These names are stable; all other modules may change at any time.
  */
+export { ApiClient, type ApiUsage } from './api/client.ts';
 export { BridgeError } from './bridge/errors.ts';
 export { loraSchema, optimizerSchema } from './bridge/operations.ts';
+export { apiFields, apiRules } from './config/api.ts';
 export { ConfigError, DataError, nearest } from './config/error.ts';
 export { temperature } from './config/schema.ts';
 export {
@@ -48,6 +50,7 @@ export { smoothSuccessRate } from './math/success-rate.ts';
 export { toUnit } from './math/unit.ts';
 export { valueAt } from './rewards/columns.ts';
 export { defineReward, type Reward, type Score } from './rewards/reward.ts';
+export { readTraceFile } from './stages/traces.ts';
 export { textState } from './state.ts';
 export {
   type ActorProbe,

@@ -1,6 +1,6 @@
 /** Sends many questions at once, with retries. Every answer is in the cache before it is used. */
 
-import { type ApiOptions, endpointOf } from '../config/api.ts';
+import { type ApiModel, endpointOf } from '../config/api.ts';
 import { UserError } from '../user-error.ts';
 import { type AnswerCache, type CacheLine, keyOf, type Question } from './cache.ts';
 import type { Ledger } from './ledger.ts';
@@ -11,7 +11,7 @@ import { backoff } from './retry.ts';
 const LONGEST_WAIT = 600;
 
 export interface Asking {
-  readonly api: ApiOptions;
+  readonly api: ApiModel;
   readonly send: Send;
   readonly cache: AnswerCache;
   readonly ledger: Ledger;
@@ -21,6 +21,8 @@ export interface Asking {
   stopped(): boolean;
   /** Called after each answer, cached or new. */
   progress(answered: number, total: number): void;
+  /** The model's part, for errors. Default: `the oracle`. */
+  readonly who?: string;
   /** Called with the cause of a failed try that will be repeated. */
   trouble(text: string): void;
 }
@@ -69,7 +71,9 @@ export async function askAll(
   if (fault !== null) {
     const what = fault instanceof Error ? fault.message : String(fault);
     throw new OracleError(
-      `the oracle ${api.model} at ${endpointOf(api)}: ${what}. ${answered} of ${questions.length} answers are kept in ${cache.path}, and won't be asked again`,
+      `${asking.who ?? 'the oracle'} ${api.model} at ${endpointOf(api)}: ${what}. ${answered} of ` +
+        `${questions.length} answers are kept in ${cache.path}, and won't be asked again`,
+      { cause: fault },
     );
   }
   return answered === questions.length ? keys.map((key) => cache.get(key)!.answer!) : null;
@@ -116,11 +120,7 @@ async function askOne(
 /**
  * @returns seconds until the next try @throws UserError with the cause if there is no next try
  */
-function refuseToWait(
-  { kind, what, advice, wait }: Failed,
-  tries: number,
-  api: ApiOptions,
-): number {
+function refuseToWait({ kind, what, advice, wait }: Failed, tries: number, api: ApiModel): number {
   if (kind === 'hopeless') throw new UserError(`${what} (${advice})`);
   if (tries >= api.tries) throw new UserError(`${what}, at the last of ${tries} tries (${advice})`);
   if (wait !== null && wait > LONGEST_WAIT)

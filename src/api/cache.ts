@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { type ApiOptions, endpointOf } from '../config/api.ts';
+import { type ApiModel, endpointOf } from '../config/api.ts';
 import { LONGEST_LINE, splitLines } from '../files/json-lines.ts';
 import { chunksOf, textOf } from '../files/text-file.ts';
 import { UserError } from '../user-error.ts';
@@ -46,7 +46,7 @@ export interface Question {
 }
 
 /** Digest that is equal for equal questions to the same model with the same sampling options. */
-export function keyOf({ messages, sample }: Question, api: ApiOptions): string {
+export function keyOf({ messages, sample }: Question, api: ApiModel): string {
   const { model, max_tokens, max_tokens_name, temperature, top_p, extra } = api;
   const asked = [
     endpointOf(api),

@@ -1,6 +1,6 @@
 /** Cost of an oracle's answers: tokens, dollars, and a limit that is never exceeded. */
 
-import type { ApiOptions } from '../config/api.ts';
+import type { ApiModel } from '../config/api.ts';
 import { UserError } from '../user-error.ts';
 import type { CacheLine, Question, Usage } from './cache.ts';
 
@@ -11,7 +11,7 @@ const AROUND_A_MESSAGE = 32;
 export class CostLimit extends UserError {}
 
 export class Ledger {
-  readonly #price: ApiOptions['price'];
+  readonly #price: ApiModel['price'];
   readonly #limit: number | null;
   readonly #maxTokens: number;
   #answers = 0;
@@ -25,7 +25,7 @@ export class Ledger {
   #reserved = 0;
   #waiting: (() => void)[] = [];
 
-  constructor({ price, max_cost, max_tokens }: ApiOptions, paid: readonly CacheLine[]) {
+  constructor({ price, max_cost, max_tokens }: ApiModel, paid: readonly CacheLine[]) {
     this.#price = price;
     this.#limit = max_cost;
     this.#maxTokens = max_tokens;

@@ -1,7 +1,7 @@
 /** Sends one request to an OpenAI-compatible server, and classifies the result. */
 import OpenAI, { APIConnectionError, APIError } from 'openai';
 import { z } from 'zod';
-import type { ApiOptions } from '../config/api.ts';
+import type { ApiModel } from '../config/api.ts';
 import type { Question, Usage } from './cache.ts';
 import { retryAfter } from './retry.ts';
 
@@ -49,11 +49,7 @@ export type Send = (question: Question) => Promise<Answered | Failed>;
 /**
  * @param redact removes the key from a server's text
  */
-export function sender(
-  api: ApiOptions,
-  key: string | null,
-  redact: (text: string) => string,
-): Send {
+export function sender(api: ApiModel, key: string | null, redact: (text: string) => string): Send {
   const client = new OpenAI({
     baseURL: api.base_url,
     apiKey: key ?? 'none',
@@ -136,7 +132,7 @@ function answerOf(
 
 function failureOf(
   error: unknown,
-  { api_key_env: variable, timeout }: ApiOptions,
+  { api_key_env: variable, timeout }: ApiModel,
   redact: (text: string) => string,
   status: number | null,
 ): Failed {

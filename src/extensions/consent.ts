@@ -13,6 +13,7 @@ import type { Config } from '../config/schema.ts';
 import { isWrittenAsPath, pathFrom } from '../files/paths.ts';
 import { ownFolders } from '../run-folder/folder.ts';
 import { UserError } from '../user-error.ts';
+import { builtIn, loadCritic, type PluginChoice } from './find-plugin.ts';
 
 interface Naming {
   readonly task?: unknown;
@@ -48,6 +49,18 @@ export function namedBy(
     // Each has its own keys and folders of this user's.
     ...log.map((logger, i) => `log.${i}: metrics are sent by ${JSON.stringify(logger)}`),
   ];
+}
+
+/** What a built-in critic's options name: its plugin says so. */
+export async function namedByCritic(critic: unknown, base: string): Promise<readonly string[]> {
+  const use = typeof critic === 'string' ? critic : (critic as { use?: unknown } | null)?.use;
+  if (typeof use !== 'string' || !builtIn('critic').includes(use)) return [];
+  try {
+    const { plugin, options } = await loadCritic(critic as PluginChoice, base);
+    return (plugin.names?.(options) ?? []).map((named) => `critic: ${named}`);
+  } catch {
+    return []; // options that are not valid are refused where they are used
+  }
 }
 
 function ofOracle(critic_sft: Config['critic_sft'] | undefined): string[] {

@@ -6,7 +6,13 @@ import { nearest } from '../config/error.ts';
 import { checkConfig } from '../config/load.ts';
 import type { ConfigInput } from '../config/schema.ts';
 import type { Settings } from '../config/settings.ts';
-import { linksIn, namedBy, refuseForeign, rememberOwnRun } from '../extensions/consent.ts';
+import {
+  linksIn,
+  namedBy,
+  namedByCritic,
+  refuseForeign,
+  rememberOwnRun,
+} from '../extensions/consent.ts';
 import { pathFrom } from '../files/paths.ts';
 import {
   type Checkpoint,
@@ -66,7 +72,8 @@ export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
   const base = resolve(options.base ?? '.');
   const open = async () => {
     const folder = await RunFolder.create(config, base, options.file);
-    rememberOwnRun(folder.path, namedBy(config, base));
+    const critic = await namedByCritic(config.critic, base);
+    rememberOwnRun(folder.path, [...namedBy(config, base), ...critic]);
     return folder;
   };
   const source = { config, base, checkpoint: null, past: [], open, notes: [] };
@@ -95,7 +102,8 @@ async function lifeOf(
   { from, trustCode = false }: ResumeOptions,
 ): Promise<RunSource> {
   const { config, base, notes } = await RunFolder.read(path);
-  const code = [...namedBy(config, base), ...linksIn(path)];
+  const critic = await namedByCritic(config.critic, base);
+  const code = [...namedBy(config, base), ...critic, ...linksIn(path)];
   refuseForeign(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
   const folder = join(path, 'checkpoints');
   const names = await checkpointNames(folder);

@@ -4,7 +4,7 @@
  */
 import type { Config } from '../config/schema.ts';
 import { type Critic, createCritic, valuesOf } from '../critic.ts';
-import { namedBy, refuseForeign } from '../extensions/consent.ts';
+import { namedBy, namedByCritic, refuseForeign } from '../extensions/consent.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
 import {
   bareEnvironment,
@@ -101,7 +101,7 @@ export async function openCritic(
   options: OpenCriticOptions = {},
 ): Promise<OpenedCritic> {
   const found = await findCritic(folder);
-  refuseForeignRun(found, options);
+  await refuseForeignRun(found, options);
   const { format, segmentation } = await formatOf(found, options);
   const workers = options.workers ?? (await startWorkers({ workers: [{ name: 'critic' }] }));
   const close = async () => {
@@ -162,13 +162,14 @@ export async function openCritic(
   }
 }
 
-function refuseForeignRun(
+async function refuseForeignRun(
   { run }: FoundCritic,
   { task, trustCode = false }: OpenCriticOptions,
-): void {
+): Promise<void> {
   if (!run) return;
   const { folder, critic } = run.config;
-  const code = namedBy({ critic, ...(task === undefined && { task: run.config.task }) }, run.base);
+  const parts = { critic, ...(task === undefined && { task: run.config.task }) };
+  const code = [...namedBy(parts, run.base), ...(await namedByCritic(critic, run.base))];
   refuseForeign(folder, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
 }
 

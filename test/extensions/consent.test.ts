@@ -15,7 +15,13 @@ import { promisify } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { checkConfig } from '../../src/config/load.ts';
-import { linksIn, namedBy, refuseForeign, rememberOwnRun } from '../../src/extensions/consent.ts';
+import {
+  linksIn,
+  namedBy,
+  namedByCritic,
+  refuseForeign,
+  rememberOwnRun,
+} from '../../src/extensions/consent.ts';
 import { loadHostConfig } from '../../src/host/config.ts';
 import { resumeRun } from '../../src/run/run.ts';
 import { openCritic } from '../../src/standalone/open-critic.ts';
@@ -87,7 +93,7 @@ describe('the code that a config names', () => {
     expect(linksIn(folder)).toEqual(['logs: a link to /home/me/logs']);
   });
 
-  test('none, where all of it is built in', () => {
+  test('none, where all of it is built in; what a built-in critic sends is named', async () => {
     const actor = {
       model: 'm',
       trust_remote_code: false,
@@ -95,6 +101,10 @@ describe('the code that a config names', () => {
       engine: 'transformers',
     };
     expect(namedBy({ task: 'miniature', critic: { use: 'generative' }, actor }, '.')).toEqual([]);
+    expect(await namedByCritic({ use: 'generative', model: 'm' }, '.')).toEqual([]);
+    expect(await namedByCritic({ use: 'api', model: 'm' }, '.')).toEqual([
+      'critic: the key in OPENAI_API_KEY is sent to https://api.openai.com/v1',
+    ]);
   });
 
   test('runs for the run and the code that were one’s own, and no other', () => {
