@@ -253,7 +253,7 @@ def test_segments_that_need_what_is_not_there_are_refused(
     config = tmp_path / "controller.yaml"
     config.write_text("credit: {segmentation: {by: low-probability}}\n")
     with pytest.raises(
-        ControllerError, match="needs the tokens' log-probabilities, and the host sent none"
+        ControllerError, match="needs the tokens' log-probabilities, and they are not known"
     ):
         first_batch(make(critic=own_critic, controller_config=str(config)))
     # Off policy, TRL has them.
