@@ -138,10 +138,10 @@ def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(
     trainer = make(critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=2, **saving)
     ask = trainer._critic.ask
 
-    def failing(operation: str, *rest: Any) -> Any:
+    def failing(operation: str, *rest: Any, **more: Any) -> Any:
         if operation == "assign_credit" and trainer.state.global_step == 1:
             raise ControllerError("this batch")
-        return ask(operation, *rest)
+        return ask(operation, *rest, **more)
 
     monkeypatch.setattr(trainer._critic, "ask", failing)
     trainer.train()
