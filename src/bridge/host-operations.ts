@@ -39,6 +39,11 @@ const open = {
     max_new_tokens: z.int().positive().nullable().default(null),
     /** May code run that the config of the run names in which the critic's model lies? */
     trust_code: z.boolean().default(false),
+    /**
+     * The host's own checkpoint (`model` and how it is read), for a critic that needs a model if
+     * neither the options nor the file name one.
+     */
+    critic_default: z.record(z.string(), z.json()).default({}),
     /** Can this host continue responses (`continue_responses`)? */
     continues: z.boolean().default(false),
   }),
@@ -100,7 +105,7 @@ const assignCredit = {
      */
     scale: z.enum(['none', 'batch-std', 'group-std']),
     /** The reply has the valuations of this many trajectories, from the first. */
-    tell: count,
+    report: count,
   }),
   result: z.strictObject({
     /** Of this batch, and of the critic's update before it. */

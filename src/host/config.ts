@@ -18,6 +18,7 @@ import {
   joint,
 } from '../config/schema.ts';
 import { namedBy, refuseForeign } from '../extensions/consent.ts';
+import { importCritic } from '../extensions/find-plugin.ts';
 import { expandHome, isWrittenAsPath, pathFrom } from '../files/paths.ts';
 import { findCritic } from '../standalone/find-critic.ts';
 
@@ -105,7 +106,8 @@ export async function loadHostConfig(given: HostArguments<'open'>): Promise<Load
     { ...file, ...('critic' in file && { critic: asTree(file.critic) }) },
     { ...options, ...('critic' in options && { critic: asTree(options.critic) }) },
   );
-  const own = { ...asked, critic: withOwnFile(asTree(asked.critic), base) };
+  const critic = withOwnFile(asTree(asked.critic), base);
+  const own = { ...asked, critic: await withDefaultModel(critic, given.critic_default, base) };
   const trained = await trainedWith(own, given.trust_code);
   if (trained?.options.task !== undefined) base = trained.base;
   const input = trained ? merged(trained.options, { ...own, critic: trained.critic }) : own;
@@ -120,6 +122,14 @@ const withOwnFile = (critic: Tree, base: string): Tree =>
   typeof critic.use === 'string' && isWrittenAsPath(critic.use)
     ? { ...critic, use: pathFrom(base, critic.use) }
     : critic;
+
+/** The critic with the host's own checkpoint, if it needs a model and names none. */
+async function withDefaultModel(critic: Tree, checkpoint: Tree, base: string): Promise<Tree> {
+  if ('model' in critic || !('model' in checkpoint) || typeof critic.use !== 'string')
+    return critic;
+  const { models } = await importCritic(critic.use, base);
+  return models ? merged(checkpoint, critic) : critic;
+}
 
 interface Trained {
   /** What the run says that the host leaves open. */

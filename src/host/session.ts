@@ -187,7 +187,7 @@ export class HostSession {
       at += own.length;
     }
     return {
-      result: { metrics, valuations: reportedValuations(segmented, assignment, ask.tell) },
+      result: { metrics, valuations: reportedValuations(segmented, assignment, ask.report) },
       tensors: { advantages: tensor(advantages) },
       afterwards: () => {
         if (learns) this.#learn(assignment.outcomes, ask);

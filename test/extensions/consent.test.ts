@@ -176,6 +176,7 @@ describe("somebody else's run runs no code without consent", () => {
           options: { critic: { use: 'generative', model: folder } },
           trust_code: false,
           continues: false,
+          critic_default: {},
         }),
     ],
     [

@@ -48,7 +48,7 @@ describe('credit', () => {
 
   it('spreads segments over the tokens that the host says a response can have', async () => {
     const words = 50;
-    const ask = batch({ texts: [' word'.repeat(words)], finished: [true], tell: 1 })[0];
+    const ask = batch({ texts: [' word'.repeat(words)], finished: [true], report: 1 })[0];
     const tensors = {
       completion_ids: tensor(new Int32Array(words)),
       cu_seqlens: tensor(Int32Array.of(0, words)),

@@ -119,7 +119,7 @@ export const batch = (changes: object = {}) =>
       texts: ['ab1', '2cd'],
       finished: [true, false],
       scale: 'none',
-      tell: 2,
+      report: 2,
       ...changes,
     },
     {

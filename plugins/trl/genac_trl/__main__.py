@@ -57,10 +57,10 @@ class GenACScriptArguments(ScriptArguments):
             '\'{"api": {"model": "...", "count": 2000}}\'.'
         },
     )
-    critic_updates: int = field(
+    critic_steps: int = field(
         default=0,
         metadata={
-            "help": "Updates of the critic alone, from the actor's responses, before training."
+            "help": "Steps of critic pretraining, from the actor's responses, before training."
         },
     )
     critic_resume: bool = field(
@@ -148,10 +148,10 @@ def main(arguments: list[str] | None = None) -> None:
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     ) as trainer:
-        if script.critic_traces or script.critic_updates:
+        if script.critic_traces or script.critic_steps:
             trainer.train_critic(
                 script.critic_traces,
-                script.critic_updates,
+                script.critic_steps,
                 resume_from_checkpoint=config.resume_from_checkpoint or script.critic_resume,
             )
         trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)

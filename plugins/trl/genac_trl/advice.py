@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from genac_bridge.host.advice import Advice
 
+from .config import WITHOUT
+
 ADVICE = Advice(
     memory=(
         "give it a GPU of its own (`critic_device`), fewer tokens (`critic_max_new_tokens`), "
@@ -17,5 +19,5 @@ ADVICE = Advice(
     token_file="controller_token_file",
     config_file="controller_config",
     group_size="num_generations",
-    no_controller="critic='group-mean', or not the main process",
+    no_controller=f"critic={WITHOUT!r}, or not the main process",
 )

@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 
 from trl import GRPOConfig
 
+#: `critic`, where there is none: TRL's own advantages, whose baseline is the group mean. No
+#: controller is started.
+WITHOUT = "group-mean"
+
 
 class RewardBound(float):
     """An entry of `reward_range`: a number, or the word `auto` in its place (what a command line
@@ -200,16 +204,15 @@ class GenACConfig(GRPOConfig):
     )
 
     def __post_init__(self) -> None:
-        alone = self.num_generations == 1 and self.critic != "group-mean"
+        alone = self.num_generations == 1 and has_critic(self)
         if alone:
             self.num_generations = _NoGroup(1)
         super().__post_init__()
         if alone:
             self.num_generations = 1
-        if self.critic_on_failure not in ("error", "group-mean"):
+        if self.critic_on_failure not in ("error", WITHOUT):
             raise ValueError(
-                f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or "
-                "'group-mean'"
+                f"critic_on_failure is {self.critic_on_failure!r}; it can be 'error' or {WITHOUT!r}"
             )
         self.reward_range = checked_range(self.reward_range)
         if isinstance(self.segmentation, str):
@@ -217,14 +220,14 @@ class GenACConfig(GRPOConfig):
         idle = self._without_effect()
         if idle:
             warnings.warn(
-                f"critic='group-mean' is GRPO itself: {', '.join(idle)} has no effect", stacklevel=3
+                f"critic={WITHOUT!r} is GRPO itself: {', '.join(idle)} has no effect", stacklevel=3
             )
 
     def _without_effect(self) -> list[str]:
         """Returns the names of the critic's fields that were given where there is no critic: a
         comparison changes one field, and leaves the others.
         """
-        if self.critic != "group-mean":
+        if has_critic(self):
             return []
         own = [
             f
@@ -253,6 +256,11 @@ def checked_range(given: Any) -> Any:
             "largest reward"
         )
     return [float(n) for n in given]
+
+
+def has_critic(args: GRPOConfig) -> bool:
+    """Returns whether a critic is opened."""
+    return bool(critic_option(args, "critic") != WITHOUT)
 
 
 def critic_option(args: GRPOConfig, name: str) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from genac_bridge.models.tokens import has_tokenizer
 
-from .config import critic_option
+from .config import critic_option, has_critic
 
 #: What TRL gives to the actor's `from_pretrained`, and the critic has by the same names.
 PASSED = ("revision", "trust_remote_code", "attn_implementation", "quantization_config")
@@ -34,7 +34,7 @@ def early_start(args: Any, model: Any, loading: dict[str, Any]) -> CriticStart |
     """Returns what `critic_start` will return, if that is known before TRL loads the actor."""
     chosen = critic_option(args, "critic_model")
     if chosen is not None:
-        return CriticStart(str(chosen))
+        return CriticStart(str(chosen), is_default=False)
     if not starts_from_actor(args):
         return CriticStart(None)
     if not isinstance(model, str) or _lacks_tokenizer(args, model):
@@ -45,18 +45,19 @@ def early_start(args: Any, model: Any, loading: dict[str, Any]) -> CriticStart |
 @dataclass
 class CriticStart:
     """`model`: folder or Hub name; None: the controller's config names it, or the critic has none.
-    `options`: of the critic, by the controller's names."""
+    `options`: of the critic, by the controller's names.
+    `is_default`: it is the actor's own checkpoint, for a critic that needs a model."""
 
     model: str | None
     options: dict[str, Any] = field(default_factory=dict)
+    is_default: bool = True
 
 
 def starts_from_actor(args: Any) -> bool:
-    """Returns whether the critic's model is the actor's own checkpoint."""
-    if (
-        critic_option(args, "critic") != "generative"
-        or critic_option(args, "critic_model") is not None
-    ):
+    """Returns whether the critic's model, if it needs one, is the actor's own checkpoint."""
+    chosen = str(critic_option(args, "critic"))
+    own_file = chosen.startswith((".", "/", "~"))
+    if own_file or critic_option(args, "critic_model") is not None or not has_critic(args):
         return False
     return "model" not in _critic_in_file(args)
 

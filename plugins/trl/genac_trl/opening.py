@@ -9,7 +9,7 @@ from typing import Any
 from genac_bridge.host import opening
 from genac_bridge.host.opening import Opening
 
-from .config import controller_options, critic_option
+from .config import controller_options, critic_option, has_critic
 from .controller import Controller
 from .critic_model import CriticStart
 
@@ -25,7 +25,7 @@ def begin(
 
     What was started ends where the block, in which TRL makes its trainer, raises.
     """
-    if critic_option(args, "critic") == "group-mean" or args.process_index != 0:
+    if not has_critic(args) or args.process_index != 0:
         return nullcontext()
     endpoint, timeout = (
         critic_option(args, f"controller_{name}") for name in ("endpoint", "timeout")
@@ -39,11 +39,14 @@ def begin(
 
 def open_request(args: Any, start: CriticStart, continues: bool) -> dict[str, Any]:
     """Returns the arguments of `open`; who the actor is, `set_actor` says once it is loaded."""
+    default = start.is_default and start.model is not None
+    named = (None, {}) if default else (start.model, start.options)
     return opening.open_request(
-        controller_options(args, start.model, start.options),
+        controller_options(args, *named),
         logs=Path(args.output_dir, "genac-logs"),
         config_file=critic_option(args, "controller_config"),
         max_new_tokens=args.max_completion_length,
         trust_code=critic_option(args, "critic_trust_code"),
         continues=continues,
+        critic_default={"model": start.model, **start.options} if default else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .config import critic_option
+from .config import WITHOUT, has_critic
 
 
 def refuse_data_without_prompts(**data: Any) -> None:
@@ -22,9 +22,9 @@ def refuse_data_without_prompts(**data: Any) -> None:
 def refuse_what_has_no_meaning(args: Any) -> None:
     """Raises `ValueError` for the first of them.
 
-    With `critic="group-mean"` all of GRPO's options are allowed.
+    Without a critic all of GRPO's options are allowed.
     """
-    if critic_option(args, "critic") == "group-mean":
+    if not has_critic(args):
         return
     for condition, why in (
         (
@@ -40,4 +40,4 @@ def refuse_what_has_no_meaning(args: Any) -> None:
         ),
     ):
         if condition:
-            raise ValueError(f"{why}, or critic='group-mean'")
+            raise ValueError(f"{why}, or critic={WITHOUT!r}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from genac_bridge.models.tokens import TextDecoder
 
 from .advice import ADVICE
 from .completions import padded, rows_of
-from .config import GenACConfig, checked_range, critic_option
+from .config import WITHOUT, GenACConfig, checked_range, critic_option, has_critic
 from .continuations import why_none
 from .controller import Controller, ControllerError
 from .critic_model import critic_start, early_start, loading_options
@@ -129,7 +130,7 @@ class GenACTrainer(GRPOTrainer):
                 rollout_func=rollout_func,
                 environment_factory=environment_factory,
             )
-        if critic_option(args, "critic") != "group-mean":
+        if has_critic(args):
             try:
                 on_main(self._critic.host, lambda: self._finish_opening(opening, model, loading))
             except ControllerError as error:
@@ -224,7 +225,7 @@ class GenACTrainer(GRPOTrainer):
         return per_function
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if critic_option(self.args, "critic") == "group-mean":
+        if not has_critic(self.args):
             return self._sampled_by_trl(inputs)[0]
         batch = self._sampled(inputs)
         training = self.model.training
@@ -318,8 +319,9 @@ class GenACTrainer(GRPOTrainer):
     def train_critic(
         self,
         traces: str | os.PathLike[str] | dict[str, Any] | None = None,
-        updates: int = 0,
+        steps: int = 0,
         resume_from_checkpoint: bool | str | None = None,
+        updates: int | None = None,
     ) -> dict[str, float]:
         """GenAC's first two stages, with the actor as it is. Each ends with a checkpoint in
         `OUTPUT_DIR/genac-critic`, and with `save_strategy="steps"` has some between.
@@ -330,12 +332,13 @@ class GenACTrainer(GRPOTrainer):
                 API that is asked about responses of the actor to the training set (its options:
                 docs/oracles.md; answers and traces are kept in `OUTPUT_DIR/genac-oracle`); or
                 `"oracle"`, that of the task in `controller_config`. `None`: this stage is left out.
-            updates: then so many batches of the actor's responses to the training set, from whose
+            steps: then so many batches of the actor's responses to the training set, from whose
                 rewards the critic learns. 0: this stage is left out.
             resume_from_checkpoint: `True`: goes on from the last checkpoint of these stages, if
                 there is one; where `OUTPUT_DIR` has one of `train()`, or where its path is given,
                 nothing is done, for `train(resume_from_checkpoint=...)` restores a critic that is
                 past them.
+            updates: the old name of `steps`.
 
         Returns:
             The last metrics.
@@ -344,11 +347,14 @@ class GenACTrainer(GRPOTrainer):
             ValueError: there is nothing to train, or `traces` is none of these.
             ControllerError: what the controller says is wrong.
         """
-        if critic_option(self.args, "critic") == "group-mean":
-            raise ValueError("critic='group-mean' has nothing to train")
-        if traces is None and updates < 1:
+        if not has_critic(self.args):
+            raise ValueError(f"critic={WITHOUT!r} has nothing to train")
+        if updates is not None:
+            warnings.warn("train_critic: `updates` is now `steps`", FutureWarning, stacklevel=2)
+            steps = updates
+        if traces is None and steps < 1:
             raise ValueError(
-                "train_critic has nothing to do: give `traces` for stage 1, `updates` for stage 2, "
+                "train_critic has nothing to do: give `traces` for stage 1, `steps` for stage 2, "
                 "or both"
             )
         if isinstance(resume_from_checkpoint, str) or (
@@ -359,7 +365,7 @@ class GenACTrainer(GRPOTrainer):
             )
             return {}
         return train_critic(
-            self._critic, traces, updates, bool(resume_from_checkpoint), self._scale()
+            self._critic, traces, steps, bool(resume_from_checkpoint), self._scale()
         )
 
     # Checkpoints
@@ -381,7 +387,7 @@ class GenACTrainer(GRPOTrainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None or critic_option(self.args, "critic") == "group-mean":
+        if checkpoint is None or not has_critic(self.args):
             return
         folder = os.path.abspath(os.path.join(checkpoint, CHECKPOINT_FOLDER))
         if not os.path.isdir(folder):

@@ -87,7 +87,7 @@ def main(folder: Path, model: str, critic: str, config: str) -> None:
     ]
     told = {"rank": rank, "own": len(rows), "rows": gather_object(rows)}
     if not own:
-        told["alone"] = trainer.train_critic(updates=2)["critic/loss"]
+        told["alone"] = trainer.train_critic(steps=2)["critic/loss"]
         told["kept"] = sorted(path.name for path in (folder / "out" / "genac-critic").glob("*/*"))
     trainer.train()
     for name in ("critic/states", "critic/loss", "critic/parse_rate"):

@@ -39,7 +39,7 @@ def test_imitation_lowers_the_loss_of_the_traces(make: Make, traces: str, tmp_pa
 def test_updates_of_the_critic_alone_leave_the_actor(make: Make) -> None:
     trainer = make(critic_max_new_tokens=4)
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
-    metrics = trainer.train_critic(updates=2)
+    metrics = trainer.train_critic(steps=2)
     assert all(before[name].equal(p) for name, p in trainer.model.named_parameters())
     assert math.isfinite(metrics["critic/loss"])
     assert trainer._critic.batches == {"joint": 0, "critic-rl": 2, "evaluation": 0}
@@ -69,7 +69,7 @@ def test_nothing_to_do_is_said(make: Make, own_critic: str) -> None:
     ):
         trainer.train_critic("oracle")
     with pytest.raises(ValueError, match="critic='group-mean' has nothing to train"):
-        make(critic="group-mean").train_critic(updates=1)
+        make(critic="group-mean").train_critic(steps=1)
 
 
 def test_wrong_columns_of_traces_are_told(make: Make, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
         )
 
     whole = build("whole")
-    whole.train_critic(traces, updates=4)
+    whole.train_critic(traces, steps=4)
     assert [path.name for path in (tmp_path / "whole" / "genac-critic").iterdir()] == [
         "critic-rl-000004"
     ]
@@ -278,12 +278,12 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
     whole.close()
     broken = build("broken", BreakAt(steps))
     with pytest.raises(Break):
-        broken.train_critic(traces, updates=4)
+        broken.train_critic(traces, steps=4)
     broken.close()
     kept = "critic-sft-000002" if steps == 3 else "critic-rl-000002"
     assert [path.name for path in (tmp_path / "broken" / "genac-critic").iterdir()] == [kept]
     resumed = build("broken")
-    resumed.train_critic(traces, updates=4, resume_from_checkpoint=True)
+    resumed.train_critic(traces, steps=4, resume_from_checkpoint=True)
     assert len(logged(resumed, "critic/step")) == 8 - steps + 1
     resumed.train(resume_from_checkpoint=get_last_checkpoint(resumed.args.output_dir))
     for name in ("critic/loss", "reward", "actor/success_rate", "critic/learning_rate"):
@@ -294,7 +294,7 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
         tensor.equal(last_critic("whole")[name]) for name, tensor in last_critic("broken").items()
     )
     # With a checkpoint of the actor's training, that one has the critic.
-    assert resumed.train_critic(traces, updates=4, resume_from_checkpoint=True) == {}
+    assert resumed.train_critic(traces, steps=4, resume_from_checkpoint=True) == {}
 
 
 def test_a_stage_begins_with_a_fresh_optimizer(
@@ -312,7 +312,7 @@ def test_a_stage_begins_with_a_fresh_optimizer(
     alone = make(output_dir=str(tmp_path / "alone"), critic_model=str(left), **options)
     for trainer in (both, alone):
         torch.manual_seed(0)
-        trainer.train_critic(updates=1)
+        trainer.train_critic(steps=1)
         trainer.save_critic(tmp_path / f"{Path(trainer.args.output_dir).name}-critic")
     one, other = (
         load_file(tmp_path / f"{name}-critic" / "critic" / "model.safetensors")

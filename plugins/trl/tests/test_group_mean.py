@@ -102,4 +102,4 @@ def test_nothing_of_a_critic_is_saved(make: Make) -> None:
 def test_there_is_no_critic_to_train(make: Make) -> None:
     trainer = make(config=GenACConfig, critic="group-mean")
     with pytest.raises(ValueError, match="critic='group-mean' has nothing to train"):
-        trainer.train_critic(updates=1)
+        trainer.train_critic(steps=1)

@@ -45,7 +45,7 @@ def test_the_command_trains_and_saves(tiny: str, traces: str, tmp_path: Path) ->
         "my_rewards.short",
     ]
     arguments += ["--output_dir", "out", "--config", "config.yaml", "--dtype", "float32"]
-    arguments += ["--critic_traces", traces, "--critic_updates", "1"]
+    arguments += ["--critic_traces", traces, "--critic_steps", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "genac_trl", *arguments],
         cwd=tmp_path,

@@ -13,9 +13,9 @@ from .processes import hidden, on_main
 
 
 def train_critic(
-    critic: HostCritic, traces: Any, updates: int, resume: bool, scale: Scale = "batch-std"
+    critic: HostCritic, traces: Any, steps: int, resume: bool, scale: Scale = "batch-std"
 ) -> dict[str, float]:
-    """Stage 1 with `traces` (None: without it), stage 2 with `updates` (0: without it).
+    """Stage 1 with `traces` (None: without it), stage 2 with `steps` (0: without it).
 
     `resume`: continues from the last checkpoint in `OUTPUT_DIR/genac-critic`, if there is one.
     `scale`: of the advantages that the host shows of stage 2.
@@ -27,8 +27,8 @@ def train_critic(
     if traces is not None and place.stage == "critic-sft" and not place.complete:
         last |= imitate(critic, trace_source(critic, traces, resume), checkpoints)
     done = place.iteration if place.stage == "critic-rl" else 0
-    if done < updates:
-        last |= learn_alone(critic, updates, done, checkpoints, scale)
+    if done < steps:
+        last |= learn_alone(critic, steps, done, checkpoints, scale)
     return last
 
 
@@ -57,20 +57,20 @@ def imitate(critic: HostCritic, traces: str, checkpoints: CriticCheckpoints) -> 
 
 
 def learn_alone(
-    critic: HostCritic, updates: int, done: int, checkpoints: CriticCheckpoints, scale: Scale
+    critic: HostCritic, steps: int, done: int, checkpoints: CriticCheckpoints, scale: Scale
 ) -> dict[str, float]:
     """Stage 2: REINFORCE on the rewards of the actor's responses to the training set.
 
-    `done`: updates that are behind it. Returns the last metrics.
+    `done`: steps done before. Returns the last metrics.
     """
     host = critic.host
     last: dict[str, float] = {}
     critic.batches["critic-rl"] = done
     bar = tqdm(
-        range(done + 1, updates + 1), "critic learns", updates, initial=done, disable=hidden(host)
+        range(done + 1, steps + 1), "critic learns", steps, initial=done, disable=hidden(host)
     )
     for step, batch in zip(bar, host.sample_batches(done), strict=False):
-        credit = critic.assign_credit(batch, "critic-rl", updates, scale)
+        credit = critic.assign_credit(batch, "critic-rl", steps, scale)
         last |= {
             name: own
             for name, own in credit.metrics.items()
@@ -78,8 +78,8 @@ def learn_alone(
         }
         host.log_credit(batch, credit)
         host.log({"critic/step": float(step)})
-        if step == updates:
+        if step == steps:
             last |= on_main(host, lambda: dict(critic.ask("fence", {})[0]["metrics"]))
-        if step == updates or (checkpoints.every is not None and step % checkpoints.every == 0):
-            checkpoints.save(Place("critic-rl", step, step == updates))
+        if step == steps or (checkpoints.every is not None and step % checkpoints.every == 0):
+            checkpoints.save(Place("critic-rl", step, step == steps))
     return last

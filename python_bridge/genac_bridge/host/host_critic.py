@@ -124,14 +124,14 @@ class HostCritic:
         rows, rewards = batch.rows, batch.rewards
         try:
             arguments, tensors, sent = to_wire(rows, rewards, batch.group_size)
-            tell = len(sent) if self.tells_valuations else 0
+            report = len(sent) if self.tells_valuations else 0
 
             def serve(_: str, given: dict[str, Any], received: Tensors) -> Any:
                 return answer_of(continue_all(wanted_of(given, received, sent)))
 
             result, answer = self.ask(
                 "assign_credit",
-                {**arguments, **asked, "tell": tell},
+                {**arguments, **asked, "report": report},
                 tensors,
                 on_request=serve if self.host.can_continue else None,
             )

@@ -93,6 +93,7 @@ def open_request(
     max_new_tokens: int | None = None,
     trust_code: bool = False,
     continues: bool = False,
+    critic_default: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the arguments of `open` (`src/bridge/host-operations.ts`).
 
@@ -105,6 +106,8 @@ def open_request(
         max_new_tokens: the most that a response can have; None: not known.
         trust_code: may code run that the config of the run names in which the critic's model lies?
         continues: `can_continue` of the host.
+        critic_default: the host's own checkpoint, `model` and how it is read, for a critic that
+            needs a model if neither the options nor the file name one.
     """
     return {
         "config_file": None
@@ -117,4 +120,5 @@ def open_request(
         "max_new_tokens": max_new_tokens,
         "trust_code": trust_code,
         "continues": continues,
+        "critic_default": critic_default or {},
     }

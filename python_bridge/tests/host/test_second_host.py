@@ -173,7 +173,7 @@ def test_the_critic_learns_alone_and_goes_on_from_its_checkpoint(
     opened: Open, tmp_path: Path
 ) -> None:
     critic = opened()
-    train_critic(critic, None, updates=3, resume=False)
+    train_critic(critic, None, steps=3, resume=False)
     host: Any = critic.host
     assert [one["critic/step"] for one in host.logged if "critic/step" in one] == [1, 2, 3]
     folder = tmp_path / "out" / "genac-critic" / "critic-rl-000003"
@@ -182,7 +182,7 @@ def test_the_critic_learns_alone_and_goes_on_from_its_checkpoint(
     assert '"iteration": 3' in state
     critic.close()
     again = opened()
-    train_critic(again, None, updates=5, resume=True)
+    train_critic(again, None, steps=5, resume=True)
     other: Any = again.host
     assert [one["critic/step"] for one in other.logged if "critic/step" in one] == [4, 5]
 
