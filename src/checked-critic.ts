@@ -91,6 +91,7 @@ function whileValuing(
   asked: { readonly values: number },
 ): Continuations {
   return {
+    exactValues: actor.exactValues,
     async sample(states, count, context) {
       if (asked.values === 0)
         throw new UserError(`critic "${name}": actor.sample works within value() only`);

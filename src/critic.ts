@@ -56,6 +56,8 @@ export interface CriticTraits {
   readonly wholeBatches?: boolean;
   /** Does it need an actor that continues responses (`environment.actor`)? Default: false. */
   readonly continues?: boolean;
+  /** Does it need the task's exact values (`environment.actor.exactValues`)? Default: false. */
+  readonly exact?: boolean;
 }
 
 /** A response that the actor finished from a state. */
@@ -81,6 +83,11 @@ export interface Continuations {
     count: number,
     context: Pick<CriticContext, 'purpose' | 'iteration'>,
   ): Promise<Continuation[][]>;
+  /**
+   * The exact value of states under the actor's current weights, each in [0, 1]; null: the task
+   * knows none.
+   */
+  readonly exactValues: (() => Promise<(state: State) => number>) | null;
 }
 
 export interface Critic {

@@ -213,6 +213,7 @@ describe('a critic that breaks its contract is named in the error', () => {
     let sampled = 0;
     let kept: Continuations | null = null;
     const actor: Continuations = {
+      exactValues: null,
       sample: async (given) => {
         sampled++;
         return given.map(() => []);

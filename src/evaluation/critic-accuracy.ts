@@ -2,11 +2,12 @@
 import { valuesOf } from '../checked-critic.ts';
 import type { Critic, CriticContext } from '../critic.ts';
 import { actorOf, type Training } from '../iteration/context.ts';
+import { exactValuesOf } from '../iteration/exact-values.ts';
 import { statesOfRollouts } from '../iteration/rollout-states.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
 import type { LanguageModel } from '../language-model.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
-import type { ActorProbe, ReferenceState, Rollout } from '../task.ts';
+import type { ReferenceState, Rollout } from '../task.ts';
 import { withContinuations } from './monte-carlo.ts';
 
 export interface CriticAccuracy {
@@ -135,11 +136,8 @@ export async function currentStates(
     (_, i) => rollouts[i % rollouts.length]!,
   );
   const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);
-  if (!task.exactValues) return withContinuations(training, references, 'evaluation', iteration);
-  const probe: ActorProbe = {
-    logprobs: async (prompts, completions) =>
-      actor.logprobs(await actor.tokenize(prompts, completions)),
-  };
-  const exact = await task.exactValues(probe, config.seed);
+  const exactValues = exactValuesOf(task, actor, config.seed);
+  if (!exactValues) return withContinuations(training, references, 'evaluation', iteration);
+  const exact = await exactValues();
   return references.map(({ state }) => ({ state, value: exact(state) }));
 }

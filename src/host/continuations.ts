@@ -10,6 +10,8 @@ import { readTensor } from './batch.ts';
 import type { AskHost } from './reverse-requests.ts';
 
 export class HostContinuations implements Continuations {
+  /** A host's task is not known here. */
+  readonly exactValues = null;
   readonly #ask: AskHost;
   readonly #seed: number;
   /** The batch whose credit is assigned; null: the host waits for nothing. */

@@ -8,6 +8,7 @@ import type { RewardOf } from '../rewards/reward.ts';
 import { wholeProblem } from '../text/blind-problem.ts';
 import type { Sequence, State } from '../types.ts';
 import { UserError } from '../user-error.ts';
+import type { ExactValues } from './exact-values.ts';
 
 export interface ContinuationParts {
   readonly model: LanguageModel;
@@ -64,8 +65,13 @@ type Rewarded = Continuation & { readonly reward: number };
 const none = new Int32Array();
 
 /** For critics: the draws depend on the run's seed, the purpose and the state alone. */
-export function continuationsOf(parts: () => ContinuationParts, runSeed: number): Continuations {
+export function continuationsOf(
+  parts: () => ContinuationParts,
+  runSeed: number,
+  exactValues: ExactValues | null,
+): Continuations {
   return {
+    exactValues,
     sample: (states, count, { purpose, iteration }) =>
       continueStates(parts(), states, count, (i) => {
         const { id } = states[Math.floor(i / count)]!;

@@ -90,6 +90,10 @@ export async function runLifecycle(
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // report a bad trace file before any worker starts
   checkActor(config, task);
   checkContinues(config, plugin, task);
+  if (plugin.exact && !task.exactValues)
+    throw new ConfigError([
+      `critic: "${plugin.name}" needs exact values, and the task "${task.name}" knows none`,
+    ]);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   refuseOtherKinds(config.folder);
   const lock = await lockRun(config.folder);

@@ -8,6 +8,7 @@ import type { Critic, CriticPlugin } from '../critic.ts';
 import { criticEnvironment, withoutSecondAdapter } from '../extensions/critic-environment.ts';
 import type { Training } from '../iteration/context.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
+import { exactValuesOf } from '../iteration/exact-values.ts';
 import type { RewardOf } from '../rewards/reward.ts';
 import type { Checkpoint } from '../run-folder/checkpoint.ts';
 import type { RunEvent } from '../run-folder/events.ts';
@@ -54,7 +55,7 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     },
     log: (text) => emit({ type: 'message', text }),
     worker: (name) => workers.get(name),
-    actor: parts && continuationsOf(parts, seed),
+    actor: parts && continuationsOf(parts, seed, exactValuesOf(task, actor, seed)),
     sourceOf: (model, worker) => sourceOf(preparation, model, worker),
   });
   const { plugin, criticOptions } = preparation;

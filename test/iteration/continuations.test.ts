@@ -33,7 +33,7 @@ async function make() {
       parts: {},
     };
   };
-  const continuations = continuationsOf(() => ({ model, sampling, rewardOf }), 5);
+  const continuations = continuationsOf(() => ({ model, sampling, rewardOf }), 5, null);
   return { states, continuations, judged, trajectory };
 }
 

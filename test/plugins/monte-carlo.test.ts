@@ -15,6 +15,7 @@ const context = { purpose: 'test', iteration: 0 };
 
 /** An actor that succeeds as often as the state's last word says; null: no reward applied. */
 const actorThat = (chance: (response: string) => number | null): Continuations => ({
+  exactValues: null,
   sample: async (states, count, { purpose, iteration }) =>
     states.map(({ id, response }) => {
       const random = new Random(deriveSeed(0, `${purpose}/${id}`, iteration));
