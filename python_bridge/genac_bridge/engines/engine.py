@@ -100,8 +100,9 @@ class Engine(Protocol):
         """Optimizer steps in the weights that it serves."""
 
     def generate(self, request: GenerationRequest) -> list[Completion]:
-        """Returns the N completions, in order, sampled from the published weights. They are checked;
-        those that it reported before must be the same.
+        """Returns the N completions, in order, sampled from the published weights.
+
+        They are checked; those that it reported before must be the same.
 
         Raises `OperationError` for what can be said in a sentence.
         """

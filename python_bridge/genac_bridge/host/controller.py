@@ -45,6 +45,8 @@ SILENCE = 60.0
 GREETING = 30.0
 #: From goodbye to the end of the controller and its workers, in seconds.
 END = 20.0
+#: The controller says so of a critic that needs continuations (`createCritic`).
+NO_ACTOR = "there is no actor here that can"
 
 
 class Controller:
@@ -324,6 +326,8 @@ def _words_of(error: Error, advice: Advice) -> str:
     said = error.message
     if error.code == "out_of_memory":
         said += f". This is the critic's process: {advice.memory}"
+    if NO_ACTOR in said:
+        said += advice.continuations
     # For what the user can mend the sentence is enough; otherwise the traceback comes first, and
     # the sentence is what one sees.
     enough = error.traceback is None or error.code in (
