@@ -76,8 +76,9 @@ def answer_of(
     if not isinstance(done, Continuations):
         raise fault(f"{type(done).__name__} instead of Continuations")
     total = len(wanted.rows) * wanted.count
-    for name, given in (("texts", done.texts), ("ids", done.ids), ("rewards", done.rewards)):
-        if isinstance(given, str) or not hasattr(given, "__len__"):
+    parts: dict[str, Any] = {"texts": done.texts, "ids": done.ids, "rewards": done.rewards}
+    for name, given in parts.items():
+        if not hasattr(given, "__len__"):
             raise fault(f"{name} in a {type(given).__name__}, not a list or an array")
         if len(given) != total:
             raise fault(
