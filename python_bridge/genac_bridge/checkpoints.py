@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .engines.calls import publish
 from .loading import from_pretrained
 from .models.adapters import refuse_other_base, write_base
 from .models.model import VALUE_HEAD, LoadedModel
@@ -194,5 +195,4 @@ def restore(model: LoadedModel, path: str) -> None:
         model.optimizer.restore(state)
     model.accumulations = 0
     model.step = int(metadata["step"])
-    if model.engine is not None:
-        model.engine.publish(model.named_parameters(), model.step)
+    publish(model)

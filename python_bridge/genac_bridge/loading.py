@@ -18,7 +18,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from .engines.choice import TRANSFORMERS, make_engine
+from .engines.calls import TRANSFORMERS
+from .engines.choice import add_engine
 from .engines.sampling_check import check_values, choose_way
 from .models.adapters import (
     CONFIG,
@@ -289,7 +290,7 @@ def load(arguments: LoadModel) -> LoadedModel:
             [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer
         )
     if kind == "causal":
-        model.engine = make_engine(model, arguments)
+        add_engine(model, arguments)
     return model
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from . import __version__, checkpoints, loading
-from .engines import serving
+from .engines import calls, serving
 from .functions import call as functions
 from .models import model as models
 from .models import training
@@ -118,7 +118,7 @@ class Operations:
         replaced = self.models.get(parsed.model)
         self.models[parsed.model] = model
         if replaced is not None and replaced.engine is not None:
-            replaced.engine.close()
+            calls.close(replaced.engine, calls.name_of(replaced))
         eos = model.eos_token_ids[0] if model.eos_token_ids else None
         trainable = model.optimizer.parameters.values() if model.optimizer is not None else []
         return {
@@ -205,8 +205,7 @@ class Operations:
         refuse_others(tensors, set())
         model = models.find(self.models, parsed.model)
         weights = model.named_parameters()
-        if model.engine is not None:
-            model.engine.publish(weights, model.step)
+        calls.publish(model)
         return {"version": model.version, "digest": checkpoints.digest(weights)}, {}
 
     def save_model(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:

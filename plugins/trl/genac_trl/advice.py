@@ -20,4 +20,5 @@ ADVICE = Advice(
     config_file="controller_config",
     group_size="num_generations",
     no_controller=f"critic={WITHOUT!r}, or not the main process",
+    continuations="",  # the trainer says why it can't
 )

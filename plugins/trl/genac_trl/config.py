@@ -11,6 +11,8 @@ from trl import GRPOConfig
 #: `critic`, where there is none: TRL's own advantages, whose baseline is the group mean. No
 #: controller is started.
 WITHOUT = "group-mean"
+#: Critics without a model: the actor's checkpoint is not prepared for them.
+WITHOUT_MODEL = ("monte-carlo",)
 
 
 class RewardBound(float):
@@ -48,16 +50,17 @@ class GenACConfig(GRPOConfig):
         default="generative",
         metadata={
             "help": "What values the states: 'generative' (a language model that reasons in words "
-            "and ends with a score 0..10), 'monte-carlo' (VinePPO: the mean reward of responses "
-            "that the actor goes on with), 'group-mean' (exactly GRPO: TRL's own advantages, no "
-            "controller is started), or a path to a critic of your own (a JavaScript or TypeScript "
-            "file that begins with './' or '/')."
+            "and ends with a score 0..10), 'value-head' (PPO: a language model with a linear head "
+            "that gives a number), 'monte-carlo' (VinePPO: the mean reward of responses that the "
+            "actor goes on with), 'group-mean' (exactly GRPO: TRL's own advantages, no controller "
+            "is started), or a path to a critic of your own (a JavaScript or TypeScript file that "
+            "begins with './' or '/')."
         },
     )
     critic_model: str | None = field(
         default=None,
         metadata={
-            "help": "Model of the generative critic: a run or checkpoint of `genac train`, a "
+            "help": "Model of the critic, if it has one: a run or checkpoint of `genac train`, a "
             "checkpoint of this trainer (its `genac` folder), a folder in Hugging Face format, or "
             "a name on the Hub. None: the actor's own checkpoint."
         },

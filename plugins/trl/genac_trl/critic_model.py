@@ -11,7 +11,7 @@ import torch
 
 from genac_bridge.models.tokens import has_tokenizer
 
-from .config import critic_option, has_critic
+from .config import WITHOUT_MODEL, critic_option, has_critic
 
 #: What TRL gives to the actor's `from_pretrained`, and the critic has by the same names.
 PASSED = ("revision", "trust_remote_code", "attn_implementation", "quantization_config")
@@ -56,8 +56,9 @@ class CriticStart:
 def starts_from_actor(args: Any) -> bool:
     """Returns whether the critic's model, if it needs one, is the actor's own checkpoint."""
     chosen = str(critic_option(args, "critic"))
-    own_file = chosen.startswith((".", "/", "~"))
-    if own_file or critic_option(args, "critic_model") is not None or not has_critic(args):
+    if not has_critic(args) or chosen in WITHOUT_MODEL or chosen.startswith((".", "/", "~")):
+        return False
+    if critic_option(args, "critic_model") is not None:
         return False
     return "model" not in _critic_in_file(args)
 

@@ -194,6 +194,14 @@ def moved(trainer: Any, before: dict[str, torch.Tensor]) -> set[str]:
     }
 
 
+def critic_asked(request: dict[str, Any]) -> dict[str, Any]:
+    """What the controller makes of an `open` whose critic needs a model: the host's own checkpoint,
+    if the options name none.
+    """
+    critic: dict[str, Any] = request["options"]["critic"]
+    return critic if "model" in critic else {**request["critic_default"], **critic}
+
+
 def first_batch(trainer: Any) -> dict[str, Any]:
     """The first generation batch, with its credit."""
     trainer.model.train()

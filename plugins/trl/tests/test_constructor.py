@@ -23,7 +23,7 @@ from transformers import (
 from trl import GRPOConfig, GRPOTrainer
 
 import genac_trl.trainer
-from conftest import Make, first_batch, letters
+from conftest import Make, critic_asked, first_batch, letters
 from genac_trl import ControllerError, GenACConfig, GenACTrainer
 from genac_trl.config import controller_options
 from genac_trl.refusals import refuse_what_has_no_meaning
@@ -67,7 +67,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_model_by_path_is_the_critic_too(make: Make, tiny: str, opened: Any) -> None:
     trainer = make()
-    assert opened()["options"]["critic"] == {"use": "generative", "model": tiny}
+    assert critic_asked(opened()) == {"use": "generative", "model": tiny}
     parameters = sum(p.numel() for p in trainer.model.parameters())
     assert opened()["actor"] == {"name": Path(tiny).name, "parameters": parameters}
 
@@ -80,7 +80,7 @@ def test_model_object_is_written_for_the_critic_as_it_is(
         model.lm_head.weight.add_(1)
     trainer = make({"model": model})
     assert trainer.model is model
-    folder = opened()["options"]["critic"]["model"]
+    folder = critic_asked(opened())["model"]
     assert folder == str(Path(trainer.args.output_dir, "critic-start").resolve())
     written = AutoModelForCausalLM.from_pretrained(folder)
     assert torch.equal(written.lm_head.weight, model.lm_head.weight)
@@ -97,7 +97,7 @@ def test_adapter_s_critic_is_the_base_model(make: Make, tiny: str, opened: Any, 
     )
     trainer = make(given)
     assert isinstance(trainer.model, PeftModel)
-    assert opened()["options"]["critic"]["model"] == tiny
+    assert critic_asked(opened())["model"] == tiny
 
 
 def test_critic_model_goes_before_the_actor_s(make: Make, opened: Any) -> None:
@@ -137,11 +137,12 @@ def test_no_arguments(
 
 def test_plain_grpo_config_has_the_defaults(make: Make, opened: Any) -> None:
     trainer = make(config=GRPOConfig)
-    plain = opened()["options"]
+    asked = opened()
+    plain = asked["options"]
     assert type(trainer.args) is GRPOConfig
     make()
     assert plain == opened()["options"]
-    assert plain == {
+    assert {**plain, "critic": critic_asked(asked)} == {
         "seed": 42,
         "critic": {"use": "generative", "model": trainer.model.config._name_or_path},
         "credit": {},

@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig
 
 import genac_trl.trainer
-from conftest import Make, first_batch
+from conftest import Make, critic_asked, first_batch
 from genac_trl import GenACConfig
 from genac_trl.critic_model import loading_options
 
@@ -33,7 +33,7 @@ class Opened:
     ) -> tuple[dict[str, Any], Any]:
         if operation == "open":
             json.dumps(arguments)
-            Opened.said = arguments["options"]["critic"]
+            Opened.said = critic_asked(arguments)
         return {"critic": "generative", "needs": "states", "learns": True, "pids": []}, {}
 
     def close(self) -> None:

@@ -47,6 +47,14 @@ def test_updates_of_the_critic_alone_leave_the_actor(make: Make) -> None:
     assert trainer._critic.batches["joint"] == 2
 
 
+def test_the_old_name_of_steps_is_read_with_a_warning(make: Make, own_critic: str) -> None:
+    trainer = make(critic=own_critic)
+    with pytest.warns(FutureWarning, match="train_critic: `updates` is now `steps`"):
+        trainer.train_critic(updates=2)
+    assert trainer._critic.batches["critic-rl"] == 2
+    assert logged(trainer, "critic/step") == [1, 2]
+
+
 def test_a_trace_file_that_is_not_there(make: Make) -> None:
     with pytest.raises(
         ValueError, match=r"traces: there is no file '/nowhere.jsonl'; name a JSONL file"

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from ..functions.call import find
-from ..functions.own_code import guarded
 from ..models.model import LoadedModel
 from ..wire.arguments import LoadModel
 from ..wire.context import BadArguments
+from .calls import TRANSFORMERS, called, fault, publish
 from .engine import Engine
 from .transformers_engine import TransformersEngine
 
-TRANSFORMERS = "transformers"
 #: What an engine must have.
 PARTS = ("generate", "publish", "close", "reproducible", "version")
 
 
-def make_engine(model: LoadedModel, arguments: LoadModel) -> Engine:
-    """Returns the engine of a causal model, which serves its weights as they are now.
+def add_engine(model: LoadedModel, arguments: LoadModel) -> None:
+    """Gives a causal model the engine that serves its weights as they are now.
 
     Raises `BadArguments` for a name that is none, and for a class that lacks a part of `Engine`;
     `OperationError` for what the class raises itself.
     """
     name = arguments.loading.engine
-    engine: Engine
     if name == TRANSFORMERS:
-        engine = TransformersEngine(model)
+        model.engine = TransformersEngine(model)
     else:
-        engine = own_engine(name, model, arguments)
-    engine.publish(model.named_parameters(), model.step)
-    return engine
+        model.engine = own_engine(name, model, arguments)
+    publish(model)
 
 
 def own_engine(name: str, model: LoadedModel, arguments: LoadModel) -> Engine:
@@ -40,11 +37,14 @@ def own_engine(name: str, model: LoadedModel, arguments: LoadModel) -> Engine:
             "'package.module:Class'"
         )
     make = find(name, f"load_model: the engine {name!r}")
-    engine: Engine = guarded(module, f"the engine {name} raised", lambda: make(model, arguments))
-    missing = [part for part in PARTS if not hasattr(engine, part)]
+    engine: Engine = called(name, kind, lambda: make(model, arguments))
+    missing = called(name, kind, lambda: [part for part in PARTS if not hasattr(engine, part)])
     if missing:
         raise BadArguments(
             f"load_model: the engine {name!r} has no {', '.join(missing)}; "
             "genac_bridge.engines.engine.Engine says what an engine needs"
         )
+    reproducible = called(name, "reproducible", lambda: engine.reproducible)
+    if not isinstance(reproducible, bool):
+        raise fault(name, f"reproducible is {reproducible!r}; it must be True or False")
     return engine

@@ -102,6 +102,8 @@ class Engine(Protocol):
     def generate(self, request: GenerationRequest) -> list[Completion]:
         """Returns the N completions, in order, sampled from the published weights.
 
+        They are checked; those that it reported before must be the same.
+
         Raises `OperationError` for what can be said in a sentence.
         """
 

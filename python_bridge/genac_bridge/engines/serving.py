@@ -11,6 +11,7 @@ from ..models.ragged import cumulative, join, refuse_others, take, take_sequence
 from ..models.tokens import encode_prompt
 from ..wire.arguments import Sample
 from ..wire.context import BadArguments, Context, OperationError, Tensors
+from . import calls
 from .engine import Completion, GenerationRequest, Options, Progress
 from .random import join_seeds
 
@@ -29,25 +30,19 @@ def sample(
     per_prompt = arguments.completions_per_prompt
     count = len(prompts) * per_prompt
     seeds = join_seeds(take(tensors, "seeds", "uint32", (count, 2)))
-    answers = Answers(model, arguments, prefixes, context)
+    limits = np.array([arguments.max_new_tokens - len(before) for before in prefixes])
+    answers = Answers(model, arguments, prefixes, limits, context)
     request = GenerationRequest(
         prompts=prompts,
         per_prompt=per_prompt,
         seeds=seeds,
-        limits=np.array([arguments.max_new_tokens - len(before) for before in prefixes]),
+        limits=limits.copy(),
         options=options_of(model, arguments),
         batch_size=arguments.batch_size,
         progress=Progress(context, answers.add),
     )
     version = engine.version
-    done = engine.generate(request)
-    if len(done) != count:
-        raise OperationError(
-            "internal", f"sample: the engine gave {len(done)} completions instead of {count}"
-        )
-    late = [number for number in range(count) if number not in answers.texts]
-    if late:
-        answers.add(late, [done[number] for number in late])
+    done = answers.complete(calls.generate(model, engine, request))
     result = {
         "texts": [answers.texts[number] for number in range(count)],
         "finish_reasons": [completion.reason for completion in done],
@@ -62,28 +57,52 @@ def sample(
 
 
 class Answers:
-    """Texts of finished sequences, which are streamed where `arguments` say so.
+    """Finished sequences, checked; their texts are streamed where `arguments` say so.
 
-    `prefixes` int32 [P] ids: the beginning of each prompt's completions.
+    `prefixes` int32 [P] ids: the beginning of each prompt's completions. `limits` int [P]: the most
+    new tokens of each prompt's completions.
     """
 
     def __init__(
-        self, model: LoadedModel, arguments: Sample, prefixes: list[np.ndarray], context: Context
+        self,
+        model: LoadedModel,
+        arguments: Sample,
+        prefixes: list[np.ndarray],
+        limits: np.ndarray,
+        context: Context,
     ) -> None:
         #: By the sequence's number: the text of the whole completion, and int32 [T] for its new
         #: tokens: UTF-16 units of the text that are complete after each.
         self.texts: dict[int, str] = {}
         self.ends: dict[int, np.ndarray] = {}
+        self._done: dict[int, Completion] = {}
         self._model, self._arguments = model, arguments
-        self._prefixes, self._context = prefixes, context
+        self._prefixes, self._limits, self._context = prefixes, limits, context
 
     def add(self, numbers: list[int], done: list[Completion]) -> None:
-        """Completions of the sequences `numbers`."""
+        """Completions of the sequences `numbers`, from the engine.
+
+        Raises `OperationError` for what is no completion of theirs.
+        """
         per_prompt = self._arguments.completions_per_prompt
+        count = len(self._prefixes) * per_prompt
+        for number in numbers:
+            if not (isinstance(number, int | np.integer) and 0 <= number < count):
+                raise self._fault(f"on_finished has the sequence {number!r} of {count}")
+        again = [number for number in numbers if number in self._done]
+        if again or len(set(numbers)) != len(numbers):
+            raise self._fault(f"on_finished has a sequence twice: {again or numbers}")
+        if len(numbers) != len(done):
+            raise self._fault(
+                f"on_finished has {len(done)} completions of {len(numbers)} sequences"
+            )
+        numbers = [int(number) for number in numbers]
+        done = [self._checked(number, own) for number, own in zip(numbers, done, strict=True)]
         prefixes = [self._prefixes[number // per_prompt] for number in numbers]
         whole = [np.concatenate([before, c.ids]) for before, c in zip(prefixes, done, strict=True)]
         texts, all_ends = self._model.decoder.decode(whole)
         ends = [end[len(before) :] for before, end in zip(prefixes, all_ends, strict=True)]
+        self._done.update(zip(numbers, done, strict=True))
         self.texts.update(zip(numbers, texts, strict=True))
         self.ends.update(zip(numbers, ends, strict=True))
         if self._arguments.stream:
@@ -93,6 +112,26 @@ class Answers:
                 "finish_reasons": [completion.reason for completion in done],
             }
             self._context.partial(data, completion_tensors(done, ends))
+
+    def complete(self, done: list[Completion]) -> list[Completion]:
+        """Adds those that were not added before; returns all N, in order, checked.
+
+        Raises `OperationError` for one that is not what was added before.
+        """
+        for number, early in self._done.items():
+            if not calls.is_equal(early, self._checked(number, done[number])):
+                raise self._fault(f"completion {number} is not what on_finished had")
+        late = [number for number in range(len(done)) if number not in self._done]
+        if late:
+            self.add(late, [done[number] for number in late])
+        return [self._done[number] for number in range(len(done))]
+
+    def _checked(self, number: int, completion: Completion) -> Completion:
+        limit = int(self._limits[number // self._arguments.completions_per_prompt])
+        return calls.checked(self._model, number, completion, limit)
+
+    def _fault(self, words: str) -> OperationError:
+        return calls.fault(calls.name_of(self._model), words)
 
 
 def options_of(model: LoadedModel, arguments: Sample) -> Options:

@@ -28,3 +28,7 @@ class Advice:
     """The option that says how many responses a prompt has."""
     no_controller: str = "no critic was opened, or not the main process"
     """Why a critic may have no controller."""
+    continuations: str = (
+        ": a host that can (`can_continue`) says so in `open_request(continues=True)`"
+    )
+    """For a critic that needs an actor which continues responses, where none was offered."""

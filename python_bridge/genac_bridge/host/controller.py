@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import queue
 import socket
 import subprocess
 import threading
@@ -37,21 +35,18 @@ from ..wire.messages import (
 )
 from ..worker import token
 from .advice import Advice
-from .node import NodeError, controller_command, environment
+from .child import ControllerError as ControllerError  # hosts import it from here
+from .child import end, how_it_ended, start, tail
 from .reverse_requests import OnRequest, ReverseRequests, Tensors
 
 #: A controller that says nothing for so many seconds is gone; it says something every second.
 SILENCE = 60.0
-#: Until the controller listens, in seconds.
-START = 120.0
 #: Until it answers the greeting, in seconds.
 GREETING = 30.0
 #: From goodbye to the end of the controller and its workers, in seconds.
 END = 20.0
-
-
-class ControllerError(RuntimeError):
-    """What the controller says is wrong, or how it ended, with the end of its log."""
+#: The controller says so of a critic that needs continuations (`createCritic`).
+NO_ACTOR = "there is no actor here that can"
 
 
 class Controller:
@@ -86,7 +81,7 @@ class Controller:
         own = endpoint is None
         shown = None if own else _token(token_file, self.advice)
         if endpoint is None:
-            self._process, endpoint = _start(self._log)
+            self._process, endpoint = start(self._log)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.ROUTING_ID, self._identity.encode())
@@ -109,12 +104,14 @@ class Controller:
         # On every way out that Python knows: collection, normal exit, an exception, `sys.exit`. For
         # those that it doesn't (SIGKILL) there is the child's standard input.
         self._finalizer = weakref.finalize(
-            self, _end, os.getpid(), self._process, self._socket, self._context
+            self, end, os.getpid(), self._process, self._socket, self._context
         )
         # Before `connect`, so that no handshake is missed: each one after the first is a reconnect.
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         #: Frames of the ask that has no answer yet; they are sent again after a reconnect.
         self._unanswered: list[Any] | None = None
+        #: The operation whose answer is waited for.
+        self._asking: str | None = None
         self._requests = ReverseRequests()
         self._socket.connect(endpoint)
         try:
@@ -139,19 +136,39 @@ class Controller:
         """The answer's result and tensors. Raises `ControllerError`.
 
         `on_request`: serves what the controller asks meanwhile, each request once, however often it
-        comes. What it raises is the answer to the controller. Its time does not count against the
-        timeout.
+        comes. What it raises is the answer to the controller; what is no `Exception`, such as
+        `KeyboardInterrupt`, is raised here too. Its time does not count against the timeout.
         """
         if self._closed:
             raise ControllerError("the controller is closed")
+        if self._asking is not None:
+            raise ControllerError(
+                f"{operation} can't be asked while {self._asking} has no answer: the controller "
+                "serves one after the other. Ask outside of `continue_responses` and callbacks"
+            )
         self._last_id += 1
         asked = f"h-{self._last_id}"
         self._unanswered = self._framed(Ask(asked, operation, arguments, []), tensors)  # type: ignore[arg-type]  # checked by the other side
-        self._socket.send_multipart(self._unanswered, copy=False)
+        self._asking = operation
+        self._requests.begin(asked, on_request)
+        try:
+            self._socket.send_multipart(self._unanswered, copy=False)
+            return self._answer_to(asked, operation, on_progress)
+        except BaseException as error:
+            if self._unanswered is not None:
+                self._give_up(error)
+            raise
+        finally:
+            self._asking = None
+
+    def _answer_to(
+        self, asked: str, operation: str, on_progress: Callable[[dict[str, Any]], None] | None
+    ) -> tuple[dict[str, Any], Tensors]:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        self._requests.begin(on_request)
         while True:
             message, received = self._receive(f"{operation} had no answer yet", deadline)
+            if isinstance(message, Result | Error):
+                self._requests.end(message.id)
             match message:
                 case Partial() if message.id == asked and on_progress:
                     on_progress(message.data)
@@ -169,6 +186,14 @@ class Controller:
                     self._socket.send_multipart(answer, copy=False)
                     if deadline is not None:
                         deadline += time.monotonic() - began
+
+    def _give_up(self, error: BaseException) -> None:
+        """Waits for an answer no longer; the controller gets one for what it asked meanwhile."""
+        self._unanswered = None
+        refusal = self._requests.give_up(error)
+        if refusal is not None:
+            with contextlib.suppress(zmq.ZMQError):  # closed
+                self._socket.send_multipart(refusal, copy=False)
 
     def _greet(self, endpoint: str) -> None:
         self._hello()
@@ -238,7 +263,9 @@ class Controller:
                 raise ControllerError("the start of the controller was given up")
             if self._process is not None and self._process.poll() is not None:
                 raise ControllerError(
-                    self._with_log(f"the controller ended ({_how(self._process.returncode)})")
+                    self._with_log(
+                        f"the controller ended ({how_it_ended(self._process.returncode)})"
+                    )
                 )
             if now - heard > SILENCE:
                 raise ControllerError(
@@ -252,7 +279,7 @@ class Controller:
         return self._decoder.decode(frames)
 
     def _with_log(self, what: str) -> str:
-        last = _tail(self._log) if self._process else ""
+        last = tail(self._log) if self._process else ""
         return f"{what}; the end of {self._log}:\n{last}" if last else what
 
     @property
@@ -295,77 +322,12 @@ def _token(token_file: str | None, advice: Advice) -> str | None:
         raise ControllerError(str(error)) from None
 
 
-def _start(log: Path) -> tuple[subprocess.Popen[str], str]:
-    variables = environment()
-    # What concerns this process in its group (torchrun, accelerate) must not reach the critic's
-    # worker.
-    for name in (
-        "RANK",
-        "LOCAL_RANK",
-        "WORLD_SIZE",
-        "MASTER_ADDR",
-        "MASTER_PORT",
-        "LOCAL_WORLD_SIZE",
-        "GROUP_RANK",
-        "GENAC_TOKEN",
-        "GENAC_TOKEN_FILE",
-    ):
-        variables.pop(name, None)
-    try:
-        command = controller_command()
-    except NodeError as error:
-        raise ControllerError(str(error)) from error
-    with log.open("a", encoding="utf-8") as stderr:
-        process = subprocess.Popen(
-            [*command, "serve", "--child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            encoding="utf-8",
-            env=variables,
-            # Ctrl-C is the trainer's; the controller ends when the trainer says so, or is gone.
-            start_new_session=True,
-        )
-    assert process.stdout is not None
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    stdout = process.stdout
-    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
-    try:
-        said = lines.get(timeout=START)
-        return process, json.loads(said)["endpoint"]
-    except (queue.Empty, ValueError, KeyError) as error:
-        process.kill()
-        process.wait()
-        raise ControllerError(
-            f"the controller did not start; the end of {log}:\n{_tail(log)}"
-        ) from error
-
-
-def _end(owner: int, process: subprocess.Popen[str] | None, dealer: Any, context: Any) -> None:
-    if os.getpid() != owner:  # A fork of the trainer (a data loader) ends: not the trainer.
-        return
-    with contextlib.suppress(Exception):
-        dealer.disable_monitor()
-        context.destroy(0)  # the monitor's socket too, on which `term` would wait without end
-    if process is None:
-        return
-    assert process.stdin is not None
-    with contextlib.suppress(OSError):
-        process.stdin.close()  # it ends itself and its workers
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()  # its workers end with it
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
 def _words_of(error: Error, advice: Advice) -> str:
     said = error.message
     if error.code == "out_of_memory":
         said += f". This is the critic's process: {advice.memory}"
+    if NO_ACTOR in said:
+        said += advice.continuations
     # For what the user can mend the sentence is enough; otherwise the traceback comes first, and
     # the sentence is what one sees.
     enough = error.traceback is None or error.code in (
@@ -374,14 +336,3 @@ def _words_of(error: Error, advice: Advice) -> str:
         "out_of_memory",
     )
     return said if enough else f"{error.traceback}\n{said}"
-
-
-def _how(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _tail(path: Path, lines: int = 20) -> str:
-    try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""

@@ -35,6 +35,7 @@ class HostCritic:
             a `Credit` without advantages.
         tells_valuations: should `valuations` be filled?
         advice: names of the host's options, for messages.
+        max_new_tokens: the most that a response can have; None: not known.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class HostCritic:
         on_failure: str = "error",
         tells_valuations: bool = False,
         advice: Advice | None = None,
+        max_new_tokens: int | None = None,
     ) -> None:
         self.host = host
+        self.max_new_tokens = max_new_tokens
         #: Where a critic was opened, in the main process; else None.
         self.controller: Controller | None = None
         #: The critic's name and kind, and the process ids of its workers.
@@ -127,7 +130,9 @@ class HostCritic:
             report = len(sent) if self.tells_valuations else 0
 
             def serve(_: str, given: dict[str, Any], received: Tensors) -> Any:
-                return answer_of(continue_all(wanted_of(given, received, sent)))
+                wanted = wanted_of(given, received, sent)
+                done = continue_all(wanted)
+                return answer_of(done, wanted, type(self.host).__name__, self.max_new_tokens)
 
             result, answer = self.ask(
                 "assign_credit",

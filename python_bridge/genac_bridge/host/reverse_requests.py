@@ -25,28 +25,56 @@ class ReverseRequests:
     """The requests that come while one ask of the host is served."""
 
     def __init__(self) -> None:
+        #: The ask whose answer the host waits for.
+        self._ask = ""
         self._serve: OnRequest | None = None
         #: Frames of the answers, by the request's id.
         self._answers: dict[str, list[Any]] = {}
+        #: The request that is being served.
+        self._pending: ReverseRequest | None = None
+        #: The ask that the host gave up and the controller still serves.
+        self._given_up: str | None = None
         #: What the last request raised.
         self.failure: Exception | None = None
 
-    def begin(self, serve: OnRequest | None) -> None:
-        """Another ask begins; `serve` None: its requests are refused."""
-        self._serve, self.failure = serve, None
+    def begin(self, ask: str, serve: OnRequest | None) -> None:
+        """The host waits for the answer to `ask`; `serve` None: its requests are refused."""
+        self._ask, self._serve, self.failure = ask, serve, None
         self._answers.clear()
 
     def answer(self, request: ReverseRequest, tensors: Tensors) -> list[Any]:
         """Frames of the answer. A request that comes again, after a reconnect, is not served
         again.
+
+        Raises what `serve` raises that is no `Exception`; then `give_up` has the answer.
         """
         if request.id not in self._answers:
+            self._pending = request
             self._answers[request.id] = self._served(request, tensors)
+            self._pending = None
         return self._answers[request.id]
+
+    def give_up(self, error: BaseException) -> list[Any] | None:
+        """The host waits no longer: the ask's requests are refused until its answer comes.
+
+        Returns the frames that answer the request that was being served; None: there was none.
+        """
+        self._given_up = self._ask
+        pending, self._pending = self._pending, None
+        return None if pending is None else encode(_error(pending, error))
+
+    def end(self, ask: str | None) -> None:
+        """The answer to `ask` came. As the controller serves one ask after the other, an earlier
+        one has ended too.
+        """
+        if ask in (self._given_up, self._ask):
+            self._given_up = None
 
     def _served(self, request: ReverseRequest, tensors: Tensors) -> list[Any]:
         began = time.monotonic()
         try:
+            if self._given_up is not None:
+                raise BadState(f"{request.operation}: the host gave up what this belongs to")
             if self._serve is None:
                 raise BadState(f"this host does not serve {request.operation}")
             result, out = self._serve(request.operation, request.arguments, tensors)
@@ -56,7 +84,7 @@ class ReverseRequests:
             return encode(_error(request, error))
 
 
-def _error(request: ReverseRequest, error: Exception) -> Error:
+def _error(request: ReverseRequest, error: BaseException) -> Error:
     words = str(error) or type(error).__name__
     if isinstance(error, OperationError):
         return Error(request.id, error.code, words, None)  # type: ignore[arg-type]  # one of them

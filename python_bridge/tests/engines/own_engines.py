@@ -58,6 +58,68 @@ class Short(Counting):
         return super().generate(request)[1:]
 
 
+class Wrong(Counting):
+    """Gives what `change` makes of its completions; `early` says whether it reports the first one
+    before, as it was.
+    """
+
+    early = False
+
+    @staticmethod
+    def change(done: list[Any]) -> Any:
+        return done
+
+    def generate(self, request: GenerationRequest) -> list[Completion]:
+        self.requests.append(request)
+        request.limits += 100  # of no effect on what is allowed
+        done = [
+            Completion(np.array([7, 8], np.int32), np.zeros(2, np.float32), "length")
+            for _ in request.seeds
+        ]
+        if self.early:
+            request.progress.finish([0], done[:1])
+        answer: list[Completion] = self.change(done)
+        return answer
+
+
+class Exiting(Counting):
+    """Ends the process."""
+
+    def generate(self, request: GenerationRequest) -> list[Completion]:
+        raise SystemExit(3)
+
+
+class Unclosable(Counting):
+    """Can't be closed."""
+
+    def close(self) -> None:
+        super().close()
+        raise SystemExit("close failed")
+
+
+class Stale(Counting):
+    """Keeps the version that it had first."""
+
+    def publish(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        if self.version < 0:
+            super().publish(weights, version)
+
+
+class Full(Counting):
+    """Has no memory left for a second snapshot."""
+
+    def publish(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        if self.version == 0:
+            raise MemoryError("no room")
+        super().publish(weights, version)
+
+
+class Perhaps(Counting):
+    """Does not know whether its samples can be had again."""
+
+    reproducible: Any = "perhaps"
+
+
 class Silent:
     """Lacks what an engine has."""
 

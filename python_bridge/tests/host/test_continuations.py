@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,11 @@ from test_second_host import Tiny, row
 
 from genac_bridge.host.batch import Batch
 from genac_bridge.host.continuations import Continuations, Wanted, answer_of, wanted_of
-from genac_bridge.host.controller import ControllerError
+from genac_bridge.host.controller import Controller, ControllerError
 from genac_bridge.host.host_critic import HostCritic
+from genac_bridge.host.opening import Opening, open_request
 from genac_bridge.host.processes import on_main_with_help
+from genac_bridge.wire.context import OperationError
 
 T = TypeVar("T")
 SENT = np.array([0, 2, 3])
@@ -29,12 +32,17 @@ def tensors(rows: list[int], prefixes: list[list[int]]) -> dict[str, np.ndarray]
     }
 
 
+def wanted(prefixes: list[list[int]], count: int = 1) -> Wanted:
+    ids = [np.array(prefix, np.int32) for prefix in prefixes]
+    return Wanted(list(range(len(ids))), ids, count, seed=7)
+
+
 def test_rows_are_those_of_the_host_s_batch() -> None:
     """The controller counts the rows that were sent; row 1 had no reward."""
-    wanted = wanted_of({"count": 2, "seed": 7}, tensors([2, 0], [[5, 6], []]), SENT)
-    assert wanted.rows == [3, 0]
-    assert [prefix.tolist() for prefix in wanted.prefixes] == [[5, 6], []]
-    assert (wanted.count, wanted.seed) == (2, 7)
+    read = wanted_of({"count": 2, "seed": 7}, tensors([2, 0], [[5, 6], []]), SENT)
+    assert read.rows == [3, 0]
+    assert [prefix.tolist() for prefix in read.prefixes] == [[5, 6], []]
+    assert (read.count, read.seed) == (2, 7)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +63,8 @@ def test_what_the_controller_can_t_mean(arguments: Any, given: Any, words: str) 
 
 def test_the_answer_has_the_new_tokens_end_to_end() -> None:
     ids = [np.array([1, 2], np.int32), np.zeros(0, np.int32), np.array([3], np.int32)]
-    result, out = answer_of(Continuations(["a", "b", "c"], ids, np.array([1, np.nan, 0.5])))
+    done = Continuations(["a", "b", "c"], ids, np.array([1, np.nan, 0.5]))
+    result, out = answer_of(done, wanted([[], [], []]), "Tiny")
     assert result == {"texts": ["a", "b", "c"]}
     assert {name: array.tolist() for name, array in out.items() if name != "rewards"} == {
         "completion_ids": [1, 2, 3],
@@ -63,8 +72,49 @@ def test_the_answer_has_the_new_tokens_end_to_end() -> None:
     }
     np.testing.assert_array_equal(out["rewards"], [1, np.nan, 0.5])
     assert [out[name].dtype for name in out] == [np.float64, np.int32, np.int32]
-    _, none = answer_of(Continuations([], [], np.zeros(0)))
+    _, none = answer_of(Continuations([], [], np.zeros(0)), wanted([]), "Tiny")
     assert none["completion_cu_seqlens"].tolist() == [0]
+
+
+def test_lists_are_read_and_a_reward_may_be_missing() -> None:
+    given: Any = Continuations(["a", "b"], [[1, 2], []], [None, 1])  # type: ignore[list-item,arg-type]
+    _, out = answer_of(given, wanted([[], []]), "Tiny")
+    assert out["completion_ids"].tolist() == [1, 2]
+    np.testing.assert_array_equal(out["rewards"], [np.nan, 1])
+
+
+ONE = np.array([5], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"texts": ["a"]}, r"1 texts, not 2: 2 for each of 1 states"),
+        ({"ids": [ONE] * 3}, r"3 ids, not 2"),
+        ({"rewards": np.ones(1)}, r"1 rewards, not 2"),
+        ({"rewards": np.ones((2, 1))}, r"rewards of shape \[2, 1\], not \[2\]"),
+        ({"rewards": ["good", "bad"]}, r"rewards that are no numbers"),
+        ({"rewards": np.array([0.5, 1.5])}, r"the reward 1.5, which is not in \[0, 1\]"),
+        ({"rewards": np.array([-0.5, 1])}, r"the reward -0.5, which is not in \[0, 1\]"),
+        ({"rewards": np.array([0, np.inf])}, r"the reward inf, which is not in \[0, 1\]"),
+        ({"rewards": None}, r"rewards in a NoneType, not a list"),
+        ({"texts": ["a", None]}, r"the text None, which is no str"),
+        ({"ids": [ONE, ONE[None]]}, r"ids\[1\] of int32 and shape \[1, 1\]"),
+        ({"ids": [ONE + 0.5, ONE]}, r"ids\[0\] of float64 and shape \[1\]"),
+        ({"ids": [ONE, -ONE]}, r"ids\[1\] with the token -5"),
+        ({"ids": [np.array([2**31]), ONE]}, r"ids\[0\] with the token 2147483648"),
+        ({"ids": [ONE, np.repeat(ONE, 4)]}, r"ids\[1\] with 4 new tokens, where 3 are left"),
+    ],
+)
+def test_what_a_host_gives_is_checked_in_its_name(changes: dict[str, Any], words: str) -> None:
+    done = Continuations(["a", "b"], [ONE, np.repeat(ONE, 3)], np.array([0.0, 1.0]))
+    of_one = wanted([[1, 2]], count=2)
+    answer_of(done, of_one, "Tiny", max_new_tokens=5)
+    answer_of(replace(done, ids=[np.repeat(ONE, 100)] * 2), of_one, "Tiny")
+    with pytest.raises(OperationError, match=f"Tiny.continue_responses gave {words}"):
+        answer_of(replace(done, **changes), of_one, "Tiny", max_new_tokens=5)
+    with pytest.raises(OperationError, match="gave NoneType instead of Continuations"):
+        answer_of(None, of_one, "Tiny")  # type: ignore[arg-type]
 
 
 class Group:
@@ -180,9 +230,9 @@ def test_credit_with_continuations_in_two_processes(tmp_path: Path) -> None:
 
     for process, advantages in in_both(tmp_path, work):
         assert [own.tolist() for own in advantages] == [[1], [0], [1], [1]]
-        (wanted,) = process.wanted
-        assert wanted.rows == [3, 0]
-        assert [prefix.tolist() for prefix in wanted.prefixes] == [[5], [6, 7]]
+        (given,) = process.wanted
+        assert given.rows == [3, 0]
+        assert [prefix.tolist() for prefix in given.prefixes] == [[5], [6, 7]]
     result, out = controller.answer
     assert result == {"texts": ["D+", "D+", "A+", "A+"]}
     np.testing.assert_allclose(out["rewards"], [0, 1 / 3, 2 / 3, 1])
@@ -200,3 +250,28 @@ def test_a_host_that_can_t_serves_nothing(tmp_path: Path) -> None:
     critic.controller = refusing
     with pytest.raises(ControllerError, match="can't continue"):
         critic.assign_credit(Batch([row("a", "A")], np.ones(1), 1), "joint", None, "none")
+
+
+def test_a_wrong_answer_of_the_host_is_not_sent(tmp_path: Path) -> None:
+    """Its limit is the response's: of three tokens the prefix [6, 7] leaves one."""
+
+    class Long(Process):
+        def continue_responses(self, batch: Batch, wanted: Wanted) -> Continuations:
+            return Continuations(["a"] * 4, [np.array([1, 2], np.int32)] * 4, np.ones(4))
+
+    group = Group()
+    group.barrier = threading.Barrier(1)
+    critic = HostCritic(Long(tmp_path, group, is_main=True), max_new_tokens=3)
+    controller: Any = Asking()
+    critic.controller = controller
+    rows = [row("a", "A"), row("a", "B"), row("b", "C"), row("b", "D")]
+    with pytest.raises(OperationError, match=r"Long\.continue_responses gave ids\[2\] with 2 new"):
+        critic.assign_credit(Batch(rows, np.ones(4), 2), "joint", None, "none")
+
+
+def test_a_host_that_does_not_say_that_it_can_is_told_how(tmp_path: Path) -> None:
+    request = open_request({"critic": "monte-carlo"}, logs=tmp_path)
+    with pytest.raises(
+        ControllerError, match=r"no actor here that can: .*`open_request\(continues="
+    ):
+        Opening(lambda: Controller(tmp_path), request).finish(lambda: request)

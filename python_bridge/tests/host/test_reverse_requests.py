@@ -145,6 +145,71 @@ def test_what_fails_is_the_answer_and_the_cause(
     assert cause in [kind.__name__ for kind in type(caught.value.__cause__).__mro__]
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_is_answered_and_raised(tmp_path: Path, kind: Any) -> None:
+    """The next ask gets its answer, and serves nothing of the one that was given up."""
+    calls: list[str] = []
+    answers: list[Any] = []
+
+    def interrupted(*_: Any) -> Any:
+        calls.append("first")
+        raise kind("enough")
+
+    def serve(*_: Any) -> Any:
+        calls.append("second")
+        return {"texts": ["b"]}, {}
+
+    def script(fake: FakeController, ask: Ask) -> None:
+        fake.say(request("c-1"))
+        answers.append(fake.hear()[0])
+        fake.say(request("c-2"))  # of the same ask, whose critic tries again
+        again = fake.hear()[0]
+        answers.append(fake.hear()[0])
+        fake.say(Error(ask.id, "internal", "so it ends", None))
+        fake.say(request("c-3"))
+        answers.append(fake.hear()[0])
+        fake.say(Result(again.id, {"x": 1}, 0.5, []))
+
+    fake = FakeController(script)
+    controller = Controller(tmp_path, endpoint=fake.endpoint, timeout=10)
+    with pytest.raises(kind, match="enough"):
+        controller.ask("fence", {}, on_request=interrupted)
+    assert controller.ask("fence", {}, on_request=serve)[0] == {"x": 1}
+    controller.close()
+    fake.finish()
+    assert calls == ["first", "second"]
+    first, second, third = answers
+    assert (first.id, first.code) == ("c-1", "function_error")
+    assert first.message == f"continue_responses raised {kind.__name__}: enough"
+    assert (second.id, second.code) == ("c-2", "bad_state")
+    assert "the host gave up" in second.message
+    assert (third.id, third.result) == ("c-3", {"texts": ["b"]})
+
+
+def test_asking_while_an_answer_is_awaited_is_refused(tmp_path: Path) -> None:
+    answers: list[Any] = []
+
+    def script(fake: FakeController, ask: Ask) -> None:
+        fake.say(request())
+        answers.append(fake.hear()[0])
+        fake.say(Result(ask.id, {}, 0.5, []))
+        fake.say(Result(fake.hear()[0].id, {"x": 1}, 0.5, []))
+
+    fake = FakeController(script)
+    controller = Controller(tmp_path, endpoint=fake.endpoint, timeout=10)
+
+    def serve(*_: Any) -> Any:
+        return controller.ask("value", {})
+
+    controller.ask("fence", {}, on_request=serve)
+    assert controller.ask("fence", {})[0] == {"x": 1}
+    controller.close()
+    fake.finish()
+    (answer,) = answers
+    assert answer.code == "function_error"
+    assert "value can't be asked while fence has no answer" in answer.message
+
+
 def test_serving_does_not_count_against_the_timeout(tmp_path: Path) -> None:
     def serve(*_: Any) -> Any:
         time.sleep(1.5)

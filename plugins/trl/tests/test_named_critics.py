@@ -1,0 +1,163 @@
+"""Critics by name, and the actor's own checkpoint for those that need a model and name none."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+import genac_trl.trainer
+from conftest import Make, logged, moved, weights
+from genac_trl.controller import Controller
+
+#: What depends on the clock.
+TIMES = ("time", "runtime", "per_second", "seconds")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `open` was asked, of the real controller."""
+    asked: list[dict[str, Any]] = []
+
+    class Listening(Controller):
+        def ask(self, operation: str, arguments: dict[str, Any], *rest: Any, **named: Any) -> Any:
+            if operation == "open":
+                asked.append(arguments)
+            return super().ask(operation, arguments, *rest, **named)
+
+    monkeypatch.setattr(genac_trl.trainer, "Controller", Listening)
+    return asked
+
+
+def critic_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint / "genac" / "critic" / "model.safetensors")
+
+
+def entries(trainer: Any) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in entry.items() if not any(time in name for time in TIMES)}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+
+
+def test_a_value_head_starts_from_the_actor_s_checkpoint(
+    make: Make, tiny: str, opened: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """A critic that does not learn keeps the actor's weights."""
+    out = tmp_path / "frozen"
+    trainer = make(
+        critic="value-head",
+        critic_update=False,
+        max_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        output_dir=str(out),
+    )
+    trainer.train()
+    trainer.close()
+    (request,) = opened
+    assert request["options"]["critic"] == {"use": "value-head"}
+    assert request["critic_default"] == {"model": tiny}
+    assert trainer.critic_info["critic"] == "value-head"
+    own = load_file(Path(tiny) / "model.safetensors")
+    kept = critic_of(out / "checkpoint-1")
+    # The backbone is saved by its own names.
+    backbone = {name.removeprefix("model."): own[name] for name in own if "lm_head" not in name}
+    assert "layers.0.mlp.up_proj.weight" in backbone
+    assert all(torch.equal(kept[name], weight) for name, weight in backbone.items())
+
+
+def test_a_value_head_learns_and_its_run_is_resumed(
+    make: Make, no_gate: str, tmp_path: Path
+) -> None:
+    def build(folder: str) -> Any:
+        return make(
+            critic="value-head",
+            controller_config=no_gate,
+            critic_learning_rate=1e-3,
+            segmentation={"by": "tokens", "tokens": 4},
+            max_steps=4,
+            save_strategy="steps",
+            save_steps=2,
+            output_dir=str(tmp_path / folder),
+        )
+
+    whole = build("whole")
+    before = weights(whole)
+    whole.train()
+    whole.close()
+    assert moved(whole, before)
+    # What it read to give values, in each of the four batches.
+    assert [tokens > 0 for tokens in logged(whole, "critic/value_tokens_read")] == [True] * 4
+    assert logged(whole, "gate/fallback") == [0] * 4
+    # Learned in the step before, and told with the next one.
+    assert len(logged(whole, "critic/loss")) == 3
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "resumed" / "checkpoint-2")
+    resumed = build("resumed")
+    resumed.train(resume_from_checkpoint=True)
+    resumed.close()
+    assert entries(resumed) == entries(whole)
+    assert moved(resumed, weights(whole)) == set()
+    begun, ended, again = (
+        critic_of(tmp_path / folder)
+        for folder in ("whole/checkpoint-2", "whole/checkpoint-4", "resumed/checkpoint-4")
+    )
+    assert any(not torch.equal(begun[name], ended[name]) for name in begun)
+    assert all(torch.equal(again[name], ended[name]) for name in ended)
+
+
+def test_a_value_head_learns_alone_by_steps(make: Make) -> None:
+    trainer = make(critic="value-head")
+    before = weights(trainer)
+    metrics = trainer.train_critic(steps=2)
+    assert moved(trainer, before) == set()
+    assert trainer._critic.batches["critic-rl"] == 2
+    assert metrics["critic/value_tokens_read"] > 0
+    assert metrics["critic/loss"] >= 0
+
+
+def test_monte_carlo_needs_no_model(
+    make: Make, tiny: str, opened: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """So nothing is written for it, and nothing refused that a model of its could not have."""
+    out = tmp_path / "vine"
+    trainer = make(
+        {"model": AutoModelForCausalLM.from_pretrained(tiny)},
+        critic="monte-carlo",
+        max_steps=1,
+        max_completion_length=8,
+        output_dir=str(out),
+    )
+    trainer.train()
+    trainer.close()
+    assert logged(trainer, "critic/continuations")[0] > 0
+    assert not (out / "critic-start").exists()
+    make(critic="monte-carlo", model_init_kwargs={"dtype": "float16"}, bf16=False)
+    for request in opened:
+        assert request["options"]["critic"] == {"use": "monte-carlo"}
+        assert request["critic_default"] == {}
+
+
+def test_a_file_of_one_s_own_gets_no_model(
+    make: Make, own_critic: str, opened: list[dict[str, Any]]
+) -> None:
+    make(critic=own_critic)
+    (request,) = opened
+    assert request["options"]["critic"] == {"use": own_critic}
+    assert request["critic_default"] == {}
+
+
+def test_the_generative_critic_still_gets_it(
+    make: Make, tiny: str, opened: list[dict[str, Any]]
+) -> None:
+    trainer = make(critic="generative", critic_max_new_tokens=2)
+    assert trainer.critic_info["critic"] == "generative"
+    (request,) = opened
+    assert request["options"]["critic"] == {"use": "generative", "max_new_tokens": 2}
+    assert request["critic_default"] == {"model": tiny}
