@@ -5,13 +5,10 @@
  */
 import type { z } from 'zod';
 import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
-import { forEachYielding, mapYielding } from './event-loop.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { OracleTrace } from './task.ts';
-import { blindProblem } from './text/blind-problem.ts';
-import { type CriticFormat, safeFormat } from './text/critic-prompt.ts';
+import type { CriticFormat } from './text/critic-prompt.ts';
 import type { Outcome, Prompt, State, Valuation } from './types.ts';
-import { UserError } from './user-error.ts';
 
 /** Identifies a request within the run; its random draws depend on these fields. */
 export interface CriticContext {
@@ -90,6 +87,7 @@ export interface Critic {
   readonly name: string;
   readonly needs: CriticTraits['needs'];
   readonly wholeBatches?: boolean;
+  readonly continues?: boolean;
   /** Is s_0 one state for its whole group (valued once), or one for each trajectory? */
   readonly sharesFirstState: boolean;
   /** One valuation for each state, in order. Its value is in [0, 1]. */
@@ -129,7 +127,10 @@ export interface Critic {
 export interface CriticEnvironment {
   readonly seed: number;
   readonly format: CriticFormat;
-  /** Aborted when the run stops. */
+  /**
+   * Aborted when the run is over or failed. A run that is asked to stop finishes its iteration
+   * first.
+   */
   readonly signal: AbortSignal;
   /** One line for the user. */
   log(text: string): void;
@@ -163,7 +164,7 @@ export interface CriticModelOptions {
 }
 
 /** What `create` returns: the plugin says the rest. */
-export type CreatedCritic = Omit<Critic, 'name' | 'needs' | 'wholeBatches'>;
+export type CreatedCritic = Omit<Critic, 'name' | 'needs' | 'wholeBatches' | 'continues'>;
 
 /** Other options for a trained critic that is used by itself; what is absent stays as it was. */
 export interface StandaloneOptions {
@@ -205,119 +206,4 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
 /** For a file of one's own: `export default defineCritic({ name, needs, options, create })`. */
 export function defineCritic<Options>(plugin: CriticPlugin<Options>): CriticPlugin<Options> {
   return plugin;
-}
-
-/**
- * A critic that never sees a reference column (`problem.columns` is empty in every state that it is
- * given), and whose format sees others' text without tags. All critics are made here.
- */
-export async function createCritic(
-  plugin: CriticPlugin,
-  options: unknown,
-  environment: CriticEnvironment,
-): Promise<Critic> {
-  if (plugin.continues && environment.actor === null)
-    throw new UserError(
-      `the critic "${plugin.name}" lets the actor continue responses, and there is no actor ` +
-        'here that can',
-    );
-  const critic = await plugin.create(options, {
-    ...environment,
-    format: safeFormat(environment.format),
-  });
-  refuseOtherTraits(plugin, critic);
-  const { learn, imitate, rationaleLoss, save, load, prompt, restore, configure, close } = critic;
-  const blindTraces = (traces: readonly OracleTrace[]) => traces.map(blindPart);
-  return {
-    name: plugin.name,
-    needs: plugin.needs,
-    wholeBatches: plugin.wholeBatches ?? false,
-    sharesFirstState: critic.sharesFirstState,
-    value: async (states, context) => critic.value(await mapYielding(states, blindState), context),
-    ...(learn && {
-      learn: async (outcomes, update) =>
-        learn.call(critic, await mapYielding(outcomes, (outcome) => blindPart(outcome)), update),
-    }),
-    ...(imitate && {
-      imitate: (traces, update) => imitate.call(critic, blindTraces(traces), update),
-    }),
-    ...(rationaleLoss && {
-      rationaleLoss: (traces) => rationaleLoss.call(critic, blindTraces(traces)),
-    }),
-    ...(prompt && { prompt: (state) => prompt.call(critic, blindState(state)) }),
-    ...(save && { save: save.bind(critic) }),
-    ...(load && { load: load.bind(critic) }),
-    ...(restore && { restore: restore.bind(critic) }),
-    ...(configure && { configure: configure.bind(critic) }),
-    ...(close && { close: close.bind(critic) }),
-  };
-}
-
-/** What a config was checked by must be what the critic is. */
-function refuseOtherTraits(plugin: CriticPlugin, critic: CreatedCritic): void {
-  for (const [trait, method] of [
-    ['learns', 'learn'],
-    ['imitates', 'imitate'],
-  ] as const) {
-    const [says, has] = [plugin[trait] ?? false, critic[method] !== undefined];
-    if (says === has) continue;
-    throw new UserError(
-      `critic "${plugin.name}" ${has ? 'has' : 'has no'} ${method}(), and its plugin says ` +
-        `${trait}: ${says}: make them agree`,
-    );
-  }
-}
-
-const blindStates = new WeakMap<State, State>();
-
-/** The same object for the same state, so that a critic may remember states. */
-function blindState(state: State): State {
-  const problem = blindProblem(state.problem);
-  if (problem === state.problem) return state;
-  const known = blindStates.get(state) ?? { ...state, problem };
-  blindStates.set(state, known);
-  return known;
-}
-
-function blindPart<T extends { readonly state: State }>(part: T): T {
-  const state = blindState(part.state);
-  return state === part.state ? part : { ...part, state };
-}
-
-/** Valuations of a critic, held to its contract: one for each state, each value in [0, 1]. */
-export async function valuesOf(
-  critic: Critic,
-  states: readonly State[],
-  context: CriticContext,
-): Promise<Valuation[]> {
-  if (states.length === 0) return [];
-  let valuations: Valuation[];
-  try {
-    valuations = await critic.value(states, context);
-  } catch (error) {
-    if ((error as Error).name === 'BridgeError') throw error; // says itself which worker failed
-    throw new UserError(
-      `critic "${critic.name}" failed to value ${states.length} states: ` +
-        `${(error as Error).message}`,
-      { cause: error },
-    );
-  }
-  if (!Array.isArray(valuations)) {
-    throw new UserError(
-      `critic "${critic.name}" gave ${typeof valuations} instead of a list of valuations`,
-    );
-  }
-  if (valuations.length !== states.length) {
-    throw new UserError(
-      `critic "${critic.name}" gave ${valuations.length} valuations for ${states.length} states`,
-    );
-  }
-  await forEachYielding(valuations, ({ value }, i) => {
-    if (value >= 0 && value <= 1) return;
-    throw new UserError(
-      `critic "${critic.name}" gave the value ${value} for state ${states[i]!.id}: a value ` +
-        'is a number in [0, 1]',
-    );
-  });
-  return valuations;
 }

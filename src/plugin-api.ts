@@ -5,6 +5,7 @@
 export { ApiClient, type ApiUsage } from './api/client.ts';
 export { BridgeError } from './bridge/errors.ts';
 export { loraSchema, optimizerSchema } from './bridge/operations.ts';
+export { valuesOf } from './checked-critic.ts';
 export { apiFields, apiRules } from './config/api.ts';
 export { ConfigError, DataError, nearest } from './config/error.ts';
 export { temperature } from './config/schema.ts';
@@ -22,7 +23,6 @@ export {
   type StandaloneOptions,
   type UpdateMetrics,
   type UpdateOptions,
-  valuesOf,
 } from './critic.ts';
 export { forEachYielding, mapInParts, mapYielding, type Sliceable } from './event-loop.ts';
 export { LONGEST_LINE } from './files/json-lines.ts';

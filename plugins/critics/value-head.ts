@@ -22,6 +22,9 @@ import {
 import { groupedByResponse, type Reading } from './value-head/reading.ts';
 import { lambdaReturns } from './value-head/returns.ts';
 
+// A value model samples nothing.
+const { engine: _, ...valueFields } = loadingFields;
+
 const options = z.strictObject({
   /**
    * Folder in Hugging Face format, Hub name, or `task:NAME`: a model with the actor's tokenizer,
@@ -30,7 +33,7 @@ const options = z.strictObject({
   model: z.string().min(1),
   worker: z.string().default('critic'),
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
-  ...loadingFields,
+  ...valueFields,
   lora: loraSchema.nullable().default(null),
   optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
   /** Of the returns that it learns, in [0, 1]; 1: the rewards themselves. */
@@ -55,7 +58,14 @@ export default defineCritic({
 
 async function create(o: Options, { loadModel }: CriticEnvironment): Promise<CreatedCritic> {
   const { worker, dtype, lora, optimizer } = o;
-  const how = { kind: 'value', worker, dtype, loading: loadingOf(o), lora, optimizer } as const;
+  const how = {
+    kind: 'value',
+    worker,
+    dtype,
+    loading: loadingOf({ ...o, engine: 'transformers' }),
+    lora,
+    optimizer,
+  } as const;
   let model = await loadModel('critic', { model: o.model, ...how });
   let checked = false;
 

@@ -1,5 +1,6 @@
 /** How far a critic's values are from the true ones, on held-out states. */
-import { type Critic, valuesOf } from '../critic.ts';
+import { valuesOf } from '../checked-critic.ts';
+import type { Critic, CriticContext } from '../critic.ts';
 import { actorOf, type Training } from '../iteration/context.ts';
 import { statesOfRollouts } from '../iteration/rollout-states.ts';
 import { actorRollouts } from '../iteration/rollouts.ts';
@@ -36,24 +37,21 @@ export interface CriticAccuracies extends CriticAccuracy {
 export async function criticErrors(
   critic: Critic,
   references: readonly ReferenceState[],
-  purpose: string,
-  iteration: number,
+  context: Omit<CriticContext, 'greedy'>,
 ): Promise<CriticAccuracies> {
-  const sampled = await criticError(critic, references, purpose, iteration, false);
-  const greedy = await criticError(critic, references, purpose, iteration, true);
+  const sampled = await criticError(critic, references, { ...context, greedy: false });
+  const greedy = await criticError(critic, references, { ...context, greedy: true });
   return { ...sampled, greedy_mse: greedy.mse, greedy_parse_rate: greedy.parse_rate };
 }
 
-/** With the critic's single best answer (`greedy`), or sampled as in training. */
+/** With the critic's single best answer (`context.greedy`), or sampled as in training. */
 export async function criticError(
   critic: Critic,
   references: readonly ReferenceState[],
-  purpose: string,
-  iteration: number,
-  greedy: boolean,
+  context: CriticContext,
 ): Promise<CriticAccuracy> {
   const states = references.map(({ state }) => state);
-  const valuations = await valuesOf(critic, states, { purpose, iteration, greedy });
+  const valuations = await valuesOf(critic, states, context);
   const values = valuations.map(({ value }) => value);
   const truth = references.map(({ value }) => value);
   return {

@@ -2,7 +2,7 @@
 
 import type { StageState, Training } from '../iteration/context.ts';
 import { phase } from '../iteration/context.ts';
-import { prefixed } from '../iteration/metrics.ts';
+import { prefixed, Spending } from '../iteration/metrics.ts';
 import { fittingProblems } from '../iteration/prompt-limit.ts';
 import { actorRollouts, sampleTrajectories } from '../iteration/rollouts.ts';
 import { isNoise, mean } from '../math/statistics.ts';
@@ -27,12 +27,14 @@ export async function evaluateCritic(
   iteration: number,
 ): Promise<number> {
   phase(training, stage, iteration, 'evaluate');
-  const error = await criticErrors(training.critic, await heldOutStates(training), 'heldout', 0);
+  const spending = new Spending();
+  const context = { purpose: 'heldout', iteration: 0, report: spending.add };
+  const error = await criticErrors(training.critic, await heldOutStates(training), context);
   training.emit({
     type: 'evaluation',
     stage,
     iteration,
-    metrics: heldOut(error),
+    metrics: { ...heldOut(error), ...spending.metrics },
   });
   return error.mse;
 }
@@ -49,14 +51,14 @@ export async function evaluate(
   phase(training, 'joint', iteration, 'evaluate');
   const { critic, config } = training;
   const rollouts = await currentRollouts(training, successRate, iteration);
+  const spending = new Spending();
   const error =
     critic.needs === 'states'
-      ? await criticErrors(
-          critic,
-          await currentStates(training, rollouts, iteration),
-          'evaluation',
+      ? await criticErrors(critic, await currentStates(training, rollouts, iteration), {
+          purpose: 'evaluation',
           iteration,
-        )
+          report: spending.add,
+        })
       : {};
   const success = mean(rollouts.map(({ reward }) => reward));
   const { num_generations: responses, greedy } = config.evaluation;
@@ -65,6 +67,7 @@ export async function evaluate(
     ...(responses > 1 && { [`evaluation/pass@${responses}`]: passAtK(rollouts, responses) }),
     ...(greedy && { 'evaluation/greedy': await greedySuccess(training, iteration) }),
     ...heldOut(error),
+    ...spending.metrics,
   };
   training.emit({ type: 'evaluation', stage: 'joint', iteration, metrics });
   return success;
@@ -109,13 +112,19 @@ export async function passGate(training: Training, successRate: number | null): 
   if (!gate || training.critic.needs === 'outcomes') return;
   const rollouts = await currentRollouts(training, successRate, 0);
   const references = await currentStates(training, rollouts, 0);
-  const errors = await criticErrors(training.critic, references, 'gate', 0);
+  const spending = new Spending();
+  const errors = await criticErrors(training.critic, references, {
+    ...{ purpose: 'gate', iteration: 0, report: spending.add },
+  });
   const { mse, mse_of_constant, parse_rate, greedy_mse } = errors;
   training.emit({
     type: 'evaluation',
     stage: 'joint',
     iteration: 0,
-    metrics: prefixed('gate', { mse, mse_of_constant, parse_rate, greedy_mse }),
+    metrics: {
+      ...prefixed('gate', { mse, mse_of_constant, parse_rate, greedy_mse }),
+      ...spending.metrics,
+    },
   });
   const better = mse < gate.mse_against_mean * mse_of_constant || isNoise(mse); // a constant is not better
   if (parse_rate >= gate.parse_rate && better) return;

@@ -4,7 +4,8 @@
  * states are asked first; where no score comes, the others are not asked, and the next batches not
  * at all, until a few are asked again.
  */
-import { type Critic, type CriticContext, valuesOf } from '../critic.ts';
+import { valuesOf } from '../checked-critic.ts';
+import type { Critic, CriticContext } from '../critic.ts';
 import type { State, Valuation } from '../types.ts';
 
 /** States that are asked first. */
@@ -33,8 +34,10 @@ export class CarefulValuer {
     context: CriticContext,
     all: boolean,
   ): Promise<Valuation[]> {
-    const { needs, wholeBatches } = this.#critic;
-    if (needs === 'outcomes' || wholeBatches) return valuesOf(this.#critic, states, context);
+    // One that samples from the host's actor gets other draws for other requests.
+    const { needs, wholeBatches, continues } = this.#critic;
+    if (needs === 'outcomes' || wholeBatches || continues)
+      return valuesOf(this.#critic, states, context);
     // An evaluation changes nothing for the batches that train.
     const remember = context.purpose !== 'evaluation';
     const rests = remember && this.speaks === false && context.iteration % PERIOD !== 0;

@@ -3,7 +3,7 @@ import { tensor } from '../bridge/tensor.ts';
 import type { Continuation, Continuations } from '../critic.ts';
 import { tokensOf } from '../iteration/continuations.ts';
 import { deriveSeed } from '../math/random.ts';
-import type { State } from '../types.ts';
+import type { State, Trajectory } from '../types.ts';
 import { UserError } from '../user-error.ts';
 import { Ragged } from '../workers/ragged.ts';
 import { readTensor } from './batch.ts';
@@ -12,27 +12,27 @@ import type { AskHost } from './reverse-requests.ts';
 export class HostContinuations implements Continuations {
   readonly #ask: AskHost;
   readonly #seed: number;
-  /** Groups of the batch whose credit is assigned; null: the host waits for nothing. */
-  #groups: readonly number[] | null = null;
+  /** The batch whose credit is assigned; null: the host waits for nothing. */
+  #batch: readonly Trajectory[] | null = null;
 
   constructor(ask: AskHost, seed: number) {
     this.#ask = ask;
     this.#seed = seed;
   }
 
-  /** Answers while `work` goes on. @param groups of the batch's rows, in order */
-  async during<R>(groups: readonly number[], work: () => Promise<R>): Promise<R> {
-    this.#groups = groups;
+  /** Answers while `work` runs. @param batch the host's rows, in order */
+  async during<R>(batch: readonly Trajectory[], work: () => Promise<R>): Promise<R> {
+    this.#batch = batch;
     try {
       return await work();
     } finally {
-      this.#groups = null;
+      this.#batch = null;
     }
   }
 
   readonly sample: Continuations['sample'] = async (states, count, { purpose, iteration }) => {
-    const groups = this.#groups;
-    if (groups === null)
+    const batch = this.#batch;
+    if (batch === null)
       throw new UserError('a host continues responses only while it waits for their credit');
     if (states.length === 0) return [];
     const prefixes = tokensOf(states).map(({ completionIds }) => completionIds);
@@ -40,16 +40,17 @@ export class HostContinuations implements Continuations {
     prefixes.forEach(({ length }, i) => {
       cu[i + 1] = cu[i]! + length;
     });
-    const ids = new Int32Array(cu.at(-1)!);
+    const prefixIds = new Int32Array(cu.at(-1)!);
     prefixes.forEach((own, i) => {
-      ids.set(own, cu[i]);
+      prefixIds.set(own, cu[i]);
     });
-    const rows = Int32Array.from(states, (state) => rowOf(state, groups));
-    const [seed] = deriveSeed(this.#seed, `continuations/${purpose}`, iteration);
+    const rows = Int32Array.from(states, (state) => rowOf(state, batch));
+    const ids = states.map(({ id }) => id).join();
+    const [seed] = deriveSeed(this.#seed, `continuations/${purpose}/${ids}`, iteration);
     const { result, tensors } = await this.#ask(
       'continue_responses',
       { count, seed },
-      { rows: tensor(rows), prefix_ids: tensor(ids), prefix_cu_seqlens: tensor(cu) },
+      { rows: tensor(rows), prefix_ids: tensor(prefixIds), prefix_cu_seqlens: tensor(cu) },
     );
     const total = states.length * count;
     const rewards = readTensor(tensors, 'rewards', Float64Array, total);
@@ -74,8 +75,10 @@ export class HostContinuations implements Continuations {
 }
 
 /** The row of the batch that a state belongs to; any of its group's for a shared first state. */
-function rowOf({ id, trajectory, group }: State, groups: readonly number[]): number {
-  const row = trajectory ?? groups.indexOf(group);
-  if (row >= 0 && row < groups.length) return row;
+function rowOf({ id, trajectory, group, tokens }: State, batch: readonly Trajectory[]): number {
+  const row = trajectory ?? batch.findIndex((one) => one.group === group);
+  const prompt = batch[row]?.promptIds;
+  const known = tokens!.promptIds;
+  if (prompt?.length === known.length && prompt.every((token, i) => token === known[i])) return row;
   throw new UserError(`state ${id} is of no response that the host waits for`);
 }

@@ -6,10 +6,11 @@
 import { basename, dirname, join } from 'node:path';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
+import { createCritic, valuesOf } from '../checked-critic.ts';
 import { ConfigError } from '../config/error.ts';
 import { discountProblems } from '../config/for-critic.ts';
 import { assignCredit } from '../credit.ts';
-import { type Critic, createCritic, valuesOf } from '../critic.ts';
+import type { Critic } from '../critic.ts';
 import { mapYielding } from '../event-loop.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
 import {
@@ -161,8 +162,7 @@ export class HostSession {
         segmented,
         { purpose: ask.purpose, iteration: ask.iteration, report: spent.add },
       );
-    const groups = trajectories.map(({ group }) => group);
-    const valuations = await (this.#continuations?.during(groups, value) ?? value());
+    const valuations = await (this.#continuations?.during(trajectories, value) ?? value());
     const options = creditOptions(this.#config, critic, ask.scale);
     const assignment = assignCredit(segmented, valuations, options);
     const learns = !evaluates && trajectories.length > 0;

@@ -2,7 +2,7 @@
 import type { Config } from '../config/schema.ts';
 import type { Continuation, Continuations } from '../critic.ts';
 import { mapYielding } from '../event-loop.ts';
-import type { LanguageModel } from '../language-model.ts';
+import type { LanguageModel, Sampled } from '../language-model.ts';
 import { deriveSeed, type Seed } from '../math/random.ts';
 import type { RewardOf } from '../rewards/reward.ts';
 import { wholeProblem } from '../text/blind-problem.ts';
@@ -28,21 +28,40 @@ export async function continueStates(
   states: readonly State[],
   count: number,
   seed: (i: number) => Seed,
-): Promise<(Continuation & { readonly reward: number })[][]> {
+): Promise<Rewarded[][]> {
   const { max_new_tokens, temperature, top_p, top_k, stop_strings } = sampling;
+  const tokens = tokensOf(states);
+  const open = [...states.keys()].filter((s) => tokens[s]!.completionIds.length < max_new_tokens);
   const sampled = await model.sample({
-    prompts: tokensOf(states),
+    prompts: open.map((s) => tokens[s]!),
     completionsPerPrompt: count,
-    ...{ max_new_tokens, temperature, top_p, top_k, stop_strings, seed },
+    ...{ max_new_tokens, temperature, top_p, top_k, stop_strings },
+    seed: (i) => seed(open[Math.floor(i / count)]! * count + (i % count)),
   });
-  const judged = await mapYielding(sampled, async ({ text, finishReason, completionIds }, i) => {
-    const { problem } = states[Math.floor(i / count)]!;
-    const { reward } = await rewardOf({ text, finishReason, problem: wholeProblem(problem) });
-    return { text, completionIds, reward };
-  });
-  const continuations = await Promise.all(judged);
-  return states.map((_, i) => continuations.slice(i * count, (i + 1) * count));
+  const reward = async (s: number, { text, finishReason, completionIds }: Finish) => {
+    const problem = wholeProblem(states[s]!.problem);
+    const judged = await rewardOf({ text, finishReason, problem });
+    return { text, completionIds, reward: judged.reward };
+  };
+  const rewarded = await mapYielding(sampled, (one, i) =>
+    reward(open[Math.floor(i / count)]!, one),
+  );
+  const continuations = await Promise.all(rewarded);
+  const place = new Map(open.map((s, k) => [s, k]));
+  return Promise.all(
+    states.map(async ({ response }, s) => {
+      const k = place.get(s);
+      if (k !== undefined) return continuations.slice(k * count, (k + 1) * count);
+      // It has all tokens that a response may have.
+      const whole = { text: response, finishReason: 'length', completionIds: none } as const;
+      return Array.from({ length: count }).fill(await reward(s, whole)) as Rewarded[];
+    }),
+  );
 }
+
+type Finish = Pick<Sampled, 'text' | 'finishReason' | 'completionIds'>;
+type Rewarded = Continuation & { readonly reward: number };
+const none = new Int32Array();
 
 /** For critics: the draws depend on the run's seed, the purpose and the state alone. */
 export function continuationsOf(parts: () => ContinuationParts, runSeed: number): Continuations {

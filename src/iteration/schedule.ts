@@ -10,8 +10,10 @@
  * as soon as it finishes; both models are updated at once. Nothing is stale: both wait for each
  * other at the end of the iteration.
  */
+
+import { valuesOf } from '../checked-critic.ts';
 import { segmentTrajectory } from '../credit.ts';
-import { type CriticContext, valuesOf } from '../critic.ts';
+import type { CriticContext } from '../critic.ts';
 import { firstState } from '../state.ts';
 import type { BudgetedSegmentation } from '../text/segment.ts';
 import type { ActorProfile, Problem, Rewarded, SampledTrajectory, State } from '../types.ts';

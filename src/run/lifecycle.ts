@@ -8,6 +8,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config/error.ts';
 import { refuseForCritic } from '../config/for-critic.ts';
 import type { Config, StageName } from '../config/schema.ts';
+import type { CriticPlugin } from '../critic.ts';
 import { loadCritic, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
 import { linkFolder } from '../files/file-list.ts';
 import { bestCriticFolder, type StageState, type Training } from '../iteration/context.ts';
@@ -88,6 +89,7 @@ export async function runLifecycle(
   );
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // report a bad trace file before any worker starts
   checkActor(config, task);
+  checkContinues(config, plugin, task);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   refuseOtherKinds(config.folder);
   const lock = await lockRun(config.folder);
@@ -108,6 +110,7 @@ export async function runLifecycle(
   let end: 'done' | 'stopped' | 'failed' = 'failed';
   let loggers: Loggers | null = null;
   let started = checkpoint !== null;
+  const over = new AbortController();
   try {
     const workers = group ?? (await startConfigured(config.workers, wanted, folder.logs));
     group = workers;
@@ -133,6 +136,7 @@ export async function runLifecycle(
       workers,
       emit,
       signal,
+      over: over.signal,
       steering,
     };
     const training = await prepareTraining(parts);
@@ -147,6 +151,7 @@ export async function runLifecycle(
     if (error !== signal.reason || !signal.aborted) throw folder.explained(error);
     end = 'stopped';
   } finally {
+    over.abort(new Error('the run is over'));
     steering.end();
     control.close();
     await loggers?.close();
@@ -177,6 +182,16 @@ function checkActor({ actor, stages }: Config, task: Task): void {
   throw new ConfigError([
     `actor: ${needed.join(' and ')} ${needed.length > 1 ? 'need' : 'needs'} one, for the ` +
       `task "${task.name}" brings no rollouts of its own: name its model`,
+  ]);
+}
+
+/** Rollouts that a task brings have no token ids to continue. @throws ConfigError */
+function checkContinues({ stages }: Config, { name, continues }: CriticPlugin, task: Task): void {
+  const alone = stages.filter((stage) => stage !== 'joint');
+  if (!continues || alone.length === 0 || (!task.frozenRollouts && !task.referenceStates)) return;
+  throw new ConfigError([
+    `stages: the critic "${name}" lets the actor continue responses, and the task "${task.name}" ` +
+      `brings texts of other actors for ${alone.join(' and ')}: leave ${alone.join(' and ')} out`,
   ]);
 }
 

@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { createCritic } from '../checked-critic.ts';
 import type { Config } from '../config/schema.ts';
-import { type Critic, type CriticPlugin, createCritic } from '../critic.ts';
+import type { Critic, CriticPlugin } from '../critic.ts';
 import { criticEnvironment, withoutSecondAdapter } from '../extensions/critic-environment.ts';
 import type { Training } from '../iteration/context.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
@@ -33,6 +34,8 @@ export interface Preparation {
   readonly steering: Steering;
   /** Aborted by `stop()`. */
   readonly signal: AbortSignal;
+  /** Aborted at the end of the run. */
+  readonly over: AbortSignal;
 }
 
 const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } as const;
@@ -43,7 +46,12 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const { actor, reference } = await loadActor(preparation);
   const parts = actor && (() => ({ model: actor, rewardOf, sampling: steering.config.sampling }));
   const environment = criticEnvironment({
-    ...{ seed, signal, runFolder: folder.path, format: task.criticFormat ?? paperFormat },
+    ...{
+      seed,
+      signal: preparation.over,
+      runFolder: folder.path,
+      format: task.criticFormat ?? paperFormat,
+    },
     log: (text) => emit({ type: 'message', text }),
     worker: (name) => workers.get(name),
     actor: parts && continuationsOf(parts, seed),

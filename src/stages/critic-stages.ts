@@ -7,7 +7,7 @@
  *   critic has learned to estimate values.
  * - Stage 2 ends with the critic of the least held-out error (`critic_rl.keep: best`).
  */
-import { valuesOf } from '../critic.ts';
+import { valuesOf } from '../checked-critic.ts';
 import { evaluateCritic, knownSuccessRate } from '../evaluation/held-out.ts';
 import { learnFrom } from '../iteration/batch.ts';
 import {

@@ -2,8 +2,10 @@
  * Uses a trained critic by itself: values and rationales of a response's prefixes, and rankings of
  * responses.
  */
+
+import { createCritic, valuesOf } from '../checked-critic.ts';
 import type { Config } from '../config/schema.ts';
-import { type Critic, createCritic, valuesOf } from '../critic.ts';
+import type { Critic } from '../critic.ts';
 import { namedBy, namedByCritic, refuseForeign } from '../extensions/consent.ts';
 import { criticEnvironment } from '../extensions/critic-environment.ts';
 import {

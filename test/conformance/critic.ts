@@ -3,7 +3,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Critic, type CriticContext, valuesOf } from '../../src/critic.ts';
+import { valuesOf } from '../../src/checked-critic.ts';
+import type { Critic, CriticContext } from '../../src/critic.ts';
 import type { Problem, State } from '../../src/types.ts';
 
 export interface CriticCase {

@@ -221,7 +221,7 @@ describe("somebody else's run runs no code without consent", () => {
       critic: { use: 'generative', model: folder, trust_remote_code: false },
     };
     const { config } = await loadHostConfig({
-      ...{ ...open, options, trust_code: false, continues: false },
+      ...{ ...open, options, trust_code: false, continues: false, critic_default: {} },
     });
     expect(config.task).toBe('./mine.ts');
     expect(ran()).toBe(false);

@@ -107,3 +107,17 @@ it('ends when the host leaves', async () => {
   host.send({ type: 'bye', reason: 'done' });
   expect(await served).toContain('goodbye');
 });
+
+it('gives the same draws for the same states, and other ones for others, in one request', async () => {
+  const { host } = await open();
+  const seeds: number[] = [];
+  for (const ask of [given, given, { ...given, iteration: 1 }]) {
+    const credit = host.ask('assign_credit', ask, tensors);
+    const { message } = await host.next('reverse_request');
+    seeds.push((message.arguments as { seed: number }).seed);
+    answer(host, message.id);
+    await credit;
+  }
+  expect(seeds[0]).toBe(seeds[1]);
+  expect(seeds[0]).not.toBe(seeds[2]);
+});

@@ -123,7 +123,9 @@ describe('credit', () => {
   it('an update that fails is told of at the fence, and the next batch goes on', async () => {
     const { host } = await opened({ critic: { use: critic, fails: true } });
     await host.ask('assign_credit', ...batch());
-    await expect(host.ask('fence', {})).rejects.toThrow('internal: the update failed');
+    await expect(host.ask('fence', {})).rejects.toThrow(
+      /internal: critic "letters" failed to learn from \d+ outcomes: the update failed/,
+    );
     await host.ask('value', { prompts: ['p'], responses: ['ab'] });
   });
 

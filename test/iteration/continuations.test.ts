@@ -70,3 +70,17 @@ it('refuses a state of which only the text is known', async () => {
     "state x can't be continued: only its text is known",
   );
 });
+
+it('rewards a response that has all its tokens as it is', async () => {
+  const { states, continuations, trajectory } = await make();
+  const whole = {
+    ...states[2]!,
+    response: trajectory.text,
+    tokens: { promptIds: trajectory.promptIds, completionIds: new Int32Array(12) },
+  };
+  const [first, last] = await continuations.sample([states[0]!, whole], 2, context);
+  expect(first!.every(({ completionIds }) => completionIds.length > 0)).toBe(true);
+  expect(last).toEqual(
+    [0, 1].map(() => ({ text: 'a b c', completionIds: new Int32Array(), reward: 1 })),
+  );
+});

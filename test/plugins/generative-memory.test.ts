@@ -1,7 +1,8 @@
 /** The generative critic on a model in memory: the whole contract in milliseconds. */
 import { expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
-import { type Critic, createCritic } from '../../src/critic.ts';
+import { createCritic } from '../../src/checked-critic.ts';
+import type { Critic } from '../../src/critic.ts';
 import { Random } from '../../src/math/random.ts';
 import { textState } from '../../src/state.ts';
 import type { OracleTrace } from '../../src/task.ts';

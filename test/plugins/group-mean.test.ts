@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import groupMean from '../../plugins/critics/group-mean.ts';
+import { createCritic } from '../../src/checked-critic.ts';
 import { assignCredit, segmentTrajectory } from '../../src/credit.ts';
-import { createCritic } from '../../src/critic.ts';
 import type { RewardedTrajectory } from '../../src/types.ts';
 import { criticConformance } from '../conformance/critic.ts';
 import { bareCriticEnvironment } from '../fixtures/critic-environment.ts';

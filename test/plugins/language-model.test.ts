@@ -1,7 +1,7 @@
 /** The score without reasoning: the generative critic's contract, without words and its option. */
 import { expect, it } from 'vitest';
 import languageModel from '../../plugins/critics/language-model.ts';
-import { createCritic } from '../../src/critic.ts';
+import { createCritic } from '../../src/checked-critic.ts';
 import { textState } from '../../src/state.ts';
 import { criticConformance } from '../conformance/critic.ts';
 import { memoryEnvironment } from '../fixtures/memory-model.ts';

@@ -1,7 +1,8 @@
 /** Monte Carlo values: means of the actor's continuations, and what they cost. */
 import { describe, expect, it } from 'vitest';
 import monteCarlo from '../../plugins/critics/monte-carlo.ts';
-import { type Continuations, createCritic } from '../../src/critic.ts';
+import { createCritic } from '../../src/checked-critic.ts';
+import type { Continuations } from '../../src/critic.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import { textState } from '../../src/state.ts';

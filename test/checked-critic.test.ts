@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { createCritic, valuesOf } from '../src/checked-critic.ts';
 import { segmentTrajectory } from '../src/credit.ts';
-import { type Critic, createCritic, defineCritic, valuesOf } from '../src/critic.ts';
+import {
+  type Continuations,
+  type Critic,
+  type CriticContext,
+  defineCritic,
+} from '../src/critic.ts';
 import { firstState } from '../src/state.ts';
 import { paperFormat } from '../src/text/critic-prompt.ts';
 import type { Problem, State } from '../src/types.ts';
@@ -129,5 +135,104 @@ describe('createCritic', () => {
       {},
     ]);
     expect(trajectory.problem.columns).toEqual({ answer: 'SECRET' });
+  });
+});
+
+describe('a critic that breaks its contract is named in the error', () => {
+  const bad = (own: object, environment = {}) =>
+    createCritic(
+      defineCritic({
+        name: 'bad',
+        needs: 'states',
+        learns: 'learn' in own,
+        options: z.strictObject({}),
+        create: (_, { actor }) => ({
+          sharesFirstState: true,
+          value: async (given) => given.map(() => valuation),
+          ...own,
+          ...('samples' in own && {
+            value: async (given: readonly State[]) => {
+              await actor!.sample(given, own.samples as number, context);
+              return given.map(() => valuation);
+            },
+          }),
+        }),
+      }),
+      {},
+      bareCriticEnvironment(environment),
+    );
+  const valuation = { value: 0.5, rationale: '', parsed: 'ok' as const, completions: [] };
+  const context = { purpose: 'test', iteration: 0 };
+  const state = firstState({ id: 'p', prompt: 'q', columns: {} }, null, 0, {
+    ...{ name: 'a', parameters: 1, successRate: null },
+  });
+  const update = { learningRate: 1, maxGradNorm: null };
+  const outcome = { state, valuation, rewards: [1] };
+
+  it.each([
+    [null, 'gave null for state g0: a valuation is an object'],
+    [{ ...valuation, value: '0.5' }, 'gave the value "0.5" for state g0: a value is a number'],
+    [{ ...valuation, parsed: 'yes' }, 'gave parsed: "yes" for state g0'],
+    [{ ...valuation, rationale: undefined }, 'gave the rationale undefined for state g0'],
+    [{ ...valuation, completions: null }, 'gave the completions null for state g0'],
+  ])('valuation %j', async (given, said) => {
+    const critic = await bad({ value: async () => [given] });
+    await expect(valuesOf(critic, [state], context)).rejects.toThrow(`critic "bad" ${said}`);
+  });
+
+  it.each([
+    ['low', 'learn() gave "low" for "loss"'],
+    [undefined, 'learn() gave undefined for "loss"'],
+  ])('metric %j', async (loss, said) => {
+    const learning = await bad({ learn: async () => ({ loss }) });
+    await expect(learning.learn!([outcome], update)).rejects.toThrow(`critic "bad": ${said}`);
+    const reporting = await bad({
+      value: async (given: readonly State[], { report }: CriticContext) => {
+        report?.({ loss } as never);
+        return given.map(() => valuation);
+      },
+    });
+    const report = () => {};
+    await expect(valuesOf(reporting, [state], { ...context, report })).rejects.toThrow('reported');
+  });
+
+  it('what it throws, whatever that is', async () => {
+    const thrower = await bad({
+      value: () => Promise.reject('a word'),
+      learn: () => Promise.reject(new Error('no gradient')),
+    });
+    await expect(valuesOf(thrower, [state], context)).rejects.toThrow(
+      'critic "bad" failed to value 1 states: a word',
+    );
+    await expect(thrower.learn!([outcome], update)).rejects.toThrow(
+      'critic "bad" failed to learn from 1 outcomes: no gradient',
+    );
+  });
+
+  it('a number of continuations that is none, and continuations outside of value()', async () => {
+    let sampled = 0;
+    let kept: Continuations | null = null;
+    const actor: Continuations = {
+      sample: async (given) => {
+        sampled++;
+        return given.map(() => []);
+      },
+    };
+    for (const samples of [0, -1, 1.5, Number.NaN])
+      await expect(valuesOf(await bad({ samples }, { actor }), [state], context)).rejects.toThrow(
+        `was asked for ${samples} continuations of each state`,
+      );
+    expect(sampled).toBe(0);
+    await valuesOf(await bad({ samples: 2 }, { actor }), [state], context);
+    expect(sampled).toBe(1);
+    const plugin = defineCritic({
+      ...{ name: 'keeps', needs: 'states', options: z.strictObject({}) },
+      create: (_, environment) => {
+        kept = environment.actor;
+        return { sharesFirstState: true, value: async () => [] };
+      },
+    });
+    await createCritic(plugin, {}, bareCriticEnvironment({ actor }));
+    await expect(kept!.sample([state], 1, context)).rejects.toThrow('within value() only');
   });
 });
