@@ -5,7 +5,7 @@ import { readText } from '../files/text-file.ts';
 import { changedOptions, criticsOwn, defaults } from './changed.ts';
 import { ConfigError, issuesOf } from './error.ts';
 import { unusableIn } from './plain-data.ts';
-import { withPresentNames } from './renamed.ts';
+import { asWritten, presentNames, warnOfOldNames } from './renamed.ts';
 import { rewardsWithoutEffect } from './rewards.ts';
 import { type Config, type ConfigInput, configSchema, type StageName } from './schema.ts';
 import { secretsIn } from './secrets.ts';
@@ -16,8 +16,15 @@ export interface LoadedConfig {
   readonly base: string;
 }
 
-export function loadConfigFile(path: string): LoadedConfig {
-  return { config: checkConfig(readYaml(path) as ConfigInput, path), base: dirname(resolve(path)) };
+/** @param options with `warn: false`, old names of options are read without a warning */
+export function loadConfigFile(path: string, options?: CheckOptions): LoadedConfig {
+  const config = checkConfig(readYaml(path) as ConfigInput, path, options);
+  return { config, base: dirname(resolve(path)) };
+}
+
+interface CheckOptions {
+  /** Whether options under old names are worth a warning: a user can rename them. */
+  readonly warn?: boolean;
 }
 
 /**
@@ -54,16 +61,23 @@ const yamlWords = ({ name, message }: Error): string =>
 /**
  * @throws ConfigError with all problems at once
  */
-export function checkConfig(input: ConfigInput, source?: string): Config {
+export function checkConfig(
+  input: ConfigInput,
+  source?: string,
+  { warn = true }: CheckOptions = {},
+): Config {
   const unusable = unusableIn(input);
   if (unusable !== null) throw new ConfigError([unusable], source);
   const secrets = secretsIn(input);
   if (secrets.length > 0) throw new ConfigError(secrets, source);
-  const given = withPresentNames(input);
-  const read = configSchema.safeParse(given);
-  if (!read.success) throw new ConfigError(issuesOf(read.error, configSchema, given), source);
-  const problems = withoutEffect(read.data);
-  if (problems.length > 0) throw new ConfigError(problems, source);
+  const names = presentNames(input);
+  const read = configSchema.safeParse(names.options);
+  const found = read.success
+    ? withoutEffect(read.data)
+    : issuesOf(read.error, configSchema, names.options);
+  const problems = [...names.problems, ...asWritten(found, names)];
+  if (!read.success || problems.length > 0) throw new ConfigError(problems, source);
+  if (warn) warnOfOldNames(names, source);
   return read.data;
 }
 

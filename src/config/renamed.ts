@@ -8,7 +8,7 @@ type Tree = Readonly<Record<string, unknown>>;
 const schedule = { final: 'min_lr_ratio' };
 const segmentation = { at_most: 'max_segments', minimum_tokens: 'min_tokens' };
 
-/** Old name -> new name, by the section in which it stands; a deeper section by its path. */
+/** Old name -> new name, by the path of its section. */
 const renamed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   actor: schedule,
   critic_sft: schedule,
@@ -22,45 +22,81 @@ const renamed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 const isTree = (value: unknown): value is Tree =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/**
- * The options under their present names. An old name is reported once by a `DeprecationWarning`.
- *
- * @throws ConfigError where an option stands under both of its names
- */
-export function withPresentNames<T>(input: T): T {
-  if (!isTree(input)) return input;
-  const problems: string[] = [];
-  const found = inSection(input, '', problems);
-  if (problems.length > 0) throw new ConfigError(problems);
-  return found as T;
+export interface PresentNames<T> {
+  /** With the present names; of an option under both names, the value under the present one. */
+  readonly options: T;
+  /** One problem for each option that is given under both names. */
+  readonly problems: readonly string[];
+  /** Present path -> how an error names it, such as "sampling.problems (now batch_size)". */
+  readonly written: ReadonlyMap<string, string>;
 }
 
-function inSection(options: Tree, path: string, problems: string[]): Tree {
-  const names = renamed[path] ?? {};
-  const under = (name: string) => (path === '' ? name : `${path}.${name}`);
-  return Object.fromEntries(
-    Object.entries(options).map(([name, value]) => {
+/** Finds the options that are given under old names. */
+export function presentNames<T>(input: T): PresentNames<T> {
+  const problems: string[] = [];
+  const written = new Map<string, string>();
+  const inSection = (options: Tree, path: string): Tree => {
+    const names = renamed[path] ?? {};
+    const under = (name: string) => (path === '' ? name : `${path}.${name}`);
+    const found: Record<string, unknown> = {};
+    for (const [name, value] of Object.entries(options)) {
       const present = Object.hasOwn(names, name) ? names[name]! : name;
-      if (present !== name) {
-        if (Object.hasOwn(options, present))
-          problems.push(
-            `${under(name)}: is now ${under(present)}, which is given too; leave it out`,
-          );
-        warn(`${under(name)} is now ${under(present)}; the old name will not be read any more`);
-      }
       const inner = under(present);
+      if (present !== name) {
+        if (Object.hasOwn(options, present)) {
+          problems.push(`${under(name)}: is now ${inner}, which is given too; leave it out`);
+          continue;
+        }
+        written.set(inner, `${under(name)} (now ${present})`);
+      }
       const deeper = Object.keys(renamed).some(
         (key) => key === inner || key.startsWith(`${inner}.`),
       );
-      return [present, deeper && isTree(value) ? inSection(value, inner, problems) : value];
-    }),
-  );
+      found[present] = deeper && isTree(value) ? inSection(value, inner) : value;
+    }
+    return found;
+  };
+  const options = isTree(input) ? (inSection(input, '') as T) : input;
+  return { options, problems, written };
+}
+
+/** Names options in errors as they were written. @param problems `sampling.batch_size: ...` */
+export function asWritten(
+  problems: readonly string[],
+  { written }: Pick<PresentNames<unknown>, 'written'>,
+): string[] {
+  return problems.map((problem) => {
+    const path = problem.slice(0, Math.max(problem.indexOf(': '), 0));
+    const words = written.get(path);
+    return words === undefined ? problem : `${words}${problem.slice(path.length)}`;
+  });
 }
 
 const said = new Set<string>();
 
-function warn(text: string): void {
+/** Warns once of all old names of a file by a `DeprecationWarning`. @param source of the options */
+export function warnOfOldNames(
+  { written }: Pick<PresentNames<unknown>, 'written'>,
+  source?: string,
+): void {
+  if (written.size === 0) return;
+  const text =
+    `${source ?? 'the config'}: these options have new names, and the next version will not read ` +
+    `the old ones: ${[...written.values()].join(', ')}`;
   if (said.has(text)) return;
   said.add(text);
   process.emitWarning(text, 'DeprecationWarning');
+}
+
+/**
+ * Returns the options under their present names, with a warning of the old ones.
+ *
+ * @param source file of the options, for the warning and the error
+ * @throws ConfigError if an option is given under both of its names
+ */
+export function withPresentNames<T>(input: T, source?: string): T {
+  const names = presentNames(input);
+  if (names.problems.length > 0) throw new ConfigError(names.problems, source);
+  warnOfOldNames(names, source);
+  return names.options;
 }

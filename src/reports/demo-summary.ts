@@ -152,8 +152,12 @@ export function outcomeRows({ critic, genac, groupMean, criticTokens }: DemoSumm
   const percent = (point: Point | undefined) =>
     point ? `${(100 * point.success).toFixed(1)}%` : '-';
   both('actor success at the start', (p) => percent(p[0]));
-  both('at a quarter of the actor tokens', (p) => percent(at(p, 0.25)));
-  both('at half', (p) => percent(at(p, 0.5)));
+  const nearestTo = (share: number) => (points: readonly Point[]) => {
+    const point = at(points, share);
+    return `${percent(point)}${point ? ` (iteration ${point.iteration})` : ''}`;
+  };
+  both('nearest to a quarter of the actor tokens', nearestTo(0.25));
+  both('nearest to half of them', nearestTo(0.5));
   both('at the end', (p) => percent(p.at(-1)));
   both('actor tokens', (p) => thousands(p.at(-1)?.actorTokens));
   rows.push(['critic tokens in stage 3', thousands(criticTokens), '0']);
@@ -180,7 +184,8 @@ export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
   ],
   ...[0, 0.5, 1].map((share) => {
     const point = at(genac, share);
-    const when = share === 0 ? 'at the start' : share === 1 ? 'at the end' : 'half way';
+    const half = `half way${point ? ` (iteration ${point.iteration})` : ''}`;
+    const when = share === 0 ? 'at the start' : share === 1 ? 'at the end' : half;
     return [
       `the actor at hand in stage 3, ${when}`,
       point?.mse?.toFixed(4) ?? '-',
@@ -200,8 +205,8 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
     `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
   return [
     'At the same number of actor tokens GenAC stands at ' +
-      `${points(half.success, other.success)} at half of the budget, ` +
-      `${points(last.success, otherLast.success)} at its end.`,
+      `${points(half.success, other.success)} half way (iteration ${half.iteration}), ` +
+      `${points(last.success, otherLast.success)} at the end.`,
     `It pays for that: ${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, ${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
       `and ${critic.seconds.toFixed(0)} s before that to train the critic.`,
   ].join('\n');

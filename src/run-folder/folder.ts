@@ -106,7 +106,8 @@ export class RunFolder {
       const why = error instanceof z.ZodError ? `${file} was edited` : (error as Error).message;
       throw new UserError(`${path} holds no run that can be resumed: ${why}`, { cause: error });
     }
-    const { config } = loadConfigFile(join(path, 'config.yaml'));
+    // The run wrote it itself: its options are what the user named them when it began.
+    const { config } = loadConfigFile(join(path, 'config.yaml'), { warn: false });
     const isChanged =
       source !== null && (sourceOf(source.file)?.sha256 ?? source.sha256) !== source.sha256;
     const note =

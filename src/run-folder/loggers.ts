@@ -6,6 +6,7 @@ import { relative } from 'node:path';
 import type { Config } from '../config/schema.ts';
 import type { Json } from '../types.ts';
 import type { PythonFunctions } from '../workers/python-functions.ts';
+import { renamedMetrics } from './renamed-metrics.ts';
 
 const module = 'genac_bridge.functions.loggers';
 const LOOK_MS = 1000;
@@ -56,7 +57,11 @@ export async function openLoggers(
   };
   await ask(
     'open_loggers',
-    { config: config as unknown as Json, loggers: config.log as Json },
+    {
+      config: config as unknown as Json,
+      loggers: config.log as Json,
+      renamed: renamedMetrics,
+    },
     60_000,
   );
   let asking: Promise<void> | null = null;

@@ -8,6 +8,7 @@ import { type StageName, stageNames } from '../config/schema.ts';
 import { jsonLinesOf } from '../files/json-lines.ts';
 import { UserError } from '../user-error.ts';
 import type { SettingChange } from './events.ts';
+import { withPresentMetrics } from './renamed-metrics.ts';
 
 export interface MetricsLine {
   readonly type: 'iteration' | 'evaluation';
@@ -84,9 +85,12 @@ function* recordsOf<T>(path: string, schema: z.ZodType, what: string): Generator
   }
 }
 
-/** One line at a time: memory does not grow with the file. */
-export const metricsOf = (folder: string) =>
-  recordsOf<MetricsLine>(join(folder, 'metrics.jsonl'), metricsSchema, 'a line of metrics');
+/** One line at a time: memory does not grow with the file. Old names are read as present ones. */
+export function* metricsOf(folder: string): Generator<MetricsLine> {
+  const path = join(folder, 'metrics.jsonl');
+  for (const line of recordsOf<MetricsLine>(path, metricsSchema, 'a line of metrics'))
+    yield withPresentMetrics(line);
+}
 /** One trajectory at a time: memory does not grow with the file. */
 export const trajectoriesOf = (folder: string) =>
   recordsOf<RecordedTrajectory>(

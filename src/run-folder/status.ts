@@ -10,6 +10,7 @@ import { stageNames } from '../config/schema.ts';
 import { readText } from '../files/text-file.ts';
 import { UserError } from '../user-error.ts';
 import type { RunEvent } from './events.ts';
+import { withPresentLatest } from './renamed-metrics.ts';
 
 const statusSchema = z.strictObject({
   state: z.enum(['starting', 'running', 'paused', 'done', 'stopped', 'failed']),
@@ -127,7 +128,8 @@ export function statusOf(folder: string): Status {
   }
   const text = readText(path);
   try {
-    return statusSchema.parse(JSON.parse(text));
+    const status = statusSchema.parse(JSON.parse(text));
+    return { ...status, metrics: withPresentLatest(status.metrics) };
   } catch (error) {
     throw new UserError(`${path} was cut off or edited: what the run does can't be known from it`, {
       cause: error,

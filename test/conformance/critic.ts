@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { valuesOf } from '../../src/checked-critic.ts';
 import type { Critic, CriticContext } from '../../src/critic.ts';
-import type { Problem, State } from '../../src/types.ts';
+import type { Problem, State, Valuation } from '../../src/types.ts';
 
 export interface CriticCase {
   make(): Critic | Promise<Critic>;
@@ -19,6 +19,15 @@ export interface CriticCase {
 
 const rewards = [1, 0, 1, 1, 0, 0].map((reward, i) => ({ reward, group: i >> 1 }));
 const context: CriticContext = { purpose: 'conformance', iteration: 4, rewards };
+
+/**
+ * With completions, `malformed` means that none has a score. A critic that returns none says
+ * itself whether it read one.
+ */
+export function expectParsed({ parsed, completions }: Valuation): void {
+  if (completions.length === 0) return;
+  expect(parsed).toBe(completions.every(({ score }) => score === null) ? 'malformed' : 'ok');
+}
 
 export function criticConformance(
   name: string,
@@ -42,11 +51,7 @@ export function criticConformance(
       const critic = await make();
       const valuations = await valuesOf(critic, states, context);
       expect(valuations).toHaveLength(states.length);
-      for (const { parsed, completions } of valuations) {
-        expect(parsed === 'malformed').toBe(
-          completions.length > 0 && completions.every(({ score }) => score === null),
-        );
-      }
+      for (const valuation of valuations) expectParsed(valuation);
       expect(await valuesOf(critic, [], context)).toEqual([]);
     });
 

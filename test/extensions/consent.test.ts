@@ -162,6 +162,7 @@ const open = {
   actor: null,
   max_new_tokens: null,
   config_file: null,
+  critic_default: {},
 };
 
 describe("somebody else's run runs no code without consent", () => {

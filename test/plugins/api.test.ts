@@ -53,6 +53,17 @@ criticConformance('api', {
   responses: ['', '2 + 2', '2 + 2 = 4'],
 });
 
+describe('a model that writes no score', () => {
+  beforeEach(() => {
+    server.behave((response) => answer(response, 'I do not know.'));
+  });
+  criticConformance('api, without a score', {
+    make: () => make(),
+    problems: [problem],
+    responses: ['', '2 + 2'],
+  });
+});
+
 it('values states by what the model writes, in order, below the constant’s error from the start', async () => {
   const critic = await make();
   const responses = Array.from({ length: 20 }, (_, i) => `2 + 2 = ${i % 2 === 0 ? 4 : 5}`);

@@ -56,21 +56,28 @@ describe('demoTable', () => {
         .trim()
         .split(/\s{2,}/);
     expect(row('actor success at the start')).toEqual(['20.0%', '20.0%']);
-    expect(row('at a quarter of the actor tokens')).toEqual(['40.0%', '25.0%']);
-    expect(row('at half')).toEqual(['40.0%', '30.0%']);
+    // GenAC has no evaluation nearer to either share than that of 1000 tokens.
+    expect(row('nearest to a quarter of the actor tokens')).toEqual([
+      '40.0% (iteration 1)',
+      '25.0% (iteration 1)',
+    ]);
+    expect(row('nearest to half of them')).toEqual(['40.0% (iteration 1)', '30.0% (iteration 2)']);
     expect(row('at the end')).toEqual(['75.0%', '50.0%']);
     expect(row('actor tokens')).toEqual(['4k', '4k']);
     expect(row('critic tokens in stage 3')).toEqual(['6k', '0']);
     expect(row('seconds of stage 3')).toEqual(['7', '5']);
     expect(row('held-out actors: after stage 2 (REINFORCE)')).toEqual(['0.0400', '0.1600']);
-    expect(row('the actor at hand in stage 3, half way')).toEqual(['0.0200', '0.0400']);
+    expect(row('the actor at hand in stage 3, half way (iteration 1)')).toEqual([
+      '0.0200',
+      '0.0400',
+    ]);
   });
 
   it('says where GenAC is ahead and what that costs', async () => {
     const words = verdict(await summarizeDemo(writeDemo()));
     // At 1000 tokens, GenAC's evaluation nearest to half, 40 - 25; at 4000, 75 - 50 points. 6000
     // critic tokens for 4000 actor tokens.
-    expect(words).toContain('+15.0 points at half of the budget, +25.0 points at its end');
+    expect(words).toContain('+15.0 points half way (iteration 1), +25.0 points at the end');
     expect(words).toContain(
       '1.5 critic tokens for each actor token, 7 s against 5 s of training the actor, and 20 ' +
         's before that',

@@ -24,6 +24,9 @@ INTERVAL = 0.5
 BATCH = 200
 
 
+Renamed = dict[str, dict[str, str]]
+
+
 @dataclass
 class Row:
     """One line of `metrics.jsonl` as loggers get it.
@@ -39,10 +42,14 @@ class Row:
 
 
 class Rows:
-    """Whole lines of a file that grows, as rows."""
+    """Whole lines of a file that grows, as rows.
 
-    def __init__(self, path: str) -> None:
+    `renamed` maps old names to present ones, by the type of the line.
+    """
+
+    def __init__(self, path: str, renamed: Renamed) -> None:
         self.path = path
+        self.renamed = renamed
         self.position = 0
         self.number = 0
         self.stage: str | None = None
@@ -76,7 +83,9 @@ class Rows:
             "train/global_step": float(step),
             prefix + "stage": float(STAGES.index(line["stage"]) + 1),
         }
-        for name, value in line.items():
+        renamed = self.renamed[line["type"]]
+        for written, value in line.items():
+            name = renamed.get(written, written)
             if name not in ("type", "stage", "iteration"):
                 # The file has null for numbers that are not finite.
                 metrics[prefix + name.removeprefix("evaluation/")] = (
@@ -93,9 +102,15 @@ class Feed(threading.Thread):
     """One logger of one run, from its opening to its end."""
 
     def __init__(
-        self, name: str, options: dict[str, Any], folder: str, config: dict[str, Any]
+        self,
+        name: str,
+        options: dict[str, Any],
+        folder: str,
+        config: dict[str, Any],
+        renamed: Renamed,
     ) -> None:
         super().__init__(name=f"log {name}", daemon=True)
+        self.renamed = renamed
         self.logger_name = name
         self.options, self.folder, self.config = options, folder, config
         self.note_path = os.path.join(folder, "loggers", f"{name}.json")
@@ -125,7 +140,7 @@ class Feed(threading.Thread):
         return logger, note["rows"] if note and known is None else known or 0
 
     def feed(self, logger: Logger, logged: int) -> None:
-        rows = Rows(os.path.join(self.folder, "metrics.jsonl"))
+        rows = Rows(os.path.join(self.folder, "metrics.jsonl"), self.renamed)
         while True:
             last = (
                 self.over.is_set()
@@ -151,12 +166,14 @@ class Feed(threading.Thread):
 _open: dict[str, list[Feed]] = {}
 
 
-def open_loggers(folder: str, config: dict[str, Any], loggers: list[dict[str, Any]]) -> None:
+def open_loggers(
+    folder: str, config: dict[str, Any], loggers: list[dict[str, Any]], renamed: Renamed
+) -> None:
     """Begins to feed the loggers of a run; returns at once.
 
     `failures` holds what went wrong.
     """
-    feeds = [Feed(options.pop("use"), options, folder, config) for options in loggers]
+    feeds = [Feed(options.pop("use"), options, folder, config, renamed) for options in loggers]
     _open[folder] = feeds
     for feed in feeds:
         feed.start()

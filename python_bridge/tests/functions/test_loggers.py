@@ -6,6 +6,8 @@ from pathlib import Path
 
 from genac_bridge.functions.loggers import Rows
 
+NAMES: dict[str, dict[str, str]] = {"iteration": {}, "evaluation": {}}
+
 
 def line(kind: str, stage: str, iteration: int, **metrics: float | None) -> str:
     return (
@@ -18,7 +20,7 @@ def line(kind: str, stage: str, iteration: int, **metrics: float | None) -> str:
 
 def test_steps_grow_over_the_stages_and_names_get_their_prefix(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    rows = Rows(str(path))
+    rows = Rows(str(path), NAMES)
     assert rows.read() == []  # nothing is there yet
     path.write_text(
         line("evaluation", "critic-sft", 0, **{"critic/heldout_mse": 0.25})
@@ -60,5 +62,23 @@ def test_rows_of_a_stage_that_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     """The file holds all of the run, so steps are what they were before."""
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(line("iteration", "critic-rl", i) for i in range(3)))
-    again = Rows(str(path))
+    again = Rows(str(path), NAMES)
     assert [row.step for row in again.read()] == [1, 2, 3]
+
+
+def test_old_names_of_each_type_become_the_present_ones(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        line("evaluation", "joint", 0, **{"critic/parse_rate": 0.5})
+        + line("iteration", "joint", 0, **{"critic/parse_rate": 1.0, "success_rate": 0.25})
+    )
+    names = {
+        "iteration": {"success_rate": "actor/success_rate"},
+        "evaluation": {"critic/parse_rate": "critic/heldout_parse_rate"},
+    }
+    evaluation, iteration = (row.metrics for row in Rows(str(path), names).read())
+    assert evaluation["eval/critic/heldout_parse_rate"] == 0.5
+    assert "eval/critic/parse_rate" not in evaluation
+    assert iteration["train/critic/parse_rate"] == 1.0
+    assert iteration["train/actor/success_rate"] == 0.25
+    assert "train/success_rate" not in iteration
