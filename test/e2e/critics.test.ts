@@ -1,7 +1,7 @@
 /**
  * Every critic in a run: both schedules give the same numbers, and a resumed run goes on exactly.
  */
-import { cpSync, mkdtempSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -78,3 +78,16 @@ describe.each(Object.entries(critics))('%s', (name, choice) => {
     expect(lines(`${name}-resumed`)).toEqual(whole);
   }, 120_000);
 });
+
+it('lets a critic that heeds its signal finish the iteration in which the run is stopped', async () => {
+  const critic = { use: join(root, 'test/fixtures/signal-critic.ts') };
+  const run = startRun(config('stopped', { critic, joint: { steps: 50 } } as never), {
+    ...{ workers, base: root },
+  });
+  for await (const event of run)
+    if (event.type === 'phase' && event.iteration === 1 && event.phase === 'value') void run.stop();
+  expect(await run.finished).toBe('stopped');
+  const iterations = lines('stopped').filter(({ type }) => type === 'iteration');
+  expect(iterations).toHaveLength(2);
+  expect(existsSync(join(scratch, 'stopped', 'checkpoints', 'joint-000002'))).toBe(true);
+}, 60_000);

@@ -51,8 +51,8 @@ class GenACScriptArguments(ScriptArguments):
     critic_traces: dict[str, Any] | str | None = field(
         default=None,
         metadata={
-            "help": "What the critic imitates before training: a JSONL file of an oracle's "
-            "judgements, 'oracle' (that of the task in `controller_config`), or a model behind an "
+            "help": "SFT of the critic before training: a JSONL file of an oracle's "
+            "traces, 'oracle' (that of the task in `controller_config`), or a model behind an "
             "API: "
             '\'{"api": {"model": "...", "count": 2000}}\'.'
         },

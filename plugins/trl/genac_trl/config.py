@@ -68,8 +68,8 @@ class GenACConfig(GRPOConfig):
     critic_trust_code: bool = field(
         default=False,
         metadata={
-            "help": "May code run that the config of somebody else's run names, where "
-            "`critic_model` is such a run: its task, and what lies beside its weights?"
+            "help": "Allows code that the config of another user's run names, if "
+            "`critic_model` is such a run: its task, and code in its model's folder."
         },
     )
     critic_device: str | None = field(

@@ -329,13 +329,13 @@ class GenACTrainer(GRPOTrainer):
 
         Args:
             traces: what the critic imitates, as `critic_sft` of `controller_config` says. A JSONL
-                file of an oracle's judgements; `{"api": {"model": ..., ...}}`, a model behind an
+                file of an oracle's traces; `{"api": {"model": ..., ...}}`, a model behind an
                 API that is asked about responses of the actor to the training set (its options:
                 docs/oracles.md; answers and traces are kept in `OUTPUT_DIR/genac-oracle`); or
                 `"oracle"`, that of the task in `controller_config`. `None`: this stage is left out.
             steps: then so many batches of the actor's responses to the training set, from whose
                 rewards the critic learns. 0: this stage is left out.
-            resume_from_checkpoint: `True`: goes on from the last checkpoint of these stages, if
+            resume_from_checkpoint: `True`: resumes from the last checkpoint of these stages, if
                 there is one; where `OUTPUT_DIR` has one of `train()`, or where its path is given,
                 nothing is done, for `train(resume_from_checkpoint=...)` restores a critic that is
                 past them.

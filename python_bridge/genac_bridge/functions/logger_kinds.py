@@ -16,7 +16,7 @@ from .wandb_files import last_step
 
 
 class Logger(Protocol):
-    #: What it calls the run: kept, so that a resumed run goes on under it.
+    #: The logger's name for the run; a resumed run keeps it.
     id: str
 
     def rows_logged(self) -> int | None:
@@ -92,7 +92,7 @@ class WeightsAndBiases:
         import wandb
 
         self.id = known or uuid.uuid4().hex[:12]
-        self.had = last_step(folder, self.id)  # before a new file is begun
+        self.had = last_step(folder, self.id)  # before a new file is written
         self.run = wandb.init(
             id=self.id,
             resume="allow",

@@ -1,4 +1,4 @@
-"""Where the answer stands in a text, by the usual conventions of maths data, and whether it equals
+"""Finds the answer in a text, by the usual conventions of maths data, and whether it equals
 a reference (math-verify).
 """
 

@@ -35,7 +35,7 @@ def train_critic(
 def imitate(critic: HostCritic, traces: str, checkpoints: CriticCheckpoints) -> dict[str, float]:
     """SFT (stage 1) of the critic on an oracle's traces. Returns the last metrics."""
     host = critic.host
-    with tqdm(desc="critic imitates", disable=hidden(host)) as bar:
+    with tqdm(desc="critic SFT", disable=hidden(host)) as bar:
 
         def progress(data: dict[str, Any]) -> None:
             step, metrics = data["step"], data["metrics"]

@@ -28,7 +28,7 @@ def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
         path = os.path.abspath(os.path.expanduser(traces))
         if not os.path.isfile(path):
             raise ValueError(
-                f"traces: there is no file {path!r}; name a JSONL file of an oracle's judgements"
+                f"traces: there is no file {path!r}; name a JSONL file of an oracle's traces"
             )
         return path
     if isinstance(traces, dict) and set(traces) == {"api"} and isinstance(traces["api"], dict):

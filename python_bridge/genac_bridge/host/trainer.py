@@ -66,7 +66,7 @@ class HostTrainer(Protocol):
 
     @property
     def can_continue(self) -> bool:
-        """Can it go on with responses from the middle? The same in all processes."""
+        """Can it continue responses from the middle? The same in all processes."""
 
     def continue_responses(self, batch: Batch, wanted: Wanted) -> Continuations:
         """Samples continuations and scores the whole responses with the reward functions.

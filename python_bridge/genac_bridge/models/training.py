@@ -299,7 +299,7 @@ def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, 
         )
     if model.step != arguments.expected_step:
         raise BadState(
-            f"step: model {model.name!r} stands at step {model.step}, not "
+            f"step: model {model.name!r} is at step {model.step}, not "
             f"{arguments.expected_step}; nothing was done"
         )
     if model.accumulations != arguments.expected_accumulations:

@@ -239,7 +239,7 @@ def test_step_is_a_fence(client: Client, folder: str) -> None:
     ):
         client.step()
     client.accumulate(batch, ALL_STREAMS)
-    with pytest.raises(OperationError, match="stands at step 0, not 3"):
+    with pytest.raises(OperationError, match="is at step 0, not 3"):
         client.step(expected_step=3)
     with pytest.raises(
         OperationError, match="1 accumulations stand in the gradient of model 'm', not 2"
