@@ -14,6 +14,7 @@ import numpy as np
 from ..wire.context import BadState, OperationError
 from ..wire.frames import encode
 from ..wire.messages import Error, Result, ReverseRequest
+from .child import ControllerError
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 #: Serves one request: operation, arguments and tensors in, result and tensors out. Raises
@@ -88,6 +89,8 @@ def _error(request: ReverseRequest, error: BaseException) -> Error:
     words = str(error) or type(error).__name__
     if isinstance(error, OperationError):
         return Error(request.id, error.code, words, None)  # type: ignore[arg-type]  # one of them
+    if isinstance(error, ControllerError):  # the host asked the controller, which waits for it
+        return Error(request.id, "function_error", f"{request.operation}: {words}", None)
     if isinstance(error, ValueError):
         return Error(request.id, "bad_arguments", f"{request.operation}: {words}", None)
     said = f"{request.operation} raised {type(error).__name__}: {words}"
