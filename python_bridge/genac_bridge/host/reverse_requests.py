@@ -31,7 +31,7 @@ class ReverseRequests:
         self._serve: OnRequest | None = None
         #: Frames of the answers, by the request's id.
         self._answers: dict[str, list[Any]] = {}
-        #: The request that is being served.
+        #: The request whose answer is not on the wire yet.
         self._pending: ReverseRequest | None = None
         #: The ask that the host gave up and the controller still serves.
         self._given_up: str | None = None
@@ -52,8 +52,11 @@ class ReverseRequests:
         if request.id not in self._answers:
             self._pending = request
             self._answers[request.id] = self._served(request, tensors)
-            self._pending = None
         return self._answers[request.id]
+
+    def sent(self) -> None:
+        """The answer is on the wire."""
+        self._pending = None
 
     def give_up(self, error: BaseException) -> list[Any] | None:
         """The host waits no longer: the ask's requests are refused until its answer comes.
