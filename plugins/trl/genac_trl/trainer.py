@@ -109,7 +109,6 @@ class GenACTrainer(GRPOTrainer):
             on_failure=critic_option(args, "critic_on_failure"),
             tells_valuations=bool(args.log_completions),
             advice=ADVICE,
-            max_new_tokens=args.max_completion_length,
         )
         self._seen: dict[str, Any] = {}
         self._decoder: TextDecoder | None = None

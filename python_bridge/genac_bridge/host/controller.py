@@ -184,6 +184,7 @@ class Controller:
                     began = time.monotonic()
                     answer = self._requests.answer(message, received)
                     self._socket.send_multipart(answer, copy=False)
+                    self._requests.sent()
                     if deadline is not None:
                         deadline += time.monotonic() - began
 

@@ -35,7 +35,6 @@ class HostCritic:
             a `Credit` without advantages.
         tells_valuations: should `valuations` be filled?
         advice: names of the host's options, for messages.
-        max_new_tokens: the most that a response can have; None: not known.
     """
 
     def __init__(
@@ -44,14 +43,12 @@ class HostCritic:
         on_failure: str = "error",
         tells_valuations: bool = False,
         advice: Advice | None = None,
-        max_new_tokens: int | None = None,
     ) -> None:
         self.host = host
-        self.max_new_tokens = max_new_tokens
         #: Where a critic was opened, in the main process; else None.
         self.controller: Controller | None = None
-        #: The critic's name and kind, and the process ids of its workers.
-        #: Main process only.
+        #: The critic's name and kind, the process ids of its workers, and the most tokens that a
+        #: response can have (`max_new_tokens`), as `Opening.finish` gives them. Main process only.
         self.info: dict[str, Any] = {}
         #: Batches of each purpose so far: draws and learning rates of the critic depend on them.
         self.batches: dict[Purpose, int] = {"joint": 0, "critic-rl": 0, "evaluation": 0}
@@ -132,7 +129,8 @@ class HostCritic:
             def serve(_: str, given: dict[str, Any], received: Tensors) -> Any:
                 wanted = wanted_of(given, received, sent)
                 done = continue_all(wanted)
-                return answer_of(done, wanted, type(self.host).__name__, self.max_new_tokens)
+                most = self.info.get("max_new_tokens")
+                return answer_of(done, wanted, type(self.host).__name__, most)
 
             result, answer = self.ask(
                 "assign_credit",

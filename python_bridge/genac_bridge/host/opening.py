@@ -45,12 +45,17 @@ class Opening:
             if self._given_up:
                 self._controller.abort()
             elif self._request is not None:
-                self._description, _ = self._controller.ask("open", self._request)
+                self._open(self._controller, self._request)
         except BaseException as error:
             self._error = error
 
+    def _open(self, controller: Controller, request: dict[str, Any]) -> None:
+        description, _ = controller.ask("open", request)
+        self._description = {**description, "max_new_tokens": request["max_new_tokens"]}
+
     def finish(self, request: Callable[[], dict[str, Any]]) -> tuple[Controller, dict[str, Any]]:
-        """Returns the controller, with its critic, and its description of the critic.
+        """Returns the controller, with its critic, and its description of the critic; with
+        `max_new_tokens` of the request.
 
         `request` opens the critic, if the thread did not. Prints what it waits for, if that takes
         some seconds. Raises `ControllerError`.
@@ -69,7 +74,7 @@ class Opening:
                 raise self._error
             assert self._controller is not None
             if self._request is None:
-                self._description, _ = self._controller.ask("open", request())
+                self._open(self._controller, request())
         except BaseException:
             self.abandon()
             raise

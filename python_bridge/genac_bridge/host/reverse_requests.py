@@ -14,6 +14,7 @@ import numpy as np
 from ..wire.context import BadState, OperationError
 from ..wire.frames import encode
 from ..wire.messages import Error, Result, ReverseRequest
+from .child import ControllerError
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 #: Serves one request: operation, arguments and tensors in, result and tensors out. Raises
@@ -30,7 +31,7 @@ class ReverseRequests:
         self._serve: OnRequest | None = None
         #: Frames of the answers, by the request's id.
         self._answers: dict[str, list[Any]] = {}
-        #: The request that is being served.
+        #: The request whose answer is not on the wire yet.
         self._pending: ReverseRequest | None = None
         #: The ask that the host gave up and the controller still serves.
         self._given_up: str | None = None
@@ -51,8 +52,11 @@ class ReverseRequests:
         if request.id not in self._answers:
             self._pending = request
             self._answers[request.id] = self._served(request, tensors)
-            self._pending = None
         return self._answers[request.id]
+
+    def sent(self) -> None:
+        """The answer is on the wire."""
+        self._pending = None
 
     def give_up(self, error: BaseException) -> list[Any] | None:
         """The host waits no longer: the ask's requests are refused until its answer comes.
@@ -88,6 +92,8 @@ def _error(request: ReverseRequest, error: BaseException) -> Error:
     words = str(error) or type(error).__name__
     if isinstance(error, OperationError):
         return Error(request.id, error.code, words, None)  # type: ignore[arg-type]  # one of them
+    if isinstance(error, ControllerError):  # the host asked the controller, which waits for it
+        return Error(request.id, "function_error", f"{request.operation}: {words}", None)
     if isinstance(error, ValueError):
         return Error(request.id, "bad_arguments", f"{request.operation}: {words}", None)
     said = f"{request.operation} raised {type(error).__name__}: {words}"

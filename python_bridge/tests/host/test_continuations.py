@@ -261,7 +261,8 @@ def test_a_wrong_answer_of_the_host_is_not_sent(tmp_path: Path) -> None:
 
     group = Group()
     group.barrier = threading.Barrier(1)
-    critic = HostCritic(Long(tmp_path, group, is_main=True), max_new_tokens=3)
+    critic = HostCritic(Long(tmp_path, group, is_main=True))
+    critic.info = {"max_new_tokens": 3}
     controller: Any = Asking()
     critic.controller = controller
     rows = [row("a", "A"), row("a", "B"), row("b", "C"), row("b", "D")]

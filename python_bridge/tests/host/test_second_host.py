@@ -150,6 +150,7 @@ def opened(letters: str, tmp_path: Path) -> Iterator[Open]:
 def test_one_batch_gets_its_advantages(opened: Open) -> None:
     critic = opened(tells_valuations=True)
     assert (critic.info["critic"], critic.info["needs"]) == ("letters", "states")
+    assert critic.info["max_new_tokens"] == 4
     credit = critic.assign_credit(BATCH, "joint", None, scale="none")
     # lambda = gamma = 1: the reward, less the value where the segment begins.
     expected = [[0.5, 0.5, 0, 0], [-0.5, -0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 0]]
