@@ -100,7 +100,7 @@ const asTree = (choice: unknown): Tree =>
 export async function loadHostConfig(given: HostArguments<'open'>): Promise<LoadedHostConfig> {
   const { config_file } = given;
   const options = withPresentNames(given.options);
-  const file = withPresentNames(config_file === null ? {} : readYaml(config_file));
+  const file = config_file === null ? {} : withPresentNames(readYaml(config_file), config_file);
   let base = config_file === null ? given.base : dirname(resolve(config_file));
   const asked = merged(
     { ...file, ...('critic' in file && { critic: asTree(file.critic) }) },
