@@ -90,11 +90,20 @@ function whileValuing(
   actor: Continuations,
   asked: { readonly values: number },
 ): Continuations {
+  const refuseElsewhere = (what: string) => {
+    if (asked.values === 0)
+      throw new UserError(`critic "${name}": actor.${what} works within value() only`);
+  };
+  const { exactValues } = actor;
   return {
-    exactValues: actor.exactValues,
+    exactValues:
+      exactValues &&
+      (async () => {
+        refuseElsewhere('exactValues');
+        return exactValues();
+      }),
     async sample(states, count, context) {
-      if (asked.values === 0)
-        throw new UserError(`critic "${name}": actor.sample works within value() only`);
+      refuseElsewhere('sample');
       if (!Number.isInteger(count) || count < 1)
         throw new UserError(
           `critic "${name}": actor.sample was asked for ${count} continuations of each state; ` +
