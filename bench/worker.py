@@ -249,6 +249,7 @@ def main() -> None:
                     "model": name,
                     "source": folder,
                     "kind": "causal",
+                    "bounded": False,
                     "initialization": "random",
                     "seed": 0,
                     "device": "cpu",

@@ -163,6 +163,8 @@ export interface CriticModelOptions {
    * vocabulary. Default: `causal`.
    */
   readonly kind?: 'causal' | 'value';
+  /** A value model's numbers are in (0, 1), by a sigmoid. Default: false. */
+  readonly bounded?: boolean;
   readonly dtype: 'auto' | 'float32' | 'bfloat16';
   /** Default: as its folder says. */
   readonly loading?: LoadingOptions;

@@ -36,6 +36,8 @@ const options = z.strictObject({
   ...valueFields,
   lora: loraSchema.nullable().default(null),
   optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
+  /** The value is the head's sigmoid, in (0, 1), instead of the head's number, cut to [0, 1]. */
+  bounded: z.boolean().default(false),
   /** Of the returns that it learns, in [0, 1]; 1: the rewards themselves. */
   lambda: z.number().min(0).max(1).default(1),
   /** Largest change of a value in one update that its loss rewards (PPO); null: no clipping. */
@@ -60,6 +62,7 @@ async function create(o: Options, { loadModel }: CriticEnvironment): Promise<Cre
   const { worker, dtype, lora, optimizer } = o;
   const how = {
     kind: 'value',
+    bounded: o.bounded,
     worker,
     dtype,
     loading: loadingOf({ ...o, engine: 'transformers' }),

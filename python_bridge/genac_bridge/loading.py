@@ -239,6 +239,10 @@ def load(arguments: LoadModel) -> LoadedModel:
             f"load_model: {source!r} is loaded as a value model, which writes no text: "
             f"`engine` can't be {loading.engine!r}, only {TRANSFORMERS!r}"
         )
+    if arguments.bounded and kind != "value":
+        raise BadArguments(
+            "load_model: bounded is true, and a causal model has no values: pass bounded false"
+        )
     check_folder(source, pretrained)
     device = choose_device(arguments.device)
     network, base, has_adapter = network_of(arguments, source, device)
@@ -274,6 +278,7 @@ def load(arguments: LoadModel) -> LoadedModel:
         loading=loading,
         eos_token_ids=stop_ids(plain, tokenizer),
         quantized=quantized,
+        bounded=arguments.bounded,
     )
     refuse_larger_tokenizer(model, words)
     refuse_template_options(tokenizer, loading.chat_template_kwargs, words)

@@ -141,6 +141,7 @@ class Client:
         arguments: dict[str, Any] = {
             "source": str(source),
             "kind": "causal",
+            "bounded": False,
             "initialization": "random",
             "seed": 0,
             "device": "cpu",

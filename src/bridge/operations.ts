@@ -73,6 +73,11 @@ const loadModel = {
     source: path,
     kind: z.enum(['causal', 'value']),
     /**
+     * A value model's numbers are the head's logistic sigmoid, in (0, 1), where the head's zeros
+     * give 0.5. Of a causal model: false.
+     */
+    bounded: z.boolean(),
+    /**
      * `random`: weights drawn at std 1/sqrt(fan_in) from `seed`, from the folder's config.json
      * alone.
      */

@@ -21,7 +21,9 @@ import { plainLoading } from './loading.ts';
 import { align, offsetsOf, pack, Scratch, split } from './ragged.ts';
 import { answeredSequences, finishedSequences } from './sampled.ts';
 
-export type LoadOptions = Omit<Arguments<'load_model'>, 'model' | 'loading'> & {
+export type LoadOptions = Omit<Arguments<'load_model'>, 'model' | 'loading' | 'bounded'> & {
+  /** Of a value model. Default: false. */
+  readonly bounded?: boolean;
   /** Default: as its folder says. */
   readonly loading?: LoadingOptions;
 };
@@ -60,7 +62,7 @@ export class WorkerModel implements LanguageModel {
     options: LoadOptions,
     onPlainChat: (() => void) | null = null,
   ): Promise<WorkerModel> {
-    const asked = { model: name, loading: plainLoading, ...options };
+    const asked = { model: name, loading: plainLoading, bounded: false, ...options };
     const { result } = await worker.request('load_model', asked);
     return new WorkerModel(worker, name, result, options.optimizer?.eps ?? 0, onPlainChat);
   }

@@ -114,7 +114,7 @@ it('refuses a model with another tokenizer than the actor’s', async () => {
 
 describe('on a real worker', () => {
   let workers: WorkerGroup;
-  let critic: Critic;
+  let make: (bounded: boolean) => Promise<Critic>;
 
   beforeAll(async () => {
     workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
@@ -126,7 +126,8 @@ describe('on a real worker', () => {
       ...{ seed: 0, format: paperFormat, runFolder: null, log: () => {}, signal },
       worker: () => worker,
     });
-    critic = await createCritic(valueHead, valueHead.options.parse({ model: folder }), environment);
+    make = (bounded) =>
+      createCritic(valueHead, valueHead.options.parse({ model: folder, bounded }), environment);
   }, 60_000);
   afterAll(() => workers?.close());
 
@@ -142,26 +143,31 @@ describe('on a real worker', () => {
       return { state, chance: digits[3]! > 4 ? 0.1 : 0.9, reward: random.uniform() };
     });
 
-  it('learns chances from outcomes: its error on unseen states falls below the constant’s', async () => {
-    const heldOut = states(1e6, 64);
-    const truth = heldOut.map(({ chance }) => chance);
-    const errorNow = async () => {
-      const values = await critic.value(
-        heldOut.map(({ state }) => state),
-        context,
-      );
-      return meanSquaredError(
-        values.map(({ value }) => value),
-        truth,
-      );
-    };
-    expect(await errorNow()).toBeGreaterThan(variance(truth));
-    for (let step = 0; step < 60; step++) {
-      const outcomes = states(64 * step, 64).map(({ state, chance, reward }) => ({
-        ...{ state, valuation: valuation(0.5), rewards: [reward < chance ? 1 : 0] },
-      }));
-      await critic.learn!(outcomes, { learningRate: 3e-3, maxGradNorm: 1 });
-    }
-    expect(await errorNow()).toBeLessThan(0.25 * variance(truth));
-  }, 120_000);
+  it.each([false, true])(
+    'learns chances from outcomes (bounded: %s): its error on unseen states falls below the constant’s',
+    async (bounded) => {
+      const critic = await make(bounded);
+      const heldOut = states(1e6, 64);
+      const truth = heldOut.map(({ chance }) => chance);
+      const errorNow = async () => {
+        const values = await critic.value(
+          heldOut.map(({ state }) => state),
+          context,
+        );
+        return meanSquaredError(
+          values.map(({ value }) => value),
+          truth,
+        );
+      };
+      if (!bounded) expect(await errorNow()).toBeGreaterThan(variance(truth));
+      for (let step = 0; step < 60; step++) {
+        const outcomes = states(64 * step, 64).map(({ state, chance, reward }) => ({
+          ...{ state, valuation: valuation(0.5), rewards: [reward < chance ? 1 : 0] },
+        }));
+        await critic.learn!(outcomes, { learningRate: 3e-3, maxGradNorm: 1 });
+      }
+      expect(await errorNow()).toBeLessThan(0.25 * variance(truth));
+    },
+    120_000,
+  );
 });

@@ -56,6 +56,8 @@ class LoadedModel:
     counts_from_zero: bool = True
     #: Of the weights under an adapter.
     base_digest: str | None = None
+    #: A value model's numbers are the head's sigmoid.
+    bounded: bool = False
     #: Its base weights are not float32 but quantized.
     quantized: bool = False
     _decoder: TextDecoder | None = None
@@ -151,7 +153,8 @@ class LoadedModel:
         assert self.value_head is not None
         hidden = self.hidden_states(ids).flatten(0, 1).index_select(0, positions)
         with torch.autocast(self.device.type, enabled=False):
-            return self.value_head(hidden.float()).squeeze(-1)
+            values = self.value_head(hidden.float()).squeeze(-1)
+            return torch.sigmoid(values) if self.bounded else values
 
 
 def accepts(network: Any, name: str) -> bool:

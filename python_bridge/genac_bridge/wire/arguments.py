@@ -61,6 +61,7 @@ class LoadModel(Struct):
     model: Name
     source: Path
     kind: Literal["causal", "value"]
+    bounded: bool
     initialization: Literal["pretrained", "random"]
     seed: Count
     device: Annotated[str, Meta(min_length=1)]
