@@ -130,6 +130,9 @@ export interface Critic {
   close?(): Promise<void>;
 }
 
+/** A critic as a config names it: `{use: value-head, model: ...}`. */
+export type CriticChoice = string | { readonly use: string; readonly [option: string]: unknown };
+
 /** What a critic is made with. */
 export interface CriticEnvironment {
   readonly seed: number;
@@ -151,6 +154,11 @@ export interface CriticEnvironment {
    * it.
    */
   loadModel(name: string, options: CriticModelOptions): Promise<LanguageModel>;
+  /**
+   * Makes another critic as a part of this one, by the options of a config: its models, folder and
+   * draws are its own under `name`.
+   */
+  critic(name: string, choice: CriticChoice): Promise<Critic>;
   /** null: there is no actor here (a critic by itself, logged responses, a host that can't). */
   readonly actor: Continuations | null;
 }

@@ -14,6 +14,7 @@ export {
   type Continuations,
   type CreatedCritic,
   type Critic,
+  type CriticChoice,
   type CriticContext,
   type CriticEnvironment,
   type CriticModelOptions,

@@ -4,12 +4,17 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LoraOptions } from '../bridge/operations.ts';
 import type { Worker } from '../bridge/worker.ts';
+import { createCritic } from '../checked-critic.ts';
 import type { Continuations, CriticEnvironment, CriticModelOptions } from '../critic.ts';
+import { deriveSeed } from '../math/random.ts';
 import type { CriticFormat } from '../text/critic-prompt.ts';
 import { LoadingNotes } from '../workers/loading.ts';
 import { WorkerModel } from '../workers/worker-model.ts';
+import { loadCritic } from './find-plugin.ts';
 
 export interface EnvironmentParts {
+  /** Folder that a critic's own files are relative to. Default: the working directory. */
+  readonly base?: string;
   readonly seed: number;
   readonly format: CriticFormat;
   /** Of the run's folder, in which the critic gets one of its own; null: there is none. */
@@ -39,10 +44,11 @@ export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
     worker: workerOf,
     sourceOf,
     actor = null,
+    base = '.',
     frozen = false,
   } = parts;
   const notes = new LoadingNotes(log);
-  return {
+  const environment: CriticEnvironment = {
     ...{ seed, format, signal, log, actor },
     async folder() {
       if (runFolder === null) return null;
@@ -65,6 +71,27 @@ export function criticEnvironment(parts: EnvironmentParts): CriticEnvironment {
       notes.sampling(name, model, loaded.loaded);
       return loaded;
     },
+    async critic(name, choice) {
+      const { plugin, options } = await loadCritic(choice, base);
+      return createCritic(plugin, options, partOf(environment, name));
+    },
+  };
+  return environment;
+}
+
+/** The environment of a part: what is named within it has the part's name before it. */
+function partOf(whole: CriticEnvironment, part: string): CriticEnvironment {
+  return {
+    ...whole,
+    seed: deriveSeed(whole.seed, `critic/${part}`)[0],
+    async folder() {
+      const folder = await whole.folder();
+      if (folder === null) return null;
+      await mkdir(join(folder, part), { recursive: true });
+      return join(folder, part);
+    },
+    loadModel: (name, options) => whole.loadModel(`${part}/${name}`, options),
+    critic: (name, choice) => whole.critic(`${part}/${name}`, choice),
   };
 }
 

@@ -116,6 +116,7 @@ export class HostSession {
     try {
       const continuations = given.continues ? new HostContinuations(askHost, config.seed) : null;
       const environment = criticEnvironment({
+        base,
         ...{ seed: config.seed, format: task?.criticFormat ?? paperFormat, log },
         ...{ runFolder: given.logs, signal, worker: (name) => workers.get(name) },
         actor: continuations,

@@ -130,6 +130,7 @@ export async function runLifecycle(
     await task.prepare?.();
     await rewards.prepare(await firstProblem(config, task));
     const parts = {
+      base,
       config,
       task,
       rewardOf,

@@ -22,6 +22,8 @@ import { WorkerModel } from '../workers/worker-model.ts';
 import type { Steering } from './steering.ts';
 
 export interface Preparation {
+  /** Folder that paths in the config are relative to. */
+  readonly base: string;
   readonly config: Config;
   readonly task: Task;
   readonly rewardOf: RewardOf;
@@ -47,6 +49,7 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
   const { actor, reference } = await loadActor(preparation);
   const parts = actor && (() => ({ model: actor, rewardOf, sampling: steering.config.sampling }));
   const environment = criticEnvironment({
+    base: preparation.base,
     ...{
       seed,
       signal: preparation.over,

@@ -213,6 +213,7 @@ async function load(
   const choice = { ...(own ?? rest), use } as PluginChoice;
   const { plugin, options: checked } = await loadCritic(choice, base);
   const environment = criticEnvironment({
+    base,
     ...{ seed: 0, format: ofAnyone(format), runFolder: null, frozen: true },
     ...{ signal: new AbortController().signal, log: (text) => console.error(text) },
     worker: () => workers.get('critic'),

@@ -35,6 +35,17 @@ const critics = {
     critic: { use: 'language-model', model: 'task:blank', max_new_tokens: 4 },
     ...learns,
   },
+  ensemble: {
+    critic: {
+      use: 'ensemble',
+      by: 'cascade',
+      critics: [
+        { use: 'value-head', model: 'task:blank' },
+        { use: 'language-model', model: 'task:blank', max_new_tokens: 4 },
+      ],
+    },
+    ...learns,
+  },
 } as const;
 
 function config(name: string, changes: Pick<ConfigInput, 'critic'>): ConfigInput {

@@ -1,0 +1,105 @@
+/**
+ * Several critics as one: means, a cascade that asks about the states that decide, own learning.
+ */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { mostUncertain } from '../../plugins/critics/ensemble/uncertain.ts';
+import ensemble from '../../plugins/critics/ensemble.ts';
+import { createCritic } from '../../src/checked-critic.ts';
+import { segmentTrajectory } from '../../src/credit.ts';
+import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
+import { paperFormat } from '../../src/text/critic-prompt.ts';
+import type { State, Valuation } from '../../src/types.ts';
+import { criticConformance } from '../conformance/critic.ts';
+import { rewardedTrajectory } from '../fixtures/trajectories.ts';
+
+const context = { purpose: 'test', iteration: 0 };
+const actor = { name: 'a', parameters: 1, successRate: 0.5 };
+const rule = { by: 'tokens', tokens: 1, max_segments: 9, min_tokens: 1, budget: null } as const;
+const own = join(import.meta.dirname, '../fixtures/table-critic.ts');
+const part = (value: number, more: object = {}) => ({ use: own, value, ...more });
+
+async function make(given: object) {
+  const environment = criticEnvironment({
+    ...{ seed: 0, format: paperFormat, log: () => {}, signal: new AbortController().signal },
+    runFolder: mkdtempSync(join(tmpdir(), 'genac-ensemble-')),
+    worker: () => Promise.reject(new Error('no worker')) as never,
+  });
+  return createCritic(ensemble, ensemble.options.parse(given), environment);
+}
+
+criticConformance('ensemble', {
+  make: () => make({ critics: [part(0.2), part(0.6)] }),
+  problems: [{ id: 'p', prompt: 'say a word', columns: {} }],
+  responses: ['', 'it is', 'it is good'],
+});
+
+const statesOf = (text: string): readonly State[] =>
+  segmentTrajectory(rewardedTrajectory(0, text, 1), 0, rule, actor).states;
+
+it('has the mean of its critics, without those that said nothing', async () => {
+  const three = await make({ critics: [part(0.2), part(0.6), part(0.9, { silent: true })] });
+  const [valuation] = await three.value(statesOf('a'), context);
+  expect(valuation).toMatchObject({ value: expect.closeTo(0.4, 12), parsed: 'ok' });
+  const none = await make({ critics: [part(0.2, { silent: true }), part(0.6, { silent: true })] });
+  const [nothing] = await none.value(statesOf('a'), context);
+  expect(nothing).toMatchObject({ value: 0.2, parsed: 'malformed' });
+});
+
+describe('a cascade', () => {
+  // The first critic reads the number that a state ends with.
+  const reads = { use: own, reads: true };
+
+  it('asks the further critics about the states around the largest changes', async () => {
+    const critic = await make({ critics: [reads, part(0.5)], by: 'cascade', share: 0.4 });
+    const states = statesOf('1 1 9 9 9');
+    const reported: object[] = [];
+    const report = (metrics: object) => void reported.push(metrics);
+    const values = await critic.value(states, { ...context, report });
+    // '' .5, '1' .1, '1 1' .1, '1 1 9' .9, '1 1 9 9' .9: the change is between the third and
+    // fourth.
+    expect(values.map(({ value }) => value)).toEqual([0.5, 0.1, 0.5, 0.5, 0.9]);
+    expect(reported).toContainEqual({ states_of_further_critics: 2 });
+    expect(reported).toContainEqual({ 'part-1/asked': 2 });
+  });
+
+  it('keeps to the number of states that it may ask about', async () => {
+    const given = { critics: [reads, part(0.5)], by: 'cascade', share: 1, max_states: 1 };
+    const reported: object[] = [];
+    const report = (metrics: object) => void reported.push(metrics);
+    await (await make(given)).value(statesOf('1 1 9 9 9'), { ...context, report });
+    expect(reported).toContainEqual({ 'part-1/asked': 1 });
+    expect(ensemble.options.safeParse({ ...given, by: 'mean' }).success).toBe(false);
+  });
+
+  it('asks first where there is no valid estimate', () => {
+    const states = statesOf('1 1 9 9 9');
+    const valuation = (parsed: Valuation['parsed']): Valuation => ({
+      ...{ value: 0.5, rationale: '', completions: [], parsed },
+    });
+    const said = states.map((_, s) => valuation(s === 1 ? 'malformed' : 'ok'));
+    expect(mostUncertain(states, said, 1)).toEqual([1]);
+    expect(mostUncertain(states, said, 9)).toEqual([0, 1, 2, 3, 4]);
+  });
+});
+
+it('lets each critic learn from its own estimates, of the states that it was asked about', async () => {
+  const critics = [part(0.2, { learns: true }), part(0.6), part(0.9, { learns: true })];
+  const critic = await make({ critics });
+  const states = statesOf('a b');
+  const valuations = await critic.value(states, context);
+  const outcomes = states.map((state, s) => ({ state, valuation: valuations[s]!, rewards: [1] }));
+  const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
+  expect(metrics).toEqual({
+    ...{ 'part-0/mean_value': expect.closeTo(0.2, 12), 'part-0/learned': 2 },
+    ...{ 'part-2/mean_value': expect.closeTo(0.9, 12), 'part-2/learned': 2 },
+  });
+});
+
+it('can’t have a part whose values come from the rewards of the group', async () => {
+  await expect(make({ critics: [part(0.2), 'group-mean'] })).rejects.toThrow(
+    'can\'t have the part "group-mean"',
+  );
+});
