@@ -204,6 +204,8 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
   names?(options: Options): readonly string[];
   /** The models that these options name, and their workers, which the run starts. Default: none. */
   models?(options: Options): readonly { readonly model: string; readonly worker: string }[];
+  /** Other critics that these options name, as its parts. Default: none. */
+  parts?(options: Options): readonly CriticChoice[];
   /**
    * These options with the weights that `save` wrote to `folder` in the place of their model.
    * Absent: the critic is made as it is, and then given `load(folder)`.

@@ -47,14 +47,7 @@ export default defineCritic({
   wholeBatches: true,
   options,
   create,
-  models: ({ critics }) =>
-    critics.flatMap((one) => {
-      const { model, worker = 'critic' } = (typeof one === 'string' ? {} : one) as {
-        model?: unknown;
-        worker?: unknown;
-      };
-      return typeof model === 'string' && typeof worker === 'string' ? [{ model, worker }] : [];
-    }),
+  parts: ({ critics }) => critics,
 });
 
 /** A member's estimate; null: it was not asked about the state. */

@@ -57,7 +57,12 @@ export async function namedByCritic(critic: unknown, base: string): Promise<read
   if (typeof use !== 'string' || !builtIn('critic').includes(use)) return [];
   try {
     const { plugin, options } = await loadCritic(critic as PluginChoice, base);
-    return (plugin.names?.(options) ?? []).map((named) => `critic: ${named}`);
+    const own = (plugin.names?.(options) ?? []).map((named) => `critic: ${named}`);
+    const parts = (plugin.parts?.(options) ?? []).map(async (part) => [
+      ...namedBy({ critic: part }, base),
+      ...(await namedByCritic(part, base)),
+    ]);
+    return [...own, ...(await Promise.all(parts)).flat()];
   } catch {
     return []; // options that are not valid are refused where they are used
   }

@@ -3,6 +3,7 @@
 import { ConfigError } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
 import type { CriticPlugin } from '../critic.ts';
+import { loadCritic } from '../extensions/find-plugin.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
 
@@ -39,9 +40,23 @@ export function workersOf(
   return wanted;
 }
 
-/** Workers of the models that a critic's options name. */
-export const workersOfCritic = ({ models }: CriticPlugin, options: unknown): string[] =>
-  (models?.(options) ?? []).map(({ worker }) => worker);
+/**
+ * Workers of the models that a critic's options and those of its parts name.
+ *
+ * @throws ConfigError for options of a part that are not valid
+ */
+export async function workersOfCritic(
+  { models, parts }: CriticPlugin,
+  options: unknown,
+  base: string,
+): Promise<string[]> {
+  const own = (models?.(options) ?? []).map(({ worker }) => worker);
+  const others = (parts?.(options) ?? []).map(async (part) => {
+    const { plugin, options: given } = await loadCritic(part, base);
+    return workersOfCritic(plugin, given, base);
+  });
+  return [...own, ...(await Promise.all(others)).flat()];
+}
 
 export function startConfigured(
   workers: Config['workers'],

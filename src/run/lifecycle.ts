@@ -84,7 +84,7 @@ export async function runLifecycle(
   const { rewardOf, ...rewards } = await makeReward(config, task, base, python);
   const wanted = workersOf(
     config,
-    workersOfCritic(plugin, criticOptions),
+    await workersOfCritic(plugin, criticOptions, base),
     usesPython || rewards.usesPython || config.log.length > 0,
   );
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // report a bad trace file before any worker starts

@@ -105,6 +105,11 @@ describe('the code that a config names', () => {
     expect(await namedByCritic({ use: 'api', model: 'm' }, '.')).toEqual([
       'critic: the key in OPENAI_API_KEY is sent to https://api.openai.com/v1',
     ]);
+    const critics = [{ use: 'api', model: 'm', api_key_env: null }, { use: './mine.ts' }];
+    expect(await namedByCritic({ use: 'ensemble', critics }, '/home/me')).toEqual([
+      'critic: prompts are sent to https://api.openai.com/v1',
+      'critic: /home/me/mine.ts',
+    ]);
   });
 
   test('runs for the run and the code that were one’s own, and no other', () => {

@@ -1,7 +1,7 @@
 /**
  * Several critics as one: means, a cascade that asks about the states that decide, own learning.
  */
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import ensemble from '../../plugins/critics/ensemble.ts';
 import { createCritic } from '../../src/checked-critic.ts';
 import { segmentTrajectory } from '../../src/credit.ts';
 import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
+import { startRun } from '../../src/run/run.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 import type { State, Valuation } from '../../src/types.ts';
 import { criticConformance } from '../conformance/critic.ts';
@@ -102,4 +103,14 @@ it('can’t have a part whose values come from the rewards of the group', async 
   await expect(make({ critics: [part(0.2), 'group-mean'] })).rejects.toThrow(
     'can\'t have the part "group-mean"',
   );
+});
+
+it('is refused before anything starts where the options of a part are not valid', async () => {
+  const folder = join(mkdtempSync(join(tmpdir(), 'genac-ensemble-')), 'run');
+  const critic = { use: 'ensemble', critics: [{ use: 'value-head' }, { use: 'value-hed' }] };
+  const run = startRun({
+    ...{ folder, stages: ['joint'], task: 'miniature', critic, actor: { model: 'task:blank' } },
+  });
+  await expect(run.finished).rejects.toThrow(/critic.*model|value-hed/);
+  expect(existsSync(folder)).toBe(false);
 });
