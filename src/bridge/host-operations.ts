@@ -227,7 +227,7 @@ export const hostOperations = {
 };
 
 /**
- * The actor goes on from states of the batch whose credit is being assigned: it samples `count`
+ * The actor continues states of the batch whose credit is being assigned: it samples `count`
  * completions of each, and the host's reward functions score the whole responses. The host learns
  * nothing from them.
  * In:  `rows` int32 [S] (index of a row of the batch as it was sent, whose prompt the state has),

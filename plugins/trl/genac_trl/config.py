@@ -51,9 +51,9 @@ class GenACConfig(GRPOConfig):
         metadata={
             "help": "What values the states: 'generative' (a language model that reasons in words "
             "and ends with a score 0..10), 'value-head' (PPO: a language model with a linear head "
-            "that gives a number), 'monte-carlo' (VinePPO: the mean reward of responses that the "
-            "actor goes on with), 'group-mean' (exactly GRPO: TRL's own advantages, no controller "
-            "is started), or a path to a critic of your own (a JavaScript or TypeScript file that "
+            "that gives a number), 'monte-carlo' (VinePPO: the mean reward of continuations by "
+            "the actor), 'group-mean' (exactly GRPO: TRL's own advantages, no controller is "
+            "started), or a path to a critic of your own (a JavaScript or TypeScript file that "
             "begins with './' or '/')."
         },
     )
