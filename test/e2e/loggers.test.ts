@@ -8,8 +8,10 @@ import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { checkConfig } from '../../src/config/load.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
+import { askRun } from '../../src/run/control.ts';
 import { type Run, resumeRun, startRun } from '../../src/run/run.ts';
 import { metric, readMetrics } from '../../src/run-folder/read.ts';
+import { readStatus } from '../../src/run-folder/status.ts';
 import { findPython } from '../../src/workers/python.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -143,7 +145,12 @@ describe('TensorBoard, wandb and Trackio', () => {
     const ended = new Promise((resolve) => child.once('exit', resolve));
     const noted = join(folderOf('killed'), 'loggers', 'wandb.json');
     const rows = () => (existsSync(noted) ? JSON.parse(readFileSync(noted, 'utf8')).rows : 0);
+    // It waits for the loggers, which may begin later than a short run ends.
+    const iterations = () => readStatus(folderOf('killed'))?.iteration ?? 0;
+    while (iterations() < 12 && child.exitCode === null) await sleep(20);
+    await askRun(folderOf('killed'), { command: 'pause' });
     while (rows() < 10 && child.exitCode === null) await sleep(50);
+    expect(child.exitCode).toBeNull();
     expect(wandbServices()).not.toEqual([]);
     child.kill('SIGKILL');
     await ended;
