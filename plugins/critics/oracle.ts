@@ -1,6 +1,6 @@
 /**
- * Exact values, where the task knows them: no critic can be better. It is the upper bound of a
- * comparison, and the oracle of its name; stage 1's oracle writes traces instead.
+ * Exact values, if the task knows them. No critic can be better, so it is the upper bound of a
+ * comparison. Stage 1's oracle is another thing: it writes traces.
  */
 import { z } from 'zod';
 import { defineCritic, UserError } from '../../src/plugin-api.ts';

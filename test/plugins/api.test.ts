@@ -1,5 +1,5 @@
 /** A critic behind an API: its answers, what is kept of them, its limit, and what it is shown. */
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -148,8 +148,6 @@ it('needs the key that its options name', async () => {
   await expect(make({ api_key_env: 'GENAC_NO_SUCH_KEY' })).rejects.toThrow(
     'critic.api_key_env: the environment variable GENAC_NO_SUCH_KEY is not set',
   );
-  const key = readFileSync(new URL(import.meta.url), 'utf8');
-  expect(api.options.safeParse({ model: 'm', api_key_env: `sk-${key.length} x` }).success).toBe(
-    false,
-  );
+  // A key itself is no name of a variable.
+  expect(api.options.safeParse({ model: 'm', api_key_env: 'sk-0123' }).success).toBe(false);
 });
