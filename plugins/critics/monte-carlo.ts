@@ -29,7 +29,7 @@ export default defineCritic({
           completions: [],
         };
       });
-      const read = states.map(({ tokens: own }) => lengthOf(own!));
+      const read = states.map(({ tokens: own }) => (own ? lengthOf(own) : 0));
       context.report?.({
         continuations: states.length * continuations,
         actor_tokens: tokens,

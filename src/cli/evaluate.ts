@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { checkEvaluation, type EvaluationInput } from '../comparison/config.ts';
-import { evaluateCritics } from '../comparison/evaluate.ts';
+import { evaluate } from '../comparison/evaluate.ts';
 import { evaluationOfRuns } from '../comparison/of-runs.ts';
 import { terminalText } from '../comparison/tables.ts';
 import { readYaml } from '../config/load.ts';
@@ -44,7 +44,7 @@ export async function evaluateCommand(
     stopping.abort(new UserError('stopped; the same command goes on from there'));
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
-  const result = await evaluateCritics(changed as EvaluationInput, {
+  const result = await evaluate(changed as EvaluationInput, {
     ...{ base, signal: stopping.signal, trustCode: flags.trustCode ?? false },
     log: (text) => console.error(printable(text)),
   });

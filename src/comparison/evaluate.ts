@@ -9,7 +9,7 @@ import { rememberOwnRun } from '../extensions/consent.ts';
 import { pathFrom } from '../files/paths.ts';
 import { startConfigured, workersOf, workersOfCritic } from '../run/configured-workers.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { type Figure, type Measured, Measurement, resamplesOf } from './bootstrap.ts';
+import { type Figure, Measurement, resamplesOf } from './bootstrap.ts';
 import { type Collected, collect } from './collect.ts';
 import { checkEvaluation, distributionsOf, type EvaluationInput } from './config.ts';
 import type { Cost } from './cost.ts';
@@ -18,6 +18,7 @@ import { floorOf, floors } from './floors.ts';
 import { type Ground, prepareGround, type Tools } from './ground.ts';
 import { BINS, binOf, type Judgement, measures } from './measures.ts';
 import { evaluationPage } from './page.ts';
+import type { CriticResult, DistributionResult, EvaluationResult } from './result.ts';
 import { figuresCsv } from './tables.ts';
 import { trainedTokens } from './trained.ts';
 import { judgementsOf, valuesOfCritic } from './values.ts';
@@ -35,55 +36,13 @@ export interface EvaluationOptions {
   readonly trustCode?: boolean;
 }
 
-/** One critic on one distribution. */
-export interface CriticResult {
-  /** By the measure's name; those that the states don't tell are absent. */
-  readonly figures: Readonly<Record<string, Measured>>;
-  /** Difference to the first critic, on the same problems; absent for the first. */
-  readonly against?: Readonly<Record<string, Figure>>;
-  /** Of valuing the states; null: a floor. */
-  readonly cost: Cost | null;
-  /** States by the nearest score, as they are valued and as they are. */
-  readonly calibration: readonly {
-    readonly value: number;
-    readonly reference: number;
-    readonly n: number;
-  }[];
-  /** Mean squared error by the state's number k, whole responses not among them. */
-  readonly by_state: readonly { readonly k: number; readonly mse: number; readonly n: number }[];
-}
-
-export interface DistributionResult {
-  readonly references: Ground['references'];
-  readonly problems: number;
-  readonly states: number;
-  readonly responses: number;
-  /** Mean reward of the responses. */
-  readonly success: number;
-  /** The floors `constant` and `position` are among them, in brackets. */
-  readonly critics: Readonly<Record<string, CriticResult>>;
-}
-
-export interface EvaluationResult {
-  readonly genac: string;
-  readonly folder: string;
-  readonly seed: number;
-  readonly bootstrap: number;
-  /** Words for each measure. */
-  readonly measures: Readonly<Record<string, string>>;
-  /** Tokens that training each critic read and wrote, where a run trained it. */
-  readonly trained_tokens: Readonly<Record<string, number>>;
-  /** By the shift's name; `none`: as the options say. */
-  readonly distributions: Readonly<Record<string, DistributionResult>>;
-}
-
 /**
- * Evaluates critics, and writes `evaluation.json`, `figures.csv` and `index.html` into the folder. What was sampled and valued
- * before with the same options is not made again.
+ * Evaluates critics, and writes `evaluation.json`, `figures.csv` and `index.html` into the
+ * folder. What was sampled and valued before with the same options is not made again.
  *
  * @throws ConfigError for options that are not valid
  */
-export async function evaluateCritics(
+export async function evaluate(
   input: EvaluationInput,
   { base = '.', workers: given, signal, log = () => {}, trustCode = false }: EvaluationOptions = {},
 ): Promise<EvaluationResult> {

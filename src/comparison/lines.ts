@@ -1,4 +1,4 @@
-/** Results that are kept line by line, so that what was interrupted, or asked once more, goes on. */
+/** Results kept line by line, so that what was interrupted, or is asked once more, goes on. */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, truncate, writeFile } from 'node:fs/promises';

@@ -3,7 +3,7 @@
 import { plotLibrary } from '../reports/plot-library.ts';
 import { renderPage } from '../reports/report-page.ts';
 import { colours, type Plot, type Series } from '../reports/report-plots.ts';
-import type { CriticResult, DistributionResult, EvaluationResult } from './evaluate.ts';
+import type { CriticResult, DistributionResult, EvaluationResult } from './result.ts';
 import { conditionsOf, costRows, differenceRows, errorRows, rankingRows } from './tables.ts';
 
 export function evaluationPage(result: EvaluationResult): string {

@@ -1,4 +1,4 @@
-/** What is kept of a problem, its responses and their states, and the states as critics see them. */
+/** What is kept of a problem: its responses and their states, and these as critics see them. */
 import { mean } from '../math/statistics.ts';
 import { blindProblem } from '../text/blind-problem.ts';
 import type { ActorProfile, Problem, State } from '../types.ts';

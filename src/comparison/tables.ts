@@ -1,6 +1,6 @@
 /** An evaluation as tables: for the terminal, for a page, and as CSV. */
 import type { Figure, Measured } from './bootstrap.ts';
-import type { CriticResult, DistributionResult, EvaluationResult } from './evaluate.ts';
+import type { CriticResult, DistributionResult, EvaluationResult } from './result.ts';
 
 type Rows = readonly (readonly string[])[];
 
