@@ -30,7 +30,8 @@ export interface Collected {
 export async function collect(name: string, ground: Ground, tools: Tools): Promise<Collected> {
   const { options, references } = ground;
   const model = options.actor && (await modelOf(ground, tools));
-  const digest = digestOf([options, references, ground.segmentation, model]);
+  const { rank_by: _, ...sampledBy } = options;
+  const digest = digestOf([sampledBy, references, ground.segmentation, model]);
   const lines = await Lines.open<CollectedProblem>(
     join(tools.folder, 'states', `${name}.jsonl`),
     digest,
@@ -166,26 +167,33 @@ async function sampled(
       responses: own.map(({ text, completionIds, finishReason }, r) => ({
         ...{ text, reward: reward[r]!, completionIds: Array.from(completionIds) },
         written: completionIds.length - (finishReason === 'stop_token' ? 1 : 0),
+        last: statesBefore(ground, own[r]!).at(-1)!,
       })),
     };
   });
   return withReferences(ground, actor, collected, from);
 }
 
+/** The state before each segment of a response. */
+const statesBefore = ({ segmentation }: Ground, response: Sampled) =>
+  segmentResponse(response, segmentation).map((segment, index) => ({
+    ...{ index, text: textBefore(response, segment), tokens: segment.start },
+  }));
+
 /** States of a problem's responses, with outcomes as their references. */
 function unreferenced(
-  { options, segmentation }: Ground,
+  ground: Ground,
   responses: readonly Sampled[],
   rewards: readonly number[],
   problem: number,
 ): CollectedState[] {
   const later = responses.flatMap((response, r): CollectedState[] => {
-    const states = segmentResponse(response, segmentation).map((segment, index) => ({
-      ...{ response: r, index, text: textBefore(response, segment), tokens: segment.start },
-      reference: referenceOf([rewards[r]!]),
+    const reference = referenceOf([rewards[r]!]);
+    const states = statesBefore(ground, response).map((state) => ({
+      ...{ ...state, response: r, reference },
     }));
-    if (options.states_per_response === 'all') return states.slice(1);
-    const random = new Random(deriveSeed(options.seed, 'evaluate/state', problem, r));
+    if (ground.options.states_per_response === 'all') return states.slice(1);
+    const random = new Random(deriveSeed(ground.options.seed, 'evaluate/state', problem, r));
     return [states[random.integer(states.length)]!].filter(({ index }) => index > 0);
   });
   const first = { response: null, index: 0, text: '', tokens: 0, reference: referenceOf(rewards) };

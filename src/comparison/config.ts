@@ -49,16 +49,21 @@ const fields = {
   segmentation: segmentationSchema.nullable().default(null),
   split: z.enum(['heldout', 'train']).default('heldout'),
   /** Problems. Intervals are over them. */
-  prompts: positive.default(64),
+  prompts: positive.default(128),
   /** Responses to each, whose states are valued. */
   num_generations: positive.default(2),
   /** States of each response: all of them, or one drawn at random. */
   states_per_response: z.enum(['all', 'one']).default('all'),
   /**
-   * Whole responses to each problem for the top-1 ranking, of which pools of 2, 4, 8 and 16 with
-   * one right are made; 0: no ranking.
+   * Responses to each problem for the top-1 ranking, of which pools of 2, 4, 8 and 16 with one
+   * right are made; 0: no ranking.
    */
   candidates: count.default(16),
+  /**
+   * What ranks a response: the value of its last state, before the last segment, as training values
+   * it; or of the whole response, which no critic is trained on.
+   */
+  rank_by: z.enum(['last-state', 'whole']).default('last-state'),
   /**
    * What the values are measured against: `exact` values of the task, the mean reward of
    * `continuations`, or the `outcomes` alone. `auto`: the first of them that there is.

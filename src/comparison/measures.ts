@@ -30,7 +30,7 @@ export interface JudgedState {
   readonly parsed: boolean;
 }
 
-/** A whole response that a critic valued without its reward. */
+/** A response by the value that ranks it, which the critic gave without its reward. */
 export interface Candidate {
   readonly problem: number;
   readonly value: number;
@@ -238,8 +238,8 @@ export const measures: readonly Measure[] = [
     (size): Measure => ({
       name: `top1_of_${size}`,
       words:
-        `how often the right one is valued highest among ${size} whole responses to a problem of ` +
-        `which one is right (chance: ${(1 / size).toFixed(3)})`,
+        `how often the right one is valued highest among ${size} responses to a problem of which ` +
+        `one is right (chance: ${(1 / size).toFixed(3)})`,
       better: 'more',
       sums: ({ candidates }) => {
         const found = rankedFirst(candidates, size);

@@ -42,8 +42,9 @@ export function broughtByTask({ task, options, references }: Ground): CollectedP
       responses:
         candidates === 0
           ? []
-          : own.map(({ response: text, reward }) => ({
+          : own.map(({ response: text, reward, prefixes }) => ({
               ...{ text, reward, completionIds: null, written: 0 },
+              last: { index: prefixes.length - 1, text: prefixes.at(-1) ?? '', tokens: null },
             })),
     };
   });

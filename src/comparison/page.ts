@@ -4,7 +4,14 @@ import { plotLibrary } from '../reports/plot-library.ts';
 import { renderPage } from '../reports/report-page.ts';
 import { colours, type Plot, type Series } from '../reports/report-plots.ts';
 import type { CriticResult, DistributionResult, EvaluationResult } from './result.ts';
-import { conditionsOf, costRows, differenceRows, errorRows, rankingRows } from './tables.ts';
+import {
+  calibrationRows,
+  conditionsOf,
+  costRows,
+  differenceRows,
+  errorRows,
+  rankingRows,
+} from './tables.ts';
 
 export function evaluationPage(result: EvaluationResult): string {
   const all = Object.entries(result.distributions);
@@ -21,11 +28,10 @@ export function evaluationPage(result: EvaluationResult): string {
       ...all.flatMap(([name, one]) => {
         const ranking = rankingRows(one);
         return [
-          { title: titled(name, 'Error, and what it is made of'), rows: errorRows(one) },
+          { title: titled(name, 'Error against reference values'), rows: errorRows(one) },
+          { title: titled(name, 'Brier score and calibration'), rows: calibrationRows(one) },
           { title: titled(name, 'Difference to the first critic'), rows: differenceRows(one) },
-          ...(ranking
-            ? [{ title: titled(name, 'Ranking of whole responses'), rows: ranking }]
-            : []),
+          ...(ranking ? [{ title: titled(name, 'Ranking of responses'), rows: ranking }] : []),
           {
             title: titled(name, 'Cost of the values'),
             rows: costRows(one, result.trained_tokens),
@@ -103,7 +109,7 @@ function plotsOf({ critics }: DistributionResult): Plot[] {
   const ranking: Plot = {
     title: 'The right one among n',
     caption:
-      'How often the right one is valued highest (per cent) among n whole responses to a problem ' +
+      'How often the right one is valued highest (per cent) among n responses to a problem ' +
       'of which one is right; dashed: by chance.',
     ...{ x: 'n', y: 'top-1', share: true },
     series: [

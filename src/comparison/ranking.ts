@@ -1,4 +1,4 @@
-/** Top-1 ranking: pools of whole responses to one problem, of which one is right. */
+/** Top-1 ranking: pools of responses to one problem, of which one is right. */
 
 interface Ranked {
   readonly value: number;

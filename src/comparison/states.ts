@@ -22,6 +22,8 @@ export interface CollectedResponse {
   readonly completionIds: readonly number[] | null;
   /** Tokens without the end-of-sequence token. */
   readonly written: number;
+  /** Its last state, before its last segment. */
+  readonly last: Pick<CollectedState, 'index' | 'text' | 'tokens'>;
 }
 
 export interface CollectedProblem {
@@ -47,11 +49,17 @@ export function statesOf(collected: CollectedProblem, p: number): State[] {
   });
 }
 
-/** Its whole responses, as states. */
-export function candidatesOf(collected: CollectedProblem, p: number): State[] {
-  return collected.responses.map(({ text, completionIds, written }, response) => {
-    const [id, tokens] = [`p${p}r${response}`, completionIds && written];
-    return stateOf(collected, p, { id, response, index: 1, text, tokens });
+/** The states by which its responses are ranked. */
+export function candidatesOf(
+  collected: CollectedProblem,
+  p: number,
+  by: 'last-state' | 'whole',
+): State[] {
+  return collected.responses.map(({ text, completionIds, written, last }, response) => {
+    const id = `p${p}r${response}`;
+    if (by === 'last-state') return stateOf(collected, p, { id, response, ...last });
+    const [index, tokens] = [last.index + 1, completionIds && written];
+    return stateOf(collected, p, { id, response, index, text, tokens });
   });
 }
 

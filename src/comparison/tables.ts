@@ -23,6 +23,8 @@ const shown: readonly (readonly [string, string])[] = [
   ['explained_variance', 'expl. var.'],
   ['within_response', 'within response'],
   ['wrong_step', 'wrong step'],
+];
+const calibrated: typeof shown = [
   ['brier', 'Brier'],
   ['reliability', 'reliability'],
   ['resolution', 'resolution'],
@@ -35,9 +37,12 @@ function columnsOf(critics: readonly (readonly [string, CriticResult])[], all: t
   return all.filter(([name]) => critics.some(([, { figures }]) => figures[name]));
 }
 
-export function errorRows({ critics }: DistributionResult): Rows {
+export const errorRows = (result: DistributionResult): Rows => figureRows(result, shown);
+export const calibrationRows = (result: DistributionResult): Rows => figureRows(result, calibrated);
+
+function figureRows({ critics }: DistributionResult, all: typeof shown): Rows {
   const entries = Object.entries(critics);
-  const columns = columnsOf(entries, shown);
+  const columns = columnsOf(entries, all);
   return [
     ['critic', ...columns.map(([, head]) => head)],
     ...entries.map(([name, { figures }]) => [
@@ -50,7 +55,7 @@ export function errorRows({ critics }: DistributionResult): Rows {
 /** Differences to the first critic on the same problems. */
 export function differenceRows({ critics }: DistributionResult): Rows {
   const [first, ...others] = Object.entries(critics);
-  const columns = columnsOf(others, shown);
+  const columns = columnsOf(others, [...shown, ...calibrated.slice(0, 1)]);
   return [
     [`less ${first![0]}`, ...columns.map(([, head]) => head)],
     ...others.map(([name, { against = {} }]) => [
@@ -131,7 +136,7 @@ export function terminalText(result: EvaluationResult): string {
   return Object.entries(result.distributions)
     .map(([name, one]) => {
       const ranking = rankingRows(one);
-      const tables = [errorRows(one), ...(ranking ? [ranking] : [])];
+      const tables = [errorRows(one), calibrationRows(one), ...(ranking ? [ranking] : [])];
       const more = [differenceRows(one), costRows(one, result.trained_tokens)];
       return [
         `${name === 'none' ? '' : `shift ${name}: `}${conditionsOf(one)}`,

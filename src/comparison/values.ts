@@ -1,4 +1,4 @@
-/** A critic's values of collected states and whole responses, made once and kept. */
+/** A critic's values of collected states, and of responses to rank, made once and kept. */
 import { join } from 'node:path';
 import { valuesOf } from '../checked-critic.ts';
 import type { Critic, CriticContext, UpdateMetrics } from '../critic.ts';
@@ -12,7 +12,7 @@ import { digestOf, Lines } from './lines.ts';
 import type { Judgement } from './measures.ts';
 import { type CollectedProblem, candidatesOf, statesOf, trajectoryOf } from './states.ts';
 
-/** Of a problem's states and whole responses, in their order. */
+/** Of a problem's states and of its responses, in their order. */
 interface ValuedProblem {
   readonly values: readonly number[];
   readonly parsed: readonly boolean[];
@@ -31,6 +31,8 @@ export interface Values {
   readonly cost: Cost;
 }
 
+type RankBy = Ground['options']['rank_by'];
+
 export interface Asking {
   /** Of the distribution. */
   readonly name: string;
@@ -45,7 +47,8 @@ export async function valuesOfCritic(
   tools: Tools,
 ): Promise<Values> {
   const path = join(tools.folder, 'values', name, `${named.name}.jsonl`);
-  const digest = digestOf([collected.digest, named.identity, greedy]);
+  const rankBy = ground.options.rank_by;
+  const digest = digestOf([collected.digest, named.identity, greedy, rankBy]);
   const lines = await Lines.open<Part>(path, digest);
   const parts = [...lines.known];
   const { problems } = collected;
@@ -54,7 +57,7 @@ export async function valuesOfCritic(
     for (let from = parts.length * CHUNK; from < problems.length; from += CHUNK) {
       tools.signal.throwIfAborted();
       const context = { purpose: `evaluate/${name}`, iteration: from, greedy };
-      const part = await valued(critic, problems, from, context);
+      const part = await valued(critic, problems, from, rankBy, context);
       lines.add(part);
       parts.push(part);
       const done = Math.min(from + CHUNK, problems.length);
@@ -72,6 +75,7 @@ async function valued(
   critic: Critic,
   all: readonly CollectedProblem[],
   from: number,
+  rankBy: RankBy,
   context: Omit<CriticContext, 'report' | 'rewards'>,
 ): Promise<Part> {
   const problems = all.slice(from, from + CHUNK);
@@ -85,11 +89,11 @@ async function valued(
       : { states: states.flat(2) };
   const valuations = await valuesOf(critic, flat, { ...context, ...rewards, report });
   const cost = costOf(valuations, reports, (performance.now() - began) / 1000);
-  // A critic of outcomes knows which whole response is right.
+  // A critic of outcomes knows which response is right.
   const whole =
     critic.needs === 'outcomes'
       ? problems.map(({ responses }) => responses.map(() => null))
-      : await valuesOfWhole(critic, problems, from, context);
+      : await rankingValues(critic, problems, from, rankBy, context);
   let next = 0;
   return {
     cost,
@@ -114,15 +118,16 @@ function asked({ sharesFirstState }: Critic, problem: CollectedProblem, p: numbe
   });
 }
 
-async function valuesOfWhole(
+async function rankingValues(
   critic: Critic,
   problems: readonly CollectedProblem[],
   from: number,
+  by: RankBy,
   context: Omit<CriticContext, 'report' | 'rewards'>,
 ): Promise<number[][]> {
-  const states = problems.map((one, i) => candidatesOf(one, from + i));
+  const states = problems.map((one, i) => candidatesOf(one, from + i, by));
   const valuations: Valuation[] = await valuesOf(critic, states.flat(), {
-    ...{ ...context, purpose: `${context.purpose}/whole` },
+    ...{ ...context, purpose: `${context.purpose}/ranking` },
   });
   let next = 0;
   return states.map((own) => own.map(() => valuations[next++]!.value));

@@ -96,7 +96,7 @@ describe('options', () => {
     const { none, hot } = Object.fromEntries(distributionsOf(config));
     expect(hot).toMatchObject({ prompts: 3, sampling: { max_new_tokens: 40, temperature: 2 } });
     expect(hot!.actor).toMatchObject({ model: 'task:base-actor', success_rate: 0.5 });
-    expect(none).toMatchObject({ prompts: 64, sampling: { temperature: 0.7 } });
+    expect(none).toMatchObject({ prompts: 128, sampling: { temperature: 0.7 } });
   });
 
   test.each([
