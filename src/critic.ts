@@ -93,6 +93,7 @@ export interface Continuations {
 export interface Critic {
   readonly name: string;
   readonly needs: CriticTraits['needs'];
+  /** Default: as the plugin says. With some options a critic may be asked so, with others not. */
   readonly wholeBatches?: boolean;
   readonly continues?: boolean;
   /** Is s_0 one state for its whole group (valued once), or one for each trajectory? */
@@ -181,7 +182,7 @@ export interface CriticModelOptions {
 }
 
 /** What `create` returns: the plugin says the rest. */
-export type CreatedCritic = Omit<Critic, 'name' | 'needs' | 'wholeBatches' | 'continues'>;
+export type CreatedCritic = Omit<Critic, 'name' | 'needs' | 'continues'>;
 
 /** Other options for a trained critic that is used by itself; what is absent stays as it was. */
 export interface StandaloneOptions {
