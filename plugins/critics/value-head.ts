@@ -19,6 +19,7 @@ import {
   type State,
   UserError,
 } from '../../src/plugin-api.ts';
+import { readInstead } from './value-head/positions.ts';
 import { groupedByResponse, type Reading } from './value-head/reading.ts';
 import { lambdaReturns } from './value-head/returns.ts';
 
@@ -40,6 +41,11 @@ const options = z.strictObject({
   bounded: z.boolean().default(false),
   /** Of the returns that it learns, in [0, 1]; 1: the rewards themselves. */
   lambda: z.number().min(0).max(1).default(1),
+  /**
+   * Shares of a response's states at which it is trained and read; others have the value of the
+   * last such one before them, or of s_0 (sparse positions, SP3O); null: all states.
+   */
+  positions: z.array(z.number().positive().lt(1)).min(1).max(64).nullable().default(null),
   /** Largest change of a value in one update that its loss rewards (PPO); null: no clipping. */
   clip: z.number().positive().nullable().default(null),
 });
@@ -83,7 +89,10 @@ async function create(o: Options, { loadModel }: CriticEnvironment): Promise<Cre
   return {
     sharesFirstState: true,
 
-    async value(states, { report }) {
+    async value(all, { report }) {
+      const instead = readInstead(all, o.positions);
+      const chosen = [...new Set(instead)];
+      const states = chosen.map((i) => all[i]!);
       const readings = await readingsOf(states);
       const read = await model.values(readings.map(({ sequence }) => sequence));
       const values = new Array<number>(states.length);
@@ -92,14 +101,19 @@ async function create(o: Options, { loadModel }: CriticEnvironment): Promise<Cre
       report?.({
         value_tokens_read: readings.reduce((sum, { sequence }) => sum + lengthOf(sequence), 0),
       });
-      return values.map((value) => ({
-        value: Math.min(1, Math.max(0, value)),
+      const place = new Map(chosen.map((i, k) => [i, k]));
+      return instead.map((i) => ({
+        value: Math.min(1, Math.max(0, values[place.get(i)!]!)),
         ...{ rationale: '', parsed: 'ok' as const, completions: [] },
       }));
     },
 
-    async learn(outcomes: readonly Outcome[], { learningRate, maxGradNorm }) {
-      const targets = lambdaReturns(outcomes, o.lambda);
+    async learn(all: readonly Outcome[], { learningRate, maxGradNorm }) {
+      const allReturns = lambdaReturns(all, o.lambda);
+      const states = all.map(({ state }) => state);
+      const own = [...new Set(readInstead(states, o.positions))];
+      const outcomes = own.map((i) => all[i]!);
+      const targets = own.map((i) => allReturns[i]!);
       const readings = await readingsOf(outcomes.map(({ state }) => state));
       // A value is read before the token that carries its target; the last one is never read.
       const rows = readings.map(({ sequence, places }) => {

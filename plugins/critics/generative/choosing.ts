@@ -11,6 +11,7 @@ import {
   readScore,
   type Sampled,
   type Valuation,
+  writeTrace,
 } from '../../../src/plugin-api.ts';
 import type { ScoreTokens } from './score-tokens.ts';
 
@@ -104,12 +105,11 @@ export async function forcedAnswers(
     const score =
       seed === null ? chances.indexOf(Math.max(...chances)) : new Random(seed(i)).weighted(chances);
     const drawn = tokens.scores[score]!;
-    const { open, close } = format.score;
     return {
       completion: {
         ...{ promptIds, completionIds: Int32Array.of(...before, ...drawn), score },
         mask: Uint8Array.of(...mask, ...drawn.map(() => 1)),
-        text: `${rationale}${rationale === '' ? '' : ' '}${open}${score}${close}`,
+        text: writeTrace(rationale, score, format),
       },
       value: expected ? meanScore(chances) : score / 10,
       rationale,
