@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 import genac_trl.trainer
 from conftest import Make, logged, moved, weights
+from genac_bridge import CriticError, evaluate
 from genac_trl.controller import Controller
 
 #: What depends on the clock.
@@ -104,6 +106,7 @@ def test_a_value_head_learns_and_its_run_is_resumed(
     resumed.close()
     assert entries(resumed) == entries(whole)
     assert moved(resumed, weights(whole)) == set()
+    evaluated(tmp_path / "whole" / "checkpoint-4", tmp_path)
     begun, ended, again = (
         critic_of(tmp_path / folder)
         for folder in ("whole/checkpoint-2", "whole/checkpoint-4", "resumed/checkpoint-4")
@@ -161,3 +164,38 @@ def test_the_generative_critic_still_gets_it(
     (request,) = opened
     assert request["options"]["critic"] == {"use": "generative", "max_new_tokens": 2}
     assert request["critic_default"] == {"model": tiny}
+
+
+def evaluated(checkpoint: Path, folder: Path) -> None:
+    """What the critic of a checkpoint is worth on its actor, by one call."""
+    rows = [{"prompt": f"w{n} w{n + 1}"} for n in range(6)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "rewards.py").write_text(
+        "def even(completions, **_):\n    return [float(len(c) % 2 == 0) for c in completions]\n"
+    )
+    said: list[str] = []
+    result = evaluate(
+        {
+            "folder": str(folder / "evaluation"),
+            "task": {"use": "jsonl", "file": str(folder / "rows.jsonl"), "heldout": {"share": 0.5}},
+            "rewards": [{"use": f"{folder / 'rewards.py'}:even"}],
+            "actor": {"model": str(checkpoint), "success_rate": 0.5},
+            "critics": {"mine": {"from": str(checkpoint / "genac"), "use": "value-head"}},
+            "sampling": {"max_new_tokens": 8},
+            "segmentation": {"by": "tokens", "tokens": 4},
+            "prompts": 2,
+            "candidates": 0,
+            "continuations": 4,
+            "bootstrap": 100,
+        },
+        log=said.append,
+    )
+    (distribution,) = result["distributions"].values()
+    assert distribution["references"] == "continuations"
+    figures = distribution["critics"]["mine"]["figures"]
+    assert figures["brier"]["n"] == distribution["states"] > 2
+    assert any("mine: states of" in line for line in said)
+    with pytest.raises(CriticError, match="critics: none is named"):
+        evaluate(
+            {"folder": str(folder / "none"), "task": "miniature", "critics": {}, "actor": None}
+        )
