@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from transformers import AutoModelForCausalLM
 import genac_trl.trainer
 from conftest import Make, logged, moved, weights
 from genac_bridge import CriticError, evaluate
-from genac_trl.controller import Controller
+from genac_trl.controller import Controller, ControllerError
 
 #: What depends on the clock.
 TIMES = ("time", "runtime", "per_second", "seconds")
@@ -164,6 +167,74 @@ def test_the_generative_critic_still_gets_it(
     (request,) = opened
     assert request["options"]["critic"] == {"use": "generative", "max_new_tokens": 2}
     assert request["critic_default"] == {"model": tiny}
+
+
+class Scores(http.server.BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that always says the same."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        message = {"role": "assistant", "content": "It goes well. <score>8</score>"}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        body = json.dumps({"choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def scores() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scores)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+def test_language_model_ensemble_and_api_give_their_values(
+    make: Make, tiny: str, scores: str, tmp_path: Path
+) -> None:
+    """With options that have no field of their own, from the section `critic` of the file."""
+    silent = {"use": "language-model", "model": tiny, "answer": "forced", "read": "expected"}
+    options: dict[str, dict[str, Any]] = {
+        "language-model": {"answer": "forced", "read": "expected"},
+        "ensemble": {"critics": [silent, {"use": "value-head", "model": tiny}]},
+        "api": {"base_url": scores, "model": "some", "api_key_env": None},
+    }
+    for critic, given in options.items():
+        file = tmp_path / f"{critic}.yaml"
+        file.write_text(json.dumps({"critic": given, "gates": {"explained_variance": False}}))
+        trainer = make(
+            critic=critic,
+            controller_config=str(file),
+            max_steps=2,
+            max_completion_length=8,
+            output_dir=str(tmp_path / critic),
+        )
+        trainer.train()
+        trainer.close()
+        assert trainer.critic_info["critic"] == critic
+        assert logged(trainer, "gate/fallback") == [0, 0]
+        # Forced answers are scores, also of a model that was never taught any.
+        assert logged(trainer, "critic/malformed_states") == [0, 0]
+        if critic == "api":
+            assert logged(trainer, "critic/api_answers")[0] > 0
+        else:
+            assert any("critic/" in name and "loss" in name for name in all_logged(trainer))
+
+
+def test_the_oracle_is_refused_in_words(make: Make) -> None:
+    with pytest.raises(ControllerError, match="needs a task that knows exact values"):
+        make(critic="oracle")
+
+
+def all_logged(trainer: Any) -> set[str]:
+    return {name for entry in trainer.state.log_history for name in entry}
 
 
 def evaluated(checkpoint: Path, folder: Path) -> None:
