@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from .engines.calls import TRANSFORMERS
 from .engines.choice import add_engine
-from .engines.sampling_check import check_values, choose_way
+from .engines.sampling_check import check_values, choose_way, refuse_in_half
 from .models.adapters import (
     CONFIG,
     add_lora,
@@ -32,6 +32,7 @@ from .models.adapters import (
     refuse_other_base,
 )
 from .models.chats import refuse_template_options
+from .models.memory import register
 from .models.model import VALUE_HEAD, LoadedModel
 from .models.optimizer import Optimizer
 from .models.quantization import (
@@ -290,10 +291,17 @@ def load(arguments: LoadModel) -> LoadedModel:
         model.way = choose_way(model)
     else:
         check_values(model)
+    if arguments.optimizer is None:
+        network.requires_grad_(False)
+    model.halve()
+    if kind == "causal":
+        refuse_in_half(model)
     if arguments.optimizer is not None:
         model.optimizer = Optimizer(
             [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer
         )
+    if device.type == "cuda":
+        register(model)
     if kind == "causal":
         add_engine(model, arguments)
     return model

@@ -16,7 +16,7 @@ from . import __version__, checkpoints, loading
 from .engines import calls, serving
 from .functions import call as functions
 from .models import model as models
-from .models import training
+from .models import scoring, training
 from .models.model import LoadedModel
 from .models.ragged import cumulative, join, refuse_others
 from .models.tokens import encode_prompt, encode_text
@@ -184,7 +184,7 @@ class Operations:
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)
         model = models.find(self.models, parsed.model)
-        tokens, answer = training.score(model, parsed, tensors, context)
+        tokens, answer = scoring.score(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
     def accumulate(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:

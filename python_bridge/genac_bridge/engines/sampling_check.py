@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -200,8 +200,6 @@ def choose_way(model: LoadedModel) -> Way:
         for way in WAYS if reason is None else ():
             why = refusal(model, way, trials)
             if why is None:
-                if not rough:
-                    refuse_in_half(model, way, next(iter(trials)))
                 return way
             if reason is None:
                 reason = why
@@ -212,15 +210,16 @@ def choose_way(model: LoadedModel) -> Way:
     )
 
 
-def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
+def refuse_in_half(model: LoadedModel) -> None:
     """Raises `BadArguments` where the network fails once it computes in less than float32."""
-    if model.dtype == torch.float32:
+    if model.dtype == torch.float32 or rounds(model):
         return
-    loose = replace(trial, tolerance=float("inf"))
-    numbers = np.arange(4) if way.pads else np.array([2, 3])
+    numbers = np.arange(4) if model.way.pads else np.array([2, 3])
     try:
-        with model.autocast():
-            check_rows(model, way, loose, numbers[: way.rows], min(2, trial.tokens.shape[1]))
+        with undisturbed(model), model.autocast():
+            loose = make_trial(model, 1, float("inf"))
+            steps = min(2, loose.tokens.shape[1])
+            check_rows(model, model.way, loose, numbers[: model.way.rows], steps)
     except Exception as error:
         raise BadArguments(
             f"load_model: a {type(model.base).__name__} can't be sampled in {str(model.dtype)[6:]} "

@@ -29,7 +29,9 @@ class TransformersEngine:
         self._snapshot: dict[str, Tensor] = {}
 
     def _trained(self) -> dict[str, nn.Parameter]:
-        return {} if self._model.optimizer is None else self._model.optimizer.parameters
+        if self._model.optimizer is None:
+            return {}
+        return {n: p for n, p in self._model.network.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def publish(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
@@ -40,7 +42,7 @@ class TransformersEngine:
             if name in self._snapshot:
                 self._snapshot[name].copy_(weight)
             else:
-                self._snapshot[name] = weight.detach().clone()
+                self._snapshot[name] = weight.detach().to(trained[name].dtype, copy=True)
         self.version = version
 
     def generate(self, request: GenerationRequest) -> list[Completion]:

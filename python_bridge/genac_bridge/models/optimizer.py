@@ -67,7 +67,7 @@ class Optimizer:
         """One step with the gradient times `scale`; clears the gradient; returns the L2 norm of the
         weights' change.
         """
-        squares = 0.0
+        squares: Tensor | float = 0.0
         for part in self.parts:
             parameters = [
                 p for group in part.param_groups for p in group["params"] if p.grad is not None
@@ -82,9 +82,9 @@ class Optimizer:
                 before = [p.detach().clone() for p in parameters]
                 part.step()
                 torch._foreach_sub_(before, parameters)
-                squares += float(torch.stack(torch._foreach_norm(before)).double().square().sum())
+                squares = squares + torch.stack(torch._foreach_norm(before)).double().square().sum()
         self.clear()
-        return math.sqrt(squares)
+        return math.sqrt(float(squares))
 
     def state(self) -> dict[str, Tensor]:
         """Returns moments and step counts on the CPU, for each parameter NAME as
