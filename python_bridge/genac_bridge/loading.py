@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from .engines.calls import TRANSFORMERS
 from .engines.choice import add_engine
-from .engines.sampling_check import check_values, choose_way, refuse_in_half
+from .engines.sampling_check import check_values, choose_way, halve
 from .models.adapters import (
     CONFIG,
     add_lora,
@@ -293,9 +293,7 @@ def load(arguments: LoadModel) -> LoadedModel:
         check_values(model)
     if arguments.optimizer is None:
         network.requires_grad_(False)
-    model.halve()
-    if kind == "causal":
-        refuse_in_half(model)
+    halve(model)
     if arguments.optimizer is not None:
         model.optimizer = Optimizer(
             [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer

@@ -16,7 +16,9 @@ def head_product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     """Returns logits float32 [M, V] of hidden states [M, W] and a head [V, W] in bfloat16.
 
     Products of bfloat16 numbers are added up, and returned, in float32: logits that are rounded to
-    8 bits move log-probabilities by hundredths. Other types stay what they are. Has no gradient on CUDA in bfloat16.
+    8 bits move log-probabilities by hundredths. Other types stay what they are.
+
+    Has no gradient on CUDA in bfloat16.
     """
     if weight.dtype != torch.bfloat16:
         return functional.linear(hidden, weight, bias)
@@ -92,15 +94,15 @@ class HeadLogprobs(torch.autograd.Function):
 
 
 def is_plain(head: nn.Module) -> bool:
-    """Returns whether a head is one bfloat16 matrix, whose logits need not be rounded to its type.
-    """
+    """Returns whether a head is one bfloat16 matrix, whose logits need not be rounded."""
     return type(head) is nn.Linear and head.weight.dtype == torch.bfloat16
 
 
 def logits_of(head: nn.Module, hidden: Tensor) -> Tensor:
     """Returns the logits [M, V] of hidden states [M, d]."""
     if not is_plain(head):
-        return head(hidden)  # type: ignore[no-any-return]  # a module's call is not typed
+        logits: Tensor = head(hidden)
+        return logits
     assert isinstance(head, nn.Linear)
     return head_product(hidden, head.weight, head.bias)
 

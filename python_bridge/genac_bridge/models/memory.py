@@ -72,12 +72,17 @@ def fixed_bytes(model: LoadedModel) -> int:
     return total + 4 * copies * trained
 
 
+def device_bytes(device: torch.device) -> int | None:
+    """Returns the whole memory of a GPU; None for others, whose memory is not planned."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def most_logits(device: torch.device) -> int:
     """Returns how many logits one chunk of the head may have."""
-    if device.type != "cuda":
-        return MOST_LOGITS
-    total = torch.cuda.get_device_properties(device).total_memory
-    return min(MOST_LOGITS, total // BYTES_A_LOGIT)
+    total = device_bytes(device)
+    return MOST_LOGITS if total is None else min(MOST_LOGITS, total // BYTES_A_LOGIT)
 
 
 def head_rows(model: LoadedModel) -> int:
@@ -89,7 +94,8 @@ def room(model: LoadedModel) -> tuple[int, int]:
     """Returns the padded tokens whose activations fit beside all models of this process: all kept,
     and those of layers computed again. Depends on shapes alone, not on the moment.
     """
-    total = torch.cuda.get_device_properties(model.device).total_memory
+    total = device_bytes(model.device)
+    assert total is not None
     left = int(total * USABLE * model.memory_share)
     left -= sum(size for (device, _), size in _fixed.items() if device == model.device)
     if model.kind == "causal":
@@ -106,11 +112,11 @@ def recomputes(model: LoadedModel, longest: int) -> bool:
     """Returns whether layers are computed again in backward: by option, or because no micro-batch
     with the longest sequence would fit otherwise.
     """
-    if model.checkpointing or model.device.type != "cuda":
+    if model.checkpointing or model.activations is None:
         return model.checkpointing
     return room(model)[0] < max(FEW, longest)
 
 
 def tokens_that_fit(model: LoadedModel, longest: int) -> int:
-    """Returns the padded tokens of a micro-batch that fits on a GPU."""
+    """Returns the padded tokens of a micro-batch that fits beside the models of this process."""
     return room(model)[recomputes(model, longest)]

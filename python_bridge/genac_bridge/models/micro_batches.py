@@ -43,7 +43,7 @@ def choose_micro_batch(model: LoadedModel, longest: int) -> int:
     """Returns the padded tokens of one forward pass, for a longest sequence of so many: what fits
     caches and memory.
     """
-    if model.device.type == "cuda":
+    if model.activations is not None:
         return min(MOST, tokens_that_fit(model, longest))
     config = model.config
     vocabulary = model.vocabulary if model.kind == "causal" else 0
@@ -69,7 +69,7 @@ def plan(
     np.maximum.at(needed, owner, offset)
     used = np.flatnonzero(needed)
     first = np.searchsorted(owner, np.arange(len(cu)))
-    enough = ENOUGH if limit is None and model.device.type == "cuda" else None
+    enough = ENOUGH if limit is None and model.activations is not None else None
     size = limit or choose_micro_batch(model, int(needed.max(initial=0)))
     for picked in micro_batches(needed[used], size, enough):
         rows = used[picked]

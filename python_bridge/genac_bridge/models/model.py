@@ -130,20 +130,15 @@ class LoadedModel:
             ]
         return named
 
-    def halve(self) -> None:
-        """Lets the network compute in bfloat16 weights, if that is its dtype. Quantized weights
-        stay what they are.
-        """
-        if self.dtype == torch.bfloat16 and not self.quantized:
-            self.masters = Masters(self.network)
-
     def full_precision(self) -> contextlib.AbstractContextManager[None]:
         """Within, the network's own trained parameters are float32."""
         return contextlib.nullcontext() if self.masters is None else self.masters.in_place()
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Computes in `dtype` where the weights' own type does not say so: quantized ones."""
-        if self.dtype == torch.float32 or not self.quantized:
+        """Computes in `dtype` where the weights are of another: quantized ones, and those of
+        architectures that fail with bfloat16 weights.
+        """
+        if self.dtype == torch.float32 or self.masters is not None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
