@@ -296,7 +296,9 @@ def load(arguments: LoadModel) -> LoadedModel:
     halve(model)
     if arguments.optimizer is not None:
         model.optimizer = Optimizer(
-            [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer
+            [(n, p) for n, p in model.named_parameters() if p.requires_grad],
+            arguments.optimizer,
+            loading.offload_optimizer,
         )
     if device.type == "cuda":
         register(model)

@@ -9,9 +9,12 @@ import torch
 
 from .activations import layers_of, saved_bytes
 from .model import LoadedModel, largest
+from .optimizer import PART
 
 #: Part of the device's memory that is planned with: the rest is the driver's, and lost in gaps.
 USABLE = 0.9
+#: Part of it that a worker plans with, for two may share a device.
+SHARE = 0.5
 #: Logits of one chunk of the head: one for 320 bytes of the device, and no more than these.
 MOST_LOGITS, BYTES_A_LOGIT = 2**28, 320
 #: What a chunk holds for each logit: itself and its log-prob in float32, its gradient in bfloat16.
@@ -67,9 +70,12 @@ def fixed_bytes(model: LoadedModel) -> int:
         total += sum(p.numel() for p in model.network.parameters()) * model.dtype.itemsize
     if model.optimizer is None:
         return total
-    trained = sum(p.numel() for p in model.optimizer.parameters.values())
-    copies = 4 if model.masters is not None else 3  # master, gradient, two moments
-    return total + 4 * copies * trained
+    sizes = [parameter.numel() for parameter in model.optimizer.parameters.values()]
+    moments = 8 * sum(sizes)
+    if model.loading is not None and model.loading.offload_optimizer:
+        moments = 8 * min(sum(sizes), max(PART, *sizes))  # of one part
+    masters = 4 * sum(sizes) if model.masters is not None else 0
+    return total + masters + 4 * sum(sizes) + moments
 
 
 def device_bytes(device: torch.device) -> int | None:
@@ -90,13 +96,19 @@ def head_rows(model: LoadedModel) -> int:
     return max(1, most_logits(model.device) // model.vocabulary)
 
 
+def share(model: LoadedModel) -> float:
+    """Returns the part of its device's memory that a model's process plans with."""
+    given = None if model.loading is None else model.loading.memory_share
+    return SHARE if given is None else given
+
+
 def room(model: LoadedModel) -> tuple[int, int]:
     """Returns the padded tokens whose activations fit beside all models of this process: all kept,
     and those of layers computed again. Depends on shapes alone, not on the moment.
     """
     total = device_bytes(model.device)
     assert total is not None
-    left = int(total * USABLE * model.memory_share)
+    left = int(total * USABLE * share(model))
     left -= sum(size for (device, _), size in _fixed.items() if device == model.device)
     if model.kind == "causal":
         left -= most_logits(model.device) * LOGIT_BYTES
@@ -112,8 +124,9 @@ def recomputes(model: LoadedModel, longest: int) -> bool:
     """Returns whether layers are computed again in backward: by option, or because no micro-batch
     with the longest sequence would fit otherwise.
     """
-    if model.checkpointing or model.activations is None:
-        return model.checkpointing
+    asked = model.loading is not None and model.loading.gradient_checkpointing
+    if asked or model.activations is None:
+        return asked
     return room(model)[0] < max(FEW, longest)
 
 

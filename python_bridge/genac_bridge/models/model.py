@@ -67,10 +67,6 @@ class LoadedModel:
     masters: Masters | None = None
     #: With every activation kept, and with those of layers computed again; None: not counted.
     activations: tuple[Activations, Activations] | None = None
-    #: Activations are computed again whether or not they would fit.
-    checkpointing: bool = False
-    #: The part of its device's memory that this process plans with.
-    memory_share: float = 0.5
     _decoder: TextDecoder | None = None
     _literal: Literal | None = None
 

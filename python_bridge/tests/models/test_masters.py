@@ -14,7 +14,7 @@ import pytest
 import torch
 from training_batches import ALL_STREAMS, batch_of, reference_loss
 
-from conftest import Client, prompts, ragged, split
+from conftest import LOADING, Client, prompts, ragged, split
 from genac_bridge.wire.context import OperationError
 
 no_gpu = not torch.cuda.is_available()
@@ -131,6 +131,35 @@ def test_checkpoints_hold_the_masters(
     client.accumulate(batch, ALL_STREAMS)
     client.step(expected_step=1, learning_rate=1e-4)
     assert all(torch.equal(weight, went_on[name]) for name, weight in client.weights().items())
+
+
+@on_devices
+def test_moments_in_the_hosts_memory_change_nothing(
+    client: Client, folder: str, tmp_path: Path, device: str
+) -> None:
+    batch = batch_of(np.random.default_rng(8), [9, 9])
+    found = []
+    for offload in (False, True):
+        loading = {**LOADING, "offload_optimizer": offload}
+        model = load(client, folder, device, loading=loading)
+        for step in range(2):
+            client.accumulate(batch, ALL_STREAMS)
+            client.step(expected_step=step)
+        client.run("save_model", model="m", path=str(tmp_path), optimizer=True)
+        load(client, folder, device, loading=loading)
+        client.run("restore_model", model="m", path=str(tmp_path))
+        client.accumulate(batch, ALL_STREAMS)
+        client.step(expected_step=2)
+        found.append(client.weights())
+        model = client.operations.models["m"]
+        places = {
+            state[key].device.type
+            for part in model.optimizer.parts
+            for state in part.state.values()
+            for key in ("exp_avg", "exp_avg_sq")
+        }
+        assert places == {"cpu" if offload else device}
+    assert all(torch.equal(weight, found[1][name]) for name, weight in found[0].items())
 
 
 @on_devices

@@ -7,7 +7,7 @@ import pytest
 import torch
 from training_batches import ALL_STREAMS, batch_of
 
-from conftest import Client
+from conftest import LOADING, Client
 from genac_bridge.models import memory
 from genac_bridge.models.activations import checkpointed, layers_of, saved_bytes
 from genac_bridge.models.micro_batches import choose_micro_batch
@@ -34,9 +34,8 @@ def test_layers_computed_again_give_the_same_gradient(
     ids = torch.zeros(1, 64, dtype=torch.int64)
     found, kept = [], []
     for again in (False, True):
-        client.load(folder, dtype=dtype)
+        client.load(folder, dtype=dtype, loading={**LOADING, "gradient_checkpointing": again})
         model = client.operations.models["m"]
-        model.checkpointing = again
         client.accumulate(batch, ALL_STREAMS)
         found.append(client.gradients())
         if again:
@@ -56,8 +55,7 @@ def test_lora_drops_the_same_when_layers_are_computed_again(client: Client, fold
     lora = {"rank": 4, "alpha": 8.0, "dropout": 0.5, "target_modules": ["q_proj"]}
     found = []
     for again in (False, True):
-        client.load(folder, lora=lora)
-        client.operations.models["m"].checkpointing = again
+        client.load(folder, lora=lora, loading={**LOADING, "gradient_checkpointing": again})
         client.accumulate(batch, ALL_STREAMS)
         found.append(client.gradients())
     assert any(bool(gradient.any()) for gradient in found[0].values())
@@ -105,18 +103,17 @@ def test_planned_bytes_are_those_in_use(client: Client, folder: str, kind: str, 
 def test_micro_batches_follow_from_the_device_and_the_models_on_it(
     client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.load(folder, dtype="bfloat16")
+    client.load(folder, dtype="bfloat16", loading={**LOADING, "memory_share": 0.25})
     model = client.operations.models["m"]
     monkeypatch.setattr(memory, "_fixed", {})
     memory.register(model)
-    model.memory_share = 0.5
     kept, recomputed = model.activations
     fixed = memory.fixed_bytes(model)
 
     def device_of(tokens: int) -> int:
         """The bytes of a device on which this many tokens fit."""
         bytes_needed = fixed + tokens * (kept.kept + kept.passing)
-        return int(bytes_needed / (0.5 * memory.USABLE - memory.LOGIT_BYTES / 320)) + 1
+        return int(bytes_needed / (0.25 * memory.USABLE - memory.LOGIT_BYTES / 320)) + 1
 
     for tokens, longest, chosen, again in (
         (10_000, 100, 10_000, False),
