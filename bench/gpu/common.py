@@ -67,6 +67,19 @@ SHAPES = {
         **PLAIN,
     ),
 }
+LOADING = {
+    "revision": None,
+    "trust_remote_code": False,
+    "attn_implementation": None,
+    "quantization_config": None,
+    "tokenizer": None,
+    "chat_template_kwargs": {},
+    "engine": "transformers",
+    "gradient_checkpointing": False,
+    "offload_optimizer": False,
+    # One model has the device to itself.
+    "memory_share": 1.0,
+}
 ADAM = {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01}
 
 
@@ -110,18 +123,7 @@ def load(operations: Operations, name: str, folder: str, device: str, **changes:
         "seed": 0,
         "device": device,
         "dtype": "bfloat16",
-        "loading": {
-            "revision": None,
-            "trust_remote_code": False,
-            "attn_implementation": None,
-            "quantization_config": None,
-            "tokenizer": None,
-            "chat_template_kwargs": {},
-            "engine": "transformers",
-            "gradient_checkpointing": False,
-            "offload_optimizer": False,
-            "memory_share": None,
-        },
+        "loading": LOADING,
         "lora": None,
         "optimizer": ADAM,
     }
