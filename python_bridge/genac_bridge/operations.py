@@ -15,8 +15,8 @@ import torch
 from . import __version__, checkpoints, loading
 from .engines import calls, serving
 from .functions import call as functions
+from .models import choices, scoring, training
 from .models import model as models
-from .models import scoring, training
 from .models.model import LoadedModel
 from .models.ragged import cumulative, join, refuse_others
 from .models.tokens import encode_prompt, encode_text
@@ -39,6 +39,7 @@ class Operations:
             "tokenize": self.tokenize,
             "sample": self.sample,
             "score": self.score,
+            "choices": self.choices,
             "accumulate": self.accumulate,
             "step": self.step,
             "publish": self.publish,
@@ -185,6 +186,12 @@ class Operations:
         parsed = args.parse("score", args.Score, arguments)
         model = models.find(self.models, parsed.model)
         tokens, answer = scoring.score(model, parsed, tensors, context)
+        return {"tokens": tokens, "version": model.step}, answer
+
+    def choices(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
+        parsed = args.parse("choices", args.Choices, arguments)
+        model = models.find(self.models, parsed.model)
+        tokens, answer = choices.choices(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
     def accumulate(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:

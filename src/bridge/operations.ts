@@ -234,6 +234,26 @@ const score = {
 };
 
 /**
+ * Log-probability, under the current weights, that each sequence goes on with each of a few short
+ * answers. An answer that begins another one ("1" and "10") has the probability that the other's
+ * next token does not follow.
+ * In:  `ids` int32 [T], `cu_seqlens` int32 [N+1], each sequence of at least one token.
+ * Out: `logprobs` float32 [N, C], in the order of `choices`.
+ */
+const choices = {
+  arguments: z.strictObject({
+    model: modelName,
+    /** Token ids of each answer; no two are the same. */
+    choices: z.array(z.array(z.int().nonnegative())).min(1).max(1000),
+    temperature: z.number().positive(),
+    /** Padded tokens of one forward pass; null: the worker's choice. */
+    micro_batch_tokens: z.int().positive().nullable(),
+  }),
+  /** `tokens`: how many were read. */
+  result: z.strictObject({ tokens: count, version: count }),
+};
+
+/**
  * The additive loss terms of `accumulate`. Each is a sum over tokens, scaled by `coefficient`, of
  * what stands in its doc comment. Its tensors are float32 [T], aligned with `ids`: entry i belongs
  * to the prediction of ids[i]. Entries where `mask` is 0 count for nothing.
@@ -375,6 +395,7 @@ export const operations = {
   tokenize,
   sample,
   score,
+  choices,
   accumulate,
   step,
   publish,

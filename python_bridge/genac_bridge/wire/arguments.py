@@ -104,6 +104,13 @@ class Score(Struct):
     micro_batch_tokens: Positive | None
 
 
+class Choices(Struct):
+    model: Name
+    choices: Annotated[list[list[Annotated[int, Meta(ge=0)]]], Meta(min_length=1, max_length=1000)]
+    temperature: PositiveFloat
+    micro_batch_tokens: Positive | None
+
+
 class PolicyGradient(Struct, tag_field="kind", tag="pg"):
     coefficient: float
     clip_low: Annotated[float, Meta(ge=0, le=1)]
