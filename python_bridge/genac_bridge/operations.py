@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, checkpoints, loading
+from . import __version__, checkpoints, loading, planner
 from .engines import calls, serving
 from .functions import call as functions
 from .models import choices, scoring, training
@@ -115,6 +115,7 @@ class Operations:
         parsed = args.parse("load_model", args.LoadModel, arguments)
         refuse_others(tensors, set())
         context.check()
+        planner.refuse_too_large(parsed)
         model = loading.load(parsed)
         replaced = self.models.get(parsed.model)
         self.models[parsed.model] = model

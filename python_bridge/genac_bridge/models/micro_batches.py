@@ -43,8 +43,9 @@ def choose_micro_batch(model: LoadedModel, longest: int) -> int:
     """Returns the padded tokens of one forward pass, for a longest sequence of so many: what fits
     caches and memory.
     """
-    if model.activations is not None:
-        return min(MOST, tokens_that_fit(model, longest))
+    fits = tokens_that_fit(model, longest)
+    if fits is not None:
+        return min(MOST, fits)
     config = model.config
     vocabulary = model.vocabulary if model.kind == "causal" else 0
     numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (

@@ -143,7 +143,8 @@ class LoadedModel:
         attention needs no mask for padding on the right.
         """
         backbone = self.network if self.kind == "value" else self.base.base_model
-        return backbone(input_ids=ids, use_cache=False).last_hidden_state
+        # Without a cache, Transformers looks at the positions' values, which meta tensors lack.
+        return backbone(input_ids=ids, use_cache=ids.is_meta).last_hidden_state
 
     def hidden_at(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Returns the last hidden states [M, hidden] at `positions` [M] of the flattened,

@@ -59,6 +59,11 @@ class Optimizer:
             fused=fused,
         )
 
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers in each parameter."""
+        return [parameter.numel() for parameter in self.parameters.values()]
+
     def clear(self) -> None:
         """Drops the accumulated gradient."""
         for parameter in self.parameters.values():
