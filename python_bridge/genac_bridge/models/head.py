@@ -1,22 +1,34 @@
-"""The product of hidden states with a language model's head, the same in sampling and training."""
+"""The head of a causal model: from hidden states to logits, in float32."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 
-def head_product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Returns logits float32 [M, V] of hidden states [M, W] and a head [V, W].
+def product(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Returns the logits [M, V] of hidden states [M, d] under a head's weight [V, d].
 
-    Products of bfloat16 numbers are added up, and returned, in float32: logits that are rounded to
-    8 bits move log-probabilities by hundredths. Has no gradient on CUDA in bfloat16.
+    Of bfloat16 they are float32, added up in float32 and never rounded. All else keeps its type.
     """
-    if hidden.dtype == torch.float32 == weight.dtype:
-        return functional.linear(hidden, weight, bias)
-    if hidden.is_cuda:
-        logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-    else:
-        logits = hidden.float() @ weight.t().float()
-    return logits if bias is None else logits + bias.float()
+    if weight.dtype != torch.bfloat16:
+        return hidden @ weight.t()
+    if weight.is_cuda:
+        return torch.mm(hidden.to(weight.dtype), weight.t(), out_dtype=torch.float32)
+    return hidden.float() @ weight.float().t()
+
+
+def is_plain(head: nn.Module) -> bool:
+    """Returns whether a head is one bfloat16 matrix, whose logits need not be rounded to its
+    type.
+    """
+    return type(head) is nn.Linear and head.weight.dtype == torch.bfloat16
+
+
+def logits_of(head: nn.Module, hidden: Tensor) -> Tensor:
+    """Returns the logits [M, V] of hidden states [M, d]."""
+    if not is_plain(head):
+        return head(hidden)  # type: ignore[no-any-return]  # a module's call is not typed
+    assert isinstance(head, nn.Linear)
+    logits = product(hidden, head.weight)
+    return logits if head.bias is None else logits + head.bias
