@@ -83,7 +83,9 @@ def why_not(model: LoadedModel) -> str | None:
 def try_out(model: LoadedModel, serving: ServingCopy, by_length: bool) -> str | None:
     """Returns what is wrong with the weights' copy in its own type; None: nothing."""
     with undisturbed(model):
-        trial = next(iter(Trials(model, ROUGH)), None)
+        trial = next(
+            iter(Trials(model, ROUGH if serving.dtype == torch.bfloat16 else TOLERANCE)), None
+        )
         if trial is None:
             return "it has no trial"
         trial.tolerance = max(

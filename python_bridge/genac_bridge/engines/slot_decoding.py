@@ -151,11 +151,11 @@ class SlotDecoder:
     ) -> None:
         before = self.launched[numbers]
         self.launched[numbers] = before + steps
-        on_host = [part.to("cpu", non_blocking=True) for part in (tokens, logprobs)]
+        tokens, logprobs = (p.to("cpu", non_blocking=True) for p in (tokens, logprobs))
         ready = torch.cuda.Event() if self.slots.on_cuda else None
         if ready is not None:
             ready.record()
-        self.blocks.append(Block(numbers, before, steps, *on_host, ready, computed))
+        self.blocks.append(Block(numbers, before, steps, tokens, logprobs, ready, computed))
 
     def gather(self) -> None:
         """Moves the rows together once half as many slots would hold them."""
