@@ -15,7 +15,7 @@ def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
     if k >= probabilities.shape[1]:
         return probabilities
     smallest = probabilities.topk(k, dim=1).values[:, -1:]
-    return probabilities.where(probabilities >= smallest, 0.0)
+    return probabilities.masked_fill(probabilities < smallest, 0.0)
 
 
 def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
@@ -25,8 +25,8 @@ def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
     ordered, index = probabilities.sort(dim=1, descending=True, stable=True)
     mass = ordered.double().cumsum(1)
     # A token stays while the mass before it is short of p; so the first always stays.
-    keep = (mass - ordered) < p * mass[:, -1:]
-    return probabilities.where(torch.zeros_like(keep).scatter(1, index, keep), 0.0)
+    drop = (mass - ordered) >= p * mass[:, -1:]
+    return probabilities.masked_fill(torch.zeros_like(drop).scatter(1, index, drop), 0.0)
 
 
 def inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:

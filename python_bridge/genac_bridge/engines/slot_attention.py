@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -87,8 +86,7 @@ def by_mask(
     """One query a row; `mask` [rows, 1, 1, keys] is added to the products."""
     rows, heads, _, width = query.shape
     grouped = query.reshape(rows, key.shape[1], -1, width)
-    with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
-        output = scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=scaling)
+    output = scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=scaling)
     return output.reshape(rows, 1, heads, value.shape[-1])
 
 

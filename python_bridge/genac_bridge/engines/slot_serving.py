@@ -18,7 +18,7 @@ from .slot_decoding import SlotDecoder
 from .slots import Slots, rounded_up
 
 #: Tokens of prompts that are read at once, and rows that are decoded at once, at most.
-MOST_READ, MOST_ROWS = 2**15, 1024
+MOST_READ, MOST_ROWS = 2**16, 1024
 #: Without a GPU.
 CPU_READ, CPU_BYTES = 2**11, 2**31
 
@@ -30,6 +30,8 @@ class SlotServing:
         self._model = model
         self.copy = ServingCopy(model, model.dtype)
         self.slots: Slots | None = None
+        #: Record decoding steps, where the device can.
+        self.capture = True
         width = largest(model.config, "head_dim") or (
             model.config.hidden_size // model.config.num_attention_heads
         )
@@ -58,7 +60,7 @@ class SlotServing:
             columns = max(columns, self.slots.columns if self.slots is not None else 0)
             self.slots = None
             rows = min(count, request.batch_size or self.most_rows(columns))
-            self.slots = Slots(self.copy, rows, columns, self.by_length, capture=True)
+            self.slots = Slots(self.copy, rows, columns, self.by_length, self.capture)
         try:
             SlotDecoder(self._model, self.slots, request, rows, self.most_read()).run()
         except BaseException:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..models.head import logits_of
 from ..models.ragged import pad
@@ -26,6 +27,10 @@ from .slot_cache import Reading, SlotCache, Writing
 LOOK = 8
 #: Columns by which the part of the room that is attended to grows, where kernels take a mask.
 COLUMNS = 128
+
+
+#: Without cuDNN's, which is built anew for every shape.
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,10 @@ class Slots:
         where = self.send(slots)
         self.cache.begin(Reading(where, None if as_read else of_rows))
         slot_attention.current.step = None
-        hidden = self.backbone(
-            input_ids=ids, past_key_values=self.cache, use_cache=True
-        ).last_hidden_state
+        with sdpa_kernel(KERNELS):
+            hidden = self.backbone(
+                input_ids=ids, past_key_values=self.cache, use_cache=True
+            ).last_hidden_state
         ends = self.send(np.arange(len(prompts)) * ids.shape[1] + lengths - 1)
         logits = logits_of(self.head, hidden.flatten(0, 1).index_select(0, ends))
         self.positions.index_copy_(0, where, self.send(lengths[owners]))
@@ -131,9 +137,9 @@ class Slots:
         positions = self.positions[:rows]
         mask = None
         if not self.by_length:
-            seen = self._all_columns[:columns] <= positions[:, None]
-            zero = torch.zeros((), dtype=self.serving.dtype, device=self.device)
-            mask = torch.where(seen, zero, -torch.inf)[:, None, None]
+            beyond = self._all_columns[:columns] > positions[:, None]
+            zeros = torch.zeros_like(beyond, dtype=self.serving.dtype)
+            mask = zeros.masked_fill_(beyond, -torch.inf)[:, None, None]
         self.cache.begin(Writing(rows, columns, self._begins[:rows] + positions))
         slot_attention.current.step = Step(
             self.by_length,
@@ -142,13 +148,14 @@ class Slots:
             self._key_starts[: rows + 1],
         )
         try:
-            hidden = self.backbone(
-                input_ids=self.tokens[:rows, None],
-                position_ids=positions[:, None],
-                attention_mask=mask,
-                past_key_values=self.cache,
-                use_cache=True,
-            ).last_hidden_state
+            with sdpa_kernel(KERNELS):
+                hidden = self.backbone(
+                    input_ids=self.tokens[:rows, None],
+                    position_ids=positions[:, None],
+                    attention_mask=mask,
+                    past_key_values=self.cache,
+                    use_cache=True,
+                ).last_hidden_state
         finally:
             slot_attention.current.step = None
         return logits_of(self.head, hidden[:, -1])
