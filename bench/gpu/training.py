@@ -213,10 +213,11 @@ def planned(ours: Ours) -> dict[str, Any]:
     model = ours.operations.models["m"]
     if model.activations is None:
         return {"planned": None}
+    total = memory.device_bytes(model.device) or 0
     return {
-        "fixed_gib": memory.fixed_bytes(model) / 2**30,
+        "weights_gib": memory.weights_of(model).total / 2**30,
         "activations": str(model.activations),
-        "room": memory.room(model),
+        "room": memory.room(model, total),
         "allocated_gib": torch.cuda.memory_allocated() / 2**30,
     }
 

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from .engines.calls import TRANSFORMERS
 from .engines.choice import add_engine
 from .engines.sampling_check import check_values, choose_way, halve
+from .engines.slot_check import fits_slots
 from .models.adapters import (
     CONFIG,
     add_lora,
@@ -289,6 +290,7 @@ def load(arguments: LoadModel) -> LoadedModel:
     if kind == "causal":
         model.splits_head = head_splits(model)
         model.way = choose_way(model)
+        model.in_slots = fits_slots(model)
     else:
         check_values(model)
     if arguments.optimizer is None:

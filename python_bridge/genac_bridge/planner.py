@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from peft import PeftConfig, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoConfig
 
-from .loading import auto_class, choose_device, choose_dtype
+from .loading import auto_class, choose_device, choose_dtype, value_head
 from .models import memory
 from .models.adapters import add_lora, base_of, is_adapter, read_config
 from .models.masters import Masters
@@ -47,7 +47,9 @@ def without_weights(arguments: LoadModel) -> LoadedModel:
                 trust_remote_code=loading.trust_remote_code,
             )
             if adapter:
-                network = get_peft_model(network, PeftConfig.from_pretrained(source))
+                saved = PeftConfig.from_pretrained(source)
+                saved.inference_mode = False
+                network = get_peft_model(network, saved)
             elif arguments.lora is not None:
                 network = add_lora(network, arguments.lora, arguments.kind, 0, loading.revision)
     except BadArguments:
@@ -55,13 +57,14 @@ def without_weights(arguments: LoadModel) -> LoadedModel:
     except Exception as error:
         raise BadArguments(f"plan: {source!r} can't be planned: {one_line(error)}") from error
     network.eval()
+    plain: Any = network.get_base_model() if isinstance(network, PeftModel) else network
     if arguments.optimizer is None:
         network.requires_grad_(False)
     model = LoadedModel(
         name=arguments.model,
         kind=arguments.kind,
         network=network,
-        value_head=None,
+        value_head=value_head(plain, None, META) if arguments.kind == "value" else None,
         tokenizer=None,
         config=config.get_text_config(),
         device=META,

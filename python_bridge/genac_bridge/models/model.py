@@ -55,6 +55,8 @@ class LoadedModel:
     splits_head: bool = False
     #: How its sequences are sampled; `sampling_check` tried it out.
     way: Way = TOGETHER
+    #: It is served from a copy of its weights, in slots; `slot_check` tried it out.
+    in_slots: bool = False
     #: Its own positions are 0, 1, 2, ..., as `position_ids` say them.
     counts_from_zero: bool = True
     #: Of the weights under an adapter.

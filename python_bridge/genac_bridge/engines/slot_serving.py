@@ -1,0 +1,93 @@
+"""Serves a model from a copy of its weights, in slots that are kept between requests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.model import LoadedModel, largest
+from .engine import Completion, GenerationRequest
+from .serving_copy import ServingCopy
+from .slot_attention import why_not_by_length
+from .slot_cache import planned_bytes
+from .slot_decoding import SlotDecoder
+from .slots import Slots, rounded_up
+
+#: Tokens of prompts that are read at once, and rows that are decoded at once, at most.
+MOST_READ, MOST_ROWS = 2**16, 1024
+#: Without a GPU.
+CPU_READ, CPU_BYTES = 2**11, 2**31
+
+
+class SlotServing:
+    """The copy, the slots, and what was recorded of the steps in them."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self.copy = ServingCopy(model, model.dtype)
+        self.slots: Slots | None = None
+        #: Record decoding steps, where the device can.
+        self.capture = True
+        width = largest(model.config, "head_dim") or (
+            model.config.hidden_size // model.config.num_attention_heads
+        )
+        reason = why_not_by_length(model.device, model.dtype, width)
+        self.by_length = reason is None
+        if reason is not None and model.device.type == "cuda":
+            print(f"sampling: attention by masks: {reason}", file=sys.stderr, flush=True)
+
+    def publish(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self.copy.publish(weights)
+
+    def release(self) -> None:
+        """Frees the cache and what was recorded; the next request makes them again."""
+        self.slots = None
+
+    @torch.inference_mode()
+    def generate(self, request: GenerationRequest) -> list[Completion]:
+        """Returns the completions of a request, in order."""
+        count = len(request.seeds)
+        if count == 0:
+            return []
+        lengths = np.array([len(prompt) for prompt in request.prompts])
+        columns = rounded_up(int((lengths + request.limits).max()))
+        rows = min(count, request.batch_size or self.most_rows(columns))
+        if self.slots is None or self.slots.rows < rows or self.slots.columns < columns:
+            columns = max(columns, self.slots.columns if self.slots is not None else 0)
+            self.slots = None
+            rows = min(count, request.batch_size or self.most_rows(columns))
+            self.slots = Slots(self.copy, rows, columns, self.by_length, self.capture)
+        try:
+            SlotDecoder(self._model, self.slots, request, rows, self.most_read()).run()
+        except BaseException:
+            # Numbers that are not finite may lie in it, and rows of this request.
+            self.slots = None
+            raise
+        return [request.progress.finished[number] for number in range(count)]
+
+    def most_rows(self, columns: int) -> int:
+        """Returns how many rows are decoded at once: as many as a third of the memory holds."""
+        each = planned_bytes(self._model.config, 1, columns, self.copy.dtype)
+        each += 4 * 4 * self._model.vocabulary
+        if self.slots is not None and self.slots.columns >= columns:
+            return self.slots.rows
+        return max(1, min(MOST_ROWS, self._free() // 3 // each))
+
+    def most_read(self) -> int:
+        if self._model.device.type != "cuda":
+            return CPU_READ
+        hidden = largest(self._model.config, "hidden_size") or 1024
+        inner = largest(self._model.config, "intermediate_size") or 4 * hidden
+        each = (6 * hidden + 3 * inner) * 4
+        return max(512, min(MOST_READ, self._free() // 4 // each))
+
+    def _free(self) -> int:
+        if self._model.device.type != "cuda":
+            return 3 * CPU_BYTES
+        device = self._model.device
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
