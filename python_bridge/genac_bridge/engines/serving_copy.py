@@ -12,7 +12,6 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..models.model import LoadedModel
 from . import slot_attention
@@ -54,7 +53,6 @@ class ServingCopy:
         self.network.set_attn_implementation(slot_attention.NAME)
         if self.network.config.get_text_config()._attn_implementation != slot_attention.NAME:
             raise Unfit("its attention can't be replaced")
-        fuse_norms(self.network)
 
     @torch.no_grad()
     def publish(self, weights: Iterable[tuple[str, Tensor]]) -> None:
@@ -118,38 +116,3 @@ def without_adapters(network: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if isinstance(child, BaseTunerLayer):
                 setattr(module, name, child.get_base_layer())
-
-
-def fuse_norms(network: nn.Module) -> None:
-    """Makes one kernel of each RMS norm, where torch's own says the same of random numbers."""
-    for module in network.modules():
-        weight = getattr(module, "weight", None)
-        if not type(module).__name__.endswith("RMSNorm") or not isinstance(weight, nn.Parameter):
-            continue
-        eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-        if isinstance(eps, float) and weight.ndim == 1 and is_rms_norm(module, weight, eps):
-            module.forward = Norm(weight, eps)
-
-
-class Norm:
-    def __init__(self, weight: Tensor, eps: float) -> None:
-        self.weight, self.eps = weight, eps
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        return functional.rms_norm(hidden, self.weight.shape, self.weight, self.eps)
-
-
-@torch.no_grad()
-def is_rms_norm(module: nn.Module, weight: Tensor, eps: float) -> bool:
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(2, 3, len(weight), generator=generator).to(weight.device)
-    probe = torch.rand(len(weight), generator=generator).to(weight.device) + 0.5
-    before = module._parameters["weight"]
-    module._parameters["weight"] = nn.Parameter(probe, requires_grad=False)
-    try:
-        have = functional.rms_norm(values, weight.shape, probe, eps)
-        return torch.allclose(module(values), have, rtol=1e-4, atol=1e-5)
-    except (RuntimeError, TypeError):
-        return False
-    finally:
-        module._parameters["weight"] = before

@@ -26,9 +26,6 @@ class Lengths(Protocol):
     by_length: bool
     #: int32 [rows]: keys of each row.
     used: Tensor
-    #: int32 [rows + 1]: where the queries and the keys of each row begin, rows laid end to end.
-    query_starts: Tensor
-    key_starts: Tensor
 
 
 class _Current:
@@ -94,25 +91,11 @@ def by_length(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Lengths
 ) -> Tensor:
     """One query a row; of each row's keys the first `step.used` are read."""
-    rows, heads, _, width = query.shape
-    kv, columns = key.shape[1], key.shape[2]
-    groups = heads // kv
-    packed = query.reshape(rows, kv, groups, width).transpose(1, 2).reshape(-1, kv, width)
-    output = torch.ops.aten._flash_attention_forward(
-        packed,
-        key.transpose(1, 2).flatten(0, 1),
-        value.transpose(1, 2).flatten(0, 1),
-        step.query_starts,
-        step.key_starts,
-        groups,
-        columns,
-        0.0,
-        False,
-        False,
-        scale=scaling,
-        seqused_k=step.used,
-    )[0]
-    return output.reshape(rows, groups, kv, width).transpose(1, 2).reshape(rows, 1, heads, width)
+    from . import kernels  # Triton is only where CUDA is
+
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    keys, values = key.transpose(1, 2), value.transpose(1, 2)
+    return kernels.attend(query.flatten(1, 2), keys, values, step.used, scale)[:, None]
 
 
 def no_mask(*_: Any, **__: Any) -> None:
@@ -123,33 +106,12 @@ AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, no_mask)
 
 
-def why_not_by_length(device: torch.device, dtype: torch.dtype, width: int) -> str | None:
-    """Returns why the kernel that takes lengths can't be used on this device; None: it can.
-
-    Tried out on random numbers: it is an internal function of torch.
-    """
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
-        return f"{dtype} on {device.type}"
-    rows, kv, groups, columns = 3, 2, 3, 256
-    generator = torch.Generator(device=device).manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=device).to(dtype)
-
-    class Step:
-        by_length = True
-        used = torch.tensor([1, 130, 256], dtype=torch.int32, device=device)
-        query_starts = torch.arange(rows + 1, dtype=torch.int32, device=device) * groups
-        key_starts = torch.arange(rows + 1, dtype=torch.int32, device=device) * columns
-
-    query = normal(rows, kv * groups, 1, width)
-    key, value = (normal(rows, columns, kv, width).transpose(1, 2) for _ in range(2))
-    seen = torch.arange(columns, device=device)[None] < Step.used[:, None]
-    mask = torch.zeros(seen.shape, device=device).masked_fill(~seen, -torch.inf)[:, None, None]
+def why_not_by_length(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Returns why the kernel that takes lengths can't be used on this device; None: it can."""
+    if device.type != "cuda":
+        return f"{device.type} has no Triton"
     try:
-        have = by_length(query, key, value, None, Step()).float()
-        want = by_mask(query.float(), key.float(), value.float(), None, mask)
-        off = float((have - want).abs().max())
-    except Exception as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
-    return None if off < 0.02 else f"it is off by {off:.2g}"
+        from . import kernels
+    except ImportError as error:
+        return str(error)
+    return kernels.why_not(device, dtype)

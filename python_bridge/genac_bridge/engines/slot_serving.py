@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..models.model import LoadedModel, largest
 from .engine import Completion, GenerationRequest
+from .fused import fuse
 from .serving_copy import ServingCopy
 from .slot_attention import why_not_by_length
 from .slot_cache import planned_bytes
@@ -32,16 +33,17 @@ class SlotServing:
         self.slots: Slots | None = None
         #: Record decoding steps, where the device can.
         self.capture = True
-        width = largest(model.config, "head_dim") or (
-            model.config.hidden_size // model.config.num_attention_heads
-        )
-        reason = why_not_by_length(model.device, model.dtype, width)
+        reason = why_not_by_length(model.device, model.dtype)
         self.by_length = reason is None
+        self._fused = False
         if reason is not None and model.device.type == "cuda":
             print(f"sampling: attention by masks: {reason}", file=sys.stderr, flush=True)
 
     def publish(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         self.copy.publish(weights)
+        if not self._fused:
+            self._fused = True
+            fuse(self.copy.network, self.by_length)
 
     def release(self) -> None:
         """Frees the cache and what was recorded; the next request makes them again."""

@@ -48,8 +48,6 @@ class Step:
 
     by_length: bool
     used: Tensor
-    query_starts: Tensor
-    key_starts: Tensor
 
 
 def rounded_up(count: int) -> int:
@@ -76,8 +74,6 @@ class Slots:
         self.cache = SlotCache(serving.config.num_hidden_layers, rows, columns)
         self.backbone = serving.network.base_model
         self.head = serving.network.get_output_embeddings()
-        heads = serving.config.num_attention_heads
-        kv = getattr(serving.config, "num_key_value_heads", None) or heads
 
         def numbers(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=self.device)
@@ -90,10 +86,7 @@ class Slots:
         self.draws = numbers(LOOK, rows, dtype=torch.float64)
         self.drawn = numbers(LOOK, rows)
         self.logprobs = numbers(LOOK, rows, dtype=torch.float32)
-        every = torch.arange(rows + 1, device=self.device)
-        self._begins = every * columns
-        self._query_starts = (every * (heads // kv)).int()
-        self._key_starts = self._begins.int()
+        self._begins = torch.arange(rows, device=self.device) * columns
         self._all_columns = torch.arange(columns, device=self.device)
         self._graphs: dict[Any, torch.cuda.CUDAGraph | None] = {}
         self._pool = torch.cuda.graph_pool_handle() if capture and self.on_cuda else None
@@ -141,12 +134,7 @@ class Slots:
             zeros = torch.zeros_like(beyond, dtype=self.serving.dtype)
             mask = zeros.masked_fill_(beyond, -torch.inf)[:, None, None]
         self.cache.begin(Writing(rows, columns, self._begins[:rows] + positions))
-        slot_attention.current.step = Step(
-            self.by_length,
-            (positions + 1).int(),
-            self._query_starts[: rows + 1],
-            self._key_starts[: rows + 1],
-        )
+        slot_attention.current.step = Step(self.by_length, (positions + 1).int())
         try:
             with sdpa_kernel(KERNELS):
                 hidden = self.backbone(
