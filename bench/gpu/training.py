@@ -261,7 +261,7 @@ def planned(ours: Ours) -> dict[str, Any]:
     return {
         "weights_gib": memory.weights_of(model).total / 2**30,
         "activations": str(model.activations),
-        "room": memory.room(model, total),
+        "room": memory.room(model, total, 0),
         "allocated_gib": torch.cuda.memory_allocated() / 2**30,
     }
 

@@ -34,6 +34,10 @@ def arguments(source: str | Path, **changes: Any) -> dict[str, Any]:
     }
 
 
+def plan_of(model: dict[str, Any], device_bytes: int | None = None) -> dict[str, Any]:
+    return planner.plan([model], device_bytes)[0]
+
+
 @pytest.fixture(scope="module")
 def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """As wide for its heads as models are."""
@@ -60,7 +64,7 @@ def test_planned_as_loaded(
 ) -> None:
     client.load(wide_folder, dtype=dtype, **changes)
     model = client.operations.models["m"]
-    planned = planner.plan(arguments(wide_folder, dtype=dtype, **changes), device_bytes=2**30)
+    planned = plan_of(arguments(wide_folder, dtype=dtype, **changes), device_bytes=2**30)
     weights = memory.weights_of(model)
     sizes = planned["bytes"]
     assert {name: sizes[name] for name in sizes if name != "logits"} == vars(weights)
@@ -79,15 +83,15 @@ def test_planned_as_loaded(
 
 def test_tokens_are_what_is_left(folder: str) -> None:
     total = 2**30
-    planned = planner.plan(arguments(folder), device_bytes=total)
+    planned = plan_of(arguments(folder), device_bytes=total)
     left = 0.9 * 0.5 * total - sum(planned["bytes"].values())
     assert planned["share"] == 0.5
     assert planned["tokens"] == pytest.approx(left / planned["kept_per_token"], abs=1)
     assert planned["tokens_recomputed"] == pytest.approx(
         left / planned["recomputed_per_token"], abs=1
     )
-    assert planner.plan(arguments(folder), device_bytes=1000)["tokens"] == 0
-    on_cpu = planner.plan(arguments(folder))
+    assert plan_of(arguments(folder), device_bytes=1000)["tokens"] == 0
+    on_cpu = plan_of(arguments(folder))
     assert on_cpu["tokens"] is None
     assert on_cpu["device_bytes"] is None
 
@@ -100,8 +104,8 @@ def test_a_saved_adapter_is_planned_over_its_base(
     pretrained = {"initialization": "pretrained"}
     client.load(tmp_path / "base", lora=LORA, **pretrained)
     client.run("save_model", model="m", path=str(tmp_path / "adapter"), optimizer=False)
-    of_adapter = planner.plan(arguments(tmp_path / "adapter", **pretrained))
-    of_base = planner.plan(arguments(tmp_path / "base", **pretrained, lora=LORA))
+    of_adapter = plan_of(arguments(tmp_path / "adapter", **pretrained))
+    of_base = plan_of(arguments(tmp_path / "base", **pretrained, lora=LORA))
     assert of_adapter == of_base
     assert of_base["trained"] == 2 * 4 * (32 + 32 + 32 + 8)
 
@@ -123,7 +127,19 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
 
 def test_what_can_not_be_planned_says_so(folder: str, tmp_path: Path) -> None:
     loading = {**LOADING, "quantization_config": {"load_in_4bit": True}}
-    with pytest.raises(BadArguments, match="is quantized; its size is known once it is loaded"):
-        planner.plan(arguments(folder, loading=loading))
-    with pytest.raises(BadArguments, match="can't be planned"):
-        planner.plan(arguments(tmp_path))
+    quantized = plan_of(arguments(folder, loading=loading))
+    assert "is quantized; its size is known once it is loaded" in quantized["reason"]
+    assert "can't be planned" in plan_of(arguments(tmp_path))["reason"]
+    with pytest.raises(BadArguments, match=r"plan: .*kind"):
+        plan_of(arguments(folder, kind="other"))
+
+
+def test_models_of_one_worker_share_its_part(folder: str) -> None:
+    total = 2**30
+    alone = plan_of(arguments(folder), total)
+    actor, critic = planner.plan([arguments(folder), arguments(folder, kind="value")], total)
+    assert critic["bytes"]["served"] == 0
+    beside = sum(critic["bytes"].values())
+    assert actor["tokens"] == pytest.approx(
+        alone["tokens"] - beside / alone["kept_per_token"], abs=1
+    )
