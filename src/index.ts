@@ -1,6 +1,11 @@
 /** GenAC's public API: what plugins may import, and what scripts steer runs by. */
 
 export type { Worker } from './bridge/worker.ts';
+export type { Figure, Measured } from './comparison/bootstrap.ts';
+export type { EvaluationInput } from './comparison/config.ts';
+export { type EvaluationOptions, evaluate } from './comparison/evaluate.ts';
+export { evaluationOfRuns } from './comparison/of-runs.ts';
+export type { CriticResult, DistributionResult, EvaluationResult } from './comparison/result.ts';
 export { ConfigError } from './config/error.ts';
 export { checkConfig, loadConfigFile } from './config/load.ts';
 export type { Config, ConfigInput, StageName } from './config/schema.ts';

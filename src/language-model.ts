@@ -91,6 +91,18 @@ export interface Learner extends ModelFacts {
   /** Log-probability in nats of each token of each completion under the current weights. */
   logprobs(sequences: readonly Sequence[], temperature?: number): Promise<Float32Array[]>;
   /**
+   * Log-probability in nats, under the current weights, that each sequence goes on with each of a
+   * few short answers, given by their token ids. One that begins another ("1" and "10") has the
+   * probability that the other's next token does not follow.
+   *
+   * @returns one entry for each answer
+   */
+  choices(
+    sequences: readonly Sequence[],
+    answers: readonly (readonly number[])[],
+    temperature?: number,
+  ): Promise<Float32Array[]>;
+  /**
    * Of a value model: its numbers before each token of each completion, and after the last one
    * (completion length + 1 entries; the first is the value of the prompt alone).
    */

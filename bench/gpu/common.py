@@ -67,6 +67,19 @@ SHAPES = {
         **PLAIN,
     ),
 }
+LOADING = {
+    "revision": None,
+    "trust_remote_code": False,
+    "attn_implementation": None,
+    "quantization_config": None,
+    "tokenizer": None,
+    "chat_template_kwargs": {},
+    "engine": "transformers",
+    "gradient_checkpointing": False,
+    "offload_optimizer": False,
+    # One model has the device to itself.
+    "memory_share": 1.0,
+}
 ADAM = {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01}
 
 
@@ -110,15 +123,7 @@ def load(operations: Operations, name: str, folder: str, device: str, **changes:
         "seed": 0,
         "device": device,
         "dtype": "bfloat16",
-        "loading": {
-            "revision": None,
-            "trust_remote_code": False,
-            "attn_implementation": None,
-            "quantization_config": None,
-            "tokenizer": None,
-            "chat_template_kwargs": {},
-            "engine": "transformers",
-        },
+        "loading": LOADING,
         "lora": None,
         "optimizer": ADAM,
     }
@@ -154,9 +159,9 @@ def peak_gib(device: str) -> float | None:
     return peak
 
 
-def profile(work: Callable[[], Any], device: str, steps: int) -> dict[str, Any]:
+def profile(work: Callable[[], Any], device: str, steps: int, listed: int = 10) -> dict[str, Any]:
     """Returns, for each of the `steps` steps that the work does: kernels, their milliseconds
-    (busy), and milliseconds of the clock (wall); and the ten kernels that took longest.
+    (busy), and milliseconds of the clock (wall); and the `listed` kernels that took longest.
     """
     kinds = [torch.profiler.ProfilerActivity.CPU]
     kinds += [torch.profiler.ProfilerActivity.CUDA] if device == "cuda" else []
@@ -170,7 +175,7 @@ def profile(work: Callable[[], Any], device: str, steps: int) -> dict[str, Any]:
         if event.device_type == cuda:
             found.setdefault(event.name, []).append(event.device_time_total)
     total = sum(sum(times) for times in found.values())
-    longest = sorted(found.items(), key=lambda item: -sum(item[1]))[:10]
+    longest = sorted(found.items(), key=lambda item: -sum(item[1]))[:listed]
     return {
         "kernels": sum(map(len, found.values())) / steps,
         "busy_ms": total / 1e3 / steps,

@@ -117,7 +117,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
           value: used.length > 0 ? mean(used.map(({ value }) => value)) : first[s]!.value,
           rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
           parsed: used.length > 0 ? 'ok' : 'malformed',
-          completions: [],
+          completions: own.flatMap((one) => one?.completions ?? []),
         };
         estimates.set(valuation, own);
         return valuation;

@@ -3,7 +3,7 @@
  * by the actor. It has no model and learns nothing; it costs actor tokens.
  */
 import { z } from 'zod';
-import { defineCritic, mean } from '../../src/plugin-api.ts';
+import { defineCritic, mean, type Sequence } from '../../src/plugin-api.ts';
 
 export default defineCritic({
   name: 'monte-carlo',
@@ -29,8 +29,16 @@ export default defineCritic({
           completions: [],
         };
       });
-      context.report?.({ continuations: states.length * continuations, actor_tokens: tokens });
+      const read = states.map(({ tokens: own }) => (own ? lengthOf(own) : 0));
+      context.report?.({
+        continuations: states.length * continuations,
+        actor_tokens: tokens,
+        actor_tokens_read: read.reduce((a, b) => a + b, 0),
+      });
       return valuations;
     },
   }),
 });
+
+const lengthOf = ({ promptIds, completionIds }: Sequence) =>
+  promptIds.length + completionIds.length;

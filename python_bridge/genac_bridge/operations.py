@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, checkpoints, loading
+from . import __version__, checkpoints, loading, planner
 from .engines import calls, serving
 from .functions import call as functions
+from .models import choices, scoring, training
 from .models import model as models
-from .models import training
 from .models.model import LoadedModel
 from .models.ragged import cumulative, join, refuse_others
 from .models.tokens import encode_prompt, encode_text
@@ -39,6 +39,7 @@ class Operations:
             "tokenize": self.tokenize,
             "sample": self.sample,
             "score": self.score,
+            "choices": self.choices,
             "accumulate": self.accumulate,
             "step": self.step,
             "publish": self.publish,
@@ -114,6 +115,7 @@ class Operations:
         parsed = args.parse("load_model", args.LoadModel, arguments)
         refuse_others(tensors, set())
         context.check()
+        planner.refuse_too_large(parsed)
         model = loading.load(parsed)
         replaced = self.models.get(parsed.model)
         self.models[parsed.model] = model
@@ -184,7 +186,13 @@ class Operations:
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)
         model = models.find(self.models, parsed.model)
-        tokens, answer = training.score(model, parsed, tensors, context)
+        tokens, answer = scoring.score(model, parsed, tensors, context)
+        return {"tokens": tokens, "version": model.step}, answer
+
+    def choices(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
+        parsed = args.parse("choices", args.Choices, arguments)
+        model = models.find(self.models, parsed.model)
+        tokens, answer = choices.choices(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
     def accumulate(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:

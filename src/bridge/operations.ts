@@ -28,7 +28,10 @@ export const loraSchema = z.strictObject({
   target_modules: z.union([z.literal('all-linear'), z.array(z.string()).min(1)]).nullable(),
 });
 
-/** How a model's files are read, by the names that Transformers has for it, and what samples. */
+/**
+ * How a model's files are read, by the names that Transformers has for it, what samples, and how
+ * its device's memory is used.
+ */
 export const loadingSchema = z.strictObject({
   /** Branch, tag or commit of a Hub name; null: the newest. */
   revision: z.string().min(1).nullable(),
@@ -49,6 +52,18 @@ export const loadingSchema = z.strictObject({
    * user's, `package.module:Class` (`genac_bridge/engines/engine.py`). A value model has none.
    */
   engine: z.string().min(1),
+  /**
+   * Training keeps each layer's input only and computes the rest again for the gradient. false: it
+   * does so where a micro-batch would not fit otherwise.
+   */
+  gradient_checkpointing: z.boolean(),
+  /** The optimizer's moments stay in the host's memory between steps. */
+  offload_optimizer: z.boolean(),
+  /**
+   * The part of a GPU's memory that the worker's micro-batches are planned with; null: 0.5, because
+   * two workers may share the GPU. On other devices it has no effect.
+   */
+  memory_share: z.number().positive().max(1).nullable(),
 });
 
 /**
@@ -219,6 +234,26 @@ const score = {
 };
 
 /**
+ * Log-probability, under the current weights, that each sequence goes on with each of a few short
+ * answers. An answer that begins another one ("1" and "10") has the probability that the other's
+ * next token does not follow.
+ * In:  `ids` int32 [T], `cu_seqlens` int32 [N+1], each sequence of at least one token.
+ * Out: `logprobs` float32 [N, C], in the order of `choices`.
+ */
+const choices = {
+  arguments: z.strictObject({
+    model: modelName,
+    /** Token ids of each answer; no two are the same. */
+    choices: z.array(z.array(z.int().nonnegative())).min(1).max(1000),
+    temperature: z.number().positive(),
+    /** Padded tokens of one forward pass; null: the worker's choice. */
+    micro_batch_tokens: z.int().positive().nullable(),
+  }),
+  /** `tokens`: how many were read. */
+  result: z.strictObject({ tokens: count, version: count }),
+};
+
+/**
  * The additive loss terms of `accumulate`. Each is a sum over tokens, scaled by `coefficient`, of
  * what stands in its doc comment. Its tensors are float32 [T], aligned with `ids`: entry i belongs
  * to the prediction of ids[i]. Entries where `mask` is 0 count for nothing.
@@ -360,6 +395,7 @@ export const operations = {
   tokenize,
   sample,
   score,
+  choices,
   accumulate,
   step,
   publish,

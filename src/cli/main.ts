@@ -4,6 +4,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { printable } from '../text/printable.ts';
 import { UserError } from '../user-error.ts';
 import { escapeConsole } from './escaped-console.ts';
+import type { EvaluateFlags } from './evaluate.ts';
 import type { InspectFlags } from './inspect.ts';
 import type { ServeFlags } from './serve.ts';
 import type { ValueFlags } from './value.ts';
@@ -181,6 +182,33 @@ program
   .action(async (folder: string, options: ValueFlags) => {
     const { valueCommand } = await import('./value.ts');
     await valueCommand(folder, options);
+  });
+
+program
+  .command('evaluate')
+  .description(
+    'what critics are worth on the same states: error, calibration, ranking, cost, each with an ' +
+      'interval; what was made before is not made again',
+  )
+  .argument(
+    '<sources...>',
+    'a YAML file (docs/evaluate.md), or runs and checkpoints: the task and actor of the first',
+  )
+  .option(
+    '--critic <name=critic...>',
+    'one more: mc={use: monte-carlo, continuations: 9}, or head=FOLDER',
+  )
+  .option('--folder <folder>', 'where results go (default: the file’s, or evaluations/evaluation)')
+  .option('--seed <seed>', 'another seed', seedOf)
+  .option('--prompts <n>', 'so many problems', countOf)
+  .option('--continuations <n>', 'of each state, for reference values', countOf)
+  .option('--references <kind>', 'auto, exact, continuations or outcomes')
+  .option('--greedy', 'the critics’ single best answers instead of those that training uses')
+  .option('--trust-code', "what the config of somebody else's run names may be used")
+  .option('--json', 'all as JSON')
+  .action(async (sources: string[], options: EvaluateFlags) => {
+    const { evaluateCommand } = await import('./evaluate.ts');
+    await evaluateCommand(sources, options);
   });
 
 program

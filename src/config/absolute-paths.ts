@@ -6,7 +6,7 @@ import type { Config } from './schema.ts';
 /**
  * Returns the absolute path of a model on this machine; `task:NAME` and Hub names stay as they are.
  */
-function modelFrom(model: string): string {
+export function modelFrom(model: string): string {
   if (model.startsWith('task:')) return model;
   const path = pathFrom('.', model);
   return isWrittenAsPath(model) || existsSync(path) ? path : model;

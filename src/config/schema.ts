@@ -7,11 +7,11 @@ import { apiSchema } from './api.ts';
 import { logSchema } from './log.ts';
 import { rewardSchema } from './rewards.ts';
 
-const share = z.number().min(0).max(1);
+export const share = z.number().min(0).max(1);
 /** A larger number is a typing error. */
 const MOST = 1e9;
-const count = z.int().nonnegative().max(MOST);
-const positive = z.int().positive().max(MOST);
+export const count = z.int().nonnegative().max(MOST);
+export const positive = z.int().positive().max(MOST);
 const seed = z.int().nonnegative();
 /**
  * AdamW's learning rate. Below the range, no float32 weight moves, which ends a run; above it, no
@@ -25,7 +25,7 @@ const learningRate = z.number().min(1e-12).max(1);
 export const temperature = z.number().min(1e-3).max(100);
 
 /** A plugin by name, a user's file (a path that begins with `.` or `/`), or either with options. */
-const plugin = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
+export const plugin = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
 
 const scheduleFields = {
   /** Peak learning rate. */
@@ -74,7 +74,7 @@ const actor = z.strictObject({
   entropy: z.number().nonnegative().default(0),
 });
 
-const sampling = z.strictObject({
+export const sampling = z.strictObject({
   /** Problems of one iteration. */
   batch_size: positive.default(128),
   /** Responses to each problem. */

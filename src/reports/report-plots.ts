@@ -3,10 +3,22 @@ import { groupBy, mean } from '../math/statistics.ts';
 import { type MetricsLine, metric, type RecordedTrajectory } from '../run-folder/read.ts';
 import type { Point } from './demo-summary.ts';
 
+/** In the order in which series take them. */
+export const colours = [
+  'blue',
+  'orange',
+  'green',
+  'purple',
+  'sky',
+  'brown',
+  'red',
+  'olive',
+] as const;
+
 export interface Series {
   readonly label: string;
   /** A colour of the page's style. */
-  readonly colour: 'blue' | 'orange' | 'grey';
+  readonly colour: (typeof colours)[number] | 'grey';
   readonly dashed?: boolean;
   /** [x, y] pairs with rising x. */
   readonly points: readonly (readonly [number, number])[];

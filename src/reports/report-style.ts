@@ -6,12 +6,14 @@ export const reportStyle = `
 :root {
   color-scheme: light dark;
   --page: #fbfbfa; --card: #ffffff; --text: #1d2125; --soft: #5b646d; --line: #dfe2e5; --bar: #c9d8e6;
-  --blue: #0072b2; --orange: #c25100; --grey: #7a838c; --good: #00694b; --bad: #b03a00;
+  --blue: #0072b2; --orange: #c25100; --grey: #7a838c; --green: #00875f; --purple: #a8507f; --sky: #2b8cbe;
+  --brown: #7a5230; --red: #b3122d; --olive: #6b7500; --good: #00694b; --bad: #b03a00;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #15181b; --card: #1c2024; --text: #e4e7ea; --soft: #a3adb7; --line: #343a41; --bar: #2f4a61;
-    --blue: #56b4e9; --orange: #f0a03c; --grey: #9aa4ae; --good: #4fd0a5; --bad: #ff9b6b;
+    --blue: #56b4e9; --orange: #f0a03c; --grey: #9aa4ae; --green: #2fc795; --purple: #e39cc3; --sky: #8fd3f4;
+    --brown: #c89b6e; --red: #ff8793; --olive: #d3d45c; --good: #4fd0a5; --bad: #ff9b6b;
   }
 }
 * { box-sizing: border-box; }

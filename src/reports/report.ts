@@ -1,9 +1,8 @@
 /**
  * Writes the page of a demo: one self-contained HTML file with figures, plots and some responses.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { refuseNoFile } from '../files/text-file.ts';
 import { type RecordedTrajectory, readMetrics, trajectoriesOf } from '../run-folder/read.ts';
@@ -17,6 +16,7 @@ import {
   summarizeDemo,
   verdict,
 } from './demo-summary.ts';
+import { plotLibrary } from './plot-library.ts';
 import { type Page, renderPage } from './report-page.ts';
 import {
   isRight,
@@ -146,10 +146,4 @@ export function chooseResponses<T extends Outline>(trajectories: readonly T[]): 
   add('the lowest value before a right ending', byValue.filter(isRight));
   add('the highest value before a wrong ending', byValue.filter((t) => !isRight(t)).reverse());
   return chosen;
-}
-
-function plotLibrary(): Page['plotLibrary'] {
-  const require = createRequire(import.meta.url);
-  const read = (file: string) => readFileSync(require.resolve(`uplot/dist/${file}`), 'utf8');
-  return { script: read('uPlot.iife.min.js'), style: read('uPlot.min.css') };
 }

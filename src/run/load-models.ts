@@ -1,11 +1,8 @@
-/** Loads what a run needs into its workers: the actor, its reference, the critic. */
-import { existsSync } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
 import { createCritic } from '../checked-critic.ts';
 import type { Config } from '../config/schema.ts';
 import type { Critic, CriticPlugin } from '../critic.ts';
 import { criticEnvironment, withoutSecondAdapter } from '../extensions/critic-environment.ts';
+import { modelSource } from '../extensions/model-source.ts';
 import type { Training } from '../iteration/context.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
 import { exactValuesOf } from '../iteration/exact-values.ts';
@@ -15,7 +12,6 @@ import type { RunEvent } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
-import { UserError } from '../user-error.ts';
 import { LoadingNotes, loadingOf } from '../workers/loading.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { WorkerModel } from '../workers/worker-model.ts';
@@ -135,26 +131,12 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };
 }
 
-/** A folder, a Hub name, or `task:NAME`, which the task makes once for the run. */
-async function sourceOf(preparation: Preparation, model: string, worker: string): Promise<string> {
+/** `task:NAME` is made once for the run. */
+function sourceOf(preparation: Preparation, model: string, worker: string): Promise<string> {
   const { config, task, folder, workers, emit, signal } = preparation;
-  if (!model.startsWith('task:')) return existsSync(resolve(model)) ? resolve(model) : model;
-  const name = model.slice('task:'.length);
-  const made = folder.models(name);
-  if (existsSync(join(made, 'config.json'))) return made;
-  if (!task.makeModel)
-    throw new UserError(`${model}: the task "${task.name}" makes no models of its own`);
-  emit({ type: 'message', text: `making ${model}` });
-  const progress = (share: number, words: string) =>
-    emit({ type: 'message', text: `making ${model}: ${Math.round(100 * share)}%, ${words}` });
-  const unfinished = `${made}.unfinished`;
-  await rm(unfinished, { recursive: true, force: true });
-  await task.makeModel(name, unfinished, {
-    worker: workers.get(worker),
-    seed: config.seed,
-    progress,
-    signal,
-  });
-  await rename(unfinished, made);
-  return made;
+  return modelSource(model, () => ({
+    ...{ task, signal, seed: config.seed, worker: workers.get(worker) },
+    folderOf: (name) => folder.models(name),
+    log: (text) => emit({ type: 'message', text }),
+  }));
 }

@@ -177,6 +177,23 @@ export class WorkerModel implements LanguageModel {
     });
   }
 
+  async choices(
+    sequences: readonly Sequence[],
+    answers: readonly (readonly number[])[],
+    temperature = 1,
+  ): Promise<Float32Array[]> {
+    const choices = answers.map((answer) => [...answer]);
+    return mapInParts(sequences, SCORED, async (some) => {
+      const { tensors } = await this.worker.request(
+        'choices',
+        { model: this.name, choices, temperature, micro_batch_tokens: null },
+        { tensors: pack(some) },
+      );
+      const all = tensors.logprobs!.data as Float32Array;
+      return some.map((_, i) => all.subarray(i * answers.length, (i + 1) * answers.length));
+    });
+  }
+
   async values(sequences: readonly Sequence[]): Promise<Float32Array[]> {
     return mapInParts(sequences, SCORED, async (some) => {
       // The worker answers with the value before each token. It never reads the last one of a

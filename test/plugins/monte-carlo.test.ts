@@ -61,8 +61,10 @@ it('reports what it cost', async () => {
     { continuations: 3 },
   );
   const report = (metrics: object) => void reported.push(metrics);
-  await critic.value([stateOf('x'), stateOf('y', 1)], { ...context, report });
-  expect(reported).toEqual([{ continuations: 6, actor_tokens: 12 }]);
+  const tokens = { promptIds: Int32Array.of(1, 2), completionIds: Int32Array.of(3) };
+  const states = [stateOf('x'), { ...stateOf('y', 1), tokens }];
+  await critic.value(states, { ...context, report });
+  expect(reported).toEqual([{ continuations: 6, actor_tokens: 12, actor_tokens_read: 3 }]);
 });
 
 it('is refused without an actor that continues responses', async () => {

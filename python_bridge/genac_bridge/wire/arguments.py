@@ -47,6 +47,9 @@ class LoadingOptions(Struct):
     tokenizer: Path | None
     chat_template_kwargs: dict[str, Any]
     engine: Annotated[str, Meta(min_length=1)]
+    gradient_checkpointing: bool
+    offload_optimizer: bool
+    memory_share: UpToOne | None
 
 
 class ChatMessage(Struct):
@@ -98,6 +101,13 @@ class Score(Struct):
     model: Name
     temperature: PositiveFloat
     entropy: bool
+    micro_batch_tokens: Positive | None
+
+
+class Choices(Struct):
+    model: Name
+    choices: Annotated[list[list[Annotated[int, Meta(ge=0)]]], Meta(min_length=1, max_length=1000)]
+    temperature: PositiveFloat
     micro_batch_tokens: Positive | None
 
 

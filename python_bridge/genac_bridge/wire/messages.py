@@ -32,6 +32,7 @@ Operation = Literal[
     "tokenize",
     "sample",
     "score",
+    "choices",
     "accumulate",
     "step",
     "publish",

@@ -1,0 +1,90 @@
+"""`choices`: the chain rule over short answers, against `score` of each of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Client
+from genac_bridge.wire.context import OperationError
+
+SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
+
+
+def packed(*sequences: list[int]) -> dict[str, np.ndarray]:
+    return {
+        "ids": np.concatenate(sequences).astype(np.int32),
+        "cu_seqlens": np.cumsum([0, *map(len, sequences)]).astype(np.int32),
+    }
+
+
+def ask(client: Client, answers: list[list[int]], **changes: Any) -> np.ndarray:
+    arguments = {"model": "m", "temperature": 1.0, "micro_batch_tokens": None, **changes}
+    tensors: dict[str, np.ndarray] = client.run(
+        "choices", packed(*SEQUENCES), choices=answers, **arguments
+    )[1]
+    return tensors["logprobs"]
+
+
+def scored(client: Client, before: list[int], answer: list[int], temperature: float) -> float:
+    tensors = client.score(packed(before + answer), temperature=temperature)
+    return float(tensors["logprobs"][len(before) :].sum())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("micro_batch_tokens", [None, 4])
+def test_answers_have_the_log_probability_of_their_tokens(
+    client: Client, folder: str, temperature: float, micro_batch_tokens: int | None
+) -> None:
+    client.load(folder)
+    answers = [[20], [21, 22], [21, 23, 24]]
+    found = ask(client, answers, temperature=temperature, micro_batch_tokens=micro_batch_tokens)
+    for row, before in enumerate(SEQUENCES):
+        for column, answer in enumerate(answers):
+            expected = scored(client, before, answer, temperature)
+            assert found[row, column] == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_answer_that_begins_another_ends_where_the_other_goes_on(
+    client: Client, folder: str
+) -> None:
+    client.load(folder)
+    found = ask(client, [[20], [20, 21], [20, 22]])
+    for row, before in enumerate(SEQUENCES):
+        first, *longer = (
+            scored(client, before, answer, 1.0) for answer in ([20], [20, 21], [20, 22])
+        )
+        assert found[row, 1:] == pytest.approx(longer, abs=1e-5)
+        alone = np.exp(first) - np.exp(longer).sum()
+        assert np.exp(found[row, 0]) == pytest.approx(alone, rel=1e-4)
+
+
+def test_all_tokens_of_the_vocabulary_sum_to_one(client: Client, folder: str) -> None:
+    client.load(folder)
+    every = [[token] for token in range(47)] + [[3, token] for token in range(10)]
+    assert np.exp(ask(client, every)).sum(1) == pytest.approx(np.ones(3), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([[5], []], r"choices\[1\] has no tokens"),
+        ([[5], [5]], "two of them are the same tokens"),
+        ([[47]], r"choices\[0\] has the token 47, outside the vocabulary \(0..46\)"),
+        ([], "choices"),
+    ],
+)
+def test_answers_that_are_none_are_refused(
+    client: Client, folder: str, answers: list[list[int]], words: str
+) -> None:
+    client.load(folder)
+    with pytest.raises(OperationError, match=words):
+        ask(client, answers)
+
+
+def test_a_value_model_has_no_answers(client: Client, folder: str) -> None:
+    client.load(folder, kind="value")
+    with pytest.raises(OperationError, match="writes no text"):
+        ask(client, [[5]])

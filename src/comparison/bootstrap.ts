@@ -1,0 +1,85 @@
+/** Intervals by a bootstrap over problems (Efron 1979, percentiles); comparisons are paired. */
+import { deriveSeed, Random } from '../math/random.ts';
+import { type Judgement, type Measure, measures } from './measures.ts';
+
+export interface Figure {
+  readonly value: number;
+  /** 95% interval. */
+  readonly low: number;
+  readonly high: number;
+}
+
+/** A figure, and how many cases (states, responses or problems) it is of. */
+export interface Measured extends Figure {
+  readonly n: number;
+}
+
+/** Sums of one measure for each problem: length of the sums x problems. */
+interface Sums {
+  readonly width: number;
+  readonly perProblem: Float64Array;
+}
+
+/** The problems of each resample, the same for all critics: [resamples][problems]. */
+export function resamplesOf(problems: number, count: number, seed: number): Int32Array[] {
+  const random = new Random(deriveSeed(seed, 'evaluate/bootstrap'));
+  return Array.from({ length: count }, () =>
+    Int32Array.from({ length: problems }, () => random.integer(problems)),
+  );
+}
+
+/** All measures of one critic, on all problems and on each resample. */
+export class Measurement {
+  readonly figures: ReadonlyMap<string, Measured>;
+  readonly #resampled = new Map<string, Float64Array>();
+
+  /** @param judgements of each problem */
+  constructor(judgements: readonly Judgement[], resamples: readonly Int32Array[]) {
+    const everyone = Int32Array.from(judgements.keys());
+    const figures = new Map<string, Measured>();
+    for (const measure of measures) {
+      const sums = sumsOf(measure, judgements);
+      const total = added(sums, everyone);
+      const value = measure.of(total);
+      if (sums.width === 0 || Number.isNaN(value)) continue;
+      const resampled = Float64Array.from(resamples, (some) => measure.of(added(sums, some)));
+      this.#resampled.set(measure.name, resampled);
+      const n = measure.cases?.(total) ?? total[0]!;
+      figures.set(measure.name, { ...interval(value, resampled), n });
+    }
+    this.figures = figures;
+  }
+
+  /** This one's figure less the other's, problem by problem; null: one of them has none. */
+  less(other: Measurement, measure: string): Figure | null {
+    const [own, others] = [this.figures.get(measure), other.figures.get(measure)];
+    if (!own || !others) return null;
+    const [a, b] = [this.#resampled.get(measure)!, other.#resampled.get(measure)!];
+    return interval(
+      own.value - others.value,
+      a.map((value, i) => value - b[i]!),
+    );
+  }
+}
+
+function sumsOf(measure: Measure, judgements: readonly Judgement[]): Sums {
+  const rows = judgements.map((judgement) => measure.sums(judgement));
+  const width = Math.max(0, ...rows.map((row) => row.length));
+  const perProblem = new Float64Array(width * rows.length);
+  for (const [problem, row] of rows.entries()) perProblem.set(row, problem * width);
+  return { width, perProblem };
+}
+
+function added({ width, perProblem }: Sums, problems: Int32Array): Float64Array {
+  const total = new Float64Array(width);
+  for (const problem of problems)
+    for (let i = 0; i < width; i++) total[i] = total[i]! + perProblem[problem * width + i]!;
+  return total;
+}
+
+/** Resamples that don't tell (no such case was drawn) are left out. */
+function interval(value: number, resampled: Float64Array): Figure {
+  const known = resampled.filter((one) => !Number.isNaN(one)).sort();
+  const at = (share: number) => known[Math.round(share * (known.length - 1))] ?? Number.NaN;
+  return { value, low: at(0.025), high: at(0.975) };
+}

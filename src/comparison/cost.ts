@@ -1,0 +1,59 @@
+/** What a critic's values cost: tokens and seconds. */
+import type { UpdateMetrics } from '../critic.ts';
+import type { Valuation } from '../types.ts';
+import { distinctPrefixTokens } from './shared-prefixes.ts';
+
+export interface Cost {
+  readonly states: number;
+  /** Tokens of prompts: each state's is read once, whatever the number of its completions. */
+  readonly read: number;
+  /** The same, if what prompts begin with alike is read once. */
+  readonly read_shared: number;
+  /** Tokens that the critic wrote, or let the actor write. */
+  readonly written: number;
+  readonly seconds: number;
+  /** Dollars, where the critic says. */
+  readonly dollars: number;
+}
+
+export const noCost: Cost = {
+  ...{ states: 0, read: 0, read_shared: 0, written: 0, seconds: 0, dollars: 0 },
+};
+
+/** What critics without completions of their own report, by the last part of its name. */
+const reported: Readonly<Record<string, readonly (keyof Cost)[]>> = {
+  value_tokens_read: ['read', 'read_shared'],
+  actor_tokens_read: ['read', 'read_shared'],
+  actor_tokens: ['written'],
+  api_input_tokens: ['read', 'read_shared'],
+  api_output_tokens: ['written'],
+  api_cost: ['dollars'],
+};
+
+export function costOf(
+  valuations: readonly Valuation[],
+  reports: readonly UpdateMetrics[],
+  seconds: number,
+): Cost {
+  const prompts = valuations.flatMap(({ completions }) => [
+    ...new Set(completions.map(({ promptIds }) => promptIds)),
+  ]);
+  const completions = valuations.flatMap((valuation) => valuation.completions);
+  const length = (ids: readonly Int32Array[]) => ids.reduce((sum, one) => sum + one.length, 0);
+  const cost: { -readonly [K in keyof Cost]: number } = {
+    states: valuations.length,
+    read: length(prompts),
+    read_shared: distinctPrefixTokens(prompts),
+    written: length(completions.map(({ completionIds }) => completionIds)),
+    ...{ seconds, dollars: 0 },
+  };
+  for (const metrics of reports)
+    for (const [name, value] of Object.entries(metrics))
+      for (const part of reported[name.slice(name.lastIndexOf('/') + 1)] ?? []) cost[part] += value;
+  return cost;
+}
+
+export const addCosts = (a: Cost, b: Cost): Cost =>
+  Object.fromEntries(
+    (Object.keys(noCost) as (keyof Cost)[]).map((part) => [part, a[part] + b[part]]),
+  ) as unknown as Cost;

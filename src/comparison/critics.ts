@@ -1,0 +1,96 @@
+/** A critic of an evaluation: by name and options, or trained weights with their run's options. */
+import { existsSync, statSync } from 'node:fs';
+import { createCritic } from '../checked-critic.ts';
+import { modelFrom } from '../config/absolute-paths.ts';
+import type { Critic, CriticPlugin } from '../critic.ts';
+import { namedBy, namedByCritic, refuseForeign } from '../extensions/consent.ts';
+import { builtIn, criticOfFolders, importCritic, loadCritic } from '../extensions/find-plugin.ts';
+import { type FoundCritic, findCritic } from '../standalone/find-critic.ts';
+import type { CriticEntry } from './config.ts';
+import type { Ground } from './ground.ts';
+import { fingerprint } from './lines.ts';
+
+export interface NamedCritic {
+  readonly name: string;
+  readonly plugin: CriticPlugin;
+  readonly options: unknown;
+  /** Folder of trained weights that `load` reads; null: the options name all. */
+  readonly weights: string | null;
+  /** What its values depend on, beyond the states. */
+  readonly identity: unknown;
+  /** The run that trained it; null: not known. */
+  readonly run: string | null;
+}
+
+/**
+ * Finds a critic without loading it.
+ *
+ * @param trustCode allows what the config of another user's run names
+ */
+export async function nameCritic(
+  name: string,
+  entry: CriticEntry,
+  base: string,
+  trustCode: boolean,
+): Promise<NamedCritic> {
+  const given = typeof entry === 'string' ? fromText(entry) : entry;
+  if (!('from' in given) || typeof given.from !== 'string') {
+    const choice = withModel(given as { use: string });
+    const { plugin, options } = await loadCritic(choice, base);
+    const models = (plugin.models?.(options) ?? []).map(({ model }) => fingerprint(model));
+    return { name, plugin, options, weights: null, identity: [choice, models], run: null };
+  }
+  const { from, ...changes } = given as { from: string; [option: string]: unknown };
+  const found = await findCritic(from);
+  if (found.run) await refuseForeignCritic(found, trustCode);
+  const { choice, standalone } = await choiceOf(found, changes);
+  const { plugin, options } = await loadCritic(choice, found.run?.base ?? base);
+  const own = standalone ? null : (plugin.startFrom?.(options, found.model) ?? null);
+  return {
+    ...{ name, plugin, options: own ?? options },
+    weights: standalone || own ? null : found.model,
+    identity: [choice, fingerprint(found.model)],
+    run: found.run?.config.folder ?? null,
+  };
+}
+
+/** A critic of this name, else a folder. */
+function fromText(text: string): { use: string } | { from: string } {
+  const isFolder = existsSync(text) && statSync(text).isDirectory();
+  return !builtIn('critic').includes(text) && isFolder ? { from: text } : { use: text };
+}
+
+function withModel<T extends { use: string; model?: unknown }>(choice: T): T {
+  return typeof choice.model === 'string' ? { ...choice, model: modelFrom(choice.model) } : choice;
+}
+
+/** Its run's options with the changes; without a run, what the plugin makes of a folder. */
+async function choiceOf(
+  { run, model }: FoundCritic,
+  changes: Readonly<Record<string, unknown>>,
+): Promise<{ choice: { use: string }; standalone: boolean }> {
+  if (run) {
+    const { critic } = run.config;
+    const given = typeof critic === 'string' ? { use: critic } : critic;
+    return { choice: { ...given, ...changes }, standalone: false };
+  }
+  const use = typeof changes.use === 'string' ? changes.use : await criticOfFolders();
+  const { use: _, ...rest } = changes;
+  const { standalone } = await importCritic(use, '.');
+  const completions = Number(rest.completions_per_state ?? 1);
+  const own = standalone?.(rest, model, { completions });
+  return { choice: { ...(own ?? { ...rest, model }), use }, standalone: true };
+}
+
+async function refuseForeignCritic({ run }: FoundCritic, trustCode: boolean): Promise<void> {
+  const { folder, critic } = run!.config;
+  const code = [...namedBy({ critic }, run!.base), ...(await namedByCritic(critic, run!.base))];
+  refuseForeign(folder, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
+}
+
+/** Loads it for a distribution. */
+export async function openNamed(critic: NamedCritic, ground: Ground): Promise<Critic> {
+  const made = await createCritic(critic.plugin, critic.options, await ground.environment());
+  if (critic.weights !== null) await made.load?.(critic.weights);
+  return made;
+}

@@ -1,0 +1,169 @@
+/** A critic's values of collected states, and of responses to rank, made once and kept. */
+import { join } from 'node:path';
+import { valuesOf } from '../checked-critic.ts';
+import type { Critic, CriticContext, UpdateMetrics } from '../critic.ts';
+import { mean } from '../math/statistics.ts';
+import type { State, Valuation } from '../types.ts';
+import { CHUNK, type Collected } from './collect.ts';
+import { addCosts, type Cost, costOf, noCost } from './cost.ts';
+import { type NamedCritic, openNamed } from './critics.ts';
+import type { Ground, Tools } from './ground.ts';
+import { digestOf, Lines } from './lines.ts';
+import type { Judgement } from './measures.ts';
+import { type CollectedProblem, candidatesOf, statesOf, trajectoryOf } from './states.ts';
+
+/** Of a problem's states and of its responses, in their order. */
+interface ValuedProblem {
+  readonly values: readonly number[];
+  readonly parsed: readonly boolean[];
+  /** null: not asked. */
+  readonly candidates: readonly (number | null)[];
+}
+
+interface Part {
+  readonly problems: readonly ValuedProblem[];
+  /** Of the states alone. */
+  readonly cost: Cost;
+}
+
+export interface Values {
+  readonly problems: readonly ValuedProblem[];
+  readonly cost: Cost;
+}
+
+type RankBy = Ground['options']['rank_by'];
+
+export interface Asking {
+  /** Of the distribution. */
+  readonly name: string;
+  readonly greedy: boolean;
+}
+
+export async function valuesOfCritic(
+  named: NamedCritic,
+  collected: Collected,
+  ground: Ground,
+  { name, greedy }: Asking,
+  tools: Tools,
+): Promise<Values> {
+  const path = join(tools.folder, 'values', name, `${named.name}.jsonl`);
+  const rankBy = ground.options.rank_by;
+  const digest = digestOf([collected.digest, named.identity, greedy, rankBy]);
+  const lines = await Lines.open<Part>(path, digest);
+  const parts = [...lines.known];
+  const { problems } = collected;
+  if (parts.length * CHUNK < problems.length) {
+    const critic = await openNamed(named, ground);
+    for (let from = parts.length * CHUNK; from < problems.length; from += CHUNK) {
+      tools.signal.throwIfAborted();
+      const context = { purpose: `evaluate/${name}`, iteration: from, greedy };
+      const part = await valued(critic, problems, from, rankBy, context);
+      lines.add(part);
+      parts.push(part);
+      const done = Math.min(from + CHUNK, problems.length);
+      tools.log(`${name}: ${named.name}: states of ${done}/${problems.length} problems`);
+    }
+    await critic.close?.();
+  }
+  return {
+    problems: parts.flatMap((part) => part.problems),
+    cost: parts.map(({ cost }) => cost).reduce(addCosts, noCost),
+  };
+}
+
+async function valued(
+  critic: Critic,
+  all: readonly CollectedProblem[],
+  from: number,
+  rankBy: RankBy,
+  context: Omit<CriticContext, 'report' | 'rewards'>,
+): Promise<Part> {
+  const problems = all.slice(from, from + CHUNK);
+  const reports: UpdateMetrics[] = [];
+  const report = (metrics: UpdateMetrics) => void reports.push(metrics);
+  const states = problems.map((one, i) => asked(critic, one, from + i));
+  const began = performance.now();
+  const { states: flat, ...rewards } =
+    critic.needs === 'outcomes'
+      ? numbered(states.flat(2), problems, from)
+      : { states: states.flat(2) };
+  const valuations = await valuesOf(critic, flat, { ...context, ...rewards, report });
+  const cost = costOf(valuations, reports, (performance.now() - began) / 1000);
+  // A critic of outcomes knows which response is right.
+  const whole =
+    critic.needs === 'outcomes'
+      ? problems.map(({ responses }) => responses.map(() => null))
+      : await rankingValues(critic, problems, from, rankBy, context);
+  let next = 0;
+  return {
+    cost,
+    problems: states.map((own, i) => {
+      const answers = own.map((same) => same.map(() => valuations[next++]!));
+      return {
+        values: answers.map((some) => mean(some.map(({ value }) => value))),
+        parsed: answers.map((some) => some.every(({ parsed }) => parsed === 'ok')),
+        candidates: whole[i]!,
+      };
+    }),
+  };
+}
+
+/** s_0 is one state for all responses, or one for each: then its value is their mean. */
+function asked({ sharesFirstState }: Critic, problem: CollectedProblem, p: number): State[][] {
+  return statesOf(problem, p).map((state) => {
+    if (state.trajectory !== null || sharesFirstState) return [state];
+    return problem.responses.map((_, r) => ({
+      ...{ ...state, id: `${state.id}r${r}.0`, trajectory: trajectoryOf(p, r) },
+    }));
+  });
+}
+
+async function rankingValues(
+  critic: Critic,
+  problems: readonly CollectedProblem[],
+  from: number,
+  by: RankBy,
+  context: Omit<CriticContext, 'report' | 'rewards'>,
+): Promise<number[][]> {
+  const states = problems.map((one, i) => candidatesOf(one, from + i, by));
+  const valuations: Valuation[] = await valuesOf(critic, states.flat(), {
+    ...{ ...context, purpose: `${context.purpose}/ranking` },
+  });
+  let next = 0;
+  return states.map((own) => own.map(() => valuations[next++]!.value));
+}
+
+/** For critics that need outcomes: all rewards, and the states numbered by their places there. */
+function numbered(states: readonly State[], problems: readonly CollectedProblem[], from: number) {
+  const places = new Map<number, number>();
+  const rewards = problems.flatMap(({ responses }, i) =>
+    responses.map(({ reward }, r) => {
+      places.set(trajectoryOf(from + i, r), places.size);
+      return { group: from + i, reward };
+    }),
+  );
+  const own = states.map((state) => ({
+    ...state,
+    trajectory: state.trajectory === null ? null : places.get(state.trajectory)!,
+  }));
+  return { states: own, rewards };
+}
+
+/** Values beside the references, problem by problem. */
+export function judgementsOf(
+  { problems }: Collected,
+  valued: readonly ValuedProblem[],
+): Judgement[] {
+  return problems.map(({ states, responses }, problem) => {
+    const { values, parsed, candidates } = valued[problem]!;
+    return {
+      states: states.map(({ response, index, reference }, i) => ({
+        ...{ problem, response, index, reference, value: values[i]!, parsed: parsed[i]! },
+      })),
+      candidates: responses.flatMap(({ reward }, r) => {
+        const value = candidates[r];
+        return value == null ? [] : [{ problem, value, right: reward >= 0.5 }];
+      }),
+    };
+  });
+}

@@ -1,0 +1,45 @@
+import { expect, test } from 'vitest';
+import { Measurement, resamplesOf } from '../../src/comparison/bootstrap.ts';
+import type { Judgement } from '../../src/comparison/measures.ts';
+import { Random } from '../../src/math/random.ts';
+
+const judged = (errors: readonly number[]): Judgement[] =>
+  errors.map((error, problem) => ({
+    candidates: [],
+    states: [0.2, 0.6].map((mean, index) => ({
+      ...{ problem, response: null, index, parsed: true, value: mean + error },
+      reference: { mean, square: mean, count: null },
+    })),
+  }));
+
+test('an interval of a mean is as wide as the normal one', () => {
+  const random = new Random([1, 1]);
+  const errors = Array.from({ length: 200 }, () => 0.1 * random.normal());
+  const { figures } = new Measurement(judged(errors), resamplesOf(200, 4000, 0));
+  const bias = figures.get('bias')!;
+  const mean = errors.reduce((a, b) => a + b) / 200;
+  const deviation = Math.sqrt(errors.reduce((a, b) => a + (b - mean) ** 2, 0) / 200);
+  expect(bias.value).toBeCloseTo(mean, 10);
+  expect(bias.n).toBe(400);
+  const half = (1.96 * deviation) / Math.sqrt(200);
+  expect(bias.low).toBeCloseTo(mean - half, 2);
+  expect(bias.high).toBeCloseTo(mean + half, 2);
+});
+
+test('a paired difference knows that two critics err on the same problems', () => {
+  const random = new Random([1, 2]);
+  const errors = Array.from({ length: 100 }, () => 0.1 * random.normal());
+  const resamples = resamplesOf(100, 1000, 0);
+  const first = new Measurement(judged(errors), resamples);
+  const second = new Measurement(judged(errors.map((error) => error + 0.01)), resamples);
+  const { value, low, high } = second.less(first, 'bias')!;
+  for (const one of [value, low, high]) expect(one).toBeCloseTo(0.01, 10);
+  const { low: own, high: top } = first.figures.get('bias')!;
+  expect(top - own).toBeGreaterThan(0.02);
+});
+
+test('a measure that the states do not tell has no figure', () => {
+  const { figures } = new Measurement(judged([0.1, 0.2]), resamplesOf(2, 100, 0));
+  expect(figures.has('top1_of_2')).toBe(false);
+  expect(figures.get('mse')!.value).toBeCloseTo((0.01 + 0.04) / 2, 12);
+});

@@ -1,0 +1,114 @@
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { checkEvaluation, distributionsOf } from '../../src/comparison/config.ts';
+import { costOf } from '../../src/comparison/cost.ts';
+import { floorOf, floors } from '../../src/comparison/floors.ts';
+import { Lines } from '../../src/comparison/lines.ts';
+import { distinctPrefixTokens } from '../../src/comparison/shared-prefixes.ts';
+import { Random } from '../../src/math/random.ts';
+
+const ids = (...tokens: number[]) => Int32Array.from(tokens);
+
+describe('tokens of shared prefixes', () => {
+  test('are counted once', () => {
+    expect(distinctPrefixTokens([ids(1, 2, 3), ids(1, 2, 4, 5), ids(1, 2)])).toBe(5);
+    expect(distinctPrefixTokens([])).toBe(0);
+  });
+
+  test('are as many as there are distinct beginnings', () => {
+    const random = new Random([5, 5]);
+    for (let trial = 0; trial < 100; trial++) {
+      const all = Array.from({ length: random.integer(12) }, () =>
+        Int32Array.from({ length: random.integer(6) }, () => random.integer(3)),
+      );
+      const beginnings = new Set(
+        all.flatMap((one) => Array.from(one, (_, i) => one.slice(0, i + 1).join(' '))),
+      );
+      expect(distinctPrefixTokens(all)).toBe(beginnings.size);
+    }
+  });
+});
+
+test('the cost of values: prompts once for each state, and what parts report', () => {
+  const promptIds = ids(1, 2, 3);
+  const completion = { promptIds, completionIds: ids(7, 8), text: '', score: 1 };
+  const value = { value: 0.1, rationale: '', parsed: 'ok' as const };
+  const other = { ...completion, promptIds: ids(1, 2, 9) };
+  const valuations = [
+    { ...value, completions: [completion, completion] },
+    { ...value, completions: [other] },
+  ];
+  const reports = [{ 'part-1/value_tokens_read': 10, 'part-0/api_cost': 0.5, unknown: 3 }];
+  expect(costOf(valuations, reports, 2)).toEqual({
+    ...{ states: 2, read: 6 + 10, read_shared: 4 + 10, written: 6, seconds: 2, dollars: 0.5 },
+  });
+});
+
+test('floors are fitted on the other problems', () => {
+  const judged = [0.2, 0.6, 0.7].map((mean, problem) => ({
+    candidates: [],
+    states: [0, 1].map((index) => ({
+      ...{ problem, response: null, index, value: 0, parsed: false },
+      reference: { mean: index === 0 ? mean : 1, square: mean, count: null },
+    })),
+  }));
+  const position = floorOf(judged, floors.position).map(({ states }) => states.map((s) => s.value));
+  expect(position[0]![0]).toBeCloseTo(0.65, 12);
+  expect(position[2]![0]).toBeCloseTo(0.4, 12);
+  expect(position[1]![1]).toBeCloseTo(1, 12);
+  const constant = floorOf(judged, floors.constant);
+  expect(constant[0]!.states[1]!.value).toBeCloseTo((0.6 + 0.7 + 2) / 4, 12);
+});
+
+describe('kept lines', () => {
+  const path = () => join(mkdtempSync(join(tmpdir(), 'genac-lines-')), 'lines.jsonl');
+
+  test('go on after half a line, and are dropped for other options', async () => {
+    const file = path();
+    const first = await Lines.open<number>(file, 'a');
+    first.add(1);
+    first.add(2);
+    writeFileSync(file, `${readFileSync(file, 'utf8')}[3, 4`);
+    const second = await Lines.open<number>(file, 'a');
+    expect(second.known).toEqual([1, 2]);
+    second.add(3);
+    expect((await Lines.open<number>(file, 'a')).known).toEqual([1, 2, 3]);
+    expect((await Lines.open<number>(file, 'b')).known).toEqual([]);
+  });
+});
+
+describe('options', () => {
+  const base = {
+    folder: 'x',
+    task: 'miniature',
+    actor: { model: 'task:base-actor' },
+    critics: { mean: 'group-mean' },
+  };
+
+  test('a shift changes what it names', () => {
+    const config = checkEvaluation({
+      ...base,
+      sampling: { max_new_tokens: 40, temperature: 0.7 },
+      shifts: { hot: { sampling: { temperature: 2 }, actor: { success_rate: 0.5 }, prompts: 3 } },
+    });
+    const { none, hot } = Object.fromEntries(distributionsOf(config));
+    expect(hot).toMatchObject({ prompts: 3, sampling: { max_new_tokens: 40, temperature: 2 } });
+    expect(hot!.actor).toMatchObject({ model: 'task:base-actor', success_rate: 0.5 });
+    expect(none).toMatchObject({ prompts: 128, sampling: { temperature: 0.7 } });
+  });
+
+  test.each([
+    [{ critics: {} }, /critics: none is named/],
+    [
+      { shifts: { hot: { sampling: { temperatur: 2 } } } },
+      /shifts.hot.sampling.temperatur: no such option; did you mean "temperature"/,
+    ],
+    [{ shifts: { none: {} } }, /none/],
+    [{ continuations: 1 }, /continuations: 1/],
+    [{ problems: 3 }, /problems: no such option/],
+  ])('%j is refused', (change, words) => {
+    expect(() => checkEvaluation({ ...base, ...change })).toThrow(words);
+  });
+});
