@@ -4,7 +4,8 @@
 #
 #     bash bench/gpu.sh [--tiny] [--only sampling|training|attention] OUT
 #
-# --tiny: a small model on the CPU, to see that every part runs; attention runs on a GPU only. Writes OUT/NAME.json, OUT/NAME.txt.
+# --tiny: a small model on the CPU, to see that every part runs; attention runs on a GPU only.
+# Writes OUT/NAME.json and OUT/NAME.txt.
 set -u
 cd "$(dirname "$0")/.."
 tiny="" only="" out=""
@@ -27,6 +28,7 @@ export PYTHONPATH="$PWD/python_bridge:$out/site${PYTHONPATH:+:$PYTHONPATH}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
 for name in sampling training attention; do
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
+  [ -z "$tiny" ] || [ "$name" != attention ] || continue
   [ -f "bench/gpu/$name.py" ] || continue
   "$python" "bench/gpu/$name.py" $tiny --out "$out" 2>&1 | tee "$out/$name.txt"
 done

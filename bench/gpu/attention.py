@@ -6,7 +6,6 @@ second. Beside it, how fast the device copies.
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 #: Rows, query heads, key heads, width, columns of a slot.
 SHAPES = {"1.5B": (256, 12, 2, 128, 768), "135M": (512, 9, 3, 64, 640)}
+
+#: Keys of a tile, warps, stages.
+VARIANTS = (
+    (32, 2, 3), (32, 4, 3), (32, 4, 4), (64, 2, 3), (64, 4, 2), (64, 4, 3), (64, 4, 4),
+    (64, 8, 3), (128, 4, 2), (128, 4, 3), (128, 8, 2),
+)  # fmt: skip
 
 
 def microseconds(work: Callable[[int], Any], copies: int) -> float:
@@ -35,14 +40,18 @@ def microseconds(work: Callable[[int], Any], copies: int) -> float:
     return statistics.median(times)
 
 
-def main() -> None:
-    given = common.options([])
-    report = common.Report("attention", given.out)
+def copied() -> float:
+    """Billions of bytes a second that the device reads and writes when it copies."""
     source = torch.randn(2**30, device="cuda")
     target = torch.empty_like(source)
     took = microseconds(lambda _: target.copy_(source), 1)
-    report.add("copy", {"gb_per_second": 2 * source.nbytes / took / 1e3})
-    del source, target
+    return 2 * source.nbytes / took / 1e3
+
+
+def main() -> None:
+    given = common.options([])
+    report = common.Report("attention", given.out)
+    report.add("copy", {"gb_per_second": copied()})
     for name, (rows, heads, kv, width, columns) in SHAPES.items():
         generator = torch.Generator(device="cuda").manual_seed(0)
 
@@ -128,7 +137,7 @@ def main() -> None:
         measure("flash, lengths", flash)
         from genac_bridge.engines import kernels
 
-        for tile, warps, stages in itertools.product((32, 64, 128), (2, 4, 8), (2, 3, 4)):
+        for tile, warps, stages in VARIANTS:
 
             def triton(
                 turn: int,
