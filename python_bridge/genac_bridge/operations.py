@@ -14,6 +14,7 @@ import torch
 
 from . import __version__, checkpoints, loading, planner
 from .engines import calls, serving
+from .engines.transformers_engine import TransformersEngine
 from .functions import call as functions
 from .models import choices, scoring, training
 from .models import model as models
@@ -198,6 +199,10 @@ class Operations:
     def accumulate(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("accumulate", args.Accumulate, arguments)
         model = models.find(self.models, parsed.model)
+        # Training plans with the memory that sampling took between.
+        for engine in [other.engine for other in self.models.values()]:
+            if isinstance(engine, TransformersEngine):
+                engine.release()
         statistics = training.accumulate(model, parsed, tensors, context)
         return {"accumulations": model.accumulations, "statistics": statistics}, {}
 

@@ -66,6 +66,11 @@ class TransformersEngine:
         with self._served():
             return decoding.generate(self._model, request)
 
+    def release(self) -> None:
+        """Frees the cache of a GPU, which the next request makes again."""
+        if self._slots is not None:
+            self._slots.release()
+
     def close(self) -> None:
         self._snapshot.clear()
         self._slots = None
