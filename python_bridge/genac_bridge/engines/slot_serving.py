@@ -16,8 +16,8 @@ from .fused import fuse
 from .serving_copy import ServingCopy
 from .slot_attention import why_not_by_length
 from .slot_cache import planned_bytes
-from .slot_decoding import SlotDecoder
-from .slots import Slots, rounded_up
+from .slot_decoding import FEWEST, SlotDecoder
+from .slots import COLUMNS, Slots, rounded_up
 
 #: Tokens of prompts that are read at once, and rows that are decoded at once, at most.
 MOST_READ, MOST_ROWS = 2**16, 1024
@@ -58,13 +58,15 @@ class SlotServing:
         if count == 0:
             return []
         lengths = np.array([len(prompt) for prompt in request.prompts])
-        columns = rounded_up(int((lengths + request.limits).max()))
-        rows = min(count, request.batch_size or self.most_rows(columns))
+        columns = rounded_up(int((lengths + request.limits).max()), COLUMNS)
+        if self.slots is not None:
+            columns = max(columns, self.slots.columns)
+        most = self.most_rows(columns)
+        rows = min(count, request.batch_size or most)
         if self.slots is None or self.slots.rows < rows or self.slots.columns < columns:
-            columns = max(columns, self.slots.columns if self.slots is not None else 0)
             self.slots = None
-            rows = min(count, request.batch_size or self.most_rows(columns))
-            self.slots = Slots(self.copy, rows, columns, self.by_length, self.capture)
+            room = max(rows, min(rounded_up(rows, FEWEST), most))
+            self.slots = Slots(self.copy, room, columns, self.by_length, self.capture)
         try:
             SlotDecoder(self._model, self.slots, request, rows, self.most_read()).run()
         except BaseException:
@@ -79,8 +81,6 @@ class SlotServing:
 
     def most_rows(self, columns: int) -> int:
         """Returns how many rows are decoded at once: as many as their part of the memory holds."""
-        if self.slots is not None and self.slots.columns >= columns:
-            return self.slots.rows
         each = planned_bytes(self._model.config, 1, columns, self.copy.dtype)
         each += LOGIT_BYTES * self._model.vocabulary
         return max(1, min(MOST_ROWS, int(self._left() * ROWS_PART) // each))
