@@ -66,6 +66,18 @@ SHAPES = {
         architectures=["Qwen2ForCausalLM"],
         **PLAIN,
     ),
+    # Qwen2-7B
+    "7B": Qwen2Config(
+        vocab_size=152064,
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        max_position_embeddings=32768,
+        architectures=["Qwen2ForCausalLM"],
+        **{**PLAIN, "tie_word_embeddings": False},
+    ),
 }
 LOADING = {
     "revision": None,

@@ -30,7 +30,10 @@ CASES: dict[str, tuple[str, int, tuple[int, int], list[int], list[int]]] = {
     "135M": ("135M", 64, (192, 384), [8, 16, 32, 64], [4096, 8192, 16384, 32768]),
     "1.5B": ("1.5B", 32, (704, 704), [4, 8, 16], [2816, 5632, 11264]),
 }
-SECONDS = {"135M": 100, "1.5B": 150}
+SECONDS = {"135M": 100, "1.5B": 150, "shared": 100}
+#: Of the part `shared`: the bytes of the device that is planned for, of which a worker has half.
+SMALLER = 80 * 10**9
+LORA = {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": "all-linear"}
 
 
 def batch_of(count: int, lengths: tuple[int, int], vocabulary: int) -> dict[str, np.ndarray]:
@@ -198,7 +201,48 @@ class Case:
         return {"worker": worker, "bare": max(bares), "ratio": round(worker / max(bares), 3)}
 
 
+def shared(tiny: bool, report: common.Report) -> None:
+    """Models of which two must fit on a card of 80 GB: peak memory and speed in half of it, with
+    all weights or LoRA, with activations kept or computed again, with moments on the host.
+    """
+    device = "cpu" if tiny else "cuda"
+    memory.device_bytes = lambda _: SMALLER
+    half = {**common.LOADING, "memory_share": None}
+    for shape, changes in (
+        ("1.5B", {}),
+        ("1.5B", {"offload_optimizer": True}),
+        ("7B", {"lora": LORA}),
+    ):
+        entry = f"{shape} {' '.join(changes)} in 40 GB"
+        how = {name: value for name, value in changes.items() if name == "lora"}
+        loading = {**half, **{n: v for n, v in changes.items() if n != "lora"}}
+
+        def work(shape: str = shape, how: Any = how, loading: Any = loading) -> dict[str, Any]:
+            with tempfile.TemporaryDirectory() as folder:
+                name = "tiny" if tiny else shape
+                common.make_folder(name, folder)
+                ours = Ours(folder, device, loading=loading, **how)
+                freed()
+                common.peak_gib(device)
+                lengths = (16, 32) if tiny else (512, 2048)
+                batch = batch_of(8, lengths, common.SHAPES[name].vocab_size)
+                model = ours.operations.models["m"]
+                took = common.median(ours.whole(batch, None), device, 2)
+                return {
+                    "tokens_per_s": round(len(batch["ids"]) / took),
+                    "peak_gib": common.peak_gib(device),
+                    "recomputes": memory.recomputes(model, lengths[1]),
+                    **planned(ours),
+                }
+
+        report.attempt(entry, work)
+        freed()
+
+
 def run(part: str, tiny: bool, report: common.Report) -> None:
+    if part == "shared":
+        shared(tiny, report)
+        return
     case = Case(part, tiny, report)
     with tempfile.TemporaryDirectory() as folder:
         common.make_folder(case.shape, folder)
@@ -213,16 +257,17 @@ def planned(ours: Ours) -> dict[str, Any]:
     model = ours.operations.models["m"]
     if model.activations is None:
         return {"planned": None}
+    total = memory.device_bytes(model.device) or 0
     return {
-        "fixed_gib": memory.fixed_bytes(model) / 2**30,
+        "weights_gib": memory.weights_of(model).total / 2**30,
         "activations": str(model.activations),
-        "room": memory.room(model),
+        "room": memory.room(model, total, 0),
         "allocated_gib": torch.cuda.memory_allocated() / 2**30,
     }
 
 
 def main() -> None:
-    given = common.options(list(CASES))
+    given = common.options(list(SECONDS))
     if given.part is None:
         common.run_parts(__file__, given, SECONDS)
         return

@@ -103,7 +103,8 @@ class Operations:
                 raise OperationError(
                     "out_of_memory",
                     f"{operation}: no memory left on the device{notes}. A smaller model, bfloat16, "
-                    "LoRA, fewer new tokens or a device of its own need less",
+                    "LoRA, fewer new tokens, gradient_checkpointing, offload_optimizer or a device "
+                    "of its own need less",
                 ) from error
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise OperationError(

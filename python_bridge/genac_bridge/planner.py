@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from peft import PeftConfig, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoConfig
 
-from .loading import auto_class, choose_device, choose_dtype
+from .loading import auto_class, choose_device, choose_dtype, value_head
 from .models import memory
 from .models.adapters import add_lora, base_of, is_adapter, read_config
 from .models.masters import Masters
@@ -47,7 +47,9 @@ def without_weights(arguments: LoadModel) -> LoadedModel:
                 trust_remote_code=loading.trust_remote_code,
             )
             if adapter:
-                network = get_peft_model(network, PeftConfig.from_pretrained(source))
+                saved = PeftConfig.from_pretrained(source)
+                saved.inference_mode = False
+                network = get_peft_model(network, saved)
             elif arguments.lora is not None:
                 network = add_lora(network, arguments.lora, arguments.kind, 0, loading.revision)
     except BadArguments:
@@ -55,13 +57,14 @@ def without_weights(arguments: LoadModel) -> LoadedModel:
     except Exception as error:
         raise BadArguments(f"plan: {source!r} can't be planned: {one_line(error)}") from error
     network.eval()
+    plain: Any = network.get_base_model() if isinstance(network, PeftModel) else network
     if arguments.optimizer is None:
         network.requires_grad_(False)
     model = LoadedModel(
         name=arguments.model,
         kind=arguments.kind,
         network=network,
-        value_head=None,
+        value_head=value_head(plain, None, META) if arguments.kind == "value" else None,
         tokenizer=None,
         config=config.get_text_config(),
         device=META,
@@ -91,33 +94,58 @@ def refuse_too_large(arguments: LoadModel) -> None:
     memory.refuse_too_large(model, device, total)
 
 
-def plan(model: dict[str, Any], device_bytes: int | None = None) -> dict[str, Any]:
-    """Returns the plan of one model as plain JSON: bytes of each part, bytes for each token of a
-    micro-batch, and the tokens that fit at once.
+def plan(models: list[dict[str, Any]], device_bytes: int | None = None) -> list[dict[str, Any]]:
+    """Returns the plans of models that one worker loads, as plain JSON: bytes of each part, bytes
+    for each token of a micro-batch, and the tokens that fit at once, beside the other models.
+    Of a model that can't be planned: `{"reason": ...}`.
 
-    `model`: arguments of `load_model`. `device_bytes`: memory to plan for; null: that of the
-    device. On a device without planned memory the tokens are null. Raises `BadArguments`.
+    `models`: arguments of `load_model`. `device_bytes`: memory to plan for; null: that of each
+    model's device. On a device without planned memory the tokens are null.
     """
-    arguments = parse("plan", LoadModel, model)
-    planned = without_weights(arguments)
-    device = choose_device(arguments.device)
-    total = memory.device_bytes(device) if device_bytes is None else device_bytes
-    planned.activations = memory.count_activations(planned)
-    kept, recomputed = planned.activations
-    weights = memory.weights_of(planned)
-    fits = None if total is None else memory.room(planned, total)
-    logits = memory.most_logits(total) if planned.kind == "causal" else 0
+    asked = [parse("plan", LoadModel, model) for model in models]
+    made = [_tried(arguments) for arguments in asked]
+    totals = [memory.weights_of(m).total if isinstance(m, LoadedModel) else 0 for m in made]
+    plans: list[dict[str, Any]] = []
+    for arguments, model, own in zip(asked, made, totals, strict=True):
+        if isinstance(model, str):
+            plans.append({"reason": model})
+            continue
+        device = choose_device(arguments.device)
+        total = memory.device_bytes(device) if device_bytes is None else device_bytes
+        plans.append(_planned(model, device, total, sum(totals) - own))
+    return plans
+
+
+def _tried(arguments: LoadModel) -> LoadedModel | str:
+    """Returns the model without weights, its activations counted, or why there is none."""
+    try:
+        model = without_weights(arguments)
+        model.activations = memory.count_activations(model)
+    except BadArguments as error:
+        return str(error)
+    except Exception as error:  # an architecture that can't be run without numbers
+        return f"plan: {arguments.source!r} can't be planned: {one_line(error)}"
+    return model
+
+
+def _planned(
+    model: LoadedModel, device: torch.device, total: int | None, beside: int
+) -> dict[str, Any]:
+    assert model.activations is not None
+    kept, recomputed = model.activations
+    fits = None if total is None else memory.room(model, total, beside)
+    logits = memory.most_logits(total) if model.kind == "causal" else 0
     return {
-        "weights": sum(p.numel() for p in planned.network.parameters()),
-        "trained": 0 if planned.optimizer is None else sum(planned.optimizer.sizes),
-        "dtype": str(planned.dtype)[6:],
-        "bytes": {**asdict(weights), "logits": logits * memory.LOGIT_BYTES},
+        "weights": sum(p.numel() for p in model.network.parameters()),
+        "trained": 0 if model.optimizer is None else sum(model.optimizer.sizes),
+        "dtype": str(model.dtype)[6:],
+        "bytes": {**asdict(memory.weights_of(model)), "logits": logits * memory.LOGIT_BYTES},
         "kept_per_token": kept.kept + kept.passing,
         "recomputed_per_token": recomputed.kept + recomputed.passing,
-        "cache_per_token": cache_bytes(planned),
+        "cache_per_token": cache_bytes(model),
         "device": str(device),
         "device_bytes": total,
-        "share": memory.share(planned),
+        "share": memory.share(model),
         "tokens": None if fits is None else max(0, fits[0]),
         "tokens_recomputed": None if fits is None else max(0, fits[1]),
     }

@@ -60,8 +60,8 @@ export const loadingSchema = z.strictObject({
   /** The optimizer's moments stay in the host's memory between steps. */
   offload_optimizer: z.boolean(),
   /**
-   * The part of a GPU's memory that the worker's micro-batches are planned with; null: 0.5, because
-   * two workers may share the GPU. On other devices it has no effect.
+   * The part of a GPU's memory that the worker's micro-batches are planned with; null: what the
+   * controller gave it (`GENAC_MEMORY_SHARE`), else 0.5. On other devices it has no effect.
    */
   memory_share: z.number().positive().max(1).nullable(),
 });

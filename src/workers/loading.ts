@@ -79,7 +79,7 @@ export const loadingFields = {
   gradient_checkpointing: shape.gradient_checkpointing.default(false),
   /** The optimizer's moments stay in the host's memory between steps. */
   offload_optimizer: shape.offload_optimizer.default(false),
-  /** The part of a GPU's memory to plan with; null: half of it. */
+  /** The part of a GPU's memory to plan with; null: workers that see the same one share equally. */
   memory_share: shape.memory_share.default(null),
 };
 

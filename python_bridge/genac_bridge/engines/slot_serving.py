@@ -97,5 +97,8 @@ class SlotServing:
         """Returns the bytes beside the weights of all models of this process. It does not depend
         on the moment, and nor does the size of a batch.
         """
-        total = memory.device_bytes(self._model.device)
-        return CPU_BYTES if total is None else memory.left(self._model, total)
+        model = self._model
+        total = memory.device_bytes(model.device)
+        if total is None:
+            return CPU_BYTES
+        return memory.left(model, total, memory.others(model.device, model.name))

@@ -7,26 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from . import losses
 
 
-def head_product(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Returns logits float32 [M, V] of hidden states [M, W] and a head [V, W] in bfloat16.
+def product(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Returns the logits [M, V] of hidden states [M, d] under a head's weight [V, d].
 
-    Products of bfloat16 numbers are added up, and returned, in float32: logits that are rounded to
-    8 bits move log-probabilities by hundredths. Other types stay what they are.
-
-    Has no gradient on CUDA in bfloat16.
+    Of bfloat16 they are float32, added up in float32 and never rounded: logits of 8 bits move
+    log-probabilities by hundredths. All else keeps its type. On CUDA, autograd can't follow it.
     """
     if weight.dtype != torch.bfloat16:
-        return functional.linear(hidden, weight, bias)
-    if hidden.is_cuda:
-        logits = torch.mm(hidden.to(weight.dtype), weight.t(), out_dtype=torch.float32)
-    else:
-        logits = hidden.float() @ weight.t().float()
-    return logits if bias is None else logits + bias.float()
+        return hidden @ weight.t()
+    if weight.is_cuda:
+        return torch.mm(hidden.to(weight.dtype), weight.t(), out_dtype=torch.float32)
+    return hidden.float() @ weight.float().t()
 
 
 class HeadLogprobs(torch.autograd.Function):
@@ -48,7 +43,9 @@ class HeadLogprobs(torch.autograd.Function):
         temperature: float,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        logits = head_product(hidden, weight, bias)
+        logits = product(hidden, weight)
+        if bias is not None:
+            logits += bias
         if temperature != 1.0:
             logits /= temperature
         logprobs = logits.log_softmax(-1)
@@ -104,7 +101,8 @@ def logits_of(head: nn.Module, hidden: Tensor) -> Tensor:
         logits: Tensor = head(hidden)
         return logits
     assert isinstance(head, nn.Linear)
-    return head_product(hidden, head.weight, head.bias)
+    logits = product(hidden, head.weight)
+    return logits if head.bias is None else logits + head.bias
 
 
 def statistics_of(

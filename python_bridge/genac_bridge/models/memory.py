@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 
 import torch
@@ -13,8 +14,8 @@ from .optimizer import PART
 
 #: Part of the device's memory that is planned with: the rest is the driver's, and lost in gaps.
 USABLE = 0.9
-#: Part of it that a worker plans with, for two may share a device.
-SHARE = 0.5
+#: The part of it that this worker plans with, if whoever started it said so.
+SHARE = "GENAC_MEMORY_SHARE"
 #: Logits of one chunk of the head: one for 320 bytes of the device, and no more than these.
 MOST_LOGITS, BYTES_A_LOGIT = 2**28, 320
 #: What a chunk holds for each logit: itself and its log-prob in float32, its gradient in bfloat16.
@@ -117,9 +118,11 @@ def head_rows(model: LoadedModel) -> int:
 
 
 def share(model: LoadedModel) -> float:
-    """Returns the part of its device's memory that a model's process plans with."""
+    """Returns the part of its device's memory that a model's process plans with. Without an option
+    or `GENAC_MEMORY_SHARE` it is half, for two may share a device.
+    """
     given = None if model.loading is None else model.loading.memory_share
-    return SHARE if given is None else given
+    return float(os.environ.get(SHARE, "0.5")) if given is None else given
 
 
 def others(device: torch.device, name: str) -> int:
@@ -127,27 +130,26 @@ def others(device: torch.device, name: str) -> int:
     return sum(size for (on, other), size in _fixed.items() if on == device and other != name)
 
 
-def left(model: LoadedModel, total: int) -> int:
-    """Returns the bytes of a device of `total` bytes, or of the model's share of it, beside the
-    weights of all models of this process.
+def left(model: LoadedModel, total: int, beside: int) -> int:
+    """Returns the bytes of a device of `total` bytes, or of the model's share of it, that its
+    weights and `beside` bytes of other models of this process leave.
     """
-    usable = int(total * USABLE * share(model))
-    return usable - others(model.device, model.name) - weights_of(model).total
+    return int(total * USABLE * share(model)) - beside - weights_of(model).total
 
 
-def room(model: LoadedModel, total: int) -> tuple[int, int]:
-    """Returns the padded tokens whose activations fit on a device of `total` bytes, beside all
-    models of this process: all kept, and those of layers computed again. Depends on shapes alone,
-    not on the moment. Below 1: nothing fits.
+def room(model: LoadedModel, total: int, beside: int) -> tuple[int, int]:
+    """Returns the padded tokens whose activations fit on a device of `total` bytes, beside other
+    models of this process that take `beside` bytes: all kept, and those of layers computed again.
+    Depends on shapes alone, not on the moment. Below 1: nothing fits.
     """
-    beside = left(model, total)
+    free = left(model, total, beside)
     if model.kind == "causal":
-        beside -= most_logits(total) * LOGIT_BYTES
+        free -= most_logits(total) * LOGIT_BYTES
     assert model.activations is not None
     kept, recomputed = model.activations
     return (
-        beside // (kept.kept + kept.passing),
-        beside // (recomputed.kept + recomputed.passing),
+        free // (kept.kept + kept.passing),
+        free // (recomputed.kept + recomputed.passing),
     )
 
 
@@ -159,7 +161,7 @@ def recomputes(model: LoadedModel, longest: int) -> bool:
     total = device_bytes(model.device)
     if asked or model.activations is None or total is None:
         return asked
-    return room(model, total)[0] < max(FEW, longest)
+    return room(model, total, others(model.device, model.name))[0] < max(FEW, longest)
 
 
 def tokens_that_fit(model: LoadedModel, longest: int) -> int | None:
@@ -169,7 +171,8 @@ def tokens_that_fit(model: LoadedModel, longest: int) -> int | None:
     total = device_bytes(model.device)
     if model.activations is None or total is None:
         return None
-    return max(1, room(model, total)[recomputes(model, longest)])
+    beside = others(model.device, model.name)
+    return max(1, room(model, total, beside)[recomputes(model, longest)])
 
 
 def refuse_too_large(model: LoadedModel, device: torch.device, total: int) -> None:

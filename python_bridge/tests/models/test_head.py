@@ -9,7 +9,7 @@ from training_batches import ALL_STREAMS, batch_of
 
 from conftest import Client
 from genac_bridge.models import losses, memory
-from genac_bridge.models.head import HeadLogprobs, head_product
+from genac_bridge.models.head import HeadLogprobs, product
 
 no_gpu = not torch.cuda.is_available()
 
@@ -58,7 +58,7 @@ def test_bfloat16_sums_in_float32(device: str) -> None:
     hidden = torch.randn(50, 300, generator=generator).bfloat16().to(device)
     weight = torch.randn(70, 300, generator=generator).bfloat16().to(device)
     targets = torch.randint(70, (50,), generator=generator).to(device)
-    logits = head_product(hidden, weight)
+    logits = product(hidden, weight)
     exact = hidden.double() @ weight.double().t()
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits.double(), exact, rtol=1e-5, atol=1e-4)

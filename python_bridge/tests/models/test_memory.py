@@ -97,7 +97,7 @@ def test_planned_bytes_are_those_in_use(client: Client, folder: str, kind: str, 
     served = model.engine._snapshot.values() if model.engine is not None else []
     tensors = {id(t): t for t in (*used, *moments, *served)}.values()
     counted = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    assert memory.fixed_bytes(model) == pytest.approx(counted, rel=0.03)
+    assert memory.weights_of(model).total == pytest.approx(counted, rel=0.03)
 
 
 def test_micro_batches_follow_from_the_device_and_the_models_on_it(
@@ -108,7 +108,7 @@ def test_micro_batches_follow_from_the_device_and_the_models_on_it(
     monkeypatch.setattr(memory, "_fixed", {})
     memory.register(model)
     kept, recomputed = model.activations
-    fixed = memory.fixed_bytes(model)
+    fixed = memory.weights_of(model).total
 
     def device_of(tokens: int) -> int:
         """The bytes of a device on which this many tokens fit."""
