@@ -2,9 +2,10 @@
 # The worker against bare Transformers on a GPU: sampling and training. Needs torch, transformers
 # and peft; packages that are missing are taken from the wheels in $WHEELS.
 #
-#     bash bench/gpu.sh [--tiny] [--only sampling|training] OUT
+#     bash bench/gpu.sh [--tiny] [--only sampling|training|attention] OUT
 #
-# --tiny: a small model on the CPU, to see that every part runs. Writes OUT/NAME.json, OUT/NAME.txt.
+# --tiny: a small model on the CPU, to see that every part runs; attention runs on a GPU only.
+# Writes OUT/NAME.json and OUT/NAME.txt.
 set -u
 cd "$(dirname "$0")/.."
 tiny="" only="" out=""
@@ -25,8 +26,9 @@ if [ -n "${WHEELS:-}" ]; then
 fi
 export PYTHONPATH="$PWD/python_bridge:$out/site${PYTHONPATH:+:$PYTHONPATH}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
-for name in sampling training; do
+for name in sampling training attention; do
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
+  [ -z "$tiny" ] || [ "$name" != attention ] || continue
   [ -f "bench/gpu/$name.py" ] || continue
   "$python" "bench/gpu/$name.py" $tiny --out "$out" 2>&1 | tee "$out/$name.txt"
 done

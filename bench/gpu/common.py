@@ -96,9 +96,12 @@ ADAM = {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01}
 
 
 def make_folder(shape: str, folder: str) -> None:
-    """Writes config.json and a tokenizer of as many words as the vocabulary has."""
+    """Writes config.json and a tokenizer of nearly as many words as the vocabulary has: the
+    architecture's tokenizer may add some of its own.
+    """
     config = SHAPES[shape]
-    vocabulary = {"<pad>": 0, "<stop>": 1} | {f"w{n}": n for n in range(2, config.vocab_size)}
+    words = config.vocab_size - 16
+    vocabulary = {"<pad>": 0, "<stop>": 1} | {f"w{n}": n for n in range(2, words)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>").save_pretrained(folder)

@@ -14,6 +14,7 @@ import torch
 
 from . import __version__, checkpoints, loading, planner
 from .engines import calls, serving
+from .engines.transformers_engine import TransformersEngine
 from .functions import call as functions
 from .models import choices, scoring, training
 from .models import model as models
@@ -182,7 +183,9 @@ class Operations:
 
     def sample(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("sample", args.Sample, arguments)
-        return serving.sample(models.find(self.models, parsed.model), parsed, tensors, context)
+        model = models.find(self.models, parsed.model)
+        self._release_caches(but=model)
+        return serving.sample(model, parsed, tensors, context)
 
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)
@@ -196,9 +199,18 @@ class Operations:
         tokens, answer = choices.choices(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
+    def _release_caches(self, but: LoadedModel | None = None) -> None:
+        """Frees what models but this one keep between requests to sample: what comes next is
+        planned to have the device to itself.
+        """
+        for model in self.models.values():
+            if model is not but and isinstance(model.engine, TransformersEngine):
+                model.engine.release()
+
     def accumulate(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("accumulate", args.Accumulate, arguments)
         model = models.find(self.models, parsed.model)
+        self._release_caches()
         statistics = training.accumulate(model, parsed, tensors, context)
         return {"accumulations": model.accumulations, "statistics": statistics}, {}
 

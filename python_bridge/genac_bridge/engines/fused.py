@@ -75,8 +75,8 @@ class Merged:
         biases = [layer.bias for layer in layers]
         if any((bias is None) != (biases[0] is None) for bias in biases):
             raise ValueError("some have a bias")
-        self.weight = torch.cat(tuple(layer.weight for layer in layers))
-        self.bias = None if biases[0] is None else torch.cat(biases)
+        self.weight = torch.cat([layer.weight.data for layer in layers])
+        self.bias = None if biases[0] is None else torch.cat([bias.data for bias in biases])
 
     def __call__(self, hidden: Tensor) -> Tensor:
         return functional.linear(hidden, self.weight, self.bias)

@@ -24,25 +24,27 @@ class Unfit(Exception):
 class ServingCopy:
     """A network without adapters, whose weights `publish` replaces in place.
 
-    Frozen weights that already have the serving type are shared with the model's network.
+    Frozen weights are shared with the model's network.
     `shared`: all weights are, and adapters stay: for the check at loading. Raises `Unfit`.
     """
 
-    def __init__(self, model: LoadedModel, dtype: torch.dtype, shared: bool = False) -> None:
+    def __init__(self, model: LoadedModel, shared: bool = False) -> None:
         if model.quantized or not model.splits_head:
             raise Unfit("its weights are quantized or its head does more than multiply")
-        self.dtype = dtype
+        if not shared and (model.masters is None) != (model.dtype == torch.float32):
+            raise Unfit("it casts its weights as they are used")
+        self.dtype = torch.float32 if shared else model.dtype
         self.config = model.config
         #: By the network's names: where a published weight goes.
         self._places: dict[str, nn.Parameter] = {}
         self._adapters: dict[str, Adapter] = {} if shared else adapters_of(model.network)
         memo: dict[int, Any] = {}
         for name, parameter in model.network.named_parameters():
-            frozen = parameter.dtype == dtype and not parameter.requires_grad
-            if shared or ".lora_" in name or (frozen and name not in self._adapters):
+            fixed = not parameter.requires_grad and name not in self._adapters
+            if shared or fixed or ".lora_" in name:
                 memo[id(parameter)] = parameter
                 continue
-            place = nn.Parameter(torch.empty_like(parameter, dtype=dtype), requires_grad=False)
+            place = nn.Parameter(torch.empty_like(parameter), requires_grad=False)
             memo[id(parameter)] = self._places[name] = place
         self.network: Any = copy.deepcopy(model.base, memo)
         if not shared:

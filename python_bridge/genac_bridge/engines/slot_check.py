@@ -62,7 +62,7 @@ def why_not(model: LoadedModel) -> str | None:
     with undisturbed(model):
         reason: str | None = None
         try:
-            serving = ServingCopy(model, torch.float32, shared=True)
+            serving = ServingCopy(model, shared=True)
         except Unfit as error:
             return str(error)
         except Exception as error:

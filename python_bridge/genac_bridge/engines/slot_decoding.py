@@ -17,7 +17,7 @@ from ..models.tokens import StopStrings
 from .decoding import hand_over
 from .engine import REASONS, Completion, GenerationRequest
 from .random import uniforms
-from .slots import LOOK, Draw, Slots, rounded_up
+from .slots import COLUMNS, LOOK, Draw, Slots, rounded_up
 
 #: Free slots are filled once they are this part of all: reading few prompts costs nearly what
 #: reading many does.
@@ -52,7 +52,7 @@ class SlotDecoder:
         self, model: LoadedModel, slots: Slots, request: GenerationRequest, rows: int, read: int
     ) -> None:
         self.model, self.slots, self.request = model, slots, request
-        self.rows, self.most_read = rows, read
+        self.most_read = read
         options = request.options
         self.draw = Draw(options.temperature, options.top_k, options.top_p)
         self.is_stop = np.zeros(model.vocabulary, bool)
@@ -126,7 +126,7 @@ class SlotDecoder:
         if not (left > 0).any():
             return 0
         steps, slots = int(min(LOOK, left.max())), self.slots
-        rows = bucket(int(here[-1]) + 1, self.rows)
+        rows = bucket(int(here[-1]) + 1, slots.rows)
         draws = np.zeros((LOOK, rows))
         if self.draw.temperature > 0:
             seeds, starts = self.request.seeds[numbers], self.launched[numbers]
@@ -135,7 +135,7 @@ class SlotDecoder:
         slots.turn.zero_()
         reach = (self.lengths[self.owner[numbers]] + self.launched[numbers]).max() + steps
         for _ in range(steps):
-            slots.step(rows, rounded_up(int(reach)), self.draw)
+            slots.step(rows, rounded_up(int(reach), COLUMNS), self.draw)
         where = slots.send(here)
         self.push(
             numbers,
@@ -162,7 +162,7 @@ class SlotDecoder:
         here = np.flatnonzero(self.at >= 0)
         if self.pending or len(here) == 0:
             return
-        fewer = bucket(len(here), self.rows)
+        fewer = bucket(len(here), self.slots.rows)
         beyond = here[here >= fewer]
         if len(beyond) == 0:
             return

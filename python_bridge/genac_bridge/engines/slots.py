@@ -50,11 +50,11 @@ class Step:
     used: Tensor
 
 
-def rounded_up(count: int) -> int:
-    """Returns the room for `count` columns: a multiple of 128, of a quarter of it where that is
-    more, so that there are few sizes.
+def rounded_up(count: int, least: int) -> int:
+    """Returns the room for `count` columns or rows: a multiple of `least`, or of an eighth of it
+    where that is more, so that there are few sizes.
     """
-    unit = max(COLUMNS, 2 ** max(0, (count - 1).bit_length() - 3))
+    unit = max(least, 2 ** max(0, (count - 1).bit_length() - 4))
     return -(-count // unit) * unit
 
 

@@ -36,10 +36,9 @@ class TransformersEngine:
         self._wants_slots = in_slots
 
     def _trained(self) -> dict[str, nn.Parameter]:
-        """The network's own parameters that an optimizer moves, or moves the masters of."""
-        optimizer = self._model.optimizer
-        names = set() if optimizer is None else set(optimizer.parameters)
-        return {name: p for name, p in self._model.network.named_parameters() if name in names}
+        if self._model.optimizer is None:
+            return {}
+        return {n: p for n, p in self._model.network.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def publish(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
@@ -66,6 +65,11 @@ class TransformersEngine:
             return self._slots.generate(request)
         with self._served():
             return decoding.generate(self._model, request)
+
+    def release(self) -> None:
+        """Frees the cache of a GPU, which the next request makes again."""
+        if self._slots is not None:
+            self._slots.release()
 
     def close(self) -> None:
         self._snapshot.clear()

@@ -130,19 +130,26 @@ def others(device: torch.device, name: str) -> int:
     return sum(size for (on, other), size in _fixed.items() if on == device and other != name)
 
 
+def left(model: LoadedModel, total: int, beside: int) -> int:
+    """Returns the bytes of a device of `total` bytes, or of the model's share of it, that its
+    weights and `beside` bytes of other models of this process leave.
+    """
+    return int(total * USABLE * share(model)) - beside - weights_of(model).total
+
+
 def room(model: LoadedModel, total: int, beside: int) -> tuple[int, int]:
     """Returns the padded tokens whose activations fit on a device of `total` bytes, beside other
     models of this process that take `beside` bytes: all kept, and those of layers computed again.
     Depends on shapes alone, not on the moment. Below 1: nothing fits.
     """
-    left = int(total * USABLE * share(model)) - beside - weights_of(model).total
+    free = left(model, total, beside)
     if model.kind == "causal":
-        left -= most_logits(total) * LOGIT_BYTES
+        free -= most_logits(total) * LOGIT_BYTES
     assert model.activations is not None
     kept, recomputed = model.activations
     return (
-        left // (kept.kept + kept.passing),
-        left // (recomputed.kept + recomputed.passing),
+        free // (kept.kept + kept.passing),
+        free // (recomputed.kept + recomputed.passing),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Client, completions, prompts
+from conftest import Client, completions, prompts, ragged
 from genac_bridge.engines import slot_check, slot_decoding
 from genac_bridge.engines.transformers_engine import TransformersEngine
 from genac_bridge.wire.context import OperationError
@@ -158,4 +158,19 @@ def test_broken_weights_are_an_error_once(client: Client, folder: str) -> None:
     with torch.no_grad():
         weight.copy_(whole)
     client.publish()
+    assert completions(client.sample(dict(tensors))[1]) == first
+
+
+def test_training_frees_the_slots(client: Client, folder: str) -> None:
+    client.load(folder)
+    serving = use_slots(client)
+    tensors = prompts(np.random.default_rng(9), LENGTHS)
+    first = completions(client.sample(dict(tensors))[1])
+    assert serving.slots is not None
+    batch = ragged(np.random.default_rng(12), [6])
+    mask = np.array([0, 1, 1, 1, 1, 1], np.float32)
+    client.accumulate(
+        {**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}]
+    )
+    assert serving.slots is None
     assert completions(client.sample(dict(tensors))[1]) == first
