@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..wire.arguments import OptimizerOptions
 from ..wire.context import BadArguments
 
-# The weights' change is measured against a copy of them; stepping in parts of this many numbers keeps that
-# copy small.
+# The weights' change is measured against a copy of them; stepping in parts of this many numbers
+# keeps that copy small.
 PART = 2**26
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
