@@ -54,7 +54,8 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
         if os.path.exists(state_path):
             os.remove(state_path)
         network: Any = model.network
-        network.save_pretrained(path)
+        with model.full_precision():
+            network.save_pretrained(path)
         model.tokenizer.save_pretrained(path)
         if model.base_digest is not None:
             write_base(path, model.base_digest)
@@ -182,7 +183,7 @@ def restore(model: LoadedModel, path: str) -> None:
             wrong = "its weights are not those that were saved (the digest differs)"
     if wrong is not None:
         raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")
-    with torch.no_grad():
+    with torch.no_grad(), model.full_precision():
         if adapter:
             set_peft_model_state_dict(model.network, fresh)
         else:

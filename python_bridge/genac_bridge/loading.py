@@ -20,7 +20,8 @@ from transformers.utils import logging as transformers_logging
 
 from .engines.calls import TRANSFORMERS
 from .engines.choice import add_engine
-from .engines.sampling_check import check_values, choose_way
+from .engines.sampling_check import check_values, choose_way, halve
+from .engines.slot_check import fits_slots
 from .models.adapters import (
     CONFIG,
     add_lora,
@@ -32,6 +33,7 @@ from .models.adapters import (
     refuse_other_base,
 )
 from .models.chats import refuse_template_options
+from .models.memory import register
 from .models.model import VALUE_HEAD, LoadedModel
 from .models.optimizer import Optimizer
 from .models.quantization import (
@@ -288,12 +290,20 @@ def load(arguments: LoadModel) -> LoadedModel:
     if kind == "causal":
         model.splits_head = head_splits(model)
         model.way = choose_way(model)
+        model.in_slots = fits_slots(model)
     else:
         check_values(model)
+    if arguments.optimizer is None:
+        network.requires_grad_(False)
+    halve(model)
     if arguments.optimizer is not None:
         model.optimizer = Optimizer(
-            [(n, p) for n, p in model.named_parameters() if p.requires_grad], arguments.optimizer
+            [(n, p) for n, p in model.named_parameters() if p.requires_grad],
+            arguments.optimizer,
+            loading.offload_optimizer,
         )
+    if device.type == "cuda":
+        register(model)
     if kind == "causal":
         add_engine(model, arguments)
     return model

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, checkpoints, loading
+from . import __version__, checkpoints, loading, planner
 from .engines import calls, serving
+from .engines.transformers_engine import TransformersEngine
 from .functions import call as functions
-from .models import choices, training
+from .models import choices, scoring, training
 from .models import model as models
 from .models.model import LoadedModel
 from .models.ragged import cumulative, join, refuse_others
@@ -102,7 +103,8 @@ class Operations:
                 raise OperationError(
                     "out_of_memory",
                     f"{operation}: no memory left on the device{notes}. A smaller model, bfloat16, "
-                    "LoRA, fewer new tokens or a device of its own need less",
+                    "LoRA, fewer new tokens, gradient_checkpointing, offload_optimizer or a device "
+                    "of its own need less",
                 ) from error
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise OperationError(
@@ -115,6 +117,7 @@ class Operations:
         parsed = args.parse("load_model", args.LoadModel, arguments)
         refuse_others(tensors, set())
         context.check()
+        planner.refuse_too_large(parsed)
         model = loading.load(parsed)
         replaced = self.models.get(parsed.model)
         self.models[parsed.model] = model
@@ -180,12 +183,14 @@ class Operations:
 
     def sample(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("sample", args.Sample, arguments)
-        return serving.sample(models.find(self.models, parsed.model), parsed, tensors, context)
+        model = models.find(self.models, parsed.model)
+        self._release_caches(but=model)
+        return serving.sample(model, parsed, tensors, context)
 
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)
         model = models.find(self.models, parsed.model)
-        tokens, answer = training.score(model, parsed, tensors, context)
+        tokens, answer = scoring.score(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
     def choices(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
@@ -194,9 +199,18 @@ class Operations:
         tokens, answer = choices.choices(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
+    def _release_caches(self, but: LoadedModel | None = None) -> None:
+        """Frees what models but this one keep between requests to sample: what comes next is
+        planned to have the device to itself.
+        """
+        for model in self.models.values():
+            if model is not but and isinstance(model.engine, TransformersEngine):
+                model.engine.release()
+
     def accumulate(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("accumulate", args.Accumulate, arguments)
         model = models.find(self.models, parsed.model)
+        self._release_caches()
         statistics = training.accumulate(model, parsed, tensors, context)
         return {"accumulations": model.accumulations, "statistics": statistics}, {}
 

@@ -109,6 +109,9 @@ LOADING: dict[str, Any] = {
     "tokenizer": None,
     "chat_template_kwargs": {},
     "engine": "transformers",
+    "gradient_checkpointing": False,
+    "offload_optimizer": False,
+    "memory_share": None,
 }
 
 

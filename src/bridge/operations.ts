@@ -28,7 +28,10 @@ export const loraSchema = z.strictObject({
   target_modules: z.union([z.literal('all-linear'), z.array(z.string()).min(1)]).nullable(),
 });
 
-/** How a model's files are read, by the names that Transformers has for it, and what samples. */
+/**
+ * How a model's files are read, by the names that Transformers has for it, what samples, and how
+ * its device's memory is used.
+ */
 export const loadingSchema = z.strictObject({
   /** Branch, tag or commit of a Hub name; null: the newest. */
   revision: z.string().min(1).nullable(),
@@ -49,6 +52,18 @@ export const loadingSchema = z.strictObject({
    * user's, `package.module:Class` (`genac_bridge/engines/engine.py`). A value model has none.
    */
   engine: z.string().min(1),
+  /**
+   * Training keeps each layer's input only and computes the rest again for the gradient. false: it
+   * does so where a micro-batch would not fit otherwise.
+   */
+  gradient_checkpointing: z.boolean(),
+  /** The optimizer's moments stay in the host's memory between steps. */
+  offload_optimizer: z.boolean(),
+  /**
+   * The part of a GPU's memory that the worker's micro-batches are planned with; null: what the
+   * controller gave it (`GENAC_MEMORY_SHARE`), else 0.5. On other devices it has no effect.
+   */
+  memory_share: z.number().positive().max(1).nullable(),
 });
 
 /**

@@ -1,11 +1,12 @@
 /**
  * `genac doctor`: prints versions, devices, and whether a worker starts and answers; for each
- * missing thing, what to do.
+ * missing thing, what to do. With a config, also what its models will take of their devices.
  */
 import { execFileSync } from 'node:child_process';
 import { checkNode } from '../setup/ensure.mjs';
 import { startWorkers } from '../workers/local.ts';
 import { findPython } from '../workers/python.ts';
+import { memoryReport } from './doctor-memory.ts';
 
 interface Finding {
   readonly ok: boolean;
@@ -14,7 +15,10 @@ interface Finding {
 }
 
 /** @returns the exit code: 0 if nothing is missing */
-export async function doctorCommand(print: (line: string) => void = console.log): Promise<number> {
+export async function doctorCommand(
+  print: (line: string) => void = console.log,
+  config?: string,
+): Promise<number> {
   const findings: Finding[] = [];
   const say = (finding: Finding) => {
     findings.push(finding);
@@ -64,6 +68,11 @@ export async function doctorCommand(print: (line: string) => void = console.log)
   );
   if (findings.every(({ ok }) => ok)) {
     for (const finding of await examineWorker()) say(finding);
+  }
+  if (config !== undefined && findings.every(({ ok }) => ok)) {
+    const { lines, problems } = await memoryReport(config);
+    for (const line of lines) print(line);
+    for (const problem of problems) say({ ok: false, ...problem });
   }
   const missing = findings.filter(({ ok }) => !ok).length;
   print(missing === 0 ? 'all is there' : `${missing} missing`);

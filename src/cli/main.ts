@@ -244,9 +244,10 @@ program
     'what is installed, which devices can be used, whether a worker starts, and what to do ' +
       'about what is missing',
   )
-  .action(async () => {
+  .option('--config <file>', "also what this config's models will take of their devices' memory")
+  .action(async (options: { config?: string }) => {
     const { doctorCommand } = await import('./doctor.ts');
-    process.exitCode = await doctorCommand();
+    process.exitCode = await doctorCommand(console.log, options.config);
   });
 
 try {

@@ -112,7 +112,7 @@ export class HostSession {
       await workersOfCritic(plugin, options, base),
       false,
     );
-    const workers = await startConfigured(config.workers, names, given.logs);
+    const workers = await startConfigured(config.workers, names, given.logs, 1);
     try {
       const continuations = given.continues ? new HostContinuations(askHost, config.seed) : null;
       const environment = criticEnvironment({

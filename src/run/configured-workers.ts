@@ -58,15 +58,26 @@ export async function workersOfCritic(
   return [...own, ...(await Promise.all(others)).flat()];
 }
 
+/**
+ * Starts workers as the config says. Each is told its part of its devices' memory: those that see
+ * the same devices share them equally.
+ *
+ * @param strangers processes beside these workers that use their devices: a host that trains
+ */
 export function startConfigured(
   workers: Config['workers'],
   names: readonly string[],
   logDirectory: string,
+  strangers = 0,
 ): Promise<WorkerGroup> {
+  const sharing = (devices: string | null) =>
+    names.filter((name) => name !== pythonWorkerName && workers[name]!.devices === devices).length;
   return startWorkers({
     workers: names.map((name) => {
       const { devices, threads } = workers[name]!;
-      const kind = name === pythonWorkerName ? pythonWorkerSpec : { name };
+      const share = String(1 / (sharing(devices) + strangers));
+      const kind =
+        name === pythonWorkerName ? pythonWorkerSpec : { name, env: { GENAC_MEMORY_SHARE: share } };
       return {
         ...kind,
         ...(devices !== null && { device: devices }),

@@ -42,7 +42,12 @@ const common = { kind: 'causal', initialization: 'pretrained', device: 'auto' } 
 export async function prepareTraining(preparation: Preparation): Promise<Training> {
   const { config, task, rewardOf, folder, workers, from, emit, signal, steering } = preparation;
   const { seed } = config;
-  const { actor, reference } = await loadActor(preparation);
+  const source = (model: string, worker: string) => sourceOf(preparation, model, worker);
+  const log = (text: string) => emit({ type: 'message', text });
+  const { actor, reference } = await loadActor(
+    { ...config, start: from?.actor ?? null },
+    { workers, log, sourceOf: source },
+  );
   const parts = actor && (() => ({ model: actor, rewardOf, sampling: steering.config.sampling }));
   const environment = criticEnvironment({
     base: preparation.base,
@@ -52,10 +57,10 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
       runFolder: folder.path,
       format: task.criticFormat ?? paperFormat,
     },
-    log: (text) => emit({ type: 'message', text }),
+    log,
     worker: (name) => workers.get(name),
     actor: parts && continuationsOf(parts, seed, exactValuesOf(task, actor, seed)),
-    sourceOf: (model, worker) => sourceOf(preparation, model, worker),
+    sourceOf: source,
   });
   const { plugin, criticOptions } = preparation;
   const start = from?.critic ?? null;
@@ -101,20 +106,36 @@ export async function restoreCritic(
   else await critic.load?.(folder);
 }
 
-async function loadActor(preparation: Preparation): Promise<Pick<Training, 'actor' | 'reference'>> {
-  const { config, workers, from, emit } = preparation;
-  const notes = new LoadingNotes((text) => emit({ type: 'message', text }));
-  if (!config.actor) return { actor: null, reference: null };
-  const { model: named, worker: name, dtype, lora, optimizer, kl } = config.actor;
-  const loading = loadingOf(config.actor);
+/**
+ * The actor, and the reference of its KL where it has one.
+ *
+ * @param what `start`: the folder that the actor starts from in the place of its model
+ */
+export async function loadActor(
+  what: Pick<Config, 'actor' | 'seed'> & { readonly start: string | null },
+  tools: {
+    readonly workers: Pick<WorkerGroup, 'get'>;
+    readonly log: (text: string) => void;
+    readonly sourceOf: (model: string, worker: string) => Promise<string>;
+  },
+): Promise<Pick<Training, 'actor' | 'reference'>> {
+  const { workers, log } = tools;
+  const notes = new LoadingNotes(log);
+  if (!what.actor) return { actor: null, reference: null };
+  const { model: named, worker: name, dtype, lora, optimizer, kl } = what.actor;
+  const loading = loadingOf(what.actor);
   const worker = workers.get(name);
-  const load = (as: string, source: string, trained: Pick<typeof config.actor, 'lora'> | null) =>
+  const load = (
+    as: string,
+    source: string,
+    trained: Pick<NonNullable<Config['actor']>, 'lora'> | null,
+  ) =>
     WorkerModel.load(
       worker,
       as,
       {
         ...common,
-        seed: config.seed,
+        seed: what.seed,
         dtype,
         // Nothing is sampled from a model that is not trained: the KL's reference.
         loading: trained ? loading : { ...loading, engine: 'transformers' },
@@ -124,8 +145,8 @@ async function loadActor(preparation: Preparation): Promise<Pick<Training, 'acto
       },
       notes.plainChat(as, named),
     );
-  const initial = await sourceOf(preparation, named, name);
-  const actor = await load('actor', from?.actor ?? initial, config.actor);
+  const initial = await tools.sourceOf(named, name);
+  const actor = await load('actor', what.start ?? initial, what.actor);
   notes.sampling('actor', named, actor.loaded);
   // The KL is to the initial actor, also in a run that starts from a checkpoint.
   return { actor, reference: kl > 0 ? await load('reference', initial, null) : null };

@@ -1,5 +1,5 @@
 /**
- * How a model's files are read and what samples from it: options of the actor and of critics that
+ * How a model's files are read, what samples from it and how it uses memory: options of the actor and of critics that
  * are models, by the names that Transformers has for them.
  */
 import { existsSync } from 'node:fs';
@@ -75,21 +75,29 @@ export const loadingFields = {
   chat_template_kwargs: shape.chat_template_kwargs.default({}),
   /** What samples: `transformers`, or a class of yours in the worker, `package.module:Class`. */
   engine: shape.engine.default('transformers'),
+  /** Keeps each layer's input only, and computes the rest again for the gradient. */
+  gradient_checkpointing: shape.gradient_checkpointing.default(false),
+  /** The optimizer's moments stay in the host's memory between steps. */
+  offload_optimizer: shape.offload_optimizer.default(false),
+  /** The part of a GPU's memory to plan with; null: workers that see the same one share equally. */
+  memory_share: shape.memory_share.default(null),
 };
 
 /** A model as its folder says. */
 export const plainLoading: LoadingOptions = z.object(loadingFields).parse({});
 
 /**
- * Those of an object's options that say how files are read and what samples. A tokenizer's folder
- * becomes absolute.
+ * Those of an object's options that say how a model is loaded. A tokenizer's folder becomes
+ * absolute.
  */
 export function loadingOf(options: LoadingOptions): LoadingOptions {
   const { revision, trust_remote_code, attn_implementation, quantization_config } = options;
   const { tokenizer, chat_template_kwargs, engine } = options;
+  const { gradient_checkpointing, offload_optimizer, memory_share } = options;
   const own = tokenizer !== null && existsSync(resolve(tokenizer)) ? resolve(tokenizer) : tokenizer;
   return {
     ...{ revision, trust_remote_code, attn_implementation, quantization_config },
     ...{ tokenizer: own, chat_template_kwargs, engine },
+    ...{ gradient_checkpointing, offload_optimizer, memory_share },
   };
 }

@@ -20,6 +20,9 @@ const given = {
   tokenizer: 'someone/words',
   chat_template_kwargs: { enable_thinking: false },
   engine: 'mine:Engine',
+  gradient_checkpointing: true,
+  offload_optimizer: true,
+  memory_share: 0.25,
 };
 
 it('a model is loaded as its folder says where nothing is given', () => {
@@ -31,6 +34,9 @@ it('a model is loaded as its folder says where nothing is given', () => {
     tokenizer: null,
     chat_template_kwargs: {},
     engine: 'transformers',
+    gradient_checkpointing: false,
+    offload_optimizer: false,
+    memory_share: null,
   });
   expect(Object.keys(plainLoading)).toEqual(Object.keys(loadingSchema.shape));
 });

@@ -22,7 +22,7 @@ def add_engine(model: LoadedModel, arguments: LoadModel) -> None:
     """
     name = arguments.loading.engine
     if name == TRANSFORMERS:
-        model.engine = TransformersEngine(model)
+        model.engine = TransformersEngine(model, model.in_slots)
     else:
         model.engine = own_engine(name, model, arguments)
     publish(model)

@@ -14,7 +14,7 @@ from ..models.model import LoadedModel, largest
 from ..models.tokens import StopStrings
 from ..models.ways import Way
 from ..wire.context import OperationError
-from .engine import REASONS, Completion, GenerationRequest
+from .engine import REASONS, Completion, GenerationRequest, Progress
 from .random import uniforms
 from .rows import Rows
 from .sampling import pick
@@ -201,18 +201,25 @@ class Batch:
         longest = int(lengths[ended].max())
         ids = tokens[rows, :longest].to(torch.int32).cpu().numpy()
         logs = logprobs[rows, :longest].cpu().numpy()
-        if not np.isfinite(logs).all():
-            raise OperationError(
-                "internal",
-                f"sample: model {self.model.name!r} gives probabilities that are not finite; its "
-                "weights are broken",
-            )
         done = [
             Completion(ids[k, : lengths[i]], logs[k, : lengths[i]], REASONS[reasons[i]])
             for k, i in enumerate(ended)
         ]
         numbers = [int(n) for n in self.numbers[ended]]
-        self.progress.finish(numbers, done)
+        hand_over(self.model, self.progress, numbers, done)
+
+
+def hand_over(
+    model: LoadedModel, progress: Progress, numbers: list[int], done: list[Completion]
+) -> None:
+    """Reports sequences that have finished. Raises `OperationError` for broken weights."""
+    if not all(np.isfinite(completion.logprobs).all() for completion in done):
+        raise OperationError(
+            "internal",
+            f"sample: model {model.name!r} gives probabilities that are not finite; its "
+            "weights are broken",
+        )
+    progress.finish(numbers, done)
 
 
 def batches(way: Way, order: np.ndarray, lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -16,16 +16,17 @@ def mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def uniforms(seeds: np.ndarray, start: int, count: int) -> np.ndarray:
-    """Returns uniforms in (0, 1], float64 [len(seeds), count], for `count`
-    positions from `start`; `seeds` uint64.
+def uniforms(seeds: np.ndarray, start: int | np.ndarray, count: int) -> np.ndarray:
+    """Returns uniforms in (0, 1], float64 [len(seeds), count], for `count` positions from `start`,
+    an int or one for each seed; `seeds` uint64.
 
     The seed is mixed first: without it, seeds that differ by the golden constant would share one
     shifted stream.
     """
     keys = mix(seeds.astype(np.uint64) ^ GOLDEN)
-    counters = np.arange(start + 1, start + count + 1, dtype=np.uint64) * GOLDEN
-    bits = mix(keys[:, None] + counters[None, :]) >> np.uint64(11)
+    begin = np.asarray(start, np.uint64).reshape(-1, 1)
+    counters = (begin + np.arange(1, count + 1, dtype=np.uint64)) * GOLDEN
+    bits = mix(keys[:, None] + counters) >> np.uint64(11)
     # Half a unit keeps 0 out: inverse-CDF sampling with u > 0 can't land on a token of probability
     # zero.
     return (bits.astype(np.float64) + 0.5) * 2.0**-53

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+#: Tokens of a part of the vocabulary, the first that divides it.
+WIDTHS = (512, 256, 128, 64, 32)
 
 
 def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
@@ -11,7 +15,7 @@ def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
     if k >= probabilities.shape[1]:
         return probabilities
     smallest = probabilities.topk(k, dim=1).values[:, -1:]
-    return probabilities.where(probabilities >= smallest, 0.0)
+    return probabilities.masked_fill(probabilities < smallest, 0.0)
 
 
 def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
@@ -21,8 +25,29 @@ def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
     ordered, index = probabilities.sort(dim=1, descending=True, stable=True)
     mass = ordered.double().cumsum(1)
     # A token stays while the mass before it is short of p; so the first always stays.
-    keep = (mass - ordered) < p * mass[:, -1:]
-    return probabilities.where(torch.zeros_like(keep).scatter(1, index, keep), 0.0)
+    drop = (mass - ordered) >= p * mass[:, -1:]
+    return probabilities.masked_fill(torch.zeros_like(drop).scatter(1, index, drop), 0.0)
+
+
+def inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """Returns the first token int64 [B] at which the sum of `probabilities` [B, V] reaches
+    `uniform` float64 [B], in (0, 1], of the row's sum. Its own probability is not zero.
+
+    Sums are float64: first of parts of the row, then within the part that reaches it, for a sum
+    over everything moves eight times as many bytes as the probabilities are.
+    """
+    rows, size = probabilities.shape
+    width = next((w for w in WIDTHS if size % w == 0), size)
+    parts = probabilities.view(rows, size // width, width)
+    ends = parts.sum(-1, dtype=torch.float64).cumsum(1)
+    target = (uniform * ends[:, -1])[:, None]
+    part = torch.searchsorted(ends, target).clamp_max(size // width - 1)
+    before = functional.pad(ends, (1, 0)).gather(1, part)
+    within = parts.gather(1, part[..., None].expand(-1, 1, width)).squeeze(1).double().cumsum(1)
+    # Added up in another order, the part may be less by a last bit.
+    rest = torch.minimum(target - before, within[:, -1:])
+    found = part * width + torch.searchsorted(within, rest).clamp_max(width - 1)
+    return found.squeeze(1)
 
 
 def pick(
@@ -50,10 +75,5 @@ def pick(
             probabilities = keep_top_k(probabilities, top_k)
         if top_p is not None and top_p < 1.0:
             probabilities = keep_top_p(probabilities, top_p)
-        cdf = probabilities.double().cumsum(1)
-        # The first token whose cdf reaches u x total, u > 0: its own probability is not zero.
-        token = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None]).squeeze(1)
-        # Only nan goes beyond the end. On a GPU the index would end the process; the caller finds
-        # the nan in the log-probability.
-        token = token.clamp_max(logits.shape[1] - 1)
+        token = inverse_cdf(probabilities, uniform)
     return token, logprobs.gather(1, token[:, None]).squeeze(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
+from ..models.masters import Masters
 from ..models.model import LoadedModel, accepts, largest
 from ..models.ragged import pad
 from ..models.ways import WAYS, Way
@@ -200,8 +201,6 @@ def choose_way(model: LoadedModel) -> Way:
         for way in WAYS if reason is None else ():
             why = refusal(model, way, trials)
             if why is None:
-                if not rough:
-                    refuse_in_half(model, way, next(iter(trials)))
                 return way
             if reason is None:
                 reason = why
@@ -212,20 +211,44 @@ def choose_way(model: LoadedModel) -> Way:
     )
 
 
-def refuse_in_half(model: LoadedModel, way: Way, trial: Trial) -> None:
-    """Raises `BadArguments` where the network fails once it computes in less than float32."""
-    if model.dtype == torch.float32:
+def halve(model: LoadedModel) -> None:
+    """Lets a model whose dtype is bfloat16 compute with bfloat16 weights, or, where its network
+    fails with them, cast its float32 weights as they are used.
+
+    Raises `BadArguments` where neither works. Quantized weights stay what they are.
+    """
+    if model.dtype == torch.float32 or model.quantized:
         return
-    loose = replace(trial, tolerance=float("inf"))
-    numbers = np.arange(4) if way.pads else np.array([2, 3])
-    try:
-        with model.autocast():
-            check_rows(model, way, loose, numbers[: way.rows], min(2, trial.tokens.shape[1]))
-    except Exception as error:
+    model.masters = Masters(model.network)
+    if failure_in_half(model) is None:
+        model.masters.keep()
+        return
+    model.masters.undo()
+    model.masters = None
+    failure = failure_in_half(model)
+    what = "be sampled" if model.kind == "causal" else "give values"
+    if failure is not None:
         raise BadArguments(
-            f"load_model: a {type(model.base).__name__} can't be sampled in {str(model.dtype)[6:]} "
-            f"({model.name!r}): {first_line(error)}; use dtype float32"
-        ) from error
+            f"load_model: a {type(model.base).__name__} can't {what} in {str(model.dtype)[6:]} "
+            f"({model.name!r}): {first_line(failure)}; use dtype float32"
+        ) from failure
+
+
+def failure_in_half(model: LoadedModel) -> Exception | None:
+    """Returns what the network raises in bfloat16, if it does."""
+    try:
+        with undisturbed(model), model.autocast():
+            if model.kind == "value":
+                read_values(model)
+            else:
+                loose = make_trial(model, 1, float("inf"))
+                numbers = np.arange(4) if model.way.pads else np.array([2, 3])
+                steps = min(2, loose.tokens.shape[1])
+                check_rows(model, model.way, loose, numbers[: model.way.rows], steps)
+    except Exception as error:
+        first_line(error)
+        return error
+    return None
 
 
 def rounds(model: LoadedModel) -> bool:
@@ -300,15 +323,21 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def check_values(model: LoadedModel) -> None:
-    """That values depend on nothing after them. Raises `BadArguments`."""
+def read_values(model: LoadedModel) -> tuple[Tensor, Tensor]:
+    """Returns the hidden states of two tokens, with others and padding after them and alone."""
     ids = usable_ids(model)
     drawn = ids[(7919 * (1 + np.arange(3 + LONG))) % len(ids)]
+    padded = model.hidden_states(right_padded(model, [drawn[:3], drawn[3:]]))[0, :2].float()
+    alone = model.hidden_states(right_padded(model, [drawn[:2]]))[0].float()
+    return padded, alone
+
+
+def check_values(model: LoadedModel) -> None:
+    """That values depend on nothing after them. Raises `BadArguments`."""
     reason = "its hidden states change with the tokens or the padding after them"
     with undisturbed(model), model.autocast() if rounds(model) else contextlib.nullcontext():
         try:
-            padded = model.hidden_states(right_padded(model, [drawn[:3], drawn[3:]]))[0, :2].float()
-            alone = model.hidden_states(right_padded(model, [drawn[:2]]))[0].float()
+            padded, alone = read_values(model)
         except Exception as error:
             reason, off = first_line(error), float("nan")
         else:

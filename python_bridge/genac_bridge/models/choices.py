@@ -7,9 +7,10 @@ import torch
 
 from ..wire.arguments import Choices
 from ..wire.context import BadArguments, Context, Tensors
+from .micro_batches import plan
 from .model import LoadedModel
 from .ragged import refuse_others, take_sequences
-from .training import plan, refuse_overlong
+from .scoring import refuse_overlong
 
 #: Tokens of an answer that were read, and for each next token the answers that go on with it.
 Node = tuple[int, ...]
@@ -91,7 +92,7 @@ def next_logprobs(
         with model.autocast():
             logits = model.logits_at(batch.ids, batch.positions)
         logprobs = (logits.float() / arguments.temperature).log_softmax(1)
-        found[row_of[batch.tokens]] = logprobs[:, wanted].cpu().numpy()
+        found[row_of[batch.tokens.cpu().numpy()]] = logprobs[:, wanted].cpu().numpy()
     return dict(zip(tokens, found.T, strict=True)), len(longer) - count
 
 

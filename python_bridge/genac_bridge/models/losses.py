@@ -36,6 +36,16 @@ def entropies(logits: Tensor, temperature: float) -> Tensor:
     return -(logprobs.exp() * logprobs.clamp_min(-1e4)).sum(-1)
 
 
+def of_logits(
+    logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities [M] of `targets` [M] and, if asked for, entropies [M] under `logits`
+    [M, V].
+    """
+    logprobs = token_logprobs(logits, targets, temperature)
+    return logprobs, entropies(logits, temperature) if with_entropy else None
+
+
 def policy_gradient(
     stream: PolicyGradient, logprobs: Tensor, advantages: Tensor, old: Tensor
 ) -> tuple[Tensor, Counts]:

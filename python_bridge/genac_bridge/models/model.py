@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from ..wire.arguments import LoadingOptions
 from ..wire.context import BadState
+from .head import logits_of
 from .literal import Literal
+from .masters import Masters
 from .optimizer import Optimizer
 from .tokens import TextDecoder
 from .ways import TOGETHER, Way
 
 if TYPE_CHECKING:
     from ..engines.engine import Engine
+    from .memory import Activations
 
 VALUE_HEAD = "value_head.safetensors"
 
@@ -52,6 +55,8 @@ class LoadedModel:
     splits_head: bool = False
     #: How its sequences are sampled; `sampling_check` tried it out.
     way: Way = TOGETHER
+    #: It is served from a copy of its weights, in slots; `slot_check` tried it out.
+    in_slots: bool = False
     #: Its own positions are 0, 1, 2, ..., as `position_ids` say them.
     counts_from_zero: bool = True
     #: Of the weights under an adapter.
@@ -60,6 +65,10 @@ class LoadedModel:
     bounded: bool = False
     #: Its base weights are not float32 but quantized.
     quantized: bool = False
+    #: The float32 weights under a bfloat16 network; None: the network's own are trained.
+    masters: Masters | None = None
+    #: With every activation kept, and with those of layers computed again; None: not counted.
+    activations: tuple[Activations, Activations] | None = None
     _decoder: TextDecoder | None = None
     _literal: Literal | None = None
 
@@ -107,8 +116,11 @@ class LoadedModel:
         return self._literal
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Every parameter once, the value head's under `value_head.`."""
-        named = list(self.network.named_parameters())
+        """Every parameter once, the value head's under `value_head.`: those that are trained in
+        float32, whatever the network computes in.
+        """
+        masters = {} if self.masters is None else self.masters.weights
+        named = [(name, masters.get(name, own)) for name, own in self.network.named_parameters()]
         if self.value_head is not None:
             named += [
                 (f"value_head.{name}", parameter)
@@ -116,9 +128,15 @@ class LoadedModel:
             ]
         return named
 
+    def full_precision(self) -> contextlib.AbstractContextManager[None]:
+        """Within, the network's own trained parameters are float32."""
+        return contextlib.nullcontext() if self.masters is None else self.masters.in_place()
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Computes in `dtype` over float32 weights."""
-        if self.dtype == torch.float32:
+        """Computes in `dtype` where the weights are of another: quantized ones, and those of
+        architectures that fail with bfloat16 weights.
+        """
+        if self.dtype == torch.float32 or self.masters is not None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
@@ -127,7 +145,14 @@ class LoadedModel:
         attention needs no mask for padding on the right.
         """
         backbone = self.network if self.kind == "value" else self.base.base_model
-        return backbone(input_ids=ids, use_cache=False).last_hidden_state
+        # Without a cache, Transformers looks at the positions' values, which meta tensors lack.
+        return backbone(input_ids=ids, use_cache=ids.is_meta).last_hidden_state
+
+    def hidden_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Returns the last hidden states [M, hidden] at `positions` [M] of the flattened,
+        right-padded ids [rows, width].
+        """
+        return self.hidden_states(ids).flatten(0, 1).index_select(0, positions)
 
     def logits_at(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Returns the logits [M, V] at `positions` [M] of the flattened, right-padded ids [rows,
@@ -136,10 +161,7 @@ class LoadedModel:
         The head costs most where the vocabulary is large, so only these positions are computed.
         """
         if self.splits_head:
-            hidden = self.hidden_states(ids)
-            return self.base.get_output_embeddings()(
-                hidden.flatten(0, 1).index_select(0, positions)
-            )
+            return logits_of(self.base.get_output_embeddings(), self.hidden_at(ids, positions))
         return (
             self.network(input_ids=ids, use_cache=False)
             .logits.flatten(0, 1)
@@ -151,7 +173,7 @@ class LoadedModel:
         [rows, width].
         """
         assert self.value_head is not None
-        hidden = self.hidden_states(ids).flatten(0, 1).index_select(0, positions)
+        hidden = self.hidden_at(ids, positions)
         with torch.autocast(self.device.type, enabled=False):
             values = self.value_head(hidden.float()).squeeze(-1)
             return torch.sigmoid(values) if self.bounded else values

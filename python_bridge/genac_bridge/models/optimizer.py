@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..wire.arguments import OptimizerOptions
 from ..wire.context import BadArguments
 
-# The weights' change is measured against a copy; stepping in parts of this many numbers keeps that
-# copy small.
+# The weights' change is measured against a copy of them; stepping in parts of this many numbers
+# keeps that copy small.
 PART = 2**26
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -20,13 +20,19 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class Optimizer:
     """AdamW (Loshchilov, Hutter 2019) over named parameters.
 
-    Matrices decay; norms and biases don't.
+    Matrices decay; norms and biases don't. `offload`: moments stay in the host's memory between
+    steps, and one part of them at a time is on the device.
     """
 
     def __init__(
-        self, named: Iterable[tuple[str, nn.Parameter]], options: OptimizerOptions
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        options: OptimizerOptions,
+        offload: bool = False,
     ) -> None:
         self.parameters = dict(named)
+        self._offload = offload
+        self._hosts: dict[tuple[Tensor, str], Tensor] = {}
         if not self.parameters:
             raise BadArguments("the model has no trainable parameters; load it with optimizer null")
         self.parts: list[torch.optim.AdamW] = []
@@ -53,6 +59,11 @@ class Optimizer:
             fused=fused,
         )
 
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers in each parameter."""
+        return [parameter.numel() for parameter in self.parameters.values()]
+
     def clear(self) -> None:
         """Drops the accumulated gradient."""
         for parameter in self.parameters.values():
@@ -67,7 +78,7 @@ class Optimizer:
         """One step with the gradient times `scale`; clears the gradient; returns the L2 norm of the
         weights' change.
         """
-        squares = 0.0
+        squares: Tensor | float = 0.0
         for part in self.parts:
             parameters = [
                 p for group in part.param_groups for p in group["params"] if p.grad is not None
@@ -79,12 +90,32 @@ class Optimizer:
             with torch.no_grad():
                 if scale != 1.0:
                     torch._foreach_mul_([p.grad for p in parameters], scale)
-                before = [p.detach().clone() for p in parameters]
+                change = torch._foreach_neg(parameters)
+                self._fetch(part)
                 part.step()
-                torch._foreach_sub_(before, parameters)
-                squares += float(torch.stack(torch._foreach_norm(before)).double().square().sum())
+                self._put_away(part)
+                torch._foreach_add_(change, parameters)
+                squares = squares + torch.stack(torch._foreach_norm(change)).double().square().sum()
         self.clear()
-        return math.sqrt(squares)
+        return math.sqrt(float(squares))
+
+    def _fetch(self, part: torch.optim.AdamW) -> None:
+        """Brings moments to the device of their parameters."""
+        for parameter, state in part.state.items() if self._offload else ():
+            for key in MOMENTS:
+                state[key] = state[key].to(parameter.device, non_blocking=True)
+
+    def _put_away(self, part: torch.optim.AdamW) -> None:
+        """Takes moments to the host. They are there once the device has been waited for."""
+        for parameter, state in part.state.items() if self._offload else ():
+            for key in MOMENTS:
+                host = self._hosts.get((parameter, key))
+                if host is None:
+                    pinned = parameter.device.type == "cuda"
+                    host = torch.empty_like(state[key], device="cpu", pin_memory=pinned)
+                    self._hosts[parameter, key] = host
+                host.copy_(state[key], non_blocking=True)
+                state[key] = host
 
     def state(self) -> dict[str, Tensor]:
         """Returns moments and step counts on the CPU, for each parameter NAME as
@@ -136,6 +167,7 @@ class Optimizer:
                     device = parameter.device if group["fused"] else torch.device("cpu")
                     state["step"] = tensors[f"optimizer.{name}.step"].to(device, copy=True)
                     part.state[parameter] = state
+            self._put_away(part)
 
 
 def clip_factor(norm: float, max_norm: float | None) -> float:

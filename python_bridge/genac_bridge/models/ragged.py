@@ -67,9 +67,10 @@ def cumulative(lengths: Sequence[int] | Array) -> Array:
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int32)
 
 
-def micro_batches(lengths: Array, limit: int) -> list[Array]:
+def micro_batches(lengths: Array, limit: int, enough: int | None = None) -> list[Array]:
     """Indices of the sequences, sorted by length and cut so that rows x longest <= `limit` (one
-    sequence at the least).
+    sequence at the least). With `enough`: cut also where that many are reached and the next
+    sequence is shorter than the longest by an eighth, so that little is padding.
 
     Longest first: if memory is to run out, it does so at the start.
     """
@@ -77,7 +78,11 @@ def micro_batches(lengths: Array, limit: int) -> list[Array]:
     batches = []
     start = 0
     while start < len(order):
-        rows = max(1, limit // max(1, int(lengths[order[start]])))
+        longest = max(1, int(lengths[order[start]]))
+        rows = max(1, limit // longest)
+        if enough is not None:
+            alike = int(np.searchsorted(-lengths[order[start:]], -longest * 7 // 8, side="right"))
+            rows = min(rows, max(alike, -(-enough // longest)))
         batches.append(order[start : start + rows])
         start += rows
     return batches

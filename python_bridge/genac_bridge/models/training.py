@@ -1,145 +1,27 @@
-"""`score`, `accumulate` and `step`: right-padded micro-batches, logits only where needed."""
+"""`accumulate` and `step`: right-padded micro-batches, logits only where needed."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..wire.arguments import Accumulate, Score, Step, ValueLoss
+from ..wire.arguments import Accumulate, Step, ValueLoss
 from ..wire.arguments import Entropy as EntropyStream
 from ..wire.context import BadArguments, BadState, Context, OperationError, Tensors
 from . import losses
-from .model import LoadedModel, largest
+from .activations import checkpointed
+from .head import statistics_of
+from .memory import head_rows, recomputes
+from .micro_batches import MicroBatch, not_first, plan, send
+from .model import LoadedModel
 from .optimizer import clip_factor
-from .ragged import micro_batches, pad, refuse_others, take, take_sequences
-
-#: Numbers of activations that a micro-batch may hold, where the worker chooses.
-CPU_ACTIVATIONS = 2**22
-GPU_ACTIVATIONS = 2**30
-
-
-@dataclass
-class MicroBatch:
-    #: Right-padded inputs [rows, width].
-    ids: Tensor
-    #: Where in the flattened inputs the predictions of the chosen tokens are read [M].
-    positions: Tensor
-    #: Which of all tokens they predict, int64 [M].
-    tokens: np.ndarray
-    #: Sequences that have a chosen token.
-    sequences: int
-
-
-def choose_micro_batch(model: LoadedModel) -> int:
-    """Returns the padded tokens of one forward pass: what fits caches and memory."""
-    config = model.config
-    vocabulary = model.vocabulary if model.kind == "causal" else 0
-    numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (
-        largest(config, "num_hidden_layers") or 1
-    )
-    limit = GPU_ACTIVATIONS if model.device.type == "cuda" else CPU_ACTIVATIONS
-    return max(512, min(16384, limit // numbers))
-
-
-def plan(
-    model: LoadedModel, ids: np.ndarray, cu: np.ndarray, chosen: np.ndarray, limit: int | None
-) -> Iterator[MicroBatch]:
-    """Yields micro-batches that together predict every chosen token once (`chosen` bool [T], never
-    a sequence's first token).
-
-    A sequence is cut after its last chosen token, which itself is predicted and not read; one
-    without a chosen token is left out.
-    """
-    flat = np.flatnonzero(chosen)
-    owner = np.searchsorted(cu, flat, side="right") - 1
-    offset = flat - cu[owner]
-    needed = np.zeros(len(cu) - 1, np.int64)
-    np.maximum.at(needed, owner, offset)
-    used = np.flatnonzero(needed)
-    first = np.searchsorted(owner, np.arange(len(cu)))
-    for picked in micro_batches(needed[used], limit or choose_micro_batch(model)):
-        rows = used[picked]
-        lengths = needed[rows]
-        width = int(lengths.max())
-        counts = first[rows + 1] - first[rows]
-        chosen_here = np.concatenate([np.arange(first[r], first[r + 1]) for r in rows])
-        positions = np.repeat(np.arange(len(rows)) * width, counts) + offset[chosen_here] - 1
-        yield MicroBatch(
-            ids=torch.from_numpy(pad(ids, cu[rows], lengths, left=False)).to(model.device),
-            positions=torch.from_numpy(positions).to(model.device),
-            tokens=flat[chosen_here],
-            sequences=len(rows),
-        )
-
-
-def not_first(cu: np.ndarray, total: int) -> np.ndarray:
-    """Returns bool [T]: every token but the first of each sequence."""
-    chosen = np.ones(total, bool)
-    chosen[cu[:-1][np.diff(cu) > 0]] = False
-    return chosen
-
-
-def refuse_overlong(model: LoadedModel, cu: np.ndarray, operation: str) -> None:
-    """A sequence beyond the positions that the model was made for gives numbers without meaning, or
-    an error from deep inside.
-    """
-    lengths = np.diff(cu)
-    limit = model.context_length
-    if limit is None or len(lengths) == 0 or lengths.max() <= limit:
-        return
-    index = int(lengths.argmax())
-    raise BadArguments(
-        f"{operation}: sequence {index} has {lengths[index]} tokens, more than the context of "
-        f"{limit} of model {model.name!r}; shorten it, or take a model with a longer context"
-    )
-
-
-@torch.inference_mode()
-def score(
-    model: LoadedModel, arguments: Score, tensors: Tensors, context: Context
-) -> tuple[int, Tensors]:
-    """Returns the log-probs, entropies or values of all tokens; the number of tokens and the
-    tensors of the answer.
-    """
-    refuse_others(tensors, {"ids", "cu_seqlens"})
-    ids, cu = take_sequences(tensors, "ids", "cu_seqlens", model.vocabulary)
-    refuse_overlong(model, cu, "score")
-    causal = model.kind == "causal"
-    if not causal and arguments.entropy:
-        raise BadArguments(
-            f"score: model {model.name!r} is a value model, which has no entropy; pass entropy "
-            "false"
-        )
-    first = np.zeros(len(ids), np.float32)
-    second = np.zeros(len(ids), np.float32)
-    done = 0
-    for batch in plan(model, ids, cu, not_first(cu, len(ids)), arguments.micro_batch_tokens):
-        context.check()
-        with model.autocast():
-            if causal:
-                logits = model.logits_at(batch.ids, batch.positions)
-                targets = torch.from_numpy(ids[batch.tokens].astype(np.int64)).to(model.device)
-                first[batch.tokens] = (
-                    losses.token_logprobs(logits, targets, arguments.temperature).cpu().numpy()
-                )
-                if arguments.entropy:
-                    second[batch.tokens] = (
-                        losses.entropies(logits, arguments.temperature).cpu().numpy()
-                    )
-            else:
-                first[batch.tokens] = model.values_at(batch.ids, batch.positions).cpu().numpy()
-        done += len(batch.tokens)
-        context.progress(done / max(1, len(ids)))
-    if not causal:
-        return len(ids), {"values": first}
-    return len(ids), {"logprobs": first, "entropies": second} if arguments.entropy else {
-        "logprobs": first
-    }
+from .ragged import refuse_others, take, take_sequences
+from .scoring import refuse_overlong
 
 
 def check_streams(model: LoadedModel, arguments: Accumulate) -> set[str]:
@@ -229,34 +111,22 @@ def _accumulate(
     context: Context,
 ) -> dict[str, float]:
     device = model.device
-    wants_entropy = any(isinstance(stream, EntropyStream) for stream in arguments.streams)
     sums: dict[str, Tensor] = {}
     count, done, sequences = int(chosen.sum()), 0, 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        lora_dropout(model)
+    on_device = {name: send(values, device) for name, values in inputs.items()}
+    text = send(ids.astype(np.int64), device)
+    with contextlib.ExitStack() as within:
+        within.enter_context(
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        )
+        drops = lora_dropout(model)
+        if recomputes(model, int(np.diff(cu).max(initial=0))):
+            within.enter_context(checkpointed(model.network, drops))
         for batch in plan(model, ids, cu, chosen, arguments.micro_batch_tokens):
             context.check()
-            logprobs = entropy = values = None
-            with model.autocast():
-                if model.kind == "value":
-                    values = model.values_at(batch.ids, batch.positions)
-                else:
-                    logits = model.logits_at(batch.ids, batch.positions)
-            if model.kind == "causal":
-                targets = torch.from_numpy(ids[batch.tokens].astype(np.int64)).to(device)
-                logprobs = losses.token_logprobs(logits, targets, arguments.temperature)
-                if wants_entropy:
-                    entropy = losses.entropies(logits, arguments.temperature)
-
-            def given(name: str, tokens: np.ndarray = batch.tokens) -> Tensor:
-                return torch.from_numpy(inputs[name][tokens]).to(device)
-
-            loss, counts = losses.total(arguments.streams, given, logprobs, entropy, values)
-            loss = loss / arguments.normalizer
-            loss.backward()
-            counts["loss"] = loss.detach()
-            for name, value in counts.items():
-                sums[name] = sums[name] + value.double() if name in sums else value.double()
+            for counts in backward(model, arguments, batch, text, on_device):
+                for name, value in counts.items():
+                    sums[name] = sums[name] + value.double() if name in sums else value.double()
             done += len(batch.tokens)
             sequences += batch.sequences
             context.progress(done / count)
@@ -273,9 +143,79 @@ def _accumulate(
     return {"tokens": float(count), "sequences": float(sequences), **statistics}
 
 
-def lora_dropout(model: LoadedModel) -> None:
+def backward(
+    model: LoadedModel,
+    arguments: Accumulate,
+    batch: MicroBatch,
+    ids: Tensor,
+    inputs: dict[str, Tensor],
+) -> Iterator[losses.Counts]:
+    """Adds the gradient of one micro-batch; yields the counts of each part of its tokens.
+
+    The loss is a sum over tokens. So where their logits are too many to be held at once, each part
+    goes backward through the head by itself, and then all of them together through the network.
+    """
+    entropy = any(isinstance(stream, EntropyStream) for stream in arguments.streams)
+
+    def loss_of(
+        tokens: Tensor,
+        logprobs: Tensor | None,
+        entropies: Tensor | None,
+        values: Tensor | None,
+    ) -> tuple[Tensor, losses.Counts]:
+        loss, counts = losses.total(
+            arguments.streams, lambda name: inputs[name][tokens], logprobs, entropies, values
+        )
+        loss = loss / arguments.normalizer
+        return loss, {**counts, "loss": loss.detach()}
+
+    def of_tokens(rows: Tensor, tokens: Tensor) -> tuple[Tensor, losses.Counts]:
+        with model.autocast():
+            statistics = statistics_of(
+                model.base.get_output_embeddings(),
+                rows,
+                ids[tokens],
+                arguments.temperature,
+                entropy,
+            )
+        return loss_of(tokens, *statistics, None)
+
+    if not (model.kind == "causal" and model.splits_head):
+        with model.autocast():
+            if model.kind == "value":
+                values = model.values_at(batch.ids, batch.positions)
+                loss, counts = loss_of(batch.tokens, None, None, values)
+            else:
+                logits = model.logits_at(batch.ids, batch.positions)
+                statistics = losses.of_logits(
+                    logits, ids[batch.tokens], arguments.temperature, entropy
+                )
+                loss, counts = loss_of(batch.tokens, *statistics, None)
+        loss.backward()
+        yield counts
+        return
+    with model.autocast():
+        hidden = model.hidden_at(batch.ids, batch.positions)
+    size = head_rows(model)
+    if len(hidden) <= size:
+        loss, counts = of_tokens(hidden, batch.tokens)
+        loss.backward()
+        yield counts
+        return
+    gradients = []
+    for rows, tokens in zip(hidden.split(size), batch.tokens.split(size), strict=True):
+        part = rows.detach().requires_grad_(hidden.requires_grad)
+        loss, counts = of_tokens(part, tokens)
+        loss.backward()
+        gradients.append(part.grad)
+        yield counts
+    if hidden.requires_grad:
+        hidden.backward(torch.cat(gradients))
+
+
+def lora_dropout(model: LoadedModel) -> bool:
     """Turns LoRA's dropout on, where it has any, seeded by step and accumulation: resuming drops
-    the same.
+    the same. Returns whether it has.
     """
     active = False
     for name, module in model.network.named_modules():
@@ -284,6 +224,7 @@ def lora_dropout(model: LoadedModel) -> None:
             active = True
     if active:
         torch.manual_seed(model.step * 1_000_003 + model.accumulations)
+    return active
 
 
 def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, float]:
@@ -320,6 +261,8 @@ def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, 
     update_norm = model.optimizer.step(
         arguments.learning_rate, clip_factor(grad_norm, arguments.max_grad_norm)
     )
+    if model.masters is not None:
+        model.masters.refresh()
     model.step += 1
     model.accumulations = 0
     return grad_norm, update_norm

@@ -47,6 +47,9 @@ class LoadingOptions(Struct):
     tokenizer: Path | None
     chat_template_kwargs: dict[str, Any]
     engine: Annotated[str, Meta(min_length=1)]
+    gradient_checkpointing: bool
+    offload_optimizer: bool
+    memory_share: UpToOne | None
 
 
 class ChatMessage(Struct):

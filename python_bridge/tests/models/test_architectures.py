@@ -195,17 +195,36 @@ def test_lora_without_names_of_modules(client: Client, tmp_path: Path, name: str
     np.testing.assert_allclose(client.score(batch)["logprobs"], trained, atol=1e-5)
 
 
-def test_an_architecture_that_fails_in_bfloat16_is_refused(client: Client, tmp_path: Path) -> None:
-    """DBRX adds up its experts in a type of their own."""
-    make("dbrx", tmp_path, tell=False)
+def test_bfloat16_weights_or_casts_or_refused(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XGLM makes its positions in float32, and fails with other weights; DBRX adds up its experts
+    in the type of its weights, and fails where they are cast.
+    """
+    for name, halved in (("dbrx", True), ("qwen3_next", True), ("xglm", False)):
+        make(name, tmp_path, tell=False)
+        assert client.load(tmp_path, dtype="bfloat16")["sampling"] == "together"
+        model = client.operations.models["m"]
+        assert (model.masters is not None) is halved
+        kinds = {parameter.dtype for parameter in model.network.parameters()}
+        assert kinds == {torch.bfloat16 if halved else torch.float32}
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    forward = LlamaMLP.forward
+
+    def in_float32_only(self: Any, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_autocast_enabled("cpu") or x.dtype != torch.float32:
+            raise RuntimeError("no kernel for this type")
+        return forward(self, x)  # type: ignore[no-any-return]  # transformers is not typed
+
+    monkeypatch.setattr(LlamaMLP, "forward", in_float32_only)
+    make("llama", tmp_path, tell=False)
     client.load(tmp_path)
     with pytest.raises(
         OperationError,
-        match=r"a DbrxForCausalLM can't be sampled in bfloat16 .*; use dtype float32",
+        match=r"a LlamaForCausalLM can't be sampled in bfloat16 .*; use dtype float32",
     ):
         client.load(tmp_path, dtype="bfloat16")
-    make("qwen3_next", tmp_path, tell=False)
-    assert client.load(tmp_path, dtype="bfloat16")["sampling"] == "together"
 
 
 def report() -> str:

@@ -1,0 +1,196 @@
+"""Bytes that models take on their device, and what they leave for activations."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+
+import torch
+
+from ..wire.context import BadArguments
+from .activations import layers_of, saved_bytes
+from .model import LoadedModel, largest
+from .optimizer import PART
+
+#: Part of the device's memory that is planned with: the rest is the driver's, and lost in gaps.
+USABLE = 0.9
+#: The part of it that this worker plans with, if whoever started it said so.
+SHARE = "GENAC_MEMORY_SHARE"
+#: Logits of one chunk of the head: one for 320 bytes of the device, and no more than these.
+MOST_LOGITS, BYTES_A_LOGIT = 2**28, 320
+#: What a chunk holds for each logit: itself and its log-prob in float32, its gradient in bfloat16.
+LOGIT_BYTES = 10
+#: Tokens of the forward pass that counts what is kept.
+COUNTED = 16
+#: Where a micro-batch of so few tokens does not fit, activations are computed again.
+FEW = 2048
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes for each token of a micro-batch."""
+
+    kept: int
+    """From forward to backward; 0 where nothing is trained."""
+    passing: int
+    """While one layer is computed."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of a model that do not depend on the batch."""
+
+    network: int
+    """The weights that it computes with."""
+    masters: int
+    """Float32 weights under those that are trained."""
+    gradients: int
+    moments: int
+    """Of AdamW, on the device: all of them, or those of one part where the host has the rest."""
+    served: int
+    """The copy of the weights that is sampled from."""
+
+    @property
+    def total(self) -> int:
+        return self.network + self.masters + self.gradients + self.moments + self.served
+
+
+def weights_of(model: LoadedModel) -> Weights:
+    """Returns what a model takes once it has been trained and sampled from."""
+    parameters = list(model.network.parameters())
+    sizes = [] if model.optimizer is None else model.optimizer.sizes
+    trained = sum(sizes)
+    offloads = model.loading is not None and model.loading.offload_optimizer
+    return Weights(
+        network=sum(p.numel() * p.element_size() for p in parameters),
+        masters=4 * trained if model.masters is not None else 0,
+        gradients=4 * trained,
+        moments=8 * (min(trained, max(PART, *sizes)) if offloads and sizes else trained),
+        served=model.dtype.itemsize * sum(p.numel() for p in parameters)
+        if model.kind == "causal"
+        else 0,
+    )
+
+
+def count_activations(model: LoadedModel) -> tuple[Activations, Activations]:
+    """Returns what a forward pass takes, with every activation kept and with those of layers
+    computed again (checkpointed). Changes nothing.
+    """
+    network, config = model.network, model.config
+    ids = torch.zeros(1, COUNTED, dtype=torch.int64, device=model.device)
+    kept = saved_bytes(lambda: model.hidden_states(ids), network) // COUNTED
+    hidden = largest(config, "hidden_size") or 1024
+    inner = largest(config, "intermediate_size") or 4 * hidden
+    size = model.dtype.itemsize
+    passing = (12 * hidden + 6 * inner) * size
+    layers = len(layers_of(network))
+    plain = Activations(kept, passing)
+    if layers == 0 or kept == 0:
+        return plain, plain
+    return plain, Activations(layers * hidden * size, passing + -(-kept // layers))
+
+
+#: Bytes of each model of this process, by device and name: they share the process's memory.
+_fixed: dict[tuple[torch.device, str], int] = {}
+
+
+def register(model: LoadedModel) -> None:
+    """Plans with a model from now on, in the place of another of that name."""
+    model.activations = count_activations(model)
+    _fixed[model.device, model.name] = weights_of(model).total
+
+
+def device_bytes(device: torch.device) -> int | None:
+    """Returns the whole memory of a GPU; None for others, whose memory is not planned."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
+def most_logits(total: int | None) -> int:
+    """Returns how many logits one chunk of the head may have on a device of so many bytes."""
+    return MOST_LOGITS if total is None else min(MOST_LOGITS, total // BYTES_A_LOGIT)
+
+
+def head_rows(model: LoadedModel) -> int:
+    """Returns how many tokens' logits are computed at once."""
+    return max(1, most_logits(device_bytes(model.device)) // model.vocabulary)
+
+
+def share(model: LoadedModel) -> float:
+    """Returns the part of its device's memory that a model's process plans with. Without an option
+    or `GENAC_MEMORY_SHARE` it is half, for two may share a device.
+    """
+    given = None if model.loading is None else model.loading.memory_share
+    return float(os.environ.get(SHARE, "0.5")) if given is None else given
+
+
+def others(device: torch.device, name: str) -> int:
+    """Returns the bytes of the models of this process on a device, but for one of this name."""
+    return sum(size for (on, other), size in _fixed.items() if on == device and other != name)
+
+
+def left(model: LoadedModel, total: int, beside: int) -> int:
+    """Returns the bytes of a device of `total` bytes, or of the model's share of it, that its
+    weights and `beside` bytes of other models of this process leave.
+    """
+    return int(total * USABLE * share(model)) - beside - weights_of(model).total
+
+
+def room(model: LoadedModel, total: int, beside: int) -> tuple[int, int]:
+    """Returns the padded tokens whose activations fit on a device of `total` bytes, beside other
+    models of this process that take `beside` bytes: all kept, and those of layers computed again.
+    Depends on shapes alone, not on the moment. Below 1: nothing fits.
+    """
+    free = left(model, total, beside)
+    if model.kind == "causal":
+        free -= most_logits(total) * LOGIT_BYTES
+    assert model.activations is not None
+    kept, recomputed = model.activations
+    return (
+        free // (kept.kept + kept.passing),
+        free // (recomputed.kept + recomputed.passing),
+    )
+
+
+def recomputes(model: LoadedModel, longest: int) -> bool:
+    """Returns whether layers are computed again in backward: by option, or because no micro-batch
+    with the longest sequence would fit otherwise.
+    """
+    asked = model.loading is not None and model.loading.gradient_checkpointing
+    total = device_bytes(model.device)
+    if asked or model.activations is None or total is None:
+        return asked
+    return room(model, total, others(model.device, model.name))[0] < max(FEW, longest)
+
+
+def tokens_that_fit(model: LoadedModel, longest: int) -> int | None:
+    """Returns the padded tokens of a micro-batch that fits beside the models of this process; None
+    where memory is not planned.
+    """
+    total = device_bytes(model.device)
+    if model.activations is None or total is None:
+        return None
+    beside = others(model.device, model.name)
+    return max(1, room(model, total, beside)[recomputes(model, longest)])
+
+
+def refuse_too_large(model: LoadedModel, device: torch.device, total: int) -> None:
+    """Raises `BadArguments` where a model can't fit on a device of `total` bytes, whatever its
+    share, with what it would take and what to change.
+    """
+    weights = weights_of(model)
+    beside = others(device, model.name)
+    if weights.total + beside <= total * USABLE:
+        return
+    parts = ", ".join(f"{gib(size)} {name}" for name, size in asdict(weights).items() if size > 0)
+    raise BadArguments(
+        f"load_model: model {model.name!r} needs {gib(weights.total)} GiB ({parts}), and its "
+        f"device has {gib(total)}, of which other models of this worker take "
+        f"{gib(beside)}; use lora, offload_optimizer, a smaller model, or a device of its "
+        "own"
+    )
+
+
+def gib(size: int) -> str:
+    return f"{size / 2**30:.1f}"

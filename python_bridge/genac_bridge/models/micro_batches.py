@@ -1,0 +1,95 @@
+"""Which sequences share a forward pass, and which of their tokens are predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .memory import tokens_that_fit
+from .model import LoadedModel, largest
+from .ragged import micro_batches, pad
+
+#: Numbers of activations that a micro-batch may hold on a CPU, so that they stay in its caches.
+CPU_ACTIVATIONS = 2**22
+#: Padded tokens of a micro-batch: fewer leave a GPU waiting for launches; more gain nothing.
+ENOUGH, MOST = 4096, 16384
+
+
+@dataclass
+class MicroBatch:
+    #: Right-padded inputs [rows, width].
+    ids: Tensor
+    #: Where in the flattened inputs the predictions of the chosen tokens are read, int64 [M].
+    positions: Tensor
+    #: Which of all tokens they predict, int64 [M].
+    tokens: Tensor
+    #: Sequences that have a chosen token.
+    sequences: int
+
+
+def send(array: np.ndarray, device: torch.device) -> Tensor:
+    """Returns an array on the device. The host does not wait for the device to take it."""
+    # PyTorch warns of arrays that can't be written, as those of a message.
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def choose_micro_batch(model: LoadedModel, longest: int) -> int:
+    """Returns the padded tokens of one forward pass, for a longest sequence of so many: what fits
+    caches and memory.
+    """
+    fits = tokens_that_fit(model, longest)
+    if fits is not None:
+        return min(MOST, fits)
+    config = model.config
+    vocabulary = model.vocabulary if model.kind == "causal" else 0
+    numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (
+        largest(config, "num_hidden_layers") or 1
+    )
+    return max(512, min(16384, CPU_ACTIVATIONS // numbers))
+
+
+def plan(
+    model: LoadedModel, ids: np.ndarray, cu: np.ndarray, chosen: np.ndarray, limit: int | None
+) -> Iterator[MicroBatch]:
+    """Yields micro-batches that together predict every chosen token once (`chosen` bool [T], never
+    a sequence's first token).
+
+    A sequence is cut after its last chosen token, which itself is predicted and not read; one
+    without a chosen token is left out.
+    """
+    flat = np.flatnonzero(chosen)
+    owner = np.searchsorted(cu, flat, side="right") - 1
+    offset = flat - cu[owner]
+    needed = np.zeros(len(cu) - 1, np.int64)
+    np.maximum.at(needed, owner, offset)
+    used = np.flatnonzero(needed)
+    first = np.searchsorted(owner, np.arange(len(cu)))
+    enough = ENOUGH if limit is None and model.activations is not None else None
+    size = limit or choose_micro_batch(model, int(needed.max(initial=0)))
+    for picked in micro_batches(needed[used], size, enough):
+        rows = used[picked]
+        lengths = needed[rows]
+        width = int(lengths.max())
+        counts = first[rows + 1] - first[rows]
+        chosen_here = np.concatenate([np.arange(first[r], first[r + 1]) for r in rows])
+        positions = np.repeat(np.arange(len(rows)) * width, counts) + offset[chosen_here] - 1
+        yield MicroBatch(
+            ids=send(pad(ids, cu[rows], lengths, left=False), model.device),
+            positions=send(positions, model.device),
+            tokens=send(flat[chosen_here], model.device),
+            sequences=len(rows),
+        )
+
+
+def not_first(cu: np.ndarray, total: int) -> np.ndarray:
+    """Returns bool [T]: every token but the first of each sequence."""
+    chosen = np.ones(total, bool)
+    chosen[cu[:-1][np.diff(cu) > 0]] = False
+    return chosen

@@ -1,0 +1,176 @@
+"""Sampling from a copy of the weights, in slots: on a CPU it draws what the other way draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import Client, completions, prompts, ragged
+from genac_bridge.engines import slot_check, slot_decoding
+from genac_bridge.engines.transformers_engine import TransformersEngine
+from genac_bridge.wire.context import OperationError
+
+LENGTHS = [3, 9, 1, 6, 14, 30, 2]
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.5, "target_modules": None}
+
+
+def use_slots(client: Client) -> Any:
+    """Has the model served from a copy; what serves it."""
+    model = client.operations.models["m"]
+    engine = TransformersEngine(model, in_slots=True)
+    model.engine = engine
+    client.publish()
+    assert engine._slots is not None
+    return engine._slots
+
+
+def both(client: Client, tensors: dict[str, np.ndarray], **changes: Any) -> list[Any]:
+    """What the loop and the slots answer."""
+    answers = []
+    for slots in (False, True):
+        if slots:
+            use_slots(client)
+        result, out = client.sample(dict(tensors), **changes)
+        answers.append((completions(out), result["finish_reasons"], result["texts"], out))
+    return answers
+
+
+def test_a_llama_fits(client: Client, folder: str) -> None:
+    client.load(folder)
+    assert slot_check.why_not(client.operations.models["m"]) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"temperature": 0.0},
+        {"temperature": 0.7, "top_k": 5},
+        {"top_p": 0.6, "max_new_tokens": 1},
+        {"stop_token_ids": [20, 21, 22, 23], "max_new_tokens": 70},
+        {"stop_strings": ["w7", "5 w1"], "max_new_tokens": 33},
+        {"completions_per_prompt": 3, "max_new_tokens": 25, "stop_token_ids": [5, 6]},
+        {"completions_per_prompt": 3, "batch_size": 4, "stop_token_ids": [5, 6]},
+        {"batch_size": 1, "max_new_tokens": 9},
+        {"completions_per_prompt": 5, "batch_size": 17, "max_new_tokens": 100},
+    ],
+    ids=str,
+)
+def test_the_same_is_drawn(client: Client, folder: str, changes: dict[str, Any]) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(1), LENGTHS, changes.get("completions_per_prompt", 1))
+    loop, slots = both(client, tensors, **changes)
+    assert slots[:3] == loop[:3]
+    np.testing.assert_allclose(slots[3]["logprobs"], loop[3]["logprobs"], atol=2e-5)
+
+
+def test_prefixes_have_limits_of_their_own(client: Client, folder: str) -> None:
+    client.load(folder)
+    tensors = prompts(np.random.default_rng(2), LENGTHS)
+    tensors["prefix_lengths"] = np.array([2, 0, 0, 3, 8, 9, 1], np.int32)
+    loop, slots = both(client, tensors, max_new_tokens=10)
+    assert slots[:3] == loop[:3]
+    assert sorted({len(ids) for ids in slots[0]})[0] < 3
+
+
+def test_slots_are_kept_between_requests_and_grow(client: Client, folder: str) -> None:
+    client.load(folder)
+    serving = use_slots(client)
+    few, more = (prompts(np.random.default_rng(3), [4] * n) for n in (12, 40))
+    first = completions(client.sample(dict(few))[1])
+    kept = serving.slots
+    assert completions(client.sample(dict(few))[1]) == first
+    assert serving.slots is kept
+    client.sample(dict(more), max_new_tokens=150)
+    assert (serving.slots.rows, serving.slots.columns) == (40, 256)
+    assert completions(client.sample(dict(few))[1]) == first
+
+
+def test_rows_move_together_when_others_have_finished(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.load(folder)
+    moved = []
+    move = slot_decoding.Slots.move
+
+    def seen(self: Any, sources: np.ndarray, targets: np.ndarray, columns: int) -> None:
+        moved.append(len(sources))
+        move(self, sources, targets, columns)
+
+    monkeypatch.setattr(slot_decoding.Slots, "move", seen)
+    tensors = prompts(np.random.default_rng(4), LENGTHS * 8)
+    loop, slots = both(client, tensors, max_new_tokens=60, stop_token_ids=[7, 8, 9])
+    assert slots[:3] == loop[:3]
+    assert len(moved) > 1
+
+
+def test_a_copy_of_an_adapter_is_merged(client: Client, folder: str) -> None:
+    client.load(folder, lora=LORA)
+    with torch.no_grad():
+        for name, parameter in client.operations.models["m"].named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    client.publish()
+    tensors = prompts(np.random.default_rng(5), LENGTHS)
+    loop, slots = both(client, tensors, max_new_tokens=20)
+    assert slots[:3] == loop[:3]
+    np.testing.assert_allclose(slots[3]["logprobs"], loop[3]["logprobs"], atol=5e-5)
+
+
+def test_the_copy_is_what_was_published(client: Client, folder: str) -> None:
+    client.load(folder)
+    use_slots(client)
+    tensors = prompts(np.random.default_rng(6), LENGTHS)
+    first = completions(client.sample(dict(tensors))[1])
+    with torch.no_grad():
+        for parameter in client.operations.models["m"].network.parameters():
+            parameter.neg_()
+    assert completions(client.sample(dict(tensors))[1]) == first
+    client.publish()
+    assert completions(client.sample(dict(tensors))[1]) != first
+
+
+def test_bfloat16_is_near_its_scores(client: Client, folder: str) -> None:
+    from test_sampling import rescored
+
+    client.load(folder, dtype="bfloat16")
+    use_slots(client)
+    tensors = prompts(np.random.default_rng(13), LENGTHS, 2)
+    _, out = client.sample(tensors, completions_per_prompt=2, max_new_tokens=30)
+    np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 2, 1.0), atol=0.1)
+
+
+def test_broken_weights_are_an_error_once(client: Client, folder: str) -> None:
+    client.load(folder)
+    use_slots(client)
+    tensors = prompts(np.random.default_rng(8), LENGTHS)
+    first = completions(client.sample(dict(tensors))[1])
+    weight = next(iter(client.operations.models["m"].network.parameters()))
+    whole = weight.detach().clone()
+    with torch.no_grad():
+        weight[:] = torch.nan
+    client.publish()
+    with pytest.raises(OperationError, match="probabilities that are not finite"):
+        client.sample(dict(tensors))
+    with torch.no_grad():
+        weight.copy_(whole)
+    client.publish()
+    assert completions(client.sample(dict(tensors))[1]) == first
+
+
+def test_training_frees_the_slots(client: Client, folder: str) -> None:
+    client.load(folder)
+    serving = use_slots(client)
+    tensors = prompts(np.random.default_rng(9), LENGTHS)
+    first = completions(client.sample(dict(tensors))[1])
+    assert serving.slots is not None
+    batch = ragged(np.random.default_rng(12), [6])
+    mask = np.array([0, 1, 1, 1, 1, 1], np.float32)
+    client.accumulate(
+        {**batch, "mask": mask, "ce.weights": mask}, [{"kind": "ce", "coefficient": 1.0}]
+    )
+    assert serving.slots is None
+    assert completions(client.sample(dict(tensors))[1]) == first
