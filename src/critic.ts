@@ -174,6 +174,11 @@ export interface CriticModelOptions {
   readonly kind?: 'causal' | 'value';
   /** A value model's numbers are in (0, 1), by a sigmoid. Default: false. */
   readonly bounded?: boolean;
+  /**
+   * A value model's head gives the probabilities of so many values from 0 to 1. Default: null, one
+   * number.
+   */
+  readonly bins?: number | null;
   readonly dtype: 'auto' | 'float32' | 'bfloat16';
   /** Default: as its folder says. */
   readonly loading?: LoadingOptions;

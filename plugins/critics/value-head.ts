@@ -26,7 +26,7 @@ import { lambdaReturns } from './value-head/returns.ts';
 // A value model samples nothing.
 const { engine: _, ...valueFields } = loadingFields;
 
-const options = z.strictObject({
+const fields = z.strictObject({
   /**
    * Folder in Hugging Face format, Hub name, or `task:NAME`: a model with the actor's tokenizer,
    * such as the actor's own.
@@ -39,6 +39,11 @@ const options = z.strictObject({
   optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
   /** The value is the head's sigmoid, in (0, 1), instead of the head's number, cut to [0, 1]. */
   bounded: z.boolean().default(false),
+  /**
+   * The head gives the probabilities of so many values from 0 to 1, trained by cross-entropy with a
+   * Gaussian around the return (HL-Gauss), and the value is their mean; null: one number.
+   */
+  categorical: z.int().min(2).max(1001).nullable().default(null),
   /** Of the returns that it learns, in [0, 1]; 1: the rewards themselves. */
   lambda: z.number().min(0).max(1).default(1),
   /**
@@ -49,6 +54,16 @@ const options = z.strictObject({
   /** Largest change of a value in one update that its loss rewards (PPO); null: no clipping. */
   clip: z.number().positive().nullable().default(null),
 });
+
+const options = fields
+  .refine(({ bounded, categorical }) => !bounded || categorical === null, {
+    path: ['bounded'],
+    message: 'a categorical head is within [0, 1] already: leave one of them out',
+  })
+  .refine(({ clip, categorical }) => clip === null || categorical === null, {
+    path: ['clip'],
+    message: 'clips a squared error, and a categorical head has none: leave one of them out',
+  });
 
 type Options = z.infer<typeof options>;
 
@@ -68,7 +83,7 @@ async function create(o: Options, { loadModel }: CriticEnvironment): Promise<Cre
   const { worker, dtype, lora, optimizer } = o;
   const how = {
     kind: 'value',
-    bounded: o.bounded,
+    ...{ bounded: o.bounded, bins: o.categorical },
     worker,
     dtype,
     loading: loadingOf({ ...o, engine: 'transformers' }),
