@@ -137,24 +137,20 @@ def main() -> None:
         measure("flash, lengths", flash)
         from genac_bridge.engines import kernels
 
-        for tile, warps, stages in VARIANTS:
+        for sizes in VARIANTS:
 
             def triton(
                 turn: int,
-                tile: int = tile,
-                warps: int = warps,
-                stages: int = stages,
+                sizes: tuple[int, int, int] = sizes,
                 query: Any = query,
                 keys: Any = keys,
                 values: Any = values,
                 used: Any = used,
             ) -> torch.Tensor:
                 scale = query.shape[-1] ** -0.5
-                return kernels.attend(
-                    query, keys[turn], values[turn], used, scale, tile, warps, stages
-                )
+                return kernels.attend(query, keys[turn], values[turn], used, scale, sizes)
 
-            measure(f"kernel, {tile} keys, {warps} warps, {stages} stages", triton)
+            measure("kernel, {} keys, {} warps, {} stages".format(*sizes), triton)
 
 
 if __name__ == "__main__":
