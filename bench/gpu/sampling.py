@@ -126,10 +126,13 @@ def worker(request: Request, operations: Operations) -> dict[str, Any]:
         request.rounds,
         uncounted=False,
     )
+    serving_of(operations).release()
+    again = common.seconds(lambda: request.sample(operations), case.device)
     return {
         "tokens_per_second": request.tokens / took,
         "seconds": took,
         "first_request_s": first,
+        "after_training_s": again,
         "one_token_s": reading,
         "peak_gib": common.peak_gib(case.device),
     }
