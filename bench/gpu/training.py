@@ -140,20 +140,22 @@ class Case:
             shape, count, lengths, self.rows, self.limits = "tiny", 8, (16, 32), [4, 8], [64]
         self.part, self.shape, self.report = part, shape, report
         self.batch = batch_of(count, lengths, common.SHAPES[shape].vocab_size)
-        self.tokens = len(self.batch["ids"])
+        #: A step with as few sequences as a plain loop has in one micro-batch.
+        self.few = batch_of(8, lengths, common.SHAPES[shape].vocab_size)
         self.parameters = 0
 
     def attempt(self, entry: str, work: Callable[[], dict[str, Any]]) -> None:
         self.report.attempt(f"{self.part} {entry}", work)
         freed()
 
-    def rate(self, work: Callable[[], Any]) -> dict[str, Any]:
+    def rate(self, work: Callable[[], Any], few: bool = False) -> dict[str, Any]:
+        tokens = len((self.few if few else self.batch)["ids"])
         common.peak_gib(self.device)
         took = common.median(work, self.device)
         return {
-            "tokens_per_s": round(self.tokens / took),
+            "tokens_per_s": round(tokens / took),
             "ms": round(took * 1e3, 2),
-            "tflops": round(6 * self.parameters * self.tokens / took / 1e12, 1),
+            "tflops": round(6 * self.parameters * tokens / took / 1e12, 1),
             "peak_gib": common.peak_gib(self.device),
         }
 
@@ -165,6 +167,9 @@ class Case:
                 f"bare, {rows} rows",
                 lambda n=rows: self.rate(bare(network, self.batch, n, self.device)),
             )
+        self.attempt(
+            "few, bare", lambda: self.rate(bare(network, self.few, 8, self.device), few=True)
+        )
         work = bare(network, self.batch, self.rows[-2], self.device)
         self.attempt("bare, profile", lambda: common.profile(work, self.device, 1, 16))
 
@@ -176,6 +181,7 @@ class Case:
             self.attempt(
                 f"worker, {limit} tokens", lambda n=limit: self.rate(ours.whole(self.batch, n))
             )
+        self.attempt("few, worker", lambda: self.rate(ours.whole(self.few, None), few=True))
         self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch)))
 
         def parts() -> dict[str, Any]:
@@ -196,9 +202,15 @@ class Case:
         found = {
             name: values.get("tokens_per_s", 0) for name, values in self.report.entries.items()
         }
-        bares = [speed for name, speed in found.items() if " bare" in name]
+        bares = [speed for name, speed in found.items() if " bare, " in name]
         worker = found[f"{self.part} worker, None tokens"]
-        return {"worker": worker, "bare": max(bares), "ratio": round(worker / max(bares), 3)}
+        few = [found[f"{self.part} few, {side}"] for side in ("worker", "bare")]
+        return {
+            "worker": worker,
+            "bare": max(bares),
+            "ratio": round(worker / max(bares), 3),
+            "ratio of few": round(few[0] / few[1], 3),
+        }
 
 
 def shared(tiny: bool, report: common.Report) -> None:

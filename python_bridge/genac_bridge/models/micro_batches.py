@@ -33,7 +33,8 @@ class MicroBatch:
 
 def send(array: np.ndarray, device: torch.device) -> Tensor:
     """Returns an array on the device. The host does not wait for the device to take it."""
-    tensor = torch.from_numpy(array)
+    # PyTorch warns of arrays that can't be written, as those of a message.
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

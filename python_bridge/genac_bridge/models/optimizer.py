@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..wire.arguments import OptimizerOptions
 from ..wire.context import BadArguments
 
-# The weights' change is measured against a copy; stepping in parts of this many numbers keeps that
-# copy small.
+# The weights' change is measured against a copy of them; stepping in parts of this many numbers
+# keeps that copy small.
 PART = 2**26
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -90,12 +90,12 @@ class Optimizer:
             with torch.no_grad():
                 if scale != 1.0:
                     torch._foreach_mul_([p.grad for p in parameters], scale)
-                before = [p.detach().clone() for p in parameters]
+                change = torch._foreach_neg(parameters)
                 self._fetch(part)
                 part.step()
                 self._put_away(part)
-                torch._foreach_sub_(before, parameters)
-                squares = squares + torch.stack(torch._foreach_norm(before)).double().square().sum()
+                torch._foreach_add_(change, parameters)
+                squares = squares + torch.stack(torch._foreach_norm(change)).double().square().sum()
         self.clear()
         return math.sqrt(float(squares))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from training_batches import ALL_STREAMS, batch_of
 
-from conftest import LOADING, Client
+from conftest import LOADING, Client, llama, word_tokenizer
 from genac_bridge.models import memory
 from genac_bridge.models.activations import checkpointed, layers_of, saved_bytes
 from genac_bridge.models.micro_batches import choose_micro_batch
@@ -133,3 +135,31 @@ def test_micro_batches_follow_from_the_device_and_the_models_on_it(
     monkeypatch.setattr(memory, "device_bytes", lambda _: device_of(10_000))
     memory._fixed[model.device, "another"] = fixed + 5000 * (kept.kept + kept.passing)
     assert choose_micro_batch(model, 100) < 5001
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("again", [False, True])
+def test_planned_activations_are_those_in_use_on_cuda(
+    client: Client, tmp_path: Path, again: bool
+) -> None:
+    word_tokenizer().save_pretrained(tmp_path)
+    llama(
+        2000, hidden_size=512, intermediate_size=1536, num_hidden_layers=12, num_attention_heads=8
+    ).save_pretrained(tmp_path)
+    loading = {**LOADING, "gradient_checkpointing": again}
+    client.load(tmp_path, device="cuda", dtype="bfloat16", loading=loading)
+    model = client.operations.models["m"]
+    batch = batch_of(np.random.default_rng(5), [256] * 32)
+    tokens = 255 * 32
+    client.accumulate(batch, ALL_STREAMS, micro_batch_tokens=tokens + 32)
+    client.step()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    client.accumulate(batch, ALL_STREAMS, micro_batch_tokens=tokens + 32)
+    used = torch.cuda.max_memory_allocated() - before
+    assert model.activations is not None
+    activations = model.activations[again]
+    planned = memory.weights_of(model).gradients
+    planned += tokens * (activations.kept + activations.passing)
+    planned += int(batch["mask"].sum()) * 2000 * memory.LOGIT_BYTES
+    assert 0.4 * planned < used < 1.1 * planned
