@@ -2,17 +2,18 @@
 # The worker against bare Transformers on a GPU: sampling and training. Needs torch, transformers
 # and peft; packages that are missing are taken from the wheels in $WHEELS.
 #
-#     bash bench/gpu.sh [--tiny] [--only sampling|training|attention] OUT
+#     bash bench/gpu.sh [--tiny] [--rounds 3] [--only sampling|training|attention] OUT
 #
 # --tiny: a small model on the CPU, to see that every part runs; attention runs on a GPU only.
 # Writes OUT/NAME.json and OUT/NAME.txt.
 set -u
 cd "$(dirname "$0")/.."
-tiny="" only="" out=""
+tiny="" only="" out="" rounds=3
 while [ $# -gt 0 ]; do
   case "$1" in
     --tiny) tiny="--tiny" ;;
     --only) only="$2"; shift ;;
+    --rounds) rounds="$2"; shift ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) out="$1" ;;
   esac
@@ -30,5 +31,5 @@ for name in sampling training attention; do
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
   [ -z "$tiny" ] || [ "$name" != attention ] || continue
   [ -f "bench/gpu/$name.py" ] || continue
-  "$python" "bench/gpu/$name.py" $tiny --out "$out" 2>&1 | tee "$out/$name.txt"
+  "$python" "bench/gpu/$name.py" $tiny --rounds "$rounds" --out "$out" 2>&1 | tee "$out/$name.txt"
 done

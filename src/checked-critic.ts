@@ -41,7 +41,7 @@ export async function createCritic(
   return {
     name,
     needs: plugin.needs,
-    wholeBatches: plugin.wholeBatches ?? false,
+    wholeBatches: critic.wholeBatches ?? plugin.wholeBatches ?? false,
     continues: plugin.continues ?? false,
     sharesFirstState: critic.sharesFirstState,
     async value(states, { report, ...context }) {

@@ -14,6 +14,7 @@ import {
   type AdvantageScale,
   advantageDivisors,
   divided,
+  lengthAdaptiveLambdas,
   segmentAdvantages,
   tokenAdvantages,
 } from './math/advantage.ts';
@@ -33,7 +34,8 @@ import type {
 
 export interface CreditOptions {
   readonly gamma: number;
-  readonly lambda: number;
+  /** Of GAE, the same for all responses, or by their length (`lengthAdaptiveLambdas`). */
+  readonly lambda: number | { readonly length_adaptive: number };
   /**
    * `group-std` divides by the group's deviation where the value of every state is its group's mean
    * reward, and by the batch's root mean square where it is not (`advantageDivisors` says why).
@@ -142,7 +144,7 @@ function* creditSteps(
       baselineIsGroupMean &&= Math.abs(values[k]! - groupMean) < 1e-9;
     }
     // The fallback is GRPO's advantage r - mean, which is lambda = 1 with a constant value.
-    const lambda = fellBack ? 1 : options.lambda;
+    const lambda = fellBack ? 1 : lambdaOf(options.lambda, segments);
     const gamma = fellBack ? 1 : options.gamma;
     const advantages = segmentAdvantages(values, trajectory.reward, gamma, lambda);
     const { length } = trajectory.completionIds;
@@ -168,6 +170,9 @@ function* creditSteps(
   }
   return { credits, outcomes, explainedVariance: explained, fellBack };
 }
+
+const lambdaOf = (lambda: CreditOptions['lambda'], segments: readonly Segment[]) =>
+  typeof lambda === 'number' ? lambda : lengthAdaptiveLambdas(segments, lambda.length_adaptive);
 
 /** The value of each state, and a reward, once for each trajectory that went through it. */
 function* eachReward(

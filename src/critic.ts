@@ -93,6 +93,7 @@ export interface Continuations {
 export interface Critic {
   readonly name: string;
   readonly needs: CriticTraits['needs'];
+  /** Default: as the plugin says. With some options a critic may be asked so, with others not. */
   readonly wholeBatches?: boolean;
   readonly continues?: boolean;
   /** Is s_0 one state for its whole group (valued once), or one for each trajectory? */
@@ -173,6 +174,11 @@ export interface CriticModelOptions {
   readonly kind?: 'causal' | 'value';
   /** A value model's numbers are in (0, 1), by a sigmoid. Default: false. */
   readonly bounded?: boolean;
+  /**
+   * A value model's head gives the probabilities of so many values from 0 to 1. Default: null, one
+   * number.
+   */
+  readonly bins?: number | null;
   readonly dtype: 'auto' | 'float32' | 'bfloat16';
   /** Default: as its folder says. */
   readonly loading?: LoadingOptions;
@@ -181,7 +187,7 @@ export interface CriticModelOptions {
 }
 
 /** What `create` returns: the plugin says the rest. */
-export type CreatedCritic = Omit<Critic, 'name' | 'needs' | 'wholeBatches' | 'continues'>;
+export type CreatedCritic = Omit<Critic, 'name' | 'needs' | 'continues'>;
 
 /** Other options for a trained critic that is used by itself; what is absent stays as it was. */
 export interface StandaloneOptions {

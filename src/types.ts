@@ -102,6 +102,11 @@ export interface CriticCompletion {
   readonly text: string;
   /** Integer 0..10, or null: malformed. */
   readonly score: number | null;
+  /**
+   * One entry for each token: 1 for those that the critic drew, and learns from; 0 for those that
+   * were put in its mouth. Absent: it drew all.
+   */
+  readonly mask?: Uint8Array;
 }
 
 /** A critic's answer for one state. */

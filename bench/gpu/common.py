@@ -159,9 +159,10 @@ def seconds(work: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - start
 
 
-def median(work: Callable[[], Any], device: str, rounds: int = 3) -> float:
-    """Returns the median seconds of some rounds, after one that is not counted."""
-    work()
+def median(work: Callable[[], Any], device: str, rounds: int = 3, uncounted: bool = True) -> float:
+    """Returns the median seconds of some rounds, after one that is not counted, if asked."""
+    if uncounted:
+        work()
     return statistics.median(seconds(work, device) for _ in range(rounds))
 
 
@@ -224,8 +225,9 @@ class Report:
 
 
 def options(parts: list[str]) -> argparse.Namespace:
-    """Parses --tiny, --out and --part."""
+    """Parses --tiny, --out, --part and --rounds."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3, help="that the medians are of")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", default=".")
     parser.add_argument("--part", choices=parts)
@@ -238,6 +240,7 @@ def run_parts(script: str, given: argparse.Namespace, parts: dict[str, int]) -> 
         print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
     for part, limit in parts.items():
         command = [sys.executable, script, "--out", given.out, "--part", part]
+        command += ["--rounds", str(given.rounds)]
         start = time.perf_counter()
         try:
             code: Any = subprocess.run(

@@ -1,10 +1,10 @@
 """Sampling: the worker's `sample` against `network.generate` with bfloat16 weights.
 
-    python bench/gpu/sampling.py [--tiny] [--out OUT] [--part NAME]
+    python bench/gpu/sampling.py [--tiny] [--rounds 3] [--out OUT] [--part NAME]
 
 Both sides read the same prompts, of 256 to 512 tokens, and write full lengths. The worker answers
 ids, log-probs, texts and token ends; `generate` answers ids. Counted are new tokens a second, as
-medians of three rounds after one that is not counted.
+medians of some rounds after one that is not counted.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ LIMITS = {"1.5B": 150, "135M": 100, "static-135M": 70}
 
 
 class Request:
-    """The prompts of a case, and ways to have them continued."""
+    """The prompts of a case, and ways to have them continued. `rounds`: that medians are of."""
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
+    def __init__(self, case: Case, rounds: int) -> None:
+        self.case, self.rounds = case, rounds
         random = np.random.default_rng(0)
         vocabulary = common.SHAPES[case.shape].vocab_size
         lengths = random.integers(case.shortest, case.longest + 1, case.prompts)
@@ -102,7 +102,12 @@ def bare(request: Request, folder: str, **options: Any) -> dict[str, Any]:
     case = request.case
     network = common.drawn(folder, torch.bfloat16, case.device)
     first = common.seconds(lambda: request.generate(network, 8, **options), case.device)
-    took = common.median(lambda: request.generate(network, case.new_tokens, **options), case.device)
+    took = common.median(
+        lambda: request.generate(network, case.new_tokens, **options),
+        case.device,
+        request.rounds,
+        uncounted=False,
+    )
     return {
         "tokens_per_second": request.tokens / took,
         "first_8_tokens_s": first,
@@ -113,8 +118,15 @@ def bare(request: Request, folder: str, **options: Any) -> dict[str, Any]:
 def worker(request: Request, operations: Operations) -> dict[str, Any]:
     case = request.case
     first = common.seconds(lambda: request.sample(operations), case.device)
-    took = common.median(lambda: request.sample(operations), case.device)
-    reading = common.median(lambda: request.sample(operations, max_new_tokens=1), case.device)
+    took = common.median(
+        lambda: request.sample(operations), case.device, request.rounds, uncounted=False
+    )
+    reading = common.median(
+        lambda: request.sample(operations, max_new_tokens=1),
+        case.device,
+        request.rounds,
+        uncounted=False,
+    )
     return {
         "tokens_per_second": request.tokens / took,
         "seconds": took,
@@ -226,8 +238,8 @@ def memory(operations: Operations) -> dict[str, Any]:
     }
 
 
-def part(case: Case, report: common.Report, folder: str) -> None:
-    name, request = case.shape, Request(case)
+def part(case: Case, report: common.Report, folder: str, rounds: int) -> None:
+    name, request = case.shape, Request(case, rounds)
     common.make_folder(case.shape, folder)
     operations = Operations()
     start = time.perf_counter()
@@ -255,10 +267,10 @@ def part(case: Case, report: common.Report, folder: str) -> None:
     )
 
 
-def static(case: Case, report: common.Report, folder: str) -> None:
+def static(case: Case, report: common.Report, folder: str, rounds: int) -> None:
     """`generate` with a static cache, which Transformers compiles."""
     common.make_folder(case.shape, folder)
-    request = Request(case)
+    request = Request(case, rounds)
     report.attempt(
         f"{case.shape} generate, static cache",
         lambda: bare(request, folder, cache_implementation="static"),
@@ -274,9 +286,9 @@ def main() -> None:
     report = common.Report(f"sampling-{given.part}", given.out)
     with tempfile.TemporaryDirectory() as folder:
         if given.part.startswith("static-"):
-            static(cases[given.part.removeprefix("static-")], report, folder)
+            static(cases[given.part.removeprefix("static-")], report, folder, given.rounds)
         else:
-            part(cases[given.part], report, folder)
+            part(cases[given.part], report, folder, given.rounds)
 
 
 if __name__ == "__main__":

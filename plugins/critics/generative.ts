@@ -10,7 +10,6 @@ import {
   type CriticEnvironment,
   criticBaselines,
   defineCritic,
-  deriveSeed,
   loadingFields,
   loadingOf,
   loraSchema,
@@ -29,10 +28,9 @@ import {
   type Valuation,
   writeTrace,
 } from '../../src/plugin-api.ts';
+import { answersTo, choosesScores } from './generative/answers.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
-import { refuseTooLarge } from './generative/fits-memory.ts';
-import { ReadAnswer } from './generative/read-answer.ts';
 
 /** Options of a critic that is a language model and writes scores. */
 export const scorerFields = {
@@ -48,7 +46,23 @@ export const scorerFields = {
   /** Reason in words before the score. */
   thinking: z.boolean().default(true),
   completions_per_state: z.int().positive().max(10_000).default(1),
+  /**
+   * After two completions of a state, no more are drawn once all of its scores are within so much
+   * of each other (0: equal); null: all are drawn.
+   */
+  agree_within: z.int().min(0).max(10).nullable().default(null),
+  /**
+   * The value of a completion: the score that was `sampled`, or the `expected` one, the mean over
+   * the eleven scores' probabilities at its place.
+   */
+  read: z.enum(['sampled', 'expected']).default('sampled'),
+  /**
+   * `free`: the critic writes the score itself, or none. `forced`: where its thinking ended, or
+   * its budget is spent, the tag is opened for it and an integer is drawn among the eleven.
+   */
+  answer: z.enum(['free', 'forced']).default('free'),
   temperature: temperature.default(1),
+  /** Of a completion; with `answer: forced`, of the words before the score. */
   max_new_tokens: z.int().positive().default(1024),
   /** REINFORCE's baseline; `none` is the paper's. */
   baseline: z.enum(criticBaselines).default('none'),
@@ -97,9 +111,8 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   const { worker, dtype, lora, optimizer } = o;
   const how = { worker, dtype, loading: loadingOf(o), lora, optimizer };
   let model = await loadModel('critic', { model: o.model, ...how });
-  refuseShortContext(model, o.max_new_tokens);
+  refuseShortContext(model, o.max_new_tokens + reserveOf(o));
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
-  const sampling = { top_p: null, top_k: null, stop_strings: [], max_new_tokens: o.max_new_tokens };
 
   const tokenizeTraces = async (traces: readonly OracleTrace[]) =>
     model.tokenize(
@@ -115,8 +128,10 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     sharesFirstState: true,
     prompt: (state) => promptOf(state),
 
-    async value(states, { purpose, iteration, greedy }) {
-      const perState = greedy ? 1 : o.completions_per_state;
+    wholeBatches: choosesScores(o),
+
+    async value(states, context) {
+      const perState = context.greedy ? 1 : o.completions_per_state;
       const refusals = new Refusals();
       // Each part frees its prompts, and all of its samples but ids and text, once it is valued.
       const valuations = await mapInParts(
@@ -124,28 +139,14 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
         promptsOfRequest(perState),
         async (some, from) => {
           const prompts = await mapYielding(some, promptOf);
-          const fits = await whichFit(model, prompts, o.max_new_tokens);
+          const fits = await whichFit(model, prompts, o.max_new_tokens + reserveOf(o));
           const asked = some.flatMap((state, i) =>
-            fits[i] ? [{ state, prompt: prompts[i]! }] : [],
+            fits[i] ? [{ state, prompt: prompts[i]!, standIn: standIn(state) }] : [],
           );
-          const answers = await eachReadable(asked, refusals, async (readable) => {
-            const sampled = await model.sample({
-              ...sampling,
-              prompts: readable.map(({ prompt }) => prompt),
-              literal: true,
-              onlyIds: true,
-              completionsPerPrompt: perState,
-              temperature: greedy ? 0 : o.temperature,
-              seed: (i) => {
-                const { id } = readable[Math.floor(i / perState)]!.state;
-                return deriveSeed(seed, `critic/${purpose}/${id}`, iteration, i % perState);
-              },
-            });
-            if (from === 0) refuseTooLarge(states.length, sampled, perState);
-            return readable.map(({ state }, i) => {
-              return new ReadAnswer(sampled, i * perState, perState, format, standIn(state));
-            });
-          });
+          const asking = { model, format, seed, options: o, perState, context };
+          const answers = await eachReadable(asked, refusals, (readable) =>
+            answersTo(asking, readable, from === 0 ? states.length : null),
+          );
           let next = 0;
           return mapYielding(some, (state, i) => {
             if (!fits[i]) return unasked(state, 'too-long');
@@ -160,11 +161,18 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     async learn(outcomes, update) {
       const batch = await batchOf(outcomes, o.baseline);
       if (batch === null) return skipped(update);
-      const { completions, weights, tokens, reward, parseRate } = batch;
+      const { completions, weights, masks, tokens, reward, parseRate } = batch;
       const reported = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
       if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...reported };
-      const statistics = await gradientStep(completions, weights, tokens, o.temperature, update);
+      const statistics = await gradientStep(
+        completions,
+        weights,
+        masks,
+        tokens,
+        o.temperature,
+        update,
+      );
       return { ...statistics, ...reported };
     },
 
@@ -172,7 +180,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       const sequences = await tokenizeTraces(traces);
       const weights = sequences.map(() => 1);
       const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
-      return gradientStep(sequences, weights, tokens, 1, update);
+      return gradientStep(sequences, weights, null, tokens, 1, update);
     },
 
     async rationaleLoss(traces) {
@@ -207,12 +215,13 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   async function gradientStep(
     sequences: Sliceable<Sequence>,
     weights: readonly number[],
+    masks: readonly (Uint8Array | null)[] | null,
     tokens: number,
     temperature: number,
     update: UpdateOptions,
   ) {
     const stream = { stream: { kind: 'ce', coefficient: 1 } as const, tensors: { weights } };
-    const statistics = await model.accumulate(sequences, null, [stream], tokens, temperature);
+    const statistics = await model.accumulate(sequences, masks, [stream], tokens, temperature);
     const step = await model.optimize(update.learningRate, update.maxGradNorm);
     await model.publish();
     return {
@@ -224,6 +233,9 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     };
   }
 }
+
+/** Tokens of a tag that is opened for the critic, and of its score. */
+const reserveOf = ({ answer }: Options) => (answer === 'forced' ? 16 : 0);
 
 /** Numbers of an update that had nothing to learn from, under the names of one that had. */
 const skipped = ({ learningRate }: UpdateOptions) => ({

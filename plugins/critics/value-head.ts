@@ -19,13 +19,14 @@ import {
   type State,
   UserError,
 } from '../../src/plugin-api.ts';
+import { readInstead } from './value-head/positions.ts';
 import { groupedByResponse, type Reading } from './value-head/reading.ts';
 import { lambdaReturns } from './value-head/returns.ts';
 
 // A value model samples nothing.
 const { engine: _, ...valueFields } = loadingFields;
 
-const options = z.strictObject({
+const fields = z.strictObject({
   /**
    * Folder in Hugging Face format, Hub name, or `task:NAME`: a model with the actor's tokenizer,
    * such as the actor's own.
@@ -38,11 +39,31 @@ const options = z.strictObject({
   optimizer: optimizerSchema.prefault({ betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0 }),
   /** The value is the head's sigmoid, in (0, 1), instead of the head's number, cut to [0, 1]. */
   bounded: z.boolean().default(false),
+  /**
+   * The head gives the probabilities of so many values from 0 to 1, trained by cross-entropy with a
+   * Gaussian around the return (HL-Gauss), and the value is their mean; null: one number.
+   */
+  categorical: z.int().min(2).max(1001).nullable().default(null),
   /** Of the returns that it learns, in [0, 1]; 1: the rewards themselves. */
   lambda: z.number().min(0).max(1).default(1),
+  /**
+   * Shares of a response's states at which it is trained and read; others have the value of the
+   * last such one before them, or of s_0 (sparse positions, SP3O); null: all states.
+   */
+  positions: z.array(z.number().positive().lt(1)).min(1).max(64).nullable().default(null),
   /** Largest change of a value in one update that its loss rewards (PPO); null: no clipping. */
   clip: z.number().positive().nullable().default(null),
 });
+
+const options = fields
+  .refine(({ bounded, categorical }) => !bounded || categorical === null, {
+    path: ['bounded'],
+    message: 'a categorical head is within [0, 1] already: leave one of them out',
+  })
+  .refine(({ clip, categorical }) => clip === null || categorical === null, {
+    path: ['clip'],
+    message: 'clips a squared error, and a categorical head has none: leave one of them out',
+  });
 
 type Options = z.infer<typeof options>;
 
@@ -62,7 +83,7 @@ async function create(o: Options, { loadModel }: CriticEnvironment): Promise<Cre
   const { worker, dtype, lora, optimizer } = o;
   const how = {
     kind: 'value',
-    bounded: o.bounded,
+    ...{ bounded: o.bounded, bins: o.categorical },
     worker,
     dtype,
     loading: loadingOf({ ...o, engine: 'transformers' }),
@@ -83,7 +104,10 @@ async function create(o: Options, { loadModel }: CriticEnvironment): Promise<Cre
   return {
     sharesFirstState: true,
 
-    async value(states, { report }) {
+    async value(all, { report }) {
+      const instead = readInstead(all, o.positions);
+      const chosen = [...new Set(instead)];
+      const states = chosen.map((i) => all[i]!);
       const readings = await readingsOf(states);
       const read = await model.values(readings.map(({ sequence }) => sequence));
       const values = new Array<number>(states.length);
@@ -92,14 +116,19 @@ async function create(o: Options, { loadModel }: CriticEnvironment): Promise<Cre
       report?.({
         value_tokens_read: readings.reduce((sum, { sequence }) => sum + lengthOf(sequence), 0),
       });
-      return values.map((value) => ({
-        value: Math.min(1, Math.max(0, value)),
+      const place = new Map(chosen.map((i, k) => [i, k]));
+      return instead.map((i) => ({
+        value: Math.min(1, Math.max(0, values[place.get(i)!]!)),
         ...{ rationale: '', parsed: 'ok' as const, completions: [] },
       }));
     },
 
-    async learn(outcomes: readonly Outcome[], { learningRate, maxGradNorm }) {
-      const targets = lambdaReturns(outcomes, o.lambda);
+    async learn(all: readonly Outcome[], { learningRate, maxGradNorm }) {
+      const allReturns = lambdaReturns(all, o.lambda);
+      const states = all.map(({ state }) => state);
+      const own = [...new Set(readInstead(states, o.positions))];
+      const outcomes = own.map((i) => all[i]!);
+      const targets = own.map((i) => allReturns[i]!);
       const readings = await readingsOf(outcomes.map(({ state }) => state));
       // A value is read before the token that carries its target; the last one is never read.
       const rows = readings.map(({ sequence, places }) => {

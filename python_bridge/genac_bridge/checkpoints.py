@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from .engines.calls import publish
 from .loading import from_pretrained
 from .models.adapters import refuse_other_base, write_base
-from .models.model import VALUE_HEAD, LoadedModel
+from .models.model import LoadedModel
+from .models.value_head import VALUE_HEAD
 from .wire.context import BadArguments, OperationError
 
 STATE = "genac_state.safetensors"

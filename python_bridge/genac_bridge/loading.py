@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -34,7 +33,7 @@ from .models.adapters import (
 )
 from .models.chats import refuse_template_options
 from .models.memory import register
-from .models.model import VALUE_HEAD, LoadedModel
+from .models.model import LoadedModel
 from .models.optimizer import Optimizer
 from .models.quantization import (
     device_map,
@@ -44,6 +43,7 @@ from .models.quantization import (
     refuse_training,
 )
 from .models.tokens import TOKENIZER_FILES, has_tokenizer
+from .models.value_head import ValueHead
 from .sources import check_folder, files_of, refuse_kernel, unusable
 from .wire.arguments import LoadingOptions, LoadModel
 from .wire.context import BadArguments, no_memory
@@ -245,6 +245,11 @@ def load(arguments: LoadModel) -> LoadedModel:
         raise BadArguments(
             "load_model: bounded is true, and a causal model has no values: pass bounded false"
         )
+    if arguments.bins is not None and (kind != "value" or arguments.bounded):
+        raise BadArguments(
+            f"load_model: bins is {arguments.bins}, which a value model has that is not bounded: "
+            "pass null, or kind value and bounded false"
+        )
     check_folder(source, pretrained)
     device = choose_device(arguments.device)
     network, base, has_adapter = network_of(arguments, source, device)
@@ -270,9 +275,7 @@ def load(arguments: LoadModel) -> LoadedModel:
         name=arguments.model,
         kind=kind,
         network=network,
-        value_head=value_head(plain, source if pretrained else None, device)
-        if kind == "value"
-        else None,
+        value_head=value_head(arguments, plain, source if pretrained else None, device),
         tokenizer=tokenizer,
         config=plain.config.get_text_config(),
         device=device,
@@ -280,7 +283,6 @@ def load(arguments: LoadModel) -> LoadedModel:
         loading=loading,
         eos_token_ids=stop_ids(plain, tokenizer),
         quantized=quantized,
-        bounded=arguments.bounded,
     )
     refuse_larger_tokenizer(model, words)
     refuse_template_options(tokenizer, loading.chat_template_kwargs, words)
@@ -343,12 +345,14 @@ def network_of(
     return open_adapter(network, source, base), base, True
 
 
-def value_head(network: Any, folder: str | None, device: torch.device) -> nn.Linear:
-    """Returns a folder's head, or one of zeros."""
-    head = nn.Linear(network.config.get_text_config().hidden_size, 1)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    saved = os.path.join(folder or "", VALUE_HEAD)
-    if folder is not None and os.path.isfile(saved):
-        head.load_state_dict(load_file(saved))
+def value_head(
+    arguments: LoadModel, network: Any, folder: str | None, device: torch.device
+) -> ValueHead | None:
+    """Returns a folder's head, or one of zeros; None: the model has none."""
+    if arguments.kind != "value":
+        return None
+    width = network.config.get_text_config().hidden_size
+    head = ValueHead(width, arguments.bounded, arguments.bins)
+    if folder is not None:
+        head.read(folder)
     return head.to(device)

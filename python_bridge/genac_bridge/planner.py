@@ -64,7 +64,7 @@ def without_weights(arguments: LoadModel) -> LoadedModel:
         name=arguments.model,
         kind=arguments.kind,
         network=network,
-        value_head=value_head(plain, None, META) if arguments.kind == "value" else None,
+        value_head=value_head(arguments, plain, None, META),
         tokenizer=None,
         config=config.get_text_config(),
         device=META,

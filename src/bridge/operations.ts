@@ -93,6 +93,11 @@ const loadModel = {
      */
     bounded: z.boolean(),
     /**
+     * A value model's head gives the probabilities of so many values from 0 to 1, whose mean is the
+     * value (HL-Gauss, arXiv 2403.03950); null: one number.
+     */
+    bins: z.int().min(2).max(1001).nullable(),
+    /**
      * `random`: weights drawn at std 1/sqrt(fan_in) from `seed`, from the folder's config.json
      * alone.
      */

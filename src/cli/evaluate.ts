@@ -1,12 +1,12 @@
 /** `genac evaluate`: what critics are worth, on the same states. */
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { checkEvaluation, type EvaluationInput } from '../comparison/config.ts';
 import { evaluate } from '../comparison/evaluate.ts';
 import { evaluationOfRuns } from '../comparison/of-runs.ts';
 import { terminalText } from '../comparison/tables.ts';
-import { readYaml } from '../config/load.ts';
+import { readOptions, readYaml } from '../config/load.ts';
 import { printable } from '../text/printable.ts';
 import { UserError } from '../user-error.ts';
 import { exitCodeOf } from './interrupt.ts';
@@ -54,6 +54,10 @@ export async function evaluateCommand(
 
 async function optionsOf(sources: readonly string[]) {
   const [first] = sources;
+  if (first === '-') {
+    const input = readOptions(readFileSync(0, 'utf8')) as unknown as EvaluationInput;
+    return { input, base: resolve('.'), file: 'stdin' };
+  }
   const isFile = statSync(first!, { throwIfNoEntry: false })?.isFile() ?? false;
   if (isFile) {
     if (sources.length > 1)

@@ -192,7 +192,8 @@ program
   )
   .argument(
     '<sources...>',
-    'a YAML file (docs/evaluate.md), or runs and checkpoints: the task and actor of the first',
+    'a YAML file (docs/evaluate.md), - for stdin, or runs and checkpoints: the task and actor of the ' +
+      'first',
   )
   .option(
     '--critic <name=critic...>',

@@ -44,7 +44,10 @@ export function costOf(
     states: valuations.length,
     read: length(prompts),
     read_shared: distinctPrefixTokens(prompts),
-    written: length(completions.map(({ completionIds }) => completionIds)),
+    written: completions.reduce(
+      (sum, { completionIds, mask }) => sum + drawn(completionIds, mask),
+      0,
+    ),
     ...{ seconds, dollars: 0 },
   };
   for (const metrics of reports)
@@ -52,6 +55,10 @@ export function costOf(
       for (const part of reported[name.slice(name.lastIndexOf('/') + 1)] ?? []) cost[part] += value;
   return cost;
 }
+
+/** What the critic drew itself. */
+const drawn = (ids: Int32Array, mask: Uint8Array | undefined): number =>
+  mask === undefined ? ids.length : mask.reduce((sum, one) => sum + one, 0);
 
 export const addCosts = (a: Cost, b: Cost): Cost =>
   Object.fromEntries(

@@ -64,22 +64,20 @@ function withModel<T extends { use: string; model?: unknown }>(choice: T): T {
   return typeof choice.model === 'string' ? { ...choice, model: modelFrom(choice.model) } : choice;
 }
 
-/** Its run's options with the changes; without a run, what the plugin makes of a folder. */
+/** Its run's options with the changes, as the plugin makes a trained critic of them by itself. */
 async function choiceOf(
   { run, model }: FoundCritic,
   changes: Readonly<Record<string, unknown>>,
 ): Promise<{ choice: { use: string }; standalone: boolean }> {
-  if (run) {
-    const { critic } = run.config;
-    const given = typeof critic === 'string' ? { use: critic } : critic;
-    return { choice: { ...given, ...changes }, standalone: false };
-  }
-  const use = typeof changes.use === 'string' ? changes.use : await criticOfFolders();
-  const { use: _, ...rest } = changes;
-  const { standalone } = await importCritic(use, '.');
-  const completions = Number(rest.completions_per_state ?? 1);
+  const critic = run?.config.critic ?? {};
+  const given = { ...(typeof critic === 'string' ? { use: critic } : critic), ...changes };
+  const use = typeof given.use === 'string' ? given.use : await criticOfFolders();
+  const { use: _, ...rest } = { ...given, use };
+  const { standalone } = await importCritic(use, run?.base ?? '.');
+  // As many completions as in training; outside of a run, one.
+  const completions = Number((rest as Record<string, unknown>).completions_per_state ?? 1);
   const own = standalone?.(rest, model, { completions });
-  return { choice: { ...(own ?? { ...rest, model }), use }, standalone: true };
+  return { choice: { ...(own ?? rest), use }, standalone: own !== undefined };
 }
 
 async function refuseForeignCritic({ run }: FoundCritic, trustCode: boolean): Promise<void> {

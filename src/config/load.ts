@@ -37,6 +37,11 @@ export function readYaml(path: string): Record<string, unknown> {
   } catch (error) {
     throw new ConfigError([(error as Error).message.replace(`${path} `, '')], path);
   }
+  return readOptions(text, path);
+}
+
+/** Reads a text of options. @throws ConfigError if it is not YAML, or not a mapping */
+export function readOptions(text: string, path?: string): Record<string, unknown> {
   let input: unknown;
   try {
     input = parse(text, { logLevel: 'error' });

@@ -100,7 +100,13 @@ export const sampling = z.strictObject({
 
 export const credit = z.strictObject({
   gamma: share.default(1),
-  lambda: share.default(1),
+  /**
+   * Of GAE. `{length_adaptive: alpha}`: 1 - 1 / (alpha l) for each token of a response of l tokens
+   * (VAPO, arXiv 2504.05118, with alpha .05).
+   */
+  lambda: z
+    .union([share, z.strictObject({ length_adaptive: z.number().positive().max(1e3) })])
+    .default(1),
   /**
    * Divisor of the advantages. `batch-std`: their root mean square over the batch's tokens.
    * `group-std`: the deviation of the group's rewards, as in GRPO, for the group mean as baseline.

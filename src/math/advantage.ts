@@ -7,6 +7,7 @@ import { groupBy, isNoise, sampleDeviation } from './statistics.ts';
  *   A_k = sum over l of (gamma lambda)^l d_{k+l}.
  * With gamma = lambda = 1 the sum telescopes: A_k = r - V(s_k).
  *
+ * @param lambda one for all segments, or one for each: how much what follows segment k counts
  * @param values V(s_0) .. V(s_{n-1}), one for each segment, in [0, 1]
  * @param reward r in [0, 1]
  * @returns A_0 .. A_{n-1}
@@ -15,17 +16,34 @@ export function segmentAdvantages(
   values: ArrayLike<number>,
   reward: number,
   gamma: number,
-  lambda: number,
+  lambda: number | ArrayLike<number>,
 ): Float64Array {
   const count = values.length;
   const advantages = new Float64Array(count);
   let following = 0;
   for (let k = count - 1; k >= 0; k--) {
     const next = k === count - 1 ? reward : gamma * values[k + 1]!;
-    following = next - values[k]! + gamma * lambda * following;
+    const own = typeof lambda === 'number' ? lambda : lambda[k]!;
+    following = next - values[k]! + gamma * own * following;
     advantages[k] = following;
   }
   return advantages;
+}
+
+/**
+ * Lambda by the length of the response (VAPO, arXiv 2504.05118): 1 - 1 / (alpha l) for each of its
+ * l tokens, so that long responses are not judged by their end alone and short ones not by values
+ * alone. A segment of m tokens counts as m steps: what follows it has lambda^m.
+ *
+ * @returns one for each segment, in [0, 1]
+ */
+export function lengthAdaptiveLambdas(
+  segments: readonly { readonly start: number; readonly end: number }[],
+  alpha: number,
+): Float64Array {
+  const length = segments.reduce((sum, { start, end }) => sum + end - start, 0);
+  const perToken = Math.max(0, 1 - 1 / (alpha * length));
+  return Float64Array.from(segments, ({ start, end }) => perToken ** (end - start));
 }
 
 /**

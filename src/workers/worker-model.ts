@@ -21,9 +21,14 @@ import { plainLoading } from './loading.ts';
 import { align, offsetsOf, pack, Scratch, split } from './ragged.ts';
 import { answeredSequences, finishedSequences } from './sampled.ts';
 
-export type LoadOptions = Omit<Arguments<'load_model'>, 'model' | 'loading' | 'bounded'> & {
+export type LoadOptions = Omit<
+  Arguments<'load_model'>,
+  'model' | 'loading' | 'bounded' | 'bins'
+> & {
   /** Of a value model. Default: false. */
   readonly bounded?: boolean;
+  /** Of a value model. Default: null, one number. */
+  readonly bins?: number | null;
   /** Default: as its folder says. */
   readonly loading?: LoadingOptions;
 };
@@ -62,7 +67,7 @@ export class WorkerModel implements LanguageModel {
     options: LoadOptions,
     onPlainChat: (() => void) | null = null,
   ): Promise<WorkerModel> {
-    const asked = { model: name, loading: plainLoading, bounded: false, ...options };
+    const asked = { model: name, loading: plainLoading, bounded: false, bins: null, ...options };
     const { result } = await worker.request('load_model', asked);
     return new WorkerModel(worker, name, result, options.optimizer?.eps ?? 0, onPlainChat);
   }

@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { advantageDivisors, segmentAdvantages, tokenAdvantages } from '../../src/math/advantage.ts';
+import {
+  advantageDivisors,
+  lengthAdaptiveLambdas,
+  segmentAdvantages,
+  tokenAdvantages,
+} from '../../src/math/advantage.ts';
 
 const values = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), {
   minLength: 1,
@@ -42,6 +47,34 @@ describe('segmentAdvantages', () => {
         expect(sum).toBeCloseTo(r - v[0]!, 9);
       }),
     );
+  });
+});
+
+describe('lengthAdaptiveLambdas', () => {
+  const cut = (...sizes: number[]) =>
+    sizes.map((size, i) => {
+      const start = sizes.slice(0, i).reduce((a, b) => a + b, 0);
+      return { start, end: start + size };
+    });
+
+  it('is 1 - 1 / (alpha l) for each token, and its power for a segment', () => {
+    // 100 tokens with alpha .05: .8 for each.
+    const [first, second] = lengthAdaptiveLambdas(cut(1, 99), 0.05);
+    expect(first).toBeCloseTo(0.8, 12);
+    expect(second).toBeCloseTo(0.8 ** 99, 12);
+  });
+
+  it('is 0 for a response that is too short, and near 1 for a long one', () => {
+    expect([...lengthAdaptiveLambdas(cut(3, 3), 0.05)]).toEqual([0, 0]);
+    expect(lengthAdaptiveLambdas(cut(1, 99_999), 0.05)[0]).toBeCloseTo(1 - 1 / 5000, 12);
+  });
+
+  it('counts what follows a segment as the segment says', () => {
+    // d = -.1, .4, .2 as above; A_1 = .4 + .25 x .2 = .45; A_0 = -.1 + .5 x .45 = .125
+    const advantages = segmentAdvantages([0.5, 0.4, 0.8], 1, 1, [0.5, 0.25, 1]);
+    [0.125, 0.45, 0.2].forEach((expected, k) => {
+      expect(advantages[k]).toBeCloseTo(expected, 12);
+    });
   });
 });
 

@@ -5,6 +5,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readInstead } from '../../plugins/critics/value-head/positions.ts';
 import { lambdaReturns } from '../../plugins/critics/value-head/returns.ts';
 import valueHead from '../../plugins/critics/value-head.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
@@ -71,6 +72,57 @@ describe('returns', () => {
     // G_2 = 1; G_1 = .5 x .6 + .5 x 1 = .8; G_0 = .5 x .4 + .5 x .8 = .6, and 0 of the second.
     const [first, second, third] = lambdaReturns(outcomes, 0.5);
     expect([first, second, third].map((r) => expect.closeTo(r!, 12))).toEqual([0.3, 0.8, 1]);
+  });
+});
+
+describe('positions', () => {
+  const trajectory = (index: number, count: number, group = 0) =>
+    Array.from({ length: count - 1 }, (_, k) => ({
+      ...textState({
+        id: `t${index}.${k + 1}`,
+        problem,
+        response: 'x',
+        group,
+        actor,
+        index: k + 1,
+      }),
+      trajectory: index,
+    }));
+  const problem = { id: 'p', prompt: 'x', columns: {} };
+  const first = (group: number) =>
+    textState({ id: `g${group}`, problem, response: '', group, actor });
+
+  it('are read at shares of a response, and stand for the states behind them', () => {
+    // Of 11 states, .3 .6 .9 are numbers 3, 6 and 9; of 3 states numbers 1, 1 and 2.
+    const states = [
+      first(0),
+      ...trajectory(0, 11),
+      ...trajectory(1, 3),
+      first(1),
+      ...trajectory(2, 2, 1),
+    ];
+    const instead = readInstead(states, [0.3, 0.6, 0.9]);
+    const named = instead.map((i) => states[i]!.id);
+    const long = ['g0', 'g0', 'g0', 't0.3', 't0.3', 't0.3', 't0.6', 't0.6', 't0.6', 't0.9', 't0.9'];
+    expect(named).toEqual([...long, 't1.1', 't1.2', 'g1', 't2.1']);
+    expect(readInstead(states, null)).toEqual([...states.keys()]);
+  });
+
+  it('are all that is trained', async () => {
+    const { critic } = await inMemory({ positions: [0.5] });
+    const { critic: dense } = await inMemory();
+    const outcomes = batch([0.2, 0.4, 0.6], [1, 0]).map((outcome) => ({
+      ...outcome,
+      state: { ...outcome.state, tokens: null },
+    }));
+    const update = { learningRate: 0.1, maxGradNorm: null };
+    // s_1 of three states is trained, s_2 is not.
+    expect((await critic.learn!(outcomes, update)).mean_return).toBeCloseTo((0.5 + 1) / 2, 12);
+    expect((await dense.learn!(outcomes, update)).mean_return).toBeCloseTo((0.5 + 1 + 1) / 3, 12);
+    const states = outcomes.map(({ state }) => state);
+    const values = (await critic.value(states, context)).map(({ value }) => value);
+    expect(values[2]).toBe(values[1]);
+    expect(values[0]).not.toBe(values[1]);
   });
 });
 

@@ -15,7 +15,9 @@ export interface Batch {
   readonly completions: Sliceable<CriticCompletion>;
   /** R - b of each completion. */
   readonly weights: readonly number[];
-  /** Of all completions. */
+  /** Which tokens of each completion count; null: all of all. */
+  readonly masks: readonly (Uint8Array | null)[] | null;
+  /** Of all completions, those that count. */
   readonly tokens: number;
   /** Mean R of the completions, in [0, 1]. */
   readonly reward: number;
@@ -34,18 +36,20 @@ export async function batchOf(
   const owners: number[] = [];
   const nth: number[] = [];
   const starts: number[] = [];
+  const masks: (Uint8Array | null)[] = [];
   let [earned, parsed, tokens] = [0, 0, 0];
   await forEachYielding(outcomes, ({ valuation, rewards: observed }, owner) => {
     const { completions } = valuation;
     if (completions.length > 0) starts.push(rewards.length);
     for (let i = 0; i < completions.length; i++) {
-      const { score, completionIds } = completions[i]!;
+      const { score, completionIds, mask } = completions[i]!;
       const reward = criticReward(score === null ? null : score / 10, observed);
       rewards.push(reward);
       owners.push(owner);
       nth.push(i);
       earned += reward;
-      tokens += completionIds.length;
+      tokens += mask ? mask.reduce((sum, one) => sum + one, 0) : completionIds.length;
+      masks.push(mask ?? null);
       if (score !== null) parsed++;
     }
   });
@@ -66,5 +70,8 @@ export async function batchOf(
     return part;
   };
   const completions = { length: count, slice };
-  return { completions, weights, tokens, reward: earned / count, parseRate: parsed / count };
+  return {
+    ...{ completions, weights, tokens, reward: earned / count, parseRate: parsed / count },
+    masks: masks.some((mask) => mask !== null) ? masks : null,
+  };
 }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ from transformers import AutoModelForCausalLM
 
 import genac_trl.trainer
 from conftest import Make, logged, moved, weights
-from genac_trl.controller import Controller
+from genac_bridge import CriticError, evaluate
+from genac_trl.controller import Controller, ControllerError
 
 #: What depends on the clock.
 TIMES = ("time", "runtime", "per_second", "seconds")
@@ -104,6 +109,7 @@ def test_a_value_head_learns_and_its_run_is_resumed(
     resumed.close()
     assert entries(resumed) == entries(whole)
     assert moved(resumed, weights(whole)) == set()
+    evaluated(tmp_path / "whole" / "checkpoint-4", tmp_path)
     begun, ended, again = (
         critic_of(tmp_path / folder)
         for folder in ("whole/checkpoint-2", "whole/checkpoint-4", "resumed/checkpoint-4")
@@ -161,3 +167,106 @@ def test_the_generative_critic_still_gets_it(
     (request,) = opened
     assert request["options"]["critic"] == {"use": "generative", "max_new_tokens": 2}
     assert request["critic_default"] == {"model": tiny}
+
+
+class Scores(http.server.BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that always says the same."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        message = {"role": "assistant", "content": "It goes well. <score>8</score>"}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        body = json.dumps({"choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def scores() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scores)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+def test_language_model_ensemble_and_api_give_their_values(
+    make: Make, tiny: str, scores: str, tmp_path: Path
+) -> None:
+    """With options that have no field of their own, from the section `critic` of the file."""
+    silent = {"use": "language-model", "model": tiny, "answer": "forced", "read": "expected"}
+    options: dict[str, dict[str, Any]] = {
+        "language-model": {"answer": "forced", "read": "expected"},
+        "ensemble": {"critics": [silent, {"use": "value-head", "model": tiny}]},
+        "api": {"base_url": scores, "model": "some", "api_key_env": None},
+    }
+    for critic, given in options.items():
+        file = tmp_path / f"{critic}.yaml"
+        file.write_text(json.dumps({"critic": given, "gates": {"explained_variance": False}}))
+        trainer = make(
+            critic=critic,
+            controller_config=str(file),
+            max_steps=2,
+            max_completion_length=8,
+            output_dir=str(tmp_path / critic),
+        )
+        trainer.train()
+        trainer.close()
+        assert trainer.critic_info["critic"] == critic
+        assert logged(trainer, "gate/fallback") == [0, 0]
+        # Forced answers are scores, also of a model that was never taught any.
+        assert logged(trainer, "critic/malformed_states") == [0, 0]
+        if critic == "api":
+            assert logged(trainer, "critic/api_answers")[0] > 0
+        else:
+            assert any("critic/" in name and "loss" in name for name in all_logged(trainer))
+
+
+def test_the_oracle_is_refused_in_words(make: Make) -> None:
+    with pytest.raises(ControllerError, match="needs a task that knows exact values"):
+        make(critic="oracle")
+
+
+def all_logged(trainer: Any) -> set[str]:
+    return {name for entry in trainer.state.log_history for name in entry}
+
+
+def evaluated(checkpoint: Path, folder: Path) -> None:
+    """What the critic of a checkpoint is worth on its actor, by one call."""
+    rows = [{"prompt": f"w{n} w{n + 1}"} for n in range(6)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "rewards.py").write_text(
+        "def even(completions, **_):\n    return [float(len(c) % 2 == 0) for c in completions]\n"
+    )
+    said: list[str] = []
+    result = evaluate(
+        {
+            "folder": str(folder / "evaluation"),
+            "task": {"use": "jsonl", "file": str(folder / "rows.jsonl"), "heldout": {"share": 0.5}},
+            "rewards": [{"use": f"{folder / 'rewards.py'}:even"}],
+            "actor": {"model": str(checkpoint), "success_rate": 0.5},
+            "critics": {"mine": {"from": str(checkpoint / "genac"), "use": "value-head"}},
+            "sampling": {"max_new_tokens": 8},
+            "segmentation": {"by": "tokens", "tokens": 4},
+            "prompts": 2,
+            "candidates": 0,
+            "continuations": 4,
+            "bootstrap": 100,
+        },
+        log=said.append,
+    )
+    (distribution,) = result["distributions"].values()
+    assert distribution["references"] == "continuations"
+    figures = distribution["critics"]["mine"]["figures"]
+    assert figures["brier"]["n"] == distribution["states"] > 2
+    assert any("mine: states of" in line for line in said)
+    with pytest.raises(CriticError, match="critics: none is named"):
+        evaluate(
+            {"folder": str(folder / "none"), "task": "miniature", "critics": {}, "actor": None}
+        )

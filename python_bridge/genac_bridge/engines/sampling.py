@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: Tokens of a part of the vocabulary, the first that divides it.
-WIDTHS = (512, 256, 128, 64, 32)
+#: Vocabularies beyond this are summed in parts, of so many tokens: the first that divides them.
+LARGE, WIDTHS = 2048, (512, 256, 128, 64, 32)
 
 
 def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
@@ -33,21 +33,26 @@ def inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """Returns the first token int64 [B] at which the sum of `probabilities` [B, V] reaches
     `uniform` float64 [B], in (0, 1], of the row's sum. Its own probability is not zero.
 
-    Sums are float64: first of parts of the row, then within the part that reaches it, for a sum
-    over everything moves eight times as many bytes as the probabilities are.
+    Only nan goes beyond the end. On a GPU the index would end the process, so it is the last then;
+    the caller finds the nan in the log-probability.
     """
     rows, size = probabilities.shape
-    width = next((w for w in WIDTHS if size % w == 0), size)
+    width = next((w for w in WIDTHS if size > LARGE and size % w == 0), size)
+    if width == size:
+        ends = probabilities.double().cumsum(1)
+        target = uniform[:, None] * ends[:, -1:]
+        return torch.searchsorted(ends, target).squeeze(1).clamp_max(size - 1)
+    # Sums are float64, which over everything would move eight times the bytes of the
+    # probabilities: so first those of parts, then that within the part that reaches the target.
     parts = probabilities.view(rows, size // width, width)
     ends = parts.sum(-1, dtype=torch.float64).cumsum(1)
-    target = (uniform * ends[:, -1])[:, None]
+    target = uniform[:, None] * ends[:, -1:]
     part = torch.searchsorted(ends, target).clamp_max(size // width - 1)
     before = functional.pad(ends, (1, 0)).gather(1, part)
     within = parts.gather(1, part[..., None].expand(-1, 1, width)).squeeze(1).double().cumsum(1)
     # Added up in another order, the part may be less by a last bit.
     rest = torch.minimum(target - before, within[:, -1:])
-    found = part * width + torch.searchsorted(within, rest).clamp_max(width - 1)
-    return found.squeeze(1)
+    return (part * width + torch.searchsorted(within, rest).clamp_max(width - 1)).squeeze(1)
 
 
 def pick(

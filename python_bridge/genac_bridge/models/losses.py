@@ -7,11 +7,14 @@ those of `src/bridge/operations.ts`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional
 
 from ..wire.arguments import CrossEntropy, Entropy, Kl, PolicyGradient, Stream, ValueLoss
+from ..wire.context import BadArguments
+from .value_head import ValueHead, histogram
 
 Counts = dict[str, Tensor]
 INPUTS: dict[type, tuple[str, ...]] = {
@@ -102,12 +105,40 @@ def value_loss(
     return loss, {"value_loss": loss, "value_clipped": (near > error).sum()}
 
 
+@dataclass
+class Outputs:
+    """Of a value model: the head's outputs [M, 1 or bins], and the head."""
+
+    outputs: Tensor
+    head: ValueHead | None
+
+
+def loss_of_values(
+    stream: ValueLoss, given: Outputs, returns: Tensor, old: Tensor
+) -> tuple[Tensor, Counts]:
+    """`value_loss` of the values; of a categorical head the cross-entropy with a histogram around
+    each return (HL-Gauss). Raises `BadArguments` for a clip, which it has no meaning for.
+    """
+    outputs, head = given.outputs, given.head
+    assert head is not None
+    if head.bins is None:
+        return value_loss(stream, head.values(outputs), returns, old)
+    if stream.clip is not None:
+        raise BadArguments(
+            "accumulate: the stream 'value' has a clip, and a categorical value head has no "
+            "squared error to clip: pass null"
+        )
+    target = histogram(returns, head.bins)
+    loss = -(target * outputs.log_softmax(-1)).sum()
+    return loss, {"value_loss": loss, "value_clipped": loss.new_zeros(())}
+
+
 def total(
     streams: list[Stream],
     inputs: Callable[[str], Tensor],
     logprobs: Tensor | None,
     entropy: Tensor | None,
-    values: Tensor | None,
+    values: Outputs | None,
 ) -> tuple[Tensor, Counts]:
     """Returns the sum of all streams with their coefficients (not divided by anything), and their
     counts;
@@ -120,7 +151,7 @@ def total(
         given = [inputs(name) for name in INPUTS[type(stream)]]
         if isinstance(stream, ValueLoss):
             assert values is not None
-            term, seen = value_loss(stream, values, *given)
+            term, seen = loss_of_values(stream, values, *given)
         elif isinstance(stream, Entropy):
             assert entropy is not None
             term, seen = -entropy.sum(), {"entropy": entropy.sum()}

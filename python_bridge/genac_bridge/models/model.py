@@ -20,13 +20,12 @@ from .literal import Literal
 from .masters import Masters
 from .optimizer import Optimizer
 from .tokens import TextDecoder
+from .value_head import ValueHead
 from .ways import TOGETHER, Way
 
 if TYPE_CHECKING:
     from ..engines.engine import Engine
     from .memory import Activations
-
-VALUE_HEAD = "value_head.safetensors"
 
 
 @dataclass
@@ -37,8 +36,8 @@ class LoadedModel:
     kind: str
     #: A causal language model, or for kind `value` its backbone; wrapped by PEFT where it has LoRA.
     network: nn.Module
-    #: Linear [1, width] over hidden states; kind `value` only.
-    value_head: nn.Linear | None
+    #: Kind `value` only.
+    value_head: ValueHead | None
     tokenizer: Any
     config: Any
     device: torch.device
@@ -61,8 +60,6 @@ class LoadedModel:
     counts_from_zero: bool = True
     #: Of the weights under an adapter.
     base_digest: str | None = None
-    #: A value model's numbers are the head's sigmoid.
-    bounded: bool = False
     #: Its base weights are not float32 but quantized.
     quantized: bool = False
     #: The float32 weights under a bfloat16 network; None: the network's own are trained.
@@ -168,15 +165,20 @@ class LoadedModel:
             .index_select(0, positions)
         )
 
-    def values_at(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Returns the values float32 [M] read at `positions` [M] of the flattened, right-padded ids
-        [rows, width].
+    def value_outputs_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Returns the value head's outputs float32 [M, 1 or bins] at `positions` [M] of the
+        flattened, right-padded ids [rows, width].
         """
         assert self.value_head is not None
         hidden = self.hidden_at(ids, positions)
         with torch.autocast(self.device.type, enabled=False):
-            values = self.value_head(hidden.float()).squeeze(-1)
-            return torch.sigmoid(values) if self.bounded else values
+            outputs: Tensor = self.value_head(hidden.float())
+        return outputs
+
+    def values_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Returns the values float32 [M] at the same places."""
+        assert self.value_head is not None
+        return self.value_head.values(self.value_outputs_at(ids, positions))
 
 
 def accepts(network: Any, name: str) -> bool:

@@ -161,8 +161,9 @@ def backward(
         tokens: Tensor,
         logprobs: Tensor | None,
         entropies: Tensor | None,
-        values: Tensor | None,
+        outputs: Tensor | None,
     ) -> tuple[Tensor, losses.Counts]:
+        values = None if outputs is None else losses.Outputs(outputs, model.value_head)
         loss, counts = losses.total(
             arguments.streams, lambda name: inputs[name][tokens], logprobs, entropies, values
         )
@@ -183,8 +184,8 @@ def backward(
     if not (model.kind == "causal" and model.splits_head):
         with model.autocast():
             if model.kind == "value":
-                values = model.values_at(batch.ids, batch.positions)
-                loss, counts = loss_of(batch.tokens, None, None, values)
+                outputs = model.value_outputs_at(batch.ids, batch.positions)
+                loss, counts = loss_of(batch.tokens, None, None, outputs)
             else:
                 logits = model.logits_at(batch.ids, batch.positions)
                 statistics = losses.of_logits(

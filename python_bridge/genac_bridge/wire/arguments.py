@@ -72,6 +72,7 @@ class LoadModel(Struct):
     loading: LoadingOptions
     lora: LoraOptions | None
     optimizer: OptimizerOptions | None
+    bins: Annotated[int, Meta(ge=2, le=1001)] | None = None
 
 
 class Tokenize(Struct):

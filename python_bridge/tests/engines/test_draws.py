@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from genac_bridge.engines.random import join_seeds, uniforms
-from genac_bridge.engines.sampling import pick
+from genac_bridge.engines.sampling import keep_top_k, pick
 
 
 def test_pick_keeps_to_top_k_and_top_p_and_renormalises() -> None:
@@ -51,3 +52,30 @@ def test_uniforms_are_uniform_and_independent_of_neighbours() -> None:
     near = uniforms(np.array([1, 1 + 0x9E3779B97F4A7C15], np.uint64), 0, 10)
     assert not np.isin(near[0], near[1]).any()
     assert join_seeds(np.array([[1, 2]], np.uint32))[0] == 2 * 2**32 + 1
+
+
+def test_uniforms_may_begin_at_another_position_for_each_seed() -> None:
+    draws = uniforms(np.arange(3, dtype=np.uint64), 0, 50)
+    found = uniforms(np.arange(3, dtype=np.uint64), np.array([0, 7, 45]), 5)
+    np.testing.assert_array_equal(
+        found, np.stack([draws[row, start : start + 5] for row, start in enumerate((0, 7, 45))])
+    )
+
+
+@pytest.mark.parametrize("size", [4096, 4099, 151_936])
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_sums_in_parts_draw_what_one_sum_over_all_draws(size: int, top_k: int | None) -> None:
+    generator = torch.Generator().manual_seed(size)
+    logits = torch.randn(40, size, generator=generator) * 4
+    uniform = torch.from_numpy(uniforms(np.arange(40, dtype=np.uint64), 0, 1)[:, 0])
+    uniform[:2] = torch.tensor([1.0, 2.0**-54])
+    tokens, _ = pick(logits, uniform, 1.0, top_k, None)
+    probabilities = logits.softmax(1)
+    if top_k is not None:
+        probabilities = keep_top_k(probabilities, top_k)
+    ends = probabilities.numpy().astype(np.float64).cumsum(1)
+    targets = uniform.numpy() * ends[:, -1]
+    expected = [np.searchsorted(row, target) for row, target in zip(ends, targets, strict=True)]
+    # Where everything is summed, the last bit says which of the last tokens it is.
+    assert tokens[1:].tolist() == expected[1:]
+    assert (probabilities.gather(1, tokens[:, None]) > 0).all()

@@ -75,3 +75,70 @@ def test_cuda_recorded_steps_read_what_is_published(client: Client, folder: str)
     assert completions(client.sample(dict(tensors), max_new_tokens=40)[1]) == first
     client.publish()
     assert completions(client.sample(dict(tensors), max_new_tokens=40)[1]) != first
+
+
+def bfloat16(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator(device="cuda").manual_seed(seed)
+    return torch.randn(shape, generator=generator, device="cuda").to(torch.bfloat16)
+
+
+def equal(have: torch.Tensor, want: torch.Tensor) -> float:
+    """The part of the numbers that are the same to the last bit; none is far off."""
+    torch.testing.assert_close(have, want, rtol=0.02, atol=0.02)
+    return float((have == want).float().mean())
+
+
+def test_cuda_kernels_round_where_transformers_does() -> None:
+    from genac_bridge.engines import kernels
+
+    hidden, weight = bfloat16(7, 576), bfloat16(576, seed=1)
+    squares = hidden.float().square().mean(-1, keepdim=True)
+    want = weight * (hidden.float() * torch.rsqrt(squares + 1e-5)).to(torch.bfloat16)
+    assert equal(kernels.rms_norm(hidden, weight, 1e-5), want) > 0.99
+    both = bfloat16(7, 2, 3000)
+    want = torch.nn.functional.silu(both[..., :1500]) * both[..., 1500:]
+    assert equal(kernels.gate(both), want) > 0.99
+    heads, kv, width, tokens = 9, 3, 48, 10
+    states = bfloat16(tokens, (heads + 2 * kv) * width)
+    angles = bfloat16(5, width // 2).float().repeat(1, 2)
+    cosines, sines = angles.cos().to(torch.bfloat16), angles.sin().to(torch.bfloat16)
+
+    def turned(part: torch.Tensor) -> torch.Tensor:
+        half = torch.cat([-part[..., width // 2 :], part[..., : width // 2]], -1)
+        return part * cosines.repeat(2, 1)[:, None] + half * sines.repeat(2, 1)[:, None]
+
+    query, key, value = states.view(tokens, -1, width).split([heads, kv, kv], 1)
+    queries, keys = kernels.rotate(states, cosines, sines, heads, kv)
+    assert equal(queries, turned(query)) == 1
+    assert equal(keys, turned(key)) == 1
+    room = (torch.zeros(4, 8, kv, width).to(states), torch.zeros(4, 8, kv, width).to(states))
+    places = torch.tensor([3, 9, 31, 17, 0, 8, 1, 2, 30, 29], device="cuda")
+    kernels.rotate(states, cosines, sines, heads, kv, room, places)
+    assert torch.equal(room[0].flatten(0, 1)[places], keys)
+    assert torch.equal(room[1].flatten(0, 1)[places], value)
+    assert int((room[1].flatten(0, 1) != 0).any(-1).any(-1).sum()) == tokens
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv", "width"), [(9, 3, 64), (12, 2, 128), (4, 4, 80), (8, 1, 8)]
+)
+def test_cuda_kernel_attends_to_the_keys_of_its_row(heads: int, kv: int, width: int) -> None:
+    from genac_bridge.engines import kernels
+
+    used = torch.tensor([1, 64, 65, 300], dtype=torch.int32, device="cuda")
+    query = bfloat16(4, heads, width)
+    keys, values = bfloat16(4, 300, kv, width, seed=1), bfloat16(4, 300, kv, width, seed=2)
+    have = kernels.attend(query, keys, values, used, width**-0.5)
+    for row, count in enumerate(used.tolist()):
+        want = torch.nn.functional.scaled_dot_product_attention(
+            query[row, :, None].float(),
+            keys[row, :count].transpose(0, 1).repeat_interleave(heads // kv, 0).float(),
+            values[row, :count].transpose(0, 1).repeat_interleave(heads // kv, 0).float(),
+        )[:, 0]
+        torch.testing.assert_close(have[row].float(), want, rtol=0.02, atol=0.02)
+
+
+def test_cuda_modules_are_fused(client: Client, folder: str) -> None:
+    serving = load(client, folder, "bfloat16")
+    made = [type(vars(m).get("forward")).__name__ for m in serving.copy.network.modules()]
+    assert [made.count(name) for name in ("Attention", "Gated", "KernelNorm")] == [2, 2, 5]

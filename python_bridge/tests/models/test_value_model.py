@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import torch
@@ -101,3 +104,91 @@ def test_bounded_values_learn(client: Client, folder: str) -> None:
 def test_a_causal_model_has_no_bounded_values(client: Client, folder: str) -> None:
     with pytest.raises(OperationError, match="bounded is true, and a causal model has no values"):
         client.load(folder, bounded=True)
+
+
+def targets(returns: np.ndarray, bins: int) -> np.ndarray:
+    """HL-Gauss in float64, by the normal distribution's own function, bin by bin."""
+    width = 1 / (bins - 1)
+    found = np.zeros((len(returns), bins))
+    for row, value in enumerate(returns):
+        normal = NormalDist(float(value), 0.75 * width)
+        edges = [(k - 0.5) * width for k in range(bins + 1)]
+        below = [normal.cdf(edge) for edge in edges]
+        found[row] = np.diff(below) / (below[-1] - below[0])
+    return found
+
+
+@pytest.mark.parametrize("bins", [2, 11, 51])
+def test_a_categorical_head_has_the_loss_and_values_of_a_float64_reference(
+    client: Client, folder: str, bins: int
+) -> None:
+    client.load(folder, kind="value", bins=bins)
+    model = client.operations.models["m"]
+    assert model.value_head is not None
+    batch = ragged(np.random.default_rng(16), [6, 3])
+    inner = np.setdiff1d(np.arange(9), batch["cu_seqlens"][:-1])
+    np.testing.assert_allclose(client.score(batch)["values"][inner], 0.5, atol=1e-6)
+    with torch.no_grad():
+        model.value_head.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+    weights = model.value_head.weight.detach().double().numpy()
+    logits = []
+    for ids in split(batch["ids"], batch["cu_seqlens"]):
+        hidden = model.network(input_ids=torch.from_numpy(ids.astype(np.int64))[None])
+        states = hidden.last_hidden_state[0, :-1].detach().double().numpy()
+        logits.append(states @ weights.T)
+    flat = np.concatenate(logits)
+    probabilities = np.exp(flat) / np.exp(flat).sum(1, keepdims=True)
+    values = probabilities @ np.linspace(0, 1, bins)
+    np.testing.assert_allclose(client.score(batch)["values"][inner], values, atol=1e-5)
+    returns = np.array([0, 0.0, 1.0, 0.5, 0.33, 0.97, 0, 0.1, 1.0], np.float32)
+    mask = np.isin(np.arange(9), inner).astype(np.float32)
+    zeros = np.zeros(9, np.float32)
+    tensors = {**batch, "mask": mask, "value.returns": returns, "value.old_values": zeros}
+    streams = [{"kind": "value", "coefficient": 1.0, "clip": None}]
+    found = client.accumulate(tensors, streams, normalizer=1.0)["statistics"]
+    expected = -(targets(returns[inner], bins) * np.log(probabilities)).sum()
+    assert found["value_loss"] == pytest.approx(expected, rel=1e-5)
+    # Gradient of the head's weights: (probabilities - targets)^T hidden.
+    hidden_states = []
+    for ids in split(batch["ids"], batch["cu_seqlens"]):
+        out = model.network(input_ids=torch.from_numpy(ids.astype(np.int64))[None])
+        hidden_states.append(out.last_hidden_state[0, :-1].detach().double().numpy())
+    gradient = (probabilities - targets(returns[inner], bins)).T @ np.concatenate(hidden_states)
+    own = model.value_head.weight.grad
+    assert own is not None
+    np.testing.assert_allclose(own.numpy(), gradient, atol=2e-4)
+
+
+def test_a_categorical_head_learns_and_keeps_its_bins(
+    client: Client, folder: str, tmp_path: Path
+) -> None:
+    client.load(folder, kind="value", bins=21)
+    batch = ragged(np.random.default_rng(16), [6, 3])
+    mask = np.ones(9, np.float32)
+    mask[batch["cu_seqlens"][:-1]] = 0
+    returns = np.where(np.arange(9) % 2 == 0, 0.9, 0.2).astype(np.float32)
+    zeros = np.zeros(9, np.float32)
+    tensors = {**batch, "mask": mask, "value.returns": returns, "value.old_values": zeros}
+    streams = [{"kind": "value", "coefficient": 1.0, "clip": None}]
+    for k in range(60):
+        client.accumulate(tensors, streams, normalizer=7.0)
+        client.step(expected_step=k)
+    values = client.score(batch)["values"]
+    np.testing.assert_allclose(values[mask > 0], returns[mask > 0], atol=0.1)
+    client.run("save_model", model="m", path=str(tmp_path / "saved"), optimizer=True)
+    client.load(tmp_path / "saved", kind="value", bins=21, initialization="pretrained")
+    np.testing.assert_array_equal(client.score(batch)["values"], values)
+    with pytest.raises(OperationError, match="has 21 bins, and one number was asked for"):
+        client.load(tmp_path / "saved", kind="value", initialization="pretrained")
+
+
+def test_bins_have_no_clip_and_no_bound(client: Client, folder: str) -> None:
+    for changes in ({"kind": "value", "bounded": True}, {"kind": "causal"}):
+        with pytest.raises(OperationError, match="bins is 5, which a value model has that is not"):
+            client.load(folder, bins=5, **changes)
+    client.load(folder, kind="value", bins=5)
+    batch = ragged(np.random.default_rng(16), [3])
+    ones = np.array([0, 1, 1], np.float32)
+    tensors = {**batch, "mask": ones, "value.returns": ones, "value.old_values": ones}
+    with pytest.raises(OperationError, match="a categorical value head has no squared error"):
+        client.accumulate(tensors, [{"kind": "value", "coefficient": 1.0, "clip": 0.2}])

@@ -1,0 +1,180 @@
+/**
+ * Scores by their probabilities at the place of the score: their mean, and an integer drawn among
+ * the eleven where the critic wrote none.
+ */
+import {
+  type CriticCompletion,
+  type CriticFormat,
+  type LanguageModel,
+  mean,
+  Random,
+  readScore,
+  type Sampled,
+  type Valuation,
+  writeTrace,
+} from '../../../src/plugin-api.ts';
+import type { ScoreTokens } from './score-tokens.ts';
+
+/** One completion, read. */
+export interface Answer {
+  readonly completion: CriticCompletion;
+  /** In [0, 1]; null: malformed. */
+  readonly value: number | null;
+  readonly rationale: string;
+}
+
+/** A completion up to the place of its score. */
+interface Begun {
+  readonly promptIds: Int32Array;
+  readonly before: Int32Array;
+  readonly rationale: string;
+  /** 1: the critic drew the token itself. */
+  readonly mask: Uint8Array;
+}
+
+export interface Choosing {
+  readonly model: LanguageModel;
+  readonly tokens: ScoreTokens;
+  readonly format: CriticFormat;
+  readonly temperature: number;
+  /** The value is the mean over the scores' probabilities, not the score that was drawn. */
+  readonly expected: boolean;
+}
+
+/**
+ * The mean score at the place where the critic wrote its own. Where it wrote the score in other
+ * tokens than the tokenizer would, the score itself.
+ */
+export async function expectedAnswers(
+  { model, tokens, format, temperature }: Choosing,
+  sampled: readonly Sampled[],
+): Promise<Answer[]> {
+  const read = sampled.map(({ text }) => readScore(text, format));
+  const places = sampled.map(({ completionIds }, i) => {
+    const score = read[i]?.score;
+    return score === undefined ? null : placeOf(completionIds, tokens, score);
+  });
+  const known = [...sampled.keys()].filter((i) => places[i] !== null);
+  const found = await probabilities(
+    model,
+    known.map((i) => ({
+      promptIds: sampled[i]!.promptIds,
+      before: sampled[i]!.completionIds.subarray(0, places[i]!),
+    })),
+    tokens,
+    temperature,
+  );
+  const expected = new Map(known.map((i, k) => [i, meanScore(found[k]!)]));
+  return sampled.map(({ promptIds, completionIds, text }, i) => ({
+    completion: { promptIds, completionIds, text, score: read[i]?.score ?? null },
+    value: expected.get(i) ?? read[i]?.value ?? null,
+    rationale: read[i]?.rationale ?? text,
+  }));
+}
+
+/** Where the score begins; null: it was written in other tokens. */
+function placeOf(ids: Int32Array, { scores, close }: ScoreTokens, score: number): number | null {
+  const end = [...scores[score]!, ...close];
+  // Blanks, and the end of the sequence, may follow.
+  for (let at = ids.length - end.length; at >= Math.max(0, ids.length - end.length - 3); at--)
+    if (end.every((id, i) => ids[at + i] === id)) return at;
+  return null;
+}
+
+/**
+ * The tag is opened for the critic where it did not open it itself, and the score is drawn among
+ * the eleven.
+ *
+ * @param rationales what it wrote before; null: it is asked for the score alone
+ * @param seed of the draw of each; null: the likeliest score
+ */
+export async function forcedAnswers(
+  { model, tokens, format, temperature, expected }: Choosing,
+  prompts: readonly Int32Array[],
+  rationales: readonly Sampled[] | null,
+  seed: ((i: number) => readonly [number, number]) | null,
+): Promise<Answer[]> {
+  const begun = prompts.map((promptIds, i) =>
+    rationales === null
+      ? opened(promptIds, new Int32Array(), [...tokens.open, ...tokens.gap], '')
+      : ownOrOpened(promptIds, rationales[i]!, tokens, format),
+  );
+  const found = await probabilities(model, begun, tokens, temperature);
+  return begun.map(({ promptIds, before, rationale, mask }, i) => {
+    const chances = found[i]!;
+    const score =
+      seed === null ? chances.indexOf(Math.max(...chances)) : new Random(seed(i)).weighted(chances);
+    const drawn = tokens.scores[score]!;
+    return {
+      completion: {
+        ...{ promptIds, completionIds: Int32Array.of(...before, ...drawn), score },
+        mask: Uint8Array.of(...mask, ...drawn.map(() => 1)),
+        text: writeTrace(rationale, score, format),
+      },
+      value: expected ? meanScore(chances) : score / 10,
+      rationale,
+    };
+  });
+}
+
+function opened(
+  promptIds: Int32Array,
+  written: Int32Array,
+  open: readonly number[],
+  rationale: string,
+): Begun {
+  return {
+    ...{ promptIds, rationale, before: Int32Array.of(...written, ...open) },
+    mask: Uint8Array.of(...written.map(() => 1), ...open.map(() => 0)),
+  };
+}
+
+/** It stopped at the tag that it opened; else its thinking ended, or was ended. */
+function ownOrOpened(
+  promptIds: Int32Array,
+  { completionIds, text, finishReason }: Sampled,
+  tokens: ScoreTokens,
+  { score }: CriticFormat,
+): Begun {
+  if (finishReason === 'stop_string' && text.endsWith(score.open)) {
+    const rationale = text.slice(0, -score.open.length).trim();
+    return opened(promptIds, completionIds, tokens.gap, rationale);
+  }
+  const own = finishReason === 'stop_token' ? completionIds.subarray(0, -1) : completionIds;
+  return opened(promptIds, own, [...tokens.openBehind, ...tokens.gap], text.trim());
+}
+
+/** Of the eleven scores, with sum 1. */
+async function probabilities(
+  model: LanguageModel,
+  begun: readonly Pick<Begun, 'promptIds' | 'before'>[],
+  { scores }: ScoreTokens,
+  temperature: number,
+): Promise<number[][]> {
+  if (begun.length === 0) return [];
+  const sequences = begun.map(({ promptIds, before }) => ({ promptIds, completionIds: before }));
+  const logprobs = await model.choices(sequences, scores, temperature);
+  return logprobs.map((own) => {
+    const most = Math.max(...own);
+    const weights = Array.from(own, (one) => Math.exp(one - most));
+    const sum = weights.reduce((a, b) => a + b, 0);
+    return weights.map((weight) => weight / sum);
+  });
+}
+
+const meanScore = (chances: readonly number[]): number =>
+  Math.min(
+    1,
+    chances.reduce((sum, chance, score) => sum + (chance * score) / 10, 0),
+  );
+
+/** A state's answers as its valuation. */
+export function valuationOf(answers: readonly Answer[], standIn: number): Valuation {
+  const values = answers.flatMap(({ value }) => (value === null ? [] : [value]));
+  return {
+    value: values.length > 0 ? mean(values) : standIn,
+    rationale: (answers.find(({ value }) => value !== null) ?? answers[0]!).rationale,
+    parsed: values.length > 0 ? 'ok' : 'malformed',
+    completions: answers.map(({ completion }) => completion),
+  };
+}

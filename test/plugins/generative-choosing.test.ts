@@ -1,0 +1,146 @@
+/** Scores by their probabilities: the expected score, forced answers, completions that agree. */
+import { describe, expect, it } from 'vitest';
+import { scoreTokensOf } from '../../plugins/critics/generative/score-tokens.ts';
+import generative from '../../plugins/critics/generative.ts';
+import { createCritic } from '../../src/checked-critic.ts';
+import type { Critic, CriticContext } from '../../src/critic.ts';
+import type { LanguageModel } from '../../src/language-model.ts';
+import { mean } from '../../src/math/statistics.ts';
+import { textState } from '../../src/state.ts';
+import { criticConformance } from '../conformance/critic.ts';
+import { type MemoryModel, memoryEnvironment } from '../fixtures/memory-model.ts';
+
+const actor = { name: 'actor', parameters: 85_000, successRate: 0.4 };
+const problem = { id: 'p', prompt: 'say a word', columns: {} };
+const format = {
+  prompt: (state: { response: string }) => `${state.response} so`,
+  score: { open: '#', close: '.' },
+  appendEos: true,
+};
+const stateOf = (response: string, i = 0) =>
+  textState({ id: `s${i}`, problem, response, group: i, actor });
+const context: CriticContext = { purpose: 'test', iteration: 0 };
+
+/** A critic that was taught scores of 2 and 8 for one state, as often as each other. */
+async function taught(given: object): Promise<{ critic: Critic; model: MemoryModel }> {
+  const options = generative.options.parse({
+    ...{ model: 'memory', thinking: false, max_new_tokens: 8 },
+    ...given,
+  });
+  const { environment, models } = memoryEnvironment({ format });
+  const critic = await createCritic(generative, options, environment);
+  for (let step = 0; step < 60; step++) {
+    const traces = [2, 8].map((score) => ({
+      ...{ state: stateOf('it is good'), rationale: '', score, observed: score / 10 },
+    }));
+    await critic.imitate!(traces, { learningRate: 2, maxGradNorm: null });
+  }
+  return { critic, model: [...models.values()][0] as MemoryModel };
+}
+
+for (const given of [
+  { read: 'expected' },
+  { answer: 'forced' },
+  { answer: 'forced', read: 'expected', completions_per_state: 2 },
+  { completions_per_state: 5, agree_within: 1 },
+])
+  criticConformance(`generative, ${JSON.stringify(given)}`, {
+    make: async () => (await taught(given)).critic,
+    problems: [problem],
+    responses: ['', 'it is good', 'it is good bad'],
+  });
+
+describe('read: expected', () => {
+  it('is the mean of what many sampled scores say, from one completion', async () => {
+    const { critic } = await taught({ read: 'expected' });
+    const { critic: sampling } = await taught({ completions_per_state: 400 });
+    const [one] = await critic.value([stateOf('it is good')], context);
+    const [many] = await sampling.value([stateOf('it is good')], context);
+    expect(one!.completions).toHaveLength(1);
+    expect(many!.value).toBeGreaterThan(0.4);
+    expect(Math.abs(one!.value - many!.value)).toBeLessThan(0.04);
+    // The score that was drawn stays what it learns from.
+    expect([0.2, 0.8]).toContain(one!.completions[0]!.score! / 10);
+  });
+
+  it('has less variance than a sampled score', async () => {
+    const spread = async (given: object) => {
+      const { critic } = await taught(given);
+      const states = Array.from({ length: 60 }, (_, i) => stateOf('it is good', i));
+      const values = (await critic.value(states, context)).map(({ value }) => value);
+      return mean(values.map((value) => (value - mean(values)) ** 2));
+    };
+    expect(await spread({ read: 'expected' })).toBeLessThan(0.1 * (await spread({})));
+  });
+});
+
+describe('answer: forced', () => {
+  it('gives a model that never heard of scores one each time, and free none', async () => {
+    const { environment } = memoryEnvironment({ format });
+    const parsed = async (answer: string) => {
+      const options = generative.options.parse({ model: 'memory', thinking: false, answer });
+      const critic = await createCritic(generative, options, environment);
+      const states = Array.from({ length: 30 }, (_, i) => stateOf('it is good', i));
+      return (await critic.value(states, context)).filter(({ parsed }) => parsed === 'ok').length;
+    };
+    expect([await parsed('forced'), await parsed('free')]).toEqual([30, 0]);
+  });
+
+  it('learns from the score that was drawn, not from the tag that was opened', async () => {
+    const { critic, model } = await taught({ answer: 'forced' });
+    const [valuation] = await critic.value([stateOf('it is good')], context);
+    const { completionIds, mask, score, text } = valuation!.completions[0]!;
+    const words = await model.tokenize(['x'], [`# ${score}`]);
+    expect(completionIds).toEqual(words[0]!.completionIds);
+    expect([...mask!]).toEqual(
+      [...completionIds].map((_, i) => Number(i === completionIds.length - 1)),
+    );
+    expect(text).toBe(`# ${score} .`);
+    const metrics = await critic.learn!(
+      [{ state: stateOf('it is good'), valuation: valuation!, rewards: [1] }],
+      { learningRate: 0.1, maxGradNorm: null },
+    );
+    expect(metrics.tokens).toBe(1);
+  });
+
+  it('is the likeliest score where it is asked for the best one', async () => {
+    const { critic } = await taught({ answer: 'forced' });
+    await critic.imitate!(
+      [{ state: stateOf('it is good'), rationale: '', score: 8, observed: 0.8 }],
+      { learningRate: 2, maxGradNorm: null },
+    );
+    const [valuation] = await critic.value([stateOf('it is good')], { ...context, greedy: true });
+    expect(valuation!.value).toBe(0.8);
+  });
+});
+
+it('agree_within ends with two completions that agree, and goes on where they do not', async () => {
+  const { critic } = await taught({ completions_per_state: 6, agree_within: 0 });
+  const states = Array.from({ length: 60 }, (_, i) => stateOf('it is good', i));
+  const valuations = await critic.value(states, context);
+  const counts = valuations.map(({ completions }) => completions.length);
+  expect(new Set(counts)).toEqual(new Set([2, 6]));
+  for (const { completions } of valuations) {
+    const scores = new Set(completions.map(({ score }) => score));
+    expect(completions.length).toBe(scores.size === 1 && !scores.has(null) ? 2 : 6);
+  }
+});
+
+it('a tokenizer that joins the tag with the score is refused in words', async () => {
+  const joining = {
+    tokenize: async (_: unknown, texts: readonly string[]) =>
+      texts.map((text) => ({
+        promptIds: new Int32Array(),
+        completionIds: Int32Array.from(
+          text
+            .match(/>\d+|[a-z]+|\s|./g)!
+            .map(
+              (part) =>
+                part.charCodeAt(0) * 100 + part.length * 7 + part.charCodeAt(part.length - 1),
+            ),
+        ),
+      })),
+  } as unknown as LanguageModel;
+  const tags = { ...format, score: { open: '<score>', close: '</score>' } };
+  await expect(scoreTokensOf(joining, tags)).rejects.toThrow(/joins "<score>" with the score/);
+});
