@@ -15,8 +15,9 @@ from .ragged import micro_batches, pad
 
 #: Numbers of activations that a micro-batch may hold on a CPU, so that they stay in its caches.
 CPU_ACTIVATIONS = 2**22
-#: Padded tokens of a micro-batch: fewer leave a GPU waiting for launches; more gain nothing.
-ENOUGH, MOST = 4096, 16384
+#: Padded tokens of a micro-batch: with fewer, a GPU waits for launches where the model is small;
+#: more gain nothing.
+ENOUGH, MOST = 16384, 32768
 
 
 @dataclass
