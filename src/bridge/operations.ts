@@ -106,8 +106,8 @@ const loadModel = {
     /** `auto`: cuda, then mps, then cpu. */
     device: z.string().min(1),
     /**
-     * Compute type. Master weights are float32 always. `auto`: bfloat16 where the device has it
-     * natively (CUDA), else float32.
+     * Compute type. Weights that are trained are float32 always. `auto`: bfloat16 where the device
+     * has it natively (CUDA), else float32.
      */
     dtype: z.enum(['auto', 'float32', 'bfloat16']),
     loading: loadingSchema,

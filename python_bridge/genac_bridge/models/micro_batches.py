@@ -15,8 +15,12 @@ from .ragged import micro_batches, pad
 
 #: Numbers of activations that a micro-batch may hold on a CPU, so that they stay in its caches.
 CPU_ACTIVATIONS = 2**22
-#: Padded tokens of a micro-batch: fewer leave a GPU waiting for launches; more gain nothing.
-ENOUGH, MOST = 4096, 16384
+#: Bounds of the padded tokens that are enough for a GPU.
+FEWEST_ENOUGH, MOST_ENOUGH = 8192, 16384
+#: Tokens x weights for each layer of which computing takes longer than launching. On an H200 a
+#: layer's kernels, forward and backward, take some 3 ms to launch, and a token of a small model 6
+#: operations a weight at 110 TFLOP/s; with a quarter more.
+LAUNCHES = 7e10
 
 
 @dataclass
@@ -40,13 +44,20 @@ def send(array: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def enough_tokens(model: LoadedModel) -> int:
+    """Returns the padded tokens of a micro-batch with which a GPU need not wait for launches."""
+    weights = sum(parameter.numel() for parameter in model.network.parameters())
+    layers = largest(model.config, "num_hidden_layers") or 1
+    return int(min(MOST_ENOUGH, max(FEWEST_ENOUGH, LAUNCHES * layers / weights)))
+
+
 def choose_micro_batch(model: LoadedModel, longest: int) -> int:
     """Returns the padded tokens of one forward pass, for a longest sequence of so many: what fits
     caches and memory.
     """
     fits = tokens_that_fit(model, longest)
     if fits is not None:
-        return min(MOST, fits)
+        return min(2 * enough_tokens(model), fits)  # more gain nothing
     config = model.config
     vocabulary = model.vocabulary if model.kind == "causal" else 0
     numbers = vocabulary + 12 * (largest(config, "hidden_size") or 1024) * (
@@ -71,7 +82,8 @@ def plan(
     np.maximum.at(needed, owner, offset)
     used = np.flatnonzero(needed)
     first = np.searchsorted(owner, np.arange(len(cu)))
-    enough = ENOUGH if limit is None and model.activations is not None else None
+    planned = limit is None and model.activations is not None
+    enough = enough_tokens(model) if planned else None
     size = limit or choose_micro_batch(model, int(needed.max(initial=0)))
     for picked in micro_batches(needed[used], size, enough):
         rows = used[picked]

@@ -70,7 +70,8 @@ def cumulative(lengths: Sequence[int] | Array) -> Array:
 def micro_batches(lengths: Array, limit: int, enough: int | None = None) -> list[Array]:
     """Indices of the sequences, sorted by length and cut so that rows x longest <= `limit` (one
     sequence at the least). With `enough`: cut also where that many are reached and the next
-    sequence is shorter than the longest by an eighth, so that little is padding.
+    sequence is shorter than the longest by an eighth, so that little is padding; but what is left
+    at the end is not cut off if it is less than that and fits.
 
     Longest first: if memory is to run out, it does so at the start.
     """
@@ -83,6 +84,9 @@ def micro_batches(lengths: Array, limit: int, enough: int | None = None) -> list
         if enough is not None:
             alike = int(np.searchsorted(-lengths[order[start:]], -longest * 7 // 8, side="right"))
             rows = min(rows, max(alike, -(-enough // longest)))
+            left = order[start + rows :]
+            if len(left) and len(left) * int(lengths[left[0]]) < enough:
+                rows = len(order) - start if (len(order) - start) * longest <= limit else rows
         batches.append(order[start : start + rows])
         start += rows
     return batches

@@ -67,9 +67,12 @@ def test_lora_drops_the_same_when_layers_are_computed_again(client: Client, fold
 
 def test_micro_batches_of_sequences_of_like_length() -> None:
     lengths = np.array([100, 40, 99, 88, 87, 86, 30, 10, 5])
-    parts = [lengths[part].tolist() for part in micro_batches(lengths, 1000, enough=200)]
+    parts = [lengths[part].tolist() for part in micro_batches(lengths, 300, enough=200)]
     # 87 is shorter than 100 by more than an eighth; 40 goes with it, for 200 are not reached.
     assert parts == [[100, 99, 88], [87, 86, 40], [30, 10, 5]]
+    # What is left then would be less than 200, and fits.
+    parts = [lengths[part].tolist() for part in micro_batches(lengths, 522, enough=200)]
+    assert parts == [[100, 99, 88], [87, 86, 40, 30, 10, 5]]
     parts = [lengths[part].tolist() for part in micro_batches(lengths, 200, enough=200)]
     assert parts[0] == [100, 99]
     assert sorted(length for part in parts for length in part) == sorted(lengths.tolist())
@@ -119,7 +122,7 @@ def test_micro_batches_follow_from_the_device_and_the_models_on_it(
 
     for tokens, longest, chosen, again in (
         (10_000, 100, 10_000, False),
-        (10**6, 100, 16384, False),
+        (10**6, 100, 32768, False),
         (5000, 6000, None, True),  # the longest would not fit
         (1000, 100, None, True),  # too few at once
     ):
