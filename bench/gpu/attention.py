@@ -76,7 +76,7 @@ def main() -> None:
             keys[0].transpose(1, 2).float(),
             values[0].transpose(1, 2).float(),
             attn_mask=mask.float(),
-        ).view(rows, heads, width)
+        ).reshape(rows, heads, width)
 
         def measure(
             label: str,
@@ -87,7 +87,7 @@ def main() -> None:
             copies: int = copies,
         ) -> None:
             def entry() -> dict[str, Any]:
-                off = float((work(0).view(want.shape).float() - want).abs().max())
+                off = float((work(0).reshape(want.shape).float() - want).abs().max())
                 took = microseconds(work, copies)
                 return {"us": took, "gb_per_second": read / took / 1e3, "off": off}
 
@@ -131,30 +131,26 @@ def main() -> None:
                 False,
                 seqused_k=used,
             )[0]
-            return out.view(rows, group, kv, width).transpose(1, 2).reshape(rows, -1, width)
+            return out.reshape(rows, group, kv, width).transpose(1, 2).reshape(rows, -1, width)
 
         measure("sdpa, mask", by_mask)
         measure("flash, lengths", flash)
         from genac_bridge.engines import kernels
 
-        for tile, warps, stages in VARIANTS:
+        for sizes in VARIANTS:
 
             def triton(
                 turn: int,
-                tile: int = tile,
-                warps: int = warps,
-                stages: int = stages,
+                sizes: tuple[int, int, int] = sizes,
                 query: Any = query,
                 keys: Any = keys,
                 values: Any = values,
                 used: Any = used,
             ) -> torch.Tensor:
                 scale = query.shape[-1] ** -0.5
-                return kernels.attend(
-                    query, keys[turn], values[turn], used, scale, tile, warps, stages
-                )
+                return kernels.attend(query, keys[turn], values[turn], used, scale, sizes)
 
-            measure(f"kernel, {tile} keys, {warps} warps, {stages} stages", triton)
+            measure("kernel, {} keys, {} warps, {} stages".format(*sizes), triton)
 
 
 if __name__ == "__main__":

@@ -175,8 +175,9 @@ def _attend(
     tl.store(output + at, sums / total[:, None], mask=real)
 
 
-#: Keys that a program reads at once, its warps, and loads that are under way.
-TILE, WARPS, STAGES = 64, 4, 3
+#: Keys that a program reads at once, its warps, and loads that are under way: of keys of up to 256
+#: bytes, and of longer ones, of which shared memory holds fewer.
+SHORT, LONG = (64, 4, 3), (32, 4, 2)
 
 
 def attend(
@@ -185,18 +186,20 @@ def attend(
     values: Tensor,
     used: Tensor,
     scale: float,
-    tile: int = TILE,
-    warps: int = WARPS,
-    stages: int = STAGES,
+    sizes: tuple[int, int, int] | None = None,
 ) -> Tensor:
     """Returns the attention [rows, heads, width] of one query a row [rows, heads, width] over the
-    first `used` int32 [rows] keys and values of its slot [slots, columns, kv, width].
+    first `used` int32 [rows] keys and values of its slot [slots, columns, kv, width]. `sizes`: see
+    `SHORT`.
 
     Each key is read once for all heads of its group.
     """
     rows, heads, width = queries.shape
     kv = keys.shape[2]
     output = torch.empty_like(queries)
+    padded = max(16, triton.next_power_of_2(width))
+    short = padded * keys.element_size() <= 256
+    tile, warps, stages = sizes or (SHORT if short else LONG)
     _attend[(rows, kv)](
         queries,
         keys,
@@ -209,7 +212,7 @@ def attend(
         GROUP=heads // kv,
         ROWS=max(16, triton.next_power_of_2(heads // kv)),
         WIDTH=width,
-        PADDED=max(16, triton.next_power_of_2(width)),
+        PADDED=padded,
         COLUMNS=tile,
         num_warps=warps,
         num_stages=stages,
@@ -217,12 +220,13 @@ def attend(
     return output
 
 
-def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns why attention of this type can't be computed by these kernels; None: it can.
+def why_not(device: torch.device, dtype: torch.dtype, width: int) -> str | None:
+    """Returns why attention of this type and width can't be computed by these kernels; None: it
+    can.
 
     Tried out on random numbers, for they are compiled for the device at hand.
     """
-    rows, kv, group, columns, width = 3, 2, 3, 256, 64
+    rows, kv, group, columns = 3, 2, 3, 256
     generator = torch.Generator(device=device).manual_seed(0)
 
     def normal(*shape: int) -> Tensor:

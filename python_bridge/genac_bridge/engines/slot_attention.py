@@ -106,7 +106,7 @@ AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, no_mask)
 
 
-def why_not_by_length(device: torch.device, dtype: torch.dtype) -> str | None:
+def why_not_by_length(device: torch.device, dtype: torch.dtype, width: int) -> str | None:
     """Returns why the kernel that takes lengths can't be used on this device; None: it can."""
     if device.type != "cuda":
         return f"{device.type} has no Triton"
@@ -114,4 +114,4 @@ def why_not_by_length(device: torch.device, dtype: torch.dtype) -> str | None:
         from . import kernels
     except ImportError as error:
         return str(error)
-    return kernels.why_not(device, dtype)
+    return kernels.why_not(device, dtype, width)

@@ -105,6 +105,7 @@ class SlotDecoder:
 
     def read(self, numbers: np.ndarray, slots: np.ndarray) -> None:
         """Reads the prompts of these sequences into these slots and draws their first tokens."""
+        self.request.progress.context.check()
         distinct, owners = np.unique(self.owner[numbers], return_inverse=True)
         prompts = [self.request.prompts[prompt] for prompt in distinct]
         lengths = self.lengths[distinct]

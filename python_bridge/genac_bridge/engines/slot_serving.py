@@ -39,7 +39,10 @@ class SlotServing:
         self.slots: Slots | None = None
         #: Record decoding steps, where the device can.
         self.capture = True
-        reason = why_not_by_length(model.device, model.dtype)
+        width = largest(model.config, "head_dim") or (
+            model.config.hidden_size // model.config.num_attention_heads
+        )
+        reason = why_not_by_length(model.device, model.dtype, width)
         self.by_length = reason is None
         self._fused = False
         if reason is not None and model.device.type == "cuda":

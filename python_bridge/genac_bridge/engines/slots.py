@@ -61,8 +61,8 @@ def rounded_up(count: int, least: int) -> int:
 class Slots:
     """`rows` slots of `columns` tokens each. `capture`: record the step where the device can.
 
-    `by_length`: the device's kernel takes lengths, and a step costs what its rows have read; else a
-    mask over a part of the room.
+    `by_length`: Triton's kernels work, so attention takes lengths and a step costs what its rows
+    have read; else it takes a mask over a part of the room.
     """
 
     def __init__(
@@ -149,6 +149,14 @@ class Slots:
         return logits_of(self.head, hidden[:, -1])
 
     def choose(self, logits: Tensor, uniform: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Returns the tokens int64 [rows] and log-probabilities float32 [rows] that `uniform`
+        float64 [rows] draws from logits [rows, V].
+        """
+        plain = draw.top_k is None and (draw.top_p is None or draw.top_p >= 1.0)
+        if self.by_length and plain and draw.temperature > 0:
+            from . import draw_kernels  # Triton is only where CUDA is
+
+            return draw_kernels.draw(logits.float(), uniform, draw.temperature)
         uniforms = None if draw.temperature == 0 else uniform
         return pick(logits, uniforms, draw.temperature, draw.top_k, draw.top_p)
 

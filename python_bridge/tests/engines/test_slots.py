@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_stops import CancelLater
 
 from conftest import Client, completions, prompts, ragged
 from genac_bridge.engines import slot_check, slot_decoding
 from genac_bridge.engines.transformers_engine import TransformersEngine
-from genac_bridge.wire.context import OperationError
+from genac_bridge.wire.context import NullContext, OperationError
 
 LENGTHS = [3, 9, 1, 6, 14, 30, 2]
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.5, "target_modules": None}
@@ -174,3 +175,35 @@ def test_training_frees_the_slots(client: Client, folder: str) -> None:
     )
     assert serving.slots is None
     assert completions(client.sample(dict(tensors))[1]) == first
+
+
+def test_a_cancel_ends_it_within_one_look(client: Client, folder: str) -> None:
+    client.load(folder)
+    serving = use_slots(client)
+    tensors = prompts(np.random.default_rng(9), LENGTHS)
+    first = completions(client.sample(dict(tensors), max_new_tokens=100)[1])
+    context = CancelLater(6)
+    with pytest.raises(OperationError, match="cancelled") as caught:
+        client.sample(dict(tensors), context, max_new_tokens=100)
+    assert caught.value.code == "cancelled"
+    assert context.fractions == sorted(context.fractions)
+    # Of 100 tokens of each sequence, what some looks at 8 of them have seen or will see.
+    assert 0.2 < context.fractions[-1] < 0.6
+    assert serving.slots is None
+    assert completions(client.sample(dict(tensors), max_new_tokens=100)[1]) == first
+
+
+def test_completions_are_streamed_as_they_end(client: Client, folder: str) -> None:
+    client.load(folder)
+    use_slots(client)
+    tensors = prompts(np.random.default_rng(8), LENGTHS, 4)
+    context = NullContext()
+    _, out = client.sample(
+        tensors, context, completions_per_prompt=4, max_new_tokens=60, stream=True, batch_size=8
+    )
+    expected = completions(out)
+    seen = [index for data, _ in context.partials for index in data["indices"]]
+    assert sorted(seen) == list(range(28))
+    assert len(context.partials) > 5
+    for data, parts in context.partials:
+        assert completions(parts) == [expected[index] for index in data["indices"]]

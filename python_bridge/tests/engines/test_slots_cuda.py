@@ -142,3 +142,26 @@ def test_cuda_modules_are_fused(client: Client, folder: str) -> None:
     serving = load(client, folder, "bfloat16")
     made = [type(vars(m).get("forward")).__name__ for m in serving.copy.network.modules()]
     assert [made.count(name) for name in ("Attention", "Gated", "KernelNorm")] == [2, 2, 5]
+
+
+@pytest.mark.parametrize("size", [47, 4099, 151_936])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_cuda_kernels_draw_what_pick_draws(size: int, temperature: float) -> None:
+    from genac_bridge.engines import draw_kernels
+    from genac_bridge.engines.sampling import pick
+
+    generator = torch.Generator(device="cuda").manual_seed(size)
+    logits = torch.randn(256, size, generator=generator, device="cuda") * 4
+    logits[3, : size // 2] = -torch.inf
+    logits[4], logits[4, size // 3] = -torch.inf, 0.0
+    uniform = torch.rand(256, generator=generator, device="cuda", dtype=torch.float64)
+    uniform[:2] = torch.tensor([1.0, 2.0**-54])
+    tokens, logprobs = draw_kernels.draw(logits, uniform, temperature)
+    want, expected = pick(logits, uniform, temperature, None, None)
+    # The sum over all differs in its last bits, which may decide at the end of the row.
+    assert (tokens == want)[1:].float().mean() > 0.99
+    assert logits.gather(1, tokens[:, None]).min() > -torch.inf
+    same = tokens == want
+    torch.testing.assert_close(logprobs[same], expected[same], rtol=1e-5, atol=2e-5)
+    logits[7] = torch.nan
+    assert draw_kernels.draw(logits, uniform, temperature)[1][7].isnan()
