@@ -20,7 +20,7 @@ import common
 import numpy as np
 import torch
 
-from genac_bridge.models import memory
+from genac_bridge.models import memory, norms
 from genac_bridge.operations import Operations
 from genac_bridge.wire.context import NullContext
 
@@ -181,6 +181,7 @@ class Case:
             self.attempt(
                 f"worker, {limit} tokens", lambda n=limit: self.rate(ours.whole(self.batch, n))
             )
+        self.attempt("fused norms", lambda: {"modules": fused(ours)})
         self.attempt("few, worker", lambda: self.rate(ours.whole(self.few, None), few=True))
         self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch)))
 
@@ -196,6 +197,15 @@ class Case:
         work = ours.whole(self.batch, None)
         self.attempt("worker, profile", lambda: common.profile(work, self.device, 1, 24))
         self.attempt("statistics", lambda: {**ours.accumulate(self.batch, None), **ours.step()})
+
+    def worker_without_kernels(self, folder: str) -> None:
+        """Transformers' own norms in the place of the worker's kernels."""
+        agrees, norms.agrees = norms.agrees, lambda module: False
+        try:
+            ours = Ours(folder, self.device)
+            self.attempt("worker, no kernels", lambda: self.rate(ours.whole(self.batch, None)))
+        finally:
+            norms.agrees = agrees
 
     def ratio(self) -> dict[str, Any]:
         """Returns the worker, left to itself, against the best plain loop."""
@@ -261,7 +271,14 @@ def run(part: str, tiny: bool, report: common.Report) -> None:
         case.bare(folder)
         freed()
         case.worker(folder)
-    case.attempt("ratio", case.ratio)
+        freed()
+        case.attempt("ratio", case.ratio)
+        case.worker_without_kernels(folder)
+
+
+def fused(ours: Ours) -> int:
+    network = ours.operations.models["m"].network
+    return sum("forward" in vars(module) for module in network.modules())
 
 
 def planned(ours: Ours) -> dict[str, Any]:
