@@ -27,8 +27,8 @@ from genac_bridge.wire.context import NullContext
 #: Of each part: the shape of the model, sequences, their lengths, sizes of the plain loop's
 #: micro-batches in rows, and of the worker's in padded tokens beside its own choice.
 CASES: dict[str, tuple[str, int, tuple[int, int], list[int], list[int]]] = {
-    "135M": ("135M", 64, (192, 384), [8, 16, 32, 64], [4096, 8192, 16384, 32768]),
-    "1.5B": ("1.5B", 32, (704, 704), [4, 8, 16], [2816, 5632, 11264]),
+    "135M": ("135M", 64, (192, 384), [16, 32, 64], [16384, 32768]),
+    "1.5B": ("1.5B", 32, (704, 704), [8, 16, 32], [5632, 11264]),
 }
 SECONDS = {"135M": 100, "1.5B": 150, "shared": 100}
 #: Of the part `shared`: the bytes of the device that is planned for, of which a worker has half.
@@ -137,7 +137,7 @@ class Case:
         shape, count, lengths, self.rows, self.limits = CASES[part]
         self.device = "cpu" if tiny else "cuda"
         if tiny:
-            shape, count, lengths, self.rows, self.limits = "tiny", 8, (16, 32), [4, 8], [64]
+            shape, count, lengths, self.rows, self.limits = "tiny", 8, (16, 32), [2, 4, 8], [64]
         self.part, self.shape, self.report = part, shape, report
         self.batch = batch_of(count, lengths, common.SHAPES[shape].vocab_size)
         #: A step with as few sequences as a plain loop has in one micro-batch.
