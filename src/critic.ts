@@ -4,7 +4,7 @@
  * states, never sockets.
  */
 import type { z } from 'zod';
-import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/operations.ts';
+import type { LoadingOptions, LoraOptions, OptimizerOptions } from './bridge/model-options.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { OracleTrace } from './task.ts';
 import type { CriticFormat } from './text/critic-prompt.ts';

@@ -4,7 +4,7 @@
  */
 export { ApiClient, type ApiUsage } from './api/client.ts';
 export { BridgeError } from './bridge/errors.ts';
-export { loraSchema, optimizerSchema } from './bridge/operations.ts';
+export { loraSchema, optimizerSchema } from './bridge/model-options.ts';
 export { valuesOf } from './checked-critic.ts';
 export { apiFields, apiRules } from './config/api.ts';
 export { ConfigError, DataError, nearest } from './config/error.ts';

@@ -20,15 +20,15 @@ import common
 import numpy as np
 import torch
 
-from genac_bridge.models import memory
+from genac_bridge.models import memory, norms
 from genac_bridge.operations import Operations
 from genac_bridge.wire.context import NullContext
 
 #: Of each part: the shape of the model, sequences, their lengths, sizes of the plain loop's
 #: micro-batches in rows, and of the worker's in padded tokens beside its own choice.
 CASES: dict[str, tuple[str, int, tuple[int, int], list[int], list[int]]] = {
-    "135M": ("135M", 64, (192, 384), [8, 16, 32, 64], [4096, 8192, 16384, 32768]),
-    "1.5B": ("1.5B", 32, (704, 704), [4, 8, 16], [2816, 5632, 11264]),
+    "135M": ("135M", 64, (192, 384), [16, 32, 64], [16384, 32768]),
+    "1.5B": ("1.5B", 32, (704, 704), [8, 16, 32], [5632, 11264]),
 }
 SECONDS = {"135M": 100, "1.5B": 150, "shared": 100}
 #: Of the part `shared`: the bytes of the device that is planned for, of which a worker has half.
@@ -137,7 +137,7 @@ class Case:
         shape, count, lengths, self.rows, self.limits = CASES[part]
         self.device = "cpu" if tiny else "cuda"
         if tiny:
-            shape, count, lengths, self.rows, self.limits = "tiny", 8, (16, 32), [4, 8], [64]
+            shape, count, lengths, self.rows, self.limits = "tiny", 8, (16, 32), [2, 4, 8], [64]
         self.part, self.shape, self.report = part, shape, report
         self.batch = batch_of(count, lengths, common.SHAPES[shape].vocab_size)
         #: A step with as few sequences as a plain loop has in one micro-batch.
@@ -181,6 +181,7 @@ class Case:
             self.attempt(
                 f"worker, {limit} tokens", lambda n=limit: self.rate(ours.whole(self.batch, n))
             )
+        self.attempt("fused norms", lambda: {"modules": fused(ours)})
         self.attempt("few, worker", lambda: self.rate(ours.whole(self.few, None), few=True))
         self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch)))
 
@@ -196,6 +197,15 @@ class Case:
         work = ours.whole(self.batch, None)
         self.attempt("worker, profile", lambda: common.profile(work, self.device, 1, 24))
         self.attempt("statistics", lambda: {**ours.accumulate(self.batch, None), **ours.step()})
+
+    def worker_without_kernels(self, folder: str) -> None:
+        """Transformers' own norms in the place of the worker's kernels."""
+        agrees, norms.agrees = norms.agrees, lambda module: False
+        try:
+            ours = Ours(folder, self.device)
+            self.attempt("worker, no kernels", lambda: self.rate(ours.whole(self.batch, None)))
+        finally:
+            norms.agrees = agrees
 
     def ratio(self) -> dict[str, Any]:
         """Returns the worker, left to itself, against the best plain loop."""
@@ -261,7 +271,14 @@ def run(part: str, tiny: bool, report: common.Report) -> None:
         case.bare(folder)
         freed()
         case.worker(folder)
-    case.attempt("ratio", case.ratio)
+        freed()
+        case.attempt("ratio", case.ratio)
+        case.worker_without_kernels(folder)
+
+
+def fused(ours: Ours) -> int:
+    network = ours.operations.models["m"].network
+    return sum("forward" in vars(module) for module in network.modules())
 
 
 def planned(ours: Ours) -> dict[str, Any]:

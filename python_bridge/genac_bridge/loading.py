@@ -34,6 +34,7 @@ from .models.adapters import (
 from .models.chats import refuse_template_options
 from .models.memory import register
 from .models.model import LoadedModel
+from .models.norms import fuse_norms
 from .models.optimizer import Optimizer
 from .models.quantization import (
     device_map,
@@ -298,6 +299,7 @@ def load(arguments: LoadModel) -> LoadedModel:
     if arguments.optimizer is None:
         network.requires_grad_(False)
     halve(model)
+    fuse_norms(network)
     if arguments.optimizer is not None:
         model.optimizer = Optimizer(
             [(n, p) for n, p in model.named_parameters() if p.requires_grad],

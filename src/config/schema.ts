@@ -1,6 +1,6 @@
 /** The one schema of a run, with all defaults. Names are those of the YAML file. */
 import { z } from 'zod';
-import { loraSchema, optimizerSchema } from '../bridge/operations.ts';
+import { loraSchema, optimizerSchema } from '../bridge/model-options.ts';
 import { segmentationSchema } from '../text/segment.ts';
 import { loadingFields } from '../workers/loading.ts';
 import { apiSchema } from './api.ts';

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { LoraOptions } from '../bridge/operations.ts';
+import type { LoraOptions } from '../bridge/model-options.ts';
 import type { Worker } from '../bridge/worker.ts';
 import { createCritic } from '../checked-critic.ts';
 import type { Continuations, CriticEnvironment, CriticModelOptions } from '../critic.ts';

@@ -1,11 +1,12 @@
 /**
- * How a model's files are read, what samples from it and how it uses memory: options of the actor and of critics that
- * are models, by the names that Transformers has for them.
+ * How a model's files are read, what samples from it and how it uses memory: options of the actor
+ * and of critics that are models, by the names that Transformers has for them.
  */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { type LoadingOptions, loadingSchema, type Result } from '../bridge/operations.ts';
+import { type LoadingOptions, loadingSchema } from '../bridge/model-options.ts';
+import type { Result } from '../bridge/operations.ts';
 
 const { shape } = loadingSchema;
 

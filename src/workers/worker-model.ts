@@ -1,7 +1,8 @@
 /**
  * A model in a worker, as the algorithm uses it: sequences in and out, packed to tensors and back.
  */
-import type { Arguments, LoadingOptions, Prompt, Result } from '../bridge/operations.ts';
+import type { LoadingOptions } from '../bridge/model-options.ts';
+import type { Arguments, Prompt, Result } from '../bridge/operations.ts';
 import { type Tensor, type Tensors, tensor } from '../bridge/tensor.ts';
 import type { RequestOptions, Worker } from '../bridge/worker.ts';
 import { mapInParts, type Sliceable } from '../event-loop.ts';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
-import { loadingSchema } from '../../src/bridge/operations.ts';
+import { loadingSchema } from '../../src/bridge/model-options.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import type { CriticModelOptions } from '../../src/critic.ts';
 import { loadingOf, plainLoading } from '../../src/workers/loading.ts';

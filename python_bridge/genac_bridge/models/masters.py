@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+
+#: Numbers of gradients that may wait within a backward pass: adding up many at once takes few
+#: calls, and keeping all of them would take as much memory as the weights.
+MOST_WAITING = 2**27
 
 
 class Masters:
     """Makes the float32 parameters of `network` bfloat16, but for those that its architecture
     keeps in float32. Those that are trained keep their float32 weights as masters: the optimizer
     moves these, and every gradient is added up in their float32 `.grad`, so that none is lost
-    between micro-batches.
+    between micro-batches. After each backward pass, `gather` must be called.
     """
 
     def __init__(self, network: nn.Module) -> None:
         #: By the network's names.
         self.weights: dict[str, nn.Parameter] = {}
         self._rounded: list[nn.Parameter] = []
+        self._masters: dict[Tensor, nn.Parameter] = {}
+        #: Have a gradient that their masters lack, and the numbers of all of them.
+        self._waiting: list[Tensor] = []
+        self._waiting_numbers = 0
         self._before: list[tuple[nn.Parameter, Tensor]] = []
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         kept = {
@@ -36,8 +44,9 @@ class Masters:
                 master = nn.Parameter(parameter.data)
                 self.weights[name] = master
                 self._rounded.append(parameter)
-                hook = parameter.register_post_accumulate_grad_hook(_adder(master))
+                hook = parameter.register_post_accumulate_grad_hook(self._wait)
                 self._hooks.append(hook)
+                self._masters[parameter] = master
             parameter.data = parameter.data.to(torch.bfloat16)
 
     def keep(self) -> None:
@@ -50,6 +59,41 @@ class Masters:
             parameter.data = data
         for hook in self._hooks:
             hook.remove()
+
+    def _wait(self, parameter: Tensor) -> None:
+        """Is called within backward as soon as a parameter's gradient is whole."""
+        self._waiting.append(parameter)
+        self._waiting_numbers += parameter.numel()
+        if self._waiting_numbers >= MOST_WAITING:
+            self.gather()
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Adds the gradients of the network to those of the masters, and drops them."""
+        first: list[tuple[Tensor, Tensor]] = []
+        later: list[tuple[Tensor, Tensor]] = []
+        for parameter in self._waiting:
+            master, gradient = self._masters[parameter], parameter.grad
+            assert gradient is not None
+            if master.grad is None:
+                master.grad = torch.empty_like(master)
+                first.append((master.grad, gradient))
+            else:
+                later.append((master.grad, gradient))
+        for pairs, combine in ((first, torch._foreach_copy_), (later, torch._foreach_add_)):
+            if pairs:
+                combine([have for have, _ in pairs], [new for _, new in pairs])
+        for parameter in self._waiting:
+            parameter.grad = None
+        self._waiting.clear()
+        self._waiting_numbers = 0
+
+    def forget(self) -> None:
+        """Drops gradients that were not gathered."""
+        for parameter in self._rounded:
+            parameter.grad = None
+        self._waiting.clear()
+        self._waiting_numbers = 0
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -71,18 +115,3 @@ class Masters:
             for parameter, data in zip(self._rounded, rounded, strict=True):
                 parameter.data = data
             self.refresh()
-
-
-def _adder(master: nn.Parameter) -> Callable[[Tensor], None]:
-    """Returns the hook that moves a gradient to its master as soon as backward has it."""
-
-    def add(parameter: Tensor) -> None:
-        gradient = parameter.grad
-        assert gradient is not None
-        if master.grad is None:
-            master.grad = gradient.float()
-        else:
-            master.grad.add_(gradient)
-        parameter.grad = None
-
-    return add

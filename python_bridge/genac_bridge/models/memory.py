@@ -66,9 +66,20 @@ def weights_of(model: LoadedModel) -> Weights:
         masters=4 * trained if model.masters is not None else 0,
         gradients=4 * trained,
         moments=8 * (min(trained, max(PART, *sizes)) if offloads and sizes else trained),
-        served=model.dtype.itemsize * sum(p.numel() for p in parameters)
-        if model.kind == "causal"
-        else 0,
+        served=model.dtype.itemsize * served_numbers(model),
+    )
+
+
+def served_numbers(model: LoadedModel) -> int:
+    """Returns how many weights the copy that is sampled from holds: those that training moves,
+    adapters added to their matrices. It shares the others with the network.
+    """
+    if model.kind != "causal" or model.optimizer is None:
+        return 0
+    return sum(
+        parameter.numel()
+        for name, parameter in model.network.named_parameters()
+        if ".base_layer." in name or (parameter.requires_grad and ".lora_" not in name)
     )
 
 

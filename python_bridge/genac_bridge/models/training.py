@@ -90,6 +90,8 @@ def accumulate(
         return _accumulate(model, arguments, ids, cu, chosen, inputs, context)
     except BaseException as error:
         model.optimizer.clear()
+        if model.masters is not None:
+            model.masters.forget()
         model.accumulations = 0
         lost = f"every gradient accumulated since step {model.step} was discarded"
         if isinstance(error, OperationError):
@@ -192,7 +194,7 @@ def backward(
                     logits, ids[batch.tokens], arguments.temperature, entropy
                 )
                 loss, counts = loss_of(batch.tokens, *statistics, None)
-        loss.backward()
+        descend(model, loss)
         yield counts
         return
     with model.autocast():
@@ -200,18 +202,25 @@ def backward(
     size = head_rows(model)
     if len(hidden) <= size:
         loss, counts = of_tokens(hidden, batch.tokens)
-        loss.backward()
+        descend(model, loss)
         yield counts
         return
     gradients = []
     for rows, tokens in zip(hidden.split(size), batch.tokens.split(size), strict=True):
         part = rows.detach().requires_grad_(hidden.requires_grad)
         loss, counts = of_tokens(part, tokens)
-        loss.backward()
+        descend(model, loss)
         gradients.append(part.grad)
         yield counts
     if hidden.requires_grad:
-        hidden.backward(torch.cat(gradients))
+        descend(model, hidden, torch.cat(gradients))
+
+
+def descend(model: LoadedModel, result: Tensor, gradient: Tensor | None = None) -> None:
+    """Goes backward from `result`; all gradients are then where the optimizer finds them."""
+    result.backward(gradient)
+    if model.masters is not None:
+        model.masters.gather()
 
 
 def lora_dropout(model: LoadedModel) -> bool:

@@ -15,6 +15,7 @@ import torch
 from training_batches import ALL_STREAMS, batch_of, reference_loss
 
 from conftest import LOADING, Client, prompts, ragged, split
+from genac_bridge.models import masters
 from genac_bridge.wire.context import OperationError
 
 no_gpu = not torch.cuda.is_available()
@@ -80,6 +81,23 @@ def test_no_gradient_is_lost_between_micro_batches(
     for name, gradient in client.gradients().items():
         whole = parts[0][name].double() + 64 * parts[1][name].double()
         assert distance(gradient, whole) < 1e-5, name
+
+
+@on_devices
+def test_gradients_that_are_gathered_early_are_the_same(
+    client: Client, folder: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(np.random.default_rng(5), [9, 12, 4])
+    found = []
+    for most in (masters.MOST_WAITING, 1000, 1):
+        monkeypatch.setattr(masters, "MOST_WAITING", most)
+        load(client, folder, device)
+        for _ in range(2):
+            client.accumulate(batch, ALL_STREAMS, micro_batch_tokens=16)
+        found.append(client.gradients())
+    for others in found[1:]:
+        for name, gradient in others.items():
+            torch.testing.assert_close(gradient, found[0][name], rtol=1e-6, atol=1e-6)
 
 
 @on_devices
