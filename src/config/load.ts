@@ -130,6 +130,10 @@ function withoutEffect(config: Config): string[] {
       'critic_rl.actor_share: there is no actor; name its model in `actor`, or set it to 0',
     );
   }
+  if (config.actor?.importance_sampling && config.actor.old_logprobs === 'sampler')
+    problems.push(
+      'actor.importance_sampling: has no effect with actor.old_logprobs: sampler; use recomputed',
+    );
   if (config.actor && !(config.actor.worker in config.workers)) {
     problems.push(
       `workers: has no "${config.actor.worker}" (it has ${Object.keys(config.workers).join(', ')})`,

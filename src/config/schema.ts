@@ -1,6 +1,7 @@
 /** The one schema of a run, with all defaults. Names are those of the YAML file. */
 import { z } from 'zod';
 import { loraSchema, optimizerSchema } from '../bridge/model-options.ts';
+import { importanceModes } from '../math/importance-sampling.ts';
 import { segmentationSchema } from '../text/segment.ts';
 import { loadingFields } from '../workers/loading.ts';
 import { apiSchema } from './api.ts';
@@ -72,6 +73,25 @@ const actor = z.strictObject({
    */
   kl: z.number().nonnegative().default(0),
   entropy: z.number().nonnegative().default(0),
+  /**
+   * Log-probabilities that PPO's ratios start from: those of the `sampler`, or `recomputed` by the
+   * trained weights before the first update, where the sampler computes otherwise.
+   */
+  old_logprobs: z.enum(['sampler', 'recomputed']).default('sampler'),
+  /** With `recomputed`: corrects for the sampler by importance sampling; null: it does not. */
+  importance_sampling: z
+    .strictObject({
+      /** Of each token or of the whole response; above the cap it is cut, or counts for nothing. */
+      mode: z.enum(importanceModes).default('token_truncate'),
+      cap: z.number().min(1).max(1e3).default(2),
+    })
+    .nullable()
+    .default(null),
+  /**
+   * Largest KL (nats per token) of the sampler's log-probabilities to the trained ones before any
+   * update; null: what rounding explains, .001 in float32 and .01 in bfloat16.
+   */
+  max_sampling_kl: z.number().positive().nullable().default(null),
 });
 
 export const sampling = z.strictObject({

@@ -8,14 +8,8 @@ import { learningRate } from '../math/learning-rate.ts';
 import { deriveSeed, Random } from '../math/random.ts';
 import { isNoise } from '../math/statistics.ts';
 import type { Metrics } from '../run-folder/events.ts';
-import type { Credit, SampledTrajectory } from '../types.ts';
-import { UserError } from '../user-error.ts';
 import { actorOf, type Training } from './context.ts';
-
-export interface CreditedTrajectory {
-  readonly trajectory: SampledTrajectory;
-  readonly credit: Credit;
-}
+import { type CreditedTrajectory, type Member, servedKl, withOldLogprobs } from './old-logprobs.ts';
 
 /**
  * `epochs` passes over the trajectories in `minibatches` steps each. The loss is the mean over the
@@ -41,6 +35,7 @@ export async function updateActor(
         config.sampling.temperature,
       )
     : null;
+  const { members: all, metrics: sampling } = await withOldLogprobs(training, credited);
   const totals = new Map<string, number>();
   const add = (name: string, value: number) => totals.set(name, (totals.get(name) ?? 0) + value);
   for (let epoch = 0; epoch < epochs; epoch++) {
@@ -49,11 +44,9 @@ export async function updateActor(
     ).shuffled([...credited.keys()]);
     for (let m = 0; m < minibatches; m++) {
       const batch = order.filter((_, i) => i % minibatches === m);
-      const members = batch.map((i) => credited[i]!);
+      const members = batch.map((i) => all[i]!);
       const idle =
-        members.every(({ credit }) => credit.advantages.every(isNoise)) &&
-        kl === 0 &&
-        entropy === 0;
+        members.every(({ advantages }) => advantages.every(isNoise)) && kl === 0 && entropy === 0;
       if (batch.length === 0 || idle) {
         add('skipped_steps', 1);
         continue;
@@ -63,7 +56,8 @@ export async function updateActor(
         members,
         batch.map((i) => referenceLogprobs?.[i] ?? null),
       );
-      if (!totals.has('steps')) add('sampling_kl', servedKl(statistics, actor.loaded.dtype));
+      if (!totals.has('steps') && options.old_logprobs === 'sampler')
+        add('sampling_kl', servedKl(statistics, actor.loaded.dtype, options.max_sampling_kl));
       for (const [name, value] of Object.entries(statistics)) add(name, value);
       const step = await actor.optimize(rate, max_grad_norm);
       add('steps', 1);
@@ -72,39 +66,12 @@ export async function updateActor(
     }
   }
   await actor.publish();
-  return summary(totals, rate);
-}
-
-/**
- * Largest KL between the served and the trained weights that rounding explains, in nats per token.
- */
-const ROUNDING = { float32: 1e-3, bfloat16: 1e-2 };
-
-/**
- * Returns the KL per token between the sampling weights and the trained ones, before the
- * first step of an iteration has moved them: 0 but for rounding. This compares what both computed
- * (log-probs of the same tokens), not what a counter says.
- *
- * @throws Error where they differ by more than rounding
- */
-export function servedKl(
-  statistics: Readonly<Record<string, number>>,
-  dtype: keyof typeof ROUNDING,
-): number {
-  const { approximate_kl = 0, tokens = 0 } = statistics;
-  const kl = tokens > 0 ? approximate_kl / tokens : 0;
-  if (kl <= ROUNDING[dtype]) return kl;
-  throw new UserError(
-    `the actor sampled with other weights than it trains: the log-probabilities of the same tokens differ by a KL of ${kl.toPrecision(3)} nats per token before any update, ` +
-      `where rounding explains ${ROUNDING[dtype]} (${dtype}); nothing was updated. Check the ` +
-      'model for layers that compute otherwise when sampling (dropout, a cache of its own), ' +
-      'or use dtype: float32',
-  );
+  return { ...summary(totals, rate), ...sampling };
 }
 
 function accumulate(
   training: Training,
-  members: readonly CreditedTrajectory[],
+  members: readonly Member[],
   referenceLogprobs: readonly (Float32Array | null)[],
 ): Promise<Record<string, number>> {
   const { model, options } = actorOf(training);
@@ -113,8 +80,8 @@ function accumulate(
     {
       stream: { kind: 'pg', coefficient: 1, clip_low, clip_high },
       tensors: {
-        advantages: members.map(({ credit }) => credit.advantages),
-        old_logprobs: members.map(({ trajectory }) => trajectory.logprobs),
+        advantages: members.map(({ advantages }) => advantages),
+        old_logprobs: members.map(({ oldLogprobs }) => oldLogprobs),
       },
     },
   ];
