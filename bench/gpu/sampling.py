@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import common
@@ -200,7 +201,7 @@ def repeated(request: Request, operations: Operations, few: int) -> dict[str, An
 
     def of(out: Any) -> list[bytes]:
         ids, cu = out["completion_ids"], out["completion_cu_seqlens"]
-        return [ids[start:end].tobytes() for start, end in zip(cu[:-1], cu[1:], strict=True)]
+        return [ids[start:end].tobytes() for start, end in pairwise(cu)]
 
     def alike(some: list[bytes], others: list[bytes]) -> float:
         return sum(a == b for a, b in zip(some, others, strict=True)) / len(some)
