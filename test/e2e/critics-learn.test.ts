@@ -62,17 +62,16 @@ describe.runIf(process.env.GENAC_TEST_LEARNING)('on the embedded task', () => {
   );
 
   it.each([
-    ['one number', {}, 3e-3],
-    ['bounded', { bounded: true }, 3e-3],
-    ['categorical', { categorical: 21 }, 1e-2],
+    ['one number', {}],
+    ['bounded', { bounded: true }],
   ])(
     'value-head, %s, learns',
-    async (name, options, learning_rate) => {
+    async (name, options) => {
       const share = await trained(`head-${name}`, {
         stages: ['critic-rl'],
         critic: { use: 'value-head', model: 'task:blank', ...options },
         critic_rl: {
-          ...{ steps: 400, states: 256, states_per_response: 'all', learning_rate },
+          ...{ steps: 400, states: 256, states_per_response: 'all', learning_rate: 3e-3 },
           ...{ decay: 'linear', warmup: 10, evaluate_every: 400 },
         },
       });

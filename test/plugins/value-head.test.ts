@@ -166,7 +166,7 @@ it('refuses a model with another tokenizer than the actor’s', async () => {
 
 describe('on a real worker', () => {
   let workers: WorkerGroup;
-  let make: (bounded: boolean) => Promise<Critic>;
+  let make: (options: object) => Promise<Critic>;
 
   beforeAll(async () => {
     workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
@@ -178,8 +178,8 @@ describe('on a real worker', () => {
       ...{ seed: 0, format: paperFormat, runFolder: null, log: () => {}, signal },
       worker: () => worker,
     });
-    make = (bounded) =>
-      createCritic(valueHead, valueHead.options.parse({ model: folder, bounded }), environment);
+    make = (options) =>
+      createCritic(valueHead, valueHead.options.parse({ model: folder, ...options }), environment);
   }, 60_000);
   afterAll(() => workers?.close());
 
@@ -195,10 +195,10 @@ describe('on a real worker', () => {
       return { state, chance: digits[3]! > 4 ? 0.1 : 0.9, reward: random.uniform() };
     });
 
-  it.each([false, true])(
-    'learns chances from outcomes (bounded: %s): its error on unseen states falls below the constant’s',
-    async (bounded) => {
-      const critic = await make(bounded);
+  it.each([{}, { bounded: true }, { categorical: 21 }])(
+    'learns chances from outcomes (%j): its error on unseen states falls below the constant’s',
+    async (options) => {
+      const critic = await make(options);
       const heldOut = states(1e6, 64);
       const truth = heldOut.map(({ chance }) => chance);
       const errorNow = async () => {
@@ -211,7 +211,8 @@ describe('on a real worker', () => {
           truth,
         );
       };
-      if (!bounded) expect(await errorNow()).toBeGreaterThan(variance(truth));
+      if (!('bounded' in options || 'categorical' in options))
+        expect(await errorNow()).toBeGreaterThan(variance(truth));
       for (let step = 0; step < 60; step++) {
         const outcomes = states(64 * step, 64).map(({ state, chance, reward }) => ({
           ...{ state, valuation: valuation(0.5), rewards: [reward < chance ? 1 : 0] },
