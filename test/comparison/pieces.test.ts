@@ -1,12 +1,14 @@
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { checkEvaluation, distributionsOf } from '../../src/comparison/config.ts';
+import { checkEvaluation, distributionsOf, evaluationSchema } from '../../src/comparison/config.ts';
 import { costOf } from '../../src/comparison/cost.ts';
 import { floorOf, floors } from '../../src/comparison/floors.ts';
 import { Lines } from '../../src/comparison/lines.ts';
 import { distinctPrefixTokens } from '../../src/comparison/shared-prefixes.ts';
+import { readYaml } from '../../src/config/load.ts';
 import { Random } from '../../src/math/random.ts';
 
 const ids = (...tokens: number[]) => Int32Array.from(tokens);
@@ -86,6 +88,15 @@ describe('options', () => {
     actor: { model: 'task:base-actor' },
     critics: { mean: 'group-mean' },
   };
+
+  test('the example is valid, and names nearly every option', () => {
+    const path = fileURLToPath(new URL('../../examples/evaluate.yaml', import.meta.url));
+    const example = readYaml(path);
+    const config = checkEvaluation(example, path);
+    expect([...distributionsOf(config).keys()]).toEqual(['none', 'longer', 'base-actor']);
+    const left = Object.keys(evaluationSchema.shape).filter((name) => !(name in example));
+    expect(left.sort()).toEqual(['greedy', 'rewards', 'segmentation', 'split', 'workers']);
+  });
 
   test('a shift changes what it names', () => {
     const config = checkEvaluation({
