@@ -27,10 +27,10 @@ from genac_bridge.wire.context import NullContext
 #: Of each part: the shape of the model, sequences, their lengths, sizes of the plain loop's
 #: micro-batches in rows, and of the worker's in padded tokens beside its own choice.
 CASES: dict[str, tuple[str, int, tuple[int, int], list[int], list[int]]] = {
-    "135M": ("135M", 64, (192, 384), [16, 32, 64], [16384, 32768]),
-    "1.5B": ("1.5B", 32, (704, 704), [8, 16, 32], [5632, 11264]),
+    "1.5B": ("1.5B", 32, (704, 704), [8, 16, 32], [11264]),
+    "135M": ("135M", 64, (192, 384), [32, 64], [32768]),
 }
-SECONDS = {"135M": 100, "1.5B": 150, "shared": 100}
+SECONDS = {"1.5B": 120, "135M": 80, "shared": 110}
 #: Of the part `shared`: the bytes of the device that is planned for, of which a worker has half.
 SMALLER = 80 * 10**9
 LORA = {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": "all-linear"}
@@ -170,8 +170,6 @@ class Case:
         self.attempt(
             "few, bare", lambda: self.rate(bare(network, self.few, 8, self.device), few=True)
         )
-        work = bare(network, self.batch, self.rows[-2], self.device)
-        self.attempt("bare, profile", lambda: common.profile(work, self.device, 1, 16))
 
     def worker(self, folder: str) -> None:
         ours = Ours(folder, self.device)
@@ -183,6 +181,7 @@ class Case:
             )
         self.attempt("fused norms", lambda: {"modules": fused(ours)})
         self.attempt("few, worker", lambda: self.rate(ours.whole(self.few, None), few=True))
+        self.attempt("ratio", self.ratio)
         self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch)))
 
         def parts() -> dict[str, Any]:
@@ -272,7 +271,6 @@ def run(part: str, tiny: bool, report: common.Report) -> None:
         freed()
         case.worker(folder)
         freed()
-        case.attempt("ratio", case.ratio)
         case.worker_without_kernels(folder)
 
 

@@ -70,6 +70,8 @@ def without_weights(arguments: LoadModel) -> LoadedModel:
         device=META,
         dtype=choose_dtype(arguments.dtype, choose_device(arguments.device)),
         loading=loading,
+        # As in most architectures; which is found out when it is loaded.
+        splits_head=True,
     )
     if model.dtype == torch.bfloat16:
         model.masters = Masters(network)
@@ -134,12 +136,11 @@ def _planned(
     assert model.activations is not None
     kept, recomputed = model.activations
     fits = None if total is None else memory.room(model, total, beside)
-    logits = memory.most_logits(total) if model.kind == "causal" else 0
     return {
         "weights": sum(p.numel() for p in model.network.parameters()),
         "trained": 0 if model.optimizer is None else sum(model.optimizer.sizes),
         "dtype": str(model.dtype)[6:],
-        "bytes": {**asdict(memory.weights_of(model)), "logits": logits * memory.LOGIT_BYTES},
+        "bytes": {**asdict(memory.weights_of(model)), "logits": memory.head_bytes(model, total)},
         "kept_per_token": kept.kept + kept.passing,
         "recomputed_per_token": recomputed.kept + recomputed.passing,
         "cache_per_token": cache_bytes(model),

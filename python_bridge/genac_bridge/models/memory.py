@@ -18,8 +18,9 @@ USABLE = 0.9
 SHARE = "GENAC_MEMORY_SHARE"
 #: Logits of one chunk of the head: one for 320 bytes of the device, and no more than these.
 MOST_LOGITS, BYTES_A_LOGIT = 2**28, 320
-#: What a chunk holds for each logit: itself and its log-prob in float32, its gradient in bfloat16.
-LOGIT_BYTES = 10
+#: What a chunk holds for each logit: itself and its log-prob in float32, its gradient in bfloat16;
+#: in float32 autograd keeps more.
+LOGIT_BYTES, FLOAT_LOGIT_BYTES = 10, 20
 #: Tokens of the forward pass that counts what is kept.
 COUNTED = 16
 #: Where a micro-batch of so few tokens does not fit, activations are computed again.
@@ -94,6 +95,9 @@ def count_activations(model: LoadedModel) -> tuple[Activations, Activations]:
     inner = largest(config, "intermediate_size") or 4 * hidden
     size = model.dtype.itemsize
     passing = (12 * hidden + 6 * inner) * size
+    if model.kind == "causal" and not model.splits_head:
+        # All logits at once: in the network's type, and in float32 with their gradients.
+        passing += model.vocabulary * (size + 12)
     layers = len(layers_of(network))
     plain = Activations(kept, passing)
     if layers == 0 or kept == 0:
@@ -121,6 +125,14 @@ def device_bytes(device: torch.device) -> int | None:
 def most_logits(total: int | None) -> int:
     """Returns how many logits one chunk of the head may have on a device of so many bytes."""
     return MOST_LOGITS if total is None else min(MOST_LOGITS, total // BYTES_A_LOGIT)
+
+
+def head_bytes(model: LoadedModel, total: int | None) -> int:
+    """Returns what the logits of one chunk take on a device of so many bytes."""
+    if model.kind != "causal":
+        return 0
+    each = LOGIT_BYTES if model.dtype == torch.bfloat16 else FLOAT_LOGIT_BYTES
+    return most_logits(total) * each
 
 
 def head_rows(model: LoadedModel) -> int:
@@ -153,9 +165,7 @@ def room(model: LoadedModel, total: int, beside: int) -> tuple[int, int]:
     models of this process that take `beside` bytes: all kept, and those of layers computed again.
     Depends on shapes alone, not on the moment. Below 1: nothing fits.
     """
-    free = left(model, total, beside)
-    if model.kind == "causal":
-        free -= most_logits(total) * LOGIT_BYTES
+    free = left(model, total, beside) - head_bytes(model, total)
     assert model.activations is not None
     kept, recomputed = model.activations
     return (
