@@ -11,6 +11,7 @@ TFLOP/s are 6 x parameters x tokens/s.
 
 from __future__ import annotations
 
+import copy
 import gc
 import tempfile
 from collections.abc import Callable
@@ -24,16 +25,16 @@ from genac_bridge.models import memory, norms
 from genac_bridge.operations import Operations
 from genac_bridge.wire.context import NullContext
 
-#: Of each part: the shape of the model, sequences, their lengths, sizes of the plain loop's
-#: micro-batches in rows, and of the worker's in padded tokens beside its own choice.
-CASES: dict[str, tuple[str, int, tuple[int, int], list[int], list[int]]] = {
-    "1.5B": ("1.5B", 32, (704, 704), [8, 16, 32], [11264]),
-    "135M": ("135M", 64, (192, 384), [32, 64], [32768]),
+#: Of each shape: sequences of a step, their lengths, and sizes of the plain loop's micro-batches in
+#: rows.
+CASES: dict[str, tuple[int, tuple[int, int], list[int]]] = {
+    "1.5B": (32, (704, 704), [16]),
+    "135M": (64, (192, 384), [32, 64]),
 }
-SECONDS = {"1.5B": 120, "135M": 80, "shared": 110}
-#: Of the part `shared`: the bytes of the device that is planned for, of which a worker has half.
-SMALLER = 80 * 10**9
+#: Bytes that a worker plans with when two share a card of 80 GB.
+HALF = 40 * 10**9
 LORA = {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": "all-linear"}
+SECONDS = {"all": 150}
 
 
 def batch_of(count: int, lengths: tuple[int, int], vocabulary: int) -> dict[str, np.ndarray]:
@@ -88,13 +89,13 @@ class Ours:
         self.device = device
         self.steps = 0
 
-    def accumulate(self, batch: dict[str, np.ndarray], limit: int | None) -> dict[str, Any]:
+    def accumulate(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         arguments = {
             "model": "m",
             "streams": [{"kind": "pg", "coefficient": 1.0, "clip_low": 0.2, "clip_high": 0.2}],
             "normalizer": float(batch["mask"].sum()),
             "temperature": 1.0,
-            "micro_batch_tokens": limit,
+            "micro_batch_tokens": None,
         }
         answer = self.operations.run("accumulate", arguments, batch, NullContext())[0]
         return answer["statistics"]  # type: ignore[no-any-return]  # a plain dict
@@ -116,9 +117,9 @@ class Ours:
         texts = {name: batch[name] for name in ("ids", "cu_seqlens")}
         self.operations.run("score", arguments, texts, NullContext())
 
-    def whole(self, batch: dict[str, np.ndarray], limit: int | None) -> Callable[[], Any]:
+    def whole(self, batch: dict[str, np.ndarray]) -> Callable[[], Any]:
         def work() -> None:
-            self.accumulate(batch, limit)
+            self.accumulate(batch)
             self.step()
 
         return work
@@ -133,148 +134,157 @@ def freed() -> None:
 class Case:
     """One shape and its sequences, measured into a report."""
 
-    def __init__(self, part: str, tiny: bool, report: common.Report) -> None:
-        shape, count, lengths, self.rows, self.limits = CASES[part]
+    def __init__(self, shape: str, tiny: bool, report: common.Report) -> None:
+        count, lengths, self.rows = CASES[shape]
         self.device = "cpu" if tiny else "cuda"
         if tiny:
-            shape, count, lengths, self.rows, self.limits = "tiny", 8, (16, 32), [2, 4, 8], [64]
-        self.part, self.shape, self.report = part, shape, report
-        self.batch = batch_of(count, lengths, common.SHAPES[shape].vocab_size)
+            count, lengths, self.rows = 8, (16, 32), [4, 8]
+        self.name, self.report = shape, report
+        self.shape = "tiny" if tiny else shape
+        vocabulary = common.SHAPES[self.shape].vocab_size
+        self.batch = batch_of(count, lengths, vocabulary)
         #: A step with as few sequences as a plain loop has in one micro-batch.
-        self.few = batch_of(8, lengths, common.SHAPES[shape].vocab_size)
+        self.few = batch_of(8, lengths, vocabulary)
+        #: Sequences as long as responses are, of which few fit at once.
+        self.long = batch_of(8, (16, 32) if tiny else (512, 2048), vocabulary)
         self.parameters = 0
 
     def attempt(self, entry: str, work: Callable[[], dict[str, Any]]) -> None:
-        self.report.attempt(f"{self.part} {entry}", work)
+        self.report.attempt(f"{self.name} {entry}", work)
         freed()
 
-    def rate(self, work: Callable[[], Any], few: bool = False) -> dict[str, Any]:
-        tokens = len((self.few if few else self.batch)["ids"])
+    def rate(self, work: Callable[[], Any], batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        tokens = len(batch["ids"])
         common.peak_gib(self.device)
         took = common.median(work, self.device)
-        return {
+        found = {
             "tokens_per_s": round(tokens / took),
             "ms": round(took * 1e3, 2),
-            "tflops": round(6 * self.parameters * tokens / took / 1e12, 1),
             "peak_gib": common.peak_gib(self.device),
         }
+        if self.parameters > 0:
+            found["tflops"] = round(6 * self.parameters * tokens / took / 1e12, 1)
+        return found
+
+    def worker(self, folder: str) -> Ours:
+        ours = Ours(folder, self.device)
+        self.parameters = ours.loaded["parameters"]
+        self.attempt("worker", lambda: self.rate(ours.whole(self.batch), self.batch))
+        self.attempt("few, worker", lambda: self.rate(ours.whole(self.few), self.few))
+        self.attempt("planned", lambda: planned(ours))
+        return ours
 
     def bare(self, folder: str) -> None:
         network = common.drawn(folder, torch.bfloat16, self.device)
-        self.parameters = sum(parameter.numel() for parameter in network.parameters())
         for rows in self.rows:
-            self.attempt(
-                f"bare, {rows} rows",
-                lambda n=rows: self.rate(bare(network, self.batch, n, self.device)),
-            )
-        self.attempt(
-            "few, bare", lambda: self.rate(bare(network, self.few, 8, self.device), few=True)
-        )
-
-    def worker(self, folder: str) -> None:
-        ours = Ours(folder, self.device)
-        self.report.add(f"{self.part} loaded", ours.loaded)
-        self.attempt("memory", lambda: planned(ours))
-        for limit in (None, *self.limits):
-            self.attempt(
-                f"worker, {limit} tokens", lambda n=limit: self.rate(ours.whole(self.batch, n))
-            )
-        self.attempt("fused norms", lambda: {"modules": fused(ours)})
-        self.attempt("few, worker", lambda: self.rate(ours.whole(self.few, None), few=True))
+            work = bare(network, self.batch, rows, self.device)
+            self.attempt(f"bare, {rows} rows", lambda w=work: self.rate(w, self.batch))
+        work = bare(network, self.few, 8, self.device)
+        self.attempt("few, bare", lambda: self.rate(work, self.few))
         self.attempt("ratio", self.ratio)
-        self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch)))
 
+    def ratio(self) -> dict[str, Any]:
+        """Returns the worker against the best plain loop."""
+        found = {
+            name: values.get("tokens_per_s", 0) for name, values in self.report.entries.items()
+        }
+        best = max(found[f"{self.name} bare, {rows} rows"] for rows in self.rows)
+        few = [found[f"{self.name} few, {side}"] for side in ("worker", "bare")]
+        return {
+            "ratio": round(found[f"{self.name} worker"] / best, 3),
+            "ratio of few": round(few[0] / few[1], 3),
+        }
+
+    def in_half(self, ours: Ours, entry: str) -> None:
+        """A step with long sequences, planned with half of a card of 80 GB."""
+        device_bytes, memory.device_bytes = memory.device_bytes, lambda _: HALF
+        model = ours.operations.models["m"]
+
+        def work() -> dict[str, Any]:
+            longest = int(np.diff(self.long["cu_seqlens"]).max())
+            return {
+                **self.rate(ours.whole(self.long), self.long),
+                "recomputes": memory.recomputes(model, longest),
+                **planned(ours),
+            }
+
+        try:
+            self.attempt(entry, work)
+        finally:
+            memory.device_bytes = device_bytes
+
+    def details(self, ours: Ours) -> None:
         def parts() -> dict[str, Any]:
             sums: dict[str, list[float]] = {"accumulate": [], "step": []}
-            for _ in range(4):
-                took = common.seconds(lambda: ours.accumulate(self.batch, None), self.device)
+            for _ in range(3):
+                took = common.seconds(lambda: ours.accumulate(self.batch), self.device)
                 sums["accumulate"].append(took)
                 sums["step"].append(common.seconds(ours.step, self.device))
-            return {name: round(float(np.median(t[1:])) * 1e3, 2) for name, t in sums.items()}
+            return {name: round(float(np.median(t)) * 1e3, 2) for name, t in sums.items()}
 
         self.attempt("worker, ms", parts)
-        work = ours.whole(self.batch, None)
-        self.attempt("worker, profile", lambda: common.profile(work, self.device, 1, 24))
-        self.attempt("statistics", lambda: {**ours.accumulate(self.batch, None), **ours.step()})
+        self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch), self.batch))
+        work = ours.whole(self.batch)
+        self.attempt("profile", lambda: common.profile(work, self.device, 1, 24))
 
-    def worker_without_kernels(self, folder: str) -> None:
+    def without_kernels(self, folder: str) -> None:
         """Transformers' own norms in the place of the worker's kernels."""
         agrees, norms.agrees = norms.agrees, lambda module: False
         try:
             ours = Ours(folder, self.device)
-            self.attempt("worker, no kernels", lambda: self.rate(ours.whole(self.batch, None)))
+            self.attempt(
+                "worker, no kernels", lambda: self.rate(ours.whole(self.batch), self.batch)
+            )
         finally:
             norms.agrees = agrees
 
-    def ratio(self) -> dict[str, Any]:
-        """Returns the worker, left to itself, against the best plain loop."""
-        found = {
-            name: values.get("tokens_per_s", 0) for name, values in self.report.entries.items()
-        }
-        bares = [speed for name, speed in found.items() if " bare, " in name]
-        worker = found[f"{self.part} worker, None tokens"]
-        few = [found[f"{self.part} few, {side}"] for side in ("worker", "bare")]
-        return {
-            "worker": worker,
-            "bare": max(bares),
-            "ratio": round(worker / max(bares), 3),
-            "ratio of few": round(few[0] / few[1], 3),
-        }
 
-
-def shared(tiny: bool, report: common.Report) -> None:
-    """Models of which two must fit on a card of 80 GB: peak memory and speed in half of it, with
-    all weights or LoRA, with activations kept or computed again, with moments on the host.
-    """
-    device = "cpu" if tiny else "cuda"
-    memory.device_bytes = lambda _: SMALLER
-    half = {**common.LOADING, "memory_share": None}
-    for shape, changes in (
-        ("1.5B", {}),
-        ("1.5B", {"offload_optimizer": True}),
-        ("7B", {"lora": LORA}),
+def run(tiny: bool, report: common.Report) -> None:
+    """What matters most comes first: the time may end."""
+    large, small = Case("1.5B", tiny, report), Case("135M", tiny, report)
+    with (
+        tempfile.TemporaryDirectory() as of_large,
+        tempfile.TemporaryDirectory() as of_small,
+        tempfile.TemporaryDirectory() as of_7b,
     ):
-        entry = f"{shape} {' '.join(changes)} in 40 GB"
-        how = {name: value for name, value in changes.items() if name == "lora"}
-        loading = {**half, **{n: v for n, v in changes.items() if n != "lora"}}
-
-        def work(shape: str = shape, how: Any = how, loading: Any = loading) -> dict[str, Any]:
-            with tempfile.TemporaryDirectory() as folder:
-                name = "tiny" if tiny else shape
-                common.make_folder(name, folder)
-                ours = Ours(folder, device, loading=loading, **how)
-                freed()
-                common.peak_gib(device)
-                lengths = (16, 32) if tiny else (512, 2048)
-                batch = batch_of(8, lengths, common.SHAPES[name].vocab_size)
-                model = ours.operations.models["m"]
-                took = common.median(ours.whole(batch, None), device, 2)
-                return {
-                    "tokens_per_s": round(len(batch["ids"]) / took),
-                    "peak_gib": common.peak_gib(device),
-                    "recomputes": memory.recomputes(model, lengths[1]),
-                    **planned(ours),
-                }
-
-        report.attempt(entry, work)
+        common.make_folder(large.shape, of_large)
+        ours = large.worker(of_large)
+        large.in_half(ours, "in half")
+        del ours
         freed()
+        large.bare(of_large)
+        freed()
+        common.make_folder("tiny" if tiny else "7B", of_7b)
+        report.attempt("7B", lambda: lora(large, of_7b))
+        freed()
+        common.make_folder(small.shape, of_small)
+        ours = small.worker(of_small)
+        small.details(ours)
+        del ours
+        freed()
+        small.bare(of_small)
+        freed()
+        small.without_kernels(of_small)
+        freed()
+        ours = Ours(of_large, large.device, loading={**common.LOADING, "offload_optimizer": True})
+        large.in_half(ours, "in half, offloaded")
+        del ours
+        freed()
+        large.without_kernels(of_large)
 
 
-def run(part: str, tiny: bool, report: common.Report) -> None:
-    if part == "shared":
-        shared(tiny, report)
-        return
-    case = Case(part, tiny, report)
-    with tempfile.TemporaryDirectory() as folder:
-        common.make_folder(case.shape, folder)
-        case.bare(folder)
-        freed()
-        case.worker(folder)
-        freed()
-        case.worker_without_kernels(folder)
+def lora(case: Case, folder: str) -> dict[str, Any]:
+    """Trains an adapter of 7B in half of a card."""
+    ours = Ours(folder, case.device, lora=LORA)
+    seven = copy.copy(case)
+    # Without the gradients of frozen weights, 6 x parameters would be too many.
+    seven.name, seven.parameters = "7B", 0
+    seven.in_half(ours, "LoRA in half")
+    return {"trained": ours.loaded["trainable_parameters"], "norms": fused(ours)}
 
 
 def fused(ours: Ours) -> int:
+    """Returns how many norms are kernels."""
     network = ours.operations.models["m"].network
     return sum("forward" in vars(module) for module in network.modules())
 
@@ -282,14 +292,14 @@ def fused(ours: Ours) -> int:
 def planned(ours: Ours) -> dict[str, Any]:
     """Returns what the worker's planner says of its model, in GiB and tokens."""
     model = ours.operations.models["m"]
-    if model.activations is None:
+    total = memory.device_bytes(model.device)
+    if model.activations is None or total is None:
         return {"planned": None}
-    total = memory.device_bytes(model.device) or 0
     return {
         "weights_gib": memory.weights_of(model).total / 2**30,
         "activations": str(model.activations),
         "room": memory.room(model, total, 0),
-        "allocated_gib": torch.cuda.memory_allocated() / 2**30,
+        "norms": fused(ours),
     }
 
 
@@ -298,7 +308,7 @@ def main() -> None:
     if given.part is None:
         common.run_parts(__file__, given, SECONDS)
         return
-    run(given.part, given.tiny, common.Report(f"training-{given.part}", given.out))
+    run(given.tiny, common.Report("training", given.out))
 
 
 if __name__ == "__main__":
