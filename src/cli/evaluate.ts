@@ -27,7 +27,7 @@ export async function evaluateCommand(
   sources: readonly string[],
   flags: EvaluateFlags,
 ): Promise<void> {
-  const { input, base, file } = await optionsOf(sources);
+  const { input, base, file } = await optionsOf(sources, flags.trustCode ?? false);
   const { folder, seed, prompts, continuations, references, greedy } = flags;
   const changed = {
     folder: join('evaluations', 'evaluation'),
@@ -52,7 +52,7 @@ export async function evaluateCommand(
   console.error(`${join(result.folder, 'index.html')}: tables and plots`);
 }
 
-async function optionsOf(sources: readonly string[]) {
+async function optionsOf(sources: readonly string[], trustCode: boolean) {
   const [first] = sources;
   if (first === '-') {
     const input = readOptions(readFileSync(0, 'utf8')) as unknown as EvaluationInput;
@@ -65,7 +65,7 @@ async function optionsOf(sources: readonly string[]) {
     const input = readYaml(first!) as unknown as EvaluationInput;
     return { input, base: dirname(resolve(first!)), file: first };
   }
-  return { ...(await evaluationOfRuns(sources)), file: undefined };
+  return { ...(await evaluationOfRuns(sources, { trustCode })), file: undefined };
 }
 
 /** `mc={use: monte-carlo, continuations: 9}`, `head=runs/head`. */
