@@ -15,6 +15,7 @@ import { UserError } from '../user-error.ts';
 import type { Ground, Tools } from './ground.ts';
 import { digestOf, fingerprint, Lines } from './lines.ts';
 import type { Reference } from './measures.ts';
+import { namedFiles } from './named-files.ts';
 import { broughtByTask } from './own-rollouts.ts';
 import { type CollectedProblem, type CollectedState, referenceOf, statesOf } from './states.ts';
 
@@ -31,7 +32,8 @@ export async function collect(name: string, ground: Ground, tools: Tools): Promi
   const { options, references } = ground;
   const model = options.actor && (await modelOf(ground, tools));
   const { rank_by: _, ...sampledBy } = options;
-  const digest = digestOf([sampledBy, references, ground.segmentation, model]);
+  const files = namedFiles([options.task, options.rewards], tools.base);
+  const digest = digestOf([sampledBy, references, ground.segmentation, model, ...files]);
   const lines = await Lines.open<CollectedProblem>(
     join(tools.folder, 'states', `${name}.jsonl`),
     digest,
