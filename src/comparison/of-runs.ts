@@ -66,5 +66,8 @@ function loadingOf(actor: NonNullable<EvaluationInput['actor']> & object) {
 function nameOf(folder: string, all: readonly string[], i: number): string {
   const last = (path: string) => basename(resolve(path)).replaceAll(/[^\w.@-]/g, '-');
   const twice = all.filter((other) => last(other) === last(folder)).length > 1;
-  return twice ? `${i + 1}-${last(dirname(resolve(folder)))}-${last(folder)}` : last(folder);
+  const longer = `${last(dirname(resolve(folder)))}-${last(folder)}`;
+  if (twice) return `${i + 1}-${longer}`;
+  // Digits alone are no name of a critic.
+  return /^\d+$/.test(last(folder)) ? longer : last(folder);
 }

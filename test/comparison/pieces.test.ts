@@ -146,6 +146,9 @@ describe('options', () => {
     [{ shifts: { none: {} } }, /none/],
     [{ continuations: 1 }, /continuations: 1/],
     [{ problems: 3 }, /problems: no such option/],
+    [{ critics: { mean: 'group-mean', 7: 'oracle' } }, /not digits alone/],
+    [{ critics: { ['__proto__']: 'oracle' } }, /critics/],
+    [{ shifts: { '..': {} } }, /letters, digits/],
   ])('%j is refused', (change, words) => {
     expect(() => checkEvaluation({ ...base, ...change })).toThrow(words);
   });
