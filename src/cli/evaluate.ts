@@ -1,12 +1,11 @@
 /** `genac evaluate`: what critics are worth, on the same states. */
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { parse } from 'yaml';
 import { checkEvaluation, type EvaluationInput } from '../comparison/config.ts';
 import { evaluate } from '../comparison/evaluate.ts';
 import { evaluationOfRuns } from '../comparison/of-runs.ts';
 import { terminalText } from '../comparison/tables.ts';
-import { readOptions, readYaml } from '../config/load.ts';
+import { readOptions, readValue, readYaml } from '../config/load.ts';
 import { printable } from '../text/printable.ts';
 import { UserError } from '../user-error.ts';
 import { exitCodeOf } from './interrupt.ts';
@@ -72,7 +71,7 @@ async function optionsOf(sources: readonly string[], trustCode: boolean) {
 function namedCritic(text: string): [string, unknown] {
   const at = text.indexOf('=');
   if (at < 1) throw new UserError(`--critic "${text}": write NAME={use: ...}, or NAME=FOLDER`);
-  return [text.slice(0, at), parse(text.slice(at + 1))];
+  return [text.slice(0, at), readValue(text.slice(at + 1), `--critic ${text}`)];
 }
 
 const defined = (given: Record<string, unknown>) =>

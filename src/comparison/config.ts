@@ -25,14 +25,17 @@ const actor = z.strictObject({
 });
 
 /** A critic by name and options as in a run, or trained weights with its run's options. */
-const critic = z.union([
-  z.string().min(1),
-  z.looseObject({
-    /** A run, a checkpoint, or a folder in Hugging Face format. */
-    from: z.string().min(1),
-  }),
-  z.looseObject({ use: z.string().min(1) }),
-]);
+const critic = z.union(
+  [
+    z.string().min(1),
+    z.looseObject({
+      /** A run, a checkpoint, or a folder in Hugging Face format. */
+      from: z.string().min(1),
+    }),
+    z.looseObject({ use: z.string().min(1) }),
+  ],
+  { error: 'expected a name, {use: NAME, ...} or {from: FOLDER, ...}' },
+);
 
 const fields = {
   task: plugin,
