@@ -47,8 +47,8 @@ export const scorerFields = {
   thinking: z.boolean().default(true),
   completions_per_state: z.int().positive().max(10_000).default(1),
   /**
-   * After two completions of a state, no more are drawn once all of its scores are within so much
-   * of each other (0: equal); null: all are drawn.
+   * Two completions of a state are drawn, and the others only where one of these has no valid score
+   * or their scores differ by more than this; null: all are drawn.
    */
   agree_within: z.int().min(0).max(10).nullable().default(null),
   /**
@@ -159,7 +159,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     },
 
     async learn(outcomes, update) {
-      const batch = await batchOf(outcomes, o.baseline);
+      const batch = await batchOf(outcomes, o.baseline, o.agree_within !== null);
       if (batch === null) return skipped(update);
       const { completions, weights, masks, tokens, reward, parseRate } = batch;
       const reported = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };

@@ -1,12 +1,11 @@
 /** `genac evaluate`: what critics are worth, on the same states. */
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { parse } from 'yaml';
 import { checkEvaluation, type EvaluationInput } from '../comparison/config.ts';
 import { evaluate } from '../comparison/evaluate.ts';
 import { evaluationOfRuns } from '../comparison/of-runs.ts';
 import { terminalText } from '../comparison/tables.ts';
-import { readOptions, readYaml } from '../config/load.ts';
+import { readOptions, readValue, readYaml } from '../config/load.ts';
 import { printable } from '../text/printable.ts';
 import { UserError } from '../user-error.ts';
 import { exitCodeOf } from './interrupt.ts';
@@ -27,7 +26,7 @@ export async function evaluateCommand(
   sources: readonly string[],
   flags: EvaluateFlags,
 ): Promise<void> {
-  const { input, base, file } = await optionsOf(sources);
+  const { input, base, file } = await optionsOf(sources, flags.trustCode ?? false);
   const { folder, seed, prompts, continuations, references, greedy } = flags;
   const changed = {
     folder: join('evaluations', 'evaluation'),
@@ -52,7 +51,7 @@ export async function evaluateCommand(
   console.error(`${join(result.folder, 'index.html')}: tables and plots`);
 }
 
-async function optionsOf(sources: readonly string[]) {
+async function optionsOf(sources: readonly string[], trustCode: boolean) {
   const [first] = sources;
   if (first === '-') {
     const input = readOptions(readFileSync(0, 'utf8')) as unknown as EvaluationInput;
@@ -65,14 +64,14 @@ async function optionsOf(sources: readonly string[]) {
     const input = readYaml(first!) as unknown as EvaluationInput;
     return { input, base: dirname(resolve(first!)), file: first };
   }
-  return { ...(await evaluationOfRuns(sources)), file: undefined };
+  return { ...(await evaluationOfRuns(sources, { trustCode })), file: undefined };
 }
 
 /** `mc={use: monte-carlo, continuations: 9}`, `head=runs/head`. */
 function namedCritic(text: string): [string, unknown] {
   const at = text.indexOf('=');
   if (at < 1) throw new UserError(`--critic "${text}": write NAME={use: ...}, or NAME=FOLDER`);
-  return [text.slice(0, at), parse(text.slice(at + 1))];
+  return [text.slice(0, at), readValue(text.slice(at + 1), `--critic ${text}`)];
 }
 
 const defined = (given: Record<string, unknown>) =>

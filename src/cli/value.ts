@@ -1,8 +1,8 @@
 /** `genac value`: a trained critic by itself. */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { resolve } from 'node:path';
-import { parse } from 'yaml';
 import { ConfigError, issuesOf } from '../config/error.ts';
+import { readValue } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { answerLine } from '../standalone/lines.ts';
 import {
@@ -65,7 +65,10 @@ function optionsOf(flags: ValueFlags): OpenCriticOptions {
     );
   const actor = actorOf(flags);
   return {
-    ...(task !== undefined && { task: parse(task) as Config['task'], base: resolve('.') }),
+    ...(task !== undefined && {
+      task: readValue(task, '--task') as Config['task'],
+      base: resolve('.'),
+    }),
     ...(segmentation !== undefined && { segmentation: segmentationOf(segmentation) }),
     ...(actor && { actor }),
     ...(!thinking && { thinking }),
@@ -87,7 +90,7 @@ function actorOf({ actorName, actorParameters, successRate }: ValueFlags): Actor
 
 /** `line`, or YAML such as `{by: pattern, pattern: ";"}`. */
 function segmentationOf(text: string) {
-  const given: unknown = parse(text);
+  const given = readValue(text, '--segmentation');
   const input = typeof given === 'string' ? { by: given } : given;
   const read = segmentationSchema.safeParse(input);
   if (!read.success)

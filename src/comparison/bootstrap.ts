@@ -4,7 +4,7 @@ import { type Judgement, type Measure, measures } from './measures.ts';
 
 export interface Figure {
   readonly value: number;
-  /** 95% interval. */
+  /** 95% interval. NaN, in JSON null: a single problem tells nothing of others. */
   readonly low: number;
   readonly high: number;
 }
@@ -32,6 +32,8 @@ export function resamplesOf(problems: number, count: number, seed: number): Int3
 export class Measurement {
   readonly figures: ReadonlyMap<string, Measured>;
   readonly #resampled = new Map<string, Float64Array>();
+  /** With a case of the measure. */
+  readonly #problems = new Map<string, number>();
 
   /** @param judgements of each problem */
   constructor(judgements: readonly Judgement[], resamples: readonly Int32Array[]) {
@@ -44,8 +46,10 @@ export class Measurement {
       if (sums.width === 0 || Number.isNaN(value)) continue;
       const resampled = Float64Array.from(resamples, (some) => measure.of(added(sums, some)));
       this.#resampled.set(measure.name, resampled);
-      const n = measure.cases?.(total) ?? total[0]!;
-      figures.set(measure.name, { ...interval(value, resampled), n });
+      const casesOf = measure.cases ?? ((some: Float64Array) => some[0]!);
+      const rows = everyone.filter((one) => casesOf(added(sums, Int32Array.of(one))) > 0);
+      this.#problems.set(measure.name, rows.length);
+      figures.set(measure.name, { ...interval(value, resampled, rows.length), n: casesOf(total) });
     }
     this.figures = figures;
   }
@@ -58,6 +62,7 @@ export class Measurement {
     return interval(
       own.value - others.value,
       a.map((value, i) => value - b[i]!),
+      Math.min(this.#problems.get(measure)!, other.#problems.get(measure)!),
     );
   }
 }
@@ -78,7 +83,8 @@ function added({ width, perProblem }: Sums, problems: Int32Array): Float64Array 
 }
 
 /** Resamples that don't tell (no such case was drawn) are left out. */
-function interval(value: number, resampled: Float64Array): Figure {
+function interval(value: number, resampled: Float64Array, problems: number): Figure {
+  if (problems < 2) return { value, low: Number.NaN, high: Number.NaN };
   const known = resampled.filter((one) => !Number.isNaN(one)).sort();
   const at = (share: number) => known[Math.round(share * (known.length - 1))] ?? Number.NaN;
   return { value, low: at(0.025), high: at(0.975) };

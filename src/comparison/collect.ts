@@ -15,6 +15,7 @@ import { UserError } from '../user-error.ts';
 import type { Ground, Tools } from './ground.ts';
 import { digestOf, fingerprint, Lines } from './lines.ts';
 import type { Reference } from './measures.ts';
+import { namedFiles } from './named-files.ts';
 import { broughtByTask } from './own-rollouts.ts';
 import { type CollectedProblem, type CollectedState, referenceOf, statesOf } from './states.ts';
 
@@ -31,15 +32,14 @@ export async function collect(name: string, ground: Ground, tools: Tools): Promi
   const { options, references } = ground;
   const model = options.actor && (await modelOf(ground, tools));
   const { rank_by: _, ...sampledBy } = options;
-  const digest = digestOf([sampledBy, references, ground.segmentation, model]);
+  const files = namedFiles([options.task, options.rewards], tools.base);
+  const digest = digestOf([sampledBy, references, ground.segmentation, model, ...files]);
   const lines = await Lines.open<CollectedProblem>(
     join(tools.folder, 'states', `${name}.jsonl`),
     digest,
   );
   const problems = [...lines.known];
-  const wanted = options.actor
-    ? await fittingProblems(ground, tools, problems.length < options.prompts)
-    : null;
+  const wanted = options.actor ? await fittingProblems(ground, tools, problems.length) : null;
   if (wanted === null && problems.length === 0) {
     for (const one of broughtByTask(ground)) problems.push(one);
     for (const one of problems) lines.add(one);
@@ -67,12 +67,17 @@ async function modelOf({ options, sourceOf }: Ground, { log }: Tools): Promise<u
 async function fittingProblems(
   ground: Ground,
   { log }: Tools,
-  needed: boolean,
+  known: number,
 ): Promise<readonly Problem[]> {
-  if (!needed) return [];
   const { task, options } = ground;
   const { split, seed, prompts } = options;
-  const all = (await task.problems(split, seed, 0, prompts)).map(withColumns);
+  if (known >= prompts) return [];
+  const given = await task.problems(split, seed, 0, prompts);
+  // A small set begins anew behind its end. Intervals would take the same problem for another.
+  const all = [...new Map(given.map((one) => [one.id, withColumns(one)])).values()];
+  if (known >= all.length) return [];
+  if (all.length < given.length)
+    log(`the task has ${all.length} ${split} problems, not ${prompts}: each is taken once`);
   const actor = (await ground.actor())!;
   const limit = promptLimit(runSampling.parse(options.sampling), actor.loaded.context_length);
   if (limit === null) return all;

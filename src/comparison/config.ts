@@ -25,14 +25,17 @@ const actor = z.strictObject({
 });
 
 /** A critic by name and options as in a run, or trained weights with its run's options. */
-const critic = z.union([
-  z.string().min(1),
-  z.looseObject({
-    /** A run, a checkpoint, or a folder in Hugging Face format. */
-    from: z.string().min(1),
-  }),
-  z.looseObject({ use: z.string().min(1) }),
-]);
+const critic = z.union(
+  [
+    z.string().min(1),
+    z.looseObject({
+      /** A run, a checkpoint, or a folder in Hugging Face format. */
+      from: z.string().min(1),
+    }),
+    z.looseObject({ use: z.string().min(1) }),
+  ],
+  { error: 'expected a name, {use: NAME, ...} or {from: FOLDER, ...}' },
+);
 
 const fields = {
   task: plugin,
@@ -77,11 +80,15 @@ const fields = {
 
 const distribution = z.strictObject({ seed: configSchema.shape.seed, ...fields });
 
+/** Objects put names of digits before all others, and tables would begin with another critic. */
+const named = /^(?!\d+$|\.{1,2}$|__proto__$)[\w.@-]+$/;
+const namedWords = 'letters, digits and . _ - @, and not digits alone';
+
 export const evaluationSchema = distribution.extend({
   /** Where results, and what was sampled for them, are kept. */
   folder: z.string().min(1),
   /** By the name that tables show; the first is the one that others are compared with. */
-  critics: z.record(z.string().regex(/^[\w.@-]+$/, 'letters, digits and . _ - @'), critic),
+  critics: z.record(z.string().regex(named, namedWords), critic),
   /** The critics' single best answers instead of those that training uses. */
   greedy: z.boolean().default(false),
   /**
@@ -90,7 +97,10 @@ export const evaluationSchema = distribution.extend({
    */
   shifts: z
     .record(
-      z.string().regex(/^(?!none$)[\w.@-]+$/, 'letters, digits and . _ - @; "none" is taken'),
+      z
+        .string()
+        .regex(named, namedWords)
+        .refine((name) => name !== 'none', '"none" is taken by the distribution without a shift'),
       z.looseObject({}),
     )
     .default({}),

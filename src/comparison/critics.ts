@@ -9,6 +9,7 @@ import { type FoundCritic, findCritic } from '../standalone/find-critic.ts';
 import type { CriticEntry } from './config.ts';
 import type { Ground } from './ground.ts';
 import { fingerprint } from './lines.ts';
+import { namedFiles } from './named-files.ts';
 
 export interface NamedCritic {
   readonly name: string;
@@ -37,21 +38,33 @@ export async function nameCritic(
   if (!('from' in given) || typeof given.from !== 'string') {
     const choice = withModel(given as { use: string });
     const { plugin, options } = await loadCritic(choice, base);
-    const models = (plugin.models?.(options) ?? []).map(({ model }) => fingerprint(model));
-    return { name, plugin, options, weights: null, identity: [choice, models], run: null };
+    const models = await modelsOf(plugin, options, base);
+    const identity = [choice, models, ...namedFiles(choice, base)];
+    return { name, plugin, options, weights: null, identity, run: null };
   }
   const { from, ...changes } = given as { from: string; [option: string]: unknown };
   const found = await findCritic(from);
   if (found.run) await refuseForeignCritic(found, trustCode);
   const { choice, standalone } = await choiceOf(found, changes);
-  const { plugin, options } = await loadCritic(choice, found.run?.base ?? base);
+  const itsBase = found.run?.base ?? base;
+  const { plugin, options } = await loadCritic(choice, itsBase);
   const own = standalone ? null : (plugin.startFrom?.(options, found.model) ?? null);
   return {
     ...{ name, plugin, options: own ?? options },
     weights: standalone || own ? null : found.model,
-    identity: [choice, fingerprint(found.model)],
+    identity: [choice, fingerprint(found.model), ...namedFiles(choice, itsBase)],
     run: found.run?.config.folder ?? null,
   };
+}
+
+/** Of the models that a critic's options and those of its parts name. */
+async function modelsOf(plugin: CriticPlugin, options: unknown, base: string): Promise<unknown[]> {
+  const own = (plugin.models?.(options) ?? []).map(({ model }) => fingerprint(modelFrom(model)));
+  const parts = (plugin.parts?.(options) ?? []).map(async (part) => {
+    const { plugin: ofPart, options: given } = await loadCritic(part, base);
+    return modelsOf(ofPart, given, base);
+  });
+  return [...own, ...(await Promise.all(parts)).flat()];
 }
 
 /** A critic of this name, else a folder. */

@@ -7,7 +7,9 @@ import { join, resolve } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
 import { rememberOwnRun } from '../extensions/consent.ts';
 import { pathFrom } from '../files/paths.ts';
+import { refuseNoFile, refuseNoFolder } from '../files/text-file.ts';
 import { startConfigured, workersOf, workersOfCritic } from '../run/configured-workers.ts';
+import { lockRun } from '../run-folder/lock.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { type Figure, Measurement, resamplesOf } from './bootstrap.ts';
 import { type Collected, collect } from './collect.ts';
@@ -48,6 +50,7 @@ export async function evaluate(
 ): Promise<EvaluationResult> {
   const config = checkEvaluation(input);
   const folder = pathFrom('.', config.folder);
+  refuseOthersFiles(folder);
   let group: WorkerGroup | null = given ?? null;
   const tools: Tools = {
     ...{ base: resolve(base), folder, log },
@@ -64,9 +67,10 @@ export async function evaluate(
   for (const [name, entry] of Object.entries(config.critics))
     critics.push(await nameCritic(name, entry, tools.base, trustCode));
   const wanted = await workersWanted(config, [...grounds.values()], critics, tools.base);
-  await mkdir(join(folder, 'logs'), { recursive: true });
-  rememberOwnRun(folder, []);
+  const lock = await lockRun(folder, 'wait for that evaluation, or name another folder');
   try {
+    await mkdir(join(folder, 'logs'), { recursive: true });
+    rememberOwnRun(folder, []);
     group ??= await startConfigured(config.workers, wanted, join(folder, 'logs'));
     const resultOf = async (name: string, ground: Ground) => {
       const collected = await collect(name, ground, tools);
@@ -88,7 +92,15 @@ export async function evaluate(
     return result;
   } finally {
     if (!given) await group?.close();
+    lock.release();
   }
+}
+
+/** Before hours of work, not behind them: what lies in the place of a file or a folder. */
+function refuseOthersFiles(folder: string): void {
+  for (const name of ['', 'logs', 'models', 'states', 'values']) refuseNoFolder(join(folder, name));
+  for (const name of ['evaluation.json', 'figures.csv', 'index.html', 'run.lock'])
+    refuseNoFile(join(folder, name));
 }
 
 async function workersWanted(

@@ -1,8 +1,23 @@
 /** States of an evaluation without an actor: what the task brings. */
 import { allStatesOfRollouts } from '../iteration/rollout-states.ts';
 import { groupBy } from '../math/statistics.ts';
+import type { Rollout } from '../task.ts';
 import type { Ground } from './ground.ts';
 import { type CollectedProblem, referenceOf } from './states.ts';
+
+/**
+ * A log begins anew behind its end. What comes again is the same problem and actor, as objects:
+ * two responses that happen to be equal stay.
+ */
+function different(rollouts: readonly Rollout[]): Rollout[] {
+  const known = new Map<Rollout['problem'], Set<string>>();
+  return rollouts.filter(({ problem, actor, response }) => {
+    const key = JSON.stringify([actor, response]);
+    const own = known.get(problem) ?? new Set();
+    known.set(problem, own);
+    return !own.has(key) && own.add(key);
+  });
+}
 
 /** States with known values where they are asked for, else logged responses with their outcomes. */
 export function broughtByTask({ task, options, references }: Ground): CollectedProblem[] {
@@ -18,7 +33,7 @@ export function broughtByTask({ task, options, references }: Ground): CollectedP
         },
       ],
     }));
-  const rollouts = task.frozenRollouts!(split, seed, 0, count);
+  const rollouts = different(task.frozenRollouts!(split, seed, 0, count));
   // Responses of several actors to one problem are not compared with each other.
   const groups = groupBy(rollouts, ({ problem, actor }) => `${problem.id} ${actor.name}`);
   return [...groups.values()].map((own) => {

@@ -14,6 +14,7 @@ const withInterval = (figure: Measured | Figure | undefined, sign = false): stri
   if (!figure) return '';
   const { value, low, high } = figure;
   const plus = sign && value > 0 ? '+' : '';
+  if (Number.isNaN(low)) return `${plus}${digits(value)}`;
   return `${plus}${digits(value)} [${digits(low)}, ${digits(high)}]`;
 };
 
@@ -155,7 +156,7 @@ export function figuresCsv({ distributions }: EvaluationResult): string {
         const difference = against[measure];
         const cells = [shift, critic, measure, value, low, high, n];
         return [...cells, difference?.value, difference?.low, difference?.high]
-          .map((cell) => cell ?? '')
+          .map((cell) => (cell === undefined || Number.isNaN(cell) ? '' : cell))
           .join(',');
       }),
     ),

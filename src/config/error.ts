@@ -46,6 +46,8 @@ export function issuesOf(
         })
         .join('\n  ');
     }
+    if (issue.code === 'invalid_key')
+      return `${path}: ${issue.issues.map(({ message }) => message).join('; ')}`;
     const value = valueAt(input, issue.path);
     const given = value === undefined ? 'missing' : shownValue(issue.path, value);
     const options = issue.code === 'invalid_value' ? issue.values.map(String) : [];

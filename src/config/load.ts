@@ -40,14 +40,27 @@ export function readYaml(path: string): Record<string, unknown> {
   return readOptions(text, path);
 }
 
+/**
+ * Reads a value that is written as YAML.
+ *
+ * @param source words for where it stands, and `heading` for what is wrong there
+ * @throws ConfigError that says where it can't be read
+ */
+export function readValue(
+  text: string,
+  source?: string,
+  heading = 'the option is not valid',
+): unknown {
+  try {
+    return parse(text, { logLevel: 'error' });
+  } catch (error) {
+    throw new ConfigError([`can't be read as YAML: ${yamlWords(error as Error)}`], source, heading);
+  }
+}
+
 /** Reads a text of options. @throws ConfigError if it is not YAML, or not a mapping */
 export function readOptions(text: string, path?: string): Record<string, unknown> {
-  let input: unknown;
-  try {
-    input = parse(text, { logLevel: 'error' });
-  } catch (error) {
-    throw new ConfigError([`can't be read as YAML: ${yamlWords(error as Error)}`], path);
-  }
+  const input = readValue(text, path, 'the config is not valid');
   if (typeof input !== 'object' || input === null || Array.isArray(input))
     throw new ConfigError(
       [`${input === null ? 'empty' : 'no mapping'}: options stand as "name: value"`],

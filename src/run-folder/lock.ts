@@ -28,11 +28,16 @@ export interface RunLock {
 /** Number of tries to take over a dead holder's lock, while other processes may try too. */
 const ATTEMPTS = 100;
 
+const endTheRun = (folder: string) =>
+  `stop that run first (genac stop ${folder}); genac status ${folder} shows what it does`;
+
 /**
- * Locks a run folder, and makes it if it is missing. @throws UserError that names the process that
- * works in it
+ * Locks a run folder, and makes it if it is missing.
+ *
+ * @param whatToDo words for the error
+ * @throws UserError that names the process that works in it
  */
-export async function lockRun(folder: string): Promise<RunLock> {
+export async function lockRun(folder: string, whatToDo = endTheRun(folder)): Promise<RunLock> {
   mkdirSync(folder, { recursive: true });
   const lock = join(folder, 'run.lock');
   const guard = join(folder, 'run.lock.taking-over');
@@ -45,12 +50,12 @@ export async function lockRun(folder: string): Promise<RunLock> {
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (linked(claim, lock)) return { release: () => releaseIfMine(lock, nonce) };
-      refuseIfAlive(folder, readHolder(lock));
+      refuseIfAlive(folder, readHolder(lock), whatToDo);
       // One process at a time checks again and removes the dead holder's lock.
       if (linked(claim, guard)) {
         try {
           const holder = readHolder(lock);
-          refuseIfAlive(folder, holder);
+          refuseIfAlive(folder, holder, whatToDo);
           rmSync(lock, { force: true });
         } finally {
           rmSync(guard, { force: true });
@@ -92,11 +97,10 @@ function holderIsAlive(folder: string, holder: Holder | null): boolean {
   return status !== null && isAlive(status);
 }
 
-function refuseIfAlive(folder: string, holder: Holder | null): void {
+function refuseIfAlive(folder: string, holder: Holder | null, whatToDo: string): void {
   if (holder === null || !holderIsAlive(folder, holder)) return;
   throw new UserError(
-    `${folder} is in use by process ${holder.pid} on ${holder.host}: stop that run first ` +
-      `(genac stop ${folder}); genac status ${folder} shows what it does`,
+    `${folder} is in use by process ${holder.pid} on ${holder.host}: ${whatToDo}`,
   );
 }
 

@@ -43,3 +43,20 @@ test('a measure that the states do not tell has no figure', () => {
   expect(figures.has('top1_of_2')).toBe(false);
   expect(figures.get('mse')!.value).toBeCloseTo((0.01 + 0.04) / 2, 12);
 });
+
+test('of a single problem there is a figure and no interval, and no interval of a difference', () => {
+  const one = new Measurement(judged([0.1]), resamplesOf(1, 100, 0));
+  expect(one.figures.get('bias')).toMatchObject({ n: 2, low: Number.NaN, high: Number.NaN });
+  expect(one.figures.get('bias')!.value).toBeCloseTo(0.1, 12);
+  expect(one.less(one, 'bias')).toEqual({ value: 0, low: Number.NaN, high: Number.NaN });
+});
+
+test('only problems with a case of the measure count for its interval', () => {
+  const candidates = [0.9, 0.1].map((value) => ({ problem: 0, value, right: value > 0.5 }));
+  const judgements = judged([0.1, 0.2, 0.3]).map((one, i) =>
+    i === 0 ? { ...one, candidates } : one,
+  );
+  const { figures } = new Measurement(judgements, resamplesOf(3, 100, 0));
+  expect(figures.get('top1_of_2')).toEqual({ value: 1, low: Number.NaN, high: Number.NaN, n: 1 });
+  expect(figures.get('mse')!.low).toBeGreaterThan(0);
+});

@@ -1,12 +1,14 @@
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { checkEvaluation, distributionsOf, evaluationSchema } from '../../src/comparison/config.ts';
 import { costOf } from '../../src/comparison/cost.ts';
+import { nameCritic } from '../../src/comparison/critics.ts';
 import { floorOf, floors } from '../../src/comparison/floors.ts';
 import { Lines } from '../../src/comparison/lines.ts';
+import { namedFiles } from '../../src/comparison/named-files.ts';
 import { distinctPrefixTokens } from '../../src/comparison/shared-prefixes.ts';
 import { readYaml } from '../../src/config/load.ts';
 import { Random } from '../../src/math/random.ts';
@@ -81,6 +83,42 @@ describe('kept lines', () => {
   });
 });
 
+describe('what kept values depend on', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'genac-named-'));
+  const write = (name: string, text: string) => writeFileSync(join(folder, name), text);
+
+  test('are the files that options name, at any depth, and not what the work writes', () => {
+    for (const name of ['data.jsonl', 'rewards.py', 'cache.jsonl', 'none']) write(name, 'a');
+    const options = {
+      task: { use: 'jsonl', file: 'data.jsonl', cache: 'cache.jsonl' },
+      rewards: [{ use: './rewards.py:correct' }, { use: 'math-verify', weight: 2 }],
+    };
+    const before = namedFiles(options, folder);
+    expect(before).toHaveLength(2);
+    write('cache.jsonl', 'longer');
+    write('none', 'longer');
+    expect(namedFiles(options, folder)).toEqual(before);
+    write('rewards.py', 'longer');
+    const after = namedFiles(options, folder);
+    expect(after[0]).toEqual(before[0]);
+    expect(after[1]).not.toEqual(before[1]);
+    write('data.jsonl', 'longer');
+    expect(namedFiles(options, folder)[0]).not.toEqual(before[0]);
+  });
+
+  test("are the weights of a critic's parts", async () => {
+    write('config.json', '{}');
+    const model = relative('.', folder);
+    const critics = ['value-head', 'value-head'].map((use) => ({ use, model }));
+    const entry = { use: 'ensemble', critics };
+    const identity = async () => (await nameCritic('both', entry, '/', false)).identity;
+    const before = await identity();
+    expect(await identity()).toEqual(before);
+    write('model.safetensors', 'other weights');
+    expect(await identity()).not.toEqual(before);
+  });
+});
+
 describe('options', () => {
   const base = {
     folder: 'x',
@@ -119,6 +157,9 @@ describe('options', () => {
     [{ shifts: { none: {} } }, /none/],
     [{ continuations: 1 }, /continuations: 1/],
     [{ problems: 3 }, /problems: no such option/],
+    [{ critics: { mean: 'group-mean', 7: 'oracle' } }, /not digits alone/],
+    [{ critics: { ['__proto__']: 'oracle' } }, /critics/],
+    [{ shifts: { '..': {} } }, /letters, digits/],
   ])('%j is refused', (change, words) => {
     expect(() => checkEvaluation({ ...base, ...change })).toThrow(words);
   });

@@ -1,5 +1,5 @@
 /** `genac evaluate`: several critics on the same states, kept, gone on with, under shift. */
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +8,7 @@ import { evaluate } from '../../src/comparison/evaluate.ts';
 import { evaluationOfRuns } from '../../src/comparison/of-runs.ts';
 import type { EvaluationResult } from '../../src/comparison/result.ts';
 import { startRun } from '../../src/run/run.ts';
+import { lockRun } from '../../src/run-folder/lock.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -103,6 +104,20 @@ describe('an evaluation', () => {
     expect(said).not.toContain('none: sampling');
     expect(said).not.toContain('none: head: states of 16/20 problems');
     expect(numbers(result)).toEqual(numbers(whole));
+  }, 120_000);
+
+  it('refuses a folder in which another one works, and gives it back', async () => {
+    const lock = await lockRun(join(scratch, 'whole'));
+    await expect(told(input('whole'))).rejects.toThrow('wait for that evaluation');
+    lock.release();
+    await told(input('whole'));
+    (await lockRun(join(scratch, 'whole'))).release();
+  }, 120_000);
+
+  it('says before its work what lies in the place of a result', async () => {
+    mkdirSync(join(scratch, 'odd', 'index.html'), { recursive: true });
+    await expect(told(input('odd'))).rejects.toThrow(/index.html can't be used: it is a folder/);
+    expect(existsSync(join(scratch, 'odd', 'states'))).toBe(false);
   }, 120_000);
 
   it('has a table for each shift', async () => {

@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import { evaluationOfRuns } from '../../src/comparison/of-runs.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import {
   linksIn,
@@ -174,6 +175,14 @@ describe("somebody else's run runs no code without consent", () => {
   test.each([
     ['resumeRun', (folder: string) => resumeRun(folder).finished],
     ['openCritic', (folder: string) => openCritic(folder)],
+    ['evaluationOfRuns', (folder: string) => evaluationOfRuns([folder])],
+    [
+      'genac evaluate',
+      (folder: string) =>
+        promisify(execFile)(process.execPath, [
+          ...[genac, 'evaluate', folder, '--folder', join(folder, 'evaluation')],
+        ]),
+    ],
     [
       'critic_model',
       (folder: string) =>

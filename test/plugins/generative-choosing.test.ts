@@ -1,5 +1,6 @@
 /** Scores by their probabilities: the expected score, forced answers, completions that agree. */
 import { describe, expect, it } from 'vitest';
+import { forcedAnswers } from '../../plugins/critics/generative/choosing.ts';
 import { scoreTokensOf } from '../../plugins/critics/generative/score-tokens.ts';
 import generative from '../../plugins/critics/generative.ts';
 import { createCritic } from '../../src/checked-critic.ts';
@@ -112,6 +113,35 @@ describe('answer: forced', () => {
     const [valuation] = await critic.value([stateOf('it is good')], { ...context, greedy: true });
     expect(valuation!.value).toBe(0.8);
   });
+});
+
+it('a forced 1 of a tokenizer of digits ends there, so that it is told from a 10', async () => {
+  // Ids: # 20, blank 21, digits 0 to 9, full stop 22.
+  const scores = Array.from({ length: 11 }, (_, k) => (k < 10 ? [k] : [1, 0]));
+  const tokens = { open: [20], openBehind: [20], gap: [21], scores, close: [21, 22] };
+  const forced = async (score: number) => {
+    const chances = scores.map((_, k) => (k === score ? 0 : -50));
+    const model = { choices: async () => [Float32Array.from(chances)] };
+    const choosing = {
+      ...{ model: model as unknown as LanguageModel, tokens, format },
+      ...{ temperature: 1, expected: false },
+    };
+    const [answer] = await forcedAnswers(choosing, [Int32Array.of(30)], null, null);
+    const { completionIds, mask } = answer!.completion;
+    return [[...completionIds], [...mask!]];
+  };
+  expect(await forced(1)).toEqual([
+    [20, 21, 1, 21],
+    [0, 0, 1, 1],
+  ]);
+  expect(await forced(10)).toEqual([
+    [20, 21, 1, 0],
+    [0, 0, 1, 1],
+  ]);
+  expect(await forced(2)).toEqual([
+    [20, 21, 2],
+    [0, 0, 1],
+  ]);
 });
 
 it('agree_within ends with two completions that agree, and goes on where they do not', async () => {

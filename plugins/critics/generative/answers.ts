@@ -62,8 +62,9 @@ export async function answersTo(
   const answers = asked.map((): Answer[] => []);
   let open = [...asked.keys()];
   for (let done = 0; done < perState && open.length > 0; ) {
-    // Two, and then one by one until they agree; or all at once.
-    const count = options.agree_within === null ? perState : done === 0 ? Math.min(2, perState) : 1;
+    // Where the first two disagree, no further one can make all agree: the others come at once.
+    const first = options.agree_within === null ? perState : Math.min(2, perState);
+    const count = done === 0 ? first : perState - done;
     const round = await answered(
       asking,
       open.map((i) => asked[i]!),

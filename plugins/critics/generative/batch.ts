@@ -25,10 +25,14 @@ export interface Batch {
   readonly parseRate: number;
 }
 
-/** @returns null where no outcome has a completion */
+/**
+ * @param stops were completions number 3 and on drawn only where the first two disagreed?
+ * @returns null where no outcome has a completion
+ */
 export async function batchOf(
   outcomes: readonly Outcome[],
   baseline: CriticBaseline,
+  stops: boolean,
 ): Promise<Batch | null> {
   const rewards: number[] = [];
   // Completion i is number `nth[i]` of outcome `owners[i]`; those of a state begin at one of
@@ -58,7 +62,12 @@ export async function batchOf(
   const weights: number[] = [];
   await forEachYielding(starts, (start, i) => {
     const ofState = rewards.slice(start, starts[i + 1] ?? count);
-    weights.push(...stateWeights(ofState, baseline, earned / count, i));
+    const own = stateWeights(ofState, baseline, earned / count, i);
+    // Whether there are further ones depends on the first two, so that a mean over the further ones
+    // depends on them too, and is no baseline of theirs. Each is the other's.
+    if (stops && baseline === 'leave-one-out' && own.length > 2)
+      own.splice(0, 2, ...stateWeights(ofState.slice(0, 2), baseline, 0, i));
+    weights.push(...own);
   });
   const slice = (from: number, to: number) => {
     const part: CriticCompletion[] = [];

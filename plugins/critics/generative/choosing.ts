@@ -104,7 +104,7 @@ export async function forcedAnswers(
     const chances = found[i]!;
     const score =
       seed === null ? chances.indexOf(Math.max(...chances)) : new Random(seed(i)).weighted(chances);
-    const drawn = tokens.scores[score]!;
+    const drawn = [...tokens.scores[score]!, ...ended(tokens, score)];
     return {
       completion: {
         ...{ promptIds, completionIds: Int32Array.of(...before, ...drawn), score },
@@ -115,6 +115,16 @@ export async function forcedAnswers(
       rationale,
     };
   });
+}
+
+/**
+ * What follows a score that begins another one ("1" and "10", for tokenizers of digits): it was
+ * drawn too, and without it no gradient would tell the two apart.
+ */
+function ended({ scores, close }: ScoreTokens, score: number): readonly number[] {
+  const own = scores[score]!;
+  const isBegun = scores.some((other, k) => k !== score && own.every((id, i) => other[i] === id));
+  return isBegun ? close.slice(0, 1) : [];
 }
 
 function opened(
