@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes for each token of a micro-batch."""
+
+    kept: int
+    """From forward to backward; 0 where nothing is trained."""
+    passing: int
+    """While one layer is computed."""
 
 
 def saved_bytes(run: Callable[[], Any], network: nn.Module) -> int:

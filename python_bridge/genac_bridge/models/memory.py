@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from ..wire.context import BadArguments
-from .activations import layers_of, saved_bytes
+from .activations import Activations, layers_of, saved_bytes
 from .model import LoadedModel, largest
 from .optimizer import PART
 
@@ -25,16 +25,6 @@ LOGIT_BYTES, FLOAT_LOGIT_BYTES = 10, 20
 COUNTED = 16
 #: Where a micro-batch of so few tokens does not fit, activations are computed again.
 FEW = 2048
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Bytes for each token of a micro-batch."""
-
-    kept: int
-    """From forward to backward; 0 where nothing is trained."""
-    passing: int
-    """While one layer is computed."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from .ways import TOGETHER, Way
 
 if TYPE_CHECKING:
     from ..engines.engine import Engine
-    from .memory import Activations
+    from .activations import Activations
 
 
 @dataclass
