@@ -53,6 +53,8 @@ class Trial:
     #: Log-probabilities [4, new + 1, V] after the prompt and after each of its tokens.
     expected: Tensor
     tolerance: float
+    #: The largest difference that was met so far.
+    seen: float = 0.0
 
 
 def usable_ids(model: LoadedModel) -> np.ndarray:
@@ -159,6 +161,7 @@ def check_rows(model: LoadedModel, way: Way, trial: Trial, numbers: np.ndarray, 
     for step in range(steps + 1):
         expected = trial.expected[torch.from_numpy(numbers).to(model.device), step]
         off = difference(logits.float().log_softmax(-1), expected)
+        trial.seen = max(trial.seen, off)
         if not off <= trial.tolerance:
             raise Differs(
                 f"sampled log-probabilities differ by {off:.2g} from those of the whole text"

@@ -44,6 +44,23 @@ def test_a_llama_fits(client: Client, folder: str) -> None:
     assert slot_check.why_not(client.operations.models["m"]) is None
 
 
+def test_in_bfloat16_a_copy_may_differ_as_much_as_the_loop_does(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large logits round by more than small ones, whatever samples."""
+    client.load(folder, dtype="bfloat16", optimizer=None)
+    model = client.operations.models["m"]
+    with torch.no_grad():
+        model.base.get_output_embeddings().weight.mul_(4)
+    serving = use_slots(client)
+    monkeypatch.setattr(slot_check, "ROUGH", 0.002)
+    assert slot_check.try_out(model, serving.copy, False) is None
+    monkeypatch.setattr(slot_check, "LIKE_THE_LOOP", 0.0)
+    reason = slot_check.try_out(model, serving.copy, False)
+    assert reason is not None
+    assert "sampled log-probabilities differ by" in reason
+
+
 @pytest.mark.parametrize(
     "changes",
     [
