@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import platform
@@ -123,6 +124,10 @@ class Operations:
         self.models[parsed.model] = model
         if replaced is not None and replaced.engine is not None:
             calls.close(replaced.engine, calls.name_of(replaced))
+        if replaced is not None and replaced.device.type != "cpu":
+            # A model and its engine hold each other, and much of a GPU's memory.
+            del replaced
+            gc.collect()
         eos = model.eos_token_ids[0] if model.eos_token_ids else None
         trainable = model.optimizer.parameters.values() if model.optimizer is not None else []
         return {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class Masters:
                 master = nn.Parameter(parameter.data)
                 self.weights[name] = master
                 self._rounded.append(parameter)
-                hook = parameter.register_post_accumulate_grad_hook(self._wait)
+                hook = parameter.register_post_accumulate_grad_hook(_waiting_in(ref(self)))
                 self._hooks.append(hook)
                 self._masters[parameter] = master
             parameter.data = parameter.data.to(torch.bfloat16)
@@ -60,7 +61,7 @@ class Masters:
         for hook in self._hooks:
             hook.remove()
 
-    def _wait(self, parameter: Tensor) -> None:
+    def wait(self, parameter: Tensor) -> None:
         """Is called within backward as soon as a parameter's gradient is whole."""
         self._waiting.append(parameter)
         self._waiting_numbers += parameter.numel()
@@ -115,3 +116,16 @@ class Masters:
             for parameter, data in zip(self._rounded, rounded, strict=True):
                 parameter.data = data
             self.refresh()
+
+
+def _waiting_in(masters: ref[Masters]) -> Callable[[Tensor], None]:
+    """Returns the hook of a parameter. It does not hold the masters, which hold the parameter:
+    Python does not find circles through a tensor's hooks, and would never free them.
+    """
+
+    def wait(parameter: Tensor) -> None:
+        there = masters()
+        if there is not None:
+            there.wait(parameter)
+
+    return wait

@@ -62,7 +62,8 @@ def agrees(module: Any) -> bool:
                 hidden = drawn[0].clone().requires_grad_()
                 output = forward(hidden)
                 inputs = [hidden, weight] if weight.requires_grad else [hidden]
-                found.append([output, *torch.autograd.grad(output, inputs, drawn[1])])
+                gradients = torch.autograd.grad(output, inputs, drawn[1])
+                found.append([output.detach(), *gradients])
     except Exception:  # another module of a like name, or no Triton here
         return False
     return all(

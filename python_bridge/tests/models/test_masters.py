@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,21 @@ def test_failures_discard_the_masters_gradients(client: Client, folder: str, dev
         client.accumulate(broken, ALL_STREAMS)
     assert all(parameter.grad is None for _, parameter in model.named_parameters())
     assert all(parameter.grad is None for parameter in model.network.parameters())
+
+
+@on_devices
+@pytest.mark.parametrize("kind", ["causal", "value"])
+def test_a_model_that_is_replaced_leaves_nothing(
+    client: Client, folder: str, device: str, kind: str
+) -> None:
+    model = load(client, folder, device, kind=kind)
+    batch = batch_of(np.random.default_rng(7), [9, 9])
+    if kind == "causal":
+        client.accumulate(batch, ALL_STREAMS)
+        client.step()
+    left = [weakref.ref(parameter) for parameter in model.network.parameters()]
+    left += [weakref.ref(master) for master in model.masters.weights.values()]
+    del model
+    load(client, folder, device, kind=kind)
+    gc.collect()
+    assert [ref() is None for ref in left] == [True] * len(left)
