@@ -49,7 +49,7 @@ export async function valuesOfCritic(
   const path = join(tools.folder, 'values', name, `${named.name}.jsonl`);
   const rankBy = ground.options.rank_by;
   const digest = digestOf([collected.digest, named.identity, greedy, rankBy]);
-  const lines = await Lines.open<Part>(path, digest);
+  const lines = await Lines.open<Part>(path, digest, tools.log);
   const parts = [...lines.known];
   const { problems } = collected;
   if (parts.length * CHUNK < problems.length) {
