@@ -154,6 +154,7 @@ describe('options', () => {
     [{ shifts: { none: {} } }, /none/],
     [{ continuations: 1 }, /continuations: 1/],
     [{ problems: 3 }, /problems: no such option/],
+    [{ candidates: 100_001 }, /candidates: 100001/],
     [{ critics: { mean: 'group-mean', 7: 'oracle' } }, /not digits alone/],
     [{ critics: { ['__proto__']: 'oracle' } }, /critics/],
     [{ shifts: { '..': {} } }, /letters, digits/],
