@@ -83,7 +83,19 @@ export const tooFew = {
   message: 'the baseline "leave-one-out" needs at least 2 completions per state',
 };
 
-const options = z.strictObject(scorerFields).refine(enoughCompletions, tooFew);
+export const mayStop = (o: { agree_within: number | null; completions_per_state: number }) =>
+  o.agree_within === null || o.completions_per_state > 2;
+
+export const neverStops = {
+  path: ['agree_within'],
+  message:
+    'has no effect, for two completions are always drawn: give completions_per_state 3 or more',
+};
+
+const options = z
+  .strictObject(scorerFields)
+  .refine(enoughCompletions, tooFew)
+  .refine(mayStop, neverStops);
 
 type Options = z.infer<typeof options>;
 
@@ -99,6 +111,7 @@ export default defineCritic({
   standalone: (given, model, { thinking, maxNewTokens, completions, temperature }) => ({
     ...given,
     ...{ model, baseline: 'none', completions_per_state: completions },
+    ...(completions < 3 && { agree_within: null }),
     ...(thinking !== undefined && { thinking }),
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
     ...(temperature !== undefined && { temperature }),

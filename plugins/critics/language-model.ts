@@ -4,7 +4,13 @@
  */
 import { z } from 'zod';
 import { defineCritic } from '../../src/plugin-api.ts';
-import generative, { enoughCompletions, scorerFields, tooFew } from './generative.ts';
+import generative, {
+  enoughCompletions,
+  mayStop,
+  neverStops,
+  scorerFields,
+  tooFew,
+} from './generative.ts';
 
 const { thinking: _, max_new_tokens, ...fields } = scorerFields;
 
@@ -19,7 +25,8 @@ export default defineCritic({
       /** A score in its tags has 6 to 8 tokens. */
       max_new_tokens: max_new_tokens.removeDefault().default(16),
     })
-    .refine(enoughCompletions, tooFew),
+    .refine(enoughCompletions, tooFew)
+    .refine(mayStop, neverStops),
   create: (o, environment) => generative.create({ ...o, thinking: false }, environment),
   models: ({ model, worker }) => [{ model, worker }],
   startFrom: (given, model) => ({ ...given, model }),

@@ -27,11 +27,14 @@ export async function evaluateCommand(
   flags: EvaluateFlags,
 ): Promise<void> {
   const { input, base, file } = await optionsOf(sources, flags.trustCode ?? false);
+  const named = (flags.critic ?? []).map(namedCritic);
+  const twice = named.find(([name], i) => named.some(([other], k) => k < i && other === name));
+  if (twice) throw new UserError(`--critic ${twice[0]} is given twice: name them apart`);
   const { folder, seed, prompts, continuations, references, greedy } = flags;
   const changed = {
     folder: join('evaluations', 'evaluation'),
     ...input,
-    critics: { ...input.critics, ...Object.fromEntries((flags.critic ?? []).map(namedCritic)) },
+    critics: { ...input.critics, ...Object.fromEntries(named) },
     ...defined({ folder, seed, prompts, continuations, references, greedy }),
   };
   checkEvaluation(changed, file);

@@ -37,6 +37,7 @@ export async function collect(name: string, ground: Ground, tools: Tools): Promi
   const lines = await Lines.open<CollectedProblem>(
     join(tools.folder, 'states', `${name}.jsonl`),
     digest,
+    tools.log,
   );
   const problems = [...lines.known];
   const wanted = options.actor ? await fittingProblems(ground, tools, problems.length) : null;

@@ -11,6 +11,7 @@ import {
 } from '../config/schema.ts';
 import { segmentationSchema } from '../text/segment.ts';
 import { loadingFields } from '../workers/loading.ts';
+import { RESPONSES } from './states.ts';
 
 const actor = z.strictObject({
   /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
@@ -54,14 +55,14 @@ const fields = {
   /** Problems. Intervals are over them. */
   prompts: positive.default(128),
   /** Responses to each, whose states are valued. */
-  num_generations: positive.default(2),
+  num_generations: positive.max(RESPONSES).default(2),
   /** States of each response: all of them, or one drawn at random. */
   states_per_response: z.enum(['all', 'one']).default('all'),
   /**
    * Responses to each problem for the top-1 ranking, of which pools of 2, 4, 8 and 16 with one
    * right are made; 0: no ranking.
    */
-  candidates: count.default(16),
+  candidates: count.max(RESPONSES).default(16),
   /**
    * What ranks a response: the value of its last state, before the last segment, as training values
    * it; or of the whole response, which no critic is trained on.

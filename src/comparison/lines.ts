@@ -31,8 +31,16 @@ export class Lines<T> {
     this.known = known;
   }
 
-  /** Lines that were written for the same `digest` stay; others, and half a line, are dropped. */
-  static async open<T>(path: string, digest: string): Promise<Lines<T>> {
+  /**
+   * Lines that were written for the same `digest` stay; others, and half a line, are dropped.
+   *
+   * @param log hears of lines that are dropped, which may have taken hours
+   */
+  static async open<T>(
+    path: string,
+    digest: string,
+    log: (text: string) => void,
+  ): Promise<Lines<T>> {
     refuseNoFile(path);
     await mkdir(dirname(path), { recursive: true });
     if (existsSync(path)) {
@@ -40,6 +48,8 @@ export class Lines<T> {
       const [head, ...known] = [...jsonLinesOf(path, { last: 'ignore' })].map(({ value }) => value);
       if ((head as { digest?: unknown } | undefined)?.digest === digest)
         return new Lines(path, known as T[]);
+      if (known.length > 0)
+        log(`${path} was made with other options, models or files, and is made anew`);
     }
     await writeFile(path, `${JSON.stringify({ digest })}\n`);
     return new Lines<T>(path, []);

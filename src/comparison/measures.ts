@@ -148,6 +148,8 @@ function withinResponse(chain: readonly JudgedState[]): [number, number, number]
 
 /** Is the critic's largest drop the reference's? Ties share. [responses, found, by chance]. */
 function wrongStep(chain: readonly JudgedState[]): number[] {
+  // The outcome of one response is no value: it "drops" behind s_0 wherever the response fails.
+  if (chain.some(({ reference }) => reference.count === 1)) return [0, 0, 0];
   const drops = (of: (state: JudgedState) => number) =>
     chain.slice(1).map((state, i) => of(chain[i]!) - of(state));
   const truth = drops(({ reference }) => reference.mean);

@@ -83,8 +83,8 @@ function stateOf(
   };
 }
 
-/** Responses of one problem at the most. */
-const RESPONSES = 100_000;
+/** Largest number of responses to a problem. */
+export const RESPONSES = 100_000;
 /** Number of a response among all. */
 export const trajectoryOf = (problem: number, response: number): number =>
   problem * RESPONSES + response;

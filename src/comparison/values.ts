@@ -31,7 +31,8 @@ export interface Values {
   readonly cost: Cost;
 }
 
-type RankBy = Ground['options']['rank_by'];
+/** null: no ranking. */
+type RankBy = Ground['options']['rank_by'] | null;
 
 export interface Asking {
   /** Of the distribution. */
@@ -47,9 +48,10 @@ export async function valuesOfCritic(
   tools: Tools,
 ): Promise<Values> {
   const path = join(tools.folder, 'values', name, `${named.name}.jsonl`);
-  const rankBy = ground.options.rank_by;
+  const { candidates, rank_by } = ground.options;
+  const rankBy = candidates === 0 ? null : rank_by;
   const digest = digestOf([collected.digest, named.identity, greedy, rankBy]);
-  const lines = await Lines.open<Part>(path, digest);
+  const lines = await Lines.open<Part>(path, digest, tools.log);
   const parts = [...lines.known];
   const { problems } = collected;
   if (parts.length * CHUNK < problems.length) {
@@ -91,7 +93,7 @@ async function valued(
   const cost = costOf(valuations, reports, (performance.now() - began) / 1000);
   // A critic of outcomes knows which response is right.
   const whole =
-    critic.needs === 'outcomes'
+    critic.needs === 'outcomes' || rankBy === null
       ? problems.map(({ responses }) => responses.map(() => null))
       : await rankingValues(critic, problems, from, rankBy, context);
   let next = 0;
@@ -122,7 +124,7 @@ async function rankingValues(
   critic: Critic,
   problems: readonly CollectedProblem[],
   from: number,
-  by: RankBy,
+  by: NonNullable<RankBy>,
   context: Omit<CriticContext, 'report' | 'rewards'>,
 ): Promise<number[][]> {
   const states = problems.map((one, i) => candidatesOf(one, from + i, by));

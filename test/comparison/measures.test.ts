@@ -87,6 +87,13 @@ describe('within a response', () => {
     expect(figure('wrong_step', chain([0.5, 0.5, 0.5, 0.5], truth))).toBeCloseTo(1 / 3, 12);
     expect(figure('wrong_step', chain([0.5, 0.4], [0.5, 0.4]))).toBeNaN();
   });
+
+  test('no step is told from the outcome of one response, which drops behind s_0 wherever it fails', () => {
+    const failed: Reference = { mean: 0, square: 0, count: 1 };
+    const group: Reference = { mean: 0.5, square: 0.5, count: 4 };
+    const states = [state(0.5, group), state(0.2, failed, 0, 1), state(0.1, failed, 0, 2)];
+    expect(figure('wrong_step', of(states))).toBeNaN();
+  });
 });
 
 test('states that were not valued count against the parse rate alone', () => {

@@ -71,15 +71,23 @@ describe('kept lines', () => {
 
   test('go on after half a line, and are dropped for other options', async () => {
     const file = path();
-    const first = await Lines.open<number>(file, 'a');
+    const said: string[] = [];
+    const open = (digest: string) => Lines.open<number>(file, digest, (text) => said.push(text));
+    const first = await open('a');
     first.add(1);
     first.add(2);
     writeFileSync(file, `${readFileSync(file, 'utf8')}[3, 4`);
-    const second = await Lines.open<number>(file, 'a');
+    const second = await open('a');
     expect(second.known).toEqual([1, 2]);
     second.add(3);
-    expect((await Lines.open<number>(file, 'a')).known).toEqual([1, 2, 3]);
-    expect((await Lines.open<number>(file, 'b')).known).toEqual([]);
+    expect((await open('a')).known).toEqual([1, 2, 3]);
+    expect(said).toEqual([]);
+    expect((await open('b')).known).toEqual([]);
+    expect(said).toEqual([
+      `${file} was made with other options, models or files, and is made anew`,
+    ]);
+    await open('c');
+    expect(said).toHaveLength(1);
   });
 });
 
@@ -157,6 +165,7 @@ describe('options', () => {
     [{ shifts: { none: {} } }, /none/],
     [{ continuations: 1 }, /continuations: 1/],
     [{ problems: 3 }, /problems: no such option/],
+    [{ candidates: 100_001 }, /candidates: 100001/],
     [{ critics: { mean: 'group-mean', 7: 'oracle' } }, /not digits alone/],
     [{ critics: { ['__proto__']: 'oracle' } }, /critics/],
     [{ shifts: { '..': {} } }, /letters, digits/],

@@ -124,7 +124,8 @@ describe('an evaluation', () => {
     const { result } = await told(
       input('shifted', {
         references: 'outcomes',
-        critics: { mean: 'group-mean' },
+        critics: { mean: 'group-mean', head: input('').critics.head! },
+        candidates: 0,
         shifts: { short: { sampling: { max_new_tokens: 6 } } },
       }),
     );
@@ -133,6 +134,11 @@ describe('an evaluation', () => {
     // Of one outcome an error is not known.
     expect(short!.critics.mean!.figures.mse).toBeUndefined();
     expect(short!.critics.mean!.figures.brier!.value).toBeGreaterThan(0);
+    // Without candidates no critic is asked to rank the two responses.
+    expect(none!.critics.head!.figures.top1_of_2).toBeUndefined();
+    expect(readFileSync(join(scratch, 'shifted/values/none/head.jsonl'), 'utf8')).toContain(
+      '"candidates":[null,null]',
+    );
   }, 120_000);
 });
 

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { forcedAnswers } from '../../plugins/critics/generative/choosing.ts';
 import { scoreTokensOf } from '../../plugins/critics/generative/score-tokens.ts';
 import generative from '../../plugins/critics/generative.ts';
+import languageModel from '../../plugins/critics/language-model.ts';
 import { createCritic } from '../../src/checked-critic.ts';
 import type { Critic, CriticContext } from '../../src/critic.ts';
 import type { LanguageModel } from '../../src/language-model.ts';
@@ -153,6 +154,18 @@ it('agree_within ends with two completions that agree, and goes on where they do
   for (const { completions } of valuations) {
     const scores = new Set(completions.map(({ score }) => score));
     expect(completions.length).toBe(scores.size === 1 && !scores.has(null) ? 2 : 6);
+  }
+});
+
+it('agree_within needs a third completion, and is left out where a critic by itself has fewer', () => {
+  const given = { model: 'm', agree_within: 1, completions_per_state: 3 };
+  for (const { options, standalone } of [generative, languageModel]) {
+    expect(options.safeParse(given).success).toBe(true);
+    const fewer = options.safeParse({ ...given, completions_per_state: 2 });
+    expect(fewer.error?.issues).toMatchObject([{ path: ['agree_within'] }]);
+    const alone = standalone!(given, 'folder', { completions: 1 });
+    expect(options.parse(alone)).toMatchObject({ agree_within: null, completions_per_state: 1 });
+    expect(standalone!(given, 'folder', { completions: 4 })).toMatchObject({ agree_within: 1 });
   }
 });
 

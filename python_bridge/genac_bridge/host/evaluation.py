@@ -4,6 +4,7 @@ result.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def evaluate(
     run names. `log` is called with each line of progress. Raises `CriticError` with what `genac
     evaluate` says is wrong.
     """
-    folder = Path(options.get("folder", "evaluations/evaluation"))
+    folder = Path(options.get("folder", "evaluations/evaluation")).expanduser()
     arguments = [*command(), "evaluate", "-", "--folder", str(folder)]
     with subprocess.Popen(
         [*arguments, *(["--trust-code"] if trust_code else [])],
@@ -47,8 +48,9 @@ def evaluate(
     ) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        process.stdin.write(json.dumps(dict(options)))  # JSON is YAML
-        process.stdin.close()
+        # Where it ended before it read all, it says why.
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(json.dumps(dict(options)))  # JSON is YAML
         said = []
         for line in process.stderr:
             said.append(line.rstrip())

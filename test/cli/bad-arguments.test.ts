@@ -1,4 +1,4 @@
-/** YAML on the command line that can't be read is an error in words, without a stack. */
+/** Arguments that are wrong are an error in words, without a stack. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -28,3 +28,9 @@ test.each([
   },
   60_000,
 );
+
+test('two critics of one name are refused, and none replaces the other', async () => {
+  const given = ['evaluate', file, '--critic', 'a=oracle', 'a=group-mean'];
+  const failed = promisify(execFile)(process.execPath, [genac, ...given]);
+  await expect(failed).rejects.toThrow('--critic a is given twice');
+}, 60_000);
