@@ -111,6 +111,7 @@ def test_micro_batches_follow_from_the_device_and_the_models_on_it(
     client.load(folder, dtype="bfloat16", loading={**LOADING, "memory_share": 0.25})
     model = client.operations.models["m"]
     monkeypatch.setattr(memory, "_fixed", {})
+    model.activations = memory.count_activations(model)
     memory.register(model)
     kept, recomputed = model.activations
     fixed = memory.weights_of(model).total
