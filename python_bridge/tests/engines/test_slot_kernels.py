@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from test_slots import use_slots
-from transformers import OlmoConfig
+from transformers import AutoModelForCausalLM, NemotronConfig, OlmoConfig
 
-from conftest import Client, prompts, word_tokenizer
+from conftest import Client, prompts
 from genac_bridge.engines import fused, slot_attention, slots
 from genac_bridge.engines.slot_cache import SlotCache, Writing
+
+SMALL: Any = {
+    **{"vocab_size": 47, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1},
+    **{"num_attention_heads": 4, "num_key_value_heads": 4, "eos_token_id": 1},
+    **{"bos_token_id": None, "pad_token_id": None},
+}
 
 
 def test_only_keys_that_lie_in_slots_are_read_by_length() -> None:
@@ -31,25 +36,25 @@ def test_only_keys_that_lie_in_slots_are_read_by_length() -> None:
         slot_attention.by_length(torch.zeros(2, 4, 1, 6), expanded, expanded, None, step)
 
 
-@pytest.mark.parametrize("clip", [None, 8.0])
-def test_an_attention_that_clips_is_not_replaced(
-    client: Client, tmp_path: Path, clip: float | None
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (OlmoConfig(clip_qkv=8.0, **SMALL), "clips"),
+        (NemotronConfig(partial_rotary_factor=0.5, **SMALL), "a part of each head"),
+        (OlmoConfig(**SMALL), None),
+        (NemotronConfig(partial_rotary_factor=1.0, **SMALL), None),
+    ],
+    ids=["clips", "in part", "does not clip", "whole"],
+)
+def test_an_attention_that_a_probe_does_not_tell_apart_is_not_replaced(
+    config: Any, reason: str | None
 ) -> None:
-    word_tokenizer().save_pretrained(tmp_path)
-    OlmoConfig(
-        vocab_size=47, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
-        num_attention_heads=4, eos_token_id=1, pad_token_id=None, bos_token_id=None,
-        clip_qkv=clip, architectures=["OlmoForCausalLM"],
-    ).save_pretrained(tmp_path)  # fmt: skip
-    client.load(tmp_path, optimizer=None)
-    network: Any = client.operations.models["m"].network
+    network: Any = AutoModelForCausalLM.from_config(config).eval()
     attention = network.model.layers[0].self_attn
     assert fused.linear_children(attention) == ["k_proj", "o_proj", "q_proj", "v_proj"]
-    if clip is None:
-        assert fused.Attention(attention).heads == 4
-    else:
-        with pytest.raises(ValueError, match="clips"):
-            fused.Attention(attention)
+    attention(**fused.attention_probe(attention))
+    with contextlib.nullcontext() if reason is None else pytest.raises(ValueError, match=reason):
+        fused.Attention(attention)
 
 
 def test_a_failed_recording_leaves_the_stream_as_it_was(
