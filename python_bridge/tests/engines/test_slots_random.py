@@ -22,7 +22,7 @@ def drawn_request(random: np.random.Generator) -> tuple[dict[str, np.ndarray], d
     lengths = random.integers(1, longest, random.integers(1, 9), endpoint=True)
     per_prompt = int(random.choice([1, 1, 2, 5]))
     tensors = prompts(random, lengths.tolist(), per_prompt)
-    most = int(random.choice([1, 2, 8, 9, 17, 60]))
+    most = int(random.choice([1, 2, 9, 17, 40, 60]))
     if random.random() < 0.4:
         room = np.minimum(lengths, most)
         tensors["prefix_lengths"] = random.integers(0, room).astype(np.int32)
@@ -65,7 +65,7 @@ def test_random_requests_are_answered_as_the_loop_does(
     for engine in (loop, in_slots):
         engine.publish(model.named_parameters(), 0)
     assert in_slots._slots is not None
-    random = np.random.default_rng(24)
+    random = np.random.default_rng(27)
     reasons = set[str]()
     for number in range(20):
         tensors, changes = drawn_request(random)

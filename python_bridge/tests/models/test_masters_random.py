@@ -4,7 +4,9 @@ the network holds them rounded.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,23 @@ from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["q_proj", "down_proj"]}
 OPTIMIZER = {"betas": (0.9, 0.95), "eps": 1e-8}
+
+
+KINDS = ["accumulate"] * 4 + ["fail", "break", "step", "step", "publish", "save"]
+
+
+@contextlib.contextmanager
+def breaking(network: torch.nn.Module) -> Iterator[None]:
+    """Within, a backward pass fails once most weights have their gradients."""
+
+    def fail(_: torch.Tensor) -> None:
+        raise RuntimeError("on purpose")
+
+    handle = next(p for p in network.parameters() if p.requires_grad).register_hook(fail)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 class Reference:
@@ -59,8 +78,8 @@ def test_masters_move_as_float32_does(
     reference, random = Reference(trained(client)), np.random.default_rng(29)
     done = 0
     saved = None
-    for _ in range(60):
-        what = random.choice(["accumulate", "accumulate", "fail", "step", "publish", "save"])
+    for _ in range(80):
+        what = random.choice(KINDS)
         batch = batch_of(random, random.integers(1, 14, 4).tolist())
         if what == "accumulate":
             client.accumulate(batch, ALL_STREAMS, micro_batch_tokens=16)
@@ -68,8 +87,12 @@ def test_masters_move_as_float32_does(
         elif what == "fail":
             broken = {**batch, "pg.old_logprobs": np.full_like(batch["mask"], -1000.0)}
             broken["pg.advantages"] = np.full_like(batch["mask"], -1.0)
-            with pytest.raises(OperationError):
+            with pytest.raises(OperationError, match="discarded"):
                 client.accumulate(broken, ALL_STREAMS, micro_batch_tokens=16)
+            done = 0
+        elif what == "break":
+            with breaking(model.network), pytest.raises(OperationError, match="on purpose"):
+                client.accumulate(batch_of(random, [9]), ALL_STREAMS)
             done = 0
         elif what == "step" and done > 0:
             gradients = {n: g for n, g in client.gradients().items() if n in reference.weights}
