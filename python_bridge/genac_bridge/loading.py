@@ -32,8 +32,8 @@ from .models.adapters import (
     refuse_other_base,
 )
 from .models.chats import refuse_template_options
-from .models.memory import register
-from .models.model import LoadedModel
+from .models.memory import count_activations, register
+from .models.model import LoadedModel, make_current
 from .models.norms import fuse_norms
 from .models.optimizer import Optimizer
 from .models.quantization import (
@@ -55,9 +55,12 @@ transformers_logging.disable_progress_bar()
 
 
 def choose_device(name: str) -> torch.device:
+    """Returns the device of this name, a GPU always with its number: `cuda` would be whichever GPU
+    is the current one. Raises `BadArguments` for one that can't be used.
+    """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -66,7 +69,7 @@ def choose_device(name: str) -> torch.device:
         raise BadArguments(
             f"load_model: device {name!r} can't be used here: {str(error).splitlines()[0]}"
         ) from None
-    return device
+    return torch.device("cuda", 0) if device == torch.device("cuda") else device
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -253,6 +256,7 @@ def load(arguments: LoadModel) -> LoadedModel:
         )
     check_folder(source, pretrained)
     device = choose_device(arguments.device)
+    make_current(device)
     network, base, has_adapter = network_of(arguments, source, device)
     quantized = is_quantized(network)
     if quantized:
@@ -307,9 +311,11 @@ def load(arguments: LoadModel) -> LoadedModel:
             loading.offload_optimizer,
         )
     if device.type == "cuda":
-        register(model)
+        model.activations = count_activations(model)
     if kind == "causal":
         add_engine(model, arguments)
+    # Last: a model that can't be loaded takes no memory.
+    register(model)
     return model
 
 

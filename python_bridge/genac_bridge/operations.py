@@ -119,6 +119,7 @@ class Operations:
         refuse_others(tensors, set())
         context.check()
         planner.refuse_too_large(parsed)
+        self._release_caches()
         model = loading.load(parsed)
         replaced = self.models.get(parsed.model)
         self.models[parsed.model] = model
@@ -195,12 +196,14 @@ class Operations:
     def score(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("score", args.Score, arguments)
         model = models.find(self.models, parsed.model)
+        self._release_caches()
         tokens, answer = scoring.score(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
     def choices(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("choices", args.Choices, arguments)
         model = models.find(self.models, parsed.model)
+        self._release_caches(but=model)
         tokens, answer = choices.choices(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 

@@ -106,15 +106,19 @@ def plan(models: list[dict[str, Any]], device_bytes: int | None = None) -> list[
     """
     asked = [parse("plan", LoadModel, model) for model in models]
     made = [_tried(arguments) for arguments in asked]
-    totals = [memory.weights_of(m).total if isinstance(m, LoadedModel) else 0 for m in made]
+    devices = [choose_device(arguments.device) for arguments in asked]
+    on: dict[torch.device, int] = {}
+    for model, device in zip(made, devices, strict=True):
+        if isinstance(model, LoadedModel):
+            on[device] = on.get(device, 0) + memory.weights_of(model).total
     plans: list[dict[str, Any]] = []
-    for arguments, model, own in zip(asked, made, totals, strict=True):
+    for model, device in zip(made, devices, strict=True):
         if isinstance(model, str):
             plans.append({"reason": model})
             continue
-        device = choose_device(arguments.device)
         total = memory.device_bytes(device) if device_bytes is None else device_bytes
-        plans.append(_planned(model, device, total, sum(totals) - own))
+        beside = on[device] - memory.weights_of(model).total
+        plans.append(_planned(model, device, total, beside))
     return plans
 
 

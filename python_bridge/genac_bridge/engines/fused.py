@@ -140,6 +140,14 @@ class Attention:
     """
 
     def __init__(self, module: Any) -> None:
+        config = getattr(module, "config", None)
+        if getattr(config, "clip_qkv", None) is not None:
+            # Random numbers need not reach the bound.
+            raise ValueError("it clips")
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("partial_rotary_factor", 1.0) != 1.0:
+            # The probe's angles are of a whole head.
+            raise ValueError("it rotates a part of each head")
         self.states = Merged([module.q_proj, module.k_proj, module.v_proj])
         self.settle = self.states.settle
         self.output = module.o_proj

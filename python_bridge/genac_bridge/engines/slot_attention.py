@@ -90,12 +90,26 @@ def by_mask(
 def by_length(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Lengths
 ) -> Tensor:
-    """One query a row; of each row's keys the first `step.used` are read."""
+    """One query a row; of each row's keys the first `step.used` are read.
+
+    Raises `TypeError` for keys and values that do not lie as the slots' do, as those that are
+    made of a latent: the kernel would read beyond them.
+    """
+    if not lie_in_slots(key, value):
+        raise TypeError("its keys and values do not lie as they are kept")
     from . import kernels  # Triton is only where CUDA is
 
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     keys, values = key.transpose(1, 2), value.transpose(1, 2)
     return kernels.attend(query.flatten(1, 2), keys, values, step.used, scale)[:, None]
+
+
+def lie_in_slots(key: Tensor, value: Tensor) -> bool:
+    """Returns whether keys and values [rows, kv heads, keys, width] lie as the slots' do: a token's
+    heads together, and both alike.
+    """
+    steps = (key.stride(0), key.shape[-1], key.shape[1] * key.shape[-1], 1)
+    return key.shape == value.shape and key.stride() == value.stride() == steps
 
 
 def no_mask(*_: Any, **__: Any) -> None:

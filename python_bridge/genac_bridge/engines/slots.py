@@ -193,6 +193,7 @@ class Slots:
 
     def _record(self, rows: int, columns: int, draw: Draw) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 self._step(rows, columns, draw)
@@ -206,6 +207,9 @@ class Slots:
                 flush=True,
             )
             return None
+        finally:
+            # A capture that fails does not leave its stream by itself.
+            torch.cuda.set_stream(stream)
         return graph
 
     def move(self, sources: np.ndarray, targets: np.ndarray, columns: int) -> None:

@@ -63,13 +63,17 @@ def checkpointed(network: nn.Module, drops: bool) -> Iterator[None]:
     training mode only, which would turn on every other dropout, too.
     """
     layers = layers_of(network)
+    # Layers of quantized networks have a forward of their own, which a library put there.
+    own = [layer.__dict__.get("forward") for layer in layers]
     for layer in layers:
         layer.forward = _again(layer.forward, drops)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, forward in zip(layers, own, strict=True):
             del layer.forward
+            if forward is not None:
+                layer.forward = forward
 
 
 def _again(forward: Callable[..., Any], drops: bool) -> Callable[..., Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..wire.arguments import Choices
 from ..wire.context import BadArguments, Context, Tensors
-from .micro_batches import plan
+from .head import logits_of
+from .memory import head_rows
+from .micro_batches import MicroBatch, plan
 from .model import LoadedModel
 from .ragged import refuse_others, take_sequences
 from .scoring import refuse_overlong
@@ -89,11 +94,28 @@ def next_logprobs(
     found = np.zeros((count, len(tokens)), np.float32)
     for batch in plan(model, longer, longer_cu, chosen, arguments.micro_batch_tokens):
         context.check()
+        for chosen_here, logits in logits_of_batch(model, batch):
+            logprobs = (logits.float() / arguments.temperature).log_softmax(1)
+            found[row_of[chosen_here.cpu().numpy()]] = logprobs[:, wanted].cpu().numpy()
+    return dict(zip(tokens, found.T, strict=True)), len(longer) - count
+
+
+def logits_of_batch(model: LoadedModel, batch: MicroBatch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields parts of a micro-batch's chosen tokens and their logits [M, V], as many at once as
+    memory is planned for: of short sequences a micro-batch has thousands.
+    """
+    if not model.splits_head:
         with model.autocast():
             logits = model.logits_at(batch.ids, batch.positions)
-        logprobs = (logits.float() / arguments.temperature).log_softmax(1)
-        found[row_of[batch.tokens.cpu().numpy()]] = logprobs[:, wanted].cpu().numpy()
-    return dict(zip(tokens, found.T, strict=True)), len(longer) - count
+        yield batch.tokens, logits
+        return
+    head, size = model.base.get_output_embeddings(), head_rows(model)
+    with model.autocast():
+        hidden = model.hidden_at(batch.ids, batch.positions)
+    for rows, tokens in zip(hidden.split(size), batch.tokens.split(size), strict=True):
+        with model.autocast():
+            logits = logits_of(head, rows)
+        yield tokens, logits
 
 
 def combined(

@@ -100,9 +100,12 @@ _fixed: dict[tuple[torch.device, str], int] = {}
 
 
 def register(model: LoadedModel) -> None:
-    """Plans with a model from now on, in the place of another of that name."""
-    model.activations = count_activations(model)
-    _fixed[model.device, model.name] = weights_of(model).total
+    """Plans with a model from now on, in the place of another of that name on any device."""
+    for device, name in list(_fixed):
+        if name == model.name:
+            del _fixed[device, name]
+    if device_bytes(model.device) is not None:
+        _fixed[model.device, model.name] = weights_of(model).total
 
 
 def device_bytes(device: torch.device) -> int | None:

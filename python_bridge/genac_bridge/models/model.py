@@ -202,7 +202,20 @@ def largest(config: Any, *names: str) -> int | None:
     return None
 
 
+def make_current(device: torch.device) -> None:
+    """Makes a GPU the current one. Triton's kernels, recorded graphs and events belong to the
+    current GPU, wherever their tensors are.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def find(models: dict[str, LoadedModel], name: str) -> LoadedModel:
+    """Returns the model of this name, whose device is the current one from now on.
+
+    Raises `BadState`.
+    """
     if name not in models:
         raise BadState(f"no model {name!r} is loaded; loaded are {sorted(models) or 'none'}")
+    make_current(models[name].device)
     return models[name]

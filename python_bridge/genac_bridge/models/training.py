@@ -96,11 +96,17 @@ def accumulate(
         lost = f"every gradient accumulated since step {model.step} was discarded"
         if isinstance(error, OperationError):
             raise OperationError(error.code, f"{error}; {lost}") from error
-        # What `add_note` does, which Python 3.10 lacks; `run` puts notes into its message.
-        setattr(error, "__notes__", [*getattr(error, "__notes__", []), lost])  # noqa: B010  # mypy knows no such attribute
+        add_note(error, lost)
         raise
     finally:
         model.network.eval()
+
+
+def add_note(error: BaseException, words: str) -> None:
+    """Does what `error.add_note` does, which Python 3.10 lacks; `run` puts notes into its
+    message.
+    """
+    setattr(error, "__notes__", [*getattr(error, "__notes__", []), words])  # noqa: B010  # mypy knows no such attribute
 
 
 def _accumulate(
@@ -242,7 +248,8 @@ def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, 
     clipped, and of the change of the weights.
 
     Raises `BadState` where the model's step or accumulations are not those expected, and
-    `OperationError` for a gradient that is not finite, which is discarded.
+    `OperationError` for a gradient that is not finite, which is discarded. A failure in the middle
+    discards the gradient too, and says that weights may have moved.
     """
     if model.optimizer is None:
         raise BadState(
@@ -268,11 +275,21 @@ def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, 
             f"step: the gradient of model {model.name!r} has norm {grad_norm}; it was discarded, "
             "the weights stay",
         )
-    update_norm = model.optimizer.step(
-        arguments.learning_rate, clip_factor(grad_norm, arguments.max_grad_norm)
-    )
-    if model.masters is not None:
-        model.masters.refresh()
+    factor = clip_factor(grad_norm, arguments.max_grad_norm)
+    try:
+        update_norm = model.optimizer.step(arguments.learning_rate, factor)
+    except BaseException as error:
+        # Weights that have moved would move again, by a gradient that was clipped twice.
+        model.optimizer.clear()
+        add_note(
+            error,
+            f"the gradient was discarded, and some weights may have moved already: restore step "
+            f"{model.step} from a checkpoint",
+        )
+        raise
+    finally:
+        model.accumulations = 0
+        if model.masters is not None:
+            model.masters.refresh()
     model.step += 1
-    model.accumulations = 0
     return grad_norm, update_norm

@@ -194,6 +194,19 @@ def test_training_frees_the_slots(client: Client, folder: str) -> None:
     assert completions(client.sample(dict(tensors))[1]) == first
 
 
+def test_what_is_planned_to_have_the_device_frees_the_slots(client: Client, folder: str) -> None:
+    client.load(folder)
+    serving = use_slots(client)
+    tensors = prompts(np.random.default_rng(9), LENGTHS)
+    first = completions(client.sample(dict(tensors))[1])
+    texts = {"ids": tensors["prompt_ids"], "cu_seqlens": tensors["prompt_cu_seqlens"]}
+    for following in (lambda: client.score(dict(texts)), lambda: client.load(folder, model="n")):
+        assert serving.slots is not None
+        following()
+        assert serving.slots is None
+        assert completions(client.sample(dict(tensors))[1]) == first
+
+
 def test_a_cancel_ends_it_within_one_look(client: Client, folder: str) -> None:
     client.load(folder)
     serving = use_slots(client)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import Client
+from genac_bridge.models import choices
 from genac_bridge.wire.context import OperationError
 
 SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
@@ -88,3 +89,20 @@ def test_a_value_model_has_no_answers(client: Client, folder: str) -> None:
     client.load(folder, kind="value")
     with pytest.raises(OperationError, match="writes no text"):
         ask(client, [[5]])
+
+
+def test_logits_of_few_sequences_are_held_at_once(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.load(folder)
+    whole = ask(client, [[20], [21, 22]])
+    rows = []
+
+    def seen(head: Any, hidden: Any) -> Any:
+        rows.append(len(hidden))
+        return head(hidden)
+
+    monkeypatch.setattr(choices, "logits_of", seen)
+    monkeypatch.setattr(choices, "head_rows", lambda _: 2)
+    np.testing.assert_allclose(ask(client, [[20], [21, 22]]), whole, atol=1e-6)
+    assert rows == [2, 1, 2, 1]

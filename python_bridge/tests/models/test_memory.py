@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +66,24 @@ def test_lora_drops_the_same_when_layers_are_computed_again(client: Client, fold
         assert torch.equal(gradient, found[1][name]), name
 
 
+def test_layers_have_the_forward_again_that_they_had(client: Client, folder: str) -> None:
+    client.load(folder)
+    network = client.operations.models["m"].network
+    first, second = layers_of(network)
+    calls = []
+
+    def hooked(*given: Any, **keywords: Any) -> Any:
+        calls.append(1)
+        return type(first).forward(first, *given, **keywords)
+
+    first.forward = hooked
+    with checkpointed(network, drops=False):
+        network(input_ids=torch.ones(1, 3, dtype=torch.int64))
+    assert calls == [1]
+    assert first.forward is hooked
+    assert "forward" not in vars(second)
+
+
 def test_micro_batches_of_sequences_of_like_length() -> None:
     lengths = np.array([100, 40, 99, 88, 87, 86, 30, 10, 5])
     parts = [lengths[part].tolist() for part in micro_batches(lengths, 300, enough=200)]
@@ -111,6 +130,7 @@ def test_micro_batches_follow_from_the_device_and_the_models_on_it(
     client.load(folder, dtype="bfloat16", loading={**LOADING, "memory_share": 0.25})
     model = client.operations.models["m"]
     monkeypatch.setattr(memory, "_fixed", {})
+    model.activations = memory.count_activations(model)
     memory.register(model)
     kept, recomputed = model.activations
     fixed = memory.weights_of(model).total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from training_batches import ALL_STREAMS, PPO, batch_of
 
 from conftest import Client
+from genac_bridge.models import optimizer
 from genac_bridge.wire.context import NullContext, OperationError
 
 
@@ -83,3 +85,37 @@ def test_out_of_memory_has_its_own_code(
     ) as caught:
         client.accumulate(batch_of(np.random.default_rng(13), [5]), ALL_STREAMS)
     assert caught.value.code == "out_of_memory"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_step_that_fails_in_the_middle_says_so_and_is_not_taken_twice(
+    client: Client, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr(optimizer, "PART", 2000)
+    client.load(folder, dtype=dtype)
+    client.run("save_model", model="m", path=str(tmp_path), optimizer=True)
+    before = client.weights()
+    batch = batch_of(np.random.default_rng(13), [9, 9])
+    client.accumulate(batch, ALL_STREAMS)
+    model = client.operations.models["m"]
+    assert model.optimizer is not None
+    parts = model.optimizer.parts
+
+    def fail() -> None:
+        raise torch.OutOfMemoryError("on purpose")
+
+    monkeypatch.setattr(parts[len(parts) // 2], "step", fail)
+    with pytest.raises(OperationError, match=r"some weights may have moved .* restore step 0") as e:
+        client.step()
+    assert e.value.code == "out_of_memory"
+    moved = [not torch.equal(w, before[name]) for name, w in client.weights().items()]
+    assert any(moved)
+    assert not all(moved)
+    if model.masters is not None:
+        for name, parameter in model.network.named_parameters():
+            assert torch.equal(parameter, client.weights()[name].bfloat16())
+    assert all(float(g.abs().sum()) == 0 for g in client.gradients().values())
+    with pytest.raises(OperationError, match="0 accumulations stand in the gradient"):
+        client.step()
+    client.run("restore_model", model="m", path=str(tmp_path))
+    assert all(torch.equal(w, before[name]) for name, w in client.weights().items())
