@@ -153,7 +153,10 @@ class Case:
         self.report.attempt(f"{self.name} {entry}", work)
         freed()
 
-    def rate(self, work: Callable[[], Any], batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    def rate(
+        self, work: Callable[[], Any], batch: dict[str, np.ndarray], per_weight: int = 6
+    ) -> dict[str, Any]:
+        """`per_weight`: operations for each weight and token, 6 in training and 2 in reading."""
         tokens = len(batch["ids"])
         common.peak_gib(self.device)
         took = common.median(work, self.device)
@@ -163,7 +166,7 @@ class Case:
             "peak_gib": common.peak_gib(self.device),
         }
         if self.parameters > 0:
-            found["tflops"] = round(6 * self.parameters * tokens / took / 1e12, 1)
+            found["tflops"] = round(per_weight * self.parameters * tokens / took / 1e12, 1)
         return found
 
     def worker(self, folder: str) -> Ours:
@@ -223,7 +226,7 @@ class Case:
             return {name: round(float(np.median(t)) * 1e3, 2) for name, t in sums.items()}
 
         self.attempt("worker, ms", parts)
-        self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch), self.batch))
+        self.attempt("score", lambda: self.rate(lambda: ours.score(self.batch), self.batch, 2))
         work = ours.whole(self.batch)
         self.attempt("profile", lambda: common.profile(work, self.device, 1, 24))
 
