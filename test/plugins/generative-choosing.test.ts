@@ -169,6 +169,19 @@ it('agree_within needs a third completion, and is left out where a critic by its
   }
 });
 
+it('the tag is read as the text that traces hold, not as a control token', async () => {
+  const { environment, models } = memoryEnvironment({ format });
+  const model = await environment.loadModel('critic', { model: 'memory' } as never);
+  const literal: boolean[] = [];
+  const watched = Object.create(model) as LanguageModel;
+  watched.tokenize = (prompts, texts, eos, isLiteral = false) => {
+    literal.push(isLiteral);
+    return models.get('critic')!.tokenize(prompts, texts, eos);
+  };
+  expect((await scoreTokensOf(watched, format)).scores).toHaveLength(11);
+  expect(literal).toEqual([true]);
+});
+
 it('a tokenizer that joins the tag with the score is refused in words', async () => {
   const joining = {
     tokenize: async (_: unknown, texts: readonly string[]) =>

@@ -33,11 +33,12 @@ export async function scoreTokensOf(
   const opening = written[0]!.slice(0, written[0]!.indexOf(score.open) + score.open.length);
   const separator = score.open.startsWith('<') ? '\n' : ' ';
   const texts = [...written, opening, `${separator}${opening}`];
+  // As traces are: a tag is text, also where a tokenizer has a token of its own for it.
   const read = await model.tokenize(
     texts.map(() => 'x'),
     texts,
     false,
-    false,
+    true,
   );
   const ids = read.map(({ completionIds }) => [...completionIds]);
   const all = ids.slice(0, scores.length);
