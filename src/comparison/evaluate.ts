@@ -5,7 +5,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
-import { rememberOwnRun } from '../extensions/consent.ts';
 import { pathFrom } from '../files/paths.ts';
 import { refuseNoFile, refuseNoFolder } from '../files/text-file.ts';
 import { startConfigured, workersOf, workersOfCritic } from '../run/configured-workers.ts';
@@ -70,7 +69,6 @@ export async function evaluate(
   const lock = await lockRun(folder, 'wait for that evaluation, or name another folder');
   try {
     await mkdir(join(folder, 'logs'), { recursive: true });
-    rememberOwnRun(folder, []);
     group ??= await startConfigured(config.workers, wanted, join(folder, 'logs'));
     const resultOf = async (name: string, ground: Ground) => {
       const collected = await collect(name, ground, tools);

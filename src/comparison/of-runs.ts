@@ -57,10 +57,10 @@ export async function evaluationOfRuns(
 /** What of a run's actor is not its training. */
 function loadingOf(actor: NonNullable<EvaluationInput['actor']> & object) {
   const { worker, dtype, revision, trust_remote_code, attn_implementation } = actor;
-  const { quantization_config, tokenizer, chat_template_kwargs, engine } = actor;
+  const { quantization_config, tokenizer, chat_template_kwargs, engine, memory_share } = actor;
   return {
     ...{ worker, dtype, revision, trust_remote_code, attn_implementation },
-    ...{ quantization_config, tokenizer, chat_template_kwargs, engine },
+    ...{ quantization_config, tokenizer, chat_template_kwargs, engine, memory_share },
   };
 }
 
