@@ -76,6 +76,16 @@ const ways: Record<string, Way> = {
     from: 'demo',
     segmentation: { by: 'pattern', pattern: `${step} ${step}`, max_segments: 4 },
   },
+  'expected-1-share-60': {
+    words: 'the same, asked about .6 of the states, where the value jumps',
+    critic: { ...one, read: 'expected', share_of_states: 0.6 },
+    from: 'demo',
+  },
+  'expected-1-share-45': {
+    words: 'the same, asked about .45 of the states',
+    critic: { ...one, read: 'expected', share_of_states: 0.45 },
+    from: 'demo',
+  },
   silent: {
     words: 'no words, expected score (`language-model`)',
     critic: {
@@ -162,7 +172,7 @@ async function measure(
   const sum = (of: string) => lines.reduce((all, line) => all + (metric(line, of) ?? 0), 0);
   const points = pointsOf(lines);
   return {
-    tokens: sum('critic/tokens') / sum('actor/tokens'),
+    tokens: sum('critic/tokens_written') / sum('actor/tokens'),
     half: at(points, 0.5)!.success,
     end: points.at(-1)!.success,
     mse: at(points, 0.5)!.mse,

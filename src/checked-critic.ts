@@ -41,7 +41,9 @@ export async function createCritic(
   return {
     name,
     needs: plugin.needs,
-    wholeBatches: critic.wholeBatches ?? plugin.wholeBatches ?? false,
+    get wholeBatches() {
+      return critic.wholeBatches ?? plugin.wholeBatches ?? false;
+    },
     continues: plugin.continues ?? false,
     sharesFirstState: critic.sharesFirstState,
     async value(states, { report, ...context }) {

@@ -59,10 +59,7 @@ export interface SegmentedTrajectory<T extends Trajectory = Trajectory> {
 export interface CreditAssignment {
   /** One for each trajectory, in order. */
   readonly credits: readonly Credit[];
-  /**
-   * What the critic learns from: each state once, with the rewards of all trajectories that went
-   * through it.
-   */
+  /** Each state once, with the rewards of all trajectories that went through it. */
   readonly outcomes: readonly Outcome[];
   /** Of the critic's values against the rewards; null: the rewards don't vary. */
   readonly explainedVariance: number | null;
@@ -123,10 +120,11 @@ function* creditSteps(
   options: CreditOptions,
 ): Generator<void, CreditAssignment> {
   const outcomes = yield* outcomesOf(segmented, valuations);
-  const { valued, rewarded } = yield* eachReward(outcomes);
+  const fair = outcomes.filter(({ valuation }) => !valuation.hindsight);
+  const { valued, rewarded } = yield* eachReward(fair);
   const explained = explainedVariance(valued, rewarded);
   const fellBack =
-    options.fallback === 'group-mean' && explainsNothing(outcomes, valued, rewarded, explained);
+    options.fallback === 'group-mean' && explainsNothing(fair, valued, rewarded, explained);
   const groupMeans = new Map(
     [...groupBy(segmented, (s) => s.trajectory.group)].map(([group, members]) => [
       group,

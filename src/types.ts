@@ -125,6 +125,12 @@ export interface Valuation {
    * or the critic writes no scores at all at present.
    */
   readonly skipped?: 'too-long' | 'refused' | 'not-asked';
+  /**
+   * The state was asked about because of what came after it, or its value was made of later ones:
+   * its outcome is no fair sample of the critic. It gives credit; the critic does not learn from it
+   * and is not judged by it. Default: false.
+   */
+  readonly hindsight?: boolean;
 }
 
 /**

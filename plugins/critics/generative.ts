@@ -7,9 +7,11 @@ import { z } from 'zod';
 import {
   type CreatedCritic,
   type CriticBaseline,
+  type CriticContext,
   type CriticEnvironment,
   criticBaselines,
   defineCritic,
+  deriveSeed,
   loadingFields,
   loadingOf,
   loraSchema,
@@ -20,6 +22,7 @@ import {
   optimizerSchema,
   plainRationale,
   promptsOfRequest,
+  Random,
   type Sequence,
   type Sliceable,
   type State,
@@ -28,7 +31,8 @@ import {
   type Valuation,
   writeTrace,
 } from '../../src/plugin-api.ts';
-import { answersTo, choosesScores } from './generative/answers.ts';
+import { valueFew } from './few-states/few-states.ts';
+import { answersTo } from './generative/answers.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
 
@@ -47,15 +51,20 @@ export const scorerFields = {
   thinking: z.boolean().default(true),
   completions_per_state: z.int().positive().max(10_000).default(1),
   /**
+   * The share of a batch's states that it is asked about, where the value jumps; the value of the
+   * others lies between their neighbours'. In (0, 1].
+   */
+  share_of_states: z.number().positive().max(1).default(1),
+  /**
    * Two completions of a state are drawn, and the others only where one of these has no valid score
    * or their scores differ by more than this; null: all are drawn.
    */
   agree_within: z.int().min(0).max(10).nullable().default(null),
   /**
-   * The value of a completion: the score that was `sampled`, or the `expected` one, the mean over
-   * the eleven scores' probabilities at its place.
+   * The value of a completion: the `expected` score, the mean over the eleven scores' probabilities
+   * at its place, or the score that was `sampled`.
    */
-  read: z.enum(['sampled', 'expected']).default('sampled'),
+  read: z.enum(['expected', 'sampled']).default('expected'),
   /**
    * `free`: the critic writes the score itself, or none. `forced`: where its thinking ended, or
    * its budget is spent, the tag is opened for it and an integer is drawn among the eleven.
@@ -110,7 +119,7 @@ export default defineCritic({
   startFrom: (given, model) => ({ ...given, model }),
   standalone: (given, model, { thinking, maxNewTokens, completions, temperature }) => ({
     ...given,
-    ...{ model, baseline: 'none', completions_per_state: completions },
+    ...{ model, baseline: 'none', completions_per_state: completions, share_of_states: 1 },
     ...(completions < 3 && { agree_within: null }),
     ...(thinking !== undefined && { thinking }),
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
@@ -141,33 +150,21 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     sharesFirstState: true,
     prompt: (state) => promptOf(state),
 
-    wholeBatches: choosesScores(o),
+    // Where few are asked, all states of a response are needed to choose them.
+    get wholeBatches() {
+      return o.share_of_states < 1;
+    },
 
     async value(states, context) {
-      const perState = context.greedy ? 1 : o.completions_per_state;
-      const refusals = new Refusals();
-      // Each part frees its prompts, and all of its samples but ids and text, once it is valued.
-      const valuations = await mapInParts(
-        states,
-        promptsOfRequest(perState),
-        async (some, from) => {
-          const prompts = await mapYielding(some, promptOf);
-          const fits = await whichFit(model, prompts, o.max_new_tokens + reserveOf(o));
-          const asked = some.flatMap((state, i) =>
-            fits[i] ? [{ state, prompt: prompts[i]!, standIn: standIn(state) }] : [],
-          );
-          const asking = { model, format, seed, options: o, perState, context };
-          const answers = await eachReadable(asked, refusals, (readable) =>
-            answersTo(asking, readable, from === 0 ? states.length : null),
-          );
-          let next = 0;
-          return mapYielding(some, (state, i) => {
-            if (!fits[i]) return unasked(state, 'too-long');
-            return answers[next++] ?? unasked(state, 'refused');
-          });
-        },
-      );
-      refusals.throwIfAll();
+      const { purpose, iteration } = context;
+      const draw = ({ id }: State) =>
+        new Random(deriveSeed(seed, `critic/${purpose}/${id}/asked`, iteration)).uniform();
+      const asked = { states: 0 };
+      const valuations = await valueFew(states, o.share_of_states, draw, (some) => {
+        asked.states += some.length;
+        return valueAll(some, context);
+      });
+      if (o.share_of_states < 1) context.report?.({ states_asked: asked.states });
       return valuations;
     },
 
@@ -215,6 +212,38 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       o = next as Options;
     },
   };
+
+  async function valueAll(states: readonly State[], context: CriticContext): Promise<Valuation[]> {
+    const perState = context.greedy ? 1 : o.completions_per_state;
+    const refusals = new Refusals();
+    // Each part frees its prompts, and all of its samples but ids and text, once it is valued.
+    const valuations = await mapInParts(states, promptsOfRequest(perState), async (some, from) => {
+      const prompts = await mapYielding(some, promptOf);
+      const fits = await whichFit(model, prompts, o.max_new_tokens + reserveOf(o));
+      const asked = some.flatMap((state, i) =>
+        fits[i] ? [{ state, prompt: prompts[i]!, standIn: standIn(state) }] : [],
+      );
+      const asking = {
+        model,
+        format,
+        seed,
+        options: o,
+        perState,
+        context,
+        log: environment.log,
+      };
+      const answers = await eachReadable(asked, refusals, (readable) =>
+        answersTo(asking, readable, from === 0 ? states.length : null),
+      );
+      let next = 0;
+      return mapYielding(some, (state, i) => {
+        if (!fits[i]) return unasked(state, 'too-long');
+        return answers[next++] ?? unasked(state, 'refused');
+      });
+    });
+    refusals.throwIfAll();
+    return valuations;
+  }
 
   function standIn({ actor }: State): number {
     return o.malformed_value === 'success-rate' ? (actor.successRate ?? 0.5) : o.malformed_value;

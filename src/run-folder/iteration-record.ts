@@ -17,15 +17,15 @@ export function rolloutMetrics(
   const trajectories = segmented.map((s) => s.trajectory);
   const lengths = trajectories.map((t) => t.completionIds.length);
   const { outcomes } = assignment;
-  const observed = new Float64Array(outcomes.length);
-  const predicted = new Float64Array(outcomes.length);
-  let malformed = 0;
-  for (let i = 0; i < outcomes.length; i++) {
-    const { valuation, rewards } = outcomes[i]!;
+  const fair = outcomes.filter(({ valuation }) => !valuation.hindsight);
+  const observed = new Float64Array(fair.length);
+  const predicted = new Float64Array(fair.length);
+  for (let i = 0; i < fair.length; i++) {
+    const { valuation, rewards } = fair[i]!;
     predicted[i] = valuation.value;
     observed[i] = mean(rewards);
-    if (valuation.parsed === 'malformed') malformed++;
   }
+  const malformed = outcomes.filter(({ valuation }) => valuation.parsed === 'malformed').length;
   return {
     reward: mean(trajectories.map((t) => t.reward)),
     ...rewardMetrics(trajectories),

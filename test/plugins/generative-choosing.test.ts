@@ -1,5 +1,6 @@
 /** Scores by their probabilities: the expected score, forced answers, completions that agree. */
 import { describe, expect, it } from 'vitest';
+import { answersTo } from '../../plugins/critics/generative/answers.ts';
 import { forcedAnswers } from '../../plugins/critics/generative/choosing.ts';
 import { scoreTokensOf } from '../../plugins/critics/generative/score-tokens.ts';
 import generative from '../../plugins/critics/generative.ts';
@@ -42,9 +43,9 @@ async function taught(given: object): Promise<{ critic: Critic; model: MemoryMod
 
 for (const given of [
   { read: 'expected' },
-  { answer: 'forced' },
+  { answer: 'forced', read: 'sampled' },
   { answer: 'forced', read: 'expected', completions_per_state: 2 },
-  { completions_per_state: 5, agree_within: 1 },
+  { read: 'sampled', completions_per_state: 5, agree_within: 1 },
 ])
   criticConformance(`generative, ${JSON.stringify(given)}`, {
     make: async () => (await taught(given)).critic,
@@ -55,7 +56,7 @@ for (const given of [
 describe('read: expected', () => {
   it('is the mean of what many sampled scores say, from one completion', async () => {
     const { critic } = await taught({ read: 'expected' });
-    const { critic: sampling } = await taught({ completions_per_state: 400 });
+    const { critic: sampling } = await taught({ read: 'sampled', completions_per_state: 400 });
     const [one] = await critic.value([stateOf('it is good')], context);
     const [many] = await sampling.value([stateOf('it is good')], context);
     expect(one!.completions).toHaveLength(1);
@@ -72,7 +73,9 @@ describe('read: expected', () => {
       const values = (await critic.value(states, context)).map(({ value }) => value);
       return mean(values.map((value) => (value - mean(values)) ** 2));
     };
-    expect(await spread({ read: 'expected' })).toBeLessThan(0.1 * (await spread({})));
+    expect(await spread({ read: 'expected' })).toBeLessThan(
+      0.1 * (await spread({ read: 'sampled' })),
+    );
   });
 });
 
@@ -89,7 +92,7 @@ describe('answer: forced', () => {
   });
 
   it('learns from the score that was drawn, not from the tag that was opened', async () => {
-    const { critic, model } = await taught({ answer: 'forced' });
+    const { critic, model } = await taught({ answer: 'forced', read: 'sampled' });
     const [valuation] = await critic.value([stateOf('it is good')], context);
     const { completionIds, mask, score, text } = valuation!.completions[0]!;
     const words = await model.tokenize(['x'], [`# ${score}`]);
@@ -106,7 +109,7 @@ describe('answer: forced', () => {
   });
 
   it('is the likeliest score where it is asked for the best one', async () => {
-    const { critic } = await taught({ answer: 'forced' });
+    const { critic } = await taught({ answer: 'forced', read: 'sampled' });
     await critic.imitate!(
       [{ state: stateOf('it is good'), rationale: '', score: 8, observed: 0.8 }],
       { learningRate: 2, maxGradNorm: null },
@@ -146,7 +149,7 @@ it('a forced 1 of a tokenizer of digits ends there, so that it is told from a 10
 });
 
 it('agree_within ends with two completions that agree, and goes on where they do not', async () => {
-  const { critic } = await taught({ completions_per_state: 6, agree_within: 0 });
+  const { critic } = await taught({ read: 'sampled', completions_per_state: 6, agree_within: 0 });
   const states = Array.from({ length: 60 }, (_, i) => stateOf('it is good', i));
   const valuations = await critic.value(states, context);
   const counts = valuations.map(({ completions }) => completions.length);
@@ -178,25 +181,35 @@ it('the tag is read as the text that traces hold, not as a control token', async
     literal.push(isLiteral);
     return models.get('critic')!.tokenize(prompts, texts, eos);
   };
-  expect((await scoreTokensOf(watched, format)).scores).toHaveLength(11);
+  expect((await scoreTokensOf(watched, format))!.scores).toHaveLength(11);
   expect(literal).toEqual([true]);
 });
 
-it('a tokenizer that joins the tag with the score is refused in words', async () => {
+it('where a tokenizer joins the tag with the score, the score that is written is the value', async () => {
+  const idOf = (part: string) =>
+    part.charCodeAt(0) * 100 + part.length * 7 + part.charCodeAt(part.length - 1);
+  const written = '<score>7</score>';
   const joining = {
     tokenize: async (_: unknown, texts: readonly string[]) =>
       texts.map((text) => ({
         promptIds: new Int32Array(),
-        completionIds: Int32Array.from(
-          text
-            .match(/>\d+|[a-z]+|\s|./g)!
-            .map(
-              (part) =>
-                part.charCodeAt(0) * 100 + part.length * 7 + part.charCodeAt(part.length - 1),
-            ),
-        ),
+        completionIds: Int32Array.from(text.match(/>\d+|[a-z]+|\s|./g)!.map(idOf)),
       })),
+    sample: async () => [
+      { promptIds: Int32Array.of(1), completionIds: Int32Array.of(2), text: written },
+    ],
   } as unknown as LanguageModel;
   const tags = { ...format, score: { open: '<score>', close: '</score>' } };
-  await expect(scoreTokensOf(joining, tags)).rejects.toThrow(/joins "<score>" with the score/);
+  expect(await scoreTokensOf(joining, tags)).toBeNull();
+  const logged: string[] = [];
+  const asked = [{ state: stateOf('it is'), prompt: 'it is so', standIn: 0.5 }];
+  const ask = (given: object) => {
+    const options = generative.options.parse({ model: 'memory', thinking: false, ...given });
+    const asking = { model: joining, format: tags, seed: 0, options, perState: 1, context };
+    return answersTo({ ...asking, log: (text) => logged.push(text) }, asked, null);
+  };
+  for (const read of ['expected', 'expected', 'sampled'])
+    expect(await ask({ read })).toMatchObject([{ value: 0.7, parsed: 'ok' }]);
+  expect(logged).toEqual([expect.stringMatching(/joins "<score>".*as by read: sampled/)]);
+  await expect(ask({ answer: 'forced' })).rejects.toThrow(/joins "<score>".*use answer: free/);
 });

@@ -100,7 +100,7 @@ async function criticThatCounts() {
       return paperFormat.prompt(...given);
     },
   };
-  const options = generative.options.parse({ model: 'm' });
+  const options = generative.options.parse({ model: 'm', read: 'sampled' });
   const worker = { name: 'w', request } as unknown as Worker;
   const environment = criticEnvironment({
     ...{ seed: 0, format, runFolder: null, signal: new AbortController().signal },

@@ -119,13 +119,12 @@ describe('generative', () => {
   });
 
   it('averages what its completions say, and keeps each of them', async () => {
-    const [valuation] = await (await make(taught, { completions_per_state: 6 })).value(
-      [stateOf(0, 0.5)],
-      {
-        purpose: 'test',
-        iteration: 1,
-      },
-    );
+    const [valuation] = await (
+      await make(taught, { completions_per_state: 6, read: 'sampled' })
+    ).value([stateOf(0, 0.5)], {
+      purpose: 'test',
+      iteration: 1,
+    });
     const scores = valuation!.completions
       .map(({ score }) => score)
       .filter((score) => score !== null);
@@ -260,10 +259,24 @@ describe('generative', () => {
     await recording.imitate!(traces, { learningRate: 1e-3, maxGradNorm: 1 });
     await recording.rationaleLoss!(traces);
     expect(asked).toEqual([
+      ['tokenize', true],
       ['sample', true],
       ['tokenize', true],
       ['tokenize', true],
     ]);
+  });
+
+  it('values a state alike, to the last digit, whatever else is asked', async () => {
+    const critic = await make(taught);
+    const states = Array.from({ length: 30 }, (_, i) => stateOf(i % 4, 0.1 * (i % 9)));
+    const own = states.map((state, i) => ({ ...state, id: `t${i}.1`, trajectory: i }));
+    const context = { purpose: 'test', iteration: 4 };
+    const together = await critic.value(own, context);
+    const apart: number[] = [];
+    for (const some of [own.slice(0, 1), own.slice(1, 8), own.slice(8)])
+      apart.push(...(await critic.value(some, context)).map(({ value }) => value));
+    expect(apart).toEqual(together.map(({ value }) => value));
+    expect(apart.some((value) => !Number.isInteger(10 * value))).toBe(true);
   });
 
   it('trains the very tokens that it sampled', async () => {

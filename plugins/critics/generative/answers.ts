@@ -1,5 +1,6 @@
 /** Asks the model about states, in the way that the options say, and reads what it answers. */
 import {
+  ConfigError,
   type CriticContext,
   type CriticFormat,
   deriveSeed,
@@ -9,7 +10,7 @@ import {
   type State,
   type Valuation,
 } from '../../../src/plugin-api.ts';
-import { type Answer, expectedAnswers, forcedAnswers, valuationOf } from './choosing.ts';
+import { type Answer, expectedScores, forcedAnswers, valuationOf } from './choosing.ts';
 import { refuseTooLarge } from './fits-memory.ts';
 import { ReadAnswer } from './read-answer.ts';
 import { type ScoreTokens, scoreTokensOf } from './score-tokens.ts';
@@ -30,6 +31,7 @@ export interface Asking {
   readonly options: AskingOptions;
   readonly perState: number;
   readonly context: CriticContext;
+  readonly log: (text: string) => void;
 }
 
 export interface Asked {
@@ -39,12 +41,6 @@ export interface Asked {
   readonly standIn: number;
 }
 
-/**
- * Are scores read by their probabilities? Those depend in their last digits on what else is asked.
- */
-export const choosesScores = ({ read, answer }: Pick<AskingOptions, 'read' | 'answer'>): boolean =>
-  read === 'expected' || answer === 'forced';
-
 /** @param whole states of the whole batch, if its memory is to be checked; null: not */
 export async function answersTo(
   asking: Asking,
@@ -52,11 +48,13 @@ export async function answersTo(
   whole: number | null,
 ): Promise<readonly Valuation[]> {
   const { format, perState, options } = asking;
-  if (!choosesScores(options) && (options.agree_within === null || perState <= 2)) {
+  if (options.answer === 'free' && (options.agree_within === null || perState <= 2)) {
+    const tokens = await placesOf(asking);
     const sampled = await sample(asking, asked, 0, perState);
     if (whole !== null) refuseTooLarge(whole, sampled, perState);
+    const values = await valuesOf(asking, tokens, sampled);
     return asked.map(
-      ({ standIn }, i) => new ReadAnswer(sampled, i * perState, perState, format, standIn),
+      ({ standIn }, i) => new ReadAnswer(sampled, i * perState, perState, format, standIn, values),
     );
   }
   const answers = asked.map((): Answer[] => []);
@@ -96,28 +94,59 @@ async function answered(
   count: number,
 ): Promise<Answer[]> {
   const { model, format, options, context } = asking;
-  const expected = options.read === 'expected';
-  if (!choosesScores(options)) {
-    const sampled = await sample(asking, asked, from, count);
-    return asked.flatMap((_, i) => {
-      const own = new ReadAnswer(sampled, i * count, count, format, 0);
-      return own.completions.map((completion) => ({
-        ...{ completion, value: completion.score === null ? null : completion.score / 10 },
-        rationale: own.rationale,
-      }));
-    });
+  if (options.answer === 'free') {
+    const places = await placesOf(asking);
+    return writtenAnswers(asking, places, await sample(asking, asked, from, count), count);
   }
-  const tokens = await tokensOf(model, format);
-  const temperature = context.greedy ? 1 : options.temperature;
-  const choosing = { model, tokens, format, temperature, expected };
-  if (options.answer === 'free')
-    return expectedAnswers(choosing, await sample(asking, asked, from, count));
+  const tokens = await tokensOf(asking);
+  if (tokens === null)
+    throw new ConfigError([
+      `critic: ${joins(format)}, so that the score has no place of its own: use answer: free`,
+    ]);
+  const expected = options.read === 'expected';
+  const choosing = { model, tokens, format, temperature: temperatureOf(asking), expected };
   const rationales = options.thinking ? await sample(asking, asked, from, count) : null;
   const prompts =
     rationales?.map(({ promptIds }) => promptIds) ?? (await promptsOf(model, asked, count));
   const seedOf = (i: number) => seed(asking, asked, i, from, count, '/score');
   return forcedAnswers(choosing, prompts, rationales, context.greedy ? null : seedOf);
 }
+
+/** The answers that the critic wrote itself, of `count` completions of each state. */
+async function writtenAnswers(
+  asking: Asking,
+  tokens: ScoreTokens | null,
+  sampled: readonly Sampled[],
+  count: number,
+): Promise<Answer[]> {
+  const values = await valuesOf(asking, tokens, sampled);
+  const answers: Answer[] = [];
+  for (let from = 0; from < sampled.length; from += count) {
+    const own = new ReadAnswer(sampled, from, count, asking.format, 0, values);
+    const { completions, rationale } = own;
+    for (const [i, completion] of completions.entries())
+      answers.push({ completion, rationale, value: own.valueOf(i) });
+  }
+  return answers;
+}
+
+/** null: the score that is written is the value. */
+const placesOf = async (asking: Asking): Promise<ScoreTokens | null> =>
+  asking.options.read === 'expected' ? tokensOf(asking) : null;
+
+/** The expected score of each completion; null: the score that is written is the value. */
+async function valuesOf(
+  asking: Asking,
+  tokens: ScoreTokens | null,
+  sampled: readonly Sampled[],
+): Promise<Float64Array | null> {
+  const { model, format } = asking;
+  if (tokens === null) return null;
+  return expectedScores({ model, tokens, format, temperature: temperatureOf(asking) }, sampled);
+}
+
+/** The best single answer has the probabilities as the model has them. */
+const temperatureOf = ({ options, context }: Asking) => (context.greedy ? 1 : options.temperature);
 
 async function promptsOf(
   model: LanguageModel,
@@ -133,14 +162,24 @@ async function promptsOf(
   return read.flatMap(({ promptIds }) => Array<Int32Array>(count).fill(promptIds));
 }
 
-const known = new WeakMap<LanguageModel, Promise<ScoreTokens>>();
+const known = new WeakMap<LanguageModel, Promise<ScoreTokens | null>>();
 
-/** Made once for a model. */
-function tokensOf(model: LanguageModel, format: CriticFormat): Promise<ScoreTokens> {
-  const tokens = known.get(model) ?? scoreTokensOf(model, format);
-  known.set(model, tokens);
+/**
+ * Made once for a model.
+ *
+ * @returns null: scores have no place of their own, which the log says
+ */
+async function tokensOf({ model, format, options, log }: Asking): Promise<ScoreTokens | null> {
+  const isFirst = !known.has(model);
+  if (isFirst) known.set(model, scoreTokensOf(model, format));
+  const tokens = (await known.get(model))!;
+  if (tokens === null && isFirst && options.answer === 'free')
+    log(`critic: ${joins(format)}: the score that is written is the value, as by read: sampled`);
   return tokens;
 }
+
+const joins = ({ score }: CriticFormat) =>
+  `its tokenizer joins "${score.open}" with the score behind it`;
 
 function seed(
   { seed: own, context: { purpose, iteration } }: Asking,
@@ -154,14 +193,14 @@ function seed(
   return deriveSeed(own, `critic/${purpose}/${id}${what}`, iteration, from + (i % count));
 }
 
-function sample(
+async function sample(
   asking: Asking,
   asked: readonly Asked[],
   from: number,
   count: number,
 ): Promise<Sampled[]> {
   const { model, format, options, context } = asking;
-  return model.sample({
+  const sampled = await model.sample({
     ...{ top_p: null, top_k: null, max_new_tokens: options.max_new_tokens },
     // The words before a score that is forced end where the critic opens its tag.
     stop_strings: options.answer === 'forced' ? [format.score.open] : [],
@@ -172,4 +211,7 @@ function sample(
     temperature: context.greedy ? 0 : options.temperature,
     seed: (i) => seed(asking, asked, i, from, count),
   });
+  const written = sampled.reduce((sum, { completionIds }) => sum + completionIds.length, 0);
+  context.report?.({ tokens_written: written });
+  return sampled;
 }

@@ -5,6 +5,7 @@
 import {
   type CriticCompletion,
   type CriticFormat,
+  forEachYielding,
   type LanguageModel,
   mean,
   Random,
@@ -42,34 +43,29 @@ export interface Choosing {
 }
 
 /**
- * The mean score at the place where the critic wrote its own. Where it wrote the score in other
- * tokens than the tokenizer would, the score itself.
+ * The mean score of each completion, in [0, 1], at the place where the critic wrote its own; NaN
+ * where it wrote none. Where it wrote the score in other tokens than the tokenizer would, the score
+ * itself.
  */
-export async function expectedAnswers(
-  { model, tokens, format, temperature }: Choosing,
+export async function expectedScores(
+  { model, tokens, format, temperature }: Omit<Choosing, 'expected'>,
   sampled: readonly Sampled[],
-): Promise<Answer[]> {
-  const read = sampled.map(({ text }) => readScore(text, format));
-  const places = sampled.map(({ completionIds }, i) => {
-    const score = read[i]?.score;
-    return score === undefined ? null : placeOf(completionIds, tokens, score);
+): Promise<Float64Array> {
+  const values = new Float64Array(sampled.length).fill(Number.NaN);
+  const known: number[] = [];
+  const begun: Pick<Begun, 'promptIds' | 'before'>[] = [];
+  await forEachYielding(sampled, ({ promptIds, completionIds, text }, i) => {
+    const read = readScore(text, format);
+    if (read === null) return;
+    values[i] = read.value;
+    const place = placeOf(completionIds, tokens, read.score);
+    if (place === null) return;
+    known.push(i);
+    begun.push({ promptIds, before: completionIds.subarray(0, place) });
   });
-  const known = [...sampled.keys()].filter((i) => places[i] !== null);
-  const found = await probabilities(
-    model,
-    known.map((i) => ({
-      promptIds: sampled[i]!.promptIds,
-      before: sampled[i]!.completionIds.subarray(0, places[i]!),
-    })),
-    tokens,
-    temperature,
-  );
-  const expected = new Map(known.map((i, k) => [i, meanScore(found[k]!)]));
-  return sampled.map(({ promptIds, completionIds, text }, i) => ({
-    completion: { promptIds, completionIds, text, score: read[i]?.score ?? null },
-    value: expected.get(i) ?? read[i]?.value ?? null,
-    rationale: read[i]?.rationale ?? text,
-  }));
+  const found = await probabilities(model, begun, tokens, temperature);
+  for (const [k, i] of known.entries()) values[i] = meanScore(found[k]!);
+  return values;
 }
 
 /** Where the score begins; null: it was written in other tokens. */

@@ -20,10 +20,12 @@ export class ReadAnswer implements Valuation {
   readonly #from: number;
   readonly #count: number;
   readonly #format: CriticFormat;
+  readonly #values: Float64Array | null;
 
   /**
    * @param sampled completions of many states; this state's are `count` of them, from number `from`
    * @param standIn the fallback value, if no completion has a valid score
+   * @param values of all of `sampled`; null: the score of each
    */
   constructor(
     sampled: readonly Sampled[],
@@ -31,14 +33,24 @@ export class ReadAnswer implements Valuation {
     count: number,
     format: CriticFormat,
     standIn: number,
+    values: Float64Array | null,
   ) {
     this.#sampled = sampled;
     this.#from = from;
     this.#count = count;
     this.#format = format;
-    const values = this.#read().flatMap((read) => (read === null ? [] : [read.value]));
-    this.value = values.length > 0 ? mean(values) : standIn;
-    this.parsed = values.length > 0 ? 'ok' : 'malformed';
+    this.#values = values;
+    const valid = this.#read().flatMap((read, i) =>
+      read === null ? [] : [this.#valueOf(read, i)],
+    );
+    this.value = valid.length > 0 ? mean(valid) : standIn;
+    this.parsed = valid.length > 0 ? 'ok' : 'malformed';
+  }
+
+  /** Of completion number i; null: it has no valid score. */
+  valueOf(i: number): number | null {
+    const read = this.#read()[i]!;
+    return read && this.#valueOf(read, i);
   }
 
   get rationale(): string {
@@ -52,6 +64,10 @@ export class ReadAnswer implements Valuation {
       ...{ promptIds, completionIds, text },
       score: read[i]?.score ?? null,
     }));
+  }
+
+  #valueOf({ value }: { readonly value: number }, i: number): number {
+    return this.#values ? this.#values[this.#from + i]! : value;
   }
 
   #own(): readonly Sampled[] {

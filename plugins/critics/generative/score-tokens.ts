@@ -1,10 +1,5 @@
 /** The token ids by which a score is written, as the model's own tokenizer makes them. */
-import {
-  ConfigError,
-  type CriticFormat,
-  type LanguageModel,
-  writeTrace,
-} from '../../../src/plugin-api.ts';
+import { type CriticFormat, type LanguageModel, writeTrace } from '../../../src/plugin-api.ts';
 
 export interface ScoreTokens {
   /** The tag's opening behind a rationale, and by itself. */
@@ -21,12 +16,13 @@ export interface ScoreTokens {
 /**
  * What is common to all eleven at the beginning and at the end; between these lies the score.
  *
- * @throws ConfigError where the tokenizer joins a score with the tag's opening
+ * @returns null where the tokenizer joins a score with the tag's opening, so that it has no place
+ * of its own
  */
 export async function scoreTokensOf(
   model: LanguageModel,
   format: CriticFormat,
-): Promise<ScoreTokens> {
+): Promise<ScoreTokens | null> {
   const { score } = format;
   const scores = Array.from({ length: 11 }, (_, k) => k);
   const written = scores.map((k) => writeTrace('', k, format));
@@ -47,11 +43,7 @@ export async function scoreTokensOf(
   const after = shared(all.map((own) => own.slice(before.length).reverse())).reverse();
   const middle = all.map((own) => own.slice(before.length, own.length - after.length));
   const isAligned = before.length >= open.length && open.every((id, i) => before[i] === id);
-  if (!isAligned || middle.some((own) => own.length === 0))
-    throw new ConfigError([
-      `critic: its tokenizer joins "${score.open}" with the score behind it, so that the score has ` +
-        'no place of its own: use read: sampled and answer: free',
-    ]);
+  if (!isAligned || middle.some((own) => own.length === 0)) return null;
   const gap = before.slice(open.length);
   return { open, openBehind, gap, scores: middle, close: after };
 }

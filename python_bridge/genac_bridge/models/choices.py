@@ -12,7 +12,7 @@ from ..wire.arguments import Choices
 from ..wire.context import BadArguments, Context, Tensors
 from .head import logits_of
 from .memory import head_rows
-from .micro_batches import MicroBatch, plan
+from .micro_batches import MicroBatch, plan, plan_fixed
 from .model import LoadedModel
 from .ragged import refuse_others, take_sequences
 from .scoring import refuse_overlong
@@ -29,7 +29,9 @@ def choices(
     log-probability that it goes on with each answer.
 
     An answer that begins another ("1" and "10") has the probability that its last token is not
-    followed by the other's next one. Raises `BadArguments` for answers that can't be told apart.
+    followed by the other's next one. On a CPU, where no `micro_batch_tokens` are given, a
+    sequence's numbers don't depend on the others, to the last digit. Raises `BadArguments` for
+    answers that can't be told apart.
     """
     refuse_others(tensors, {"ids", "cu_seqlens"})
     ids, cu = take_sequences(tensors, "ids", "cu_seqlens", model.vocabulary)
@@ -92,7 +94,13 @@ def next_logprobs(
     row_of[last] = np.arange(count)
     wanted = torch.tensor(tokens, device=model.device)
     found = np.zeros((count, len(tokens)), np.float32)
-    for batch in plan(model, longer, longer_cu, chosen, arguments.micro_batch_tokens):
+    limit = arguments.micro_batch_tokens
+    exact = limit is None and model.device.type == "cpu"
+    for batch in (
+        plan_fixed(model, longer, longer_cu)
+        if exact
+        else plan(model, longer, longer_cu, chosen, limit)
+    ):
         context.check()
         for chosen_here, logits in logits_of_batch(model, batch):
             logprobs = (logits.float() / arguments.temperature).log_softmax(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,6 +88,40 @@ def test_answers_that_are_none_are_refused(
         ask(client, answers)
 
 
+@pytest.mark.parametrize("context", [None, 37])
+def test_what_else_is_asked_changes_no_digit(
+    client: Client, folder: str, tmp_path: Path, context: int | None
+) -> None:
+    if context is not None:
+        folder = narrowed(folder, tmp_path, context)
+    client.load(folder)
+    rng = np.random.default_rng(0)
+    # Beside the answer of two tokens, the longest fills the context.
+    sequences = [list(rng.integers(1, 47, size)) for size in rng.integers(1, 36, 60)]
+    sequences.append(list(rng.integers(1, 47, 35)))
+    answers = [[20], [21, 22], [21, 23]]
+    arguments = {"model": "m", "temperature": 0.7, "micro_batch_tokens": None}
+
+    def asked(some: list[list[int]]) -> np.ndarray:
+        found: np.ndarray = client.run("choices", packed(*some), choices=answers, **arguments)[1][
+            "logprobs"
+        ]
+        return found
+
+    whole = asked(sequences)
+    for size in [1, 1, 2, 7, 8, 9, 40]:
+        rows = rng.permutation(len(sequences))[:size]
+        np.testing.assert_array_equal(asked([sequences[row] for row in rows]), whole[rows])
+
+
+def narrowed(folder: str, path: Path, context: int) -> str:
+    """The same model with a context of so many tokens."""
+    shutil.copytree(folder, path, dirs_exist_ok=True)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": context}))
+    return str(path)
+
+
 def test_a_value_model_has_no_answers(client: Client, folder: str) -> None:
     client.load(folder, kind="value")
     with pytest.raises(OperationError, match="writes no text"):
@@ -95,7 +132,8 @@ def test_logits_of_few_sequences_are_held_at_once(
     client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.load(folder)
-    whole = ask(client, [[20], [21, 22]])
+    at_once = {"micro_batch_tokens": 512}
+    whole = ask(client, [[20], [21, 22]], **at_once)
     rows = []
 
     def seen(head: Any, hidden: Any) -> Any:
@@ -104,5 +142,5 @@ def test_logits_of_few_sequences_are_held_at_once(
 
     monkeypatch.setattr(choices, "logits_of", seen)
     monkeypatch.setattr(choices, "head_rows", lambda _: 2)
-    np.testing.assert_allclose(ask(client, [[20], [21, 22]]), whole, atol=1e-6)
+    np.testing.assert_allclose(ask(client, [[20], [21, 22]], **at_once), whole, atol=1e-6)
     assert rows == [2, 1, 2, 1]
