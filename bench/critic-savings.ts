@@ -86,6 +86,16 @@ const ways: Record<string, Way> = {
     critic: { ...one, read: 'expected', share_of_states: 0.45 },
     from: 'demo',
   },
+  'expected-1-carry': {
+    words: 'one completion, expected score, which goes on from the thought about the state before',
+    critic: { ...one, read: 'expected', carry_until: 'left' },
+    from: 'demo',
+  },
+  'expected-1-carry-45': {
+    words: 'the same, asked about .45 of the states',
+    critic: { ...one, read: 'expected', carry_until: 'left', share_of_states: 0.45 },
+    from: 'demo',
+  },
   silent: {
     words: 'no words, expected score (`language-model`)',
     critic: {

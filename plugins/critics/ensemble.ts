@@ -1,7 +1,8 @@
 /**
  * Several critics as one. `mean`: all of them value each state, and the value is their mean.
  * `cascade`: the first one values all states, and the others only those around which its value
- * changes most, because there the credit is decided.
+ * changes most, because there the credit is decided. From those they don't learn: what came after a
+ * state decided that they were asked. They learn from states that are drawn blindly.
  */
 import { z } from 'zod';
 import {
@@ -10,8 +11,10 @@ import {
   type CriticContext,
   type CriticEnvironment,
   defineCritic,
+  deriveSeed,
   mean,
   type Outcome,
+  Random,
   type State,
   type UpdateMetrics,
   UserError,
@@ -19,6 +22,7 @@ import {
   valuesOf,
 } from '../../src/plugin-api.ts';
 import { mostUncertain } from './ensemble/uncertain.ts';
+import { areOfOneEach, BLIND } from './few-states/few-states.ts';
 
 const options = z
   .strictObject({
@@ -63,7 +67,18 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       `the critic "ensemble" can't have the part "${other.name}": its values come from the rewards ` +
         'of the group, and the others value states',
     );
-  /** What each member said of a state: it learns from its own words. */
+  const learns = members.slice(1).some(({ learn }) => learn);
+  /** Numbers of the states that the further critics learn from, whatever came after these. */
+  const drawn = (states: readonly State[], limit: number, { purpose, iteration }: CriticContext) =>
+    [...states.keys()].filter((s) => {
+      const seed = deriveSeed(
+        environment.seed,
+        `critic/${purpose}/${states[s]!.id}/asked`,
+        iteration,
+      );
+      return new Random(seed).uniform() < (BLIND * limit) / states.length;
+    });
+  /** What each member said of a state, where it may learn from its own words. */
   const estimates = new WeakMap<Valuation, Estimates>();
 
   const ask = async (i: number, states: readonly State[], context: CriticContext) => {
@@ -100,7 +115,11 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       const all = [...states.keys()];
       const first = await ask(0, states, context);
       const limit = Math.min(o.max_states ?? states.length, Math.ceil(o.share * states.length));
-      const chosen = o.by === 'mean' ? all : mostUncertain(states, first, limit);
+      const isFair = o.by === 'mean' || areOfOneEach(states);
+      const blind = isFair ? all : drawn(states, limit, context);
+      const sure = learns && !isFair ? blind : [];
+      const chosen = o.by === 'mean' ? all : mostUncertain(states, first, limit, sure);
+      const fair = new Set(blind);
       const others: Estimates[] = [];
       for (let i = 1; i < members.length; i++)
         others.push(await askAbout(i, states, chosen, context));
@@ -119,7 +138,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
           parsed: used.length > 0 ? 'ok' : 'malformed',
           completions: own.flatMap((one) => one?.completions ?? []),
         };
-        estimates.set(valuation, own);
+        estimates.set(valuation, fair.has(s) ? own : own.map((one, i) => (i === 0 ? one : null)));
         return valuation;
       });
     },
@@ -129,7 +148,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       for (const [i, member] of members.entries()) {
         const own = outcomes.flatMap((outcome): Outcome[] => {
           const valuation = estimates.get(outcome.valuation)?.[i];
-          return valuation ? [{ ...outcome, valuation }] : [];
+          return valuation && !valuation.hindsight ? [{ ...outcome, valuation }] : [];
         });
         if (!member.learn || own.length === 0) continue;
         Object.assign(metrics, prefixed(i, await member.learn(own, update)));

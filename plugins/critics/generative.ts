@@ -35,6 +35,7 @@ import { valueFew } from './few-states/few-states.ts';
 import { answersTo } from './generative/answers.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
+import { inRounds, Thoughts } from './generative/carrying.ts';
 
 /** Options of a critic that is a language model and writes scores. */
 export const scorerFields = {
@@ -49,6 +50,11 @@ export const scorerFields = {
   icc: z.boolean().default(true),
   /** Reason in words before the score. */
   thinking: z.boolean().default(true),
+  /**
+   * What it thinks about a state goes on from what it thought about the state before, up to the
+   * last place where that has this text; null: each thought begins afresh.
+   */
+  carry_until: z.string().min(1).nullable().default(null),
   completions_per_state: z.int().positive().max(10_000).default(1),
   /**
    * The share of a batch's states that it is asked about, where the value jumps; the value of the
@@ -150,9 +156,9 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     sharesFirstState: true,
     prompt: (state) => promptOf(state),
 
-    // Where few are asked, all states of a response are needed to choose them.
+    // All states of a response are needed to choose few of them, or to go on from one to the next.
     get wholeBatches() {
-      return o.share_of_states < 1;
+      return o.share_of_states < 1 || o.carry_until !== null;
     },
 
     async value(states, context) {
@@ -160,9 +166,20 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       const draw = ({ id }: State) =>
         new Random(deriveSeed(seed, `critic/${purpose}/${id}/asked`, iteration)).uniform();
       const asked = { states: 0 };
-      const valuations = await valueFew(states, o.share_of_states, draw, (some) => {
+      const thoughts = o.carry_until === null ? null : new Thoughts(o.carry_until);
+      const valuations = await valueFew(states, o.share_of_states, draw, async (some) => {
         asked.states += some.length;
-        return valueAll(some, context);
+        if (thoughts === null) return valueAll(some, context, null);
+        const found: Valuation[] = [];
+        for (const round of inRounds(some)) {
+          const now = round.map((s) => some[s]!);
+          const own = await valueAll(now, context, thoughts);
+          for (const [k, s] of round.entries()) {
+            found[s] = own[k]!;
+            thoughts.remember(now[k]!, own[k]!);
+          }
+        }
+        return found;
       });
       if (o.share_of_states < 1) context.report?.({ states_asked: asked.states });
       return valuations;
@@ -213,7 +230,11 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     },
   };
 
-  async function valueAll(states: readonly State[], context: CriticContext): Promise<Valuation[]> {
+  async function valueAll(
+    states: readonly State[],
+    context: CriticContext,
+    thoughts: Thoughts | null,
+  ): Promise<Valuation[]> {
     const perState = context.greedy ? 1 : o.completions_per_state;
     const refusals = new Refusals();
     // Each part frees its prompts, and all of its samples but ids and text, once it is valued.
@@ -221,7 +242,14 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       const prompts = await mapYielding(some, promptOf);
       const fits = await whichFit(model, prompts, o.max_new_tokens + reserveOf(o));
       const asked = some.flatMap((state, i) =>
-        fits[i] ? [{ state, prompt: prompts[i]!, standIn: standIn(state) }] : [],
+        fits[i]
+          ? [
+              {
+                ...{ state, prompt: prompts[i]!, standIn: standIn(state) },
+                carried: thoughts?.before(state) ?? null,
+              },
+            ]
+          : [],
       );
       const asking = {
         model,

@@ -75,6 +75,31 @@ describe('a cascade', () => {
     expect(ensemble.options.safeParse({ ...given, by: 'mean' }).success).toBe(false);
   });
 
+  it('learns from states that are drawn whatever came after them, and not from the others', async () => {
+    const asked = async (after: string) => {
+      const critics = [reads, part(0.9, { learns: true })];
+      const critic = await make({ critics, by: 'cascade', share: 0.5 });
+      const cut = [...Array(12).keys()].map((i) =>
+        segmentTrajectory(rewardedTrajectory(0, `1 2 1 ${after}`, 1), i, rule, actor),
+      );
+      const states = [cut[0]!.states[0]!, ...cut.flatMap((one) => one.states.slice(1))];
+      const valuations = await critic.value(states, context);
+      const learned: string[] = [];
+      for (const [s, state] of states.entries()) {
+        const outcomes = [{ state, valuation: valuations[s]!, rewards: [1] }];
+        const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
+        if (metrics['part-1/learned'] && state.index < 4) learned.push(state.id);
+      }
+      const dear = states.filter((_, s) => valuations[s]!.value === 0.9);
+      return { learned, dear: dear.map(({ id }) => id) };
+    };
+    const [right, wrong] = [await asked('9 9 9 9'), await asked('1 2 1 2')];
+    expect(right.learned).toEqual(wrong.learned);
+    expect(right.learned.length).toBeGreaterThan(1);
+    expect(right.dear).not.toEqual(wrong.dear);
+    expect(right.dear.length).toBeGreaterThan(right.learned.length);
+  });
+
   it('asks first where there is no valid estimate', () => {
     const states = statesOf('1 1 9 9 9');
     const valuation = (parsed: Valuation['parsed']): Valuation => ({

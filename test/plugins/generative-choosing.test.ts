@@ -202,7 +202,7 @@ it('where a tokenizer joins the tag with the score, the score that is written is
   const tags = { ...format, score: { open: '<score>', close: '</score>' } };
   expect(await scoreTokensOf(joining, tags)).toBeNull();
   const logged: string[] = [];
-  const asked = [{ state: stateOf('it is'), prompt: 'it is so', standIn: 0.5 }];
+  const asked = [{ state: stateOf('it is'), prompt: 'it is so', standIn: 0.5, carried: null }];
   const ask = (given: object) => {
     const options = generative.options.parse({ model: 'memory', thinking: false, ...given });
     const asking = { model: joining, format: tags, seed: 0, options, perState: 1, context };

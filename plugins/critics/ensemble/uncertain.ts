@@ -3,12 +3,13 @@ import type { State, Valuation } from '../../../src/plugin-api.ts';
 
 /**
  * Numbers of at most `limit` states, in order: those on both sides of the largest changes of value
- * within a response. A state without a valid estimate comes first.
+ * within a response. A state without a valid estimate comes first, and before all those `drawn`.
  */
 export function mostUncertain(
   states: readonly State[],
   valuations: readonly Valuation[],
   limit: number,
+  drawn: readonly number[] = [],
 ): number[] {
   const change: number[] = states.map((_, s) => (valuations[s]!.parsed === 'ok' ? 0 : 2));
   const firsts = new Map<number, number>();
@@ -26,6 +27,7 @@ export function mostUncertain(
     change[s] = Math.max(change[s]!, jump);
     change[before] = Math.max(change[before]!, jump);
   }
+  for (const s of drawn) change[s] = 3;
   const ranked = [...states.keys()].sort((a, b) => change[b]! - change[a]! || a - b);
   return ranked.slice(0, limit).sort((a, b) => a - b);
 }

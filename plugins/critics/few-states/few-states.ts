@@ -42,9 +42,8 @@ export async function valueFew(
   draw: (state: State) => number,
   ask: (some: readonly State[]) => Promise<readonly Valuation[]>,
 ): Promise<Valuation[]> {
+  if (share === 1 || areOfOneEach(states)) return [...(await ask(states))];
   const lines = responsesOf(states);
-  if (share === 1 || lines.every((line) => line.filter((s) => !isShared(states[s]!)).length < 2))
-    return [...(await ask(states))];
   const answers: (Valuation | undefined)[] = states.map(() => undefined);
   const answer = async (chosen: Iterable<number>) => {
     const numbers = [...new Set(chosen)].sort((a, b) => a - b);
@@ -73,6 +72,12 @@ export async function valueFew(
   return answers.map((valuation, s) =>
     blind.has(s) ? valuation! : { ...plain(valuation!), hindsight: true },
   );
+}
+
+/** Has a batch no more than one state of each response? */
+export function areOfOneEach(states: readonly State[]): boolean {
+  const responses = states.flatMap(({ trajectory }) => trajectory ?? []);
+  return new Set(responses).size === responses.length;
 }
 
 const isShared = ({ trajectory }: State) => trajectory === null;

@@ -6,10 +6,11 @@ import {
   deriveSeed,
   type LanguageModel,
   type Prompt,
-  type Sampled,
+  type SampleRequest,
   type State,
   type Valuation,
 } from '../../../src/plugin-api.ts';
+import { sampleFrom, type Written } from './carrying.ts';
 import { type Answer, expectedScores, forcedAnswers, valuationOf } from './choosing.ts';
 import { refuseTooLarge } from './fits-memory.ts';
 import { ReadAnswer } from './read-answer.ts';
@@ -39,6 +40,8 @@ export interface Asked {
   readonly prompt: Prompt;
   /** The fallback value. */
   readonly standIn: number;
+  /** What each of its completions begins with; null or '': with nothing. */
+  readonly carried: readonly string[] | null;
 }
 
 /** @param whole states of the whole batch, if its memory is to be checked; null: not */
@@ -116,7 +119,7 @@ async function answered(
 async function writtenAnswers(
   asking: Asking,
   tokens: ScoreTokens | null,
-  sampled: readonly Sampled[],
+  sampled: readonly Written[],
   count: number,
 ): Promise<Answer[]> {
   const values = await valuesOf(asking, tokens, sampled);
@@ -138,7 +141,7 @@ const placesOf = async (asking: Asking): Promise<ScoreTokens | null> =>
 async function valuesOf(
   asking: Asking,
   tokens: ScoreTokens | null,
-  sampled: readonly Sampled[],
+  sampled: readonly Written[],
 ): Promise<Float64Array | null> {
   const { model, format } = asking;
   if (tokens === null) return null;
@@ -198,9 +201,9 @@ async function sample(
   asked: readonly Asked[],
   from: number,
   count: number,
-): Promise<Sampled[]> {
+): Promise<Written[]> {
   const { model, format, options, context } = asking;
-  const sampled = await model.sample({
+  const request: SampleRequest = {
     ...{ top_p: null, top_k: null, max_new_tokens: options.max_new_tokens },
     // The words before a score that is forced end where the critic opens its tag.
     stop_strings: options.answer === 'forced' ? [format.score.open] : [],
@@ -210,8 +213,16 @@ async function sample(
     completionsPerPrompt: count,
     temperature: context.greedy ? 0 : options.temperature,
     seed: (i) => seed(asking, asked, i, from, count),
-  });
-  const written = sampled.reduce((sum, { completionIds }) => sum + completionIds.length, 0);
-  context.report?.({ tokens_written: written });
+  };
+  const carried = asked.flatMap(({ carried: own }) =>
+    Array.from({ length: count }, (_, i) => own?.[from + i] ?? ''),
+  );
+  const sampled: Written[] = carried.some((text) => text !== '')
+    ? await sampleFrom(model, request, carried)
+    : await model.sample(request);
+  let tokens = 0;
+  for (const { completionIds, carried: before = 0 } of sampled)
+    tokens += completionIds.length - before;
+  context.report?.({ tokens_written: tokens });
   return sampled;
 }

@@ -10,10 +10,10 @@ import {
   mean,
   Random,
   readScore,
-  type Sampled,
   type Valuation,
   writeTrace,
 } from '../../../src/plugin-api.ts';
+import { maskOf, type Written } from './carrying.ts';
 import type { ScoreTokens } from './score-tokens.ts';
 
 /** One completion, read. */
@@ -49,7 +49,7 @@ export interface Choosing {
  */
 export async function expectedScores(
   { model, tokens, format, temperature }: Omit<Choosing, 'expected'>,
-  sampled: readonly Sampled[],
+  sampled: readonly Written[],
 ): Promise<Float64Array> {
   const values = new Float64Array(sampled.length).fill(Number.NaN);
   const known: number[] = [];
@@ -87,7 +87,7 @@ function placeOf(ids: Int32Array, { scores, close }: ScoreTokens, score: number)
 export async function forcedAnswers(
   { model, tokens, format, temperature, expected }: Choosing,
   prompts: readonly Int32Array[],
-  rationales: readonly Sampled[] | null,
+  rationales: readonly Written[] | null,
   seed: ((i: number) => readonly [number, number]) | null,
 ): Promise<Answer[]> {
   const begun = prompts.map((promptIds, i) =>
@@ -128,26 +128,27 @@ function opened(
   written: Int32Array,
   open: readonly number[],
   rationale: string,
+  carried = 0,
 ): Begun {
   return {
     ...{ promptIds, rationale, before: Int32Array.of(...written, ...open) },
-    mask: Uint8Array.of(...written.map(() => 1), ...open.map(() => 0)),
+    mask: Uint8Array.of(...maskOf(written.length, carried), ...open.map(() => 0)),
   };
 }
 
 /** It stopped at the tag that it opened; else its thinking ended, or was ended. */
 function ownOrOpened(
   promptIds: Int32Array,
-  { completionIds, text, finishReason }: Sampled,
+  { completionIds, text, finishReason, carried = 0 }: Written,
   tokens: ScoreTokens,
   { score }: CriticFormat,
 ): Begun {
   if (finishReason === 'stop_string' && text.endsWith(score.open)) {
     const rationale = text.slice(0, -score.open.length).trim();
-    return opened(promptIds, completionIds, tokens.gap, rationale);
+    return opened(promptIds, completionIds, tokens.gap, rationale, carried);
   }
   const own = finishReason === 'stop_token' ? completionIds.subarray(0, -1) : completionIds;
-  return opened(promptIds, own, [...tokens.openBehind, ...tokens.gap], text.trim());
+  return opened(promptIds, own, [...tokens.openBehind, ...tokens.gap], text.trim(), carried);
 }
 
 /** Of the eleven scores, with sum 1. */

@@ -28,7 +28,7 @@ const bytesOf = (text: string) => (/[^\0-\xff]/.test(text) ? 2 : 1) * text.lengt
  */
 export function refuseTooLarge(
   states: number,
-  sampled: readonly Sampled[],
+  sampled: readonly Pick<Sampled, 'promptIds' | 'completionIds' | 'text'>[],
   perState: number,
   memory: Memory = { heap: getHeapStatistics().heap_size_limit, machine: totalmem() },
 ): void {

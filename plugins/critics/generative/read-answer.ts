@@ -5,9 +5,9 @@ import {
   type CriticFormat,
   mean,
   readScore,
-  type Sampled,
   type Valuation,
 } from '../../../src/plugin-api.ts';
+import { maskOf, type Written } from './carrying.ts';
 
 /**
  * Keeps the completions as they were sampled, and reads words and ids out of them when they are
@@ -16,7 +16,7 @@ import {
 export class ReadAnswer implements Valuation {
   readonly value: number;
   readonly parsed: 'ok' | 'malformed';
-  readonly #sampled: readonly Sampled[];
+  readonly #sampled: readonly Written[];
   readonly #from: number;
   readonly #count: number;
   readonly #format: CriticFormat;
@@ -28,7 +28,7 @@ export class ReadAnswer implements Valuation {
    * @param values of all of `sampled`; null: the score of each
    */
   constructor(
-    sampled: readonly Sampled[],
+    sampled: readonly Written[],
     from: number,
     count: number,
     format: CriticFormat,
@@ -60,9 +60,10 @@ export class ReadAnswer implements Valuation {
 
   get completions(): CriticCompletion[] {
     const read = this.#read();
-    return this.#own().map(({ promptIds, completionIds, text }, i) => ({
+    return this.#own().map(({ promptIds, completionIds, text, carried }, i) => ({
       ...{ promptIds, completionIds, text },
       score: read[i]?.score ?? null,
+      ...(carried && { mask: maskOf(completionIds.length, carried) }),
     }));
   }
 
@@ -70,7 +71,7 @@ export class ReadAnswer implements Valuation {
     return this.#values ? this.#values[this.#from + i]! : value;
   }
 
-  #own(): readonly Sampled[] {
+  #own(): readonly Written[] {
     return this.#sampled.slice(this.#from, this.#from + this.#count);
   }
 

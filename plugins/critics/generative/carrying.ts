@@ -1,0 +1,129 @@
+/**
+ * Thoughts that are carried on: what a critic thinks about a state begins with what it thought
+ * about the state before it, so that it writes only what is new.
+ */
+import type {
+  LanguageModel,
+  Sampled,
+  SampleRequest,
+  State,
+  Valuation,
+} from '../../../src/plugin-api.ts';
+
+/** A completion of which the first `carried` tokens were put in the critic's mouth. */
+export type Written = Pick<Sampled, 'promptIds' | 'completionIds' | 'text' | 'finishReason'> & {
+  readonly carried?: number;
+};
+
+/** What was thought about the states of a batch, as far as it is carried on. */
+export class Thoughts {
+  readonly #until: string;
+  /** By response, in the order of the states; of a group's first state by its group. */
+  readonly #ofResponse = new Map<number, { index: number; texts: readonly string[] }[]>();
+  readonly #ofGroup = new Map<number, readonly string[]>();
+
+  /** @param until a thought is carried on up to the last place where it has this text */
+  constructor(until: string) {
+    this.#until = until;
+  }
+
+  remember(state: State, { completions }: Valuation): void {
+    const texts = completions.map(({ text, score }) => (score === null ? '' : this.#cut(text)));
+    const { trajectory, group, index } = state;
+    if (trajectory === null) {
+      this.#ofGroup.set(group, texts);
+      return;
+    }
+    const own = this.#ofResponse.get(trajectory);
+    if (own) own.push({ index, texts });
+    else this.#ofResponse.set(trajectory, [{ index, texts }]);
+  }
+
+  /**
+   * What was thought about the nearest state before this one, one text for each completion; ''
+   * where nothing was. null: no state before it was asked about.
+   */
+  before({ trajectory, group, index }: State): readonly string[] | null {
+    if (trajectory === null) return null;
+    let nearest = -1;
+    let texts = this.#ofGroup.get(group) ?? null;
+    for (const one of this.#ofResponse.get(trajectory) ?? [])
+      if (one.index < index && one.index > nearest) {
+        nearest = one.index;
+        texts = one.texts;
+      }
+    return texts;
+  }
+
+  #cut(text: string): string {
+    return text.slice(0, Math.max(0, text.lastIndexOf(this.#until))).trimEnd();
+  }
+}
+
+/** Numbers of the states, in rounds: a state comes after those before it in its response. */
+export function inRounds(states: readonly State[]): number[][] {
+  const groups = new Set(states.flatMap((s) => (s.trajectory === null ? [s.group] : [])));
+  const ranks = new Map<number, number>();
+  const rounds: number[][] = [];
+  const inOrder = [...states.keys()].sort((a, b) => states[a]!.index - states[b]!.index);
+  for (const s of inOrder) {
+    const { trajectory, group } = states[s]!;
+    const rank = trajectory === null ? 0 : (ranks.get(trajectory) ?? (groups.has(group) ? 1 : 0));
+    if (trajectory !== null) ranks.set(trajectory, rank + 1);
+    rounds[rank] = [...(rounds[rank] ?? []), s];
+  }
+  return rounds.filter((round) => round).map((round) => round.sort((a, b) => a - b));
+}
+
+/**
+ * `count` completions of each prompt, prompt by prompt; number i goes on from `carried[i]` where
+ * that is not empty.
+ */
+export async function sampleFrom(
+  model: LanguageModel,
+  { prompts, completionsPerPrompt: count, seed, ...request }: SampleRequest,
+  carried: readonly string[],
+): Promise<Written[]> {
+  const begun = [...carried.keys()].filter((i) => carried[i] !== '');
+  const promptOf = (i: number) => (prompts as readonly Prompt[])[Math.floor(i / count)]!;
+  const sequences = await model.tokenize(
+    begun.map(promptOf),
+    begun.map((i) => carried[i]!),
+    false,
+    request.literal ?? false,
+  );
+  const fits = [...begun.keys()].filter(
+    (k) => sequences[k]!.completionIds.length < request.max_new_tokens,
+  );
+  const going = new Set(fits.map((k) => begun[k]!));
+  const afresh = [...carried.keys()].filter((i) => !going.has(i));
+  const [whole, gone] = await Promise.all([
+    afresh.length === 0
+      ? []
+      : model.sample({
+          ...{ ...request, prompts: afresh.map(promptOf), completionsPerPrompt: 1 },
+          seed: (k) => seed(afresh[k]!),
+        }),
+    fits.length === 0
+      ? []
+      : model.sample({
+          ...{ ...request, prompts: fits.map((k) => sequences[k]!), completionsPerPrompt: 1 },
+          seed: (k) => seed(begun[fits[k]!]!),
+        }),
+  ]);
+  const written: Written[] = [];
+  for (const [k, i] of afresh.entries()) written[i] = whole[k]!;
+  for (const [k, at] of fits.entries()) {
+    const { promptIds, completionIds: before } = sequences[at]!;
+    const { completionIds, text, finishReason } = gone[k]!;
+    written[begun[at]!] = {
+      ...{ promptIds, text, finishReason, carried: before.length },
+      completionIds: Int32Array.of(...before, ...completionIds),
+    };
+  }
+  return written;
+}
+
+/** 1 for each token that the critic drew, 0 for those that were carried on. */
+export const maskOf = (length: number, carried: number): Uint8Array =>
+  new Uint8Array(length).fill(1, carried);
