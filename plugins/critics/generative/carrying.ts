@@ -4,6 +4,7 @@
  */
 import type {
   LanguageModel,
+  Prompt,
   Sampled,
   SampleRequest,
   State,
