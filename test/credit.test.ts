@@ -67,6 +67,26 @@ describe('assignCredit', () => {
     expect(outcomes[0]!.state.response).toBe('');
   });
 
+  it('judges the critic, but does not give credit, by fair samples alone', () => {
+    const judged = (hindsight: boolean) => {
+      const segmented = [0, 1, 0, 1].map((reward, i) =>
+        segmentTrajectory(rewardedTrajectory(i, 'a b c', reward), i, segmentation, actor),
+      );
+      // Right about every s_1, and upside down about every s_0.
+      const valuations = new Map(
+        segmented.flatMap(({ trajectory: { reward }, states: [first, second] }) => [
+          [first!.id, valuation(reward === 1 ? 0.4 : 0.6)] as const,
+          [second!.id, { ...valuation(reward), hindsight }] as const,
+        ]),
+      );
+      return assignCredit(segmented, valuations, { ...options, fallback: 'group-mean' });
+    };
+    expect(judged(false)).toMatchObject({ fellBack: false });
+    expect(judged(true)).toMatchObject({ fellBack: true });
+    expect(judged(true).explainedVariance).toBeCloseTo(1 - 0.36 / 0.25, 12);
+    expect(judged(true).outcomes).toHaveLength(8);
+  });
+
   it('is causal: changing token t or a later one leaves the baselines of the tokens up to t alone', () => {
     const word = fc.constantFrom('a', 'b', 'c', 'd');
     const value = (text: string) => (text.length % 10) / 10; // any function of the partial response
