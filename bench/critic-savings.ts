@@ -179,10 +179,14 @@ async function measure(
     await workers.close();
   }
   const lines = readMetrics(run).filter(({ stage }) => stage === 'joint');
-  const sum = (of: string) => lines.reduce((all, line) => all + (metric(line, of) ?? 0), 0);
+  // An iteration with an evaluation also has the tokens of that, hence the median.
+  const perToken = lines.flatMap((line) => {
+    const written = metric(line, 'critic/tokens_written');
+    return written === null ? [] : [written / metric(line, 'actor/tokens')!];
+  });
   const points = pointsOf(lines);
   return {
-    tokens: sum('critic/tokens_written') / sum('actor/tokens'),
+    tokens: median(perToken),
     half: at(points, 0.5)!.success,
     end: points.at(-1)!.success,
     mse: at(points, 0.5)!.mse,

@@ -7,35 +7,27 @@ import { z } from 'zod';
 import {
   type CreatedCritic,
   type CriticBaseline,
-  type CriticContext,
   type CriticEnvironment,
   criticBaselines,
   defineCritic,
-  deriveSeed,
   loadingFields,
   loadingOf,
   loraSchema,
-  mapInParts,
   mapYielding,
   mean,
   type OracleTrace,
   optimizerSchema,
   plainRationale,
-  promptsOfRequest,
-  Random,
   type Sequence,
   type Sliceable,
   type State,
   temperature,
   type UpdateOptions,
-  type Valuation,
   writeTrace,
 } from '../../src/plugin-api.ts';
-import { valueFew } from './few-states/few-states.ts';
-import { answersTo } from './generative/answers.ts';
-import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
+import { refuseShortContext } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
-import { inRounds, Thoughts } from './generative/carrying.ts';
+import { needsWholeBatches, reserveOf, valueStates } from './generative/valuing.ts';
 
 /** Options of a critic that is a language model and writes scores. */
 export const scorerFields = {
@@ -109,6 +101,10 @@ export const neverStops = {
 
 const options = z
   .strictObject(scorerFields)
+  .refine((o) => o.thinking || o.carry_until === null, {
+    path: ['carry_until'],
+    message: 'has no effect with `thinking: false`, where there are no thoughts',
+  })
   .refine(enoughCompletions, tooFew)
   .refine(mayStop, neverStops);
 
@@ -128,6 +124,7 @@ export default defineCritic({
     ...{ model, baseline: 'none', completions_per_state: completions, share_of_states: 1 },
     ...(completions < 3 && { agree_within: null }),
     ...(thinking !== undefined && { thinking }),
+    ...(thinking === false && { carry_until: null }),
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
     ...(temperature !== undefined && { temperature }),
   }),
@@ -156,34 +153,16 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     sharesFirstState: true,
     prompt: (state) => promptOf(state),
 
-    // All states of a response are needed to choose few of them, or to go on from one to the next.
     get wholeBatches() {
-      return o.share_of_states < 1 || o.carry_until !== null;
+      return needsWholeBatches(o);
     },
 
-    async value(states, context) {
-      const { purpose, iteration } = context;
-      const draw = ({ id }: State) =>
-        new Random(deriveSeed(seed, `critic/${purpose}/${id}/asked`, iteration)).uniform();
-      const asked = { states: 0 };
-      const thoughts = o.carry_until === null ? null : new Thoughts(o.carry_until);
-      const valuations = await valueFew(states, o.share_of_states, draw, async (some) => {
-        asked.states += some.length;
-        if (thoughts === null) return valueAll(some, context, null);
-        const found: Valuation[] = [];
-        for (const round of inRounds(some)) {
-          const now = round.map((s) => some[s]!);
-          const own = await valueAll(now, context, thoughts);
-          for (const [k, s] of round.entries()) {
-            found[s] = own[k]!;
-            thoughts.remember(now[k]!, own[k]!);
-          }
-        }
-        return found;
-      });
-      if (o.share_of_states < 1) context.report?.({ states_asked: asked.states });
-      return valuations;
-    },
+    value: (states, context) =>
+      valueStates(
+        { model, format, seed, promptOf, options: o, log: environment.log },
+        states,
+        context,
+      ),
 
     async learn(outcomes, update) {
       const batch = await batchOf(outcomes, o.baseline, o.agree_within !== null);
@@ -230,57 +209,6 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     },
   };
 
-  async function valueAll(
-    states: readonly State[],
-    context: CriticContext,
-    thoughts: Thoughts | null,
-  ): Promise<Valuation[]> {
-    const perState = context.greedy ? 1 : o.completions_per_state;
-    const refusals = new Refusals();
-    // Each part frees its prompts, and all of its samples but ids and text, once it is valued.
-    const valuations = await mapInParts(states, promptsOfRequest(perState), async (some, from) => {
-      const prompts = await mapYielding(some, promptOf);
-      const fits = await whichFit(model, prompts, o.max_new_tokens + reserveOf(o));
-      const asked = some.flatMap((state, i) =>
-        fits[i]
-          ? [
-              {
-                ...{ state, prompt: prompts[i]!, standIn: standIn(state) },
-                carried: thoughts?.before(state) ?? null,
-              },
-            ]
-          : [],
-      );
-      const asking = {
-        model,
-        format,
-        seed,
-        options: o,
-        perState,
-        context,
-        log: environment.log,
-      };
-      const answers = await eachReadable(asked, refusals, (readable) =>
-        answersTo(asking, readable, from === 0 ? states.length : null),
-      );
-      let next = 0;
-      return mapYielding(some, (state, i) => {
-        if (!fits[i]) return unasked(state, 'too-long');
-        return answers[next++] ?? unasked(state, 'refused');
-      });
-    });
-    refusals.throwIfAll();
-    return valuations;
-  }
-
-  function standIn({ actor }: State): number {
-    return o.malformed_value === 'success-rate' ? (actor.successRate ?? 0.5) : o.malformed_value;
-  }
-
-  function unasked(state: State, skipped: NonNullable<Valuation['skipped']>): Valuation {
-    return { value: standIn(state), rationale: '', parsed: 'malformed', completions: [], skipped };
-  }
-
   /** One step on sum(weight x -log p) / tokens, then serves the new weights. */
   async function gradientStep(
     sequences: Sliceable<Sequence>,
@@ -303,9 +231,6 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     };
   }
 }
-
-/** Tokens of a tag that is opened for the critic, and of its score. */
-const reserveOf = ({ answer }: Options) => (answer === 'forced' ? 16 : 0);
 
 /** Numbers of an update that had nothing to learn from, under the names of one that had. */
 const skipped = ({ learningRate }: UpdateOptions) => ({

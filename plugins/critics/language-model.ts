@@ -12,7 +12,7 @@ import generative, {
   tooFew,
 } from './generative.ts';
 
-const { thinking: _, max_new_tokens, ...fields } = scorerFields;
+const { thinking: _, carry_until: __, max_new_tokens, ...fields } = scorerFields;
 
 export default defineCritic({
   name: 'language-model',
@@ -27,7 +27,8 @@ export default defineCritic({
     })
     .refine(enoughCompletions, tooFew)
     .refine(mayStop, neverStops),
-  create: (o, environment) => generative.create({ ...o, thinking: false }, environment),
+  create: (o, environment) =>
+    generative.create({ ...o, thinking: false, carry_until: null }, environment),
   models: ({ model, worker }) => [{ model, worker }],
   startFrom: (given, model) => ({ ...given, model }),
   standalone: (given, model, { thinking: _, ...wanted }) =>

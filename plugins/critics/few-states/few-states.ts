@@ -117,7 +117,7 @@ function fill({ line, from, to }: Gap, answers: (Valuation | undefined)[]): void
     };
 }
 
-/** Its fields as they are now: a valuation may read them from its answers when they are asked for. */
+/** Its fields as they are now: a valuation may read them from its answers each time. */
 const plain = ({ value, rationale, parsed, completions, skipped }: Valuation): Valuation => ({
   ...{ value, rationale, parsed, completions },
   ...(skipped && { skipped }),
