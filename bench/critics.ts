@@ -75,6 +75,7 @@ try {
       critics: {
         generative: { from: join(demo, 'critic-rl') },
         'generative-expected': words,
+        'generative-carried': { ...words, carry_until: 'left' },
         'language-model': { from: join(folder, 'critics-language-model') },
         'value-head': head,
         'monte-carlo-9': { use: 'monte-carlo', continuations: 9 },

@@ -35,9 +35,9 @@ export function costOf(
   reports: readonly UpdateMetrics[],
   seconds: number,
 ): Cost {
-  const prompts = valuations.flatMap(({ completions }) => [
-    ...new Set(completions.map(({ promptIds }) => promptIds)),
-  ]);
+  const prompts = valuations.flatMap(({ completions }) =>
+    distinct(completions.map(({ promptIds }) => promptIds)),
+  );
   const completions = valuations.flatMap((valuation) => valuation.completions);
   const length = (ids: readonly Int32Array[]) => ids.reduce((sum, one) => sum + one.length, 0);
   const cost: { -readonly [K in keyof Cost]: number } = {
@@ -54,6 +54,17 @@ export function costOf(
     for (const [name, value] of Object.entries(metrics))
       for (const part of reported[name.slice(name.lastIndexOf('/') + 1)] ?? []) cost[part] += value;
   return cost;
+}
+
+/** Completions of one state have one prompt, or in an ensemble one for each part. */
+function distinct(prompts: readonly Int32Array[]): Int32Array[] {
+  const found: Int32Array[] = [];
+  for (const ids of prompts) {
+    const isSame = (one: Int32Array) =>
+      one.length === ids.length && one.every((id, i) => id === ids[i]);
+    if (!found.some(isSame)) found.push(ids);
+  }
+  return found;
 }
 
 /** What the critic drew itself. */
