@@ -68,6 +68,13 @@ export const scorerFields = {
    * its budget is spent, the tag is opened for it and an integer is drawn among the eleven.
    */
   answer: z.enum(['free', 'forced']).default('free'),
+  /**
+   * Thinking ends before `max_new_tokens` where the critic is sure: where the standard deviation of
+   * the score, by its probabilities at a tag that is opened there, is at most this. It is looked at
+   * every `look_every` tokens. With `answer: forced` alone. null: thinking ends by itself.
+   */
+  sure_within: z.number().min(0).max(0.5).nullable().default(null),
+  look_every: z.int().positive().default(64),
   temperature: temperature.default(1),
   /** Of a completion; with `answer: forced`, of the words before the score. */
   max_new_tokens: z.int().positive().default(1024),
@@ -101,6 +108,10 @@ export const neverStops = {
 
 const options = z
   .strictObject(scorerFields)
+  .refine((o) => o.sure_within === null || (o.thinking && o.answer === 'forced'), {
+    path: ['sure_within'],
+    message: 'needs `answer: forced` and `thinking: true`: the tag is opened where it is sure',
+  })
   .refine((o) => o.thinking || o.carry_until === null, {
     path: ['carry_until'],
     message: 'has no effect with `thinking: false`, where there are no thoughts',
@@ -124,7 +135,7 @@ export default defineCritic({
     ...{ model, baseline: 'none', completions_per_state: completions, share_of_states: 1 },
     ...(completions < 3 && { agree_within: null }),
     ...(thinking !== undefined && { thinking }),
-    ...(thinking === false && { carry_until: null }),
+    ...(thinking === false && { carry_until: null, sure_within: null }),
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
     ...(temperature !== undefined && { temperature }),
   }),

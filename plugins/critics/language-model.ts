@@ -12,7 +12,10 @@ import generative, {
   tooFew,
 } from './generative.ts';
 
-const { thinking: _, carry_until: __, max_new_tokens, ...fields } = scorerFields;
+/** All but the options of thinking. */
+const { thinking, carry_until, sure_within, look_every, max_new_tokens, ...fields } = scorerFields;
+
+const silent = { thinking: false, carry_until: null, sure_within: null, look_every: 1 } as const;
 
 export default defineCritic({
   name: 'language-model',
@@ -27,8 +30,7 @@ export default defineCritic({
     })
     .refine(enoughCompletions, tooFew)
     .refine(mayStop, neverStops),
-  create: (o, environment) =>
-    generative.create({ ...o, thinking: false, carry_until: null }, environment),
+  create: (o, environment) => generative.create({ ...o, ...silent }, environment),
   models: ({ model, worker }) => [{ model, worker }],
   startFrom: (given, model) => ({ ...given, model }),
   standalone: (given, model, { thinking: _, ...wanted }) =>

@@ -47,6 +47,7 @@ for (const given of [
   { answer: 'forced', read: 'expected', completions_per_state: 2 },
   { read: 'sampled', completions_per_state: 5, agree_within: 1 },
   { share_of_states: 0.5 },
+  { thinking: true, answer: 'forced', sure_within: 0.2, look_every: 3 },
 ])
   criticConformance(`generative, ${JSON.stringify(given)}`, {
     make: async () => (await taught(given)).critic,

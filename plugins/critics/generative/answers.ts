@@ -11,8 +11,16 @@ import {
   type Valuation,
 } from '../../../src/plugin-api.ts';
 import { sampleFrom, type Written } from './carrying.ts';
-import { type Answer, expectedScores, forcedAnswers, valuationOf } from './choosing.ts';
+import {
+  type Answer,
+  type Choosing,
+  expectedScores,
+  forcedAnswers,
+  spreadsOf,
+  valuationOf,
+} from './choosing.ts';
 import { refuseTooLarge } from './fits-memory.ts';
+import { thinkUntilSure } from './looking.ts';
 import { ReadAnswer } from './read-answer.ts';
 import { type ScoreTokens, scoreTokensOf } from './score-tokens.ts';
 
@@ -23,6 +31,8 @@ export interface AskingOptions {
   readonly thinking: boolean;
   readonly temperature: number;
   readonly max_new_tokens: number;
+  readonly sure_within: number | null;
+  readonly look_every: number;
 }
 
 export interface Asking {
@@ -108,11 +118,45 @@ async function answered(
     ]);
   const expected = options.read === 'expected';
   const choosing = { model, tokens, format, temperature: temperatureOf(asking), expected };
-  const rationales = options.thinking ? await sample(asking, asked, from, count) : null;
+  const rationales = options.thinking
+    ? await thoughtsOf(choosing, asking, asked, from, count)
+    : null;
   const prompts =
     rationales?.map(({ promptIds }) => promptIds) ?? (await promptsOf(model, asked, count));
   const seedOf = (i: number) => seed(asking, asked, i, from, count, '/score');
   return forcedAnswers(choosing, prompts, rationales, context.greedy ? null : seedOf);
+}
+
+/** The words before scores that are forced. */
+async function thoughtsOf(
+  choosing: Choosing,
+  asking: Asking,
+  asked: readonly Asked[],
+  from: number,
+  count: number,
+): Promise<Written[]> {
+  const { model, options, context } = asking;
+  if (options.sure_within === null) return sample(asking, asked, from, count);
+  const { prompts, seed: _, ...request } = requestOf(asking, asked, from, count);
+  const carried = carriedOf(asked, from, count);
+  const begun = await model.tokenize(
+    carried.map((_, i) => (prompts as readonly Prompt[])[Math.floor(i / count)]!),
+    carried,
+    false,
+    true,
+  );
+  const fits = begun.map(({ completionIds }) => completionIds.length < request.max_new_tokens);
+  const thoughts = await thinkUntilSure(
+    {
+      ...{ model, request, every: options.look_every, within: options.sure_within },
+      seed: (i, to) => seed(asking, asked, i, from, count, `/to-${to}`),
+      spreads: (some) => spreadsOf(choosing, some),
+    },
+    begun.map((one, i) => (fits[i] ? one : { ...one, completionIds: new Int32Array() })),
+    carried.map((text, i) => (fits[i] ? text : '')),
+  );
+  reportWritten(context, thoughts);
+  return thoughts;
 }
 
 /** The answers that the critic wrote itself, of `count` completions of each state. */
@@ -202,8 +246,23 @@ async function sample(
   from: number,
   count: number,
 ): Promise<Written[]> {
-  const { model, format, options, context } = asking;
-  const request: SampleRequest = {
+  const request = requestOf(asking, asked, from, count);
+  const carried = carriedOf(asked, from, count);
+  const sampled: Written[] = carried.some((text) => text !== '')
+    ? await sampleFrom(asking.model, request, carried)
+    : await asking.model.sample(request);
+  reportWritten(asking.context, sampled);
+  return sampled;
+}
+
+function requestOf(
+  asking: Asking,
+  asked: readonly Asked[],
+  from: number,
+  count: number,
+): SampleRequest {
+  const { format, options, context } = asking;
+  return {
     ...{ top_p: null, top_k: null, max_new_tokens: options.max_new_tokens },
     // The words before a score that is forced end where the critic opens its tag.
     stop_strings: options.answer === 'forced' ? [format.score.open] : [],
@@ -214,15 +273,15 @@ async function sample(
     temperature: context.greedy ? 0 : options.temperature,
     seed: (i) => seed(asking, asked, i, from, count),
   };
-  const carried = asked.flatMap(({ carried: own }) =>
-    Array.from({ length: count }, (_, i) => own?.[from + i] ?? ''),
+}
+
+const carriedOf = (asked: readonly Asked[], from: number, count: number): string[] =>
+  asked.flatMap(({ carried }) =>
+    Array.from({ length: count }, (_, i) => carried?.[from + i] ?? ''),
   );
-  const sampled: Written[] = carried.some((text) => text !== '')
-    ? await sampleFrom(model, request, carried)
-    : await model.sample(request);
+
+function reportWritten({ report }: CriticContext, sampled: readonly Written[]): void {
   let tokens = 0;
-  for (const { completionIds, carried: before = 0 } of sampled)
-    tokens += completionIds.length - before;
-  context.report?.({ tokens_written: tokens });
-  return sampled;
+  for (const { completionIds, carried = 0 } of sampled) tokens += completionIds.length - carried;
+  report?.({ tokens_written: tokens });
 }

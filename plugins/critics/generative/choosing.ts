@@ -113,6 +113,20 @@ export async function forcedAnswers(
   });
 }
 
+/** Standard deviation of the score that each thought would end with, if it ended here. */
+export async function spreadsOf(
+  { model, tokens, format }: Omit<Choosing, 'expected'>,
+  thoughts: readonly Written[],
+): Promise<number[]> {
+  const begun = thoughts.map((thought) => ownOrOpened(thought.promptIds, thought, tokens, format));
+  const found = await probabilities(model, begun, tokens, 1);
+  return found.map((chances) => {
+    const center = meanScore(chances);
+    const square = chances.reduce((sum, p, score) => sum + p * (score / 10 - center) ** 2, 0);
+    return Math.sqrt(square);
+  });
+}
+
 /**
  * What follows a score that begins another one ("1" and "10", for tokenizers of digits): it was
  * drawn too, and without it no gradient would tell the two apart.
