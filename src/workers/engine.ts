@@ -29,8 +29,8 @@ const reasons = new Map(
   Object.entries(genacs).flatMap(([why, names]) => names.map((name) => [name, why] as const)),
 );
 
-/** Options of the engine `vllm` that are GenAC's own. */
-const vllmOwn = z.object({
+/** Options of the engine `vllm` that GenAC reads; the first two are its own. */
+const vllmOptions = z.object({
   /** How weights reach vLLM; default: `memory`, or `files` where it has processes of its own. */
   transfer: z.enum(['memory', 'files', 'ipc']).nullable().default(null),
   /**
@@ -38,6 +38,11 @@ const vllmOwn = z.object({
    * update, in nats per token; null: what rounding explains, .001 in float32 and .1 in bfloat16.
    */
   max_logprob_gap: z.number().positive().nullable().default(null),
+  gpu_memory_utilization: z.number().positive().max(1).optional(),
+  kv_cache_memory_bytes: z.int().positive().optional(),
+  tensor_parallel_size: z.int().positive().optional(),
+  pipeline_parallel_size: z.int().positive().optional(),
+  dtype: z.enum(['auto', 'float32', 'bfloat16', 'float16']).optional(),
 });
 
 /** An engine by name, or with options: `{use: vllm, enforce_eager: true}`. */
@@ -55,8 +60,8 @@ export const engineSchema = z
         refuse(name, `is no option of the engine "vllm": ${why}`);
     }
     if (use !== 'vllm') return;
-    const own = vllmOwn.safeParse(options);
-    for (const { path, message } of own.error?.issues ?? []) refuse(path.join('.'), message);
+    const { error } = vllmOptions.safeParse(options);
+    for (const { path, message } of error?.issues ?? []) refuse(path.join('.'), message);
   });
 
 export type EngineChoice = z.infer<typeof engineSchema>;

@@ -41,6 +41,8 @@ test.each([
   [{ use: 'vllm', enable_sleep_mode: true }, 'never sent to sleep'],
   [{ use: 'vllm', transfer: 'nccl' }, 'actor.engine.transfer: '],
   [{ use: 'vllm', max_logprob_gap: 0 }, 'actor.engine.max_logprob_gap: '],
+  [{ use: 'vllm', gpu_memory_utilization: 90 }, 'actor.engine.gpu_memory_utilization: '],
+  [{ use: 'vllm', dtype: 'int8' }, 'actor.engine.dtype: '],
   [{ use: 'transformers', enforce_eager: true }, 'the engine "transformers" has no options'],
 ])('%j is refused', (engine, said) => {
   expect(problemsOf({ engine })).toContain(said);

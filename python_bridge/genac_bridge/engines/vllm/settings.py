@@ -26,8 +26,6 @@ ENVIRONMENT = {
 }
 #: Bytes of keys and values on a CPU, where vLLM would take most of the machine's memory.
 CPU_CACHE = 2**30
-#: Part of the worker's part of a GPU.
-GPU_PART = 0.45
 #: Mean difference of log-probabilities, in nats per token, that rounding explains.
 LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 #: Release that was tried; others of this range have the same interface.
@@ -87,7 +85,7 @@ def _with_memory(model: LoadedModel, options: dict[str, Any]) -> dict[str, Any]:
     if {"gpu_memory_utilization", "kv_cache_memory_bytes"} & set(options):
         return options
     if model.device.type == "cuda":
-        return {**options, "gpu_memory_utilization": GPU_PART * memory.share(model)}
+        return {**options, "gpu_memory_utilization": memory.VLLM_PART * memory.share(model)}
     if "VLLM_CPU_KVCACHE_SPACE" in os.environ:
         return options
     return {**options, "kv_cache_memory_bytes": CPU_CACHE}
