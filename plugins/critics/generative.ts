@@ -10,6 +10,7 @@ import {
   type CriticEnvironment,
   criticBaselines,
   defineCritic,
+  importanceSampling,
   loadingFields,
   loadingOf,
   loraSchema,
@@ -31,6 +32,7 @@ import {
 import { answersTo, choosesScores } from './generative/answers.ts';
 import { eachReadable, Refusals, refuseShortContext, whichFit } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
+import { corrected } from './generative/correction.ts';
 
 /** Options of a critic that is a language model and writes scores. */
 export const scorerFields = {
@@ -66,6 +68,8 @@ export const scorerFields = {
   max_new_tokens: z.int().positive().default(1024),
   /** REINFORCE's baseline; `none` is the paper's. */
   baseline: z.enum(criticBaselines).default('none'),
+  /** Of REINFORCE: corrects for the engine that samples; null: it does not. */
+  importance_sampling: importanceSampling.nullable().default(null),
   /**
    * Fallback value of a state without a valid score: a number, or
    * the actor's smoothed success rate (0.5 until it is known).
@@ -174,10 +178,14 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     async learn(outcomes, update) {
       const batch = await batchOf(outcomes, o.baseline, o.agree_within !== null);
       if (batch === null) return skipped(update);
-      const { completions, weights, masks, tokens, reward, parseRate } = batch;
+      const { completions, masks, tokens, reward, parseRate } = batch;
       const reported = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
-      if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...reported };
+      if (batch.weights.every((weight) => weight === 0)) return { ...skipped(update), ...reported };
+      const { weights, metrics } =
+        o.importance_sampling === null
+          ? { weights: batch.weights, metrics: {} }
+          : await corrected(model, batch, o.importance_sampling, o.temperature);
       const statistics = await gradientStep(
         completions,
         weights,
@@ -186,7 +194,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
         o.temperature,
         update,
       );
-      return { ...statistics, ...reported };
+      return { ...statistics, ...metrics, ...reported };
     },
 
     async imitate(traces, update) {
@@ -227,7 +235,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   /** One step on sum(weight x -log p) / tokens, then serves the new weights. */
   async function gradientStep(
     sequences: Sliceable<Sequence>,
-    weights: readonly number[],
+    weights: readonly (number | Float32Array)[],
     masks: readonly (Uint8Array | null)[] | null,
     tokens: number,
     temperature: number,

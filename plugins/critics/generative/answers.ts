@@ -3,6 +3,7 @@ import {
   type CriticContext,
   type CriticFormat,
   deriveSeed,
+  type ImportanceSampling,
   type LanguageModel,
   type Prompt,
   type Sampled,
@@ -21,6 +22,8 @@ export interface AskingOptions {
   readonly thinking: boolean;
   readonly temperature: number;
   readonly max_new_tokens: number;
+  /** Needs the log-probabilities of what is sampled; null: they are dropped. */
+  readonly importance_sampling: ImportanceSampling | null;
 }
 
 export interface Asking {
@@ -167,7 +170,7 @@ function sample(
     stop_strings: options.answer === 'forced' ? [format.score.open] : [],
     prompts: asked.map(({ prompt }) => prompt),
     literal: true,
-    onlyIds: true,
+    onlyIds: options.importance_sampling === null,
     completionsPerPrompt: count,
     temperature: context.greedy ? 0 : options.temperature,
     seed: (i) => seed(asking, asked, i, from, count),

@@ -13,6 +13,7 @@ import {
   type Valuation,
   writeTrace,
 } from '../../../src/plugin-api.ts';
+import { completionOf } from './read-answer.ts';
 import type { ScoreTokens } from './score-tokens.ts';
 
 /** One completion, read. */
@@ -30,6 +31,8 @@ interface Begun {
   readonly rationale: string;
   /** 1: the critic drew the token itself. */
   readonly mask: Uint8Array;
+  /** Of the tokens that an engine drew; empty: not kept, or there are none. */
+  readonly logprobs: Float32Array;
 }
 
 export interface Choosing {
@@ -65,10 +68,10 @@ export async function expectedAnswers(
     temperature,
   );
   const expected = new Map(known.map((i, k) => [i, meanScore(found[k]!)]));
-  return sampled.map(({ promptIds, completionIds, text }, i) => ({
-    completion: { promptIds, completionIds, text, score: read[i]?.score ?? null },
+  return sampled.map((one, i) => ({
+    completion: completionOf(one, read[i]?.score ?? null),
     value: expected.get(i) ?? read[i]?.value ?? null,
-    rationale: read[i]?.rationale ?? text,
+    rationale: read[i]?.rationale ?? one.text,
   }));
 }
 
@@ -96,11 +99,11 @@ export async function forcedAnswers(
 ): Promise<Answer[]> {
   const begun = prompts.map((promptIds, i) =>
     rationales === null
-      ? opened(promptIds, new Int32Array(), [...tokens.open, ...tokens.gap], '')
+      ? opened(promptIds, nothing, [...tokens.open, ...tokens.gap], '')
       : ownOrOpened(promptIds, rationales[i]!, tokens, format),
   );
   const found = await probabilities(model, begun, tokens, temperature);
-  return begun.map(({ promptIds, before, rationale, mask }, i) => {
+  return begun.map(({ promptIds, before, rationale, mask, logprobs }, i) => {
     const chances = found[i]!;
     const score =
       seed === null ? chances.indexOf(Math.max(...chances)) : new Random(seed(i)).weighted(chances);
@@ -108,7 +111,7 @@ export async function forcedAnswers(
     return {
       completion: {
         ...{ promptIds, completionIds: Int32Array.of(...before, ...drawn), score },
-        mask: Uint8Array.of(...mask, ...drawn.map(() => 1)),
+        ...{ mask: Uint8Array.of(...mask, ...drawn.map(() => 1)), logprobs },
         text: writeTrace(rationale, score, format),
       },
       value: expected ? meanScore(chances) : score / 10,
@@ -127,14 +130,18 @@ function ended({ scores, close }: ScoreTokens, score: number): readonly number[]
   return isBegun ? close.slice(0, 1) : [];
 }
 
+type Written = Pick<Sampled, 'completionIds' | 'logprobs'>;
+
+const nothing: Written = { completionIds: new Int32Array(), logprobs: new Float32Array() };
+
 function opened(
   promptIds: Int32Array,
-  written: Int32Array,
+  { completionIds: written, logprobs }: Written,
   open: readonly number[],
   rationale: string,
 ): Begun {
   return {
-    ...{ promptIds, rationale, before: Int32Array.of(...written, ...open) },
+    ...{ promptIds, rationale, before: Int32Array.of(...written, ...open), logprobs },
     mask: Uint8Array.of(...written.map(() => 1), ...open.map(() => 0)),
   };
 }
@@ -142,15 +149,19 @@ function opened(
 /** It stopped at the tag that it opened; else its thinking ended, or was ended. */
 function ownOrOpened(
   promptIds: Int32Array,
-  { completionIds, text, finishReason }: Sampled,
+  sampled: Sampled,
   tokens: ScoreTokens,
   { score }: CriticFormat,
 ): Begun {
+  const { completionIds, logprobs, text, finishReason } = sampled;
   if (finishReason === 'stop_string' && text.endsWith(score.open)) {
     const rationale = text.slice(0, -score.open.length).trim();
-    return opened(promptIds, completionIds, tokens.gap, rationale);
+    return opened(promptIds, sampled, tokens.gap, rationale);
   }
-  const own = finishReason === 'stop_token' ? completionIds.subarray(0, -1) : completionIds;
+  const own =
+    finishReason === 'stop_token'
+      ? { completionIds: completionIds.subarray(0, -1), logprobs: logprobs.subarray(0, -1) }
+      : sampled;
   return opened(promptIds, own, [...tokens.openBehind, ...tokens.gap], text.trim());
 }
 

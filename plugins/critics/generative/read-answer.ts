@@ -9,6 +9,13 @@ import {
   type Valuation,
 } from '../../../src/plugin-api.ts';
 
+/** A completion as it was sampled, with the score that was read in it. */
+export function completionOf(sampled: Sampled, score: number | null): CriticCompletion {
+  const { promptIds, completionIds, text, logprobs } = sampled;
+  const known = logprobs.length === completionIds.length;
+  return { promptIds, completionIds, text, score, ...(known && { logprobs }) };
+}
+
 /**
  * Keeps the completions as they were sampled, and reads words and ids out of them when they are
  * asked for: a batch has up to a million states, and the garbage collector visits each object.
@@ -48,10 +55,7 @@ export class ReadAnswer implements Valuation {
 
   get completions(): CriticCompletion[] {
     const read = this.#read();
-    return this.#own().map(({ promptIds, completionIds, text }, i) => ({
-      ...{ promptIds, completionIds, text },
-      score: read[i]?.score ?? null,
-    }));
+    return this.#own().map((sampled, i) => completionOf(sampled, read[i]?.score ?? null));
   }
 
   #own(): readonly Sampled[] {
