@@ -58,6 +58,20 @@ def test_a_seed_gives_the_same_again_and_another_something_else(client: Client) 
     assert sampled(client, {**TENSORS, "seeds": high}, **options)[0] != first
 
 
+def test_many_long_prompts_at_once_keep_their_seeds(client: Client) -> None:
+    # More than the 4,096 tokens that vLLM reads at once.
+    tensors = prompts(np.random.default_rng(9), [150] * 60)
+    options = {"max_new_tokens": 6}
+    first, logprobs = sampled(client, tensors, **options)
+    assert sampled(client, tensors, **options) == (first, pytest.approx(logprobs, abs=1e-4))
+    last = {
+        "prompt_ids": tensors["prompt_ids"][-150:],
+        "prompt_cu_seqlens": np.array([0, 150], np.int32),
+        "seeds": tensors["seeds"][-1:],
+    }
+    assert sampled(client, last, **options)[0] == first[-1:]
+
+
 def test_a_batch_size_changes_nothing_but_how_many_are_in_flight(client: Client) -> None:
     options = {"completions_per_prompt": 2, "max_new_tokens": 12}
     assert (

@@ -72,6 +72,10 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
     served = options.get("dtype", "auto")
     if served == "auto":
         served = options["dtype"] = str(model.dtype).removeprefix("torch.")
+    if model.device.type == "cpu":
+        # Where vLLM reads a prompt in parts, it takes back the draws that it made meanwhile, which
+        # a CPU's random numbers don't allow.
+        options.setdefault("enable_chunked_prefill", False)
     coarse = model.dtype if served == "float32" else torch.bfloat16
     return Settings(
         transfer=TRANSFERS[name](),
