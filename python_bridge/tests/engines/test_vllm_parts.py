@@ -16,7 +16,7 @@ from vllm_models import train
 
 from conftest import LOADING, Client, llama, word_tokenizer
 from genac_bridge.engines.engine import Completion, GenerationRequest
-from genac_bridge.engines.vllm import sending
+from genac_bridge.engines.vllm import sending, settings
 from genac_bridge.engines.vllm.probe import NEW_TOKENS, SEQUENCES, Probe
 from genac_bridge.engines.vllm.settings import import_vllm, refuse_unknown, settings_of
 from genac_bridge.engines.vllm.weights import BaseWeights
@@ -216,11 +216,16 @@ def test_the_probe_notices_that_nothing_changed(client: Client, folder: str) -> 
     ],
 )
 def test_the_transfer_fits_where_vllm_s_workers_are(
-    client: Client, folder: str, options: dict[str, Any], kind: type
+    client: Client,
+    folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    kind: type,
 ) -> None:
-    settings = settings_of(loaded(client, folder), options)
-    assert isinstance(settings.transfer, kind)
-    assert "transfer" not in settings.options
+    monkeypatch.setattr(settings, "_is_installed", lambda: True)
+    found = settings_of(loaded(client, folder), options)
+    assert isinstance(found.transfer, kind)
+    assert "transfer" not in found.options
 
 
 @pytest.mark.parametrize(
@@ -228,13 +233,19 @@ def test_the_transfer_fits_where_vllm_s_workers_are(
     [
         ({"transfer": "nccl"}, "transfer is 'nccl'; there are memory, files, ipc"),
         ({"transfer": "memory", "tensor_parallel_size": 2}, "use files or ipc"),
+        ({"tensor_parallel_size": 2}, "only where genac_bridge is installed"),
         ({"transfer": "ipc"}, "use memory"),
         ({"transfer": "ipc", "tensor_parallel_size": 2}, "transfer ipc is CUDA's"),
     ],
 )
 def test_a_transfer_that_can_t_work_is_refused(
-    client: Client, folder: str, options: dict[str, Any], said: str
+    client: Client,
+    folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    said: str,
 ) -> None:
+    monkeypatch.setattr(settings, "_is_installed", lambda: False)
     with pytest.raises(BadArguments, match=said):
         settings_of(loaded(client, folder), options)
 
@@ -252,9 +263,9 @@ def test_a_transfer_that_can_t_work_is_refused(
 def test_the_allowed_gap_follows_the_types(
     client: Client, folder: str, dtype: str, options: dict[str, Any], limit: float, served: str
 ) -> None:
-    settings = settings_of(loaded(client, folder, dtype=dtype), options)
-    assert settings.max_logprob_gap == limit
-    assert settings.options["dtype"] == served
+    found = settings_of(loaded(client, folder, dtype=dtype), options)
+    assert found.max_logprob_gap == limit
+    assert found.options["dtype"] == served
 
 
 def test_memory_on_a_cpu_is_not_vllm_s_default(

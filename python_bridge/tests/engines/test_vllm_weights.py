@@ -197,6 +197,18 @@ def test_a_transfer_that_fails_ends_the_engine(client: Client, tmp_path: Path) -
             client.publish()
 
 
+def test_vllm_s_own_processes_take_files(client: Client, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, num_key_value_heads=2)
+    client.load(folder, loading=loading(tensor_parallel_size=2))
+    first, close = published(client)
+    assert close < 1e-4
+    train(client)
+    client.publish()
+    second, close = published(client)
+    assert close < 1e-4
+    assert second != first
+
+
 def test_weights_of_many_files_arrive(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import importlib.metadata
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
             "transfer memory needs vLLM's workers in this process, and with more than one they "
             "are processes of their own; use files or ipc"
         )
+    if name == "files" and ranks > 1 and not _is_installed():
+        raise _refused(
+            "transfer files reaches vLLM's worker processes only where genac_bridge is installed: "
+            "pip install it into the worker's Python"
+        )
     if name == "ipc" and ranks == 1:
         raise _refused(
             "transfer ipc needs vLLM's workers in processes of their own, and one alone is in this "
@@ -82,6 +88,12 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
         max_logprob_gap=LIMITS[coarse] if gap is None else float(gap),
         options=_with_memory(model, options),
     )
+
+
+def _is_installed() -> bool:
+    """Returns whether vLLM's processes find `plugin.py` by themselves."""
+    found = importlib.metadata.entry_points(group="vllm.general_plugins")
+    return any(point.value.startswith("genac_bridge.") for point in found)
 
 
 def _with_memory(model: LoadedModel, options: dict[str, Any]) -> dict[str, Any]:
