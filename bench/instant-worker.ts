@@ -184,7 +184,13 @@ export class InstantWorker {
       ...sequences(texts, isActor ? sizes.response : sizes.completion),
     }));
     return [
-      { texts, finish_reasons: texts.map(() => 'stop_token'), version, padding_tokens: 0 },
+      {
+        texts,
+        finish_reasons: texts.map(() => 'stop_token'),
+        version,
+        padding_tokens: 0,
+        cached_tokens: 0,
+      },
       tensors,
     ];
   }

@@ -262,6 +262,7 @@ def main() -> None:
                         "tokenizer": None,
                         "chat_template_kwargs": {},
                         "engine": "transformers",
+                        "engine_options": {},
                         "gradient_checkpointing": False,
                         "offload_optimizer": False,
                         "memory_share": None,

@@ -8,7 +8,7 @@ export { loraSchema, optimizerSchema } from './bridge/model-options.ts';
 export { valuesOf } from './checked-critic.ts';
 export { apiFields, apiRules } from './config/api.ts';
 export { ConfigError, DataError, nearest } from './config/error.ts';
-export { temperature } from './config/schema.ts';
+export { importanceSampling, temperature } from './config/schema.ts';
 export {
   type Continuation,
   type Continuations,
@@ -35,6 +35,7 @@ export {
   type Sampled,
   type SampleRequest,
   type Sampler,
+  SEQUENCES_PER_REQUEST,
   type StreamValues,
 } from './language-model.ts';
 export {
@@ -44,6 +45,12 @@ export {
   criticWeights,
   stateWeights,
 } from './math/critic-reward.ts';
+export {
+  type ImportanceSampling,
+  importanceWeights,
+  RatioSummary,
+  SamplingGapSummary,
+} from './math/importance-sampling.ts';
 export { learningRate } from './math/learning-rate.ts';
 export { deriveSeed, Random } from './math/random.ts';
 export { groupBy, mean } from './math/statistics.ts';

@@ -107,6 +107,11 @@ export interface CriticCompletion {
    * were put in its mouth. Absent: it drew all.
    */
   readonly mask?: Uint8Array;
+  /**
+   * Log-probabilities of its first tokens when an engine drew them; NaN for those that were put in
+   * its mouth. Absent: they were not kept.
+   */
+  readonly logprobs?: Float32Array;
 }
 
 /** A critic's answer for one state. */

@@ -87,6 +87,7 @@ LOADING = {
     "tokenizer": None,
     "chat_template_kwargs": {},
     "engine": "transformers",
+    "engine_options": {},
     "gradient_checkpointing": False,
     "offload_optimizer": False,
     # One model has the device to itself.

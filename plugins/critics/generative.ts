@@ -10,6 +10,7 @@ import {
   type CriticEnvironment,
   criticBaselines,
   defineCritic,
+  importanceSampling,
   loadingFields,
   loadingOf,
   loraSchema,
@@ -27,6 +28,7 @@ import {
 } from '../../src/plugin-api.ts';
 import { refuseShortContext } from './generative/asking.ts';
 import { batchOf } from './generative/batch.ts';
+import { corrected } from './generative/correction.ts';
 import { needsWholeBatches, reserveOf, valueStates } from './generative/valuing.ts';
 
 /** Options of a critic that is a language model and writes scores. */
@@ -80,6 +82,8 @@ export const scorerFields = {
   max_new_tokens: z.int().positive().default(1024),
   /** REINFORCE's baseline; `none` is the paper's. */
   baseline: z.enum(criticBaselines).default('none'),
+  /** Of REINFORCE: corrects for the engine that samples; null: it does not. */
+  importance_sampling: importanceSampling.nullable().default(null),
   /**
    * Fallback value of a state without a valid score: a number, or
    * the actor's smoothed success rate (0.5 until it is known).
@@ -178,10 +182,14 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     async learn(outcomes, update) {
       const batch = await batchOf(outcomes, o.baseline, o.agree_within !== null);
       if (batch === null) return skipped(update);
-      const { completions, weights, masks, tokens, reward, parseRate } = batch;
+      const { completions, masks, tokens, reward, parseRate } = batch;
       const reported = { reward, parse_rate: parseRate, mean_length: tokens / completions.length };
       // All completions are worth the same (or none is worth anything): there is nothing to learn.
-      if (weights.every((weight) => weight === 0)) return { ...skipped(update), ...reported };
+      if (batch.weights.every((weight) => weight === 0)) return { ...skipped(update), ...reported };
+      const { weights, metrics } =
+        o.importance_sampling === null
+          ? { weights: batch.weights, metrics: {} }
+          : await corrected(model, batch, o.importance_sampling, o.temperature);
       const statistics = await gradientStep(
         completions,
         weights,
@@ -190,7 +198,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
         o.temperature,
         update,
       );
-      return { ...statistics, ...reported };
+      return { ...statistics, ...metrics, ...reported };
     },
 
     async imitate(traces, update) {
@@ -223,7 +231,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   /** One step on sum(weight x -log p) / tokens, then serves the new weights. */
   async function gradientStep(
     sequences: Sliceable<Sequence>,
-    weights: readonly number[],
+    weights: readonly (number | Float32Array)[],
     masks: readonly (Uint8Array | null)[] | null,
     tokens: number,
     temperature: number,

@@ -297,7 +297,7 @@ def load(arguments: LoadModel) -> LoadedModel:
     if kind == "causal":
         model.splits_head = head_splits(model)
         model.way = choose_way(model)
-        model.in_slots = fits_slots(model)
+        model.in_slots = loading.engine == TRANSFORMERS and fits_slots(model)
     else:
         check_values(model)
     if arguments.optimizer is None:

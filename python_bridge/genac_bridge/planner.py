@@ -110,14 +110,15 @@ def plan(models: list[dict[str, Any]], device_bytes: int | None = None) -> list[
     on: dict[torch.device, int] = {}
     for model, device in zip(made, devices, strict=True):
         if isinstance(model, LoadedModel):
-            on[device] = on.get(device, 0) + memory.weights_of(model).total
+            total = memory.device_bytes(device) if device_bytes is None else device_bytes
+            on[device] = on.get(device, 0) + memory.weights_of(model, total).total
     plans: list[dict[str, Any]] = []
     for model, device in zip(made, devices, strict=True):
         if isinstance(model, str):
             plans.append({"reason": model})
             continue
         total = memory.device_bytes(device) if device_bytes is None else device_bytes
-        beside = on[device] - memory.weights_of(model).total
+        beside = on[device] - memory.weights_of(model, total).total
         plans.append(_planned(model, device, total, beside))
     return plans
 
@@ -144,7 +145,10 @@ def _planned(
         "weights": sum(p.numel() for p in model.network.parameters()),
         "trained": 0 if model.optimizer is None else sum(model.optimizer.sizes),
         "dtype": str(model.dtype)[6:],
-        "bytes": {**asdict(memory.weights_of(model)), "logits": memory.head_bytes(model, total)},
+        "bytes": {
+            **asdict(memory.weights_of(model, total)),
+            "logits": memory.head_bytes(model, total),
+        },
         "kept_per_token": kept.kept + kept.passing,
         "recomputed_per_token": recomputed.kept + recomputed.passing,
         "cache_per_token": cache_bytes(model),

@@ -109,6 +109,7 @@ LOADING: dict[str, Any] = {
     "tokenizer": None,
     "chat_template_kwargs": {},
     "engine": "transformers",
+    "engine_options": {},
     "gradient_checkpointing": False,
     "offload_optimizer": False,
     "memory_share": None,

@@ -96,6 +96,25 @@ def test_tokens_are_what_is_left(folder: str) -> None:
     assert on_cpu["device_bytes"] is None
 
 
+@pytest.mark.parametrize(
+    ("options", "served"),
+    [
+        ({}, 0.45 * 0.5 * 2**30),
+        ({"gpu_memory_utilization": 0.25}, 2**28),
+        ({"kv_cache_memory_bytes": 10**6}, 10**6),
+    ],
+)
+def test_vllm_takes_what_its_options_say(
+    folder: str, options: dict[str, Any], served: float
+) -> None:
+    loading = {**LOADING, "engine": "vllm", "engine_options": options}
+    planned = plan_of(arguments(folder, loading=loading), device_bytes=2**30)
+    weights = planned["bytes"]["network"] if "kv_cache_memory_bytes" in options else 0
+    assert planned["bytes"]["served"] == int(served) + weights
+    left = 0.9 * 0.5 * 2**30 - sum(planned["bytes"].values())
+    assert planned["tokens"] == pytest.approx(left / planned["kept_per_token"], abs=1)
+
+
 def test_a_saved_adapter_is_planned_over_its_base(
     client: Client, folder: str, tmp_path: Path
 ) -> None:

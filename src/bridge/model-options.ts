@@ -37,10 +37,13 @@ export const loadingSchema = z.strictObject({
   /** Given to the chat template with every chat: `{enable_thinking: false}`. */
   chat_template_kwargs: z.record(z.string(), z.json()),
   /**
-   * What samples: `transformers`, the worker's own loop over the loaded network, or a class of the
-   * user's, `package.module:Class` (`genac_bridge/engines/engine.py`). A value model has none.
+   * What samples: `transformers`, the worker's own loop over the loaded network, `vllm`, or a class
+   * of the user's, `package.module:Class` (`genac_bridge/engines/engine.py`). A value model has
+   * none.
    */
   engine: z.string().min(1),
+  /** Options of the engine, by its own names. */
+  engine_options: z.record(z.string(), z.json()),
   /**
    * Training keeps each layer's input only and computes the rest again for the gradient. false: it
    * does so where a micro-batch would not fit otherwise.

@@ -165,6 +165,8 @@ const sample = {
     version: count,
     /** Tokens whose forward pass was computed for padding, beside all (a measure of waste). */
     padding_tokens: count,
+    /** Prompt tokens that were not computed, because the engine had their keys and values. */
+    cached_tokens: count,
   }),
 };
 

@@ -2,6 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { readText } from '../files/text-file.ts';
+import { drawsUnlike } from '../workers/engine.ts';
 import { changedOptions, criticsOwn, defaults } from './changed.ts';
 import { ConfigError, issuesOf } from './error.ts';
 import { unusableIn } from './plain-data.ts';
@@ -147,6 +148,7 @@ function withoutEffect(config: Config): string[] {
     problems.push(
       'actor.importance_sampling: has no effect with actor.old_logprobs: sampler; use recomputed',
     );
+  problems.push(...drawsUnlike(config.actor, config.sampling));
   if (config.actor && !(config.actor.worker in config.workers)) {
     problems.push(
       `workers: has no "${config.actor.worker}" (it has ${Object.keys(config.workers).join(', ')})`,

@@ -25,6 +25,13 @@ const learningRate = z.number().min(1e-12).max(1);
  */
 export const temperature = z.number().min(1e-3).max(100);
 
+/** Corrects for an engine that samples by other log-probabilities than the trained weights have. */
+export const importanceSampling = z.strictObject({
+  /** Of each token or of the whole response; above the cap it is cut, or counts for nothing. */
+  mode: z.enum(importanceModes).default('token_truncate'),
+  cap: z.number().min(1).max(1e3).default(2),
+});
+
 /** A plugin by name, a user's file (a path that begins with `.` or `/`), or either with options. */
 export const plugin = z.union([z.string().min(1), z.looseObject({ use: z.string().min(1) })]);
 
@@ -79,14 +86,7 @@ const actor = z.strictObject({
    */
   old_logprobs: z.enum(['sampler', 'recomputed']).default('sampler'),
   /** With `recomputed`: corrects for the sampler by importance sampling; null: it does not. */
-  importance_sampling: z
-    .strictObject({
-      /** Of each token or of the whole response; above the cap it is cut, or counts for nothing. */
-      mode: z.enum(importanceModes).default('token_truncate'),
-      cap: z.number().min(1).max(1e3).default(2),
-    })
-    .nullable()
-    .default(null),
+  importance_sampling: importanceSampling.nullable().default(null),
   /**
    * Largest KL (nats per token) of the sampler's log-probabilities to the trained ones before any
    * update; null: what rounding explains, .001 in float32 and .01 in bfloat16.

@@ -89,6 +89,8 @@ export function linksIn(folder: string): string[] {
 function besideWeights(part: string, options: unknown): string[] {
   if (typeof options !== 'object' || options === null) return [];
   const { trust_remote_code, attn_implementation, engine } = options as Record<string, unknown>;
+  // Options of an engine can name code, too.
+  const own = typeof engine === 'string' ? engine : JSON.stringify(engine ?? 'transformers');
   return [
     ...(trust_remote_code === true
       ? [`${part}: what lies beside its weights (trust_remote_code)`]
@@ -97,9 +99,7 @@ function besideWeights(part: string, options: unknown): string[] {
     ...(typeof attn_implementation === 'string' && attn_implementation.includes('/')
       ? [`${part}: the kernel ${attn_implementation}`]
       : []),
-    ...(typeof engine === 'string' && engine !== 'transformers'
-      ? [`${part}: the engine ${engine}`]
-      : []),
+    ...(['transformers', '"transformers"'].includes(own) ? [] : [`${part}: the engine ${own}`]),
   ];
 }
 

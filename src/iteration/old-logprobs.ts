@@ -2,7 +2,7 @@
  * The log-probabilities that PPO's ratios start from, and how far those of the sampler are from
  * those of the trained weights.
  */
-import { importanceWeights, samplingGap } from '../math/importance-sampling.ts';
+import { importanceWeights, RatioSummary, samplingGap } from '../math/importance-sampling.ts';
 import type { Metrics } from '../run-folder/events.ts';
 import type { Credit, SampledTrajectory } from '../types.ts';
 import { UserError } from '../user-error.ts';
@@ -84,15 +84,11 @@ export async function withOldLogprobs(
   };
   if (correction === null)
     return { members: plain.map((one, i) => ({ ...one, oldLogprobs: old[i]! })), metrics };
-  let [sum, least, most, count] = [0, Number.POSITIVE_INFINITY, 0, 0];
+  const ratios = new RatioSummary();
   const members = plain.map(({ trajectory, advantages }, i) => {
     const { mode, cap } = correction;
     const weights = importanceWeights(old[i]!, trajectory.logprobs, mode, cap);
-    for (const weight of weights) {
-      sum += weight;
-      [least, most] = [Math.min(least, weight), Math.max(most, weight)];
-    }
-    count += weights.length;
+    ratios.add(weights);
     return {
       ...{ trajectory, oldLogprobs: old[i]! },
       advantages: advantages.map((advantage, t) => advantage * weights[t]!),
@@ -102,9 +98,9 @@ export async function withOldLogprobs(
     members,
     metrics: {
       ...metrics,
-      'sampling/importance_sampling_ratio/mean': count > 0 ? sum / count : 1,
-      'sampling/importance_sampling_ratio/min': count > 0 ? least : 1,
-      'sampling/importance_sampling_ratio/max': count > 0 ? most : 1,
+      'sampling/importance_sampling_ratio/mean': ratios.mean,
+      'sampling/importance_sampling_ratio/min': ratios.min,
+      'sampling/importance_sampling_ratio/max': ratios.max,
     },
   };
 }

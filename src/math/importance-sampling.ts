@@ -13,6 +13,13 @@ export const importanceModes = [
 
 export type ImportanceMode = (typeof importanceModes)[number];
 
+/** How a sampler is corrected for. */
+export interface ImportanceSampling {
+  /** Of each token or of the whole response; above the cap it is cut, or counts for nothing. */
+  readonly mode: ImportanceMode;
+  readonly cap: number;
+}
+
 /**
  * What the advantages of a response are multiplied by: exp(old - sampled) of each token, or of the
  * sum over the response, at most `cap` (`truncate`), or 0 above it (`mask`).
@@ -39,6 +46,61 @@ export function importanceWeights(
   let sum = 0;
   for (let t = 0; t < weights.length; t++) sum += old[t]! - sampled[t]!;
   return weights.fill(limited(Math.exp(sum)));
+}
+
+/** What advantages or weights are multiplied by, added up batch by batch. */
+export class RatioSummary {
+  #sum = 0;
+  #count = 0;
+  #least = Number.POSITIVE_INFINITY;
+  #most = 0;
+
+  add(ratios: Iterable<number>): void {
+    for (const ratio of ratios) {
+      this.#sum += ratio;
+      this.#count++;
+      [this.#least, this.#most] = [Math.min(this.#least, ratio), Math.max(this.#most, ratio)];
+    }
+  }
+
+  /** 1 of no ratios, as are the others. */
+  get mean(): number {
+    return this.#count > 0 ? this.#sum / this.#count : 1;
+  }
+  get min(): number {
+    return this.#count > 0 ? this.#least : 1;
+  }
+  get max(): number {
+    return this.#count > 0 ? this.#most : 1;
+  }
+}
+
+/** `SamplingGap` but for its percentile, added up batch by batch. */
+export class SamplingGapSummary {
+  #sum = 0;
+  #kl = 0;
+  #count = 0;
+  #most = 0;
+
+  add(old: ArrayLike<number>, sampled: ArrayLike<number>): void {
+    for (let t = 0; t < old.length; t++) {
+      const difference = old[t]! - sampled[t]!;
+      this.#sum += Math.abs(difference);
+      this.#kl += Math.expm1(difference) - difference;
+      this.#most = Math.max(this.#most, Math.abs(difference));
+    }
+    this.#count += old.length;
+  }
+
+  get mean(): number {
+    return this.#count > 0 ? this.#sum / this.#count : 0;
+  }
+  get kl(): number {
+    return this.#count > 0 ? this.#kl / this.#count : 0;
+  }
+  get max(): number {
+    return this.#most;
+  }
 }
 
 export interface SamplingGap {

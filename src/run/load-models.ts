@@ -12,6 +12,7 @@ import type { RunEvent } from '../run-folder/events.ts';
 import type { RunFolder } from '../run-folder/folder.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
+import { engineOf } from '../workers/engine.ts';
 import { LoadingNotes, loadingOf } from '../workers/loading.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { WorkerModel } from '../workers/worker-model.ts';
@@ -138,7 +139,7 @@ export async function loadActor(
         seed: what.seed,
         dtype,
         // Nothing is sampled from a model that is not trained: the KL's reference.
-        loading: trained ? loading : { ...loading, engine: 'transformers' },
+        loading: trained ? loading : { ...loading, ...engineOf('transformers') },
         source,
         ...withoutSecondAdapter(source, { lora: trained ? lora : null }),
         optimizer: trained ? optimizer : null,

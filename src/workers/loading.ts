@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { type LoadingOptions, loadingSchema } from '../bridge/model-options.ts';
 import type { Result } from '../bridge/operations.ts';
+import { engineOf, engineSchema } from './engine.ts';
 
 const { shape } = loadingSchema;
 
@@ -74,8 +75,11 @@ export const loadingFields = {
   tokenizer: shape.tokenizer.default(null),
   /** Given to the chat template with every chat: `{enable_thinking: false}`. */
   chat_template_kwargs: shape.chat_template_kwargs.default({}),
-  /** What samples: `transformers`, or a class of yours in the worker, `package.module:Class`. */
-  engine: shape.engine.default('transformers'),
+  /**
+   * What samples: `transformers`, `vllm`, or a class of yours in the worker,
+   * `package.module:Class`; with options as `{use: vllm, enforce_eager: true}`.
+   */
+  engine: engineSchema.default('transformers'),
   /** Keeps each layer's input only, and computes the rest again for the gradient. */
   gradient_checkpointing: shape.gradient_checkpointing.default(false),
   /** The optimizer's moments stay in the host's memory between steps. */
@@ -84,21 +88,23 @@ export const loadingFields = {
   memory_share: shape.memory_share.default(null),
 };
 
-/** A model as its folder says. */
-export const plainLoading: LoadingOptions = z.object(loadingFields).parse({});
+type LoadingFields = z.infer<z.ZodObject<typeof loadingFields>>;
 
 /**
  * Those of an object's options that say how a model is loaded. A tokenizer's folder becomes
  * absolute.
  */
-export function loadingOf(options: LoadingOptions): LoadingOptions {
+export function loadingOf(options: LoadingFields): LoadingOptions {
   const { revision, trust_remote_code, attn_implementation, quantization_config } = options;
-  const { tokenizer, chat_template_kwargs, engine } = options;
+  const { tokenizer, chat_template_kwargs } = options;
   const { gradient_checkpointing, offload_optimizer, memory_share } = options;
   const own = tokenizer !== null && existsSync(resolve(tokenizer)) ? resolve(tokenizer) : tokenizer;
   return {
     ...{ revision, trust_remote_code, attn_implementation, quantization_config },
-    ...{ tokenizer: own, chat_template_kwargs, engine },
+    ...{ tokenizer: own, chat_template_kwargs, ...engineOf(options.engine) },
     ...{ gradient_checkpointing, offload_optimizer, memory_share },
   };
 }
+
+/** A model as its folder says. */
+export const plainLoading: LoadingOptions = loadingOf(z.object(loadingFields).parse({}));

@@ -93,6 +93,7 @@ it('draws each completion by its own seed, with or without a beginning, and begi
           promptIds: Int32Array.of(9),
           completionIds: new_,
           text,
+          logprobs: Float32Array.of(-1),
           finishReason: 'stop_token',
         };
       }),
@@ -120,6 +121,7 @@ it('draws each completion by its own seed, with or without a beginning, and begi
     [[4, 103], 1, '4 103'],
   ]);
   expect(written[3]!.promptIds).toEqual(Int32Array.of(2));
+  expect(written[1]!.logprobs).toEqual(Float32Array.of(Number.NaN, Number.NaN, -1));
 });
 
 const format = {

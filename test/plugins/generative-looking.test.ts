@@ -22,7 +22,9 @@ function writer(ends: readonly number[]) {
         const end = Math.min(limit, ends[promptIds[0]!]!);
         const count = end - completionIds.length;
         const finishReason = end < limit ? 'stop_token' : 'length';
-        return { completionIds: new Int32Array(count).fill(7), text: `${end} words`, finishReason };
+        const logprobs = new Float32Array(count).fill(-1);
+        const ids = new Int32Array(count).fill(7);
+        return { completionIds: ids, logprobs, text: `${end} words`, finishReason };
       });
     },
   } as unknown as LanguageModel;
@@ -65,6 +67,11 @@ it('looks at each thought every so many tokens, and goes on where it is not sure
   ]);
   expect(written.map(({ carried }) => carried)).toEqual([0, 0, 0, 5]);
   expect([...written[3]!.completionIds]).toEqual([3, 3, 3, 3, 3, 7, 7, 7]);
+  const drawn = [...written[3]!.logprobs];
+  expect(drawn.map((one) => (Number.isNaN(one) ? 'put' : one))).toEqual([
+    ...['put', 'put', 'put', 'put', 'put'],
+    ...[-1, -1, -1],
+  ]);
   expect(looks).toEqual([
     [4, 4, 4],
     [8, 8],
@@ -96,7 +103,10 @@ it('is sure by the standard deviation of the score, at a tag that is opened ther
   };
   const format = { prompt: () => '', score: { open: '#', close: '.' }, appendEos: true };
   const thoughts = chances.map(
-    (_, i): Written => ({ ...begin(i, 2), text: 'so', finishReason: 'length' }),
+    (_, i): Written => ({
+      ...{ ...begin(i, 2), text: 'so', finishReason: 'length' },
+      logprobs: new Float32Array(),
+    }),
   );
   const found = await spreadsOf({ model, tokens, format, temperature: 0.3 }, thoughts);
   expect(found[0]).toBeCloseTo(0.5, 6);

@@ -59,7 +59,7 @@ function sampled(prompts: readonly unknown[]): { result: object; tensors: Tensor
         i % 10 === 0 ? `words ${i}` : `words ${i}\n<score>${i % 11}</score>`,
       ),
       finish_reasons: numbers.map(() => 'stop_token'),
-      ...{ version: 0, padding_tokens: 0 },
+      ...{ version: 0, padding_tokens: 0, cached_tokens: 0 },
     },
     tensors: {
       ...{ prompt_ids: tensor(Int32Array.from(numbers)), prompt_cu_seqlens: tensor(cu) },

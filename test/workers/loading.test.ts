@@ -34,6 +34,7 @@ it('a model is loaded as its folder says where nothing is given', () => {
     tokenizer: null,
     chat_template_kwargs: {},
     engine: 'transformers',
+    engine_options: {},
     gradient_checkpointing: false,
     offload_optimizer: false,
     memory_share: null,
@@ -48,7 +49,7 @@ it('the actor’s options of the config are those of load_model', () => {
     critic: 'group-mean',
     actor: { model: 'm', ...given },
   });
-  expect(loadingOf(config.actor!)).toEqual(given);
+  expect(loadingOf(config.actor!)).toEqual({ ...given, engine_options: {} });
   expect(loadingOf(configSchema.shape.actor.unwrap().parse({ model: 'm' }))).toEqual(plainLoading);
 });
 
@@ -64,14 +65,16 @@ it('the critic’s reach its worker, also when it goes on from a folder', async 
   const critic = await generative.create(options, environment);
   await critic.load!('folder');
   expect(asked.map(({ model, loading }) => ({ model, loading }))).toEqual([
-    { model: 'm', loading: given },
-    { model: 'folder', loading: given },
+    { model: 'm', loading: { ...given, engine_options: {} } },
+    { model: 'folder', loading: { ...given, engine_options: {} } },
   ]);
 });
 
+const plain = configSchema.shape.actor.unwrap().parse({ model: 'm' });
+
 it('a tokenizer’s folder is absolute for the worker, which runs elsewhere', () => {
   const folder = mkdtempSync(join(tmpdir(), 'genac-'));
-  expect(loadingOf({ ...plainLoading, tokenizer: relative('.', folder) }).tokenizer).toBe(folder);
+  expect(loadingOf({ ...plain, tokenizer: relative('.', folder) }).tokenizer).toBe(folder);
 });
 
 it.each([

@@ -4,6 +4,7 @@ import {
   type CriticContext,
   type CriticFormat,
   deriveSeed,
+  type ImportanceSampling,
   type LanguageModel,
   type Prompt,
   type SampleRequest,
@@ -33,6 +34,8 @@ export interface AskingOptions {
   readonly max_new_tokens: number;
   readonly sure_within: number | null;
   readonly look_every: number;
+  /** Needs the log-probabilities of what is sampled; null: they are dropped. */
+  readonly importance_sampling: ImportanceSampling | null;
 }
 
 export interface Asking {
@@ -268,7 +271,7 @@ function requestOf(
     stop_strings: options.answer === 'forced' ? [format.score.open] : [],
     prompts: asked.map(({ prompt }) => prompt),
     literal: true,
-    onlyIds: true,
+    onlyIds: options.importance_sampling === null,
     completionsPerPrompt: count,
     temperature: context.greedy ? 0 : options.temperature,
     seed: (i) => seed(asking, asked, i, from, count),

@@ -12,9 +12,7 @@ import type {
 } from '../../../src/plugin-api.ts';
 
 /** A completion of which the first `carried` tokens were put in the critic's mouth. */
-export type Written = Pick<Sampled, 'promptIds' | 'completionIds' | 'text' | 'finishReason'> & {
-  readonly carried?: number;
-};
+export type Written = Omit<Sampled, 'textEnds' | 'version'> & { readonly carried?: number };
 
 /** What was thought about the states of a batch, as far as it is carried on. */
 export class Thoughts {
@@ -116,13 +114,29 @@ export async function sampleFrom(
   for (const [k, i] of afresh.entries()) written[i] = whole[k]!;
   for (const [k, at] of fits.entries()) {
     const { promptIds, completionIds: before } = sequences[at]!;
-    const { completionIds, text, finishReason } = gone[k]!;
-    written[begun[at]!] = {
-      ...{ promptIds, text, finishReason, carried: before.length },
-      completionIds: Int32Array.of(...before, ...completionIds),
-    };
+    const begin = { ...notDrawn(before.length), promptIds, completionIds: before };
+    written[begun[at]!] = goneOn(begin, gone[k]!);
   }
   return written;
+}
+
+/** Log-probabilities of tokens that no engine drew. */
+export const notDrawn = (carried: number) => ({
+  carried,
+  logprobs: new Float32Array(carried).fill(Number.NaN),
+});
+
+/** What was written so far, and what was sampled behind it. */
+export function goneOn(
+  before: Pick<Written, 'promptIds' | 'completionIds' | 'logprobs' | 'carried'>,
+  { completionIds, logprobs, text, finishReason }: Omit<Written, 'promptIds'>,
+): Written {
+  const isKept = logprobs.length === completionIds.length;
+  return {
+    ...{ ...before, text, finishReason },
+    completionIds: Int32Array.of(...before.completionIds, ...completionIds),
+    logprobs: isKept ? Float32Array.of(...before.logprobs, ...logprobs) : new Float32Array(),
+  };
 }
 
 /** 1 for each token that the critic drew, 0 for those that were carried on. */

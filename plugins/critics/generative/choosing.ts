@@ -31,6 +31,8 @@ interface Begun {
   readonly rationale: string;
   /** 1: the critic drew the token itself. */
   readonly mask: Uint8Array;
+  /** Of the tokens that an engine drew; empty: not kept, or there are none. */
+  readonly logprobs: Float32Array;
 }
 
 export interface Choosing {
@@ -92,11 +94,11 @@ export async function forcedAnswers(
 ): Promise<Answer[]> {
   const begun = prompts.map((promptIds, i) =>
     rationales === null
-      ? opened(promptIds, new Int32Array(), [...tokens.open, ...tokens.gap], '')
+      ? opened(promptIds, nothing, [...tokens.open, ...tokens.gap], '')
       : ownOrOpened(promptIds, rationales[i]!, tokens, format),
   );
   const found = await probabilities(model, begun, tokens, temperature);
-  return begun.map(({ promptIds, before, rationale, mask }, i) => {
+  return begun.map(({ promptIds, before, rationale, mask, logprobs }, i) => {
     const chances = found[i]!;
     const score =
       seed === null ? chances.indexOf(Math.max(...chances)) : new Random(seed(i)).weighted(chances);
@@ -104,7 +106,7 @@ export async function forcedAnswers(
     return {
       completion: {
         ...{ promptIds, completionIds: Int32Array.of(...before, ...drawn), score },
-        mask: Uint8Array.of(...mask, ...drawn.map(() => 1)),
+        ...{ mask: Uint8Array.of(...mask, ...drawn.map(() => 1)), logprobs },
         text: writeTrace(rationale, score, format),
       },
       value: expected ? meanScore(chances) : score / 10,
@@ -137,15 +139,20 @@ function ended({ scores, close }: ScoreTokens, score: number): readonly number[]
   return isBegun ? close.slice(0, 1) : [];
 }
 
+const nothing = { completionIds: new Int32Array(), logprobs: new Float32Array() };
+
 function opened(
   promptIds: Int32Array,
-  written: Int32Array,
+  {
+    completionIds: written,
+    logprobs,
+    carried = 0,
+  }: Pick<Written, 'completionIds' | 'logprobs' | 'carried'>,
   open: readonly number[],
   rationale: string,
-  carried = 0,
 ): Begun {
   return {
-    ...{ promptIds, rationale, before: Int32Array.of(...written, ...open) },
+    ...{ promptIds, rationale, before: Int32Array.of(...written, ...open), logprobs },
     mask: Uint8Array.of(...maskOf(written.length, carried), ...open.map(() => 0)),
   };
 }
@@ -153,16 +160,23 @@ function opened(
 /** It stopped at the tag that it opened; else its thinking ended, or was ended. */
 function ownOrOpened(
   promptIds: Int32Array,
-  { completionIds, text, finishReason, carried = 0 }: Written,
+  sampled: Written,
   tokens: ScoreTokens,
   { score }: CriticFormat,
 ): Begun {
+  const { completionIds, logprobs, text, finishReason } = sampled;
   if (finishReason === 'stop_string' && text.endsWith(score.open)) {
     const rationale = text.slice(0, -score.open.length).trim();
-    return opened(promptIds, completionIds, tokens.gap, rationale, carried);
+    return opened(promptIds, sampled, tokens.gap, rationale);
   }
-  const own = finishReason === 'stop_token' ? completionIds.subarray(0, -1) : completionIds;
-  return opened(promptIds, own, [...tokens.openBehind, ...tokens.gap], text.trim(), carried);
+  const own =
+    finishReason === 'stop_token'
+      ? {
+          ...sampled,
+          ...{ completionIds: completionIds.subarray(0, -1), logprobs: logprobs.subarray(0, -1) },
+        }
+      : sampled;
+  return opened(promptIds, own, [...tokens.openBehind, ...tokens.gap], text.trim());
 }
 
 /** Of the eleven scores, with sum 1. */

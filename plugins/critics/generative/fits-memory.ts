@@ -28,7 +28,7 @@ const bytesOf = (text: string) => (/[^\0-\xff]/.test(text) ? 2 : 1) * text.lengt
  */
 export function refuseTooLarge(
   states: number,
-  sampled: readonly Pick<Sampled, 'promptIds' | 'completionIds' | 'text'>[],
+  sampled: readonly Pick<Sampled, 'promptIds' | 'completionIds' | 'logprobs' | 'text'>[],
   perState: number,
   memory: Memory = { heap: getHeapStatistics().heap_size_limit, machine: totalmem() },
 ): void {
@@ -36,7 +36,8 @@ export function refuseTooLarge(
   let [text, ids] = [0, 0];
   for (const one of sampled) {
     text += bytesOf(one.text);
-    ids += 4 * (one.promptIds.length / perState + one.completionIds.length);
+    const drawn = one.completionIds.length + one.logprobs.length;
+    ids += 4 * (one.promptIds.length / perState + drawn);
   }
   const all = (bytes: number) => (states * perState * bytes) / sampled.length;
   const heap = all(text) + states * HEAP_PER_STATE;

@@ -1,6 +1,6 @@
 /** Thinking that ends where the critic is sure: it is looked at every so many tokens. */
 import type { LanguageModel, SampleRequest, Sequence } from '../../../src/plugin-api.ts';
-import type { Written } from './carrying.ts';
+import { goneOn, notDrawn, type Written } from './carrying.ts';
 
 export interface Looking {
   readonly model: LanguageModel;
@@ -31,7 +31,7 @@ export async function thinkUntilSure(
   const thoughts = beginnings.map(
     (begun, i): Written => ({
       ...{ ...begun, text: texts[i]!, finishReason: 'length' },
-      carried: begun.completionIds.length,
+      ...notDrawn(begun.completionIds.length),
     }),
   );
   const lengthOf = (i: number) => thoughts[i]!.completionIds.length;
@@ -45,12 +45,7 @@ export async function thinkUntilSure(
         prompts: going.map((i) => thoughts[i]!),
         seed: (k) => seed(going[k]!, limit),
       });
-      for (const [k, i] of going.entries()) {
-        const { completionIds, text, finishReason } = sampled[k]!;
-        const before = thoughts[i]!;
-        const ids = Int32Array.of(...before.completionIds, ...completionIds);
-        thoughts[i] = { ...before, text, finishReason, completionIds: ids };
-      }
+      for (const [k, i] of going.entries()) thoughts[i] = goneOn(thoughts[i]!, sampled[k]!);
     }
     open = open.filter((i) => thoughts[i]!.finishReason === 'length' && lengthOf(i) < most);
     // Longer ones were carried on, and wait for a later look.

@@ -9,6 +9,17 @@ import {
 } from '../../../src/plugin-api.ts';
 import { maskOf, type Written } from './carrying.ts';
 
+/** A completion as it was sampled, with the score that was read in it. */
+export function completionOf(written: Written, score: number | null): CriticCompletion {
+  const { promptIds, completionIds, text, logprobs, carried } = written;
+  const known = logprobs.length === completionIds.length;
+  return {
+    ...{ promptIds, completionIds, text, score },
+    ...(known && { logprobs }),
+    ...(carried && { mask: maskOf(completionIds.length, carried) }),
+  };
+}
+
 /**
  * Keeps the completions as they were sampled, and reads words and ids out of them when they are
  * asked for: a batch has up to a million states, and the garbage collector visits each object.
@@ -60,11 +71,7 @@ export class ReadAnswer implements Valuation {
 
   get completions(): CriticCompletion[] {
     const read = this.#read();
-    return this.#own().map(({ promptIds, completionIds, text, carried }, i) => ({
-      ...{ promptIds, completionIds, text },
-      score: read[i]?.score ?? null,
-      ...(carried && { mask: maskOf(completionIds.length, carried) }),
-    }));
+    return this.#own().map((sampled, i) => completionOf(sampled, read[i]?.score ?? null));
   }
 
   #valueOf({ value }: { readonly value: number }, i: number): number {

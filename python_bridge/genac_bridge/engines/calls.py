@@ -14,8 +14,8 @@ from ..wire.context import OperationError, no_memory
 from .engine import REASONS, Completion, Engine, GenerationRequest
 
 T = TypeVar("T")
-#: The engine that is no class of the user's.
-TRANSFORMERS = "transformers"
+#: The engines that are no classes of the user's.
+TRANSFORMERS, VLLM = BUILT_IN = ("transformers", "vllm")
 
 
 def name_of(model: LoadedModel) -> str:
@@ -25,7 +25,7 @@ def name_of(model: LoadedModel) -> str:
 
 def fault(name: str, words: str) -> OperationError:
     """Returns the error for an engine that does what none may do."""
-    code = "internal" if name == TRANSFORMERS else "function_error"
+    code = "internal" if name in BUILT_IN else "function_error"
     return OperationError(code, f'engine "{name}": {words}')
 
 
@@ -35,7 +35,7 @@ def called(name: str, part: str, work: Callable[[], T]) -> T:
     Whatever a class of the user's raises, `SystemExit` too, becomes one `OperationError` that names
     it; see `guarded`.
     """
-    if name == TRANSFORMERS:
+    if name in BUILT_IN:
         return work()
 
     def with_memory() -> T:

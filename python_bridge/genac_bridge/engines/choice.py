@@ -6,9 +6,10 @@ from ..functions.call import find
 from ..models.model import LoadedModel
 from ..wire.arguments import LoadModel
 from ..wire.context import BadArguments
-from .calls import TRANSFORMERS, called, fault, publish
+from .calls import TRANSFORMERS, VLLM, called, close, fault, publish
 from .engine import Engine
 from .transformers_engine import TransformersEngine
+from .vllm.engine import VllmEngine
 
 #: What an engine must have.
 PARTS = ("generate", "publish", "close", "reproducible", "version")
@@ -22,10 +23,27 @@ def add_engine(model: LoadedModel, arguments: LoadModel) -> None:
     """
     name = arguments.loading.engine
     if name == TRANSFORMERS:
+        refuse_options(arguments)
         model.engine = TransformersEngine(model, model.in_slots)
+    elif name == VLLM:
+        model.engine = VllmEngine(model, arguments)
     else:
         model.engine = own_engine(name, model, arguments)
-    publish(model)
+    try:
+        publish(model)
+    except Exception:
+        close(model.engine, name)
+        raise
+
+
+def refuse_options(arguments: LoadModel) -> None:
+    """Raises `BadArguments` for options of an engine that has none."""
+    options = arguments.loading.engine_options
+    if options:
+        raise BadArguments(
+            f"load_model: the engine {arguments.loading.engine!r} has no options, and "
+            f"{', '.join(options)} was given"
+        )
 
 
 def own_engine(name: str, model: LoadedModel, arguments: LoadModel) -> Engine:
@@ -33,8 +51,8 @@ def own_engine(name: str, model: LoadedModel, arguments: LoadModel) -> Engine:
     module, _, kind = name.rpartition(":")
     if not (module and kind):
         raise BadArguments(
-            f"load_model: the engine {name!r} is neither {TRANSFORMERS!r} nor of the form "
-            "'package.module:Class'"
+            f"load_model: the engine {name!r} is neither {TRANSFORMERS!r} nor {VLLM!r} nor of the "
+            "form 'package.module:Class'"
         )
     make = find(name, f"load_model: the engine {name!r}")
     engine: Engine = called(name, kind, lambda: make(model, arguments))

@@ -56,6 +56,8 @@ class Progress:
     that does not call it early need not call it."""
     padding: int = 0
     """Tokens that were computed for padding."""
+    cached: int = 0
+    """Prompt tokens that were not computed, because an engine had their keys and values."""
     finished: dict[int, Completion] = field(default_factory=dict)
     """Completions by the number of their sequence."""
 

@@ -48,6 +48,7 @@ def sample(
         "finish_reasons": [completion.reason for completion in done],
         "version": version,
         "padding_tokens": request.progress.padding,
+        "cached_tokens": request.progress.cached,
     }
     return result, {
         "prompt_ids": join(prompts, "int32"),

@@ -21,6 +21,8 @@ MOST_LOGITS, BYTES_A_LOGIT = 2**28, 320
 #: What a chunk holds for each logit: itself and its log-prob in float32, its gradient in bfloat16;
 #: in float32 autograd keeps more.
 LOGIT_BYTES, FLOAT_LOGIT_BYTES = 10, 20
+#: What vLLM takes of its worker's part of a GPU, if its options don't say it.
+VLLM_PART = 0.45
 #: Tokens of the forward pass that counts what is kept.
 COUNTED = 16
 #: Where a micro-batch of so few tokens does not fit, activations are computed again.
@@ -39,15 +41,17 @@ class Weights:
     moments: int
     """Of AdamW, on the device: all of them, or those of one part where the host has the rest."""
     served: int
-    """The copy of the weights that is sampled from."""
+    """The copy of the weights that is sampled from, or all that vLLM takes."""
 
     @property
     def total(self) -> int:
         return self.network + self.masters + self.gradients + self.moments + self.served
 
 
-def weights_of(model: LoadedModel) -> Weights:
-    """Returns what a model takes once it has been trained and sampled from."""
+def weights_of(model: LoadedModel, total: int | None = None) -> Weights:
+    """Returns what a model takes once it has been trained and sampled from, on a device of `total`
+    bytes; null: one whose memory is not planned.
+    """
     parameters = list(model.network.parameters())
     sizes = [] if model.optimizer is None else model.optimizer.sizes
     trained = sum(sizes)
@@ -57,8 +61,21 @@ def weights_of(model: LoadedModel) -> Weights:
         masters=4 * trained if model.masters is not None else 0,
         gradients=4 * trained,
         moments=8 * (min(trained, max(PART, *sizes)) if offloads and sizes else trained),
-        served=model.dtype.itemsize * served_numbers(model),
+        served=vllm_bytes(model, total)
+        if model.loading is not None and model.loading.engine == "vllm"
+        else model.dtype.itemsize * served_numbers(model),
     )
+
+
+def vllm_bytes(model: LoadedModel, total: int | None) -> int:
+    """Returns what a model's vLLM takes of a device of `total` bytes: weights, keys and values."""
+    assert model.loading is not None
+    options = model.loading.engine_options
+    if "kv_cache_memory_bytes" in options:
+        numbers = sum(p.numel() for n, p in model.network.named_parameters() if ".lora_" not in n)
+        return int(model.dtype.itemsize * numbers + options["kv_cache_memory_bytes"])
+    part = options.get("gpu_memory_utilization", VLLM_PART * share(model))
+    return int(part * (total or 0))
 
 
 def served_numbers(model: LoadedModel) -> int:
@@ -105,7 +122,8 @@ def register(model: LoadedModel) -> None:
         if name == model.name:
             del _fixed[device, name]
     if device_bytes(model.device) is not None:
-        _fixed[model.device, model.name] = weights_of(model).total
+        total = device_bytes(model.device)
+        _fixed[model.device, model.name] = weights_of(model, total).total
 
 
 def device_bytes(device: torch.device) -> int | None:
@@ -150,7 +168,7 @@ def left(model: LoadedModel, total: int, beside: int) -> int:
     """Returns the bytes of a device of `total` bytes, or of the model's share of it, that its
     weights and `beside` bytes of other models of this process leave.
     """
-    return int(total * USABLE * share(model)) - beside - weights_of(model).total
+    return int(total * USABLE * share(model)) - beside - weights_of(model, total).total
 
 
 def room(model: LoadedModel, total: int, beside: int) -> tuple[int, int]:
@@ -193,7 +211,7 @@ def refuse_too_large(model: LoadedModel, device: torch.device, total: int) -> No
     """Raises `BadArguments` where a model can't fit on a device of `total` bytes, whatever its
     share, with what it would take and what to change.
     """
-    weights = weights_of(model)
+    weights = weights_of(model, total)
     beside = others(device, model.name)
     if weights.total + beside <= total * USABLE:
         return

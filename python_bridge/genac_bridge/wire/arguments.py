@@ -47,6 +47,7 @@ class LoadingOptions(Struct):
     tokenizer: Path | None
     chat_template_kwargs: dict[str, Any]
     engine: Annotated[str, Meta(min_length=1)]
+    engine_options: dict[str, Any]
     gradient_checkpointing: bool
     offload_optimizer: bool
     memory_share: UpToOne | None

@@ -42,6 +42,7 @@ def test_it_samples_what_it_was_given(client: Client, folder: str) -> None:
         "finish_reasons": ["length"] * 4,
         "version": 0,
         "padding_tokens": 5,
+        "cached_tokens": 0,
     }
     assert [data["indices"] for data, _ in context.partials] == [[0], [1, 2, 3]]
     assert [data["texts"] for data, _ in context.partials] == [["0 0"], ["0 1", "0 2", "0 3"]]
@@ -92,8 +93,12 @@ def test_a_replaced_model_s_engine_is_closed(client: Client, folder: str) -> Non
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("vllm", "bad_arguments", "'vllm' is neither 'transformers' nor of the form"),
-        (":Engine", "bad_arguments", "':Engine' is neither 'transformers' nor of the form"),
+        ("tgi", "bad_arguments", "'tgi' is neither 'transformers' nor 'vllm' nor of the form"),
+        (
+            ":Engine",
+            "bad_arguments",
+            "':Engine' is neither 'transformers' nor 'vllm' nor of the form",
+        ),
         ("no_such.module:Engine", "bad_arguments", "there is no module 'no_such'"),
         ("own_engines:Missing", "bad_arguments", "own_engines has no 'Missing'"),
         ("own_engines:number", "bad_arguments", "own_engines:number is a int, not a"),

@@ -1,0 +1,1 @@
+"""The engine `vllm`: vLLM samples, with the weights that were published last (docs/vllm.md)."""

@@ -1,0 +1,112 @@
+/**
+ * A run whose actor and critic are sampled by vLLM, on a model that its build for CPUs can serve.
+ * It needs an environment of its own (docs/vllm.md), so it runs when asked, with the Python of it:
+ *
+ *     GENAC_TEST_VLLM=.venv-vllm/bin/python npx vitest run test/e2e/vllm.test.ts
+ */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { miniatureSize, writeModelFolder } from '../../plugins/tasks/miniature/model-folder.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { mean } from '../../src/math/statistics.ts';
+import { startRun } from '../../src/run/run.ts';
+import type { RunEvent } from '../../src/run-folder/events.ts';
+import { metric, readMetrics } from '../../src/run-folder/read.ts';
+import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
+import { undocumented } from '../fixtures/documented-metrics.ts';
+
+const root = new URL('../..', import.meta.url).pathname;
+const python = process.env.GENAC_TEST_VLLM;
+const scratch = mkdtempSync(join(tmpdir(), 'genac-vllm-'));
+const model = join(scratch, 'model');
+let workers: WorkerGroup;
+
+const use = { use: 'vllm', enforce_eager: true, kv_cache_memory_bytes: 2 ** 27 };
+const importance_sampling = { mode: 'token_truncate', cap: 2 } as const;
+const critic = {
+  ...{ use: 'generative', thinking: false, max_new_tokens: 6, completions_per_state: 2 },
+  ...{ baseline: 'leave-one-out', engine: use, importance_sampling },
+};
+
+async function run(input: Partial<ConfigInput>): Promise<RunEvent[]> {
+  const events: RunEvent[] = [];
+  const task = { use: join(root, 'test/fixtures/parity-task.ts') };
+  const gates = { joint: null, explained_variance: false };
+  const common = { task, gates, evaluation: { every: 0, prompts: 4, states: 8 } };
+  const started = startRun({ ...common, ...input } as ConfigInput, { workers, base: root });
+  for await (const event of started) events.push(event);
+  return events;
+}
+
+describe.runIf(python)('with vLLM', () => {
+  beforeAll(async () => {
+    const env = { OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' };
+    workers = await startWorkers({
+      python: resolve(python!),
+      workers: [
+        { name: 'actor', threads: 1, env },
+        { name: 'critic', threads: 1, env },
+      ],
+    });
+    // Its kernels for CPUs want heads at least 32 wide.
+    const source = join(scratch, 'source');
+    await writeModelFolder(source, { ...miniatureSize, heads: 2 }, 8);
+    const blank = await WorkerModel.load(workers.get('actor'), 'blank', {
+      ...{ source, kind: 'causal', initialization: 'random', seed: 0, device: 'auto' },
+      ...{ dtype: 'float32', lora: null, optimizer: null },
+    });
+    await blank.save(model, false);
+  }, 300_000);
+  afterAll(() => workers?.close());
+
+  it('the critic learns to write scores, and then both train, with the gap in the metrics', async () => {
+    await run({
+      ...{ folder: join(scratch, 'speaking'), stages: ['critic-sft'], actor: null },
+      critic: { ...critic, model },
+      critic_sft: {
+        ...{ steps: 40, cooldown: 0, warmup: 5, batch: 32, evaluate_every: 100 },
+        learning_rate: 5e-3,
+      },
+    });
+    const speaking = join(scratch, 'speaking/checkpoints/critic-sft/critic');
+    const folder = join(scratch, 'joint');
+    const events = await run({
+      ...{ folder, stages: ['joint'] },
+      critic: { ...critic, model: speaking },
+      // Less exact than what is trained, so that there is something to correct.
+      actor: {
+        ...{ model, engine: { ...use, dtype: 'bfloat16' }, learning_rate: 3e-3 },
+        ...{ old_logprobs: 'recomputed', importance_sampling, max_sampling_kl: 0.01 },
+      },
+      sampling: { batch_size: 8, num_generations: 4, max_new_tokens: 12 },
+      credit: { lambda: 0.5 },
+      icc: { warm_rollouts: 4 },
+      joint: { steps: 12, learning_rate: 1e-3 },
+    });
+    const log = events.flatMap((event) => (event.type === 'message' ? [event.text] : []));
+    for (const as of ['actor', 'critic'])
+      expect(log).toContain(
+        `${as}: its engine samples other responses each time, so the run can't be repeated exactly`,
+      );
+    const lines = readMetrics(folder).filter(({ type }) => type === 'iteration');
+    expect(lines).toHaveLength(12);
+    const of = (name: string) => lines.map((line) => metric(line, name)!);
+    for (const name of ['update_norm', 'critic/update_norm', 'actor/sampling_kl'])
+      for (const value of of(name)) expect(value, name).toBeGreaterThan(0);
+    // bfloat16 against float32, and float32 against float32.
+    for (const value of of('sampling/sampling_logp_difference/mean')) {
+      expect(value).toBeGreaterThan(1e-4);
+      expect(value).toBeLessThan(0.05);
+    }
+    for (const value of of('critic/sampling_logp_difference/mean'))
+      expect(value).toBeLessThan(1e-4);
+    for (const value of of('critic/importance_sampling_ratio/mean'))
+      expect(value).toBeCloseTo(1, 3);
+    const reward = of('reward');
+    expect(mean(reward.slice(-4))).toBeGreaterThan(mean(reward.slice(0, 4)) + 0.1);
+    expect(undocumented(lines.flatMap((line) => Object.keys(line)))).toEqual([]);
+  }, 600_000);
+});

@@ -1,0 +1,64 @@
+/** What samples from a model, by name or with options: what is refused before anything starts. */
+import { expect, it, test } from 'vitest';
+import { checkConfig } from '../../src/config/load.ts';
+import { engineOf, engineSchema } from '../../src/workers/engine.ts';
+
+it('an engine is a name, or a name with options of its own', () => {
+  expect(engineOf(engineSchema.parse('vllm'))).toEqual({ engine: 'vllm', engine_options: {} });
+  const given = { use: 'vllm', enforce_eager: true, max_model_len: 2048, transfer: 'files' };
+  expect(engineOf(engineSchema.parse(given))).toEqual({
+    engine: 'vllm',
+    engine_options: { enforce_eager: true, max_model_len: 2048, transfer: 'files' },
+  });
+  expect(engineOf(engineSchema.parse({ use: 'mine:Engine', model: 'x' }))).toEqual({
+    engine: 'mine:Engine',
+    engine_options: { model: 'x' },
+  });
+});
+
+const base = {
+  folder: 'run',
+  task: 'miniature',
+  critic: 'group-mean',
+} as const;
+
+const problemsOf = (actor: object, rest: object = {}): string => {
+  try {
+    checkConfig({ ...base, actor: { model: 'm', ...actor }, ...rest } as never, 'run.yaml');
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  }
+};
+
+test.each([
+  [
+    { use: 'vllm', logprobs_mode: 'raw_logprobs' },
+    'is no option of the engine "vllm": training needs log-prob',
+  ],
+  [{ use: 'vllm', model: 'other' }, "it is the model's, and stands beside"],
+  [{ use: 'vllm', enable_lora: true }, 'adapters are merged into the weights'],
+  [{ use: 'vllm', enable_sleep_mode: true }, 'never sent to sleep'],
+  [{ use: 'vllm', transfer: 'nccl' }, 'actor.engine.transfer: '],
+  [{ use: 'vllm', max_logprob_gap: 0 }, 'actor.engine.max_logprob_gap: '],
+  [{ use: 'vllm', gpu_memory_utilization: 90 }, 'actor.engine.gpu_memory_utilization: '],
+  [{ use: 'vllm', dtype: 'int8' }, 'actor.engine.dtype: '],
+  [{ use: 'transformers', enforce_eager: true }, 'the engine "transformers" has no options'],
+])('%j is refused', (engine, said) => {
+  expect(problemsOf({ engine })).toContain(said);
+});
+
+it('top-k and top-p change what vLLM’s log-probabilities mean', () => {
+  const engine = { use: 'vllm', enforce_eager: true };
+  for (const [name, value] of [
+    ['top_k', 20],
+    ['top_p', 0.9],
+  ] as const) {
+    const rest = { sampling: { [name]: value } };
+    expect(problemsOf({ engine }, rest)).toContain(`sampling.${name}: with the engine "vllm"`);
+    expect(problemsOf({ engine: 'vllm' }, rest)).toContain(`sampling.${name}: with the engine`);
+    expect(problemsOf({ engine: 'transformers' }, rest)).toBe('');
+    expect(problemsOf({ engine, old_logprobs: 'recomputed' }, rest)).toBe('');
+  }
+  expect(problemsOf({ engine }, { sampling: { top_p: 1 } })).toBe('');
+});
