@@ -28,7 +28,10 @@ import type { State } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 
 const make = () =>
-  miniature.create({ steps: 8, actors: 12, oracle: 'noisy' }, bareEnvironment('.'));
+  miniature.create(
+    { ...{ steps: 8, operations: ['+', '*', '-'] }, ...{ actors: 12, oracle: 'noisy' } },
+    bareEnvironment('.'),
+  );
 taskConformance('miniature', make);
 
 const chain = {

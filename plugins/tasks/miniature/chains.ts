@@ -34,11 +34,17 @@ export interface Chain {
   readonly steps: readonly (readonly string[])[];
 }
 
-export function drawChain(random: Random, steps: number, operationsPerStep: number): Chain {
+/** @param operations that are drawn, each as often */
+export function drawChain(
+  random: Random,
+  steps: number,
+  operationsPerStep: number,
+  operations: readonly string[] = OPERATIONS,
+): Chain {
   return {
     start: random.integer(MODULUS),
     steps: range(1, steps).map(() =>
-      range(1, operationsPerStep).map(() => OPERATIONS[random.integer(OPERATIONS.length)]!),
+      range(1, operationsPerStep).map(() => operations[random.integer(operations.length)]!),
     ),
   };
 }

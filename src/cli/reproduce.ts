@@ -1,0 +1,34 @@
+/** `genac reproduce`: the paper's tables, each from nothing. */
+import { join, resolve } from 'node:path';
+import { sentenceOf } from '../reproduction/report.ts';
+import { reproduce } from '../reproduction/reproduce.ts';
+import { printable } from '../text/printable.ts';
+import { UserError } from '../user-error.ts';
+import { exitCodeOf } from './interrupt.ts';
+
+export interface ReproduceFlags {
+  readonly tables?: readonly number[];
+  readonly seeds: number;
+  readonly folder: string;
+  readonly config?: string;
+  readonly tiny?: boolean;
+}
+
+export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
+  const stopping = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    process.exitCode = exitCodeOf(signal);
+    if (stopping.signal.aborted) process.exit();
+    console.error('\nending after the work in hand; the same command goes on from there');
+    stopping.abort(new UserError('stopped; the same command goes on from there'));
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
+  const began = performance.now();
+  const log = (text: string) => {
+    const seconds = ((performance.now() - began) / 1000).toFixed(0).padStart(4);
+    console.error(printable(`${seconds} s  ${text}`));
+  };
+  const { tables } = await reproduce({ ...flags, signal: stopping.signal, log });
+  for (const table of tables) console.log(`Table ${table.number}. ${sentenceOf(table)}\n`);
+  console.error(`${join(resolve(flags.folder), 'index.html')}: all tables`);
+}

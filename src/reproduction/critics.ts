@@ -1,0 +1,97 @@
+/** The evaluation of tables 2 and 3: all critics on the same states, without and under shift. */
+import type { EvaluationInput } from '../comparison/config.ts';
+import type { EvaluationResult } from '../comparison/result.ts';
+import {
+  baseActor,
+  baseActorIn,
+  type Head,
+  headPretraining,
+  heads,
+  pretraining,
+  type Setup,
+  strongActor,
+  taskOf,
+  workers,
+} from './foundation.ts';
+import type { Part } from './parts.ts';
+import { seedsOf } from './seeds.ts';
+import { checkpointOf, measure, weightsOf } from './work.ts';
+
+/** Distributions, from the least shift to the largest; each is told to the reader in these words. */
+export const shifts: Readonly<Record<string, string>> = {
+  none: 'as in training',
+  'mild-operations': 'sums and differences alone',
+  'mild-temperature': 'a weaker actor: temperature 1.3',
+  'moderate-actor': 'a stronger actor',
+  'moderate-length': 'shorter chains',
+  'severe-actor': 'a strong actor',
+  'severe-length': 'half as long chains',
+  'severe-all': 'half as long chains of sums and differences, a strong actor',
+};
+
+/** Every critic after pretraining, on the base actor and under each shift. */
+export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationResult> {
+  const { size, recipe } = setup;
+  const { steps, prompts, candidates, bootstrap } = size;
+  const [base, words, silent] = [
+    baseActor(setup, seed, steps),
+    pretraining(setup, seed, steps, 'generative'),
+    pretraining(setup, seed, steps, 'language-model'),
+  ];
+  const [stronger, strong] = [
+    strongActor(setup, seed, steps, 0),
+    strongActor(setup, seed, steps, 1),
+  ];
+  const ofHeads = Object.keys(heads).map(
+    (kind) => [kind, headPretraining(setup, seed, steps, kind as Head)] as const,
+  );
+  const { max_new_tokens, temperature } = recipe.sampling;
+  const input = {
+    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers },
+    ...{ prompts, candidates, bootstrap, icc_rollouts: 2 * prompts },
+    sampling: { max_new_tokens, temperature },
+  };
+  const [shorter, half] = size.shorter.map((k) => taskOf(setup, k));
+  const sums = { operations: ['+', '-'] };
+  return {
+    ...{ name: 'critics', seed, version: 1, options: [input, shorter, half, sums] },
+    after: [base, words, silent, ...ofHeads.map(([, part]) => part), stronger, strong],
+    run: (work) => {
+      const actor = (part: Part) => ({
+        model: weightsOf(work.folderOf(part), 'joint', 'actor'),
+      });
+      const from = checkpointOf(work.folderOf(words), 'critic-rl');
+      const expected = { read: 'expected', completions_per_state: 1, baseline: 'none' };
+      const changed: EvaluationInput['shifts'] = {
+        'mild-operations': { task: { ...input.task, ...sums } },
+        'mild-temperature': { sampling: { temperature: 1.3 } },
+        'moderate-actor': { actor: actor(stronger) },
+        'moderate-length': { task: shorter },
+        'severe-actor': { actor: actor(strong) },
+        'severe-length': { task: half },
+        'severe-all': { task: { ...half, ...sums }, actor: actor(strong) },
+      };
+      return measure(work, {
+        ...input,
+        actor: { model: baseActorIn(work, base), worker: 'worker' },
+        critics: {
+          generative: { from },
+          'generative-expected': { from, ...expected },
+          'language-model': { from: checkpointOf(work.folderOf(silent), 'critic-rl') },
+          ...Object.fromEntries(
+            ofHeads.map(([kind, part]) => [
+              kind,
+              { from: checkpointOf(work.folderOf(part), 'critic-rl') },
+            ]),
+          ),
+          'monte-carlo-9': { use: 'monte-carlo', continuations: 9 },
+          'group-mean': 'group-mean',
+          oracle: 'oracle',
+        },
+        shifts: Object.fromEntries(
+          Object.entries(changed).map(([name, one]) => [name, { candidates: 0, ...one }]),
+        ),
+      });
+    },
+  };
+}

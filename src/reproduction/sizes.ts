@@ -1,0 +1,52 @@
+/**
+ * What a reproduction costs. `full` is meant for 60 minutes on two cores with one seed; each
+ * further seed costs the same again, apart from the sweep of table 4. `tiny` goes through every
+ * table's code in minutes; its figures mean nothing.
+ */
+import type { ConfigInput } from '../config/schema.ts';
+
+type Stage<K extends 'critic_sft' | 'critic_rl'> = NonNullable<ConfigInput[K]>;
+
+export interface Size {
+  readonly name: 'full' | 'tiny';
+  /** Labelled steps K of the chains of tables 2, 3, 5 and 6. */
+  readonly steps: number;
+  /** K of each task family of table 4; the first is the one that settings are chosen on. */
+  readonly families: readonly number[];
+  /** K of the lengths outside of training in table 3. */
+  readonly shorter: readonly [number, number];
+  /** Changes of the recipe's stages 1 and 2; empty: as the recipe has them. */
+  readonly sft: Stage<'critic_sft'>;
+  readonly pretraining: Stage<'critic_rl'>;
+  /** Steps of a value head's pretraining, and responses of each, with all their states. */
+  readonly head: { readonly steps: number; readonly responses: number };
+  /** Iterations of RL with exact values after which an actor is `stronger`, and `strong`. */
+  readonly strength: readonly [number, number];
+  /** Iterations of joint training, and of each setting of a sweep. */
+  readonly joint: number;
+  readonly sweep: number;
+  /** Iterations between held-out evaluations within a run. */
+  readonly every: number;
+  /** Held-out problems of an evaluation, and responses to each that are ranked. */
+  readonly prompts: number;
+  readonly candidates: number;
+  /** Resamples for each interval. */
+  readonly bootstrap: number;
+}
+
+export const sizes: Readonly<Record<Size['name'], Size>> = {
+  full: {
+    ...{ name: 'full', steps: 8, families: [8, 5], shorter: [6, 4] },
+    ...{ sft: {}, pretraining: {}, head: { steps: 100, responses: 512 } },
+    ...{ strength: [12, 30], joint: 60, sweep: 30, every: 5 },
+    ...{ prompts: 128, candidates: 16, bootstrap: 2000 },
+  },
+  tiny: {
+    ...{ name: 'tiny', steps: 3, families: [3], shorter: [2, 2] },
+    sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
+    pretraining: { steps: 2, states: 16, evaluate_every: 2 },
+    head: { steps: 2, responses: 16 },
+    ...{ strength: [1, 2], joint: 2, sweep: 1, every: 1 },
+    ...{ prompts: 12, candidates: 8, bootstrap: 100 },
+  },
+};
