@@ -25,6 +25,8 @@ export interface Size {
   /** Iterations of joint training, and of each setting of a sweep. */
   readonly joint: number;
   readonly sweep: number;
+  /** Iterations of joint training in table 6, with and without In-Context Conditioning. */
+  readonly icc: number;
   /** Iterations between held-out evaluations within a run. */
   readonly every: number;
   /** Held-out problems of an evaluation, and responses to each that are ranked. */
@@ -38,7 +40,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
     ...{ name: 'full', steps: 8, families: [8, 5], shorter: [6, 4] },
     ...{ sft: {}, pretraining: {}, head: { steps: 100, responses: 512 } },
-    ...{ strength: [12, 30], joint: 60, sweep: 30, every: 5 },
+    ...{ strength: [12, 30], joint: 60, sweep: 24, icc: 30, every: 5 },
     ...{ prompts: 128, candidates: 16, bootstrap: 2000 },
   },
   tiny: {
@@ -46,7 +48,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },
     head: { steps: 2, responses: 16 },
-    ...{ strength: [1, 2], joint: 2, sweep: 1, every: 1 },
+    ...{ strength: [1, 2], joint: 2, sweep: 1, icc: 1, every: 1 },
     ...{ prompts: 12, candidates: 8, bootstrap: 100 },
   },
 };

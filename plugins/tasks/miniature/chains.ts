@@ -63,6 +63,17 @@ export function chainPrompt(chain: Chain): string {
   return `${chain.start} | ${steps.join(' ')} >`;
 }
 
+/** Reads what `chainPrompt` wrote; null: it is something else. */
+export function parseChain(prompt: string): Chain | null {
+  const [start, ...parts] = prompt.replace(/ >$/, '').split(' |');
+  const steps = parts
+    .map((part) => part.trim().split(' ').slice(1))
+    .filter((operations) => operations.length > 0);
+  const chain = { start: Number(start), steps };
+  const known = steps.flat().every((operation) => operationIndex.has(operation));
+  return known && chainPrompt(chain) === prompt ? chain : null;
+}
+
 export function chainProblem(chain: Chain, id: string): Problem {
   return {
     id,
