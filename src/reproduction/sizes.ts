@@ -18,7 +18,7 @@ export interface Size {
   /** Changes of the recipe's stages 1 and 2; empty: as the recipe has them. */
   readonly sft: Stage<'critic_sft'>;
   readonly pretraining: Stage<'critic_rl'>;
-  /** Steps of a value head's pretraining, and responses of each, with all their states. */
+  /** Steps of a value head's pretraining and responses of each: as many as the recipe's stage 2. */
   readonly head: { readonly steps: number; readonly responses: number };
   /** Iterations of RL with exact values after which an actor is `stronger`, and `strong`. */
   readonly strength: readonly [number, number];
@@ -27,6 +27,10 @@ export interface Size {
   readonly sweep: number;
   /** Iterations of joint training in table 6, with and without In-Context Conditioning. */
   readonly icc: number;
+  /** As many times the iterations for the cheapest method, for a comparison at equal time. */
+  readonly longer: number;
+  /** Iterations whose cost table 5 measures. */
+  readonly cost: number;
   /** Iterations between held-out evaluations within a run. */
   readonly every: number;
   /** Held-out problems of an evaluation, and responses to each that are ranked. */
@@ -39,8 +43,9 @@ export interface Size {
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
     ...{ name: 'full', steps: 8, families: [8, 5], shorter: [6, 4] },
-    ...{ sft: {}, pretraining: {}, head: { steps: 100, responses: 512 } },
+    ...{ sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
     ...{ strength: [12, 30], joint: 60, sweep: 24, icc: 30, every: 5 },
+    ...{ longer: 10, cost: 4 },
     ...{ prompts: 128, candidates: 16, bootstrap: 2000 },
   },
   tiny: {
@@ -49,6 +54,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },
     head: { steps: 2, responses: 16 },
     ...{ strength: [1, 2], joint: 2, sweep: 1, icc: 1, every: 1 },
+    ...{ longer: 2, cost: 1 },
     ...{ prompts: 12, candidates: 8, bootstrap: 100 },
   },
 };
