@@ -42,9 +42,9 @@ export interface Size {
 
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
-    ...{ name: 'full', steps: 8, families: [8, 5], shorter: [6, 4] },
+    ...{ name: 'full', steps: 8, families: [5, 8], shorter: [6, 4] },
     ...{ sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
-    ...{ strength: [12, 30], joint: 60, sweep: 24, icc: 30, every: 5 },
+    ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
     ...{ longer: 10, cost: 4 },
     ...{ prompts: 128, candidates: 16, bootstrap: 2000 },
   },
