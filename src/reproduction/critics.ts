@@ -17,7 +17,7 @@ import type { Part } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import { checkpointOf, measure, weightsOf } from './work.ts';
 
-/** Distributions, from the least shift to the largest; each is told to the reader in these words. */
+/** Distributions, from the least shift to the largest, and the words for each. */
 export const shifts: Readonly<Record<string, string>> = {
   none: 'as in training',
   'mild-operations': 'sums and differences alone',

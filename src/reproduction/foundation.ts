@@ -62,16 +62,20 @@ export function baseActor(setup: Setup, seed: number, steps: number): Part {
 export const baseActorIn = (results: Results, part: Part) =>
   join(results.folderOf(part), 'base-actor');
 
-/** Critics that SFT and REINFORCE train. */
-export type Scorer = 'generative' | 'generative-without-icc' | 'language-model';
+/** Critics that SFT and REINFORCE train, as changes of the recipe's own. */
+const scorers = {
+  generative: { icc: true },
+  'generative-without-icc': { icc: false },
+  'language-model': { use: 'language-model', max_new_tokens: 6 },
+} as const;
+export type Scorer = keyof typeof scorers;
 
-/** By the recipe's own critic: the same model, with the words or without. */
+/** The recipe's critic: the same model, with the words or without. */
 export function scorer({ recipe }: Setup, kind: Scorer): Critic {
   const own = recipe.critic as { readonly use: string; readonly [option: string]: unknown };
   const { thinking: _, ...silent } = own;
-  if (kind === 'language-model')
-    return { ...silent, worker: 'worker', use: 'language-model', max_new_tokens: 6 };
-  return { ...own, worker: 'worker', icc: kind === 'generative' };
+  const changes = scorers[kind];
+  return { ...('use' in changes ? silent : own), worker: 'worker', ...changes };
 }
 
 /** Stage 1. */

@@ -104,7 +104,7 @@ const vineppo: Method = {
   ...learned,
 };
 
-/** GRPO (arXiv 2402.03300): the group's mean and deviation. Lambda is 1, so only rates are swept. */
+/** GRPO (arXiv 2402.03300): the group's mean and deviation. Lambda is 1: rates alone are swept. */
 const grpo: Method = {
   ...{ name: 'GRPO', settings: grid([1], [2.5e-4, 5e-4, 1e-3, 2e-3]) },
   recipe: '(reward - mean) / deviation of the group for every token (arXiv 2402.03300), no KL',

@@ -1,4 +1,4 @@
-/** The verbs of parts: make a model, train, evaluate. Each goes on with what an earlier try left. */
+/** The verbs of parts: make a model, train, measure. Each goes on with what a stopped try left. */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -236,19 +236,6 @@ describe('the stages', () => {
     ).toBe(best);
   });
 
-  it('end stage 2 with the last critic where it is asked for, in a checkpoint that can be read', async () => {
-    await run(
-      small('last', {
-        stages: ['critic-rl'],
-        actor: null,
-        joint: {},
-        critic_rl: { steps: 1, states: 8, evaluate_every: 1, keep: 'last' },
-      }),
-    );
-    const { progress } = await readCheckpoint(join(scratch, 'last', 'checkpoints', 'critic-rl'));
-    expect(progress).toEqual({});
-  });
-
   it('take traces from a JSONL file, and name the line that is wrong', async () => {
     const path = join(scratch, 'traces.jsonl');
     const trace = {

@@ -12,12 +12,19 @@ interface Way {
   readonly critic?: Readonly<Record<string, unknown>>;
   /** Labelled steps in one segment. Default 1. */
   readonly segment?: number;
-  /** Name of the critic of table 3 whose prompts are as long; null: it reads none of its own. */
-  readonly prompts: 'generative-expected' | 'language-model' | null;
+  /** The critic of table 3 whose prompts are as long; null: it reads none of its own. */
+  readonly prompts: {
+    readonly like: 'generative-expected' | 'language-model';
+    /** Is it asked there for as many completions as in training, or for one? */
+    readonly asTrained: boolean;
+  } | null;
 }
 
 const one = { completions_per_state: 1, read: 'expected', baseline: 'batch-mean' };
-const words = { key: 'genac', prompts: 'generative-expected' } as const;
+const words = {
+  key: 'genac',
+  prompts: { like: 'generative-expected', asTrained: false },
+} as const;
 
 /** Methods, and the means of saving for the generative critic. */
 const ways: Readonly<Record<string, Way>> = {
@@ -33,7 +40,7 @@ const ways: Readonly<Record<string, Way>> = {
     critic: { completions_per_state: 4, agree_within: 1 },
   },
   'critic without words, expected score': {
-    ...{ key: 'silent', prompts: 'language-model' },
+    ...{ key: 'silent', prompts: { like: 'language-model', asTrained: true } },
     critic: { ...one, answer: 'forced', max_new_tokens: 4 },
   },
 };
@@ -111,8 +118,8 @@ function measuredBy(setup: Setup, seed: number, results: Results) {
   const { critics } = results.resultOf(criticsEvaluation(setup, seed)).distributions.none!;
   return Object.entries(ways).map(([name, { prompts }]) => {
     const figures = results.resultOf(run(setup, seed, name));
-    const cost = prompts && critics[prompts]!.cost!;
-    const repeated = prompts === 'language-model' ? completionsOf(setup) : 1;
+    const cost = prompts && critics[prompts.like]!.cost!;
+    const repeated = prompts?.asTrained ? completionsOf(setup) : 1;
     const prompt = cost && {
       read: cost.read / cost.states / repeated,
       shared: cost.read_shared / cost.states,
