@@ -25,8 +25,8 @@ export const shifts: Readonly<Record<string, string>> = {
   'moderate-actor': 'a stronger actor',
   'moderate-length': 'shorter chains',
   'severe-actor': 'a strong actor',
-  'severe-length': 'half as long chains',
-  'severe-all': 'half as long chains of sums and differences, a strong actor',
+  'severe-length': 'much shorter chains',
+  'severe-all': 'much shorter chains of sums and differences, at temperature 1.3',
 };
 
 /** Every critic after pretraining, on the base actor and under each shift. */
@@ -51,14 +51,24 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
     ...{ prompts, candidates, bootstrap, icc_rollouts: 2 * prompts },
     sampling: { max_new_tokens, temperature },
   };
-  const [shorter, half] = size.shorter.map((k) => taskOf(setup, k));
+  // An actor of another length would write as many steps as it always did.
+  const [shorter, shortest] = size.shorter.map((k) => ({
+    task: taskOf(setup, k),
+    base: baseActor(setup, seed, k),
+  }));
   const sums = { operations: ['+', '-'] };
   return {
-    ...{ name: 'critics', seed, version: 1, options: [input, shorter, half, sums] },
-    after: [base, words, silent, ...ofHeads.map(([, part]) => part), stronger, strong],
+    ...{ name: 'critics', seed, version: 1, options: [input, sums] },
+    after: [
+      ...[base, words, silent, ...ofHeads.map(([, part]) => part), stronger, strong],
+      ...[shorter!.base, shortest!.base],
+    ],
     run: (work) => {
       const actor = (part: Part) => ({
         model: weightsOf(work.folderOf(part), 'joint', 'actor'),
+      });
+      const ofLength = ({ task, base: own }: typeof shorter & object) => ({
+        ...{ task, actor: { model: baseActorIn(work, own) } },
       });
       const from = checkpointOf(work.folderOf(words), 'critic-rl');
       const expected = { read: 'expected', completions_per_state: 1, baseline: 'none' };
@@ -66,10 +76,13 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
         'mild-operations': { task: { ...input.task, ...sums } },
         'mild-temperature': { sampling: { temperature: 1.3 } },
         'moderate-actor': { actor: actor(stronger) },
-        'moderate-length': { task: shorter },
+        'moderate-length': ofLength(shorter!),
         'severe-actor': { actor: actor(strong) },
-        'severe-length': { task: half },
-        'severe-all': { task: { ...half, ...sums }, actor: actor(strong) },
+        'severe-length': ofLength(shortest!),
+        'severe-all': {
+          ...ofLength(shortest!),
+          ...{ task: { ...shortest!.task, ...sums }, sampling: { temperature: 1.3 } },
+        },
       };
       return measure(work, {
         ...input,

@@ -13,7 +13,7 @@ export interface Size {
   readonly steps: number;
   /** K of each task family of table 4; the first is the one that settings are chosen on. */
   readonly families: readonly number[];
-  /** K of the lengths outside of training in table 3. */
+  /** K of the chains of other lengths in table 3, less and more far from training. */
   readonly shorter: readonly [number, number];
   /** Changes of the recipe's stages 1 and 2; empty: as the recipe has them. */
   readonly sft: Stage<'critic_sft'>;
@@ -42,14 +42,14 @@ export interface Size {
 
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
-    ...{ name: 'full', steps: 8, families: [5, 8], shorter: [6, 4] },
+    ...{ name: 'full', steps: 8, families: [5, 8], shorter: [5, 3] },
     ...{ sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
     ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
     ...{ longer: 10, cost: 4 },
     ...{ prompts: 128, candidates: 16, bootstrap: 2000 },
   },
   tiny: {
-    ...{ name: 'tiny', steps: 3, families: [3], shorter: [2, 2] },
+    ...{ name: 'tiny', steps: 3, families: [3], shorter: [3, 3] },
     sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },
     head: { steps: 2, responses: 16 },

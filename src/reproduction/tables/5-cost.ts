@@ -142,6 +142,8 @@ export const cost: Table = {
       'pretrained on.',
     'Tokens that critics with words read are the prompts’ mean length, as table 3 measured it, ' +
       'times the states; with shared prefixes, what prompts begin with alike is read once.',
+    'A critic that reads values or continues responses reports no sharing, and has the same figure ' +
+      'twice.',
     'Passes count reading and writing a token as one and training as three; those of the actor ' +
       'are sampling and its update.',
     'Seconds are of one core of this machine while the other one worked too.',
