@@ -27,8 +27,12 @@ export interface Size {
   readonly sweep: number;
   /** Iterations of joint training in table 6, with and without In-Context Conditioning. */
   readonly icc: number;
+  /** Settings of each method that the sweep tries. */
+  readonly settings: number;
   /** As many times the iterations for the cheapest method, for a comparison at equal time. */
   readonly longer: number;
+  /** Iterations of each row of table 7. */
+  readonly open: number;
   /** Iterations whose cost table 5 measures. */
   readonly cost: number;
   /** Iterations between held-out evaluations within a run. */
@@ -45,7 +49,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     ...{ name: 'full', steps: 8, families: [5, 8], shorter: [5, 3] },
     ...{ sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
     ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
-    ...{ longer: 10, cost: 4 },
+    ...{ settings: 4, longer: 5, open: 24, cost: 4 },
     ...{ prompts: 128, candidates: 16, bootstrap: 2000 },
   },
   tiny: {
@@ -54,7 +58,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },
     head: { steps: 2, responses: 16 },
     ...{ strength: [1, 2], joint: 2, sweep: 1, icc: 1, every: 1 },
-    ...{ longer: 2, cost: 1 },
+    ...{ settings: 2, longer: 2, open: 1, cost: 1 },
     ...{ prompts: 12, candidates: 8, bootstrap: 100 },
   },
 };

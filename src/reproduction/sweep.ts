@@ -1,9 +1,9 @@
 /** The sweep of table 4, and the runs at the settings that it chose. */
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
-import { actorOf, type Setup, taskOf, workers } from './foundation.ts';
+import { type Setup, taskOf, workers } from './foundation.ts';
 import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
-import type { Part, Results } from './parts.ts';
+import type { Part, Results, Work } from './parts.ts';
 import { seedsOf, tuningSeed } from './seeds.ts';
 import { type CurvePoint, measure, type RunFigures, weightsOf } from './work.ts';
 
@@ -26,7 +26,9 @@ export interface Swept {
 
 /** All trials of a method, in the order of its settings. */
 export const trials = (setup: Setup, key: MethodKey) =>
-  methods[key].settings.map((setting) => ({ setting, part: trial(setup, key, setting) }));
+  methods[key].settings
+    .slice(0, setup.size.settings)
+    .map((setting) => ({ setting, part: trial(setup, key, setting) }));
 
 export const sweptBy = (setup: Setup, key: MethodKey, results: Results): Swept[] =>
   trials(setup, key).map(({ setting, part }) => {
@@ -43,6 +45,35 @@ export function scoreOf(curve: readonly CurvePoint[]): number {
 /** The first of the best. */
 export const bestOf = (swept: readonly Swept[]): Swept =>
   swept.reduce((best, one) => (one.score > best.score ? one : best));
+
+/** An evaluation of an actor's success alone. */
+export function successOf(
+  setup: Setup,
+  seed: number,
+  steps: number,
+): Omit<EvaluationInput, 'folder' | 'critics' | 'actor'> {
+  const { prompts, bootstrap } = setup.size;
+  const { max_new_tokens, temperature } = setup.recipe.sampling;
+  return {
+    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers, bootstrap },
+    ...{ prompts: 4 * prompts, num_generations: 2, candidates: 0, states_per_response: 'one' },
+    ...{ references: 'outcomes', sampling: { max_new_tokens, temperature } },
+  };
+}
+
+/** Of the actor that the part's run left. */
+export async function measureSuccess(
+  work: Work,
+  input: ReturnType<typeof successOf>,
+): Promise<Measured> {
+  const model = weightsOf(work.folder, 'joint', 'actor');
+  const { distributions } = await measure(work, {
+    // No critic is told of it.
+    ...{ ...input, actor: { model, worker: 'worker', success_rate: 0.5 } },
+    critics: { outcomes: 'group-mean' },
+  });
+  return distributions.none!.success_measured;
+}
 
 export interface Trained {
   readonly setting: Setting;
@@ -66,13 +97,7 @@ export function trained(
     const config = jointConfig(setup, seed, steps, key, setting, { iterations });
     return { ...config, evaluation: { ...config.evaluation, every } };
   };
-  const { prompts, bootstrap } = setup.size;
-  const { max_new_tokens, temperature } = setup.recipe.sampling;
-  const input: Omit<EvaluationInput, 'folder' | 'critics' | 'actor'> = {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers, bootstrap },
-    ...{ prompts: 4 * prompts, num_generations: 2, candidates: 0, states_per_response: 'one' },
-    ...{ references: 'outcomes', sampling: { max_new_tokens, temperature } },
-  };
+  const input = successOf(setup, seed, steps);
   const choosing = trials(setup, key).map(({ part }) => part);
   return {
     ...{ name: `rl-${key}`, seed, version: 1, after: [...start.after, ...choosing] },
@@ -82,12 +107,7 @@ export function trained(
       work.log(`lambda ${setting.lambda}, learning rate ${setting.learning_rate}`);
       const figures = await trainBy(work, start, configOf(setting));
       if (figures === null) return null;
-      const { model, worker } = actorOf(setup, weightsOf(work.folder, 'joint', 'actor'));
-      const result = await measure(work, {
-        ...{ ...input, actor: { model, worker, success_rate: 0.5 } },
-        critics: { outcomes: 'group-mean' },
-      });
-      return { setting, figures, success: result.distributions.none!.success_measured };
+      return { setting, figures, success: await measureSuccess(work, input) };
     },
   };
 }

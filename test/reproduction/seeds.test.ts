@@ -46,7 +46,7 @@ it.each(['full', 'tiny'] as const)('all parts of the size %s keep to it', (name)
       }
     }
   expect(runs).toBeGreaterThan(20);
-  expect(sweeps).toBeGreaterThan(20);
+  expect(sweeps).toBe(8 * sizes[name].settings);
   expect(evaluations).toBeGreaterThan(5);
 });
 

@@ -118,11 +118,11 @@ export const rl: Table = {
     ...setup.size.families.flatMap((steps) => family(setup, seed, steps, results)),
     {
       ...{ title: 'the sweep: mean success over the evaluations of a run', digits: 3 },
-      columns: ['setting 1', 'setting 2', 'setting 3', 'setting 4'],
+      columns: Array.from({ length: setup.size.settings }, (_, i) => `setting ${i + 1}`),
       rows: keys.map((key) => {
         const swept = sweptBy(setup, key, results);
-        const words = methods[key].settings
-          .map(({ lambda, learning_rate }) => `${lambda}/${learning_rate}`)
+        const words = swept
+          .map(({ setting: one }) => `${one.lambda}/${one.learning_rate}`)
           .join(', ');
         const { lambda, learning_rate } = bestOf(swept).setting;
         return {
