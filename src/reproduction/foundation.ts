@@ -70,18 +70,31 @@ const scorers = {
 } as const;
 export type Scorer = keyof typeof scorers;
 
-/** The recipe's critic: the same model, with the words or without. */
-export function scorer({ recipe }: Setup, kind: Scorer): Critic {
+/**
+ * The recipe's critic: the same model, with the words or without.
+ *
+ * @param model another one that it begins with; absent: the recipe's
+ */
+export function scorer({ recipe }: Setup, kind: Scorer, model?: string): Critic {
   const own = recipe.critic as { readonly use: string; readonly [option: string]: unknown };
   const { thinking: _, ...silent } = own;
   const changes = scorers[kind];
-  return { ...('use' in changes ? silent : own), worker: 'worker', ...changes };
+  return {
+    ...('use' in changes ? silent : own),
+    ...{ worker: 'worker', ...changes, ...(model !== undefined && { model }) },
+  };
 }
 
 /** Stage 1. */
-export function imitation(setup: Setup, seed: number, steps: number, kind: Scorer): Part {
+export function imitation(
+  setup: Setup,
+  seed: number,
+  steps: number,
+  kind: Scorer,
+  model?: string,
+): Part {
   const config = runOf(setup, steps, seedsOf(seed).training, {
-    ...{ stages: ['critic-sft'], critic: scorer(setup, kind) },
+    ...{ stages: ['critic-sft'], critic: scorer(setup, kind, model) },
     critic_sft: { ...setup.recipe.critic_sft, ...setup.size.sft },
   });
   return {
@@ -91,10 +104,17 @@ export function imitation(setup: Setup, seed: number, steps: number, kind: Score
 }
 
 /** Stage 2. */
-export function pretraining(setup: Setup, seed: number, steps: number, kind: Scorer): Part {
-  const [first, base] = [imitation(setup, seed, steps, kind), baseActor(setup, seed, steps)];
+export function pretraining(
+  setup: Setup,
+  seed: number,
+  steps: number,
+  kind: Scorer,
+  model?: string,
+): Part {
+  const first = imitation(setup, seed, steps, kind, model);
+  const base = baseActor(setup, seed, steps);
   const config = runOf(setup, steps, seedsOf(seed).training, {
-    ...{ stages: ['critic-rl'], critic: scorer(setup, kind) },
+    ...{ stages: ['critic-rl'], critic: scorer(setup, kind, model) },
     critic_rl: { ...setup.recipe.critic_rl, ...setup.size.pretraining },
   });
   return {
@@ -116,8 +136,18 @@ export const heads = {
 } as const;
 export type Head = keyof typeof heads;
 
-/** Pretraining on all states of the base actor's own responses (VC-PPO, arXiv 2503.01491). */
-export function headPretraining(setup: Setup, seed: number, steps: number, kind: Head): Part {
+/**
+ * Pretraining on all states of the base actor's own responses (VC-PPO, arXiv 2503.01491).
+ *
+ * @param model that it begins with; absent: the base actor's weights
+ */
+export function headPretraining(
+  setup: Setup,
+  seed: number,
+  steps: number,
+  kind: Head,
+  model?: string,
+): Part {
   const base = baseActor(setup, seed, steps);
   const { steps: updates, responses } = setup.size.head;
   const config = runOf(setup, steps, seedsOf(seed).training, {
@@ -129,13 +159,13 @@ export function headPretraining(setup: Setup, seed: number, steps: number, kind:
     },
   });
   const run = (work: Work) => {
-    const model = baseActorIn(work, base);
-    const critic = { use: 'value-head', worker: 'worker', model, ...heads[kind] };
-    return train(work, { ...config, critic, actor: actorOf(setup, model) });
+    const actor = baseActorIn(work, base);
+    const own = { worker: 'worker', model: model ?? actor };
+    const critic = { use: 'value-head', ...own, ...heads[kind] };
+    return train(work, { ...config, critic, actor: actorOf(setup, actor) });
   };
-  return {
-    ...{ name: kind, seed, version: 1, after: [base], options: [config, heads[kind]], run },
-  };
+  const options = [config, heads[kind], ...(model === undefined ? [] : [model])];
+  return { ...{ name: kind, seed, version: 1, after: [base], options }, run };
 }
 
 /** An actor after RL from the base actor with exact values as its critic. */

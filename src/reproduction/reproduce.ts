@@ -14,6 +14,7 @@ import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
 import { sizes } from './sizes.ts';
 import { overSeeds, type Table } from './table.ts';
+import { expressiveness } from './tables/1-expressiveness.ts';
 import { ranking } from './tables/2-ranking.ts';
 import { shift } from './tables/3-shift.ts';
 import { rl } from './tables/4-rl.ts';
@@ -22,11 +23,14 @@ import { icc } from './tables/6-icc.ts';
 import { open } from './tables/7-open.ts';
 
 /** In the order in which they are worth their time. */
-export const tables: readonly Table[] = [shift, ranking, icc, cost, rl, open];
+export const tables: readonly Table[] = [shift, ranking, icc, cost, rl, open, expressiveness];
 
-/** Numbers of the paper's tables that can't be made yet, and what they would show. */
-const unbuilt: Readonly<Record<number, string>> = {
-  1: 'expressiveness, error against parameters and compute',
+/** What tables of the paper, or of a fuller comparison, have and these do not. */
+const absent: Readonly<Record<number, string>> = {
+  1: 'the word problem of S5, and critics of more than some hundred thousand parameters',
+  3: 'a floor that knows the state of the chain and the profile of the actor alone',
+  4: 'tasks that are not register chains, such as cups and those of reasoning-gym',
+  6: 'a large model behind an API, in whose place the uncalibrated oracle stands',
 };
 
 const recipe = fileURLToPath(new URL('../../examples/miniature.yaml', import.meta.url));
@@ -102,19 +106,12 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
 
 /** In their numbers' order. */
 function tablesOf(numbers: readonly number[] | undefined): Table[] {
-  for (const number of numbers ?? []) {
-    if (tables.some((table) => table.number === number)) continue;
-    const known = tables.map((table) => table.number).sort((a, b) => a - b);
-    const words = unbuilt[number];
-    throw new UserError(
-      words === undefined
-        ? `there is no table ${number}: name some of ${known.join(', ')}`
-        : `table ${number} (${words}) can't be made yet: name some of ${known.join(', ')}`,
-    );
-  }
-  return tables
-    .filter(({ number }) => numbers === undefined || numbers.includes(number))
-    .sort((a, b) => a.number - b.number);
+  const sorted = [...tables].sort((a, b) => a.number - b.number);
+  const known = sorted.map(({ number }) => number);
+  const unknown = numbers?.find((number) => !known.includes(number));
+  if (unknown !== undefined)
+    throw new UserError(`there is no table ${unknown}: name some of ${known.join(', ')}`);
+  return sorted.filter(({ number }) => numbers?.includes(number) ?? true);
 }
 
 function setupOf(path: string, tiny: boolean): Setup {
@@ -138,8 +135,10 @@ function commandOf(number: number, { seeds = 1, tiny, config }: ReproduceOptions
 }
 
 const missingFrom = (wanted: readonly Table[]): string[] => [
-  ...Object.entries(unbuilt).map(([number, words]) => `Table ${number}: ${words}.`),
+  ...wanted.flatMap(({ number }) =>
+    number in absent ? [`Table ${number}: ${absent[number]}.`] : [],
+  ),
   ...tables
     .filter((table) => !wanted.includes(table))
-    .map(({ number, title }) => `Table ${number}: it was not asked for (${title}).`),
+    .map(({ number, title }) => `Table ${number}, ${title}: it was not asked for.`),
 ];

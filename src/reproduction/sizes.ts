@@ -15,6 +15,9 @@ export interface Size {
   readonly families: readonly number[];
   /** K of the chains of other lengths in table 3, less and more far from training. */
   readonly shorter: readonly [number, number];
+  /** K of table 1, and widths and numbers of layers of its models, rising. */
+  readonly depths: readonly number[];
+  readonly capacities: readonly (readonly [width: number, layers: number])[];
   /** Changes of the recipe's stages 1 and 2; empty: as the recipe has them. */
   readonly sft: Stage<'critic_sft'>;
   readonly pretraining: Stage<'critic_rl'>;
@@ -46,7 +49,13 @@ export interface Size {
 
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
-    ...{ name: 'full', steps: 8, families: [5, 8], shorter: [5, 3] },
+    ...{ name: 'full', steps: 8, families: [5], shorter: [5, 3] },
+    depths: [3, 5, 8],
+    capacities: [
+      [32, 1],
+      [64, 2],
+      [128, 3],
+    ],
     ...{ sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
     ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
     ...{ settings: 4, longer: 5, open: 24, cost: 4 },
@@ -54,6 +63,11 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
   },
   tiny: {
     ...{ name: 'tiny', steps: 3, families: [3], shorter: [3, 3] },
+    depths: [3],
+    capacities: [
+      [32, 1],
+      [64, 2],
+    ],
     sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },
     head: { steps: 2, responses: 16 },
