@@ -3,8 +3,7 @@ import { join, resolve } from 'node:path';
 import { sentenceOf } from '../reproduction/report.ts';
 import { reproduce } from '../reproduction/reproduce.ts';
 import { printable } from '../text/printable.ts';
-import { UserError } from '../user-error.ts';
-import { exitCodeOf } from './interrupt.ts';
+import { stopOnInterrupt } from './interrupt.ts';
 
 export interface ReproduceFlags {
   readonly tables?: readonly number[];
@@ -16,19 +15,20 @@ export interface ReproduceFlags {
 
 export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
   const stopping = new AbortController();
-  const onSignal = (signal: NodeJS.Signals) => {
-    process.exitCode = exitCodeOf(signal);
-    if (stopping.signal.aborted) process.exit();
-    console.error('\nending after the work in hand; the same command goes on from there');
-    stopping.abort(new UserError('stopped; the same command goes on from there'));
-  };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
+  const release = stopOnInterrupt([{ stop: async () => stopping.abort() }]);
   const began = performance.now();
   const log = (text: string) => {
     const seconds = ((performance.now() - began) / 1000).toFixed(0).padStart(4);
     console.error(printable(`${seconds} s  ${text}`));
   };
-  const { tables } = await reproduce({ ...flags, signal: stopping.signal, log });
-  for (const table of tables) console.log(`Table ${table.number}. ${sentenceOf(table)}\n`);
-  console.error(`${join(resolve(flags.folder), 'index.html')}: all tables`);
+  try {
+    const { tables } = await reproduce({ ...flags, signal: stopping.signal, log });
+    for (const table of tables) console.log(`Table ${table.number}. ${sentenceOf(table)}\n`);
+    console.error(`${join(resolve(flags.folder), 'index.html')}: all tables`);
+  } catch (error) {
+    if (!stopping.signal.aborted) throw error;
+    console.error('stopped: what is done is kept, and the same command goes on from there');
+  } finally {
+    release();
+  }
 }

@@ -36,7 +36,7 @@ const absent: Readonly<Record<number, string>> = {
 const recipe = fileURLToPath(new URL('../../examples/miniature.yaml', import.meta.url));
 
 export interface ReproduceOptions {
-  /** Numbers of the tables. Default: all that there are. */
+  /** Numbers of the tables, in the order in which they are made. Default: all that there are. */
   readonly tables?: readonly number[];
   /** Number of seeds, from 0 on. Default 1. */
   readonly seeds?: number;
@@ -81,7 +81,7 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     const results = await runParts(parts, { folder, lanes, signal, log });
     const reproduction: Reproduction = {
       ...{ genac: packageJson.version, size: setup.size.name, seeds: all },
-      tables: wanted.map((table) => {
+      tables: [...wanted].sort(byNumber).map((table) => {
         const { number, title, paper, notes, reason } = table;
         const blocks = overSeeds(
           all.map((seed) => table.blocks(setup, seed, results)),
@@ -104,15 +104,18 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
   }
 }
 
-/** In their numbers' order. */
-function tablesOf(numbers: readonly number[] | undefined): Table[] {
-  const sorted = [...tables].sort((a, b) => a.number - b.number);
-  const known = sorted.map(({ number }) => number);
-  const unknown = numbers?.find((number) => !known.includes(number));
-  if (unknown !== undefined)
-    throw new UserError(`there is no table ${unknown}: name some of ${known.join(', ')}`);
-  return sorted.filter(({ number }) => numbers?.includes(number) ?? true);
+/** In the order in which they are asked for, each once. */
+function tablesOf(numbers: readonly number[] | undefined): readonly Table[] {
+  if (numbers === undefined) return tables;
+  return [...new Set(numbers)].map((number) => {
+    const table = tables.find((one) => one.number === number);
+    if (table) return table;
+    const known = tables.map((one) => one.number).sort((a, b) => a - b);
+    throw new UserError(`there is no table ${number}: name some of ${known.join(', ')}`);
+  });
 }
+
+const byNumber = (a: Table, b: Table) => a.number - b.number;
 
 function setupOf(path: string, tiny: boolean): Setup {
   const { config } = loadConfigFile(path);
@@ -135,9 +138,9 @@ function commandOf(number: number, { seeds = 1, tiny, config }: ReproduceOptions
 }
 
 const missingFrom = (wanted: readonly Table[]): string[] => [
-  ...wanted.flatMap(({ number }) =>
-    number in absent ? [`Table ${number}: ${absent[number]}.`] : [],
-  ),
+  ...[...wanted]
+    .sort(byNumber)
+    .flatMap(({ number }) => (number in absent ? [`Table ${number}: ${absent[number]}.`] : [])),
   ...tables
     .filter((table) => !wanted.includes(table))
     .map(({ number, title }) => `Table ${number}, ${title}: it was not asked for.`),
