@@ -1,6 +1,6 @@
 /** `genac reproduce`: the paper's tables, each from nothing. */
 import { join, resolve } from 'node:path';
-import { sentenceOf } from '../reproduction/report.ts';
+import { sentencesOf } from '../reproduction/report.ts';
 import { reproduce } from '../reproduction/reproduce.ts';
 import { printable } from '../text/printable.ts';
 import { stopOnInterrupt } from './interrupt.ts';
@@ -23,7 +23,8 @@ export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
   };
   try {
     const { tables } = await reproduce({ ...flags, signal: stopping.signal, log });
-    for (const table of tables) console.log(`Table ${table.number}. ${sentenceOf(table)}\n`);
+    for (const table of tables)
+      console.log(`Table ${table.number}. ${sentencesOf(table).join(' ')}\n`);
     console.error(`${join(resolve(flags.folder), 'index.html')}: all tables`);
   } catch (error) {
     if (!stopping.signal.aborted) throw error;

@@ -11,11 +11,12 @@ import {
   type Setup,
   strongActor,
   taskOf,
+  underActor,
   workers,
 } from './foundation.ts';
 import type { Part } from './parts.ts';
 import { seedsOf } from './seeds.ts';
-import { checkpointOf, measure, weightsOf } from './work.ts';
+import { checkpointOf, measure } from './work.ts';
 
 /** Distributions, from the least shift to the largest, and the words for each. */
 export const shifts: Readonly<Record<string, string>> = {
@@ -58,15 +59,12 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
   }));
   const sums = { operations: ['+', '-'] };
   return {
-    ...{ name: 'critics', seed, version: 1, options: [input, sums] },
+    ...{ name: 'critics', seed, version: 2, options: [input, size.continuations] },
     after: [
       ...[base, words, silent, ...ofHeads.map(([, part]) => part), stronger, strong],
       ...[shorter!.base, shortest!.base],
     ],
     run: (work) => {
-      const actor = (part: Part) => ({
-        model: weightsOf(work.folderOf(part), 'joint', 'actor'),
-      });
       const ofLength = ({ task, base: own }: typeof shorter & object) => ({
         ...{ task, actor: { model: baseActorIn(work, own) } },
       });
@@ -75,9 +73,9 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
       const changed: EvaluationInput['shifts'] = {
         'mild-operations': { task: { ...input.task, ...sums } },
         'mild-temperature': { sampling: { temperature: 1.3 } },
-        'moderate-actor': { actor: actor(stronger) },
+        'moderate-actor': underActor(setup, work, stronger),
         'moderate-length': ofLength(shorter!),
-        'severe-actor': { actor: actor(strong) },
+        'severe-actor': underActor(setup, work, strong),
         'severe-length': ofLength(shortest!),
         'severe-all': {
           ...ofLength(shortest!),

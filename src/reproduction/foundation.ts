@@ -190,3 +190,12 @@ export function strongActor(setup: Setup, seed: number, steps: number, level: 0 
     },
   };
 }
+
+/**
+ * Changes of an evaluation for an actor that a part trained. Its reference values are means of
+ * continuations: RL teaches an actor what the table behind exact values does not have.
+ */
+export const underActor = ({ size: { continuations } }: Setup, results: Results, part: Part) => ({
+  ...{ actor: { model: weightsOf(results.folderOf(part), 'joint', 'actor') } },
+  ...{ references: 'continuations', continuations },
+});

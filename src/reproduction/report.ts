@@ -63,10 +63,17 @@ const agreement = {
 };
 
 /** What the paper says, what was seen, whether they agree, and if not the likely reason. */
-export function sentenceOf({ paper, verdict: { seen, agrees }, reason }: ReportedTable): string {
-  const whether = agrees === null ? 'That does not tell whether they agree.' : agreement[agrees];
-  const why = agrees === 'in part' || agrees === 'no' ? ` Most likely: ${reason}.` : '';
-  return `The paper: ${paper} Seen here: ${seen}. ${whether}${why}`;
+export function sentencesOf({
+  paper,
+  verdict: { seen, agrees },
+  reason,
+}: Pick<ReportedTable, 'paper' | 'verdict' | 'reason'>): string[] {
+  return [
+    `The paper: ${paper}`,
+    `Seen here: ${seen}.`,
+    ...(agrees === null ? [] : [agreement[agrees]]),
+    ...(agrees === 'in part' || agrees === 'no' ? [`Most likely: ${reason}.`] : []),
+  ];
 }
 
 /** Conditions of all tables. */
@@ -98,7 +105,7 @@ export function markdownOf(all: Reproduction): string {
       ...[`## Table ${one.number}. ${one.title}`, '', `    ${one.command}`, ''],
       ...[...one.notes, ''],
       ...one.blocks.flatMap((block) => [`${titleOf(block)}:`, '', ...table(rowsOf(block))]),
-      ...[sentenceOf(one), ''],
+      ...[...sentencesOf(one), ''],
     ]),
     ...['## What is not in it', '', ...all.missing.map((words) => `- ${words}`), ''],
   ].join('\n');
@@ -134,14 +141,16 @@ export function pageOf(all: Reproduction): string {
     title: 'The paper’s tables, in miniature',
     headline: [
       ...conditions(all),
-      ...all.tables.map((one) => `Table ${one.number}. ${sentenceOf(one)}`),
+      ...all.tables.map((one) =>
+        [
+          `Table ${one.number}. ${one.title} (${one.command}).`,
+          ...[...sentencesOf(one), ...one.notes],
+        ].join(' '),
+      ),
       ...all.missing.map((words) => `Not in it: ${words}`),
     ],
-    tables: all.tables.flatMap(({ number, command, notes, blocks }) =>
-      blocks.map((block, i) => ({
-        title: `${number}. ${titleOf(block)}${i === 0 ? ` (${[command, ...notes].join('; ')})` : ''}`,
-        rows: rowsOf(block),
-      })),
+    tables: all.tables.flatMap(({ number, blocks }) =>
+      blocks.map((block) => ({ title: `${number}. ${titleOf(block)}`, rows: rowsOf(block) })),
     ),
     sections: [],
     notation: '',

@@ -43,6 +43,8 @@ export interface Size {
   /** Held-out problems of an evaluation, and responses to each that are ranked. */
   readonly prompts: number;
   readonly candidates: number;
+  /** Of each state of a trained actor, as its reference value. */
+  readonly continuations: number;
   /** Resamples for each interval. */
   readonly bootstrap: number;
 }
@@ -59,7 +61,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     ...{ sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
     ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
     ...{ settings: 4, longer: 5, open: 24, cost: 4 },
-    ...{ prompts: 128, candidates: 16, bootstrap: 2000 },
+    ...{ prompts: 128, candidates: 16, continuations: 32, bootstrap: 2000 },
   },
   tiny: {
     ...{ name: 'tiny', steps: 3, families: [3], shorter: [3, 3] },
@@ -73,6 +75,6 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     head: { steps: 2, responses: 16 },
     ...{ strength: [1, 2], joint: 2, sweep: 1, icc: 1, every: 1 },
     ...{ settings: 2, longer: 2, open: 1, cost: 1 },
-    ...{ prompts: 12, candidates: 8, bootstrap: 100 },
+    ...{ prompts: 12, candidates: 8, continuations: 4, bootstrap: 100 },
   },
 };

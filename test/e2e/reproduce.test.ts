@@ -21,10 +21,11 @@ it('makes every table that there is, and goes on with what it kept', async () =>
       for (const { name, cells: own } of rows)
         expect([name, own.length]).toEqual([name, columns.length]);
   }
-  // The upper bound has no error, whatever the size.
+  // The upper bound has no error on an actor that no RL changed, whatever the size.
   const errors = first.tables.find(({ number }) => number === 3)!.blocks[0]!;
   const exact = errors.rows.find(({ name }) => name === 'oracle')!;
-  for (const cell of exact.cells) expect(cell!.value).toBeLessThan(1e-9);
+  for (const [i, cell] of exact.cells.entries())
+    if (!errors.columns[i]!.endsWith('-actor')) expect(cell!.value).toBeLessThan(1e-9);
 
   const page = readFileSync(join(folder, 'index.html'), 'utf8');
   expect(page).toContain('its figures mean nothing');

@@ -185,13 +185,12 @@ export const expressiveness: Table = {
     const listed = (values: readonly number[]) => values.map((one) => one.toFixed(2)).join(', ');
     const all = [more, grows, stops].every((some) => some.length === errors.length);
     return {
-      seen: errors
+      seen: `explained variance, from the smallest to the largest: ${errors
         .map(
           ({ title, words, heads }) =>
-            `${title.replace(': error', '')}: explained variance by size ${listed(words)} of the ` +
-            `generative critic and ${listed(heads)} of the head`,
+            `${title.replace(': error', '')}, generative ${listed(words)}, head ${listed(heads)}`,
         )
-        .join('; '),
+        .join('; ')}`,
       agrees: all ? 'yes' : more.length === 0 ? 'no' : 'in part',
     };
   },

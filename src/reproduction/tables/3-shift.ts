@@ -9,11 +9,12 @@ export const shift: Table = {
     "The generative critic's error is lower than the value head's without shift, and the more so " +
     'the larger the shift.',
   notes: [
-    'Errors are mean squared errors against exact values of the actor in question.',
+    'Errors are mean squared errors against exact values of the base actors; under the stronger ' +
+      'actors against means of continuations, whose variance is subtracted.',
+    'RL teaches an actor what the table behind exact values does not have, and the oracle’s error ' +
+      'there says how much.',
     'Every critic was trained once, on chains of one length and on actors as in training.',
-    `The distributions: ${Object.entries(shifts)
-      .map(([name, words]) => `${name}, ${words}`)
-      .join('; ')}.`,
+    ...Object.entries(shifts).map(([name, words]) => `\`${name}\`: ${words}.`),
     'Shorter chains have an actor of their own, which was made for that length.',
     'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
       'do not: the best constant, and the best value for each state number.',

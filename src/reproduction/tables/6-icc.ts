@@ -12,12 +12,13 @@ import {
   scorer,
   strongActor,
   taskOf,
+  underActor,
   workers,
 } from '../foundation.ts';
 import type { Part } from '../parts.ts';
 import { seedsOf } from '../seeds.ts';
 import { type Block, type Table, valueIn } from '../table.ts';
-import { checkpointOf, measure, train, weightsOf } from '../work.ts';
+import { checkpointOf, measure, train } from '../work.ts';
 
 const uncalibrated = fileURLToPath(
   new URL('../../../plugins/tasks/miniature/uncalibrated.ts', import.meta.url),
@@ -77,11 +78,14 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
   };
   const after = [base, ...Object.values(trained).flatMap((of) => Object.values(of))];
   return {
-    ...{ name: 'icc', seed, version: 1, options: input, after: [...after, stronger!, strong!] },
+    ...{
+      name: 'icc',
+      seed,
+      version: 2,
+      options: [input, setup.size.continuations],
+      after: [...after, stronger!, strong!],
+    },
     run: (work) => {
-      const actor = (part: Part) => ({
-        actor: { model: weightsOf(work.folderOf(part), 'joint', 'actor') },
-      });
       const ofStage = (icc: Icc, stage: 'critic-sft' | 'critic-rl' | 'joint') => ({
         from: checkpointOf(work.folderOf(trained[icc][stage]), stage),
       });
@@ -101,9 +105,9 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
         },
         shifts: {
           'mild-temperature': { sampling: { temperature: 1.3 } },
-          'moderate-actor': actor(stronger!),
-          'severe-actor': actor(strong!),
-          joint: actor(trained.with.joint),
+          'moderate-actor': underActor(setup, work, stronger!),
+          'severe-actor': underActor(setup, work, strong!),
+          joint: underActor(setup, work, trained.with.joint),
         },
       });
     },
@@ -118,7 +122,8 @@ export const icc: Table = {
     'In-Context Conditioning lowers the error at every stage; the critic after RL has the least, ' +
     'and a large model without training is about as good as SFT.',
   notes: [
-    'Errors are mean squared errors against exact values of the actor in the column.',
+    'Errors are mean squared errors against the values of the actor in the column: exact ones, and ' +
+      'of the actors that were trained by RL means of continuations, whose variance is subtracted.',
     'In the place of a large model without training stands the oracle of stage 1, which reasons ' +
       'rightly and is not calibrated to the actor.',
     'Without In-Context Conditioning a critic was trained and is asked without the actor’s profile.',
