@@ -20,6 +20,7 @@ export { type LoadedTask, loadTask } from './extensions/find-plugin.ts';
 export { segmentAdvantages, tokenAdvantages } from './math/advantage.ts';
 export * from './plugin-api.ts';
 export { openPython, type Python, type PythonOptions } from './python/pythonia.ts';
+export { type ReproduceOptions, reproduce } from './reproduction/reproduce.ts';
 export { type ResumeOptions, type Run, type RunOptions, resumeRun, startRun } from './run/run.ts';
 export { readCheckpoint } from './run-folder/checkpoint.ts';
 export type { RunEvent, StagePosition } from './run-folder/events.ts';

@@ -15,7 +15,14 @@ import {
 } from '../../src/plugin-api.ts';
 import { exactValue } from './miniature/actors.ts';
 import { makeModel } from './miniature/base-actor.ts';
-import { chainOf, chainProblem, chainReward, drawChain, parseClaims } from './miniature/chains.ts';
+import {
+  chainOf,
+  chainProblem,
+  chainReward,
+  drawChain,
+  OPERATIONS,
+  parseClaims,
+} from './miniature/chains.ts';
 import { measureTable } from './miniature/measure.ts';
 import { oracleTrace } from './miniature/oracle.ts';
 import { makePopulation, syntheticRollout } from './miniature/population.ts';
@@ -23,6 +30,14 @@ import { makePopulation, syntheticRollout } from './miniature/population.ts';
 const options = z.strictObject({
   /** Labelled steps K of a chain. */
   steps: z.int().min(2).max(12).default(8),
+  /**
+   * Signs of the operations in the problems, for an evaluation under shift. The task's models and
+   * synthetic actors always have all of them.
+   */
+  operations: z
+    .array(z.enum(['+', '*', '-']))
+    .min(1)
+    .default(['+', '*', '-']),
   /** Synthetic actors of stages 1 and 2. */
   actors: z.int().min(2).default(192),
   /**
@@ -35,7 +50,8 @@ const options = z.strictObject({
 export default defineTask({
   name: 'miniature',
   options,
-  create({ steps, actors, oracle }): Task {
+  create({ steps, operations, actors, oracle }): Task {
+    const drawn = OPERATIONS.filter((one) => operations.includes(one[0] as '+' | '*' | '-'));
     const populations = new Map<string, ReturnType<typeof makePopulation>>();
     const population = (split: 'train' | 'heldout', seed: number) => {
       const key = `${split} ${seed}`;
@@ -49,7 +65,7 @@ export default defineTask({
       problems: (split, seed, from, count) =>
         Array.from({ length: count }, (_, i) => {
           const random = new Random(deriveSeed(seed, `miniature/problems/${split}`, from + i));
-          return chainProblem(drawChain(random, steps, 1), `${split}-${from + i}`);
+          return chainProblem(drawChain(random, steps, 1, drawn), `${split}-${from + i}`);
         }),
       reward: ({ text, problem }) => chainReward(text, chainOf(problem)),
       segmentation: { by: 'pattern', pattern: '[a-l] \\d', max_segments: steps, min_tokens: 1 },

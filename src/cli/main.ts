@@ -6,6 +6,7 @@ import { UserError } from '../user-error.ts';
 import { escapeConsole } from './escaped-console.ts';
 import type { EvaluateFlags } from './evaluate.ts';
 import type { InspectFlags } from './inspect.ts';
+import type { ReproduceFlags } from './reproduce.ts';
 import type { ServeFlags } from './serve.ts';
 import type { ValueFlags } from './value.ts';
 
@@ -20,6 +21,9 @@ function countOf(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('it is a whole number, 0 or more.');
 }
+
+/** `1,3`. */
+const numbersOf = (text: string): number[] => text.split(',').map((one) => countOf(one.trim()));
 
 /** Numbers of at least `least`, at most `most`. */
 const numberOf = (least: number, most: number) => (text: string) => {
@@ -210,6 +214,21 @@ program
   .action(async (sources: string[], options: EvaluateFlags) => {
     const { evaluateCommand } = await import('./evaluate.ts');
     await evaluateCommand(sources, options);
+  });
+
+program
+  .command('reproduce')
+  .description(
+    "the paper's tables in miniature, each from nothing; what was made before is not made again",
+  )
+  .option('--tables <numbers>', 'these alone, such as 2,3 (default: all that there are)', numbersOf)
+  .option('--seeds <n>', 'number of seeds, from 0 on', countOf, 1)
+  .option('--folder <folder>', 'where parts and tables are kept', 'runs/reproduction')
+  .option('--config <file>', 'a recipe in the place of examples/miniature.yaml')
+  .option('--tiny', 'the smallest size: all code in minutes, figures that mean nothing')
+  .action(async (options: ReproduceFlags) => {
+    const { reproduceCommand } = await import('./reproduce.ts');
+    await reproduceCommand(options);
   });
 
 program

@@ -28,6 +28,26 @@ export function resamplesOf(problems: number, count: number, seed: number): Int3
   );
 }
 
+/** The mean of all values, with an interval by the same resamples of problems. */
+export function meanOver(
+  perProblem: readonly (readonly number[])[],
+  resamples: readonly Int32Array[],
+): Measured {
+  const sums = perProblem.map((values) => values.reduce((sum, one) => sum + one, 0));
+  const meanOf = (problems: Iterable<number>) => {
+    let [sum, n] = [0, 0];
+    for (const problem of problems) {
+      sum += sums[problem]!;
+      n += perProblem[problem]!.length;
+    }
+    return n === 0 ? Number.NaN : sum / n;
+  };
+  const resampled = Float64Array.from(resamples, (some) => meanOf(some));
+  const known = perProblem.filter((values) => values.length > 0);
+  const n = known.reduce((count, values) => count + values.length, 0);
+  return { ...interval(meanOf(perProblem.keys()), resampled, known.length), n };
+}
+
 /** All measures of one critic, on all problems and on each resample. */
 export class Measurement {
   readonly figures: ReadonlyMap<string, Measured>;

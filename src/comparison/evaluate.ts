@@ -10,7 +10,7 @@ import { refuseNoFile, refuseNoFolder } from '../files/text-file.ts';
 import { startConfigured, workersOf, workersOfCritic } from '../run/configured-workers.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import type { WorkerGroup } from '../workers/local.ts';
-import { type Figure, Measurement, resamplesOf } from './bootstrap.ts';
+import { type Figure, Measurement, meanOver, resamplesOf } from './bootstrap.ts';
 import { type Collected, collect } from './collect.ts';
 import { checkEvaluation, distributionsOf, type EvaluationInput } from './config.ts';
 import type { Cost } from './cost.ts';
@@ -153,13 +153,16 @@ async function measured(
   }
   for (const [floor, keyOf] of Object.entries(floors))
     add(`(${floor})`, floorOf(last, keyOf), null);
-  const rewards = problems.flatMap(({ responses }) => responses.map(({ reward }) => reward));
+  const success = meanOver(
+    problems.map(({ responses }) => responses.map(({ reward }) => reward)),
+    resamples,
+  );
   return {
     references: ground.references,
     problems: problems.length,
     states: problems.reduce((sum, { states }) => sum + states.length, 0),
-    responses: rewards.length,
-    success: rewards.length === 0 ? Number.NaN : rewards.reduce((a, b) => a + b) / rewards.length,
+    responses: success.n,
+    ...{ success: success.value, success_measured: success },
     critics: results,
   };
 }

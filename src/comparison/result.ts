@@ -28,6 +28,8 @@ export interface DistributionResult {
   readonly responses: number;
   /** Mean reward of the responses. */
   readonly success: number;
+  /** The same with its interval. */
+  readonly success_measured: Measured;
   /** The floors `constant` and `position` are among them, in brackets. */
   readonly critics: Readonly<Record<string, CriticResult>>;
 }

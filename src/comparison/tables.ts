@@ -10,11 +10,13 @@ const digits = (value: number): string => {
   return text.replace(/^(-?)0\./, '$1.');
 };
 
-const withInterval = (figure: Measured | Figure | undefined, sign = false): string => {
+/** `.123 [.100, .150]`; empty: there is no such figure. */
+export const withInterval = (figure: Measured | Figure | undefined, sign = false): string => {
   if (!figure) return '';
   const { value, low, high } = figure;
   const plus = sign && value > 0 ? '+' : '';
-  if (Number.isNaN(low)) return `${plus}${digits(value)}`;
+  // NaN, and null where it was read from JSON.
+  if (!Number.isFinite(low)) return `${plus}${digits(value)}`;
   return `${plus}${digits(value)} [${digits(low)}, ${digits(high)}]`;
 };
 

@@ -82,7 +82,11 @@ export async function pretrainCritic(training: Training, start: StageState): Pro
   const successRate = fromActor > 0 ? await knownSuccessRate(training, start) : start.successRate;
   let iteration = start.iteration;
   let best = start.progress.best ?? Number.POSITIVE_INFINITY;
-  const stageState = () => ({ stage, iteration, successRate, progress: { best } }) as const;
+  const stageState = () => {
+    // JSON has no infinity: where no critic is kept, there is no best error.
+    const progress = Number.isFinite(best) ? { best } : {};
+    return { stage, iteration, successRate, progress } as const;
+  };
   emit({ type: 'stage', stage, iterations: steps, from: iteration });
   const keepsBest = config.critic_rl.keep === 'best';
   const look = async () => {

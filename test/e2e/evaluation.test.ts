@@ -87,3 +87,23 @@ describe('held-out figures', () => {
     }
   }, 120_000);
 });
+
+describe('stage 2 without a best critic', () => {
+  it('ends with a checkpoint that a run can start from', async () => {
+    const folder = join(scratch, 'last');
+    const run = startRun(
+      {
+        ...{ folder, stages: ['critic-rl'], actor: null },
+        task: { use: 'miniature', steps: 2, actors: 4 },
+        critic: { use: 'generative', model: 'task:blank', max_new_tokens: 4 },
+        workers: { critic: { threads: 1 } },
+        critic_rl: { steps: 1, states: 8, evaluate_every: 1, keep: 'last' },
+        evaluation: { states: 4 },
+      },
+      { workers },
+    );
+    expect(await run.finished).toBe('done');
+    const { progress } = await readCheckpoint(join(folder, 'checkpoints', 'critic-rl'));
+    expect(progress).toEqual({});
+  }, 120_000);
+});

@@ -45,7 +45,10 @@ async function make(
 
 beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
-  task = await miniature.create({ steps: 8, actors: 4, oracle: 'noisy' }, bareEnvironment('.'));
+  task = await miniature.create(
+    { ...{ steps: 8, operations: ['+', '*', '-'] }, ...{ actors: 4, oracle: 'noisy' } },
+    bareEnvironment('.'),
+  );
   const folder = mkdtempSync(join(tmpdir(), 'genac-generative-'));
   blank = join(folder, 'blank');
   await makeModel(

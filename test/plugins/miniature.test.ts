@@ -15,20 +15,28 @@ import {
   chainReward,
   drawChain,
   OPERATIONS,
+  parseChain,
   parseClaims,
   registers,
 } from '../../plugins/tasks/miniature/chains.ts';
 import { vocabulary } from '../../plugins/tasks/miniature/model-folder.ts';
 import { rationaleOf } from '../../plugins/tasks/miniature/oracle.ts';
+import uncalibrated from '../../plugins/tasks/miniature/uncalibrated.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
+import type { CriticEnvironment } from '../../src/critic.ts';
 import { bareEnvironment } from '../../src/extensions/find-plugin.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
+import { mean } from '../../src/math/statistics.ts';
+import { textState } from '../../src/state.ts';
 import { promptText } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 
 const make = () =>
-  miniature.create({ steps: 8, actors: 12, oracle: 'noisy' }, bareEnvironment('.'));
+  miniature.create(
+    { ...{ steps: 8, operations: ['+', '*', '-'] }, ...{ actors: 12, oracle: 'noisy' } },
+    bareEnvironment('.'),
+  );
 taskConformance('miniature', make);
 
 const chain = {
@@ -60,6 +68,60 @@ describe('register chains', () => {
     expect(chainReward('a 2 b 6 c 3 d 0 e 6 f 1 g 2 h 0', chain)).toBe(0);
     expect(chainReward('h 0 .', chain)).toBe(0);
     expect(parseClaims('a 2 b 6 d 3')).toEqual([2, 6]);
+  });
+});
+
+describe('an evaluation’s variants', () => {
+  it('a prompt is read back, and nothing else is taken for one', () => {
+    const prompt = chainProblem(chain, 'x').prompt as string;
+    expect(parseChain(prompt)).toEqual(chain);
+    for (const other of ['', 'two apples', prompt.slice(0, -2), prompt.replace('-2', '/2')])
+      expect(parseChain(other)).toBeNull();
+  });
+
+  it('problems may have some of the operations alone', async () => {
+    const options = { steps: 8, actors: 4, oracle: 'noisy' } as const;
+    const sums = miniature.create({ ...options, operations: ['+', '-'] }, bareEnvironment('.'));
+    const problems = await (await sums).problems('heldout', 0, 0, 50);
+    const drawn = new Set(problems.flatMap((problem) => chainOf(problem).steps.flat()));
+    expect([...drawn].filter((operation) => operation.startsWith('*'))).toEqual([]);
+    expect(drawn.size).toBe(12);
+    // All of them are the default, and what earlier runs drew.
+    const [all] = await (await make()).problems('heldout', 0, 0, 1);
+    expect(all!.prompt).toBe(
+      chainProblem(drawChain(new Random(deriveSeed(0, 'miniature/problems/heldout', 0)), 8, 1), 'x')
+        .prompt,
+    );
+  });
+
+  it('the oracle as a critic reasons rightly, and its scores are not the actor’s', async () => {
+    const actor = { name: 'one', parameters: 1, successRate: 0.9 };
+    const problem = chainProblem(chain, 'x');
+    const states = ['a 2 b 6', 'a 2 b 5'].flatMap((response) =>
+      Array.from({ length: 40 }, (_, i) =>
+        textState({ id: `${response} ${i}`, problem, response, index: 2, group: i, actor }),
+      ),
+    );
+    const valuesWith = async (icc: boolean) => {
+      const critic = await uncalibrated.create({ icc }, { seed: 0 } as CriticEnvironment);
+      const context = { purpose: 'test', iteration: 0 };
+      const values = (await critic.value(states, context)).map(({ value }) => value);
+      return [mean(values.slice(0, 40)), mean(values.slice(40))];
+    };
+    const [right, wrong] = await valuesWith(true);
+    // (1 - (1 - .9^(1/8)) / 2)^6 = .96 is score 10, and .2 is score 2, with noise of -2..2.
+    expect(right).toBeGreaterThan(0.88);
+    expect(Math.abs(wrong! - 0.2)).toBeLessThan(0.07);
+    // Half of the problems: (1 - (1 - .5^(1/8)) / 2)^6 = .78.
+    const [without] = await valuesWith(false);
+    expect(Math.abs(without! - 0.78)).toBeLessThan(0.07);
+    const critic = await uncalibrated.create({ icc: true }, { seed: 0 } as CriticEnvironment);
+    const other = textState({
+      ...{ id: 'o', response: '', index: 0, group: 0, actor },
+      problem: { id: 'o', prompt: 'two apples', columns: {} },
+    });
+    const [valuation] = await critic.value([other], { purpose: 'test', iteration: 0 });
+    expect(valuation).toMatchObject({ value: 0.5, parsed: 'malformed' });
   });
 });
 

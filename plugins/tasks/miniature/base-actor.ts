@@ -15,7 +15,7 @@ import {
 } from '../../../src/plugin-api.ts';
 import { continueChain, MISCONCEPTION, successRate, syntheticTable } from './actors.ts';
 import { chainPrompt, claimsText, drawChain } from './chains.ts';
-import { miniatureSize, writeModelFolder } from './model-folder.ts';
+import { type ModelSize, miniatureSize, writeModelFolder } from './model-folder.ts';
 
 const STEPS = 500;
 const BATCH = 96;
@@ -34,20 +34,29 @@ export function baseTable(seed: number, steps: number) {
   }
 }
 
+/** Of `blank`, or of `blank-128x3`: a width of 128, 3 layers; null: it is no such name. */
+export function blankSize(name: string): ModelSize | null {
+  if (name === 'blank') return miniatureSize;
+  const [, width, layers] = (/^blank-(\d{1,4})x(\d{1,2})$/.exec(name) ?? []).map(Number);
+  if (!width || !layers || width % 8 !== 0) return null;
+  return { ...miniatureSize, width, layers, mlp: 2.5 * width };
+}
+
 export async function makeModel(
   name: string,
   folder: string,
   tools: ModelTools,
   steps: number,
 ): Promise<void> {
-  if (name !== 'blank' && name !== 'base-actor') {
+  const size = name === 'base-actor' ? miniatureSize : blankSize(name);
+  if (size === null) {
     throw new UserError(
-      'the task "miniature" makes the models "task:blank" and "task:base-actor", not ' +
-        `"task:${name}"`,
+      'the task "miniature" makes the models "task:blank", "task:blank-WIDTHxLAYERS" (such as ' +
+        `"task:blank-128x3"; the width a multiple of 8) and "task:base-actor", not "task:${name}"`,
     );
   }
   const source = join(folder, 'source');
-  await writeModelFolder(source, miniatureSize, Math.max(8, steps));
+  await writeModelFolder(source, size, Math.max(8, steps));
   const model = await WorkerModel.load(tools.worker, `miniature/${name}`, {
     source,
     kind: 'causal',
@@ -56,7 +65,7 @@ export async function makeModel(
     device: 'auto',
     dtype: 'float32',
     lora: null,
-    optimizer: name === 'blank' ? null : { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.01 },
+    optimizer: name !== 'base-actor' ? null : { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.01 },
   });
   if (name === 'base-actor') await demonstrate(model, tools, steps);
   await model.save(folder, false);

@@ -34,11 +34,17 @@ export interface Chain {
   readonly steps: readonly (readonly string[])[];
 }
 
-export function drawChain(random: Random, steps: number, operationsPerStep: number): Chain {
+/** @param operations that are drawn, each as often */
+export function drawChain(
+  random: Random,
+  steps: number,
+  operationsPerStep: number,
+  operations: readonly string[] = OPERATIONS,
+): Chain {
   return {
     start: random.integer(MODULUS),
     steps: range(1, steps).map(() =>
-      range(1, operationsPerStep).map(() => OPERATIONS[random.integer(OPERATIONS.length)]!),
+      range(1, operationsPerStep).map(() => operations[random.integer(operations.length)]!),
     ),
   };
 }
@@ -55,6 +61,17 @@ export function registers(chain: Chain): number[] {
 export function chainPrompt(chain: Chain): string {
   const steps = chain.steps.map((operations, k) => `${LABELS[k]} ${operations.join(' ')} |`);
   return `${chain.start} | ${steps.join(' ')} >`;
+}
+
+/** Reads what `chainPrompt` wrote; null: it is something else. */
+export function parseChain(prompt: string): Chain | null {
+  const [start, ...parts] = prompt.replace(/ >$/, '').split(' |');
+  const steps = parts
+    .map((part) => part.trim().split(' ').slice(1))
+    .filter((operations) => operations.length > 0);
+  const chain = { start: Number(start), steps };
+  const known = steps.flat().every((operation) => operationIndex.has(operation));
+  return known && chainPrompt(chain) === prompt ? chain : null;
 }
 
 export function chainProblem(chain: Chain, id: string): Problem {

@@ -36,7 +36,12 @@ export function rationaleOf(chain: Chain, claims: readonly number[]): string {
  * it is wrong, plus noise of -2..2.
  * @returns integer 0..10
  */
-function guess(success: number, chain: Chain, claims: readonly number[], random: Random): number {
+export function guess(
+  success: number,
+  chain: Chain,
+  claims: readonly number[],
+  random: Random,
+): number {
   const steps = chain.steps.length;
   const right = claims.length === 0 || claims.at(-1) === registers(chain)[claims.length - 1];
   const error = 1 - success ** (1 / steps);

@@ -1,0 +1,35 @@
+/** `genac reproduce`: the paper's tables, each from nothing. */
+import { join, resolve } from 'node:path';
+import { sentencesOf } from '../reproduction/report.ts';
+import { reproduce } from '../reproduction/reproduce.ts';
+import { printable } from '../text/printable.ts';
+import { stopOnInterrupt } from './interrupt.ts';
+
+export interface ReproduceFlags {
+  readonly tables?: readonly number[];
+  readonly seeds: number;
+  readonly folder: string;
+  readonly config?: string;
+  readonly tiny?: boolean;
+}
+
+export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
+  const stopping = new AbortController();
+  const release = stopOnInterrupt([{ stop: async () => stopping.abort() }]);
+  const began = performance.now();
+  const log = (text: string) => {
+    const seconds = ((performance.now() - began) / 1000).toFixed(0).padStart(4);
+    console.error(printable(`${seconds} s  ${text}`));
+  };
+  try {
+    const { tables } = await reproduce({ ...flags, signal: stopping.signal, log });
+    for (const table of tables)
+      console.log(`Table ${table.number}. ${sentencesOf(table).join(' ')}\n`);
+    console.error(`${join(resolve(flags.folder), 'index.html')}: all tables`);
+  } catch (error) {
+    if (!stopping.signal.aborted) throw error;
+    console.error('stopped: what is done is kept, and the same command goes on from there');
+  } finally {
+    release();
+  }
+}

@@ -1,0 +1,201 @@
+/** Models that several tables need: base actors, critics after stages 1 and 2, stronger actors. */
+import { join } from 'node:path';
+import type { Config, ConfigInput } from '../config/schema.ts';
+import type { Part, Results, Work } from './parts.ts';
+import { seedsOf } from './seeds.ts';
+import type { Size } from './sizes.ts';
+import { checkpointOf, makeModel, train, weightsOf } from './work.ts';
+
+/** What all tables are made of. */
+export interface Setup {
+  readonly size: Size;
+  /** The recipe that runs begin with: `examples/miniature.yaml`, or the user's config. */
+  readonly recipe: Config;
+}
+
+type Critic = ConfigInput['critic'];
+
+/** Every model of a part is held by its lane's one worker. */
+export const workers = { worker: { threads: 1 } } as const;
+
+/** Of a run or an evaluation: chains of K steps. */
+export const taskOf = ({ recipe }: Setup, steps: number) => ({
+  ...(recipe.task as { readonly use: string }),
+  steps,
+});
+
+/** A run's config without its folder; a part's options are this and nothing with a path in it. */
+export function runOf(
+  setup: Setup,
+  steps: number,
+  seed: number,
+  changes: Partial<ConfigInput>,
+): Omit<ConfigInput, 'folder'> {
+  const { folder: _, stages: __, critic_sft, critic_rl, joint, actor: ___, ...rest } = setup.recipe;
+  const { every, prompts } = setup.size;
+  return {
+    ...rest,
+    ...{ seed, workers, task: taskOf(setup, steps), actor: null },
+    // Critics are measured by evaluations; within a run they need only be watched.
+    evaluation: { ...rest.evaluation, every, prompts: 2 * prompts, states: 2 * prompts },
+    ...changes,
+  } as Omit<ConfigInput, 'folder'>;
+}
+
+/** The recipe's actor, with other weights. */
+export const actorOf = ({ recipe }: Setup, model: string): NonNullable<ConfigInput['actor']> => ({
+  ...recipe.actor!,
+  ...{ model, worker: 'worker' },
+});
+
+export function baseActor(setup: Setup, seed: number, steps: number): Part {
+  const task = taskOf(setup, steps);
+  return {
+    ...{ name: 'base-actor', seed, version: 1, after: [] },
+    options: { task },
+    async run(work) {
+      await makeModel(work, task, 'base-actor', seedsOf(seed).training);
+      return null;
+    },
+  };
+}
+export const baseActorIn = (results: Results, part: Part) =>
+  join(results.folderOf(part), 'base-actor');
+
+/** Critics that SFT and REINFORCE train, as changes of the recipe's own. */
+const scorers = {
+  generative: { icc: true },
+  'generative-without-icc': { icc: false },
+  'language-model': { use: 'language-model', max_new_tokens: 6 },
+} as const;
+export type Scorer = keyof typeof scorers;
+
+/**
+ * The recipe's critic: the same model, with the words or without.
+ *
+ * @param model another one that it begins with; absent: the recipe's
+ */
+export function scorer({ recipe }: Setup, kind: Scorer, model?: string): Critic {
+  const own = recipe.critic as { readonly use: string; readonly [option: string]: unknown };
+  const { thinking: _, ...silent } = own;
+  const changes = scorers[kind];
+  return {
+    ...('use' in changes ? silent : own),
+    ...{ worker: 'worker', ...changes, ...(model !== undefined && { model }) },
+  };
+}
+
+/** Stage 1. */
+export function imitation(
+  setup: Setup,
+  seed: number,
+  steps: number,
+  kind: Scorer,
+  model?: string,
+): Part {
+  const config = runOf(setup, steps, seedsOf(seed).training, {
+    ...{ stages: ['critic-sft'], critic: scorer(setup, kind, model) },
+    critic_sft: { ...setup.recipe.critic_sft, ...setup.size.sft },
+  });
+  return {
+    ...{ name: `${kind}-sft`, seed, version: 1, after: [], options: config },
+    run: (work) => train(work, config),
+  };
+}
+
+/** Stage 2. */
+export function pretraining(
+  setup: Setup,
+  seed: number,
+  steps: number,
+  kind: Scorer,
+  model?: string,
+): Part {
+  const first = imitation(setup, seed, steps, kind, model);
+  const base = baseActor(setup, seed, steps);
+  const config = runOf(setup, steps, seedsOf(seed).training, {
+    ...{ stages: ['critic-rl'], critic: scorer(setup, kind, model) },
+    critic_rl: { ...setup.recipe.critic_rl, ...setup.size.pretraining },
+  });
+  return {
+    ...{ name: `${kind}-rl`, seed, version: 1, after: [first, base], options: config },
+    run: (work) =>
+      train(work, {
+        ...config,
+        actor: actorOf(setup, baseActorIn(work, base)),
+        start_from: checkpointOf(work.folderOf(first), 'critic-sft'),
+      }),
+  };
+}
+
+/** Value heads on the base actor's own weights, by what they give and where they are read. */
+export const heads = {
+  'value-head': { bounded: true },
+  'value-head-hl-gauss': { categorical: 51 },
+  'value-head-sparse': { bounded: true, positions: [0.3, 0.6, 0.9] },
+} as const;
+export type Head = keyof typeof heads;
+
+/**
+ * Pretraining on all states of the base actor's own responses (VC-PPO, arXiv 2503.01491).
+ *
+ * @param model that it begins with; absent: the base actor's weights
+ */
+export function headPretraining(
+  setup: Setup,
+  seed: number,
+  steps: number,
+  kind: Head,
+  model?: string,
+): Part {
+  const base = baseActor(setup, seed, steps);
+  const { steps: updates, responses } = setup.size.head;
+  const config = runOf(setup, steps, seedsOf(seed).training, {
+    stages: ['critic-rl'],
+    critic_rl: {
+      ...{ steps: updates, states: responses, states_per_response: 'all', actor_share: 1 },
+      ...{ learning_rate: 1e-3, decay: 'linear', warmup: Math.min(10, updates - 1) },
+      ...{ evaluate_every: updates, keep: 'last' },
+    },
+  });
+  const run = (work: Work) => {
+    const actor = baseActorIn(work, base);
+    const own = { worker: 'worker', model: model ?? actor };
+    const critic = { use: 'value-head', ...own, ...heads[kind] };
+    return train(work, { ...config, critic, actor: actorOf(setup, actor) });
+  };
+  const options = [config, heads[kind], ...(model === undefined ? [] : [model])];
+  return { ...{ name: kind, seed, version: 1, after: [base], options }, run };
+}
+
+/** An actor after RL from the base actor with exact values as its critic. */
+export function strongActor(setup: Setup, seed: number, steps: number, level: 0 | 1): Part {
+  const base = baseActor(setup, seed, steps);
+  const before = level === 0 ? base : strongActor(setup, seed, steps, 0);
+  const [first, second] = setup.size.strength;
+  const { recipe } = setup;
+  const config = runOf(setup, steps, seedsOf(seed).training, {
+    ...{ stages: ['joint'], critic: { use: 'oracle' } },
+    joint: { steps: level === 0 ? first : second - first, schedule: 'synchronous' },
+    gates: { joint: null, explained_variance: false },
+    evaluation: { ...recipe.evaluation, every: 0, prompts: 2 * setup.size.prompts, states: 8 },
+    checkpoints: { ...recipe.checkpoints, best: false },
+  });
+  return {
+    ...{ name: 'strong-actor', seed, version: 1, after: [before], options: [config, level] },
+    run: (work) => {
+      const model =
+        level === 0 ? baseActorIn(work, base) : weightsOf(work.folderOf(before), 'joint', 'actor');
+      return train(work, { ...config, actor: actorOf(setup, model) });
+    },
+  };
+}
+
+/**
+ * Changes of an evaluation for an actor that a part trained. Its reference values are means of
+ * continuations: RL teaches an actor what the table behind exact values does not have.
+ */
+export const underActor = ({ size: { continuations } }: Setup, results: Results, part: Part) => ({
+  ...{ actor: { model: weightsOf(results.folderOf(part), 'joint', 'actor') } },
+  ...{ references: 'continuations', continuations },
+});

@@ -1,0 +1,80 @@
+/**
+ * What a reproduction costs. `full` is meant for 60 minutes on two cores with one seed; each
+ * further seed costs the same again, apart from the sweep of table 4. `tiny` goes through every
+ * table's code in minutes; its figures mean nothing.
+ */
+import type { ConfigInput } from '../config/schema.ts';
+
+type Stage<K extends 'critic_sft' | 'critic_rl'> = NonNullable<ConfigInput[K]>;
+
+export interface Size {
+  readonly name: 'full' | 'tiny';
+  /** Labelled steps K of the chains of tables 2, 3, 5 and 6. */
+  readonly steps: number;
+  /** K of each task family of table 4; the first is the one that settings are chosen on. */
+  readonly families: readonly number[];
+  /** K of the chains of other lengths in table 3, less and more far from training. */
+  readonly shorter: readonly [number, number];
+  /** K of table 1, and widths and numbers of layers of its models, rising. */
+  readonly depths: readonly number[];
+  readonly capacities: readonly (readonly [width: number, layers: number])[];
+  /** Changes of the recipe's stages 1 and 2; empty: as the recipe has them. */
+  readonly sft: Stage<'critic_sft'>;
+  readonly pretraining: Stage<'critic_rl'>;
+  /** Steps of a value head's pretraining and responses of each: as many as the recipe's stage 2. */
+  readonly head: { readonly steps: number; readonly responses: number };
+  /** Iterations of RL with exact values after which an actor is `stronger`, and `strong`. */
+  readonly strength: readonly [number, number];
+  /** Iterations of joint training, and of each setting of a sweep. */
+  readonly joint: number;
+  readonly sweep: number;
+  /** Iterations of joint training in table 6, with and without In-Context Conditioning. */
+  readonly icc: number;
+  /** Settings of each method that the sweep tries. */
+  readonly settings: number;
+  /** As many times the iterations for the cheapest method, for a comparison at equal time. */
+  readonly longer: number;
+  /** Iterations of each row of table 7. */
+  readonly open: number;
+  /** Iterations whose cost table 5 measures. */
+  readonly cost: number;
+  /** Iterations between held-out evaluations within a run. */
+  readonly every: number;
+  /** Held-out problems of an evaluation, and responses to each that are ranked. */
+  readonly prompts: number;
+  readonly candidates: number;
+  /** Of each state of a trained actor, as its reference value. */
+  readonly continuations: number;
+  /** Resamples for each interval. */
+  readonly bootstrap: number;
+}
+
+export const sizes: Readonly<Record<Size['name'], Size>> = {
+  full: {
+    ...{ name: 'full', steps: 8, families: [5], shorter: [5, 3] },
+    depths: [3, 5, 8],
+    capacities: [
+      [32, 1],
+      [64, 2],
+      [128, 3],
+    ],
+    ...{ sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
+    ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
+    ...{ settings: 4, longer: 5, open: 24, cost: 4 },
+    ...{ prompts: 128, candidates: 16, continuations: 32, bootstrap: 2000 },
+  },
+  tiny: {
+    ...{ name: 'tiny', steps: 3, families: [3], shorter: [3, 3] },
+    depths: [3],
+    capacities: [
+      [32, 1],
+      [64, 2],
+    ],
+    sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
+    pretraining: { steps: 2, states: 16, evaluate_every: 2 },
+    head: { steps: 2, responses: 16 },
+    ...{ strength: [1, 2], joint: 2, sweep: 1, icc: 1, every: 1 },
+    ...{ settings: 2, longer: 2, open: 1, cost: 1 },
+    ...{ prompts: 12, candidates: 8, continuations: 4, bootstrap: 100 },
+  },
+};

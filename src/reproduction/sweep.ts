@@ -1,0 +1,113 @@
+/** The sweep of table 4, and the runs at the settings that it chose. */
+import type { Measured } from '../comparison/bootstrap.ts';
+import type { EvaluationInput } from '../comparison/config.ts';
+import { type Setup, taskOf, workers } from './foundation.ts';
+import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
+import type { Part, Results, Work } from './parts.ts';
+import { seedsOf, tuningSeed } from './seeds.ts';
+import { type CurvePoint, measure, type RunFigures, weightsOf } from './work.ts';
+
+/** A setting's run on the seed that no table reports. */
+function trial(setup: Setup, key: MethodKey, setting: Setting): Part<RunFigures | null> {
+  const { families, sweep } = setup.size;
+  const start = startOf(setup, tuningSeed, families[0]!, key);
+  const config = jointConfig(setup, tuningSeed, families[0]!, key, setting, { iterations: sweep });
+  return {
+    ...{ name: `sweep-${key}`, seed: tuningSeed, version: 1, options: config, after: start.after },
+    run: (work) => trainBy(work, start, config),
+  };
+}
+
+export interface Swept {
+  readonly setting: Setting;
+  /** Mean held-out success over the evaluations behind the start. */
+  readonly score: number;
+}
+
+/** All trials of a method, in the order of its settings. */
+export const trials = (setup: Setup, key: MethodKey) =>
+  methods[key].settings
+    .slice(0, setup.size.settings)
+    .map((setting) => ({ setting, part: trial(setup, key, setting) }));
+
+export const sweptBy = (setup: Setup, key: MethodKey, results: Results): Swept[] =>
+  trials(setup, key).map(({ setting, part }) => {
+    const figures = results.resultOf(part);
+    return { setting, score: figures === null ? 0 : scoreOf(figures.curve) };
+  });
+
+/** Mean success behind the start: steadier than the last point. */
+export function scoreOf(curve: readonly CurvePoint[]): number {
+  const later = curve.filter(({ iteration }) => iteration > 0);
+  return later.reduce((sum, { success }) => sum + success, 0) / Math.max(1, later.length);
+}
+
+/** The first of the best. */
+export const bestOf = (swept: readonly Swept[]): Swept =>
+  swept.reduce((best, one) => (one.score > best.score ? one : best));
+
+/** An evaluation of an actor's success alone. */
+export function successOf(
+  setup: Setup,
+  seed: number,
+  steps: number,
+): Omit<EvaluationInput, 'folder' | 'critics' | 'actor'> {
+  const { prompts, bootstrap } = setup.size;
+  const { max_new_tokens, temperature } = setup.recipe.sampling;
+  return {
+    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers, bootstrap },
+    ...{ prompts: 4 * prompts, num_generations: 2, candidates: 0, states_per_response: 'one' },
+    ...{ references: 'outcomes', sampling: { max_new_tokens, temperature } },
+  };
+}
+
+/** Of the actor that the part's run left. */
+export async function measureSuccess(
+  work: Work,
+  input: ReturnType<typeof successOf>,
+): Promise<Measured> {
+  const model = weightsOf(work.folder, 'joint', 'actor');
+  const { distributions } = await measure(work, {
+    // No critic is told of it.
+    ...{ ...input, actor: { model, worker: 'worker', success_rate: 0.5 } },
+    critics: { outcomes: 'group-mean' },
+  });
+  return distributions.none!.success_measured;
+}
+
+export interface Trained {
+  readonly setting: Setting;
+  readonly figures: RunFigures;
+  /** Of the actor at the end, on problems that nothing else was measured on. */
+  readonly success: Measured;
+}
+
+/** A method at its best setting, on a seed that tables report. */
+export function trained(
+  setup: Setup,
+  seed: number,
+  steps: number,
+  key: MethodKey,
+  times = 1,
+): Part<Trained | null> {
+  const start = startOf(setup, seed, steps, key);
+  const iterations = times * setup.size.joint;
+  const every = times * setup.size.every;
+  const configOf = (setting: Setting) => {
+    const config = jointConfig(setup, seed, steps, key, setting, { iterations });
+    return { ...config, evaluation: { ...config.evaluation, every } };
+  };
+  const input = successOf(setup, seed, steps);
+  const choosing = trials(setup, key).map(({ part }) => part);
+  return {
+    ...{ name: `rl-${key}`, seed, version: 1, after: [...start.after, ...choosing] },
+    options: [methods[key].settings.map(configOf), input],
+    async run(work) {
+      const { setting } = bestOf(sweptBy(setup, key, work));
+      work.log(`lambda ${setting.lambda}, learning rate ${setting.learning_rate}`);
+      const figures = await trainBy(work, start, configOf(setting));
+      if (figures === null) return null;
+      return { setting, figures, success: await measureSuccess(work, input) };
+    },
+  };
+}

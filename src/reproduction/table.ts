@@ -1,0 +1,96 @@
+/** What a table is: parts that make its figures, and what the paper says of them. */
+import { type Measured, meanOver, resamplesOf } from '../comparison/bootstrap.ts';
+import type { DistributionResult } from '../comparison/result.ts';
+import type { Setup } from './foundation.ts';
+import type { Part, Results } from './parts.ts';
+
+export interface Row {
+  readonly name: string;
+  /** By column; null: there is no such figure. */
+  readonly cells: readonly (Measured | null)[];
+}
+
+/** One block of a table. */
+export interface Block {
+  readonly title: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly Row[];
+  /** Digits behind the point. */
+  readonly digits: number;
+}
+
+export interface Verdict {
+  /** One sentence with figures. */
+  readonly seen: string;
+  /** null: what was measured can't say. */
+  readonly agrees: 'yes' | 'in part' | 'no' | null;
+}
+
+export interface Table {
+  readonly number: number;
+  readonly title: string;
+  /** What the paper says, in one sentence. */
+  readonly paper: string;
+  /** How the figures were made, a sentence for each. */
+  readonly notes: readonly string[];
+  /** Where it may disagree: the most likely reason. */
+  readonly reason: string;
+  parts(setup: Setup, seed: number): readonly Part[];
+  /** Of one seed. All seeds have the same blocks, rows and columns. */
+  blocks(setup: Setup, seed: number, results: Results): readonly Block[];
+  verdict(blocks: readonly Block[]): Verdict;
+}
+
+/**
+ * The blocks of several seeds as one: each figure is the mean of the seeds' figures, its interval a
+ * bootstrap over seeds, and its n the sum. One seed's figures stay as they are, with intervals over
+ * problems. A figure that a seed lacks is absent.
+ */
+export function overSeeds(all: readonly (readonly Block[])[], resamples: number): Block[] {
+  const [first, ...others] = all;
+  if (others.length === 0) return [...first!];
+  const draws = resamplesOf(all.length, resamples, 0);
+  return first!.map((block, b) => ({
+    ...block,
+    rows: block.rows.map((row, r) => ({
+      ...row,
+      cells: row.cells.map((_, c) => {
+        const own = all.map((blocks) => blocks[b]!.rows[r]!.cells[c]!);
+        if (own.some((cell) => cell === null)) return null;
+        const n = own.reduce((sum, cell) => sum + cell.n, 0);
+        return {
+          ...meanOver(
+            own.map(({ value }) => [value]),
+            draws,
+          ),
+          n,
+        };
+      }),
+    })),
+  }));
+}
+
+/** A figure without an interval, such as a count of tokens. */
+export const plain = (value: number | undefined, n = 1): Measured | null =>
+  value === undefined || Number.isNaN(value)
+    ? null
+    : { value, low: Number.NaN, high: Number.NaN, n };
+
+/** Figures of all critics of a distribution, floors among them. */
+export function figuresOf(
+  { critics }: DistributionResult,
+  measures: Readonly<Record<string, string>>,
+): Pick<Block, 'columns' | 'rows'> {
+  return {
+    columns: Object.values(measures),
+    rows: Object.entries(critics).map(([name, { figures }]) => ({
+      name,
+      cells: Object.keys(measures).map((measure) => figures[measure] ?? null),
+    })),
+  };
+}
+
+/** The value in a row and a column; NaN: there is none. */
+export function valueIn(block: Block, row: string, column: number): number {
+  return block.rows.find(({ name }) => name === row)?.cells[column]?.value ?? Number.NaN;
+}

@@ -1,0 +1,199 @@
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { EvaluationResult } from '../../comparison/result.ts';
+import { readMetrics } from '../../run-folder/read.ts';
+import {
+  baseActor,
+  baseActorIn,
+  type Head,
+  headPretraining,
+  imitation,
+  pretraining,
+  type Setup,
+  taskOf,
+  workers,
+} from '../foundation.ts';
+import type { Part, Results } from '../parts.ts';
+import { seedsOf } from '../seeds.ts';
+import { type Block, plain, type Table, valueIn } from '../table.ts';
+import { checkpointOf, measure, weightsOf } from '../work.ts';
+
+type Capacity = Setup['size']['capacities'][number];
+
+interface Trained {
+  readonly name: string;
+  readonly part: Part;
+  /** All parts whose training it took. */
+  readonly trainedBy: readonly Part[];
+}
+
+const sizeName = ([width, layers]: Capacity) => `${width}x${layers}`;
+
+/** Critics of growing width and depth from random weights, and other heads of the middle size. */
+function criticsOf(setup: Setup, seed: number, steps: number): Trained[] {
+  const { capacities } = setup.size;
+  const middle = capacities[1]!;
+  const head = (kind: Head, capacity: Capacity): Trained => {
+    const part = headPretraining(setup, seed, steps, kind, `task:blank-${sizeName(capacity)}`);
+    return { name: `${kind}-${sizeName(capacity)}`, part, trainedBy: [part] };
+  };
+  const words = (capacity: Capacity): Trained => {
+    // The recipe's own model has the middle size, and other tables have it trained.
+    const model = capacity === middle ? undefined : `task:blank-${sizeName(capacity)}`;
+    const [first, part] = [
+      imitation(setup, seed, steps, 'generative', model),
+      pretraining(setup, seed, steps, 'generative', model),
+    ];
+    return { name: `generative-${sizeName(capacity)}`, part, trainedBy: [first, part] };
+  };
+  return [
+    ...capacities.map(words),
+    ...capacities.map((capacity) => head('value-head', capacity)),
+    head('value-head-hl-gauss', middle),
+    head('value-head-sparse', middle),
+  ];
+}
+
+interface Measured {
+  readonly evaluation: EvaluationResult;
+  /** By critic. */
+  readonly parameters: Readonly<Record<string, number>>;
+  readonly seconds: Readonly<Record<string, number>>;
+}
+
+function evaluation(setup: Setup, seed: number, steps: number): Part<Measured> {
+  const base = baseActor(setup, seed, steps);
+  const critics = criticsOf(setup, seed, steps);
+  const { prompts, bootstrap } = setup.size;
+  const { max_new_tokens, temperature } = setup.recipe.sampling;
+  const input = {
+    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers },
+    ...{ prompts, candidates: 0, bootstrap, icc_rollouts: 2 * prompts },
+    sampling: { max_new_tokens, temperature },
+  };
+  return {
+    ...{ name: 'expressiveness', seed, version: 1, options: input },
+    after: [base, ...critics.map(({ part }) => part)],
+    async run(work) {
+      const result = await measure(work, {
+        ...input,
+        actor: { model: baseActorIn(work, base), worker: 'worker' },
+        critics: {
+          ...Object.fromEntries(
+            critics.map(({ name, part }) => [
+              name,
+              { from: checkpointOf(work.folderOf(part), 'critic-rl') },
+            ]),
+          ),
+          oracle: 'oracle',
+        },
+      });
+      const of = (figure: (one: Trained) => number) =>
+        Object.fromEntries(critics.map((one) => [one.name, figure(one)]));
+      return {
+        evaluation: result,
+        parameters: of(({ part }) =>
+          parametersIn(weightsOf(work.folderOf(part), 'critic-rl', 'critic')),
+        ),
+        seconds: of(({ trainedBy }) =>
+          trainedBy.reduce((sum, part) => sum + secondsOf(work, part), 0),
+        ),
+      };
+    },
+  };
+}
+
+const secondsOf = (results: Results, part: Part): number =>
+  readMetrics(join(results.folderOf(part), 'run')).at(-1)?.seconds ?? 0;
+
+/** Of float32 weights in safetensors' format, without its header. */
+function parametersIn(folder: string): number {
+  const path = join(folder, 'model.safetensors');
+  const length = Buffer.alloc(8);
+  const file = openSync(path, 'r');
+  readSync(file, length, 0, 8, 0);
+  closeSync(file);
+  return (statSync(path).size - 8 - Number(length.readBigUInt64LE())) / 4;
+}
+
+const measures = {
+  mse: 'MSE',
+  explained_variance: 'expl. var.',
+  within_response: 'within response',
+} as const;
+
+/** Table 1: error against parameters and compute, on chains of growing length. */
+export const expressiveness: Table = {
+  number: 1,
+  title: 'Expressiveness',
+  paper:
+    'value heads stop improving with size, and the generative critic improves; its values are ' +
+    'more accurate.',
+  notes: [
+    'Every critic begins with random weights of the width and number of layers in its name; errors ' +
+      'are on the base actor of the length in the title, against its exact values.',
+    'Value heads learn from as many responses of that actor as stage 2 has; generative critics ' +
+      'have stage 1 before it, and so more training: seconds are of one core, with sampling and ' +
+      'watching, while the other core worked too.',
+    'Parameters are of the critic’s model, with its embeddings.',
+  ],
+  reason:
+    'sizes here differ by a factor of some twenty and no more, and a small critic that fails may ' +
+    'lack training as well as capacity',
+  parts: (setup, seed) => setup.size.depths.map((steps) => evaluation(setup, seed, steps)),
+  blocks(setup, seed, results) {
+    const all = setup.size.depths.map((steps) => ({
+      steps,
+      one: results.resultOf(evaluation(setup, seed, steps)),
+    }));
+    const names = criticsOf(setup, seed, setup.size.depths[0]!).map(({ name }) => name);
+    return [
+      ...all.map(({ steps, one }): Block => {
+        const { critics } = one.evaluation.distributions.none!;
+        return {
+          ...{ title: `chains of ${steps}: error`, digits: 3 },
+          columns: Object.values(measures),
+          rows: Object.entries(critics).map(([name, { figures }]) => ({
+            name,
+            cells: Object.keys(measures).map((measure) => figures[measure] ?? null),
+          })),
+        };
+      }),
+      {
+        ...{ title: 'size and training', digits: 0 },
+        columns: ['parameters (k)', ...all.map(({ steps }) => `seconds, chains of ${steps}`)],
+        rows: names.map((name) => ({
+          name,
+          cells: [
+            plain(all[0]!.one.parameters[name]! / 1000),
+            ...all.map(({ one }) => plain(one.seconds[name])),
+          ],
+        })),
+      },
+    ];
+  },
+  verdict(blocks) {
+    const errors = blocks.slice(0, -1).map((block) => {
+      const rowsOf = (kind: string) => block.rows.filter(({ name }) => name.startsWith(`${kind}-`));
+      const [words, heads] = [rowsOf('generative'), rowsOf('value-head').filter(isScalar)];
+      const explained = (rows: Block['rows']) => rows.map(({ name }) => valueIn(block, name, 1));
+      return { title: block.title, words: explained(words), heads: explained(heads) };
+    });
+    const more = errors.filter(({ words, heads }) => words.at(-1)! > heads.at(-1)!);
+    const grows = errors.filter(({ words }) => words.at(-1)! > words[0]! + 0.05);
+    const stops = errors.filter(({ heads }) => heads.at(-1)! < heads[0]! + 0.05);
+    const listed = (values: readonly number[]) => values.map((one) => one.toFixed(2)).join(', ');
+    const all = [more, grows, stops].every((some) => some.length === errors.length);
+    return {
+      seen: `explained variance, from the smallest to the largest: ${errors
+        .map(
+          ({ title, words, heads }) =>
+            `${title.replace(': error', '')}, generative ${listed(words)}, head ${listed(heads)}`,
+        )
+        .join('; ')}`,
+      agrees: all ? 'yes' : more.length === 0 ? 'no' : 'in part',
+    };
+  },
+};
+
+const isScalar = ({ name }: Block['rows'][number]) => /^value-head-\d/.test(name);

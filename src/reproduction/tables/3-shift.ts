@@ -1,0 +1,82 @@
+import { criticsEvaluation, shifts } from '../critics.ts';
+import { type Block, figuresOf, type Table, valueIn } from '../table.ts';
+
+/** Table 3: the error of the values as the distribution moves away from that of training. */
+export const shift: Table = {
+  number: 3,
+  title: 'Approximation under shift',
+  paper:
+    "The generative critic's error is lower than the value head's without shift, and the more so " +
+    'the larger the shift.',
+  notes: [
+    'Errors are mean squared errors against exact values of the base actors; under the stronger ' +
+      'actors against means of continuations, whose variance is subtracted.',
+    'RL teaches an actor what the table behind exact values does not have, and the oracle’s error ' +
+      'there says how much.',
+    'Every critic was trained once, on chains of one length and on actors as in training.',
+    ...Object.entries(shifts).map(([name, words]) => `\`${name}\`: ${words}.`),
+    'Shorter chains have an actor of their own, which was made for that length.',
+    'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
+      'do not: the best constant, and the best value for each state number.',
+  ],
+  reason:
+    'a critic of 85 thousand parameters was trained on chains of one length alone, and does not ' +
+    'reason about others',
+  parts: (setup, seed) => [criticsEvaluation(setup, seed)],
+  blocks(setup, seed, results) {
+    const { distributions } = results.resultOf(criticsEvaluation(setup, seed));
+    const names = Object.keys(shifts);
+    const critics = Object.keys(distributions.none!.critics);
+    const errors = (measure: string): Block['rows'] =>
+      critics.map((name) => ({
+        name,
+        cells: names.map((one) => distributions[one]!.critics[name]!.figures[measure] ?? null),
+      }));
+    return [
+      {
+        ...{ title: 'mean squared error', digits: 3, columns: names },
+        rows: [
+          ...errors('mse'),
+          {
+            name: 'success of the actor',
+            cells: names.map((one) => distributions[one]!.success_measured),
+          },
+        ],
+      },
+      {
+        ...{ title: 'explained variance', digits: 3, columns: names },
+        rows: errors('explained_variance'),
+      },
+      {
+        ...{ title: 'without shift, all measures', digits: 3 },
+        ...figuresOf(distributions.none!, {
+          mse: 'MSE',
+          explained_variance: 'expl. var.',
+          within_response: 'within response',
+          wrong_step: 'wrong step',
+          brier: 'Brier',
+          bias: 'bias',
+          parse_rate: 'parsed',
+        }),
+      },
+    ];
+  },
+  verdict([errors]) {
+    const gaps = errors!.columns.map((name, column) => ({
+      name,
+      words: valueIn(errors!, 'generative', column),
+      head: valueIn(errors!, 'value-head', column),
+    }));
+    const [none, ...shifted] = gaps;
+    const better = gaps.filter(({ words, head }) => words < head);
+    const wider = shifted.filter(({ words, head }) => head - words > none!.head - none!.words);
+    const all = better.length === gaps.length && wider.length === shifted.length;
+    return {
+      seen:
+        `${none!.words.toFixed(3)} against ${none!.head.toFixed(3)} without shift; lower than the ` +
+        `head's in ${better.length} of ${gaps.length} distributions, and by more than without ` +
+        `shift in ${wider.length} of ${shifted.length}`,
+      agrees: all ? 'yes' : better.length > gaps.length / 2 ? 'in part' : 'no',
+    };
+  },
+};

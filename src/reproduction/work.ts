@@ -1,0 +1,186 @@
+/** The verbs of parts: make a model, train, measure. Each goes on with what a stopped try left. */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { EvaluationInput } from '../comparison/config.ts';
+import { evaluate } from '../comparison/evaluate.ts';
+import type { EvaluationResult } from '../comparison/result.ts';
+import type { ConfigInput } from '../config/schema.ts';
+import { bareEnvironment, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
+import { resumeRun, startRun } from '../run/run.ts';
+import { type MetricsLine, metric, readMetrics } from '../run-folder/read.ts';
+import { readStatus } from '../run-folder/status.ts';
+import type { Work } from './parts.ts';
+
+/** Held-out success of the actor during joint training. */
+export interface CurvePoint {
+  readonly iteration: number;
+  /** Tokens that were sampled so far: by the actor for training, and by all models together. */
+  readonly actor_tokens: number;
+  readonly all_tokens: number;
+  /** Seconds since the start of the run. */
+  readonly seconds: number;
+  readonly success: number;
+}
+
+/** What a run leaves for tables. */
+export interface RunFigures {
+  readonly curve: readonly CurvePoint[];
+  /** Means over the iterations of joint training, by metric. */
+  readonly means: Readonly<Record<string, number>>;
+  /** Seconds of an iteration, by phase; of those that this process saw. */
+  readonly phases: Readonly<Record<string, number>>;
+}
+
+/** Of a run in a part's folder. */
+export const weightsOf = (folder: string, stage: string, model: 'actor' | 'critic'): string =>
+  join(checkpointOf(folder, stage), model);
+export const checkpointOf = (folder: string, stage: string): string =>
+  join(folder, 'run', 'checkpoints', stage);
+
+/**
+ * Trains in the part's `run/`. A run that was stopped goes on exactly.
+ *
+ * @returns its figures; null: its critic did not pass the gate of joint training
+ */
+export async function train(
+  { folder, workers, signal, log }: Work,
+  config: Omit<ConfigInput, 'folder'>,
+): Promise<RunFigures | null> {
+  signal.throwIfAborted();
+  const path = join(folder, 'run');
+  const status = readStatus(path);
+  const clock = new PhaseClock();
+  if (status?.state !== 'done') {
+    if (status === null) await rm(path, { recursive: true, force: true });
+    const input = { ...config, folder: path } as ConfigInput;
+    const run = status === null ? startRun(input, { workers }) : resumeRun(path, { workers });
+    const stop = () => void run.stop();
+    signal.addEventListener('abort', stop);
+    try {
+      for await (const event of run) {
+        clock.note(event);
+        if (event.type === 'evaluation') log(evaluated(event));
+      }
+      await run.finished;
+    } catch (error) {
+      if (!/joint training does not start/.test((error as Error).message)) throw error;
+      log((error as Error).message);
+      return null;
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+    signal.throwIfAborted();
+  }
+  const lines = readMetrics(path);
+  return { curve: curveOf(lines), means: meansOf(lines), phases: clock.perIteration() };
+}
+
+/** Seconds of the phases of joint training, from the events of a run. */
+export class PhaseClock {
+  readonly #seconds = new Map<string, number>();
+  #iterations = 0;
+  #phase: string | null = null;
+  #since = 0;
+
+  /** @param now milliseconds */
+  note(
+    event: { readonly type: string; readonly phase?: string; readonly stage?: string },
+    now: number = performance.now(),
+  ): void {
+    if (event.stage !== 'joint') return;
+    if (event.type === 'iteration') this.#iterations++;
+    if (event.type !== 'phase' && event.type !== 'iteration') return;
+    if (this.#phase !== null) {
+      const before = this.#seconds.get(this.#phase) ?? 0;
+      this.#seconds.set(this.#phase, before + (now - this.#since) / 1000);
+    }
+    this.#phase = event.type === 'phase' ? event.phase! : null;
+    this.#since = now;
+  }
+
+  perIteration(): Record<string, number> {
+    const entries = [...this.#seconds].filter(([phase]) => phase !== 'evaluate');
+    return Object.fromEntries(
+      this.#iterations === 0 ? [] : entries.map(([p, seconds]) => [p, seconds / this.#iterations]),
+    );
+  }
+}
+
+/** Metrics of an iteration that count tokens which a critic wrote, or let the actor write. */
+const written = ['critic/tokens', 'critic/actor_tokens'];
+
+/** @param lines of one run; a critic that reads values writes no tokens */
+export function curveOf(lines: readonly MetricsLine[]): CurvePoint[] {
+  let [actor, others] = [0, 0];
+  const points: CurvePoint[] = [];
+  for (const line of lines.filter(({ stage }) => stage === 'joint')) {
+    if (line.type === 'iteration') {
+      actor += metric(line, 'actor/tokens') ?? 0;
+      const reads = metric(line, 'critic/value_tokens_read') !== null;
+      for (const name of reads ? [] : written) others += metric(line, name) ?? 0;
+    }
+    const success = metric(line, 'evaluation/success');
+    if (line.type !== 'evaluation' || success === null) continue;
+    const { iteration, seconds } = line;
+    points.push({ iteration, actor_tokens: actor, all_tokens: actor + others, seconds, success });
+  }
+  return points;
+}
+
+function meansOf(lines: readonly MetricsLine[]): Record<string, number> {
+  const own = lines.filter(({ stage, type }) => stage === 'joint' && type === 'iteration');
+  const names = new Set(own.flatMap((line) => Object.keys(line)));
+  const means = [...names].flatMap((name) => {
+    const known = own.map((line) => metric(line, name)).filter((value) => value !== null);
+    const sum = known.reduce((all, value) => all + value, 0);
+    return known.length === 0 ? [] : [[name, sum / own.length] as const];
+  });
+  return Object.fromEntries(means);
+}
+
+function evaluated({
+  stage,
+  iteration,
+  metrics,
+}: {
+  readonly stage: string;
+  readonly iteration: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}): string {
+  const shown = ['evaluation/success', 'critic/heldout_mse', 'critic/heldout_mse_of_constant'];
+  const figures = shown.flatMap((name) =>
+    metrics[name] === undefined ? [] : [`${name.replace(/^.*\//, '')} ${metrics[name].toFixed(3)}`],
+  );
+  return [`${stage} ${iteration}`, ...figures].join(', ');
+}
+
+/** Evaluates in the part's `evaluation/`; what was valued before is kept. */
+export const measure = (
+  { folder, workers, signal, log }: Work,
+  input: Omit<EvaluationInput, 'folder'>,
+): Promise<EvaluationResult> =>
+  evaluate(
+    { ...input, folder: join(folder, 'evaluation') },
+    { workers, signal, log: (text) => /sampling|anew/.test(text) && log(text) },
+  );
+
+/** Makes a model of the task, anew if an earlier try was interrupted. @returns its folder */
+export async function makeModel(
+  { folder, workers, signal, log }: Work,
+  task: PluginChoice,
+  name: string,
+  seed: number,
+): Promise<string> {
+  const path = join(folder, name);
+  if (existsSync(path)) await rm(path, { recursive: true });
+  const { task: loaded } = await loadTask(task, bareEnvironment('.'));
+  const worker = workers.get('worker');
+  let last = 0;
+  const progress = (share: number, words: string) => {
+    if (share >= last + 0.25) log(`${Math.round(100 * share)}%, ${words}`);
+    if (share >= last + 0.25) last = share;
+  };
+  await loaded.makeModel!(name, path, { worker, seed, progress, signal });
+  return path;
+}

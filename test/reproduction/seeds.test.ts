@@ -1,0 +1,64 @@
+/** The law of seeds: what selects is never what a table reports. */
+import { expect, it } from 'vitest';
+import { loadConfigFile } from '../../src/config/load.ts';
+import { inOrder } from '../../src/reproduction/parts.ts';
+import { tables } from '../../src/reproduction/reproduce.ts';
+import { MOST_SEEDS, seedsOf, tuningSeed } from '../../src/reproduction/seeds.ts';
+import { sizes } from '../../src/reproduction/sizes.ts';
+
+const { config: recipe } = loadConfigFile('examples/miniature.yaml');
+
+/** All objects in plain data. */
+function* objectsIn(value: unknown): Generator<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null) return;
+  if (!Array.isArray(value)) yield value as Record<string, unknown>;
+  for (const part of Object.values(value)) yield* objectsIn(part);
+}
+
+it('no two purposes have a seed in common', () => {
+  const seeds = [0, 1, MOST_SEEDS - 1].map(seedsOf);
+  const training = new Set(seeds.map((own) => own.training));
+  const measuring = new Set(seeds.map((own) => own.measuring));
+  expect(training.size + measuring.size).toBe(6);
+  for (const seed of measuring) expect(training.has(seed)).toBe(false);
+  expect(training.has(tuningSeed) || measuring.has(tuningSeed)).toBe(false);
+});
+
+it.each(['full', 'tiny'] as const)('all parts of the size %s keep to it', (name) => {
+  const setup = { recipe, size: sizes[name] };
+  const parts = inOrder(tables.flatMap((table) => table.parts(setup, 1)));
+  let [runs, evaluations, sweeps] = [0, 0, 0];
+  for (const part of parts)
+    for (const options of objectsIn(part.options)) {
+      // An evaluation whose figures a table reports.
+      if ('bootstrap' in options) {
+        evaluations++;
+        expect([part.name, options.seed]).toEqual([part.name, seedsOf(1).measuring]);
+      }
+      if ('stages' in options) {
+        const sweep = part.name.startsWith('sweep-');
+        runs++;
+        sweeps += sweep ? 1 : 0;
+        // What is trained for the sweep alone is trained on its seed.
+        expect([part.name, options.seed]).toEqual([part.name, part.seed]);
+        if (sweep) expect(options.seed).toBe(tuningSeed);
+        expect([seedsOf(1).training, tuningSeed]).toContain(options.seed);
+      }
+    }
+  expect(runs).toBeGreaterThan(20);
+  expect(sweeps).toBe(8 * sizes[name].settings);
+  expect(evaluations).toBeGreaterThan(5);
+});
+
+it('every method is tuned by as many settings, and a sweep costs the same for any number of seeds', () => {
+  const setup = { recipe, size: sizes.full };
+  const sweepsOf = (seeds: readonly number[]) =>
+    inOrder(seeds.flatMap((seed) => tables.flatMap((table) => table.parts(setup, seed)))).filter(
+      ({ name }) => name.startsWith('sweep-'),
+    );
+  const counts = new Map<string, number>();
+  for (const { name } of sweepsOf([0])) counts.set(name, (counts.get(name) ?? 0) + 1);
+  expect(new Set(counts.values())).toEqual(new Set([4]));
+  expect(counts.size).toBe(8);
+  expect(sweepsOf([0, 1, 2])).toHaveLength(32);
+});

@@ -1,0 +1,139 @@
+/** Tables 2, 3 and 6 from evaluations by hand, and what is said of them. */
+import { describe, expect, it } from 'vitest';
+import type { DistributionResult } from '../../src/comparison/result.ts';
+import { loadConfigFile } from '../../src/config/load.ts';
+import { shifts } from '../../src/reproduction/critics.ts';
+import type { Results } from '../../src/reproduction/parts.ts';
+import { reproduce } from '../../src/reproduction/reproduce.ts';
+import { sizes } from '../../src/reproduction/sizes.ts';
+import type { Table } from '../../src/reproduction/table.ts';
+import { ranking } from '../../src/reproduction/tables/2-ranking.ts';
+import { shift } from '../../src/reproduction/tables/3-shift.ts';
+import { icc } from '../../src/reproduction/tables/6-icc.ts';
+
+const setup = { recipe: loadConfigFile('examples/miniature.yaml').config, size: sizes.tiny };
+
+/** Figures of critics by measure. */
+type Given = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+function distribution(given: Given): DistributionResult {
+  const figure = (value: number) => ({ value, low: value - 0.01, high: value + 0.01, n: 50 });
+  const critics = Object.entries(given).map(([name, figures]) => {
+    const own = Object.entries(figures).map(([measure, value]) => [measure, figure(value)]);
+    const nothing = { cost: null, calibration: [], by_state: [] };
+    return [name, { ...nothing, figures: Object.fromEntries(own) }];
+  });
+  return {
+    ...{ references: 'exact', problems: 12, states: 50, responses: 24, success: 0.25 },
+    ...{ success_measured: figure(0.25), critics: Object.fromEntries(critics) },
+  };
+}
+
+function blocksOf(table: Table, given: Readonly<Record<string, Given>>) {
+  const distributions = Object.fromEntries(
+    Object.entries(given).map(([name, one]) => [name, distribution(one)]),
+  );
+  const results = { resultOf: () => ({ distributions }), folderOf: () => '' };
+  const blocks = table.blocks(setup, 0, results as unknown as Results);
+  return { blocks, verdict: table.verdict(blocks) };
+}
+
+describe('table 2', () => {
+  const ranked = (words: number, head: number) => ({
+    generative: { top1_of_2: words, top1_of_4: words - 0.1, mse: 0.1 },
+    'value-head': { top1_of_2: head, top1_of_4: head - 0.3 },
+    'group-mean': { mse: 0.1 },
+    '(constant)': { top1_of_2: 0.5 },
+  });
+  it('has the critics that rank, and chance', () => {
+    const { blocks, verdict } = blocksOf(ranking, { none: ranked(0.9, 0.6) });
+    const [block] = blocks;
+    expect(block!.rows.map(({ name }) => name)).toEqual(['generative', 'value-head', '(chance)']);
+    expect(block!.rows.map(({ cells }) => cells[0]?.value)).toEqual([0.9, 0.6, 0.5]);
+    expect(block!.rows[0]!.cells[2]).toBeNull();
+    expect(verdict.agrees).toBe('yes');
+    expect(verdict.seen).toBe(
+      "0.90 against the head's 0.60 of 2, 0.80 against the head's 0.30 of 4",
+    );
+  });
+  it('says where the head ranks better, and where nothing could be ranked', () => {
+    expect(blocksOf(ranking, { none: ranked(0.5, 0.9) }).verdict.agrees).toBe('no');
+    expect(blocksOf(ranking, { none: ranked(0.6, 0.7) }).verdict.agrees).toBe('in part');
+    expect(blocksOf(ranking, { none: {} }).verdict.agrees).toBeNull();
+  });
+});
+
+describe('table 3', () => {
+  const under = (heads: (column: number) => number) =>
+    Object.fromEntries(
+      Object.keys(shifts).map((name, column) => [
+        name,
+        { generative: { mse: 0.04 }, 'value-head': { mse: heads(column) }, oracle: { mse: 0 } },
+      ]),
+    );
+  it('has every distribution, and the actor’s success', () => {
+    const { blocks, verdict } = blocksOf(
+      shift,
+      under((column) => 0.05 + 0.01 * column),
+    );
+    const [errors] = blocks;
+    expect(errors!.columns).toEqual(Object.keys(shifts));
+    expect(errors!.rows[1]!.cells.map((cell) => cell!.value.toFixed(2)).slice(0, 3)).toEqual([
+      ...['0.05', '0.06', '0.07'],
+    ]);
+    expect(errors!.rows.at(-1)!.cells[0]!.value).toBe(0.25);
+    expect(verdict.agrees).toBe('yes');
+    expect(verdict.seen).toContain('0.040 against 0.050 without shift');
+    expect(verdict.seen).toContain('8 of 8 distributions');
+  });
+  it('agrees in part where the gap does not grow, and not where the head is better', () => {
+    expect(
+      blocksOf(
+        shift,
+        under(() => 0.05),
+      ).verdict.agrees,
+    ).toBe('in part');
+    expect(
+      blocksOf(
+        shift,
+        under(() => 0.03),
+      ).verdict.agrees,
+    ).toBe('no');
+  });
+});
+
+describe('table 6', () => {
+  const stages = ['uncalibrated', 'sft', 'rl', 'joint'];
+  const errors = (withIcc: readonly number[], without: number): Given =>
+    Object.fromEntries(
+      stages.flatMap((stage, i) => [
+        [`${stage}-with`, { mse: withIcc[i]! }],
+        [`${stage}-without`, { mse: without }],
+      ]),
+    );
+  const actors = ['none', 'mild-temperature', 'moderate-actor', 'severe-actor', 'joint'];
+  const all = (given: Given) =>
+    blocksOf(icc, Object.fromEntries(actors.map((name) => [name, given])));
+  it('has each stage with and without, on each actor', () => {
+    const { blocks, verdict } = all(errors([0.08, 0.07, 0.05, 0.04], 0.1));
+    expect(blocks[0]!.rows.slice(0, 3).map(({ name }) => name)).toEqual([
+      ...['uncalibrated with ICC', 'uncalibrated without ICC', 'sft with ICC'],
+    ]);
+    expect(verdict.agrees).toBe('yes');
+    expect(verdict.seen).toContain('ICC lowers the error in 15 of 15 cases');
+  });
+  it('agrees in part where stages help and ICC does not, and not where they do not', () => {
+    expect(all(errors([0.08, 0.07, 0.05, 0.04], 0.01)).verdict.agrees).toBe('in part');
+    expect(all(errors([0.04, 0.05, 0.07, 0.08], 0.1)).verdict.agrees).toBe('no');
+  });
+});
+
+describe('what can’t be made', () => {
+  it('is refused in words, before anything is done', async () => {
+    await expect(reproduce({ tables: [9] })).rejects.toThrow('there is no table 9');
+    await expect(reproduce({ seeds: 0 })).rejects.toThrow('seeds: expected a whole number');
+    await expect(reproduce({ config: 'examples/smollm2/run.yaml' })).rejects.toThrow(
+      'the tables need "miniature"',
+    );
+  });
+});
