@@ -77,23 +77,18 @@ const ways: Record<string, Way> = {
     segmentation: { by: 'pattern', pattern: `${step} ${step}`, max_segments: 4 },
   },
   'expected-1-share-60': {
-    words: 'the same, asked about .6 of the states, where the value jumps',
+    words: 'the same, asked about .6 of the states, where the value jumps (`share_of_states`)',
     critic: { ...one, read: 'expected', share_of_states: 0.6 },
     from: 'demo',
   },
-  'expected-1-share-45': {
-    words: 'the same, asked about .45 of the states',
-    critic: { ...one, read: 'expected', share_of_states: 0.45 },
-    from: 'demo',
-  },
   'expected-1-carry': {
-    words: 'one completion, expected score, which goes on from the thought about the state before',
+    words: 'the same, thoughts carried on from state to state (`carry_until`)',
     critic: { ...one, read: 'expected', carry_until: 'left' },
     from: 'demo',
   },
-  'expected-1-carry-45': {
-    words: 'the same, asked about .45 of the states',
-    critic: { ...one, read: 'expected', carry_until: 'left', share_of_states: 0.45 },
+  'expected-1-sure': {
+    words: 'the same, thinking ends where the critic is sure (`sure_within`)',
+    critic: { ...one, read: 'expected', answer: 'forced', sure_within: 0.1, look_every: 8 },
     from: 'demo',
   },
   silent: {
