@@ -176,8 +176,8 @@ async function measure(
   const lines = readMetrics(run).filter(({ stage }) => stage === 'joint');
   // An iteration with an evaluation also has the tokens of that, hence the median.
   const perToken = lines.flatMap((line) => {
-    const written = metric(line, 'critic/tokens_written');
-    return written === null ? [] : [written / metric(line, 'actor/tokens')!];
+    const [written, acted] = [metric(line, 'critic/tokens_written'), metric(line, 'actor/tokens')];
+    return written === null || acted === null ? [] : [written / acted];
   });
   const points = pointsOf(lines);
   return {
