@@ -17,6 +17,7 @@ import { loadConfigFile } from '../src/config/load.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
 import { median } from '../src/math/statistics.ts';
 import { at, pointsOf } from '../src/reports/demo-summary.ts';
+import { withoutThinking } from '../src/reproduction/foundation.ts';
 import { startRun } from '../src/run/run.ts';
 import { metric, readMetrics } from '../src/run-folder/read.ts';
 import { startWorkers } from '../src/workers/local.ts';
@@ -47,7 +48,7 @@ interface Way {
 }
 
 const one = { ...critic, completions_per_state: 1, baseline: 'batch-mean' };
-const { thinking, ...silent } = one as typeof one & { thinking?: unknown };
+const silent = withoutThinking(one);
 const ways: Record<string, Way> = {
   'sampled-2': {
     words: 'two completions, sampled scores',

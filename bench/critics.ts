@@ -18,6 +18,7 @@ import { evaluate } from '../src/comparison/evaluate.ts';
 import { conditionsOf, costRows, errorRows, rankingRows } from '../src/comparison/tables.ts';
 import { loadConfigFile } from '../src/config/load.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
+import { withoutThinking } from '../src/reproduction/foundation.ts';
 import { startRun } from '../src/run/run.ts';
 import { startWorkers, type WorkerGroup } from '../src/workers/local.ts';
 
@@ -35,7 +36,7 @@ const { critic_sft, critic_rl, joint: _joint, ...shared } = recipe;
 const baseActor = join(demo, 'base-actor');
 const actor = { ...recipe.actor!, model: baseActor };
 const generative = recipe.critic as { readonly use: string; readonly [option: string]: unknown };
-const { thinking: _thinking, ...silent } = generative;
+const silent = withoutThinking(generative);
 
 if (!existsSync(join(demo, 'critic-rl', 'best-critic')))
   if ((await runDemo({ folder: demo, seed })) === null) throw new Error('stopped');

@@ -70,17 +70,27 @@ const scorers = {
 } as const;
 export type Scorer = keyof typeof scorers;
 
+interface Named {
+  readonly use: string;
+  readonly [option: string]: unknown;
+}
+
+/** A generative critic's options for the same critic without words. */
+export function withoutThinking(options: Named): Named {
+  const { thinking, carry_until, sure_within, look_every, ...rest } = options;
+  return rest;
+}
+
 /**
  * The recipe's critic: the same model, with the words or without.
  *
  * @param model another one that it begins with; absent: the recipe's
  */
 export function scorer({ recipe }: Setup, kind: Scorer, model?: string): Critic {
-  const own = recipe.critic as { readonly use: string; readonly [option: string]: unknown };
-  const { thinking: _, ...silent } = own;
+  const own = recipe.critic as Named;
   const changes = scorers[kind];
   return {
-    ...('use' in changes ? silent : own),
+    ...('use' in changes ? withoutThinking(own) : own),
     ...{ worker: 'worker', ...changes, ...(model !== undefined && { model }) },
   };
 }
