@@ -100,7 +100,7 @@ function table(): string {
   return [
     `${prompts} problems x ${responses} responses of ${tokens} tokens, ${states} states each; problems of ${prompt} tokens, ${instructions} more of the critic's prompt.`,
     '',
-    '| critic | read (M) | with shared prefixes (M) | written (M) | trained (M) | actor and critic, against PPO | the same, if training shares prefixes |',
+    '| critic | read (M) | with shared prefixes (M) | written (M) | trained (M) | actor and critic, against PPO | the same, with `share_prefixes` |',
     '|---|---|---|---|---|---|---|',
     `| the actor by itself | ${millions(actor.read)} | ${millions(actor.shared)} | ${millions(actor.written)} | ${millions(actor.trained)} | | |`,
     ...rows.map(

@@ -264,6 +264,7 @@ def main() -> None:
                         "engine": "transformers",
                         "engine_options": {},
                         "gradient_checkpointing": False,
+                        "share_prefixes": False,
                         "offload_optimizer": False,
                         "memory_share": None,
                     },

@@ -89,6 +89,7 @@ LOADING = {
     "engine": "transformers",
     "engine_options": {},
     "gradient_checkpointing": False,
+    "share_prefixes": False,
     "offload_optimizer": False,
     # One model has the device to itself.
     "memory_share": 1.0,

@@ -111,6 +111,7 @@ LOADING: dict[str, Any] = {
     "engine": "transformers",
     "engine_options": {},
     "gradient_checkpointing": False,
+    "share_prefixes": False,
     "offload_optimizer": False,
     "memory_share": None,
 }

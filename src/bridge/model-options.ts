@@ -49,6 +49,11 @@ export const loadingSchema = z.strictObject({
    * does so where a micro-batch would not fit otherwise.
    */
   gradient_checkpointing: z.boolean(),
+  /**
+   * Training reads what sequences of a request begin with alike once. Where the network can't, it
+   * does not, and the worker's log says why.
+   */
+  share_prefixes: z.boolean(),
   /** The optimizer's moments stay in the host's memory between steps. */
   offload_optimizer: z.boolean(),
   /**

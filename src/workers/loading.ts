@@ -82,6 +82,8 @@ export const loadingFields = {
   engine: engineSchema.default('transformers'),
   /** Keeps each layer's input only, and computes the rest again for the gradient. */
   gradient_checkpointing: shape.gradient_checkpointing.default(false),
+  /** Training reads what sequences begin with alike once. */
+  share_prefixes: shape.share_prefixes.default(false),
   /** The optimizer's moments stay in the host's memory between steps. */
   offload_optimizer: shape.offload_optimizer.default(false),
   /** The part of a GPU's memory to plan with; null: workers that see the same one share equally. */
@@ -97,12 +99,12 @@ type LoadingFields = z.infer<z.ZodObject<typeof loadingFields>>;
 export function loadingOf(options: LoadingFields): LoadingOptions {
   const { revision, trust_remote_code, attn_implementation, quantization_config } = options;
   const { tokenizer, chat_template_kwargs } = options;
-  const { gradient_checkpointing, offload_optimizer, memory_share } = options;
+  const { gradient_checkpointing, share_prefixes, offload_optimizer, memory_share } = options;
   const own = tokenizer !== null && existsSync(resolve(tokenizer)) ? resolve(tokenizer) : tokenizer;
   return {
     ...{ revision, trust_remote_code, attn_implementation, quantization_config },
     ...{ tokenizer: own, chat_template_kwargs, ...engineOf(options.engine) },
-    ...{ gradient_checkpointing, offload_optimizer, memory_share },
+    ...{ gradient_checkpointing, share_prefixes, offload_optimizer, memory_share },
   };
 }
 

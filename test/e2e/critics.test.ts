@@ -38,7 +38,13 @@ const critics = {
   'generative, with fewer tokens': {
     critic: {
       ...{ use: 'generative', model: 'task:blank', max_new_tokens: 12, answer: 'forced' },
-      ...{ carry_until: 'left', share_of_states: 0.7, sure_within: 0.28, look_every: 4 },
+      ...{
+        share_prefixes: true,
+        carry_until: 'left',
+        share_of_states: 0.7,
+        sure_within: 0.28,
+        look_every: 4,
+      },
     },
     ...learns,
   },

@@ -21,6 +21,7 @@ const given = {
   chat_template_kwargs: { enable_thinking: false },
   engine: 'mine:Engine',
   gradient_checkpointing: true,
+  share_prefixes: true,
   offload_optimizer: true,
   memory_share: 0.25,
 };
@@ -36,6 +37,7 @@ it('a model is loaded as its folder says where nothing is given', () => {
     engine: 'transformers',
     engine_options: {},
     gradient_checkpointing: false,
+    share_prefixes: false,
     offload_optimizer: false,
     memory_share: null,
   });

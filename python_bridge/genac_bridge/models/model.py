@@ -26,6 +26,7 @@ from .ways import TOGETHER, Way
 if TYPE_CHECKING:
     from ..engines.engine import Engine
     from .activations import Activations
+    from .sharing import Tree
 
 
 @dataclass
@@ -66,6 +67,8 @@ class LoadedModel:
     masters: Masters | None = None
     #: With every activation kept, and with those of layers computed again; None: not counted.
     activations: tuple[Activations, Activations] | None = None
+    #: Does training read shared beginnings once, as the sequences themselves? None: not tried.
+    reads_trees: bool | None = None
     _decoder: TextDecoder | None = None
     _literal: Literal | None = None
 
@@ -137,40 +140,43 @@ class LoadedModel:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
-    def hidden_states(self, ids: Tensor) -> Tensor:
+    def hidden_states(self, ids: Tensor, tree: Tree | None = None) -> Tensor:
         """Returns the last hidden states [rows, width, hidden] of right-padded ids; causal
-        attention needs no mask for padding on the right.
+        attention needs no mask for padding on the right. `tree`: what rows that are trees need.
         """
         backbone = self.network if self.kind == "value" else self.base.base_model
         # Without a cache, Transformers looks at the positions' values, which meta tensors lack.
-        return backbone(input_ids=ids, use_cache=ids.is_meta).last_hidden_state
+        return backbone(
+            input_ids=ids, use_cache=ids.is_meta, **arguments_of(tree)
+        ).last_hidden_state
 
-    def hidden_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+    def hidden_at(self, ids: Tensor, positions: Tensor, tree: Tree | None = None) -> Tensor:
         """Returns the last hidden states [M, hidden] at `positions` [M] of the flattened,
         right-padded ids [rows, width].
         """
-        return self.hidden_states(ids).flatten(0, 1).index_select(0, positions)
+        return self.hidden_states(ids, tree).flatten(0, 1).index_select(0, positions)
 
-    def logits_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+    def logits_at(self, ids: Tensor, positions: Tensor, tree: Tree | None = None) -> Tensor:
         """Returns the logits [M, V] at `positions` [M] of the flattened, right-padded ids [rows,
         width].
 
         The head costs most where the vocabulary is large, so only these positions are computed.
         """
         if self.splits_head:
-            return logits_of(self.base.get_output_embeddings(), self.hidden_at(ids, positions))
+            hidden = self.hidden_at(ids, positions, tree)
+            return logits_of(self.base.get_output_embeddings(), hidden)
         return (
-            self.network(input_ids=ids, use_cache=False)
+            self.network(input_ids=ids, use_cache=False, **arguments_of(tree))
             .logits.flatten(0, 1)
             .index_select(0, positions)
         )
 
-    def value_outputs_at(self, ids: Tensor, positions: Tensor) -> Tensor:
+    def value_outputs_at(self, ids: Tensor, positions: Tensor, tree: Tree | None = None) -> Tensor:
         """Returns the value head's outputs float32 [M, 1 or bins] at `positions` [M] of the
         flattened, right-padded ids [rows, width].
         """
         assert self.value_head is not None
-        hidden = self.hidden_at(ids, positions)
+        hidden = self.hidden_at(ids, positions, tree)
         with torch.autocast(self.device.type, enabled=False):
             outputs: Tensor = self.value_head(hidden.float())
         return outputs
@@ -179,6 +185,13 @@ class LoadedModel:
         """Returns the values float32 [M] at the same places."""
         assert self.value_head is not None
         return self.value_head.values(self.value_outputs_at(ids, positions))
+
+
+def arguments_of(tree: Tree | None) -> dict[str, Tensor]:
+    """Returns what the network is told of rows that are trees."""
+    if tree is None:
+        return {}
+    return {"attention_mask": tree.mask, "position_ids": tree.positions}
 
 
 def accepts(network: Any, name: str) -> bool:

@@ -22,6 +22,7 @@ from .model import LoadedModel
 from .optimizer import clip_factor
 from .ragged import refuse_others, take, take_sequences
 from .scoring import refuse_overlong
+from .sharing import can_share, plan_shared
 
 
 def check_streams(model: LoadedModel, arguments: Accumulate) -> set[str]:
@@ -102,6 +103,10 @@ def accumulate(
         model.network.eval()
 
 
+def shares_prefixes(model: LoadedModel) -> bool:
+    return model.loading is not None and model.loading.share_prefixes
+
+
 def add_note(error: BaseException, words: str) -> None:
     """Does what `error.add_note` does, which Python 3.10 lacks; `run` puts notes into its
     message.
@@ -130,7 +135,10 @@ def _accumulate(
         drops = lora_dropout(model)
         if recomputes(model, int(np.diff(cu).max(initial=0))):
             within.enter_context(checkpointed(model.network, drops))
-        for batch in plan(model, ids, cu, chosen, arguments.micro_batch_tokens):
+        # Each sequence drops other numbers.
+        shared = not drops and shares_prefixes(model) and can_share(model)
+        planned = plan_shared if shared else plan
+        for batch in planned(model, ids, cu, chosen, arguments.micro_batch_tokens):
             context.check()
             for counts in backward(model, arguments, batch, text, on_device):
                 for name, value in counts.items():
@@ -192,10 +200,10 @@ def backward(
     if not (model.kind == "causal" and model.splits_head):
         with model.autocast():
             if model.kind == "value":
-                outputs = model.value_outputs_at(batch.ids, batch.positions)
+                outputs = model.value_outputs_at(batch.ids, batch.positions, batch.tree)
                 loss, counts = loss_of(batch.tokens, None, None, outputs)
             else:
-                logits = model.logits_at(batch.ids, batch.positions)
+                logits = model.logits_at(batch.ids, batch.positions, batch.tree)
                 statistics = losses.of_logits(
                     logits, ids[batch.tokens], arguments.temperature, entropy
                 )
@@ -204,7 +212,7 @@ def backward(
         yield counts
         return
     with model.autocast():
-        hidden = model.hidden_at(batch.ids, batch.positions)
+        hidden = model.hidden_at(batch.ids, batch.positions, batch.tree)
     size = head_rows(model)
     if len(hidden) <= size:
         loss, counts = of_tokens(hidden, batch.tokens)

@@ -49,6 +49,7 @@ class LoadingOptions(Struct):
     engine: Annotated[str, Meta(min_length=1)]
     engine_options: dict[str, Any]
     gradient_checkpointing: bool
+    share_prefixes: bool
     offload_optimizer: bool
     memory_share: UpToOne | None
 

@@ -1,0 +1,259 @@
+"""Training that reads what sequences begin with alike once: states of one response, and responses
+to one prompt, are branches of a tree.
+
+A row of a micro-batch is a tree: the tokens of its sequences, each where it first differs from the
+one before. A token sees those on its own path alone, and has the position that it has there, so
+that the sums over all sequences' tokens are those of reading each by itself, but for rounding.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..wire.context import no_memory
+from .micro_batches import (
+    MicroBatch,
+    choose_micro_batch,
+    enough_tokens,
+    not_first,
+    plan,
+    send,
+)
+from .model import LoadedModel, largest
+from .ragged import micro_batches
+
+#: Most tokens of a row that holds more than its longest sequence.
+MOST_IN_A_ROW = 4096
+#: Attention costs the square of a row. Up to weights / (hidden x layers x this) tokens it costs
+#: less than the matrices do.
+ATTENTION_SHARE = 3
+#: Without less than this part of the tokens, plain rows are faster.
+WORTH = 0.9
+#: Largest difference of hidden states that is rounding, as a part of their largest number.
+ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+
+Planner = Callable[
+    [LoadedModel, np.ndarray, np.ndarray, np.ndarray, "int | None"], Iterator[MicroBatch]
+]
+
+
+@dataclass
+class Tree:
+    """What the network is told of rows that are trees."""
+
+    positions: Tensor
+    """int64 [rows, width]: of each token on its path."""
+    mask: Tensor
+    """[rows, 1, width, width]: which tokens each one sees; bool, or added to the scores."""
+
+
+@dataclass
+class Row:
+    """Sequences that are read as one tree, or as several side by side."""
+
+    sequences: list[int]
+    #: Of each sequence, the places of its tokens in the row.
+    paths: list[np.ndarray]
+    ids: list[np.ndarray]
+    #: (place of the first new token, their number, places before them on the path)
+    branches: list[tuple[int, int, np.ndarray]]
+    size: int = 0
+
+    def add(self, sequence: int, tokens: np.ndarray, alike: int) -> None:
+        """`alike`: tokens that the sequence begins with as the one added last does."""
+        before = self.paths[-1][:alike] if self.paths else np.zeros(0, np.int64)
+        new = tokens[alike:]
+        places = np.arange(self.size, self.size + len(new))
+        self.sequences.append(sequence)
+        self.paths.append(np.concatenate([before, places]))
+        if len(new):
+            self.ids.append(new)
+            self.branches.append((self.size, len(new), before))
+        self.size += len(new)
+
+    def join(self, other: Row) -> None:
+        """Puts another tree behind this one."""
+        self.sequences += other.sequences
+        self.paths += [path + self.size for path in other.paths]
+        self.ids += other.ids
+        self.branches += [
+            (start + self.size, count, before + self.size)
+            for start, count, before in other.branches
+        ]
+        self.size += other.size
+
+
+def in_rows(
+    ids: np.ndarray, cu: np.ndarray, needed: np.ndarray, used: np.ndarray, most: int
+) -> list[Row]:
+    """Returns the first `needed[s]` tokens of each of the sequences `used`, in rows of at most
+    `most` tokens, or of one sequence.
+    """
+    texts = {int(s): ids[cu[s] : cu[s] + needed[s]].astype(np.int32) for s in used}
+    # Big-endian bytes sort as the numbers do, so that neighbours have the longest common beginning.
+    order = sorted(texts, key=lambda s: texts[s].astype(">i4").tobytes())
+    rows: list[Row] = []
+    last: np.ndarray | None = None
+    for s in order:
+        tokens = texts[s]
+        alike = 0 if last is None else common(last, tokens)
+        last = tokens
+        if not rows or alike == 0 or rows[-1].size + len(tokens) - alike > most:
+            rows.append(Row([], [], [], []))
+            alike = 0
+        rows[-1].add(s, tokens, alike)
+    return filled(rows)
+
+
+def filled(trees: list[Row]) -> list[Row]:
+    """Puts small trees behind others, in rows as long as the largest: less is padding."""
+    rows: list[Row] = []
+    for tree in sorted(trees, key=lambda tree: -tree.size):
+        row = next((row for row in rows if row.size + tree.size <= rows[0].size), None)
+        if row is None:
+            rows.append(tree)
+        else:
+            row.join(tree)
+    return rows
+
+
+def row_limit(model: LoadedModel, longest: int, size: int) -> int:
+    """Returns the most tokens of a row, for a longest sequence of so many and micro-batches of
+    `size` tokens.
+    """
+    embedding = model.base.get_input_embeddings().weight.numel()
+    weights = sum(parameter.numel() for parameter in model.network.parameters()) - embedding
+    width = largest(model.config, "hidden_size") or 1024
+    layers = largest(model.config, "num_hidden_layers") or 1
+    alike = weights // (ATTENTION_SHARE * width * layers)
+    return max(longest, min(size, alike, MOST_IN_A_ROW))
+
+
+def common(one: np.ndarray, other: np.ndarray) -> int:
+    """Returns how many tokens both begin with."""
+    length = min(len(one), len(other))
+    differs = np.flatnonzero(one[:length] != other[:length])
+    return int(differs[0]) if len(differs) else length
+
+
+def tree_of(model: LoadedModel, rows: list[Row], width: int) -> tuple[np.ndarray, Tree]:
+    """Returns the ids int64 [rows, width] and the tree of a micro-batch."""
+    ids = np.zeros((len(rows), width), np.int64)
+    positions = np.zeros((len(rows), width), np.int64)
+    sees = np.zeros((len(rows), 1, width, width), bool)
+    for r, row in enumerate(rows):
+        ids[r, : row.size] = np.concatenate(row.ids)
+        for start, count, before in row.branches:
+            new = slice(start, start + count)
+            positions[r, new] = len(before) + np.arange(count)
+            sees[r, 0, new, before] = True
+            sees[r, 0, new, new] = np.tri(count, dtype=bool)
+        # Padding sees itself, for a softmax over nothing is no number.
+        rest = np.arange(row.size, width)
+        sees[r, 0, rest, rest] = True
+    mask = send(sees, model.device)
+    if attention(model) == "eager":
+        added = torch.zeros(mask.shape, dtype=model.dtype, device=model.device)
+        mask = added.masked_fill(~mask, torch.finfo(model.dtype).min)
+    return ids, Tree(send(positions, model.device), mask)
+
+
+def attention(model: LoadedModel) -> str | None:
+    """Returns the name of the network's attention."""
+    return getattr(model.config, "_attn_implementation", None)
+
+
+def plan_shared(
+    model: LoadedModel, ids: np.ndarray, cu: np.ndarray, chosen: np.ndarray, limit: int | None
+) -> Iterator[MicroBatch]:
+    """Yields what `plan` does, with rows that are trees where that saves tokens."""
+    flat = np.flatnonzero(chosen)
+    owner = np.searchsorted(cu, flat, side="right") - 1
+    offset = flat - cu[owner]
+    needed = np.zeros(len(cu) - 1, np.int64)
+    np.maximum.at(needed, owner, offset)
+    used = np.flatnonzero(needed)
+    longest = int(needed.max(initial=0))
+    size = limit or choose_micro_batch(model, longest)
+    rows = in_rows(ids, cu, needed, used, row_limit(model, longest, size))
+    sizes = np.array([row.size for row in rows], np.int64)
+    if sizes.sum() > WORTH * needed.sum():
+        yield from plan(model, ids, cu, chosen, limit)
+        return
+    first = np.searchsorted(owner, np.arange(len(cu)))
+    planned = limit is None and model.activations is not None
+    for picked in micro_batches(sizes, size, enough_tokens(model) if planned else None):
+        own = [rows[i] for i in picked]
+        width = int(sizes[picked].max())
+        inputs, tree = tree_of(model, own, width)
+        positions, tokens = [], []
+        for r, row in enumerate(own):
+            for s, path in zip(row.sequences, row.paths, strict=True):
+                here = np.arange(first[s], first[s + 1])
+                positions.append(r * width + path[offset[here] - 1])
+                tokens.append(flat[here])
+        yield MicroBatch(
+            ids=send(inputs, model.device),
+            positions=send(np.concatenate(positions), model.device),
+            tokens=send(np.concatenate(tokens), model.device),
+            sequences=sum(len(row.sequences) for row in own),
+            tree=tree,
+        )
+
+
+def can_share(model: LoadedModel) -> bool:
+    """Returns whether the network reads trees as it reads their sequences, tried out once; if not,
+    the log says why.
+    """
+    if model.reads_trees is None:
+        reason = _try_out(model)
+        model.reads_trees = reason is None
+        if reason is not None:
+            print(
+                f"share_prefixes: {model.name!r} reads each sequence by itself: {reason}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return model.reads_trees
+
+
+def _try_out(model: LoadedModel) -> str | None:
+    """Returns how a tree differs from its sequences read each by itself; None: it does not."""
+    if attention(model) not in ("sdpa", "eager"):
+        return f"its attention is {attention(model)}, and trees need sdpa or eager"
+    kinds = set(getattr(model.config, "layer_types", None) or []) - {"full_attention"}
+    if kinds:
+        return f"it has layers of {', '.join(sorted(kinds))}"
+    drawn = ((np.arange(48) * 7919 + 17) % model.vocabulary).astype(np.int32)
+    trunk, rest = drawn[:16], drawn[16:]
+    texts = [np.concatenate([trunk[:k], rest[i : i + 7]]) for i, k in enumerate((4, 9, 10, 16))]
+    texts = [text[: model.context_length] for text in texts]
+    ids, cu = np.concatenate(texts), np.cumsum([0, *map(len, texts)])
+    try:
+        whole, shared = (_read(model, ids, cu, make) for make in (plan, plan_shared))
+    except Exception as error:
+        if no_memory(error):
+            raise
+        return " ".join(str(error).split())[:300] or type(error).__name__
+    off = float((whole - shared).abs().max() / whole.abs().max().clamp_min(1e-9))
+    if not off <= ROUNDING[model.dtype]:
+        return f"its hidden states differ by {off:.2g} of their largest number"
+    return None
+
+
+@torch.no_grad()
+def _read(model: LoadedModel, ids: np.ndarray, cu: np.ndarray, make: Planner) -> Tensor:
+    """Returns the hidden states before each token but the first of each sequence."""
+    chosen = not_first(cu, len(ids))
+    found: dict[int, Tensor] = {}
+    for batch in make(model, ids, cu, chosen, None):
+        with model.autocast():
+            hidden = model.hidden_at(batch.ids, batch.positions, batch.tree)
+        found |= dict(zip(batch.tokens.tolist(), hidden.float().cpu(), strict=True))
+    return torch.stack([found[token] for token in sorted(found)])
