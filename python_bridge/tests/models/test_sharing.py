@@ -16,7 +16,7 @@ from transformers import GPT2Config
 
 from architectures import causal_configs, small_config
 from conftest import LOADING, Client, llama, word_tokenizer
-from genac_bridge.models import sharing
+from genac_bridge.models import sharing, training
 from genac_bridge.models.model import LoadedModel
 from genac_bridge.models.sharing import in_rows
 
@@ -172,6 +172,29 @@ def test_a_value_model_and_one_with_lora_share_too(
         assert client.operations.models["m"].reads_trees
         for plain, shared in zip(*found, strict=True):
             torch.testing.assert_close(shared, plain, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bfloat16_recomputed_layers_and_a_head_in_parts_share_too(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    word_tokenizer().save_pretrained(tmp_path)
+    llama(47, tie_word_embeddings=bool(random.integers(2))).save_pretrained(tmp_path)
+    rows = int(random.choice([1, 5, 1000]))
+    monkeypatch.setattr(training, "head_rows", lambda _: rows)
+    dtype = str(random.choice(["float32", "bfloat16"]))
+    loading = {**SHARING, "gradient_checkpointing": bool(random.integers(2))}
+    client.load(tmp_path, dtype=dtype, loading=loading, seed=seed)
+    network = copy.deepcopy(client.operations.models["m"].network).double()
+    batch = batch_of_family(random, 20)
+    client.accumulate(batch, ALL_STREAMS, micro_batch_tokens=random.choice([None, 60]))
+    assert client.operations.models["m"].reads_trees
+    reference_loss(network, batch, 1.0)[0].backward()
+    for have, want in zip(client.gradients().values(), network.parameters(), strict=True):
+        assert want.grad is not None
+        off = float((have.double() - want.grad).norm() / want.grad.norm())
+        assert off < (0.06 if dtype == "bfloat16" else 1e-4)
 
 
 def test_dropout_reads_each_sequence_by_itself(
