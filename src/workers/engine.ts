@@ -35,7 +35,7 @@ const vllmOptions = z.object({
   transfer: z.enum(['memory', 'files', 'ipc']).nullable().default(null),
   /**
    * Largest mean difference of log-probabilities between vLLM and the trained model after an
-   * update, in nats per token; null: what rounding explains, .001 in float32 and .1 in bfloat16.
+   * update, in nats per token; null: what rounding explains, .001 in float32 and .2 in bfloat16.
    */
   max_logprob_gap: z.number().positive().nullable().default(null),
   gpu_memory_utilization: z.number().positive().max(1).optional(),

@@ -254,9 +254,9 @@ def test_a_transfer_that_can_t_work_is_refused(
     ("dtype", "options", "limit", "served"),
     [
         ("float32", {}, 1e-3, "float32"),
-        ("bfloat16", {}, 0.1, "bfloat16"),
-        ("bfloat16", {"dtype": "float32"}, 0.1, "float32"),
-        ("float32", {"dtype": "bfloat16"}, 0.1, "bfloat16"),
+        ("bfloat16", {}, 0.2, "bfloat16"),
+        ("bfloat16", {"dtype": "float32"}, 0.2, "float32"),
+        ("float32", {"dtype": "bfloat16"}, 0.2, "bfloat16"),
         ("float32", {"max_logprob_gap": 2}, 2.0, "float32"),
     ],
 )
