@@ -89,8 +89,7 @@ export function linksIn(folder: string): string[] {
 function besideWeights(part: string, options: unknown): string[] {
   if (typeof options !== 'object' || options === null) return [];
   const { trust_remote_code, attn_implementation, engine } = options as Record<string, unknown>;
-  // Options of an engine can name code, too.
-  const own = typeof engine === 'string' ? engine : JSON.stringify(engine ?? 'transformers');
+  const use = typeof engine === 'object' ? (engine as { use?: unknown } | null)?.use : engine;
   return [
     ...(trust_remote_code === true
       ? [`${part}: what lies beside its weights (trust_remote_code)`]
@@ -99,7 +98,10 @@ function besideWeights(part: string, options: unknown): string[] {
     ...(typeof attn_implementation === 'string' && attn_implementation.includes('/')
       ? [`${part}: the kernel ${attn_implementation}`]
       : []),
-    ...(['transformers', '"transformers"'].includes(own) ? [] : [`${part}: the engine ${own}`]),
+    // Options of an engine can name code, too.
+    ...(use === undefined || use === 'transformers'
+      ? []
+      : [`${part}: the engine ${typeof engine === 'string' ? engine : JSON.stringify(engine)}`]),
   ];
 }
 

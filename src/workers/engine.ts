@@ -29,15 +29,23 @@ const reasons = new Map(
   Object.entries(genacs).flatMap(([why, names]) => names.map((name) => [name, why] as const)),
 );
 
-/** Options of the engine `vllm` that GenAC reads; the first two are its own. */
-const vllmOptions = z.object({
+/** Options of the engine `vllm` that are GenAC's own. */
+const vllmOwn = z.object({
+  /** Of a vLLM server; absent: vLLM is in the worker's process. */
+  url: z.url({ protocol: /^https?$/ }).optional(),
   /** How weights reach vLLM; default: `memory`, or `files` where it has processes of its own. */
   transfer: z.enum(['memory', 'files', 'ipc']).nullable().default(null),
+  /** Where `files` are written, for both sides to see; null: /dev/shm or the temporary folder. */
+  folder: z.string().min(1).nullable().default(null),
   /**
    * Largest mean difference of log-probabilities between vLLM and the trained model after an
-   * update, in nats per token; null: what rounding explains, .001 in float32 and .1 in bfloat16.
+   * update, in nats per token; null: what rounding explains, .001 in float32 and .2 in bfloat16.
    */
   max_logprob_gap: z.number().positive().nullable().default(null),
+});
+
+/** The same, and those of vLLM's that GenAC reads. */
+const vllmOptions = vllmOwn.extend({
   gpu_memory_utilization: z.number().positive().max(1).optional(),
   kv_cache_memory_bytes: z.int().positive().optional(),
   tensor_parallel_size: z.int().positive().optional(),
@@ -62,6 +70,11 @@ export const engineSchema = z
     if (use !== 'vllm') return;
     const { error } = vllmOptions.safeParse(options);
     for (const { path, message } of error?.issues ?? []) refuse(path.join('.'), message);
+    // A server computes in its own type, which the gap that rounding explains depends on.
+    const isKnown = (name: string) => name in vllmOwn.shape || name === 'dtype';
+    if (options.url !== undefined)
+      for (const name of Object.keys(options).filter((one) => !isKnown(one)))
+        refuse(name, 'is for the server at `url`, which was started with its own');
   });
 
 export type EngineChoice = z.infer<typeof engineSchema>;
@@ -73,16 +86,30 @@ export function engineOf(choice: EngineChoice) {
   return { engine: use, engine_options: options };
 }
 
+interface Draws {
+  readonly temperature: number;
+  readonly top_p: number | null;
+  readonly top_k: number | null;
+}
+
 /**
- * Errors for draws whose log-probabilities mean something else with the actor's engine: vLLM's are
- * of what top-k and top-p leave.
+ * Errors for draws that the actor's engine can't make, or whose log-probabilities mean something
+ * else with it: vLLM's are of what top-k and top-p leave.
  */
 export function drawsUnlike(
   actor: { readonly engine: EngineChoice; readonly old_logprobs: 'sampler' | 'recomputed' } | null,
-  sampling: { readonly top_p: number | null; readonly top_k: number | null },
+  sampling: Draws,
 ): string[] {
-  if (!actor || actor.old_logprobs === 'recomputed') return [];
-  if (engineOf(actor.engine).engine !== 'vllm') return [];
+  if (!actor || engineOf(actor.engine).engine !== 'vllm') return [];
+  const { temperature } = sampling;
+  const outside = temperature < 0.01 || temperature > 2;
+  const unable = outside
+    ? [`sampling.temperature: ${temperature}; the engine "vllm" takes .01 to 2`]
+    : [];
+  return actor.old_logprobs === 'recomputed' ? unable : [...unable, ...otherLogprobs(sampling)];
+}
+
+function otherLogprobs(sampling: Draws): string[] {
   return (['top_p', 'top_k'] as const)
     .filter((name) => sampling[name] !== null && !(name === 'top_p' && sampling.top_p === 1))
     .map(

@@ -61,6 +61,17 @@ describe('the code that a config names', () => {
     ]);
   });
 
+  test('engines, with options that can name code', () => {
+    const engine = { use: 'vllm', logits_processors: ['mine.Processor'] };
+    expect(namedBy({ actor: { model: 'm', engine: 'vllm' } }, '.')).toEqual([
+      'actor: the engine vllm',
+    ]);
+    expect(namedBy({ critic: { use: 'generative', model: 'm', engine } }, '.')).toEqual([
+      `critic: the engine ${JSON.stringify(engine)}`,
+    ]);
+    expect(namedBy({ actor: { model: 'm', engine: { use: 'transformers' } } }, '.')).toEqual([]);
+  });
+
   test('a key that is sent, a place that is written, and metrics that leave the machine', () => {
     const { critic_sft, log } = checkConfig({
       ...{

@@ -62,3 +62,23 @@ it('top-k and top-p change what vLLM’s log-probabilities mean', () => {
   }
   expect(problemsOf({ engine }, { sampling: { top_p: 1 } })).toBe('');
 });
+
+it('vLLM’s temperatures are .01 to 2', () => {
+  for (const temperature of [0.005, 2.5]) {
+    const rest = { sampling: { temperature } };
+    expect(problemsOf({ engine: 'vllm', old_logprobs: 'recomputed' }, rest)).toContain(
+      'the engine "vllm" takes .01 to 2',
+    );
+    expect(problemsOf({}, rest)).toBe('');
+  }
+  expect(problemsOf({ engine: 'vllm' }, { sampling: { temperature: 2 } })).toBe('');
+});
+
+it('a server has its own options', () => {
+  const engine = { use: 'vllm', url: 'http://host:8000', transfer: 'files', folder: '/shared' };
+  expect(problemsOf({ engine })).toBe('');
+  expect(problemsOf({ engine: { ...engine, max_model_len: 10 } })).toContain(
+    'is for the server at `url`, which was started with its own',
+  );
+  expect(problemsOf({ engine: { use: 'vllm', url: 'host:8000' } })).toContain('actor.engine.url: ');
+});

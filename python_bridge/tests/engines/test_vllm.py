@@ -146,8 +146,8 @@ def test_a_cancelled_request_leaves_nothing_in_vllm(client: Client) -> None:
         client.sample(dict(TENSORS), Impatient(6), **options)
     assert caught.value.code == "cancelled"
     engine: Any = client.operations.models["m"].engine
-    assert not engine._llm.has_unfinished_requests()
-    assert engine._llm.reset_prefix_cache()
+    assert not engine._backend._llm.has_unfinished_requests()
+    assert engine._backend._llm.reset_prefix_cache()
     assert sampled(client, TENSORS, **options)[0] == whole[0]
 
 
@@ -173,7 +173,8 @@ def test_a_long_prompt_is_computed_once_for_all_its_completions(client: Client) 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"temperature": 0.005}, "takes no temperature between 0 and 0.01"),
+        ({"temperature": 0.005}, r"takes temperatures from 0.01 to 2, and 0 \(it is 0.005\)"),
+        ({"temperature": 2.5}, "takes temperatures from 0.01 to 2"),
         ({"max_new_tokens": 300}, "together more than the model's context of 256"),
     ],
 )

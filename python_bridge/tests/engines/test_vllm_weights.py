@@ -140,7 +140,7 @@ def load_with(client: Client, folder: str, transfer: sending.Transfer, **changes
     from genac_bridge.engines.vllm import settings
 
     before = settings.TRANSFERS["memory"]
-    settings.TRANSFERS["memory"] = lambda: transfer
+    settings.TRANSFERS["memory"] = lambda _: transfer
     try:
         client.load(folder, loading=loading(), **changes)
     finally:
@@ -207,6 +207,40 @@ def test_vllm_s_own_processes_take_files(client: Client, tmp_path: Path) -> None
     second, close = published(client)
     assert close < 1e-4
     assert second != first
+
+
+def test_handles_of_cuda_s_memory_are_sent_by_vllm_s_own_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is called is there; CUDA, which it needs, is not."""
+    from vllm.distributed.weight_transfer import ipc_engine
+    from vllm.distributed.weight_transfer.clients import _json_safe_update_info
+
+    made: list[Any] = []
+
+    class Sender(ipc_engine.IPCTrainerWeightTransferEngine):  # type: ignore[misc]
+        def __init__(self, **given: Any) -> None:
+            made.append(given)
+
+        is_sender = True
+        client = property(lambda self: made[0]["client"])
+
+        def send_weights(self) -> None:
+            made.append(list(made[0]["source"]))
+
+    class Told:
+        def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+            made[0]["init_info"] = init_info
+
+    monkeypatch.setattr(ipc_engine, "IPCTrainerWeightTransferEngine", Sender)
+    weights = [("a", torch.ones(2, 3)), ("b", torch.zeros(1))]
+    sending.CudaIpc().send(Told(), lambda: iter(weights))  # type: ignore[arg-type]
+    assert made[0]["init_info"] == {"packed": True}
+    assert made[0]["packed"] is True
+    assert made[1] == weights
+    assert [(m.name, m.shape) for m in made[0]["source"].metadata()] == [("a", (2, 3)), ("b", (1,))]
+    over_http = _json_safe_update_info({"names": ["a"], "ipc_handles": {"gpu": (1, 2)}})
+    assert over_http.keys() == {"names", "ipc_handles_pickled"}
 
 
 def test_weights_of_many_files_arrive(

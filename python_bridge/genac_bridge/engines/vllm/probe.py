@@ -18,6 +18,8 @@ from ..engine import Completion, GenerationRequest, Options, Progress
 
 #: The probe: so many sequences of so many new tokens after a prompt of at most so many.
 SEQUENCES, NEW_TOKENS, PROMPT = 4, 8, 40
+#: Not 1, where log-probabilities before and after the temperature are the same.
+TEMPERATURE = 0.8
 #: Largest difference between log-probabilities of the same tokens that the same weights give, in
 #: nats, where nothing else changed.
 STILL = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
@@ -73,7 +75,7 @@ class Probe:
             per_prompt=SEQUENCES,
             seeds=np.arange(1, SEQUENCES + 1, dtype=np.uint64),
             limits=np.array([NEW_TOKENS]),
-            options=Options(NEW_TOKENS, 1.0, None, None, (), ()),
+            options=Options(NEW_TOKENS, TEMPERATURE, None, None, (), ()),
             batch_size=None,
             progress=Progress(NullContext()),
         )
@@ -86,7 +88,10 @@ class Probe:
             "cu_seqlens": np.cumsum([0, *(len(ids) for ids in sequences)]).astype(np.int32),
         }
         asked = Score(
-            model=self._model.name, temperature=1.0, entropy=False, micro_batch_tokens=None
+            model=self._model.name,
+            temperature=TEMPERATURE,
+            entropy=False,
+            micro_batch_tokens=None,
         )
         _, answer = score(self._model, asked, tensors, NullContext())
         rows = answer["logprobs"].reshape(len(done), -1)

@@ -67,7 +67,7 @@ class Memory:
 class Files:
     """Files of safetensors in a folder that vLLM's workers see; each is removed once it was read.
 
-    `folder`: where they are written; null: in memory where Linux has a place for that, else where
+    `folder`: where they are written; None: in memory where Linux has a place for that, else where
     temporary files are.
     """
 

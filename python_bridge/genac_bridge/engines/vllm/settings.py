@@ -28,14 +28,14 @@ ENVIRONMENT = {
 #: Bytes of keys and values on a CPU, where vLLM would take most of the machine's memory.
 CPU_CACHE = 2**30
 #: Mean difference of log-probabilities, in nats per token, that rounding explains.
-LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.2}
 #: Release that was tried; others of this range have the same interface.
 VERSIONS = ">=0.32,<0.34"
 
-TRANSFERS: dict[str, Callable[[], sending.Transfer]] = {
-    "memory": sending.Memory,
+TRANSFERS: dict[str, Callable[[str | None], sending.Transfer]] = {
+    "memory": lambda _: sending.Memory(),
     "files": sending.Files,
-    "ipc": sending.CudaIpc,
+    "ipc": lambda _: sending.CudaIpc(),
 }
 
 
@@ -46,6 +46,8 @@ class Settings:
     transfer: sending.Transfer
     max_logprob_gap: float
     """Nats per token; see `probe.py`."""
+    url: str | None
+    """Of a server; None: vLLM is in this process."""
     options: dict[str, Any]
     """Arguments of vLLM's `EngineArgs`."""
 
@@ -53,28 +55,37 @@ class Settings:
 def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
     """Returns what `engine_options` say for a model. Raises `BadArguments`."""
     options = dict(given)
+    url, folder = options.pop("url", None), options.pop("folder", None)
     ranks = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
-    name = options.pop("transfer", None) or ("memory" if ranks == 1 else "files")
+    #: vLLM's workers are in this process.
+    here = url is None and ranks == 1
+    name = options.pop("transfer", None) or ("memory" if here else "files")
     gap = options.pop("max_logprob_gap", None)
     if name not in TRANSFERS:
-        raise _refused(f"transfer is {name!r}; there are {', '.join(TRANSFERS)}")
-    if name == "memory" and ranks > 1:
-        raise _refused(
-            "transfer memory needs vLLM's workers in this process, and with more than one they "
-            "are processes of their own; use files or ipc"
+        raise refused(f"transfer is {name!r}; there are {', '.join(TRANSFERS)}")
+    if url is not None and set(options) - {"dtype"}:
+        raise refused(
+            f"{', '.join(options)} is for the server at {url}, which was started with its own"
         )
-    if name == "files" and ranks > 1 and not _is_installed():
-        raise _refused(
+    if folder is not None and name != "files":
+        raise refused(f"folder is for the transfer files, and this is {name}")
+    if name == "memory" and not here:
+        raise refused(
+            "transfer memory needs vLLM's workers in this process, and those of a server, or more "
+            "than one, are processes of their own; use files or ipc"
+        )
+    if name == "files" and not here and url is None and not _is_installed():
+        raise refused(
             "transfer files reaches vLLM's worker processes only where genac_bridge is installed: "
             "pip install it into the worker's Python"
         )
-    if name == "ipc" and ranks == 1:
-        raise _refused(
+    if name == "ipc" and here:
+        raise refused(
             "transfer ipc needs vLLM's workers in processes of their own, and one alone is in this "
             "process; use memory"
         )
     if name == "ipc" and model.device.type != "cuda":
-        raise _refused("transfer ipc is CUDA's; use memory or files")
+        raise refused("transfer ipc is CUDA's; use memory or files")
     served = options.get("dtype", "auto")
     if served == "auto":
         served = options["dtype"] = str(model.dtype).removeprefix("torch.")
@@ -84,8 +95,9 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
         options.setdefault("enable_chunked_prefill", False)
     coarse = model.dtype if served == "float32" else torch.bfloat16
     return Settings(
-        transfer=TRANSFERS[name](),
+        transfer=TRANSFERS[name](folder),
         max_logprob_gap=LIMITS[coarse] if gap is None else float(gap),
+        url=url,
         options=_with_memory(model, options),
     )
 
@@ -130,10 +142,10 @@ def refuse_unknown(options: dict[str, Any], kind: Any) -> None:
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            raise _refused(
+            raise refused(
                 f"vLLM has no option {name!r}" + (f"; do you mean {near[0]!r}?" if near else "")
             )
 
 
-def _refused(words: str) -> BadArguments:
+def refused(words: str) -> BadArguments:
     return BadArguments(f"load_model: engine 'vllm': {words}")
