@@ -70,13 +70,13 @@ describe('on a real tokenizer', () => {
       lora: null,
       optimizer: null,
     });
-    const texts = fc.sample(words, { numRuns: 24, seed: 5 }).map((parts) => parts.join(''));
+    const texts = fc.sample(words, { numRuns: 10, seed: 5 }).map((parts) => parts.join(''));
     const written = await model.tokenize(
       texts.map(() => [{ role: 'user', content: 'Go on.' }]),
       texts,
     );
     const usable = written.filter(({ completionIds }) => completionIds.length > 0);
-    expect(usable.length).toBeGreaterThan(20);
+    expect(usable.length).toBeGreaterThan(7);
     const sampled = await model.sample({
       prompts: usable,
       completionsPerPrompt: 1,
