@@ -6,7 +6,7 @@ import { z } from 'zod';
 
 /** What GenAC gives vLLM itself, by why no option says it. */
 const genacs: Readonly<Record<string, readonly string[]>> = {
-  "it is the model's, and stands beside `engine`": [
+  'it is an option of the model, next to `engine`': [
     ...['model', 'revision', 'code_revision', 'trust_remote_code', 'hf_config_path'],
   ],
   'vLLM gets and gives token ids': [

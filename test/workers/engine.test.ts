@@ -36,7 +36,7 @@ test.each([
     { use: 'vllm', logprobs_mode: 'raw_logprobs' },
     'is no option of the engine "vllm": training needs log-prob',
   ],
-  [{ use: 'vllm', model: 'other' }, "it is the model's, and stands beside"],
+  [{ use: 'vllm', model: 'other' }, 'it is an option of the model, next to'],
   [{ use: 'vllm', enable_lora: true }, 'adapters are merged into the weights'],
   [{ use: 'vllm', enable_sleep_mode: true }, 'never sent to sleep'],
   [{ use: 'vllm', transfer: 'nccl' }, 'actor.engine.transfer: '],

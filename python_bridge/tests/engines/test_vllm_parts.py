@@ -282,7 +282,7 @@ def test_memory_on_a_cpu_is_not_vllm_s_default(
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is here")
 def test_without_vllm_it_is_said_what_to_install(client: Client, folder: str) -> None:
-    with pytest.raises(OperationError, match=r"install vllm>=0\.32,<0\.34 for CUDA, or make an en"):
+    with pytest.raises(OperationError, match=r"install vllm>=0\.32,<0\.33 for CUDA, or make an en"):
         client.load(folder, loading={**LOADING, "engine": "vllm"})
     assert client.operations.models == {}
     with pytest.raises(BadArguments, match=r"vllm-environment\.sh"):

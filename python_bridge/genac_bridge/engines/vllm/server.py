@@ -23,11 +23,11 @@ from .settings import Settings, refused
 AT_ONCE = 256
 #: Seconds between two looks for a cancelled request.
 LOOK = 0.2
-#: Times that the server is told to drop what was cancelled.
+#: How often the server is asked to drop what was cancelled.
 ABORTS = 25
 #: Seconds for anything but a completion, which may take as long as it takes.
 PATIENCE = 600.0
-#: What a server is started with, beside its model.
+#: How a server is started.
 FLAGS = (
     "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --generation-config vllm "
     '--logprobs-mode processed_logprobs --weight-transfer-config \'{"backend": "genac_files"}\''

@@ -29,8 +29,8 @@ ENVIRONMENT = {
 CPU_CACHE = 2**30
 #: Mean difference of log-probabilities, in nats per token, that rounding explains.
 LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.2}
-#: Release that was tried; others of this range have the same interface.
-VERSIONS = ">=0.32,<0.34"
+#: The release that was tried.
+VERSIONS = ">=0.32,<0.33"
 
 TRANSFERS: dict[str, Callable[[str | None], sending.Transfer]] = {
     "memory": lambda _: sending.Memory(),
