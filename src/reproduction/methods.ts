@@ -131,10 +131,15 @@ const silent: Method = {
   ...{ scale: 'batch-std', fallback: true },
 };
 
-/** The upper bound: exact values of the current actor. */
+/**
+ * Exact values of the current actor, by the table that is measured of it: the upper bound as long as
+ * the actor is what its table says.
+ */
 const exact: Method = {
   ...{ name: '(exact values)', settings: grid([0, 0.5], rates) },
-  recipe: 'exact values of the current actor before each iteration: the upper bound',
+  recipe:
+    'the values of a table that is measured of the current actor, exact for the base actor; table ' +
+    '3 says what they miss after RL',
   critic: () => ({ use: 'oracle' }),
   before: () => null,
   ...learned,

@@ -69,13 +69,16 @@ export const shift: Table = {
     }));
     const [none, ...shifted] = gaps;
     const better = gaps.filter(({ words, head }) => words < head);
+    const worse = gaps.filter((gap) => !better.includes(gap));
     const wider = shifted.filter(({ words, head }) => head - words > none!.head - none!.words);
     const all = better.length === gaps.length && wider.length === shifted.length;
+    const namesOf = (some: typeof gaps) => some.map(({ name }) => name).join(', ') || 'none';
+    const [widest] = [...gaps].sort((a, b) => b.head - b.words - (a.head - a.words));
     return {
       seen:
-        `${none!.words.toFixed(3)} against ${none!.head.toFixed(3)} without shift; lower than the ` +
-        `head's in ${better.length} of ${gaps.length} distributions, and by more than without ` +
-        `shift in ${wider.length} of ${shifted.length}`,
+        `${none!.words.toFixed(3)} against ${none!.head.toFixed(3)} without shift; at most ` +
+        `${widest!.words.toFixed(3)} against ${widest!.head.toFixed(3)} (${widest!.name}); ` +
+        `not lower than the head's in: ${namesOf(worse)}`,
       agrees: all ? 'yes' : better.length > gaps.length / 2 ? 'in part' : 'no',
     };
   },
