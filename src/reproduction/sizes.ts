@@ -11,7 +11,10 @@ export interface Size {
   readonly name: 'full' | 'tiny';
   /** Labelled steps K of the chains of tables 2, 3, 5 and 6. */
   readonly steps: number;
-  /** K of each task family of table 4; the first is the one that settings are chosen on. */
+  /**
+   * K of each task family of table 4; the first is the one that settings are chosen on. The base
+   * actor solves .17 of any length: at 5 it errs at most of its steps, and a sweep mends nothing.
+   */
   readonly families: readonly number[];
   /** K of the chains of other lengths in table 3, less and more far from training. */
   readonly shorter: readonly [number, number];
@@ -52,7 +55,7 @@ export interface Size {
 
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
-    ...{ name: 'full', steps: 8, families: [5], shorter: [5, 3] },
+    ...{ name: 'full', steps: 8, families: [8], shorter: [5, 3] },
     depths: [3, 5, 8],
     capacities: [
       [32, 1],

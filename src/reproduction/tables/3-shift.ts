@@ -15,7 +15,8 @@ export const shift: Table = {
       'there says how much.',
     'Every critic was trained once, on chains of one length and on actors as in training.',
     ...Object.entries(shifts).map(([name, words]) => `\`${name}\`: ${words}.`),
-    'Shorter chains have an actor of their own, which was made for that length.',
+    'Shorter chains have an actor of their own, which was made to solve about as many problems and ' +
+      'so errs more at each step.',
     'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
       'do not: the best constant, and the best value for each state number.',
   ],

@@ -101,11 +101,11 @@ export const rl: Table = {
     'Seconds are of one core of this machine while the other one worked too; the time of stages ' +
       '1 and 2 and of a head’s pretraining is not in them.',
     'Each method has as many settings in its sweep, trained on a seed of its own on chains of the ' +
-      'first length; the best mean success over the run’s evaluations is chosen for all lengths.',
+      'first length that the table has; the best mean success over the run’s evaluations is chosen.',
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
-    'one seed, two lengths of one task: differences of less than .05 between methods are within ' +
+    'one task and few seeds: differences of less than .05 between methods are within ' +
     'what seeds differ by',
   parts: (setup, seed) => [
     ...keys.flatMap((key) => trials(setup, key).map(({ part }) => part)),
@@ -146,7 +146,7 @@ export const rl: Table = {
     );
     const wins = won.reduce((sum, one) => sum + one, 0);
     return {
-      seen: `at equal actor tokens ${words.join('; and on the shorter chains ')}`,
+      seen: `at equal actor tokens ${words.join('; ')}`,
       agrees: wins === others.length * won.length ? 'yes' : wins > won.length ? 'in part' : 'no',
     };
   },
