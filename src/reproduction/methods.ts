@@ -132,8 +132,8 @@ const silent: Method = {
 };
 
 /**
- * Exact values of the current actor, by the table that is measured of it: the upper bound as long as
- * the actor is what its table says.
+ * Values of the table that is measured of the current actor: exact, and so the upper bound, as long
+ * as the actor is what its table says.
  */
 const exact: Method = {
   ...{ name: '(exact values)', settings: grid([0, 0.5], rates) },
