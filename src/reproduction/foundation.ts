@@ -36,6 +36,8 @@ export function runOf(
   return {
     ...rest,
     ...{ seed, workers, task: taskOf(setup, steps), actor: null },
+    sampling: { ...rest.sampling, ...setup.size.sampling },
+    icc: { ...rest.icc, warm_rollouts: 2 * prompts },
     // Critics are measured by evaluations; within a run they need only be watched.
     evaluation: { ...rest.evaluation, every, prompts: 2 * prompts, states: 2 * prompts },
     ...changes,

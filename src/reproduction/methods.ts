@@ -28,6 +28,7 @@ export interface Method {
   readonly name: string;
   /** Which recipe, and from where; a sentence or two. */
   readonly recipe: string;
+  /** The recipe's own first. */
   readonly settings: readonly Setting[];
   /** Without its weights, where it was trained before. */
   critic(setup: Setup): ConfigInput['critic'];
@@ -106,7 +107,7 @@ const vineppo: Method = {
 
 /** GRPO (arXiv 2402.03300): the group's mean and deviation. Lambda is 1: rates alone are swept. */
 const grpo: Method = {
-  ...{ name: 'GRPO', settings: grid([1], [2.5e-4, 5e-4, 1e-3, 2e-3]) },
+  ...{ name: 'GRPO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]) },
   recipe: '(reward - mean) / deviation of the group for every token (arXiv 2402.03300), no KL',
   critic: () => ({ use: 'group-mean' }),
   before: () => null,
@@ -115,7 +116,7 @@ const grpo: Method = {
 
 /** RLOO (arXiv 2402.14740): the mean of the others, not divided by anything. */
 const rloo: Method = {
-  ...{ name: 'RLOO', settings: grid([1], [2.5e-4, 5e-4, 1e-3, 2e-3]) },
+  ...{ name: 'RLOO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]) },
   recipe: 'reward - mean of the other responses, undivided (arXiv 2402.14740), with PPO’s clipping',
   critic: () => ({ use: 'group-mean', leave_one_out: true }),
   before: () => null,
@@ -131,10 +132,15 @@ const silent: Method = {
   ...{ scale: 'batch-std', fallback: true },
 };
 
-/** The upper bound: exact values of the current actor. */
+/**
+ * Values of the table that is measured of the current actor: exact, and so the upper bound, as long
+ * as the actor is what its table says.
+ */
 const exact: Method = {
-  ...{ name: '(exact values)', settings: grid([0, 0.5], rates) },
-  recipe: 'exact values of the current actor before each iteration: the upper bound',
+  ...{ name: '(exact values)', settings: grid([0.5, 0], rates) },
+  recipe:
+    'the values of a table that is measured of the current actor, exact for the base actor; table ' +
+    '3 says what they miss after RL',
   critic: () => ({ use: 'oracle' }),
   before: () => null,
   ...learned,

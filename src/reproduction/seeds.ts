@@ -22,5 +22,8 @@ export const seedsOf = (seed: number): Seeds => ({
   measuring: MOST_SEEDS + seed,
 });
 
-/** One for all seeds of a reproduction, so that a sweep costs the same for one seed as for many. */
-export const tuningSeed = 2 * MOST_SEEDS;
+/**
+ * One for all seeds of a reproduction, so that a sweep costs the same for one seed as for many. Not
+ * 200000, whose base actor learns its demonstrations late: no setting trained it in 24 iterations.
+ */
+export const tuningSeed = 2 * MOST_SEEDS + 2;

@@ -42,9 +42,24 @@ export function scoreOf(curve: readonly CurvePoint[]): number {
   return later.reduce((sum, { success }) => sum + success, 0) / Math.max(1, later.length);
 }
 
-/** The first of the best. */
-export const bestOf = (swept: readonly Swept[]): Swept =>
-  swept.reduce((best, one) => (one.score > best.score ? one : best));
+/**
+ * The best setting; the first, which is the recipe's own, where no other is better by two standard
+ * errors: noise chooses nothing.
+ *
+ * @param responses that a score is the mean of
+ */
+export function bestOf(swept: readonly Swept[], responses: number): Swept {
+  const best = swept.reduce((one, other) => (other.score > one.score ? other : one));
+  const [first] = swept;
+  const error = Math.sqrt(
+    [best, first!].reduce((sum, { score }) => sum + (score * (1 - score)) / responses, 0),
+  );
+  return best.score > first!.score + 2 * error ? best : first!;
+}
+
+/** Responses behind a score: those of every evaluation of a trial but the one at its start. */
+export const responsesOf = ({ size: { sweep, every, prompts } }: Setup): number =>
+  Math.ceil(sweep / every) * 2 * prompts;
 
 /** An evaluation of an actor's success alone. */
 export function successOf(
@@ -100,10 +115,10 @@ export function trained(
   const input = successOf(setup, seed, steps);
   const choosing = trials(setup, key).map(({ part }) => part);
   return {
-    ...{ name: `rl-${key}`, seed, version: 1, after: [...start.after, ...choosing] },
+    ...{ name: `rl-${key}`, seed, version: 2, after: [...start.after, ...choosing] },
     options: [methods[key].settings.map(configOf), input],
     async run(work) {
-      const { setting } = bestOf(sweptBy(setup, key, work));
+      const { setting } = bestOf(sweptBy(setup, key, work), responsesOf(setup));
       work.log(`lambda ${setting.lambda}, learning rate ${setting.learning_rate}`);
       const figures = await trainBy(work, start, configOf(setting));
       if (figures === null) return null;

@@ -60,12 +60,15 @@ describe('a curve', () => {
     expect(costOfHalf(curve, 'actor_tokens')).toBeCloseTo(1500, 9);
     expect(costOfHalf(curve.slice(0, 2), 'seconds')).toBeNaN();
   });
-  it('scores a setting by its mean success behind the start; of equal ones the first is best', () => {
+  it('scores a setting by its mean success behind the start, and noise chooses nothing', () => {
     expect(scoreOf(curve)).toBeCloseTo(0.5, 12);
     const swept = [0.2, 0.5, 0.5].map((score, i) => ({
       ...{ score, setting: { lambda: i, learning_rate: 1 } },
     }));
-    expect(bestOf(swept).setting.lambda).toBe(1);
+    expect(bestOf(swept, 100).setting.lambda).toBe(1);
+    // Two standard errors of .2 and .5 among 20 are 2 sqrt(.008 + .0125) = .286; among 16, .32.
+    expect(bestOf(swept, 20).setting.lambda).toBe(1);
+    expect(bestOf(swept, 16).setting.lambda).toBe(0);
   });
   it('counts what the actor sampled, and what a critic wrote or continued', () => {
     const place = { stage: 'joint', seconds: 1 } as const;

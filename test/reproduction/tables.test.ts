@@ -84,7 +84,8 @@ describe('table 3', () => {
     expect(errors!.rows.at(-1)!.cells[0]!.value).toBe(0.25);
     expect(verdict.agrees).toBe('yes');
     expect(verdict.seen).toContain('0.040 against 0.050 without shift');
-    expect(verdict.seen).toContain('8 of 8 distributions');
+    expect(verdict.seen).toContain('at most 0.040 against 0.120 (severe-all)');
+    expect(verdict.seen).toContain('in: none');
   });
   it('agrees in part where the gap does not grow, and not where the head is better', () => {
     expect(
@@ -93,12 +94,12 @@ describe('table 3', () => {
         under(() => 0.05),
       ).verdict.agrees,
     ).toBe('in part');
-    expect(
-      blocksOf(
-        shift,
-        under(() => 0.03),
-      ).verdict.agrees,
-    ).toBe('no');
+    const { verdict } = blocksOf(
+      shift,
+      under((column) => (column === 2 ? 0.05 : 0.03)),
+    );
+    expect(verdict.agrees).toBe('no');
+    expect(verdict.seen).toContain('in: none, mild-operations, moderate-actor');
   });
 });
 

@@ -15,7 +15,8 @@ export const shift: Table = {
       'there says how much.',
     'Every critic was trained once, on chains of one length and on actors as in training.',
     ...Object.entries(shifts).map(([name, words]) => `\`${name}\`: ${words}.`),
-    'Shorter chains have an actor of their own, which was made for that length.',
+    'Shorter chains have an actor of their own, which was made to solve about as many problems and ' +
+      'so errs more at each step.',
     'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
       'do not: the best constant, and the best value for each state number.',
   ],
@@ -69,13 +70,16 @@ export const shift: Table = {
     }));
     const [none, ...shifted] = gaps;
     const better = gaps.filter(({ words, head }) => words < head);
+    const worse = gaps.filter((gap) => !better.includes(gap));
     const wider = shifted.filter(({ words, head }) => head - words > none!.head - none!.words);
     const all = better.length === gaps.length && wider.length === shifted.length;
+    const namesOf = (some: typeof gaps) => some.map(({ name }) => name).join(', ') || 'none';
+    const [widest] = [...gaps].sort((a, b) => b.head - b.words - (a.head - a.words));
     return {
       seen:
-        `${none!.words.toFixed(3)} against ${none!.head.toFixed(3)} without shift; lower than the ` +
-        `head's in ${better.length} of ${gaps.length} distributions, and by more than without ` +
-        `shift in ${wider.length} of ${shifted.length}`,
+        `${none!.words.toFixed(3)} against ${none!.head.toFixed(3)} without shift; at most ` +
+        `${widest!.words.toFixed(3)} against ${widest!.head.toFixed(3)} (${widest!.name}); ` +
+        `not lower than the head's in: ${namesOf(worse)}`,
       agrees: all ? 'yes' : better.length > gaps.length / 2 ? 'in part' : 'no',
     };
   },

@@ -1,7 +1,7 @@
 import type { Setup } from '../foundation.ts';
 import { type MethodKey, methods } from '../methods.ts';
 import type { Results } from '../parts.ts';
-import { bestOf, sweptBy, type Trained, trained, trials } from '../sweep.ts';
+import { bestOf, responsesOf, sweptBy, type Trained, trained, trials } from '../sweep.ts';
 import { type Block, plain, type Row, type Table, valueIn } from '../table.ts';
 import type { CurvePoint } from '../work.ts';
 
@@ -101,11 +101,12 @@ export const rl: Table = {
     'Seconds are of one core of this machine while the other one worked too; the time of stages ' +
       '1 and 2 and of a head’s pretraining is not in them.',
     'Each method has as many settings in its sweep, trained on a seed of its own on chains of the ' +
-      'first length; the best mean success over the run’s evaluations is chosen for all lengths.',
+      'first length that the table has; the best mean success over the run’s evaluations is chosen, and ' +
+      'the recipe’s own setting, the first, where no other is better by two standard errors.',
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
-    'one seed, two lengths of one task: differences of less than .05 between methods are within ' +
+    'one task and few seeds: differences of less than .05 between methods are within ' +
     'what seeds differ by',
   parts: (setup, seed) => [
     ...keys.flatMap((key) => trials(setup, key).map(({ part }) => part)),
@@ -124,7 +125,7 @@ export const rl: Table = {
         const words = swept
           .map(({ setting: one }) => `${one.lambda}/${one.learning_rate}`)
           .join(', ');
-        const { lambda, learning_rate } = bestOf(swept).setting;
+        const { lambda, learning_rate } = bestOf(swept, responsesOf(setup)).setting;
         return {
           name: `${methods[key].name} (lambda/rate ${words}; chosen ${lambda}/${learning_rate})`,
           cells: swept.map(({ score }) => plain(score)),
@@ -146,7 +147,7 @@ export const rl: Table = {
     );
     const wins = won.reduce((sum, one) => sum + one, 0);
     return {
-      seen: `at equal actor tokens ${words.join('; and on the shorter chains ')}`,
+      seen: `at equal actor tokens ${words.join('; ')}`,
       agrees: wins === others.length * won.length ? 'yes' : wins > won.length ? 'in part' : 'no',
     };
   },

@@ -73,7 +73,7 @@ export const open: Table = {
     'it has no figures for lambda, segmentation, completions of a state, REINFORCE’s baseline, how ' +
     'a score is read, or the schedule.',
   notes: [
-    'GenAC on the shorter chains, with the recipe’s learning rate and one change in each row.',
+    'GenAC with the recipe’s learning rate and one change in each row.',
     'Success at the end is measured on problems of a seed on which nothing was trained; the mean ' +
       'over the run and success at half of the actor tokens are of the run’s own evaluations.',
     'Tokens in all are those that the actor sampled and the critic wrote; seconds are of one core ' +
