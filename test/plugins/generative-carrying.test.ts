@@ -163,14 +163,17 @@ for (const answer of ['free', 'forced'])
     const critic = await taught({ answer });
     const states = [stateOf(null, 0), ...[1, 2, 3].map((k) => stateOf(0, k))];
     let written = 0;
-    const report = ({ tokens_written = 0 }) => {
+    let put = 0;
+    const report = ({ tokens_written = 0, tokens_carried = 0 }) => {
       written += tokens_written;
+      put += tokens_carried;
     };
     const valuations = await critic.value(states, { purpose: 'test', iteration: 0, report });
-    let drawn = 0;
+    let [drawn, all] = [0, 0];
     let begun = 0;
     for (const [k, { completions }] of valuations.entries())
       for (const [i, { text, mask, completionIds }] of completions.entries()) {
+        all += completionIds.length;
         drawn += mask?.reduce((sum, one) => sum + one, 0) ?? completionIds.length;
         const earlier = k > 0 ? valuations[k - 1]!.completions[i]! : null;
         if (earlier === null || earlier.score === null || !earlier.text.includes('left')) continue;
@@ -180,7 +183,7 @@ for (const answer of ['free', 'forced'])
         expect(mask?.[0] ?? 1).toBe(beginning === '' ? 1 : 0);
       }
     expect(begun).toBeGreaterThan(2);
-    if (answer === 'free') expect(written).toBe(drawn);
+    if (answer === 'free') expect([written, put]).toEqual([drawn, all - drawn]);
     const outcomes = states.map((state, s) => ({ state, valuation: valuations[s]!, rewards: [1] }));
     const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
     expect(metrics.tokens).toBe(drawn);

@@ -284,7 +284,10 @@ const carriedOf = (asked: readonly Asked[], from: number, count: number): string
   );
 
 function reportWritten({ report }: CriticContext, sampled: readonly Written[]): void {
-  let tokens = 0;
-  for (const { completionIds, carried = 0 } of sampled) tokens += completionIds.length - carried;
-  report?.({ tokens_written: tokens });
+  let [tokens, put] = [0, 0];
+  for (const { completionIds, carried = 0 } of sampled) {
+    tokens += completionIds.length - carried;
+    put += carried;
+  }
+  report?.({ tokens_written: tokens, ...(put > 0 && { tokens_carried: put }) });
 }

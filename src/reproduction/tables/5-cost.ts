@@ -13,18 +13,11 @@ interface Way {
   /** Labelled steps in one segment. Default 1. */
   readonly segment?: number;
   /** The critic of table 3 whose prompts are as long; null: it reads none of its own. */
-  readonly prompts: {
-    readonly like: 'generative-expected' | 'language-model';
-    /** Is it asked there for as many completions as in training, or for one? */
-    readonly asTrained: boolean;
-  } | null;
+  readonly prompts: 'generative-expected' | 'language-model' | null;
 }
 
 const one = { completions_per_state: 1, read: 'expected', baseline: 'batch-mean' };
-const words = {
-  key: 'genac',
-  prompts: { like: 'generative-expected', asTrained: false },
-} as const;
+const words = { key: 'genac', prompts: 'generative-expected' } as const;
 
 /** Methods, and the means of saving for the generative critic. */
 const ways: Readonly<Record<string, Way>> = {
@@ -34,13 +27,14 @@ const ways: Readonly<Record<string, Way>> = {
   'GenAC, two completions': words,
   'GenAC, one completion': { ...words, critic: { ...one, read: 'sampled' } },
   'GenAC, one, expected score': { ...words, critic: one },
+  'the same, thoughts carried on': { ...words, critic: { ...one, carry_until: 'left' } },
   'the same, two steps a segment': { ...words, critic: one, segment: 2 },
   'GenAC, up to four where two disagree': {
     ...words,
     critic: { completions_per_state: 4, agree_within: 1 },
   },
   'critic without words, expected score': {
-    ...{ key: 'silent', prompts: { like: 'language-model', asTrained: true } },
+    ...{ key: 'silent', prompts: 'language-model' },
     critic: { ...one, answer: 'forced', max_new_tokens: 4 },
   },
 };
@@ -100,9 +94,12 @@ export function tokensOf(
   const states = of('critic/states');
   const written = of('critic/tokens');
   const completions = of('critic/mean_length') > 0 ? written / of('critic/mean_length') : 0;
+  // Earlier thoughts are read behind each prompt, to value and to learn.
+  const carried = of('critic/tokens_carried');
   return {
-    ...{ sampled, written, read: states * prompt.read, shared: states * prompt.shared },
-    trained: completions * prompt.read + written,
+    ...{ sampled, written, read: states * prompt.read + carried },
+    ...{ shared: states * prompt.shared + carried },
+    trained: completions * prompt.read + carried + written,
   };
 }
 
@@ -118,19 +115,14 @@ function measuredBy(setup: Setup, seed: number, results: Results) {
   const { critics } = results.resultOf(criticsEvaluation(setup, seed)).distributions.none!;
   return Object.entries(ways).map(([name, { prompts }]) => {
     const figures = results.resultOf(run(setup, seed, name));
-    const cost = prompts && critics[prompts.like]!.cost!;
-    const repeated = prompts?.asTrained ? completionsOf(setup) : 1;
+    const cost = prompts && critics[prompts]!.cost!;
     const prompt = cost && {
-      read: cost.read / cost.states / repeated,
+      read: cost.read / cost.states,
       shared: cost.read_shared / cost.states,
     };
     return { name, figures, tokens: figures && tokensOf(figures.means, prompt) };
   });
 }
-
-/** An evaluation counts a state's prompt once for each of its completions. */
-const completionsOf = ({ recipe }: Setup): number =>
-  Number((recipe.critic as { completions_per_state?: number }).completions_per_state ?? 1);
 
 /** Table 5: what an iteration costs, by part. */
 export const cost: Table = {

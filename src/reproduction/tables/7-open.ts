@@ -27,6 +27,12 @@ const changes: Readonly<Record<string, Change>> = {
   'one completion, batch mean, expected score': {
     critic: { completions_per_state: 1, baseline: 'batch-mean', read: 'expected' },
   },
+  'the same, thoughts carried on': {
+    critic: {
+      ...{ completions_per_state: 1, baseline: 'batch-mean' },
+      ...{ read: 'expected', carry_until: 'left' },
+    },
+  },
   'four completions': { critic: { completions_per_state: 4 } },
   'no baseline': { critic: { baseline: 'none' } },
   'pipelined schedule': { joint: { schedule: 'pipelined' } },
