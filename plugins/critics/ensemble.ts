@@ -22,7 +22,7 @@ import {
   valuesOf,
 } from '../../src/plugin-api.ts';
 import { mostUncertain } from './ensemble/uncertain.ts';
-import { areOfOneEach, BLIND } from './few-states/few-states.ts';
+import { areOfOneEach, BLIND, haveLater } from './few-states/few-states.ts';
 
 const options = z
   .strictObject({
@@ -115,11 +115,13 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       const all = [...states.keys()];
       const first = await ask(0, states, context);
       const limit = Math.min(o.max_states ?? states.length, Math.ceil(o.share * states.length));
-      const isFair = o.by === 'mean' || areOfOneEach(states);
-      const blind = isFair ? all : drawn(states, limit, context);
-      const sure = learns && !isFair ? blind : [];
+      // Where no state of the batch comes after it, only what came before decides.
+      const later = areOfOneEach(states) ? haveLater(states) : new Set(all);
+      const blind =
+        o.by === 'mean' ? [] : drawn(states, limit, context).filter((s) => later.has(s));
+      const sure = learns ? blind : [];
       const chosen = o.by === 'mean' ? all : mostUncertain(states, first, limit, sure);
-      const fair = new Set(blind);
+      const fair = new Set(o.by === 'mean' ? all : [...blind, ...all.filter((s) => !later.has(s))]);
       const others: Estimates[] = [];
       for (let i = 1; i < members.length; i++)
         others.push(await askAbout(i, states, chosen, context));

@@ -100,6 +100,33 @@ describe('a cascade', () => {
     expect(right.dear.length).toBeGreaterThan(right.learned.length);
   });
 
+  it('learns from a state that a group shares, whatever the one state after it is', async () => {
+    const learned = async (after: (group: number) => number) => {
+      const critics = [reads, part(0.9, { learns: true })];
+      const critic = await make({ critics, by: 'cascade', share: 0.3 });
+      const states = [...Array(40).keys()].flatMap((group) => {
+        const response = rewardedTrajectory(group, `${after(group)} 1`, 1);
+        const [shared, own] = segmentTrajectory(response, group, rule, actor).states;
+        return [shared!, own!];
+      });
+      const valuations = await critic.value(states, context);
+      const found: { shared: string[]; own: string[] } = { shared: [], own: [] };
+      for (const [s, state] of states.entries()) {
+        const outcomes = [{ state, valuation: valuations[s]!, rewards: [1] }];
+        const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
+        if ('part-1/learned' in metrics)
+          found[state.trajectory === null ? 'shared' : 'own'].push(state.id);
+      }
+      return found;
+    };
+    const jumps = await learned((group) => (group < 20 ? 9 : 5));
+    const others = await learned((group) => (group < 20 ? 5 : 9));
+    expect(jumps.shared.length).toBeGreaterThan(0);
+    expect(jumps.shared).toEqual(others.shared);
+    expect(jumps.own.length).toBeGreaterThan(0);
+    expect(jumps.own).not.toEqual(others.own);
+  });
+
   it('asks first where there is no valid estimate', () => {
     const states = statesOf('1 1 9 9 9');
     const valuation = (parsed: Valuation['parsed']): Valuation => ({
