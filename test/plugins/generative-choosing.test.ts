@@ -98,7 +98,10 @@ describe('answer: forced', () => {
 
   it('learns from the score that was drawn, not from the tag that was opened', async () => {
     const { critic, model } = await taught({ answer: 'forced', read: 'sampled' });
-    const [valuation] = await critic.value([stateOf('it is good')], context);
+    const reported: object[] = [];
+    const report = (metrics: object) => void reported.push(metrics);
+    const [valuation] = await critic.value([stateOf('it is good')], { ...context, report });
+    expect(reported).toEqual([{ tokens_written: 1 }]);
     const { completionIds, mask, score, text } = valuation!.completions[0]!;
     const words = await model.tokenize(['x'], [`# ${score}`]);
     expect(completionIds).toEqual(words[0]!.completionIds);

@@ -123,3 +123,18 @@ it('needs a tag that is opened for it, and thoughts', () => {
     ]);
   expect(generative.options.safeParse({ ...given, answer: 'forced' }).success).toBe(true);
 });
+
+it('looks before the budget is spent, or is refused; a critic by itself then never looks', () => {
+  const given = { model: 'm', answer: 'forced', sure_within: 0.1, look_every: 8 };
+  for (const [max_new_tokens, success] of [
+    [8, false],
+    [9, true],
+  ] as const)
+    expect(generative.options.safeParse({ ...given, max_new_tokens }).success).toBe(success);
+  const alone = (maxNewTokens: number) =>
+    generative.options.parse(
+      generative.standalone!(given, 'folder', { completions: 1, maxNewTokens }),
+    );
+  expect(alone(8)).toMatchObject({ sure_within: null, max_new_tokens: 8 });
+  expect(alone(9)).toMatchObject({ sure_within: 0.1, max_new_tokens: 9 });
+});

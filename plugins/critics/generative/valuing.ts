@@ -40,12 +40,12 @@ export async function valueStates(
   states: readonly State[],
   context: CriticContext,
 ): Promise<Valuation[]> {
-  const { seed, options } = valuing;
+  const { seed, format, options } = valuing;
   const { purpose, iteration } = context;
   const draw = ({ id }: State) =>
     new Random(deriveSeed(seed, `critic/${purpose}/${id}/asked`, iteration)).uniform();
   const refusals = new Refusals();
-  const thoughts = options.carry_until === null ? null : new Thoughts(options.carry_until);
+  const thoughts = options.carry_until === null ? null : new Thoughts(options.carry_until, format);
   let asked = 0;
   const valuations = await valueFew(states, options.share_of_states, draw, async (some) => {
     asked += some.length;
