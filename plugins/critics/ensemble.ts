@@ -8,6 +8,7 @@ import { z } from 'zod';
 import {
   type CreatedCritic,
   type Critic,
+  type CriticCompletion,
   type CriticContext,
   type CriticEnvironment,
   defineCritic,
@@ -138,7 +139,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
           value: used.length > 0 ? mean(used.map(({ value }) => value)) : first[s]!.value,
           rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
           parsed: used.length > 0 ? 'ok' : 'malformed',
-          completions: own.flatMap((one) => one?.completions ?? []),
+          completions: own.flatMap((one, i) => completionsOf(one, i)),
         };
         estimates.set(valuation, fair.has(s) ? own : own.map((one, i) => (i === 0 ? one : null)));
         return valuation;
@@ -179,6 +180,13 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
 }
 
 const nameOf = (i: number) => `part-${i}`;
+
+/** Two parts may have the same prompts, and each reads its own. */
+const completionsOf = (estimate: Valuation | null, i: number): CriticCompletion[] =>
+  (estimate?.completions ?? []).map((one) => ({
+    ...one,
+    part: one.part === undefined ? nameOf(i) : `${nameOf(i)}/${one.part}`,
+  }));
 
 const prefixed = (i: number, metrics: UpdateMetrics): UpdateMetrics =>
   Object.fromEntries(

@@ -151,6 +151,14 @@ it('lets each critic learn from its own estimates, of the states that it was ask
   });
 });
 
+it('says which part wrote a completion, also of a part of a part', async () => {
+  const writes = part(0.5, { writes: true });
+  const inner = { use: 'ensemble', critics: [part(0.5), writes] };
+  const critic = await make({ critics: [writes, inner] });
+  const [valuation] = await critic.value(statesOf('a'), context);
+  expect(valuation!.completions.map(({ part }) => part)).toEqual(['part-0', 'part-1/part-1']);
+});
+
 it('can’t have a part whose values come from the rewards of the group', async () => {
   await expect(make({ critics: [part(0.2), 'group-mean'] })).rejects.toThrow(
     'can\'t have the part "group-mean"',
