@@ -84,6 +84,26 @@ it('looks at each thought every so many tokens, and goes on where it is not sure
   ]);
 });
 
+it('looks at no thought that has no words of its own yet', async () => {
+  const { model } = writer([99]);
+  const looks: number[] = [];
+  const [thought] = await thinkUntilSure(
+    {
+      ...{ model, every: 4, within: 0.1 },
+      request: { max_new_tokens: 10, temperature: 1, top_p: null, top_k: null, stop_strings: [] },
+      seed: () => [0, 0],
+      spreads: async (some: readonly Written[]) => {
+        looks.push(...some.map(({ completionIds }) => completionIds.length));
+        return some.map(() => 0);
+      },
+    },
+    [begin(0, 4)],
+    ['carried'],
+  );
+  expect(looks).toEqual([8]);
+  expect(thought).toMatchObject({ carried: 4, text: '8 words' });
+});
+
 it('is sure by the standard deviation of the score, at a tag that is opened there', async () => {
   const chances = [
     [0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.5],
