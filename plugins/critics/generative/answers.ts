@@ -224,7 +224,12 @@ const known = new WeakMap<LanguageModel, Promise<ScoreTokens | null>>();
  *
  * @returns null: scores have no place of their own, which the log says
  */
-async function tokensOf({ model, format, options, log }: Asking): Promise<ScoreTokens | null> {
+export async function tokensOf({
+  model,
+  format,
+  options,
+  log,
+}: Asking): Promise<ScoreTokens | null> {
   const isFirst = !known.has(model);
   if (isFirst) known.set(model, scoreTokensOf(model, format));
   const tokens = (await known.get(model))!;
