@@ -112,6 +112,8 @@ export interface CriticCompletion {
    * its mouth. Absent: they were not kept.
    */
   readonly logprobs?: Float32Array;
+  /** Of a critic of several parts, the one that wrote it; of parts of parts, each by a slash. */
+  readonly part?: string;
 }
 
 /** A critic's answer for one state. */

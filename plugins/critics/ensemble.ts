@@ -8,6 +8,7 @@ import { z } from 'zod';
 import {
   type CreatedCritic,
   type Critic,
+  type CriticCompletion,
   type CriticContext,
   type CriticEnvironment,
   defineCritic,
@@ -22,7 +23,7 @@ import {
   valuesOf,
 } from '../../src/plugin-api.ts';
 import { mostUncertain } from './ensemble/uncertain.ts';
-import { areOfOneEach, BLIND } from './few-states/few-states.ts';
+import { areOfOneEach, BLIND, haveLater } from './few-states/few-states.ts';
 
 const options = z
   .strictObject({
@@ -115,11 +116,13 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       const all = [...states.keys()];
       const first = await ask(0, states, context);
       const limit = Math.min(o.max_states ?? states.length, Math.ceil(o.share * states.length));
-      const isFair = o.by === 'mean' || areOfOneEach(states);
-      const blind = isFair ? all : drawn(states, limit, context);
-      const sure = learns && !isFair ? blind : [];
+      // Where no state of the batch comes after it, only what came before decides.
+      const later = areOfOneEach(states) ? haveLater(states) : new Set(all);
+      const blind =
+        o.by === 'mean' ? [] : drawn(states, limit, context).filter((s) => later.has(s));
+      const sure = learns ? blind : [];
       const chosen = o.by === 'mean' ? all : mostUncertain(states, first, limit, sure);
-      const fair = new Set(blind);
+      const fair = new Set(o.by === 'mean' ? all : [...blind, ...all.filter((s) => !later.has(s))]);
       const others: Estimates[] = [];
       for (let i = 1; i < members.length; i++)
         others.push(await askAbout(i, states, chosen, context));
@@ -136,7 +139,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
           value: used.length > 0 ? mean(used.map(({ value }) => value)) : first[s]!.value,
           rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
           parsed: used.length > 0 ? 'ok' : 'malformed',
-          completions: own.flatMap((one) => one?.completions ?? []),
+          completions: own.flatMap((one, i) => completionsOf(one, i)),
         };
         estimates.set(valuation, fair.has(s) ? own : own.map((one, i) => (i === 0 ? one : null)));
         return valuation;
@@ -177,6 +180,13 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
 }
 
 const nameOf = (i: number) => `part-${i}`;
+
+/** Two parts may have the same prompts, and each reads its own. */
+const completionsOf = (estimate: Valuation | null, i: number): CriticCompletion[] =>
+  (estimate?.completions ?? []).map((one) => ({
+    ...one,
+    part: one.part === undefined ? nameOf(i) : `${nameOf(i)}/${one.part}`,
+  }));
 
 const prefixed = (i: number, metrics: UpdateMetrics): UpdateMetrics =>
   Object.fromEntries(

@@ -31,6 +31,8 @@ import { batchOf } from './generative/batch.ts';
 import { corrected } from './generative/correction.ts';
 import { needsWholeBatches, reserveOf, valueStates } from './generative/valuing.ts';
 
+const LOOK_EVERY = 64;
+
 /** Options of a critic that is a language model and writes scores. */
 export const scorerFields = {
   /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
@@ -76,7 +78,7 @@ export const scorerFields = {
    * every `look_every` tokens. With `answer: forced` alone. null: thinking ends by itself.
    */
   sure_within: z.number().min(0).max(0.5).nullable().default(null),
-  look_every: z.int().positive().default(64),
+  look_every: z.int().positive().default(LOOK_EVERY),
   temperature: temperature.default(1),
   /** Of a completion; with `answer: forced`, of the words before the score. */
   max_new_tokens: z.int().positive().default(1024),
@@ -110,12 +112,29 @@ export const neverStops = {
     'has no effect, for two completions are always drawn: give completions_per_state 3 or more',
 };
 
+/** Does an engine draw tokens, whose log-probabilities can be corrected? */
+export const engineDraws = (o: {
+  importance_sampling: object | null;
+  answer: 'free' | 'forced';
+  thinking?: boolean;
+}) => o.importance_sampling === null || o.answer === 'free' || o.thinking === true;
+
+export const nothingDrawn = {
+  path: ['importance_sampling'],
+  message: 'has no effect: a forced score without thoughts is drawn by the trained weights',
+};
+
 const options = z
   .strictObject(scorerFields)
   .refine((o) => o.sure_within === null || (o.thinking && o.answer === 'forced'), {
     path: ['sure_within'],
     message: 'needs `answer: forced` and `thinking: true`: the tag is opened where it is sure',
   })
+  .refine((o) => o.sure_within === null || o.look_every < o.max_new_tokens, {
+    path: ['look_every'],
+    message: 'must be less than max_new_tokens, or no thought is ever looked at',
+  })
+  .refine(engineDraws, nothingDrawn)
   .refine((o) => o.thinking || o.carry_until === null, {
     path: ['carry_until'],
     message: 'has no effect with `thinking: false`, where there are no thoughts',
@@ -137,10 +156,14 @@ export default defineCritic({
   standalone: (given, model, { thinking, maxNewTokens, completions, temperature }) => ({
     ...given,
     ...{ model, baseline: 'none', completions_per_state: completions, share_of_states: 1 },
+    importance_sampling: null, // nothing is learned
     ...(completions < 3 && { agree_within: null }),
     ...(thinking !== undefined && { thinking }),
     ...(thinking === false && { carry_until: null, sure_within: null }),
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
+    ...((maxNewTokens ?? Number.POSITIVE_INFINITY) <= Number(given.look_every ?? LOOK_EVERY) && {
+      sure_within: null,
+    }),
     ...(temperature !== undefined && { temperature }),
   }),
 });

@@ -5,9 +5,11 @@
 import { z } from 'zod';
 import { defineCritic } from '../../src/plugin-api.ts';
 import generative, {
+  engineDraws,
   enoughCompletions,
   mayStop,
   neverStops,
+  nothingDrawn,
   scorerFields,
   tooFew,
 } from './generative.ts';
@@ -28,6 +30,7 @@ export default defineCritic({
       /** A score in its tags has 6 to 8 tokens. */
       max_new_tokens: max_new_tokens.removeDefault().default(16),
     })
+    .refine(engineDraws, nothingDrawn)
     .refine(enoughCompletions, tooFew)
     .refine(mayStop, neverStops),
   create: (o, environment) => generative.create({ ...o, ...silent }, environment),

@@ -35,15 +35,19 @@ export function costOf(
   reports: readonly UpdateMetrics[],
   seconds: number,
 ): Cost {
-  const prompts = valuations.flatMap(({ completions }) =>
-    distinct(completions.map(({ promptIds }) => promptIds)),
-  );
   const completions = valuations.flatMap((valuation) => valuation.completions);
+  const parts = [...new Set(completions.map(({ part }) => part))];
+  // Each part of an ensemble reads its own, though another may have the same.
+  const prompts = parts.map((part) =>
+    valuations.flatMap((valuation) =>
+      distinct(valuation.completions.flatMap((one) => (one.part === part ? [one.promptIds] : []))),
+    ),
+  );
   const length = (ids: readonly Int32Array[]) => ids.reduce((sum, one) => sum + one.length, 0);
   const cost: { -readonly [K in keyof Cost]: number } = {
     states: valuations.length,
-    read: length(prompts),
-    read_shared: distinctPrefixTokens(prompts),
+    read: length(prompts.flat()),
+    read_shared: prompts.reduce((sum, own) => sum + distinctPrefixTokens(own), 0),
     written: completions.reduce(
       (sum, { completionIds, mask }) => sum + drawn(completionIds, mask),
       0,
@@ -56,7 +60,7 @@ export function costOf(
   return cost;
 }
 
-/** Completions of one state have one prompt, or in an ensemble one for each part. */
+/** Completions of one state have one prompt. */
 function distinct(prompts: readonly Int32Array[]): Int32Array[] {
   const found: Int32Array[] = [];
   for (const ids of prompts) {

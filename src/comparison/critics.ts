@@ -89,8 +89,14 @@ async function choiceOf(
   const { standalone } = await importCritic(use, run?.base ?? '.');
   // As many completions as in training; outside of a run, one.
   const completions = Number((rest as Record<string, unknown>).completions_per_state ?? 1);
-  const own = standalone?.(rest, model, { completions });
-  return { choice: { ...(own ?? rest), use }, standalone: own !== undefined };
+  const thinking = typeof changes.thinking === 'boolean' ? { thinking: changes.thinking } : {};
+  const own = standalone?.(rest, model, { completions, ...thinking });
+  if (!own) return { choice: { ...rest, use }, standalone: false };
+  // What this evaluation itself names stays, and is refused where it does not fit.
+  return {
+    choice: { ...own, ...changes, ...('model' in own && { model }), use },
+    standalone: true,
+  };
 }
 
 async function refuseForeignCritic({ run }: FoundCritic, trustCode: boolean): Promise<void> {

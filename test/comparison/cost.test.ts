@@ -26,6 +26,19 @@ it('reads the prompt of a state once, whatever the number of its completions', (
   expect(cost).toMatchObject({ states: 3, read: 3 + 3 + 1, read_shared: 4 + 1, written: 11 });
 });
 
+it('reads a prompt once for each part of an ensemble, also where the parts have the same', () => {
+  const of = (part: string, prompt: readonly number[]) => ({ ...completion(prompt, 1), part });
+  const cost = costOf(
+    [
+      valuation(of('part-0', [1, 2]), of('part-0', [1, 2]), of('part-1', [1, 2])),
+      valuation(of('part-0', [1, 3])),
+    ],
+    [],
+    2,
+  );
+  expect(cost).toMatchObject({ read: 2 + 2 + 2, read_shared: 2 + 1 + 2 });
+});
+
 it('counts what a critic drew itself, and what it reports', () => {
   const own = valuation(completion([1], 4, [0, 0, 1, 1]));
   const reports = [

@@ -127,6 +127,17 @@ describe('what kept values depend on', () => {
   });
 });
 
+test('a trained critic has the options that an evaluation names, or is refused', async () => {
+  const from = mkdtempSync(join(tmpdir(), 'genac-trained-'));
+  writeFileSync(join(from, 'config.json'), '{}');
+  const optionsOf = async (changes: object) =>
+    (await nameCritic('mine', { from, ...changes }, '/', false)).options;
+  expect(await optionsOf({})).toMatchObject({ model: from, share_of_states: 1 });
+  const some = { share_of_states: 0.5, completions_per_state: 3, agree_within: 1 };
+  expect(await optionsOf(some)).toMatchObject({ model: from, ...some });
+  await expect(optionsOf({ agree_within: 1 })).rejects.toThrow('agree_within');
+});
+
 describe('options', () => {
   const base = {
     folder: 'x',

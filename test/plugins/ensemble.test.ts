@@ -100,6 +100,33 @@ describe('a cascade', () => {
     expect(right.dear.length).toBeGreaterThan(right.learned.length);
   });
 
+  it('learns from a state that a group shares, whatever the one state after it is', async () => {
+    const learned = async (after: (group: number) => number) => {
+      const critics = [reads, part(0.9, { learns: true })];
+      const critic = await make({ critics, by: 'cascade', share: 0.3 });
+      const states = [...Array(40).keys()].flatMap((group) => {
+        const response = rewardedTrajectory(group, `${after(group)} 1`, 1);
+        const [shared, own] = segmentTrajectory(response, group, rule, actor).states;
+        return [shared!, own!];
+      });
+      const valuations = await critic.value(states, context);
+      const found: { shared: string[]; own: string[] } = { shared: [], own: [] };
+      for (const [s, state] of states.entries()) {
+        const outcomes = [{ state, valuation: valuations[s]!, rewards: [1] }];
+        const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
+        if ('part-1/learned' in metrics)
+          found[state.trajectory === null ? 'shared' : 'own'].push(state.id);
+      }
+      return found;
+    };
+    const jumps = await learned((group) => (group < 20 ? 9 : 5));
+    const others = await learned((group) => (group < 20 ? 5 : 9));
+    expect(jumps.shared.length).toBeGreaterThan(0);
+    expect(jumps.shared).toEqual(others.shared);
+    expect(jumps.own.length).toBeGreaterThan(0);
+    expect(jumps.own).not.toEqual(others.own);
+  });
+
   it('asks first where there is no valid estimate', () => {
     const states = statesOf('1 1 9 9 9');
     const valuation = (parsed: Valuation['parsed']): Valuation => ({
@@ -122,6 +149,14 @@ it('lets each critic learn from its own estimates, of the states that it was ask
     ...{ 'part-0/mean_value': expect.closeTo(0.2, 12), 'part-0/learned': 2 },
     ...{ 'part-2/mean_value': expect.closeTo(0.9, 12), 'part-2/learned': 2 },
   });
+});
+
+it('says which part wrote a completion, also of a part of a part', async () => {
+  const writes = part(0.5, { writes: true });
+  const inner = { use: 'ensemble', critics: [part(0.5), writes] };
+  const critic = await make({ critics: [writes, inner] });
+  const [valuation] = await critic.value(statesOf('a'), context);
+  expect(valuation!.completions.map(({ part }) => part)).toEqual(['part-0', 'part-1/part-1']);
 });
 
 it('can’t have a part whose values come from the rewards of the group', async () => {

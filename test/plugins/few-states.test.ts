@@ -36,7 +36,7 @@ function asking(rule: (state: State) => number) {
   const draw = ({ id }: State) =>
     new Random([[...id].reduce((sum, c) => 31 * sum + c.charCodeAt(0), 7), 1]).uniform();
   const ask = async (some: readonly State[]): Promise<Valuation[]> => {
-    asked.push(...some.map(({ id }) => id));
+    for (const { id } of some) asked.push(id);
     return some.map((state) => ({
       value: rule(state),
       ...{ rationale: 'r', parsed: 'ok', completions: [] },
@@ -121,6 +121,12 @@ describe('valueFew', () => {
     const values = await valueFew(states, 0.1, draw, ask);
     expect(asked).toHaveLength(4);
     expect(values.some(({ hindsight }) => hindsight)).toBe(false);
+  });
+
+  it('values a batch of more responses than a call may have arguments', async () => {
+    const states = batch([[3, ...Array<number>(130_000).fill(2)]]);
+    const { draw, ask } = asking(() => 0.5);
+    expect(await valueFew(states, 0.5, draw, ask)).toHaveLength(130_003);
   });
 
   it('asks where the value jumps most, first', async () => {

@@ -11,6 +11,12 @@ import type { CriticCompletion, State, Valuation } from '../../src/types.ts';
 import { criticConformance } from '../conformance/critic.ts';
 import { memoryEnvironment } from '../fixtures/memory-model.ts';
 
+const format = {
+  prompt: (state: { response: string }) => `${state.response} so`,
+  score: { open: '#', close: '.' },
+  appendEos: true,
+};
+
 const actor = { name: 'actor', parameters: 85_000, successRate: 0.4 };
 const problem = { id: 'p', prompt: 'say a word', columns: {} };
 
@@ -56,7 +62,7 @@ it('asks about a state after those before it in its response, and in as few roun
   ));
 
 it('goes on from the nearest state before, up to the last place of the text', () => {
-  const thoughts = new Thoughts('left');
+  const thoughts = new Thoughts('left', format);
   thoughts.remember(stateOf(null, 0), wrote('fine left 3 # 5 .'));
   expect(thoughts.before(stateOf(null, 0))).toBeNull();
   expect(thoughts.before(stateOf(0, 2))).toEqual(['fine']);
@@ -70,9 +76,17 @@ it('goes on from the nearest state before, up to the last place of the text', ()
 });
 
 it('carries nothing on from an answer without a score, or without the text', () => {
-  const thoughts = new Thoughts('left');
+  const thoughts = new Thoughts('left', format);
   thoughts.remember(stateOf(0, 1), wrote('it rambles left', 'no such word # 5 .', 'ok left # 5 .'));
   expect(thoughts.before(stateOf(0, 2))).toEqual(['', '', 'ok']);
+});
+
+it('carries on the thought alone, also where the text is in the score’s own tag', () => {
+  const tags = { score: { open: '<score>', close: '</score>' } };
+  const thoughts = new Thoughts('score', tags);
+  const both = ['so the score is low <score>2</score>', 'it is low <score>2</score>'];
+  thoughts.remember(stateOf(0, 1), wrote(...both));
+  expect(thoughts.before(stateOf(0, 2))).toEqual(['so the', '']);
 });
 
 it('draws each completion by its own seed, with or without a beginning, and begins long ones afresh', async () => {
@@ -123,12 +137,6 @@ it('draws each completion by its own seed, with or without a beginning, and begi
   expect(written[3]!.promptIds).toEqual(Int32Array.of(2));
   expect(written[1]!.logprobs).toEqual(Float32Array.of(Number.NaN, Number.NaN, -1));
 });
-
-const format = {
-  prompt: (state: { response: string }) => `${state.response} so`,
-  score: { open: '#', close: '.' },
-  appendEos: true,
-};
 
 /** It was taught to think `it is fine left`, and scores of 2 and 8. */
 async function taught(given: object = {}) {
@@ -183,7 +191,9 @@ for (const answer of ['free', 'forced'])
         expect(mask?.[0] ?? 1).toBe(beginning === '' ? 1 : 0);
       }
     expect(begun).toBeGreaterThan(2);
+    // An end of a thought that was drawn makes room for the tag.
     if (answer === 'free') expect([written, put]).toEqual([drawn, all - drawn]);
+    else expect(written).toBeGreaterThanOrEqual(drawn);
     const outcomes = states.map((state, s) => ({ state, valuation: valuations[s]!, rewards: [1] }));
     const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
     expect(metrics.tokens).toBe(drawn);

@@ -3,13 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { answersTo } from '../../plugins/critics/generative/answers.ts';
 import { forcedAnswers } from '../../plugins/critics/generative/choosing.ts';
 import { scoreTokensOf } from '../../plugins/critics/generative/score-tokens.ts';
+import { valueStates } from '../../plugins/critics/generative/valuing.ts';
 import generative from '../../plugins/critics/generative.ts';
 import languageModel from '../../plugins/critics/language-model.ts';
+import { BridgeError } from '../../src/bridge/errors.ts';
 import { createCritic } from '../../src/checked-critic.ts';
 import type { Critic, CriticContext } from '../../src/critic.ts';
-import type { LanguageModel } from '../../src/language-model.ts';
+import type { LanguageModel, SampleRequest } from '../../src/language-model.ts';
 import { mean } from '../../src/math/statistics.ts';
 import { textState } from '../../src/state.ts';
+import type { Sequence } from '../../src/types.ts';
 import { criticConformance } from '../conformance/critic.ts';
 import { type MemoryModel, memoryEnvironment } from '../fixtures/memory-model.ts';
 
@@ -98,7 +101,10 @@ describe('answer: forced', () => {
 
   it('learns from the score that was drawn, not from the tag that was opened', async () => {
     const { critic, model } = await taught({ answer: 'forced', read: 'sampled' });
-    const [valuation] = await critic.value([stateOf('it is good')], context);
+    const reported: object[] = [];
+    const report = (metrics: object) => void reported.push(metrics);
+    const [valuation] = await critic.value([stateOf('it is good')], { ...context, report });
+    expect(reported).toEqual([{ tokens_written: 1 }]);
     const { completionIds, mask, score, text } = valuation!.completions[0]!;
     const words = await model.tokenize(['x'], [`# ${score}`]);
     expect(completionIds).toEqual(words[0]!.completionIds);
@@ -217,4 +223,41 @@ it('where a tokenizer joins the tag with the score, the score that is written is
     expect(await ask({ read })).toMatchObject([{ value: 0.7, parsed: 'ok' }]);
   expect(logged).toEqual([expect.stringMatching(/joins "<score>".*as by read: sampled/)]);
   await expect(ask({ answer: 'forced' })).rejects.toThrow(/joins "<score>".*use answer: free/);
+});
+
+it('leaves room for a tag of many tokens, and asks nothing that would leave none', async () => {
+  const tag = { ...format, score: { open: '<the score in whole numbers>', close: '</>' } };
+  const idsOf = (text: string) => Int32Array.from(text, (letter) => letter.charCodeAt(0));
+  const thought = 'so';
+  // Two letters of a prompt, the thought, and a line with the tag and two digits.
+  const needed = 2 + thought.length + 1 + tag.score.open.length + 2;
+  const valued = async (context_length: number) => {
+    const model = {
+      loaded: { context_length },
+      tokenize: async (prompts: readonly string[], texts: readonly string[]) =>
+        texts.map((text, i) => ({
+          promptIds: idsOf(prompts[i]!),
+          completionIds: idsOf(text),
+        })),
+      sample: async ({ prompts }: SampleRequest) =>
+        prompts.map((prompt) => ({
+          ...{ promptIds: idsOf(prompt as string), completionIds: idsOf(thought) },
+          ...{ text: thought, logprobs: new Float32Array(), finishReason: 'length' },
+        })),
+      choices: async (sequences: readonly Sequence[], scores: readonly number[][]) =>
+        sequences.map(({ promptIds, completionIds }) => {
+          if (promptIds.length + completionIds.length + 2 > context_length)
+            throw new BridgeError('bad_arguments', 'more than the context');
+          return new Float32Array(scores.length);
+        }),
+    } as unknown as LanguageModel;
+    const options = generative.options.parse({
+      ...{ model: 'm', answer: 'forced', max_new_tokens: thought.length },
+    });
+    const valuing = { model, format: tag, seed: 0, options, log: () => {}, promptOf: () => 'it' };
+    return valueStates(valuing, [stateOf('')], context);
+  };
+  expect(await valued(needed - 1)).toMatchObject([{ skipped: 'too-long' }]);
+  const [enough] = await valued(needed + 1);
+  expect(enough).toMatchObject({ parsed: 'ok', value: expect.closeTo(0.5, 6) });
 });

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { corrected } from '../../plugins/critics/generative/correction.ts';
 import generative from '../../plugins/critics/generative.ts';
+import languageModel from '../../plugins/critics/language-model.ts';
 import { createCritic } from '../../src/checked-critic.ts';
 import type { CriticContext } from '../../src/critic.ts';
 import { textState } from '../../src/state.ts';
@@ -171,5 +172,21 @@ describe('the critic', () => {
       expect(ratios.slice(drawn)).toEqual(close(ratios.slice(drawn).map(() => 1)));
     }
     expect(all).toBeGreaterThan(0);
+  });
+
+  it('is refused where no engine draws anything, and left out of a critic by itself', () => {
+    const given = { model: 'm', answer: 'forced', importance_sampling };
+    for (const [{ options }, more] of [
+      [generative, { thinking: false }],
+      [languageModel, {}],
+    ] as const) {
+      expect(options.safeParse({ ...given, ...more }).error?.issues).toMatchObject([
+        { path: ['importance_sampling'] },
+      ]);
+      expect(options.safeParse({ ...given, ...more, answer: 'free' }).success).toBe(true);
+    }
+    expect(generative.options.safeParse(given).success).toBe(true);
+    const alone = generative.standalone!(given, 'folder', { completions: 1, thinking: false });
+    expect(generative.options.parse(alone)).toMatchObject({ importance_sampling: null });
   });
 });

@@ -84,6 +84,26 @@ it('looks at each thought every so many tokens, and goes on where it is not sure
   ]);
 });
 
+it('looks at no thought that has no words of its own yet', async () => {
+  const { model } = writer([99]);
+  const looks: number[] = [];
+  const [thought] = await thinkUntilSure(
+    {
+      ...{ model, every: 4, within: 0.1 },
+      request: { max_new_tokens: 10, temperature: 1, top_p: null, top_k: null, stop_strings: [] },
+      seed: () => [0, 0],
+      spreads: async (some: readonly Written[]) => {
+        looks.push(...some.map(({ completionIds }) => completionIds.length));
+        return some.map(() => 0);
+      },
+    },
+    [begin(0, 4)],
+    ['carried'],
+  );
+  expect(looks).toEqual([8]);
+  expect(thought).toMatchObject({ carried: 4, text: '8 words' });
+});
+
 it('is sure by the standard deviation of the score, at a tag that is opened there', async () => {
   const chances = [
     [0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.5],
@@ -122,4 +142,19 @@ it('needs a tag that is opened for it, and thoughts', () => {
       { path: ['sure_within'] },
     ]);
   expect(generative.options.safeParse({ ...given, answer: 'forced' }).success).toBe(true);
+});
+
+it('looks before the budget is spent, or is refused; a critic by itself then never looks', () => {
+  const given = { model: 'm', answer: 'forced', sure_within: 0.1, look_every: 8 };
+  for (const [max_new_tokens, success] of [
+    [8, false],
+    [9, true],
+  ] as const)
+    expect(generative.options.safeParse({ ...given, max_new_tokens }).success).toBe(success);
+  const alone = (maxNewTokens: number) =>
+    generative.options.parse(
+      generative.standalone!(given, 'folder', { completions: 1, maxNewTokens }),
+    );
+  expect(alone(8)).toMatchObject({ sure_within: null, max_new_tokens: 8 });
+  expect(alone(9)).toMatchObject({ sure_within: 0.1, max_new_tokens: 9 });
 });

@@ -57,7 +57,8 @@ export async function valueFew(
   );
   const ends = lines.flatMap((line) => [line[0]!, line.at(-1)!]);
   let left = Math.round(share * states.length) - (await answer([...blind, ...ends]));
-  const longest = Math.max(...lines.map((line) => line.length));
+  // A batch may have more responses than a call may have arguments.
+  const longest = lines.reduce((most, line) => Math.max(most, line.length), 0);
   for (let rounds = Math.ceil(Math.log2(longest)); rounds > 0 && left > 0; rounds--) {
     const jumps = lines
       .flatMap((line) => gapsOf(line, answers))
@@ -78,6 +79,14 @@ export async function valueFew(
 export function areOfOneEach(states: readonly State[]): boolean {
   const responses = states.flatMap(({ trajectory }) => trajectory ?? []);
   return new Set(responses).size === responses.length;
+}
+
+/** Numbers of the states that a group shares, where the batch has states of its responses too. */
+export function haveLater(states: readonly State[]): Set<number> {
+  const groups = new Set(states.flatMap((s) => (isShared(s) ? [] : [s.group])));
+  return new Set(
+    [...states.keys()].filter((s) => isShared(states[s]!) && groups.has(states[s]!.group)),
+  );
 }
 
 const isShared = ({ trajectory }: State) => trajectory === null;

@@ -19,6 +19,7 @@ import {
   forcedAnswers,
   spreadsOf,
   valuationOf,
+  writtenAs,
 } from './choosing.ts';
 import { refuseTooLarge } from './fits-memory.ts';
 import { thinkUntilSure } from './looking.ts';
@@ -127,7 +128,11 @@ async function answered(
   const prompts =
     rationales?.map(({ promptIds }) => promptIds) ?? (await promptsOf(model, asked, count));
   const seedOf = (i: number) => seed(asking, asked, i, from, count, '/score');
-  return forcedAnswers(choosing, prompts, rationales, context.greedy ? null : seedOf);
+  const chosen = await forcedAnswers(choosing, prompts, rationales, context.greedy ? null : seedOf);
+  let drawn = 0;
+  for (const { completion } of chosen) drawn += writtenAs(completion.score!, tokens).length;
+  context.report?.({ tokens_written: drawn });
+  return chosen;
 }
 
 /** The words before scores that are forced. */
@@ -219,7 +224,12 @@ const known = new WeakMap<LanguageModel, Promise<ScoreTokens | null>>();
  *
  * @returns null: scores have no place of their own, which the log says
  */
-async function tokensOf({ model, format, options, log }: Asking): Promise<ScoreTokens | null> {
+export async function tokensOf({
+  model,
+  format,
+  options,
+  log,
+}: Asking): Promise<ScoreTokens | null> {
   const isFirst = !known.has(model);
   if (isFirst) known.set(model, scoreTokensOf(model, format));
   const tokens = (await known.get(model))!;

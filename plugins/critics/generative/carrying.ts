@@ -3,6 +3,7 @@
  * about the state before it, so that it writes only what is new.
  */
 import type {
+  CriticFormat,
   LanguageModel,
   Prompt,
   Sampled,
@@ -17,13 +18,15 @@ export type Written = Omit<Sampled, 'textEnds' | 'version'> & { readonly carried
 /** What was thought about the states of a batch, as far as it is carried on. */
 export class Thoughts {
   readonly #until: string;
+  readonly #score: CriticFormat['score'];
   /** By response, in the order of the states; of a group's first state by its group. */
   readonly #ofResponse = new Map<number, { index: number; texts: readonly string[] }[]>();
   readonly #ofGroup = new Map<number, readonly string[]>();
 
   /** @param until a thought is carried on up to the last place where it has this text */
-  constructor(until: string) {
+  constructor(until: string, { score }: Pick<CriticFormat, 'score'>) {
     this.#until = until;
+    this.#score = score;
   }
 
   remember(state: State, { completions }: Valuation): void {
@@ -54,8 +57,12 @@ export class Thoughts {
     return texts;
   }
 
+  /** @param text with a valid score, which is no part of the thought */
   #cut(text: string): string {
-    return text.slice(0, Math.max(0, text.lastIndexOf(this.#until))).trimEnd();
+    const { open, close } = this.#score;
+    const end = text.lastIndexOf(open, text.lastIndexOf(close) - open.length);
+    const thought = text.slice(0, end);
+    return thought.slice(0, Math.max(0, thought.lastIndexOf(this.#until))).trimEnd();
   }
 }
 

@@ -102,7 +102,7 @@ export async function forcedAnswers(
     const chances = found[i]!;
     const score =
       seed === null ? chances.indexOf(Math.max(...chances)) : new Random(seed(i)).weighted(chances);
-    const drawn = [...tokens.scores[score]!, ...ended(tokens, score)];
+    const drawn = writtenAs(score, tokens);
     return {
       completion: {
         ...{ promptIds, completionIds: Int32Array.of(...before, ...drawn), score },
@@ -114,6 +114,12 @@ export async function forcedAnswers(
     };
   });
 }
+
+/** The tokens of a score that is drawn for the critic. */
+export const writtenAs = (score: number, tokens: ScoreTokens): readonly number[] => [
+  ...tokens.scores[score]!,
+  ...ended(tokens, score),
+];
 
 /** Standard deviation of the score that each thought would end with, if it ended here. */
 export async function spreadsOf(

@@ -48,8 +48,9 @@ export async function thinkUntilSure(
       for (const [k, i] of going.entries()) thoughts[i] = goneOn(thoughts[i]!, sampled[k]!);
     }
     open = open.filter((i) => thoughts[i]!.finishReason === 'length' && lengthOf(i) < most);
-    // Longer ones were carried on, and wait for a later look.
-    const looked = to === 0 ? [] : open.filter((i) => lengthOf(i) === to);
+    // Of those that were carried on, none is looked at before it has words of its own.
+    const grown = new Set(going);
+    const looked = open.filter((i) => grown.has(i));
     if (looked.length === 0) continue;
     const found = await spreads(looked.map((i) => thoughts[i]!));
     const sure = new Set(looked.filter((_, k) => found[k]! <= within));

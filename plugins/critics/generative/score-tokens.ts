@@ -55,3 +55,7 @@ function shared(all: readonly (readonly number[])[]): number[] {
   while (length < first!.length && all.every((one) => one[length] === first![length])) length++;
   return first!.slice(0, length);
 }
+
+/** The most tokens of a tag that is opened behind a thought, and of its score. */
+export const mostTokens = ({ openBehind, gap, scores }: ScoreTokens): number =>
+  openBehind.length + gap.length + Math.max(...scores.map((own) => own.length + 1));

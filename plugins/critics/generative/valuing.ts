@@ -14,9 +14,10 @@ import {
   type Valuation,
 } from '../../../src/plugin-api.ts';
 import { valueFew } from '../few-states/few-states.ts';
-import { type Asking, type AskingOptions, answersTo } from './answers.ts';
+import { type Asking, type AskingOptions, answersTo, tokensOf } from './answers.ts';
 import { eachReadable, Refusals, whichFit } from './asking.ts';
 import { inRounds, Thoughts } from './carrying.ts';
+import { mostTokens } from './score-tokens.ts';
 
 export interface ValuingOptions extends AskingOptions {
   readonly carry_until: string | null;
@@ -40,12 +41,12 @@ export async function valueStates(
   states: readonly State[],
   context: CriticContext,
 ): Promise<Valuation[]> {
-  const { seed, options } = valuing;
+  const { seed, format, options } = valuing;
   const { purpose, iteration } = context;
   const draw = ({ id }: State) =>
     new Random(deriveSeed(seed, `critic/${purpose}/${id}/asked`, iteration)).uniform();
   const refusals = new Refusals();
-  const thoughts = options.carry_until === null ? null : new Thoughts(options.carry_until);
+  const thoughts = options.carry_until === null ? null : new Thoughts(options.carry_until, format);
   let asked = 0;
   const valuations = await valueFew(states, options.share_of_states, draw, async (some) => {
     asked += some.length;
@@ -75,7 +76,9 @@ async function valueThese(
 ): Promise<Valuation[]> {
   const perState = context.greedy ? 1 : options.completions_per_state;
   const asking = { model, format, seed, options, perState, context, log };
-  const room = options.max_new_tokens + reserveOf(options);
+  const tokens = options.answer === 'forced' ? await tokensOf(asking) : null;
+  const reserve = Math.max(reserveOf(options), tokens === null ? 0 : mostTokens(tokens));
+  const room = options.max_new_tokens + reserve;
   // Each part frees its prompts, and all of its samples but ids and text, once it is valued.
   return mapInParts(states, promptsOfRequest(perState), async (some, from) => {
     const prompts = await mapYielding(some, promptOf);
@@ -96,7 +99,7 @@ async function valueThese(
   });
 }
 
-/** Tokens of a tag that is opened for the critic, and of its score. */
+/** Tokens of most tags that are opened for the critic, and of their scores. */
 export const reserveOf = ({ answer }: Pick<AskingOptions, 'answer'>): number =>
   answer === 'forced' ? 16 : 0;
 

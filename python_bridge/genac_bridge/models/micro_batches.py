@@ -28,6 +28,9 @@ LAUNCHES = 7e10
 #: Rows of a micro-batch of a fixed shape, and what its width is a multiple of. With odd numbers of
 #: rows a CPU's matrix products add up the rows at the end in another order than the others.
 FIXED_ROWS, FIXED_WIDTH = 8, 16
+#: Most tokens of so many rows. A longer sequence is read by itself: few have its width, and rows
+#: that are there for the shape alone would cost as much as it does.
+FIXED_TOKENS = 4096
 
 
 @dataclass
@@ -122,13 +125,14 @@ def plan_fixed(model: LoadedModel, ids: np.ndarray, cu: np.ndarray) -> Iterator[
         widths = np.minimum(widths, model.context_length)
     for width in np.unique(widths):
         members = np.flatnonzero(widths == width)
-        for start in range(0, len(members), FIXED_ROWS):
-            rows = members[start : start + FIXED_ROWS]
-            filled = np.resize(rows, FIXED_ROWS)
-            inputs = np.zeros((FIXED_ROWS, width), np.int64)
+        count = FIXED_ROWS if FIXED_ROWS * width <= FIXED_TOKENS else 1
+        for start in range(0, len(members), count):
+            rows = members[start : start + count]
+            filled = np.resize(rows, count)
+            inputs = np.zeros((count, width), np.int64)
             own = pad(ids, cu[filled], lengths[filled], left=False)
             inputs[:, : own.shape[1]] = own
-            positions = np.arange(FIXED_ROWS) * width + lengths[filled] - 1
+            positions = np.arange(count) * width + lengths[filled] - 1
             yield MicroBatch(
                 ids=send(inputs, model.device),
                 positions=send(positions, model.device),

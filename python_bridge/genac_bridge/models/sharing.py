@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -132,7 +133,12 @@ def row_limit(model: LoadedModel, longest: int, size: int) -> int:
     width = largest(model.config, "hidden_size") or 1024
     layers = largest(model.config, "num_hidden_layers") or 1
     alike = weights // (ATTENTION_SHARE * width * layers)
-    return max(longest, min(size, alike, MOST_IN_A_ROW))
+    most = min(size, alike, MOST_IN_A_ROW)
+    # Some architectures have masks of their context's size, or ids of token types.
+    context = model.context_length
+    if any(context in buffer.shape for buffer in model.network.buffers()):
+        most = min(most, context or most)
+    return max(longest, most)
 
 
 def common(one: np.ndarray, other: np.ndarray) -> int:
@@ -170,9 +176,16 @@ def attention(model: LoadedModel) -> str | None:
 
 
 def plan_shared(
-    model: LoadedModel, ids: np.ndarray, cu: np.ndarray, chosen: np.ndarray, limit: int | None
+    model: LoadedModel,
+    ids: np.ndarray,
+    cu: np.ndarray,
+    chosen: np.ndarray,
+    limit: int | None,
+    most: int | None = None,
 ) -> Iterator[MicroBatch]:
-    """Yields what `plan` does, with rows that are trees where that saves tokens."""
+    """Yields what `plan` does, with rows that are trees where that saves tokens; with `most`
+    tokens of a row given, in any case.
+    """
     flat = np.flatnonzero(chosen)
     owner = np.searchsorted(cu, flat, side="right") - 1
     offset = flat - cu[owner]
@@ -181,9 +194,9 @@ def plan_shared(
     used = np.flatnonzero(needed)
     longest = int(needed.max(initial=0))
     size = limit or choose_micro_batch(model, longest)
-    rows = in_rows(ids, cu, needed, used, row_limit(model, longest, size))
+    rows = in_rows(ids, cu, needed, used, most or row_limit(model, longest, size))
     sizes = np.array([row.size for row in rows], np.int64)
-    if sizes.sum() > WORTH * needed.sum():
+    if most is None and sizes.sum() > WORTH * needed.sum():
         yield from plan(model, ids, cu, chosen, limit)
         return
     first = np.searchsorted(owner, np.arange(len(cu)))
@@ -230,13 +243,18 @@ def _try_out(model: LoadedModel) -> str | None:
     kinds = set(getattr(model.config, "layer_types", None) or []) - {"full_attention"}
     if kinds:
         return f"it has layers of {', '.join(sorted(kinds))}"
+    if not hasattr(model.config, "layer_types"):
+        window = smallest_window(model)
+        if window is not None:
+            return "its config has {} {}, less than its context".format(*window)
     drawn = ((np.arange(48) * 7919 + 17) % model.vocabulary).astype(np.int32)
     trunk, rest = drawn[:16], drawn[16:]
     texts = [np.concatenate([trunk[:k], rest[i : i + 7]]) for i, k in enumerate((4, 9, 10, 16))]
     texts = [text[: model.context_length] for text in texts]
     ids, cu = np.concatenate(texts), np.cumsum([0, *map(len, texts)])
     try:
-        whole, shared = (_read(model, ids, cu, make) for make in (plan, plan_shared))
+        whole = _read(model, ids, cu, plan)
+        shared = _read(model, ids, cu, partial(plan_shared, most=len(ids)))
     except Exception as error:
         if no_memory(error):
             raise
@@ -245,6 +263,19 @@ def _try_out(model: LoadedModel) -> str | None:
     if not off <= ROUNDING[model.dtype]:
         return f"its hidden states differ by {off:.2g} of their largest number"
     return None
+
+
+def smallest_window(model: LoadedModel) -> tuple[str, int] | None:
+    """Returns the config's smallest window or chunk of attention, with its name, if the context is
+    longer than that: a text that is short enough to be tried out would not show it.
+    """
+    context = model.context_length or sys.maxsize
+    found = [
+        (name, value)
+        for name, value in model.config.to_dict().items()
+        if ("window" in name or "chunk" in name) and type(value) is int and 0 < value < context
+    ]
+    return min(found, key=lambda pair: pair[1], default=None)
 
 
 @torch.no_grad()

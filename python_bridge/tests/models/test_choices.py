@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import Client
 from genac_bridge.models import choices
+from genac_bridge.models.model import LoadedModel
 from genac_bridge.wire.context import OperationError
 
 SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
@@ -112,6 +114,34 @@ def test_what_else_is_asked_changes_no_digit(
     for size in [1, 1, 2, 7, 8, 9, 40]:
         rows = rng.permutation(len(sequences))[:size]
         np.testing.assert_array_equal(asked([sequences[row] for row in rows]), whole[rows])
+
+
+def test_a_long_text_is_read_once_and_by_itself(
+    client: Client, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.load(narrowed(folder, tmp_path, 1024))
+    rng = np.random.default_rng(3)
+    sequences = [list(rng.integers(1, 47, size)) for size in (505, 506, 511, 512, 513, 514, 1000)]
+    arguments = {"model": "m", "temperature": 1.0, "micro_batch_tokens": None}
+    seen: list[int] = []
+    whole = LoadedModel.hidden_states
+
+    def hidden_states(self: LoadedModel, ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(ids.numel())
+        return whole(self, ids, *rest)
+
+    monkeypatch.setattr(LoadedModel, "hidden_states", hidden_states)
+
+    def asked(some: list[list[int]]) -> np.ndarray:
+        found: np.ndarray = client.run("choices", packed(*some), choices=[[20], [21]], **arguments)[
+            1
+        ]["logprobs"]
+        return found
+
+    together = asked(sequences)
+    assert sorted(seen) == [528, 528, 1008, 8 * 512]
+    for number, sequence in enumerate(sequences):
+        np.testing.assert_array_equal(asked([sequence])[0], together[number])
 
 
 def narrowed(folder: str, path: Path, context: int) -> str:

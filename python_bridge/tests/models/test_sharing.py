@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_batches import ALL_STREAMS, batch_of, reference_loss
-from transformers import GPT2Config
+from transformers import GPT2Config, GPTNeoConfig, MistralConfig
 
 from architectures import causal_configs, small_config
 from conftest import LOADING, Client, llama, word_tokenizer
@@ -236,6 +236,59 @@ def test_a_network_with_windows_says_why_it_does_not(
     model.config.layer_types = ["sliding_attention", "full_attention"]
     assert not sharing.can_share(model)
     assert "it has layers of sliding_attention" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("window", [None, 40, 64])
+def test_a_window_that_no_short_text_shows_is_refused(
+    client: Client, tmp_path: Path, capfd: pytest.CaptureFixture[str], window: int | None
+) -> None:
+    """Mistral's attention has its window although its config names no kinds of layers."""
+    word_tokenizer().save_pretrained(tmp_path)
+    config = small_config(MistralConfig)
+    config.update({"sliding_window": window, "max_position_embeddings": 64})
+    config.save_pretrained(tmp_path)
+    client.load(tmp_path, loading=SHARING)
+    assert sharing.can_share(client.operations.models["m"]) == (window != 40)
+    assert ("its config has sliding_window 40" in capfd.readouterr().err) == (window == 40)
+
+
+def test_no_row_is_wider_than_the_context(client: Client, tmp_path: Path) -> None:
+    """GPT-Neo has a causal mask of its context's size."""
+    word_tokenizer().save_pretrained(tmp_path)
+    config = small_config(GPTNeoConfig)
+    config.update({"attention_types": [[["global"], 2]], "attention_layers": ["global"] * 2})
+    config.update({"max_position_embeddings": 64, "window_size": 64})
+    config.save_pretrained(tmp_path)
+    random = np.random.default_rng(6)
+    stem = random.integers(1, 47, 40)
+    texts = [np.append(stem[:k], random.integers(1, 47, 50 - k)) for k in range(20, 40)]
+    batch = {**batch_of(random, [50] * 20), "ids": np.concatenate(texts).astype(np.int32)}
+    words = {k: v for k, v in batch.items() if not k.startswith(("pg", "kl"))}
+    found = []
+    for loading in (LOADING, SHARING):
+        client.load(tmp_path, loading={**loading, "attn_implementation": "eager"})
+        found.append(gradients(client, words, [{"kind": "ce", "coefficient": 1.0}]))
+    assert client.operations.models["m"].reads_trees
+    for plain, shared in zip(*found, strict=True):
+        torch.testing.assert_close(shared, plain, rtol=1e-3, atol=2e-5)
+
+
+def test_a_network_is_tried_out_with_a_tree_whatever_its_rows_are(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.load(folder, loading=SHARING)
+    monkeypatch.setattr(sharing, "row_limit", lambda *_: 1)
+    trees: list[bool] = []
+    whole = LoadedModel.hidden_states
+
+    def hidden_states(self: LoadedModel, ids: torch.Tensor, tree: Any = None) -> torch.Tensor:
+        trees.append(tree is not None)
+        return whole(self, ids, tree)
+
+    monkeypatch.setattr(LoadedModel, "hidden_states", hidden_states)
+    assert sharing.can_share(client.operations.models["m"])
+    assert any(trees)
+    assert not all(trees)
 
 
 def test_resuming_reads_as_before(client: Client, tmp_path: Path) -> None:
