@@ -108,17 +108,16 @@ export class PhaseClock {
 }
 
 /** Metrics of an iteration that count tokens which a critic wrote, or let the actor write. */
-const written = ['critic/tokens', 'critic/actor_tokens'];
+const written = ['critic/tokens_written', 'critic/actor_tokens'];
 
-/** @param lines of one run; a critic that reads values writes no tokens */
+/** @param lines of one run */
 export function curveOf(lines: readonly MetricsLine[]): CurvePoint[] {
   let [actor, others] = [0, 0];
   const points: CurvePoint[] = [];
   for (const line of lines.filter(({ stage }) => stage === 'joint')) {
     if (line.type === 'iteration') {
       actor += metric(line, 'actor/tokens') ?? 0;
-      const reads = metric(line, 'critic/value_tokens_read') !== null;
-      for (const name of reads ? [] : written) others += metric(line, name) ?? 0;
+      for (const name of written) others += metric(line, name) ?? 0;
     }
     const success = metric(line, 'evaluation/success');
     if (line.type !== 'evaluation' || success === null) continue;
