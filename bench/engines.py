@@ -55,6 +55,7 @@ def load(operations: Operations, engine: str, source: str, dtype: str) -> int:
             "engine": engine,
             "engine_options": ENGINES[engine],
             "gradient_checkpointing": False,
+            "share_prefixes": False,
             "offload_optimizer": False,
             "memory_share": None,
         },
