@@ -74,7 +74,7 @@ try {
       actor: { model: baseActor },
       sampling: { max_new_tokens: recipe.sampling.max_new_tokens },
       critics: {
-        generative: { from: join(demo, 'critic-rl') },
+        generative: { from: join(demo, 'critic-rl'), read: 'sampled' },
         'generative-expected': words,
         'generative-carried': { ...words, carry_until: 'left' },
         'language-model': { from: join(folder, 'critics-language-model') },
