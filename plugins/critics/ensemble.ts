@@ -12,10 +12,8 @@ import {
   type CriticContext,
   type CriticEnvironment,
   defineCritic,
-  deriveSeed,
   mean,
   type Outcome,
-  Random,
   type State,
   type UpdateMetrics,
   UserError,
@@ -23,7 +21,7 @@ import {
   valuesOf,
 } from '../../src/plugin-api.ts';
 import { mostUncertain } from './ensemble/uncertain.ts';
-import { areOfOneEach, BLIND, haveLater } from './few-states/few-states.ts';
+import { areOfOneEach, BLIND, blindDraw, haveLater } from './few-states/few-states.ts';
 
 const options = z
   .strictObject({
@@ -70,15 +68,10 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
     );
   const learns = members.slice(1).some(({ learn }) => learn);
   /** Numbers of the states that the further critics learn from, whatever came after these. */
-  const drawn = (states: readonly State[], limit: number, { purpose, iteration }: CriticContext) =>
-    [...states.keys()].filter((s) => {
-      const seed = deriveSeed(
-        environment.seed,
-        `critic/${purpose}/${states[s]!.id}/asked`,
-        iteration,
-      );
-      return new Random(seed).uniform() < (BLIND * limit) / states.length;
-    });
+  const drawn = (states: readonly State[], limit: number, context: CriticContext) => {
+    const draw = blindDraw(environment.seed, context);
+    return [...states.keys()].filter((s) => draw(states[s]!) < (BLIND * limit) / states.length);
+  };
   /** What each member said of a state, where it may learn from its own words. */
   const estimates = new WeakMap<Valuation, Estimates>();
 

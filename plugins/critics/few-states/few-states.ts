@@ -6,7 +6,13 @@
  * of a jump depends on what came after it, so that its outcome is no fair sample: states just
  * before a mistake would teach that good states fail.
  */
-import type { State, Valuation } from '../../../src/plugin-api.ts';
+import {
+  type CriticContext,
+  deriveSeed,
+  Random,
+  type State,
+  type Valuation,
+} from '../../../src/plugin-api.ts';
 
 /** Of the states that may be asked, those that are drawn blindly. */
 export const BLIND = 0.25;
@@ -74,6 +80,12 @@ export async function valueFew(
     blind.has(s) ? valuation! : { ...plain(valuation!), hindsight: true },
   );
 }
+
+/** Draws a number in [0, 1) for a state, whatever its response became. */
+export const blindDraw =
+  (seed: number, { purpose, iteration }: Pick<CriticContext, 'purpose' | 'iteration'>) =>
+  ({ id }: State): number =>
+    new Random(deriveSeed(seed, `critic/${purpose}/${id}/asked`, iteration)).uniform();
 
 /** Has a batch no more than one state of each response? */
 export function areOfOneEach(states: readonly State[]): boolean {

@@ -1,19 +1,14 @@
-/**
- * Values states: about which the model is asked, in which order, and what stands in where it can't
- * be.
- */
+/** Values states: chooses which ones to ask the model about, their order, and fallback values. */
 import {
   type CriticContext,
-  deriveSeed,
   mapInParts,
   mapYielding,
   type Prompt,
   promptsOfRequest,
-  Random,
   type State,
   type Valuation,
 } from '../../../src/plugin-api.ts';
-import { valueFew } from '../few-states/few-states.ts';
+import { blindDraw, valueFew } from '../few-states/few-states.ts';
 import { type Asking, type AskingOptions, answersTo, tokensOf } from './answers.ts';
 import { eachReadable, Refusals, whichFit } from './asking.ts';
 import { inRounds, Thoughts } from './carrying.ts';
@@ -42,9 +37,7 @@ export async function valueStates(
   context: CriticContext,
 ): Promise<Valuation[]> {
   const { seed, format, options } = valuing;
-  const { purpose, iteration } = context;
-  const draw = ({ id }: State) =>
-    new Random(deriveSeed(seed, `critic/${purpose}/${id}/asked`, iteration)).uniform();
+  const draw = blindDraw(seed, context);
   const refusals = new Refusals();
   const thoughts = options.carry_until === null ? null : new Thoughts(options.carry_until, format);
   let asked = 0;

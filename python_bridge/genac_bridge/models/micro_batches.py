@@ -78,6 +78,20 @@ def choose_micro_batch(model: LoadedModel, longest: int) -> int:
     return max(512, min(16384, CPU_ACTIVATIONS // numbers))
 
 
+def predicted(
+    cu: np.ndarray, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the chosen tokens, the sequence of each and its place there, int64 [M]; and int64 [N]
+    how many tokens of each sequence are read to predict its last chosen one.
+    """
+    flat = np.flatnonzero(chosen)
+    owner = np.searchsorted(cu, flat, side="right") - 1
+    offset = flat - cu[owner]
+    needed = np.zeros(len(cu) - 1, np.int64)
+    np.maximum.at(needed, owner, offset)
+    return flat, owner, offset, needed
+
+
 def plan(
     model: LoadedModel, ids: np.ndarray, cu: np.ndarray, chosen: np.ndarray, limit: int | None
 ) -> Iterator[MicroBatch]:
@@ -87,11 +101,7 @@ def plan(
     A sequence is cut after its last chosen token, which itself is predicted and not read; one
     without a chosen token is left out.
     """
-    flat = np.flatnonzero(chosen)
-    owner = np.searchsorted(cu, flat, side="right") - 1
-    offset = flat - cu[owner]
-    needed = np.zeros(len(cu) - 1, np.int64)
-    np.maximum.at(needed, owner, offset)
+    flat, owner, offset, needed = predicted(cu, chosen)
     used = np.flatnonzero(needed)
     first = np.searchsorted(owner, np.arange(len(cu)))
     planned = limit is None and model.activations is not None

@@ -188,7 +188,7 @@ class LoadedModel:
 
 
 def arguments_of(tree: Tree | None) -> dict[str, Tensor]:
-    """Returns what the network is told of rows that are trees."""
+    """Returns the network's further inputs for rows that are trees."""
     if tree is None:
         return {}
     return {"attention_mask": tree.mask, "position_ids": tree.positions}

@@ -24,6 +24,7 @@ from .micro_batches import (
     enough_tokens,
     not_first,
     plan,
+    predicted,
     send,
 )
 from .model import LoadedModel, largest
@@ -46,7 +47,7 @@ Planner = Callable[
 
 @dataclass
 class Tree:
-    """What the network is told of rows that are trees."""
+    """The network's further inputs for rows that are trees."""
 
     positions: Tensor
     """int64 [rows, width]: of each token on its path."""
@@ -186,11 +187,7 @@ def plan_shared(
     """Yields what `plan` does, with rows that are trees where that saves tokens; with `most`
     tokens of a row given, in any case.
     """
-    flat = np.flatnonzero(chosen)
-    owner = np.searchsorted(cu, flat, side="right") - 1
-    offset = flat - cu[owner]
-    needed = np.zeros(len(cu) - 1, np.int64)
-    np.maximum.at(needed, owner, offset)
+    flat, owner, offset, needed = predicted(cu, chosen)
     used = np.flatnonzero(needed)
     longest = int(needed.max(initial=0))
     size = limit or choose_micro_batch(model, longest)

@@ -154,7 +154,7 @@ class Asking:
         self._ended.set()
         asked = {future for future in waiting if not future.cancel()}
         for _ in range(ABORTS):
-            # One that is on its way to the server is not known there yet.
+            # The server does not know requests that have not reached it yet.
             asked = {future for future in asked if not future.done()}
             if not asked:
                 return

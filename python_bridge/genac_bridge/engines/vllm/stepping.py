@@ -87,7 +87,7 @@ class Stepping:
     def _take(self, output: Any) -> None:
         number = self._numbers.get(output.request_id)
         if number is None:
-            return  # what vLLM had computed before it was told to stop
+            return  # vLLM had computed it before the abort
         (part,) = output.outputs
         ids, logprobs = self._ids[number], self._logprobs[number]
         new, given = list(part.token_ids), [] if part.logprobs is None else part.logprobs.logprobs
