@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python_bridge")
 
 from genac_bridge.operations import Operations
 from genac_bridge.wire.context import NullContext
+from loading import PLAIN
 
 ENGINES: dict[str, dict[str, Any]] = {
     "transformers": {},
@@ -45,20 +46,7 @@ def load(operations: Operations, engine: str, source: str, dtype: str) -> int:
         "seed": 0,
         "device": "cpu",
         "dtype": dtype,
-        "loading": {
-            "revision": None,
-            "trust_remote_code": False,
-            "attn_implementation": None,
-            "quantization_config": None,
-            "tokenizer": None,
-            "chat_template_kwargs": {},
-            "engine": engine,
-            "engine_options": ENGINES[engine],
-            "gradient_checkpointing": False,
-            "share_prefixes": False,
-            "offload_optimizer": False,
-            "memory_share": None,
-        },
+        "loading": {**PLAIN, "engine": engine, "engine_options": ENGINES[engine]},
         "lora": None,
         "optimizer": None,
     }

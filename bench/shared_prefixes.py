@@ -22,6 +22,7 @@ import torch
 from genac_bridge.models.model import LoadedModel
 from genac_bridge.operations import Operations
 from genac_bridge.wire.context import NullContext
+from loading import PLAIN
 from worker import CASES, interleave, make_folder
 
 
@@ -72,15 +73,14 @@ def sequences(batch: Batch, vocabulary: int) -> dict[str, np.ndarray]:
 
 
 def load(operations: Operations, folder: str, name: str, shares: bool) -> None:
-    loading: dict[str, Any] = {
-        **{"revision": None, "trust_remote_code": False, "attn_implementation": None},
-        **{"quantization_config": None, "tokenizer": None, "chat_template_kwargs": {}},
-        **{"engine": "transformers", "engine_options": {}, "gradient_checkpointing": False},
-        **{"share_prefixes": shares, "offload_optimizer": False, "memory_share": None},
-    }
     model = {"model": name, "source": folder, "kind": "causal", "bounded": False, "bins": None}
     how = {"initialization": "random", "seed": 0, "device": "cpu", "dtype": "float32"}
-    rest = {"loading": loading, "lora": None, "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8}}
+    loading = {**PLAIN, "share_prefixes": shares}
+    rest: dict[str, Any] = {
+        "loading": loading,
+        "lora": None,
+        "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8},
+    }
     rest["optimizer"]["weight_decay"] = 0.0
     operations.run("load_model", {**model, **how, **rest}, {}, NullContext())
 

@@ -31,6 +31,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from genac_bridge.operations import Operations
 from genac_bridge.wire.context import NullContext
+from loading import PLAIN
 
 
 @dataclass
@@ -254,20 +255,7 @@ def main() -> None:
                     "seed": 0,
                     "device": "cpu",
                     "dtype": "float32",
-                    "loading": {
-                        "revision": None,
-                        "trust_remote_code": False,
-                        "attn_implementation": None,
-                        "quantization_config": None,
-                        "tokenizer": None,
-                        "chat_template_kwargs": {},
-                        "engine": "transformers",
-                        "engine_options": {},
-                        "gradient_checkpointing": False,
-                        "share_prefixes": False,
-                        "offload_optimizer": False,
-                        "memory_share": None,
-                    },
+                    "loading": PLAIN,
                     "lora": None,
                     "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01},
                 }

@@ -117,20 +117,13 @@ export function samplingGap(
   pairs: Iterable<readonly [old: ArrayLike<number>, sampled: ArrayLike<number>]>,
 ): SamplingGap {
   const differences: number[] = [];
-  let kl = 0;
-  for (const [old, sampled] of pairs)
-    for (let t = 0; t < old.length; t++) {
-      const difference = old[t]! - sampled[t]!;
-      differences.push(Math.abs(difference));
-      kl += Math.expm1(difference) - difference;
-    }
-  const { length } = differences;
-  if (length === 0) return { mean: 0, p99: 0, max: 0, kl: 0 };
+  const summary = new SamplingGapSummary();
+  for (const [old, sampled] of pairs) {
+    summary.add(old, sampled);
+    for (let t = 0; t < old.length; t++) differences.push(Math.abs(old[t]! - sampled[t]!));
+  }
   const sorted = Float64Array.from(differences).sort();
-  return {
-    mean: sorted.reduce((a, b) => a + b, 0) / length,
-    p99: sorted[Math.min(length - 1, Math.floor(0.99 * length))]!,
-    max: sorted[length - 1]!,
-    kl: kl / length,
-  };
+  const { mean, max, kl } = summary;
+  const at = Math.min(sorted.length - 1, Math.floor(0.99 * sorted.length));
+  return { mean, p99: sorted[at] ?? 0, max, kl };
 }
