@@ -30,9 +30,16 @@ const Z85 = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=
 /** May a peer of this mechanism with these credentials come in? */
 type Check = (mechanism: string, credentials: readonly Buffer[]) => boolean;
 
+interface Handler {
+  readonly socket: Reply;
+  /** Whoever connects before is turned away, also with the right token. */
+  readonly bound: Promise<void>;
+  readonly answering: Promise<void>;
+}
+
 /** By ZAP domain. One handler is all that libzmq allows in a process, so all sockets share it. */
 const checks = new Map<string, Check>();
-let handler: { readonly socket: Reply; readonly answering: Promise<void> } | null = null;
+let handler: Handler | null = null;
 let domains = 0;
 
 /** Makes `router` (not bound yet) ask for keys. Returns what ends the guard. */
@@ -61,11 +68,11 @@ async function guard(router: Router, check: Check): Promise<() => Promise<void>>
   checks.set(domain, check);
   if (handler === null) {
     const socket = new Reply({ linger: 0 });
-    handler = { socket, answering: bindWhenFree(socket).then(() => answer(socket)) };
+    const bound = bindWhenFree(socket);
+    handler = { socket, bound, answering: bound.then(() => answer(socket)) };
     handler.answering.catch(() => {});
   }
-  router.zapDomain = domain;
-  return async () => {
+  const end = async () => {
     checks.delete(domain);
     if (checks.size > 0 || handler === null) return;
     const { socket, answering } = handler;
@@ -73,6 +80,14 @@ async function guard(router: Router, check: Check): Promise<() => Promise<void>>
     socket.close();
     await answering.catch(() => {});
   };
+  try {
+    await handler.bound;
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  router.zapDomain = domain;
+  return end;
 }
 
 /**
@@ -84,7 +99,12 @@ async function bindWhenFree(socket: Reply): Promise<void> {
     try {
       return await socket.bind(ZAP_ENDPOINT);
     } catch (error) {
-      if (attempt === 200 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      if (attempt === 200)
+        throw new Error(
+          'something else in this process checks the keys of ZeroMQ connections (it holds ' +
+            `${ZAP_ENDPOINT}), and there can be one: close it first`,
+        );
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }

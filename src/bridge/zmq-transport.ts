@@ -70,11 +70,7 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
     heartbeatTimeToLive: PING_TIMEOUT_MS,
   });
   const { curve, token } = options;
-  const stopGuard = curve
-    ? await guardWithCurve(router, curve)
-    : token
-      ? await guardWithToken(router, token)
-      : null;
+  let stopGuard: (() => Promise<void>) | null = null;
   const path = join(folder, 'socket');
   const refusals: Refusals = { report: () => {} };
   let gate: Gate | null = null;
@@ -85,6 +81,8 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
     await rm(folder, { recursive: true, force: true });
   };
   try {
+    if (curve !== undefined) stopGuard = await guardWithCurve(router, curve);
+    else if (token) stopGuard = await guardWithToken(router, token);
     await router.bind(`ipc://${path}`);
     if (options.tcp !== undefined) {
       const refused = (detail: string) => refusals.report(detail);

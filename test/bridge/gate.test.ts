@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import { Dealer } from 'zeromq';
+import { Dealer, Reply } from 'zeromq';
 import { curveKeys } from '../../src/bridge/authentication.ts';
 import { encode } from '../../src/bridge/frames.ts';
 import { Gate } from '../../src/bridge/gate.ts';
@@ -58,6 +59,34 @@ const MB = 2 ** 20;
 const block = Buffer.alloc(MB, 7);
 const emptyFrames = Buffer.alloc(60_000, Buffer.from([1, 0]));
 
+describe('the door', () => {
+  const takeName = async () => {
+    const other = new Reply({ linger: 0 });
+    open.push(other);
+    await other.bind('inproc://zeromq.zap.01');
+    return other;
+  };
+
+  test('opens once it can tell who may enter, and then lets in at the first attempt', async () => {
+    const other = await takeName();
+    let isOpen = false;
+    const opening = bound().finally(() => {
+      isOpen = true;
+    });
+    await sleep(50);
+    expect(isOpen).toBe(false);
+    other.close();
+    await new HostilePeer((await opening).endpoint).enter(token, 'early');
+  });
+
+  test('says why it stays shut', async () => {
+    await takeName();
+    await expect(bound()).rejects.toThrow(
+      'something else in this process checks the keys of ZeroMQ connections',
+    );
+  });
+});
+
 describe('a peer that is not known', () => {
   test.each([
     ['a handshake of 300 MB', header(300 * MB, 4), block, 'more than 4096 bytes in its handshake'],
@@ -108,7 +137,8 @@ describe('a peer that is not known', () => {
     const starting = link.expect('w');
     const before = megabytes();
     const peers = Array.from({ length: 100 }, () => new HostilePeer(endpoint));
-    await Promise.all(peers.map((peer, i) => peer.enter(token, `deaf-${i}`)));
+    // Those that make room for others hear nothing more.
+    await Promise.allSettled(peers.map((peer, i) => peer.enter(token, `deaf-${i}`)));
     const wrong = Buffer.concat([Buffer.from([0, 20]), Buffer.alloc(20, 0xc1)]);
     for (const peer of peers) peer.socket.pause();
     await Promise.all(peers.map((peer) => peer.flood(wrong, 2 * MB)));
@@ -134,7 +164,7 @@ describe('a peer that is not known', () => {
   test('has a routing id, or is told to set one', async () => {
     const { endpoint, logged } = await linked();
     const peer = new HostilePeer(endpoint);
-    void peer.enter(token, '');
+    await expect(peer.enter(token, '')).rejects.toThrow('disconnected');
     await peer.closed;
     expect(logged.join('\n')).toContain('it has no routing id');
   });

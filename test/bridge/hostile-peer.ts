@@ -55,7 +55,7 @@ export class HostilePeer {
     }
   }
 
-  /** The whole handshake, with a token that is known. */
+  /** The whole handshake, with a token that is known. Rejects if it is disconnected meanwhile. */
   async enter(token: string, identity: string): Promise<void> {
     await this.#write(greeting);
     const welcomed = this.#heard('WELCOME');
@@ -68,7 +68,8 @@ export class HostilePeer {
   }
 
   #heard(word: string): Promise<void> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
+      void this.closed.then(() => reject(new Error(`disconnected before it heard ${word}`)));
       const listen = (bytes: Buffer) => {
         if (!bytes.includes(word)) return;
         this.socket.off('data', listen);
