@@ -100,9 +100,9 @@ function whileValuing(
   return {
     exactValues:
       exactValues &&
-      (async () => {
+      (async (states) => {
         refuseElsewhere('exactValues');
-        return exactValues();
+        return exactValues(states);
       }),
     async sample(states, count, context) {
       refuseElsewhere('sample');

@@ -84,10 +84,10 @@ export interface Continuations {
     context: Pick<CriticContext, 'purpose' | 'iteration'>,
   ): Promise<Continuation[][]>;
   /**
-   * The exact value of states under the actor's current weights, each in [0, 1]; null: the task
+   * The exact values of states under the actor's current weights, each in [0, 1]; null: the task
    * knows none.
    */
-  readonly exactValues: (() => Promise<(state: State) => number>) | null;
+  readonly exactValues: ((states: readonly State[]) => Promise<readonly number[]>) | null;
 }
 
 export interface Critic {

@@ -52,8 +52,22 @@ export interface ReferenceState {
 
 /** What a task may ask of a live actor in order to know exact values. */
 export interface ActorProbe {
-  /** Log-probability of every token of each completion, given its prompt. */
-  logprobs(prompts: readonly Prompt[], completions: readonly string[]): Promise<Float32Array[]>;
+  /** Tokens of a response, at the most. */
+  readonly maxNewTokens: number;
+  /**
+   * Log-probability in nats, at the temperature of sampling, that each response goes on with each
+   * answer. Answers are tokenized by themselves.
+   *
+   * @param beginnings what is written of each response; may be empty
+   * @param ends the response ends with the answer, and the end counts. Default: false
+   * @returns for each prompt one entry for each answer
+   */
+  choices(
+    prompts: readonly Prompt[],
+    beginnings: readonly string[],
+    answers: readonly string[],
+    ends?: boolean,
+  ): Promise<readonly Float32Array[]>;
 }
 
 export interface Response {
@@ -102,8 +116,11 @@ export interface Task {
   frozenRollouts?(split: Split, seed: number, from: number, count: number): readonly Rollout[];
   /** States of held-out actors with known values. */
   referenceStates?(seed: number, count: number): readonly ReferenceState[];
-  /** The exact value of states under a live actor's current weights. */
-  exactValues?(actor: ActorProbe, seed: number): Promise<(state: State) => number>;
+  /**
+   * The expected `reward` of responses that a live actor continues from these states as it samples,
+   * one number in [0, 1] for each. Not asked where `rewards` replace the task's own.
+   */
+  exactValues?(states: readonly State[], actor: ActorProbe): Promise<readonly number[]>;
   /**
    * Makes a model that the task brings itself, `model: task:NAME` in a config, as a folder in
    * Hugging Face format.

@@ -233,9 +233,9 @@ describe('a critic that breaks its contract is named in the error', () => {
         return { sharesFirstState: true, value: async () => [] };
       },
     });
-    const knowing = { ...actor, exactValues: async () => () => 1 };
+    const knowing = { ...actor, exactValues: async () => [1] };
     await createCritic(plugin, {}, bareCriticEnvironment({ actor: knowing }));
     await expect(kept!.sample([state], 1, context)).rejects.toThrow('within value() only');
-    await expect(kept!.exactValues!()).rejects.toThrow('within value() only');
+    await expect(kept!.exactValues!([state])).rejects.toThrow('within value() only');
   });
 });

@@ -18,9 +18,9 @@ export default defineCritic({
     return {
       sharesFirstState: true,
       async value(states) {
-        const exact = await exactValues();
-        return states.map((state) => ({
-          value: Math.min(1, Math.max(0, exact(state))),
+        const values = await exactValues(states);
+        return values.map((value) => ({
+          value: Math.min(1, Math.max(0, value)),
           ...{ rationale: '', parsed: 'ok', completions: [] },
         }));
       },

@@ -9,21 +9,13 @@ import {
   deriveSeed,
   promptText,
   Random,
-  type State,
   type Task,
   textState,
 } from '../../src/plugin-api.ts';
 import { exactValue } from './miniature/actors.ts';
 import { makeModel } from './miniature/base-actor.ts';
-import {
-  chainOf,
-  chainProblem,
-  chainReward,
-  drawChain,
-  OPERATIONS,
-  parseClaims,
-} from './miniature/chains.ts';
-import { measureTable } from './miniature/measure.ts';
+import { chainOf, chainProblem, chainReward, drawChain, OPERATIONS } from './miniature/chains.ts';
+import { exactValues } from './miniature/exact-values.ts';
 import { oracleTrace } from './miniature/oracle.ts';
 import { makePopulation, syntheticRollout } from './miniature/population.ts';
 
@@ -105,11 +97,7 @@ export default defineTask({
             value: exactValue(rollout.table, rollout.chain, rollout.claims.slice(0, index)),
           };
         }),
-      async exactValues(probe, seed) {
-        const table = await measureTable(probe, seed, steps, 4);
-        return (state: State) =>
-          exactValue(table, chainOf(state.problem), parseClaims(state.response));
-      },
+      exactValues,
       makeModel: (name, folder, tools) => makeModel(name, folder, tools, steps),
     };
   },

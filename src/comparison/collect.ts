@@ -217,13 +217,11 @@ async function withReferences(
   const states = collected.flatMap((one, p) => statesOf(one, from + p));
   let found: Reference[];
   if (references === 'exact') {
-    const exact = await (await ground.exactValues())!();
+    const exact = (await ground.exactValues())!;
     // The columns of the problem are the task's own.
     const whole = collected.flatMap(({ problem, states: own }) => own.map(() => problem));
-    found = states.map((state, i) => {
-      const value = exact({ ...state, problem: whole[i]! });
-      return { mean: value, square: value, count: null };
-    });
+    const values = await exact(states.map((state, i) => ({ ...state, problem: whole[i]! })));
+    found = values.map((value) => ({ mean: value, square: value, count: null }));
   } else {
     const parts = { model: actor, rewardOf, sampling: runSampling.parse(options.sampling) };
     const { continuations: count, seed } = options;

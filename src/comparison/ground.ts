@@ -7,7 +7,7 @@ import { criticEnvironment } from '../extensions/critic-environment.ts';
 import { loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
 import { modelSource } from '../extensions/model-source.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
-import { type ExactValues, exactValuesOf } from '../iteration/exact-values.ts';
+import { type ExactValues, exactValuesOf, noExactValues } from '../iteration/exact-values.ts';
 import type { LanguageModel } from '../language-model.ts';
 import { makeReward, type RewardOf, type RunReward } from '../rewards/reward.ts';
 import type { Task } from '../task.ts';
@@ -77,7 +77,7 @@ export async function prepareGround(options: Distribution, tools: Tools): Promis
     }),
     exactValues: once(async () => {
       const actor = await ground.actor();
-      return actor && exactValuesOf(task, actor, seed);
+      return actor && exactValuesOf(task, actor, () => options);
     }),
     async sourceOf(model, worker) {
       await begun();
@@ -127,18 +127,19 @@ async function begin(
 }
 
 /** @throws ConfigError for references that there are not */
-function referencesOf({ references, actor }: Distribution, task: Task): Ground['references'] {
-  const exact = actor ? task.exactValues !== undefined : task.referenceStates !== undefined;
+function referencesOf(options: Distribution, task: Task): Ground['references'] {
+  const { references, actor } = options;
+  const ofStates = task.referenceStates ? null : `the task "${task.name}" knows none`;
+  const missing = actor ? noExactValues(task, options) : ofStates;
   const fault = (words: string) => new ConfigError([`references: "${references}" ${words}`]);
-  if (references === 'exact' && !exact)
-    throw fault(`needs exact values, and the task "${task.name}" knows none`);
+  if (references === 'exact' && missing !== null) throw fault(`needs exact values, but ${missing}`);
   if (references === 'continuations' && !actor) throw fault('needs an actor; name its model');
   if (!actor && !task.referenceStates && !task.frozenRollouts)
     throw new ConfigError([
       `actor: the task "${task.name}" brings no rollouts of its own: name the actor's model`,
     ]);
   if (references !== 'auto') return references;
-  if (exact) return 'exact';
+  if (missing === null) return 'exact';
   return actor ? 'continuations' : 'outcomes';
 }
 

@@ -136,8 +136,8 @@ export async function currentStates(
     (_, i) => rollouts[i % rollouts.length]!,
   );
   const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);
-  const exactValues = exactValuesOf(task, actor, config.seed);
+  const exactValues = exactValuesOf(task, actor, () => config);
   if (!exactValues) return withContinuations(training, references, 'evaluation', iteration);
-  const exact = await exactValues();
-  return references.map(({ state }) => ({ state, value: exact(state) }));
+  const values = await exactValues(references.map(({ state }) => state));
+  return references.map(({ state }, i) => ({ state, value: values[i]! }));
 }

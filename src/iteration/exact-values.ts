@@ -1,28 +1,66 @@
 /** Exact values of states under the actor's current weights, where the task knows them. */
+import type { Config } from '../config/schema.ts';
 import type { LanguageModel } from '../language-model.ts';
 import type { ActorProbe, Task } from '../task.ts';
 import { wholeProblem } from '../text/blind-problem.ts';
 import type { State } from '../types.ts';
 
-/** Values by state; made once for the actor's weights, because the task probes the actor. */
-export type ExactValues = () => Promise<(state: State) => number>;
+/** One value for each state, in order. */
+export type ExactValues = (states: readonly State[]) => Promise<readonly number[]>;
 
-/** @returns null: the task knows no exact values */
-export function exactValuesOf(task: Task, actor: LanguageModel, seed: number): ExactValues | null {
+/** What a value depends on beside the weights. */
+export interface ValueConditions {
+  readonly sampling: Pick<
+    Config['sampling'],
+    'temperature' | 'top_p' | 'top_k' | 'stop_strings' | 'max_new_tokens'
+  >;
+  readonly rewards: readonly unknown[];
+}
+
+/**
+ * Why there are no exact values; null: there are. A task knows those of its own reward, and of
+ * whole distributions of next tokens.
+ */
+export function noExactValues(
+  task: Pick<Task, 'name' | 'exactValues'>,
+  { sampling: { top_p, top_k, stop_strings }, rewards }: ValueConditions,
+): string | null {
+  if (task.exactValues === undefined) return `the task "${task.name}" knows none`;
+  if (rewards.length > 0) return 'rewards: replaces the reward whose values the task knows';
+  if (top_p !== null || top_k !== null)
+    return 'sampling.top_p and sampling.top_k sample from less than the task values';
+  return stop_strings.length > 0 ? 'sampling.stop_strings: the task knows nothing of them' : null;
+}
+
+/** @param conditions as they are when values are asked for. @returns null: there are none */
+export function exactValuesOf(
+  task: Task,
+  actor: LanguageModel,
+  conditions: () => ValueConditions,
+): ExactValues | null {
   const { exactValues } = task;
-  if (!exactValues) return null;
-  const probe: ActorProbe = {
-    logprobs: async (prompts, completions) =>
-      actor.logprobs(await actor.tokenize(prompts, completions)),
-  };
-  let made: { readonly step: number; readonly values: Promise<(state: State) => number> } | null =
-    null;
-  return async () => {
-    if (made?.step !== actor.step) {
-      const values = exactValues.call(task, probe, seed);
-      made = { step: actor.step, values };
-    }
-    const exact = await made.values;
-    return (state) => exact({ ...state, problem: wholeProblem(state.problem) });
+  if (!exactValues || noExactValues(task, conditions()) !== null) return null;
+  return (states) => {
+    const { temperature, max_new_tokens } = conditions().sampling;
+    const probe: ActorProbe = {
+      maxNewTokens: max_new_tokens,
+      async choices(prompts, beginnings, answers, ends = false) {
+        if (prompts.length === 0) return [];
+        const begun = await actor.tokenize(prompts, beginnings);
+        const short = await actor.tokenize(
+          answers.map(() => prompts[0]!),
+          answers,
+        );
+        const { eos_token_id: eos } = actor.loaded;
+        const ids = short.map(({ completionIds }) => [...completionIds]);
+        if (ends && eos !== null) for (const own of ids) if (own.at(-1) !== eos) own.push(eos);
+        return actor.choices(begun, ids, temperature);
+      },
+    };
+    return exactValues.call(
+      task,
+      states.map((state) => ({ ...state, problem: wholeProblem(state.problem) })),
+      probe,
+    );
   };
 }

@@ -205,7 +205,7 @@ export function strongActor(setup: Setup, seed: number, steps: number, level: 0 
 
 /**
  * Changes of an evaluation for an actor that a part trained. Its reference values are means of
- * continuations: RL teaches an actor what the table behind exact values does not have.
+ * continuations, so that the exact values are held against something else than themselves.
  */
 export const underActor = ({ size: { continuations } }: Setup, results: Results, part: Part) => ({
   ...{ actor: { model: weightsOf(results.folderOf(part), 'joint', 'actor') } },

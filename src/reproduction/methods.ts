@@ -132,15 +132,10 @@ const silent: Method = {
   ...{ scale: 'batch-std', fallback: true },
 };
 
-/**
- * Values of the table that is measured of the current actor: exact, and so the upper bound, as long
- * as the actor is what its table says.
- */
+/** What the task asks the current actor: the upper bound. */
 const exact: Method = {
   ...{ name: '(exact values)', settings: grid([0.5, 0], rates) },
-  recipe:
-    'the values of a table that is measured of the current actor, exact for the base actor; table ' +
-    '3 says what they miss after RL',
+  recipe: 'the values that the task reads off the current actor’s own probabilities',
   critic: () => ({ use: 'oracle' }),
   before: () => null,
   ...learned,

@@ -12,6 +12,7 @@ import type { CriticPlugin } from '../critic.ts';
 import { loadCritic, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
 import { linkFolder } from '../files/file-list.ts';
 import { bestCriticFolder, type StageState, type Training } from '../iteration/context.ts';
+import { noExactValues } from '../iteration/exact-values.ts';
 import { withColumns } from '../rewards/columns.ts';
 import { makeReward } from '../rewards/reward.ts';
 import { type Checkpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
@@ -90,10 +91,9 @@ export async function runLifecycle(
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // report a bad trace file before any worker starts
   checkActor(config, task);
   checkContinues(config, plugin, task);
-  if (plugin.exact && !task.exactValues)
-    throw new ConfigError([
-      `critic: "${plugin.name}" needs exact values, and the task "${task.name}" knows none`,
-    ]);
+  const missing = plugin.exact ? noExactValues(task, config) : null;
+  if (missing !== null)
+    throw new ConfigError([`critic: "${plugin.name}" needs exact values, but ${missing}`]);
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   refuseOtherKinds(config.folder);
   const lock = await lockRun(config.folder);

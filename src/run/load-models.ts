@@ -60,7 +60,13 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     },
     log,
     worker: (name) => workers.get(name),
-    actor: parts && continuationsOf(parts, seed, exactValuesOf(task, actor, seed)),
+    actor:
+      parts &&
+      continuationsOf(
+        parts,
+        seed,
+        exactValuesOf(task, actor, () => steering.config),
+      ),
     sourceOf: source,
   });
   const { plugin, criticOptions } = preparation;

@@ -13,7 +13,7 @@ import { bareCriticEnvironment } from '../fixtures/critic-environment.ts';
 
 const knows = (value: (response: string) => number): Continuations => ({
   sample: () => Promise.reject(new Error('it samples nothing')),
-  exactValues: async () => (state) => value(state.response),
+  exactValues: async (states) => states.map(({ response }) => value(response)),
 });
 const make = (actor: Continuations | null) =>
   createCritic(oracle, {}, bareCriticEnvironment({ actor }));
@@ -46,6 +46,6 @@ it('has no error on the embedded task, whose values it is measured by', async ()
   for (const line of evaluations) expect(line['critic/heldout_mse']).toBeLessThan(1e-9);
   const own = { ...config, folder: `${folder}-2`, task: './test/fixtures/chat-task.ts' };
   await expect(startRun(own).finished).rejects.toThrow(
-    /critic: "oracle" needs exact values, and the task ".*" knows none/,
+    /critic: "oracle" needs exact values, but the task ".*" knows none/,
   );
 }, 60_000);

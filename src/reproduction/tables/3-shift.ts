@@ -11,8 +11,7 @@ export const shift: Table = {
   notes: [
     'Errors are mean squared errors against exact values of the base actors; under the stronger ' +
       'actors against means of continuations, whose variance is subtracted.',
-    'RL teaches an actor what the table behind exact values does not have, and the oracle’s error ' +
-      'there says how much.',
+    'So the oracle’s error there, exact values against continuations, says how exact they are.',
     'Every critic was trained once, on chains of one length and on actors as in training.',
     ...Object.entries(shifts).map(([name, words]) => `\`${name}\`: ${words}.`),
     'Shorter chains have an actor of their own, which was made to solve about as many problems and ' +
