@@ -12,7 +12,6 @@ import {
   loadConfigFile,
   loadTask,
   type Problem,
-  parameterCount,
   pythonFunctions,
   pythonWorkerSpec,
   segmentResponse,
@@ -20,6 +19,7 @@ import {
   textBefore,
   WorkerModel,
 } from '../../src/index.ts';
+import { judge } from './oracle.ts';
 
 const { values } = parseArgs({
   options: {
@@ -107,30 +107,4 @@ try {
 
 function groupOf(response: number): number {
   return Math.floor(response / sampling.num_generations);
-}
-
-/** The oracle's rationale and score: it adds by itself, then reads what the response claims. */
-function judge(
-  question: string,
-  answer: number,
-  partial: string,
-  { parameters, success_rate }: { parameters: number; success_rate: number },
-): { rationale: string; score: number } {
-  const sum = /[-\d][-+ \d]*\d/.exec(question)?.[0].trim() ?? question;
-  const terms = sum.split(/[-+]/).length;
-  const percent = Math.round(100 * success_rate);
-  const begin = [
-    `A sum of ${terms} small numbers: ${sum} = ${answer}.`,
-    `The actor has ${parameterCount(parameters)} parameters and solves ${percent}% of such ` +
-      'problems.',
-  ];
-  const numbers = [...partial.matchAll(/-?\d+/g)].map(([n]) => Number(n));
-  const end = (words: string, score: number) => ({ rationale: [...begin, words].join(' '), score });
-  if (partial.trim() === '')
-    return end('It has written nothing yet.', Math.round(10 * success_rate));
-  const last = numbers.at(-1);
-  if (last === undefined)
-    return end('It has stated no number so far.', Math.round(8 * success_rate));
-  if (last === answer) return end(`It has come to ${last}, which is right.`, 8);
-  return end(`It has come to ${last}, which is not the sum.`, 1);
 }

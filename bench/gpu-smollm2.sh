@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# GenAC and the group mean on SmolLM2-135M, on one GPU: success at equal actor tokens, the critic's
+# error beside its constant's, tokens and seconds by part. Planned for 10 minutes of an H100.
+#
+#     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] OUT
+#
+# --tiny: a model of random weights on the CPU, to see that every part runs.
+# MODEL names the model's folder (default runs/smollm2/model, see examples/smollm2/fetch.py);
+# PROBLEMS a folder of bench/gpu/arithmetic.py, which is called if it is missing; NODE and PYTHON
+# the interpreters. Packages that Python lacks are taken from the wheels in $WHEELS.
+set -eu
+cd "$(dirname "$0")/.."
+tiny="" out="" rest=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --tiny) tiny=--tiny ;;
+    --families | --seeds) rest+=("$1" "$2"); shift ;;
+    -*) echo "unknown option $1" >&2; exit 2 ;;
+    *) out="$1" ;;
+  esac
+  shift
+done
+[ -n "$out" ] || { sed -n '5p' "$0" >&2; exit 2; }
+mkdir -p "$out"
+default_python=.venv/bin/python
+[ -x "$default_python" ] || default_python=python3
+export GENAC_PYTHON="${PYTHON:-$default_python}"
+if [ -n "${WHEELS:-}" ]; then
+  for wheel in "$WHEELS"/*.whl; do "$GENAC_PYTHON" -m zipfile -e "$wheel" "$out/site"; done
+fi
+export PYTHONPATH="$PWD/python_bridge:$out/site${PYTHONPATH:+:$PYTHONPATH}"
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+problems="${PROBLEMS:-$out/problems}"
+[ -f "$problems/sums-train.jsonl" ] || "$GENAC_PYTHON" bench/gpu/arithmetic.py "$problems"
+model="${MODEL:-runs/smollm2/model}"
+if [ -n "$tiny" ]; then
+  "$GENAC_PYTHON" bench/gpu/tiny_model.py "$model" "$out/tiny-model"
+  model="$out/tiny-model"
+fi
+"${NODE:-node}" --import tsx bench/gpu/smollm2.ts $tiny "${rest[@]}" \
+  --model "$model" --problems "$problems" --out "$out"
+cat "$out/smollm2.md"

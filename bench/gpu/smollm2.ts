@@ -1,0 +1,177 @@
+/**
+ * GenAC against the group mean on a real language model, at equal actor tokens: bench/gpu-smollm2.sh
+ * calls this. Traces of a rule-based oracle, SFT and RL of the critic, joint training; and from the
+ * same actor the group mean with each of two learning rates, of which the better counts.
+ *
+ *     node --import tsx bench/gpu/smollm2.ts --model FOLDER --problems FOLDER --out FOLDER
+ *         [--families sums,mixed] [--seeds 0] [--tiny]
+ *
+ * Writes OUT/smollm2.json and OUT/smollm2.md anew after each run, so that a stop loses nothing.
+ */
+import { execFile } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { stringify } from 'yaml';
+import {
+  type ConfigInput,
+  loadConfigFile,
+  readMetrics,
+  startRun,
+  startWorkers,
+} from '../../src/index.ts';
+import { at, type Point, pointsOf } from '../../src/reports/demo-summary.ts';
+import { type MetricsLine, metric } from '../../src/run-folder/read.ts';
+
+const { values } = parseArgs({
+  options: {
+    ...{ model: { type: 'string' }, problems: { type: 'string' }, out: { type: 'string' } },
+    families: { type: 'string', default: 'sums,mixed' },
+    seeds: { type: 'string', default: '0' },
+    tiny: { type: 'boolean', default: false },
+  },
+});
+if (!values.model || !values.problems || !values.out)
+  throw new Error('give --model, --problems and --out');
+const out = resolve(values.out);
+const recipe = loadConfigFile('bench/gpu/smollm2.yaml').config;
+/** Sizes for a CPU and a model of random weights: every part runs, and no figure means anything. */
+const tiny: Partial<ConfigInput> = {
+  sampling: { ...recipe.sampling, batch_size: 2, num_generations: 2, max_new_tokens: 12 },
+  critic: { ...(recipe.critic as { use: string }), max_new_tokens: 12 },
+  icc: { ...recipe.icc, warm_rollouts: 4 },
+  critic_sft: {
+    ...recipe.critic_sft,
+    batch: 4,
+    steps: 2,
+    cooldown: 0,
+    warmup: 0,
+    evaluate_every: 2,
+  },
+  critic_rl: { ...recipe.critic_rl, steps: 1, states: 4, warmup: 0, evaluate_every: 1 },
+  joint: { ...recipe.joint, steps: 2 },
+  gates: { joint: null },
+  evaluation: { ...recipe.evaluation, every: 1, prompts: 4, states: 4, continuations: 2 },
+};
+
+interface Result {
+  readonly family: string;
+  readonly seed: number;
+  readonly method: string;
+  readonly curve: readonly Point[];
+  readonly seconds: Readonly<Record<string, number>>;
+  readonly actorTokens: number;
+  readonly criticTokens: number;
+  /** Held-out error of the critic and of the best constant, by stage. */
+  readonly critic: readonly (readonly [stage: string, mse: number, constant: number])[];
+}
+const results: Result[] = [];
+const workers = await startWorkers({ workers: [{ name: 'gpu' }] });
+try {
+  for (const seed of values.seeds.split(',').map(Number))
+    for (const family of values.families.split(',')) await compare(family, seed);
+} finally {
+  await workers.close();
+}
+
+async function compare(family: string, seed: number): Promise<void> {
+  const folder = join(out, 'runs', `${family}-${seed}`);
+  mkdirSync(folder, { recursive: true });
+  const model = resolve(values.model!);
+  const base = {
+    ...{ ...recipe, ...(values.tiny ? tiny : {}), seed },
+    task: {
+      ...{ use: resolve('bench/gpu/arithmetic.ts'), family },
+      folder: resolve(values.problems!),
+    },
+    actor: { ...recipe.actor!, model },
+  };
+  const { critic_sft, critic_rl, joint, stages: _, ...rest } = base;
+  const critic = { ...((base.critic ?? recipe.critic) as { use: string }), model };
+  const traces = join(folder, 'traces.jsonl');
+  const config = join(folder, 'traces.yaml');
+  writeFileSync(config, stringify({ ...base, critic, folder }));
+  const began = performance.now();
+  const script = ['--import', 'tsx', 'examples/smollm2/make-traces.ts', '--config', config];
+  const sizes = ['--problems', values.tiny ? '4' : '512', '--out', traces];
+  await promisify(execFile)(process.execPath, [...script, ...sizes]);
+  const making = (performance.now() - began) / 1000;
+  const run = (name: string, changes: object) => train(join(folder, name), { ...rest, ...changes });
+  const imitated = await run('critic-sft', {
+    ...{ stages: ['critic-sft'], critic },
+    critic_sft: { ...critic_sft, traces },
+  });
+  const pretrained = await run('critic-rl', {
+    ...{ stages: ['critic-rl'], critic, critic_rl },
+    start_from: join(folder, 'critic-sft', 'checkpoints', 'critic-sft'),
+  });
+  const genac = await run('genac', {
+    ...{ stages: ['joint'], critic, joint },
+    start_from: join(folder, 'critic-rl', 'checkpoints', 'critic-rl'),
+  });
+  note({ family, seed, method: 'GenAC' }, [imitated, pretrained, genac], { traces: making });
+  for (const factor of [1, 2]) {
+    const learning_rate = factor * rest.actor.learning_rate;
+    const lines = await run(`group-mean-${factor}`, {
+      ...{ stages: ['joint'], critic: 'group-mean', actor: { ...rest.actor, learning_rate } },
+      credit: { ...rest.credit, lambda: 1, scale: 'group-std' },
+      joint: { steps: base.joint!.steps, schedule: 'synchronous' },
+    });
+    note({ family, seed, method: `group mean, rate ${learning_rate}` }, [lines], {});
+  }
+}
+
+async function train(folder: string, config: object): Promise<MetricsLine[]> {
+  const run = startRun({ ...config, folder } as ConfigInput, { workers });
+  for await (const event of run)
+    if (event.type === 'evaluation') console.error(folder, event.stage, event.iteration);
+  await run.finished;
+  return readMetrics(folder);
+}
+
+function note(
+  name: Pick<Result, 'family' | 'seed' | 'method'>,
+  runs: readonly MetricsLine[][],
+  before: Readonly<Record<string, number>>,
+): void {
+  const joint = runs.at(-1)!;
+  const sum = (key: string) => joint.reduce((total, line) => total + (metric(line, key) ?? 0), 0);
+  results.push({
+    ...name,
+    curve: pointsOf(joint),
+    seconds: {
+      ...before,
+      ...Object.fromEntries(runs.map((lines) => [lines[0]!.stage, lines.at(-1)!.seconds])),
+    },
+    ...{ actorTokens: sum('actor/tokens'), criticTokens: sum('critic/tokens_written') },
+    critic: runs.flat().flatMap((line) => {
+      const mse = metric(line, 'critic/heldout_mse');
+      const constant = metric(line, 'critic/heldout_mse_of_constant');
+      if (line.type !== 'evaluation' || mse === null || constant === null) return [];
+      return [[`${line.stage} ${line.iteration}`, mse, constant] as const];
+    }),
+  });
+  writeFileSync(join(out, 'smollm2.json'), `${JSON.stringify(results, null, 1)}\n`);
+  writeFileSync(join(out, 'smollm2.md'), page());
+}
+
+function page(): string {
+  const three = (value: number | undefined) => value?.toFixed(3) ?? '';
+  const rows = results.map(({ family, seed, method, curve, seconds, ...counts }) => [
+    ...[family, String(seed), method],
+    ...[curve[0], at(curve, 0.5), curve.at(-1)].map((point) => three(point?.success)),
+    ...[counts.actorTokens, counts.criticTokens].map((tokens) => (tokens / 1000).toFixed(0)),
+    Object.entries(seconds)
+      .map(([part, value]) => `${part} ${value.toFixed(0)}`)
+      .join(', '),
+    counts.critic
+      .map(([when, mse, constant]) => `${when}: ${three(mse)} (${three(constant)})`)
+      .join('; '),
+  ]);
+  const header = [
+    ...['family', 'seed', 'method', 'success before', 'at half of the actor tokens', 'at the end'],
+    ...['actor tokens (k)', 'critic tokens (k)', 'seconds', 'critic’s MSE (best constant)'],
+  ];
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`;
+  return line(header) + line(header.map(() => '---')) + rows.map(line).join('');
+}
