@@ -34,8 +34,9 @@ export interface Size {
   readonly sweep: number;
   /** Iterations of joint training in table 6, with and without In-Context Conditioning. */
   readonly icc: number;
-  /** Settings of each method that the sweep tries. */
+  /** Settings of each method that the sweep tries, each on as many seeds. */
   readonly settings: number;
+  readonly tuning: number;
   /** As many times the iterations for the cheapest method, for a comparison at equal time. */
   readonly longer: number;
   /** Iterations of each row of table 7. */
@@ -64,7 +65,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     ],
     ...{ sampling: {}, sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
     ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
-    ...{ settings: 4, longer: 5, open: 24, cost: 4 },
+    ...{ settings: 4, tuning: 2, longer: 5, open: 24, cost: 4 },
     ...{ prompts: 128, candidates: 16, continuations: 32, bootstrap: 2000 },
   },
   tiny: {
@@ -79,7 +80,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },
     head: { steps: 2, responses: 16 },
     ...{ strength: [1, 2], joint: 2, sweep: 1, icc: 1, every: 1 },
-    ...{ settings: 2, longer: 2, open: 1, cost: 1 },
+    ...{ settings: 2, tuning: 1, longer: 2, open: 1, cost: 1 },
     ...{ prompts: 12, candidates: 8, continuations: 4, bootstrap: 100 },
   },
 };

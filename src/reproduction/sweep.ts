@@ -1,40 +1,50 @@
 /** The sweep of table 4, and the runs at the settings that it chose. */
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
+import { mean } from '../math/statistics.ts';
 import { type Setup, taskOf, workers } from './foundation.ts';
 import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
 import type { Part, Results, Work } from './parts.ts';
-import { seedsOf, tuningSeed } from './seeds.ts';
+import { seedsOf, tuningSeeds } from './seeds.ts';
 import { type CurvePoint, measure, type RunFigures, weightsOf } from './work.ts';
 
-/** A setting's run on the seed that no table reports. */
-function trial(setup: Setup, key: MethodKey, setting: Setting): Part<RunFigures | null> {
+/** A setting's run on a seed that no table reports. */
+function trial(
+  setup: Setup,
+  key: MethodKey,
+  setting: Setting,
+  seed: number,
+): Part<RunFigures | null> {
   const { families, sweep } = setup.size;
-  const start = startOf(setup, tuningSeed, families[0]!, key);
-  const config = jointConfig(setup, tuningSeed, families[0]!, key, setting, { iterations: sweep });
+  const start = startOf(setup, seed, families[0]!, key);
+  const config = jointConfig(setup, seed, families[0]!, key, setting, { iterations: sweep });
   return {
-    ...{ name: `sweep-${key}`, seed: tuningSeed, version: 1, options: config, after: start.after },
+    ...{ name: `sweep-${key}`, seed, version: 1, options: config, after: start.after },
     run: (work) => trainBy(work, start, config),
   };
 }
 
 export interface Swept {
   readonly setting: Setting;
-  /** Mean held-out success over the evaluations behind the start. */
-  readonly score: number;
+  /** On each seed of the sweep, the mean held-out success over the evaluations behind the start. */
+  readonly scores: readonly number[];
 }
 
 /** All trials of a method, in the order of its settings. */
 export const trials = (setup: Setup, key: MethodKey) =>
-  methods[key].settings
-    .slice(0, setup.size.settings)
-    .map((setting) => ({ setting, part: trial(setup, key, setting) }));
+  methods[key].settings.slice(0, setup.size.settings).map((setting) => ({
+    setting,
+    parts: tuningSeeds(setup.size.tuning).map((seed) => trial(setup, key, setting, seed)),
+  }));
 
 export const sweptBy = (setup: Setup, key: MethodKey, results: Results): Swept[] =>
-  trials(setup, key).map(({ setting, part }) => {
-    const figures = results.resultOf(part);
-    return { setting, score: figures === null ? 0 : scoreOf(figures.curve) };
-  });
+  trials(setup, key).map(({ setting, parts }) => ({
+    setting,
+    scores: parts.map((part) => {
+      const figures = results.resultOf(part);
+      return figures === null ? 0 : scoreOf(figures.curve);
+    }),
+  }));
 
 /** Mean success behind the start: steadier than the last point. */
 export function scoreOf(curve: readonly CurvePoint[]): number {
@@ -43,18 +53,24 @@ export function scoreOf(curve: readonly CurvePoint[]): number {
 }
 
 /**
- * The best setting; the first, which is the recipe's own, where no other is better by two standard
- * errors: noise chooses nothing.
+ * The best setting of those that are better than the first, which is the recipe's own, on every seed
+ * and by two standard errors on average; the first where there is none. Noise chooses nothing, and
+ * nothing is chosen that fails on a seed where the recipe does not.
  *
  * @param responses that a score is the mean of
  */
 export function bestOf(swept: readonly Swept[], responses: number): Swept {
-  const best = swept.reduce((one, other) => (other.score > one.score ? other : one));
   const [first] = swept;
-  const error = Math.sqrt(
-    [best, first!].reduce((sum, { score }) => sum + (score * (1 - score)) / responses, 0),
+  const errorOf = ({ scores }: Swept) => {
+    const score = mean(scores);
+    return (score * (1 - score)) / (responses * scores.length);
+  };
+  const better = swept.filter(
+    (one) =>
+      one.scores.every((score, i) => score > first!.scores[i]!) &&
+      mean(one.scores) > mean(first!.scores) + 2 * Math.sqrt(errorOf(one) + errorOf(first!)),
   );
-  return best.score > first!.score + 2 * error ? best : first!;
+  return better.reduce((best, one) => (mean(one.scores) > mean(best.scores) ? one : best), first!);
 }
 
 /** Responses behind a score: those of every evaluation of a trial but the one at its start. */
@@ -113,9 +129,9 @@ export function trained(
     return { ...config, evaluation: { ...config.evaluation, every } };
   };
   const input = successOf(setup, seed, steps);
-  const choosing = trials(setup, key).map(({ part }) => part);
+  const choosing = trials(setup, key).flatMap(({ parts }) => parts);
   return {
-    ...{ name: `rl-${key}`, seed, version: 2, after: [...start.after, ...choosing] },
+    ...{ name: `rl-${key}`, seed, version: 3, after: [...start.after, ...choosing] },
     options: [methods[key].settings.map(configOf), input],
     async run(work) {
       const { setting } = bestOf(sweptBy(setup, key, work), responsesOf(setup));

@@ -62,13 +62,17 @@ describe('a curve', () => {
   });
   it('scores a setting by its mean success behind the start, and noise chooses nothing', () => {
     expect(scoreOf(curve)).toBeCloseTo(0.5, 12);
-    const swept = [0.2, 0.5, 0.5].map((score, i) => ({
-      ...{ score, setting: { lambda: i, learning_rate: 1 } },
-    }));
+    const sweptOf = (...scores: readonly (readonly number[])[]) =>
+      scores.map((own, i) => ({ scores: own, setting: { lambda: i, learning_rate: 1 } }));
+    const swept = sweptOf([0.2], [0.5], [0.5]);
     expect(bestOf(swept, 100).setting.lambda).toBe(1);
     // Two standard errors of .2 and .5 among 20 are 2 sqrt(.008 + .0125) = .286; among 16, .32.
     expect(bestOf(swept, 20).setting.lambda).toBe(1);
     expect(bestOf(swept, 16).setting.lambda).toBe(0);
+    // Two seeds have twice the responses.
+    expect(bestOf(sweptOf([0.2, 0.2], [0.5, 0.5]), 10).setting.lambda).toBe(1);
+    // What is worse than the recipe's own on one seed is not taken, however good on the other.
+    expect(bestOf(sweptOf([0.2, 0.4], [0.9, 0.3], [0.3, 0.5]), 1000).setting.lambda).toBe(2);
   });
   it('counts what the actor sampled, and what a critic wrote or continued', () => {
     const place = { stage: 'joint', seconds: 1 } as const;

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { loadConfigFile } from '../../src/config/load.ts';
 import { inOrder } from '../../src/reproduction/parts.ts';
 import { tables } from '../../src/reproduction/reproduce.ts';
-import { MOST_SEEDS, seedsOf, tuningSeed } from '../../src/reproduction/seeds.ts';
+import { MOST_SEEDS, seedsOf, tuningSeeds } from '../../src/reproduction/seeds.ts';
 import { sizes } from '../../src/reproduction/sizes.ts';
 
 const { config: recipe } = loadConfigFile('examples/miniature.yaml');
@@ -21,12 +21,13 @@ it('no two purposes have a seed in common', () => {
   const measuring = new Set(seeds.map((own) => own.measuring));
   expect(training.size + measuring.size).toBe(6);
   for (const seed of measuring) expect(training.has(seed)).toBe(false);
-  expect(training.has(tuningSeed) || measuring.has(tuningSeed)).toBe(false);
+  for (const seed of tuningSeeds(2)) expect(training.has(seed) || measuring.has(seed)).toBe(false);
 });
 
 it.each(['full', 'tiny'] as const)('all parts of the size %s keep to it', (name) => {
   const setup = { recipe, size: sizes[name] };
   const parts = inOrder(tables.flatMap((table) => table.parts(setup, 1)));
+  const tuning = tuningSeeds(sizes[name].tuning);
   let [runs, evaluations, sweeps] = [0, 0, 0];
   for (const part of parts)
     for (const options of objectsIn(part.options)) {
@@ -39,14 +40,14 @@ it.each(['full', 'tiny'] as const)('all parts of the size %s keep to it', (name)
         const sweep = part.name.startsWith('sweep-');
         runs++;
         sweeps += sweep ? 1 : 0;
-        // What is trained for the sweep alone is trained on its seed.
+        // What is trained for the sweep alone is trained on its seeds.
         expect([part.name, options.seed]).toEqual([part.name, part.seed]);
-        if (sweep) expect(options.seed).toBe(tuningSeed);
-        expect([seedsOf(1).training, tuningSeed]).toContain(options.seed);
+        if (sweep) expect(tuning).toContain(options.seed);
+        expect([seedsOf(1).training, ...tuning]).toContain(options.seed);
       }
     }
   expect(runs).toBeGreaterThan(20);
-  expect(sweeps).toBe(8 * sizes[name].settings);
+  expect(sweeps).toBe(8 * sizes[name].settings * sizes[name].tuning);
   expect(evaluations).toBeGreaterThan(5);
 });
 
@@ -58,7 +59,7 @@ it('every method is tuned by as many settings, and a sweep costs the same for an
     );
   const counts = new Map<string, number>();
   for (const { name } of sweepsOf([0])) counts.set(name, (counts.get(name) ?? 0) + 1);
-  expect(new Set(counts.values())).toEqual(new Set([4]));
+  expect(new Set(counts.values())).toEqual(new Set([8]));
   expect(counts.size).toBe(8);
-  expect(sweepsOf([0, 1, 2])).toHaveLength(32);
+  expect(sweepsOf([0, 1, 2])).toHaveLength(64);
 });

@@ -1,6 +1,7 @@
 import type { Setup } from '../foundation.ts';
 import { type MethodKey, methods } from '../methods.ts';
 import type { Results } from '../parts.ts';
+import { tuningSeeds } from '../seeds.ts';
 import { bestOf, responsesOf, sweptBy, type Trained, trained, trials } from '../sweep.ts';
 import { type Block, plain, type Row, type Table, valueIn } from '../table.ts';
 import type { CurvePoint } from '../work.ts';
@@ -100,16 +101,17 @@ export const rl: Table = {
       'equal tokens and equal seconds are what the cheapest of the methods used in all.',
     'Seconds are of one core of this machine while the other one worked too; the time of stages ' +
       '1 and 2 and of a head’s pretraining is not in them.',
-    'Each method has as many settings in its sweep, trained on a seed of its own on chains of the ' +
-      'first length that the table has; the best mean success over the run’s evaluations is chosen, and ' +
-      'the recipe’s own setting, the first, where no other is better by two standard errors.',
+    'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
+      'chains of the first length that the table has; the best mean success over the runs’ ' +
+      'evaluations is chosen, and the recipe’s own setting, the first, where no other is better on ' +
+      'every seed and by two standard errors on average.',
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
     'one task and few seeds: differences of less than .05 between methods are within ' +
     'what seeds differ by',
   parts: (setup, seed) => [
-    ...keys.flatMap((key) => trials(setup, key).map(({ part }) => part)),
+    ...keys.flatMap((key) => trials(setup, key).flatMap(({ parts }) => parts)),
     ...setup.size.families.flatMap((steps) => [
       ...keys.map((key) => trained(setup, seed, steps, key)),
       trained(setup, seed, steps, cheapest, setup.size.longer),
@@ -119,7 +121,9 @@ export const rl: Table = {
     ...setup.size.families.flatMap((steps) => family(setup, seed, steps, results)),
     {
       ...{ title: 'the sweep: mean success over the evaluations of a run', digits: 3 },
-      columns: Array.from({ length: setup.size.settings }, (_, i) => `setting ${i + 1}`),
+      columns: Array.from({ length: setup.size.settings }, (_, i) =>
+        tuningSeeds(setup.size.tuning).map((_, s) => `setting ${i + 1}, seed ${s + 1}`),
+      ).flat(),
       rows: keys.map((key) => {
         const swept = sweptBy(setup, key, results);
         const words = swept
@@ -128,7 +132,7 @@ export const rl: Table = {
         const { lambda, learning_rate } = bestOf(swept, responsesOf(setup)).setting;
         return {
           name: `${methods[key].name} (lambda/rate ${words}; chosen ${lambda}/${learning_rate})`,
-          cells: swept.map(({ score }) => plain(score)),
+          cells: swept.flatMap(({ scores }) => scores.map((score) => plain(score))),
         };
       }),
     },
