@@ -22,7 +22,8 @@ const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, min_lr_ratio: 0.05 }
 
 /** How a task makes its models. */
 export interface Making {
-  readonly size: ModelSize;
+  readonly blank: ModelSize;
+  readonly actor: ModelSize;
   /** Optimizer steps of the base actor, of 96 demonstrations each. */
   readonly demonstrations: number;
 }
@@ -43,7 +44,7 @@ export async function makeModel(
   tools: ModelTools,
   steps: number,
 ): Promise<void> {
-  const size = name === 'base-actor' ? making.size : blankSize(name, making.size);
+  const size = name === 'base-actor' ? making.actor : blankSize(name, making.blank);
   if (size === null) {
     throw new UserError(
       `the task "${machine.name}" makes the models "task:blank", "task:blank-WIDTHxLAYERS" (such ` +

@@ -12,7 +12,10 @@ export const miniatureSize: ModelSize = {
   mlp: 160,
 };
 
-export const making = { size: miniatureSize, demonstrations: 500 } as const;
+export const making = {
+  ...{ blank: miniatureSize, actor: miniatureSize },
+  demonstrations: 500,
+} as const;
 
 export const makeModel = (name: string, folder: string, tools: ModelTools, steps: number) =>
   models.makeModel(registerMachine, making, name, folder, tools, steps);
