@@ -1,4 +1,7 @@
 /** Cups: swaps by hand, and what the chains, the actors and the oracle make of them. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chainsOf } from '../../plugins/tasks/chains/machine.ts';
@@ -12,6 +15,8 @@ import { deriveSeed, Random } from '../../src/math/random.ts';
 import { textState } from '../../src/state.ts';
 import type { ActorProbe, Task } from '../../src/task.ts';
 import { promptText } from '../../src/text/critic-prompt.ts';
+import { startWorkers } from '../../src/workers/local.ts';
+import { WorkerModel } from '../../src/workers/worker-model.ts';
 import { taskConformance } from '../conformance/task.ts';
 import { response, starts } from '../text/responses.ts';
 
@@ -274,3 +279,30 @@ describe('the oracle and the critic’s format', () => {
     expect(references.some(({ value }) => value > 0.9)).toBe(true);
   });
 });
+
+it('brings a blank critic, whose tokens are the words', async () => {
+  const workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
+  try {
+    const folder = join(mkdtempSync(join(tmpdir(), 'genac-cups-')), 'blank');
+    const { signal } = new AbortController();
+    const worker = workers.get('critic');
+    const making = { worker, seed: 0, progress: () => {}, signal };
+    await make().makeModel!('blank', folder, making);
+    const model = await WorkerModel.load(worker, 'cups', {
+      ...{ source: folder, kind: 'causal', initialization: 'pretrained', seed: 0, device: 'cpu' },
+      ...{ dtype: 'float32', lora: null, optimizer: null },
+    });
+    const prompt = problemOf(chain, 'x').prompt as string;
+    const response = 'a 31245 b 35241 .';
+    const [tokens] = await model.tokenize([prompt], [response]);
+    const words = vocabulary(machine, 8);
+    const idsOf = (text: string) => text.split(' ').map((word) => words.indexOf(word));
+    expect([...tokens!.promptIds]).toEqual(idsOf(prompt));
+    expect([...tokens!.completionIds]).toEqual(idsOf(response));
+    await expect(make().makeModel!('giant', folder, making)).rejects.toThrow(
+      'the task "cups" makes the models "task:blank"',
+    );
+  } finally {
+    await workers.close();
+  }
+}, 120_000);

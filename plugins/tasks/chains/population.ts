@@ -26,7 +26,7 @@ export interface SyntheticRollout extends Rollout {
   readonly table: ActorTable;
 }
 
-export const PARAMETERS = 85_000;
+const PARAMETERS = 85_000;
 
 /** What ICC says of a synthetic actor: its success with a measuring error of 0.02. */
 function profileOf(actor: SyntheticActor, random: Random): ActorProfile {

@@ -1,8 +1,8 @@
 /**
  * Cups: a ball under each of n cups, and K labelled steps that swap two cups each. With n = 5 it is
  * the word problem of S5, which is complete for NC1. A state is an arrangement, written as one word
- * of n digits: which ball is under each cup, from the left. `21345 | a 1-3 | b 2-5 | >`, answered by
- * `a 31245 b 35241 .`.
+ * of n digits: which ball is under each cup, from the left. The response to
+ * `21345 | a 1-3 | b 2-5 | >` is `a 31245 b 35241 .`.
  */
 import type { Problem } from '../../../src/plugin-api.ts';
 import { type Chain, chainsOf, type Machine } from '../chains/machine.ts';
