@@ -94,10 +94,10 @@ describe('a config', () => {
 describe('plugins', () => {
   it('are found by name or by path, and refused in words', async () => {
     await expect(loadTask('minature', bareEnvironment('.'))).rejects.toThrow(
-      'task: "minature" is none of "huggingface", "jsonl", "logged", "miniature", ' +
+      'task: "minature" is none of "cups", "huggingface", "jsonl", "logged", "miniature", ' +
         '"reasoning-gym"; did you mean "miniature"?',
     );
-    await expect(loadTask('sums', bareEnvironment('.'))).rejects.toThrow(
+    await expect(loadTask('algebra', bareEnvironment('.'))).rejects.toThrow(
       '"reasoning-gym". A task of your own is a path that begins with "./"',
     );
     await expect(loadTask('./nowhere.ts', bareEnvironment('/tmp'))).rejects.toThrow(

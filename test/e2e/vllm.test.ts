@@ -8,7 +8,9 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { miniatureSize, writeModelFolder } from '../../plugins/tasks/miniature/model-folder.ts';
+import { vocabulary, writeModelFolder } from '../../plugins/tasks/chains/model-folder.ts';
+import { miniatureSize } from '../../plugins/tasks/miniature/base-actor.ts';
+import { registerMachine } from '../../plugins/tasks/miniature/chains.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { mean } from '../../src/math/statistics.ts';
 import { startRun } from '../../src/run/run.ts';
@@ -53,7 +55,7 @@ describe.runIf(python)('with vLLM', () => {
     });
     // Its kernels for CPUs want heads at least 32 wide.
     const source = join(scratch, 'source');
-    await writeModelFolder(source, { ...miniatureSize, heads: 2 }, 8);
+    await writeModelFolder(source, { ...miniatureSize, heads: 2 }, vocabulary(registerMachine, 8));
     const blank = await WorkerModel.load(workers.get('actor'), 'blank', {
       ...{ source, kind: 'causal', initialization: 'random', seed: 0, device: 'auto' },
       ...{ dtype: 'float32', lora: null, optimizer: null },

@@ -6,7 +6,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { miniatureSize, writeModelFolder } from '../../plugins/tasks/miniature/model-folder.ts';
+import { vocabulary, writeModelFolder } from '../../plugins/tasks/chains/model-folder.ts';
+import { miniatureSize } from '../../plugins/tasks/miniature/base-actor.ts';
+import { registerMachine } from '../../plugins/tasks/miniature/chains.ts';
 import { type ConfigInput, configSchema } from '../../src/config/schema.ts';
 import { promptLimit } from '../../src/iteration/prompt-limit.ts';
 import { startRun } from '../../src/run/run.ts';
@@ -19,7 +21,7 @@ let workers: WorkerGroup;
 
 beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'actor', threads: 1 }], log: () => {} });
-  await writeModelFolder(source, miniatureSize, 8);
+  await writeModelFolder(source, miniatureSize, vocabulary(registerMachine, 8));
   const model = await WorkerModel.load(workers.get('actor'), 'actor', {
     source,
     kind: 'causal',

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { vocabulary } from '../../plugins/tasks/chains/model-folder.ts';
+import { MISCONCEPTION } from '../../plugins/tasks/chains/tables.ts';
 import {
   continueChain,
   exactValue,
-  MISCONCEPTION,
   rightProbability,
   successRate,
   syntheticTable,
@@ -17,10 +18,11 @@ import {
   OPERATIONS,
   parseChain,
   parseClaims,
+  rationaleOf,
+  registerMachine,
   registers,
 } from '../../plugins/tasks/miniature/chains.ts';
-import { vocabulary } from '../../plugins/tasks/miniature/model-folder.ts';
-import { rationaleOf } from '../../plugins/tasks/miniature/oracle.ts';
+
 import uncalibrated from '../../plugins/tasks/miniature/uncalibrated.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import type { CriticEnvironment } from '../../src/critic.ts';
@@ -57,8 +59,9 @@ describe('register chains', () => {
     expect(problem.prompt).toBe('4 | a -2 | b -3 | c -3 | d -3 | e +6 | f *6 | g -6 | h +5 | >');
     expect(chainOf(problem)).toEqual(chain);
     expect(OPERATIONS).toHaveLength(17);
-    expect(new Set(vocabulary(8)).size).toBe(47);
-    for (const word of (problem.prompt as string).split(' ')) expect(vocabulary(8)).toContain(word);
+    const words = vocabulary(registerMachine, 8);
+    expect(new Set(words).size).toBe(47);
+    for (const word of (problem.prompt as string).split(' ')) expect(words).toContain(word);
   });
 
   it('are rewarded for the last register, in a complete response only', () => {

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { defineCritic, deriveSeed, promptText, Random } from '../../../src/plugin-api.ts';
-import { parseChain, parseClaims } from './chains.ts';
-import { guess } from './oracle.ts';
+import { guess } from '../chains/oracle.ts';
+import { parseChain, parseClaims, registerMachine } from './chains.ts';
 
 export default defineCritic({
   name: 'uncalibrated',
@@ -23,7 +23,7 @@ export default defineCritic({
         if (chain === null) return { ...nothing, value: 0.5, parsed: 'malformed' as const };
         const success = (icc ? actor.successRate : null) ?? 0.5;
         const random = new Random(deriveSeed(seed, `miniature/uncalibrated/${id}`));
-        const score = guess(success, chain, parseClaims(response), random);
+        const score = guess(registerMachine, success, chain, parseClaims(response), random);
         return { ...nothing, value: score / 10, parsed: 'ok' as const };
       });
     },

@@ -3,19 +3,21 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { exactValuesOf as valuesOf } from '../../plugins/tasks/chains/exact-values.ts';
 import { exactValue, syntheticTable } from '../../plugins/tasks/miniature/actors.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import {
   apply,
   type Chain,
+  chainOf,
   chainProblem,
   claimsText,
   drawChain,
   OPERATIONS,
   parseChain,
+  registerMachine,
   registers,
 } from '../../plugins/tasks/miniature/chains.ts';
-import { exactValues } from '../../plugins/tasks/miniature/exact-values.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import { continueStates } from '../../src/iteration/continuations.ts';
 import { exactValuesOf, noExactValues } from '../../src/iteration/exact-values.ts';
@@ -25,6 +27,7 @@ import type { ActorProbe, Task } from '../../src/task.ts';
 import { startWorkers } from '../../src/workers/local.ts';
 import { WorkerModel } from '../../src/workers/worker-model.ts';
 
+const exactValues = valuesOf(registerMachine, chainOf);
 const random = (seed: number) => new Random(deriveSeed(seed, 'test'));
 const stateOf = (chain: Chain, response: string) =>
   textState({

@@ -1,10 +1,10 @@
 /**
- * Writes the miniature's model folder in Hugging Face format: a small Llama's config and a
+ * Writes an embedded task's model folder in Hugging Face format: a small Llama's config and a
  * word-level tokenizer. Weights come from `load_model`.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LABELS, OPERATIONS } from './chains.ts';
+import { LABELS, type Machine } from './machine.ts';
 
 export interface ModelSize {
   readonly width: number;
@@ -15,19 +15,13 @@ export interface ModelSize {
   readonly mlp: number;
 }
 
-export const miniatureSize: ModelSize = {
-  width: 64,
-  layers: 2,
-  heads: 4,
-  keyValueHeads: 1,
-  mlp: 160,
-};
+export const DIGITS: readonly string[] = Array.from({ length: 11 }, (_, i) => String(i));
+const marks = ['|', '>', '.', '?', '#', 'Y', 'N', 'left', 'size', 'rate'];
 
-/** 8 labels make 47 words; each further label adds one. */
-export function vocabulary(labels: number): string[] {
-  const digits = Array.from({ length: 11 }, (_, i) => String(i));
-  const marks = ['|', '>', '.', '?', '#', 'Y', 'N', 'left', 'size', 'rate'];
-  return ['<pad>', ...marks, ...digits, ...LABELS.slice(0, labels), ...OPERATIONS];
+/** Every word that a prompt, a response or the critic has, each one token; `<pad>` is the first. */
+export function vocabulary(machine: Machine, labels: number): string[] {
+  const own = [...machine.operations, ...machine.states];
+  return [...new Set(['<pad>', ...marks, ...DIGITS, ...LABELS.slice(0, labels), ...own])];
 }
 
 /**
@@ -37,9 +31,8 @@ export function vocabulary(labels: number): string[] {
 export async function writeModelFolder(
   folder: string,
   size: ModelSize,
-  labels: number,
+  words: readonly string[],
 ): Promise<void> {
-  const words = vocabulary(labels);
   const id = (word: string) => words.indexOf(word);
   const config = {
     architectures: ['LlamaForCausalLM'],

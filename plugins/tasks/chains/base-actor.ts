@@ -1,0 +1,100 @@
+/**
+ * The models that an embedded task brings: `blank` (random weights) and `base-actor`, trained on
+ * demonstrations with slips and misconceptions. Slips alone would leave greedy decoding perfect,
+ * and reinforcement would only sharpen sampling; misconceptions are what it must mend.
+ */
+import { join } from 'node:path';
+import {
+  deriveSeed,
+  type LanguageModel,
+  learningRate,
+  type ModelTools,
+  Random,
+  UserError,
+  WorkerModel,
+} from '../../../src/plugin-api.ts';
+import { chainsOf, type Machine } from './machine.ts';
+import { type ModelSize, vocabulary, writeModelFolder } from './model-folder.ts';
+import { tablesOf } from './tables.ts';
+
+const BATCH = 96;
+const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, min_lr_ratio: 0.05 } as const;
+
+/** How a task makes its models. */
+export interface Making {
+  readonly blank: ModelSize;
+  readonly actor: ModelSize;
+  /** Optimizer steps of the base actor, of 96 demonstrations each. */
+  readonly demonstrations: number;
+}
+
+/** Of `blank`, or of `blank-128x3`: a width of 128, 3 layers; null: it is no such name. */
+function blankSize(name: string, size: ModelSize): ModelSize | null {
+  if (name === 'blank') return size;
+  const [, width, layers] = (/^blank-(\d{1,4})x(\d{1,2})$/.exec(name) ?? []).map(Number);
+  if (!width || !layers || width % 8 !== 0) return null;
+  return { ...size, width, layers, mlp: 2.5 * width };
+}
+
+export async function makeModel(
+  machine: Machine,
+  making: Making,
+  name: string,
+  folder: string,
+  tools: ModelTools,
+  steps: number,
+): Promise<void> {
+  const size = name === 'base-actor' ? making.actor : blankSize(name, making.blank);
+  if (size === null) {
+    throw new UserError(
+      `the task "${machine.name}" makes the models "task:blank", "task:blank-WIDTHxLAYERS" (such ` +
+        `as "task:blank-128x3"; the width a multiple of 8) and "task:base-actor", not "task:${name}"`,
+    );
+  }
+  const source = join(folder, 'source');
+  await writeModelFolder(source, size, vocabulary(machine, Math.max(8, steps)));
+  const model = await WorkerModel.load(tools.worker, `${machine.name}/${name}`, {
+    source,
+    kind: 'causal',
+    initialization: 'random',
+    seed: deriveSeed(tools.seed, `${machine.name}/${name}`)[0],
+    device: 'auto',
+    dtype: 'float32',
+    lora: null,
+    optimizer: name !== 'base-actor' ? null : { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.01 },
+  });
+  if (name === 'base-actor') await demonstrate(machine, making, model, tools, steps);
+  await model.save(folder, false);
+}
+
+async function demonstrate(
+  machine: Machine,
+  { demonstrations }: Making,
+  model: LanguageModel,
+  { seed, progress, signal }: ModelTools,
+  steps: number,
+): Promise<void> {
+  const { drawChain, chainPrompt, claimsText } = chainsOf(machine);
+  const { baseTable, continueChain } = tablesOf(machine);
+  const table = baseTable(seed, steps);
+  for (let step = 0; step < demonstrations; step++) {
+    signal.throwIfAborted();
+    const random = new Random(deriveSeed(seed, `${machine.name}/demonstrations`, step));
+    const chains = Array.from({ length: BATCH }, () => drawChain(random, steps, 1));
+    const sequences = await model.tokenize(
+      chains.map(chainPrompt),
+      chains.map((chain) => `${claimsText(continueChain(table, chain, [], random))} .`),
+    );
+    const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
+    const stream = { kind: 'ce', coefficient: 1 } as const;
+    const statistics = await model.accumulate(
+      sequences,
+      null,
+      [{ stream, tensors: { weights: sequences.map(() => 1) } }],
+      tokens,
+    );
+    await model.optimize(learningRate(schedule, step, demonstrations), 1);
+    if (step % 10 === 9)
+      progress((step + 1) / demonstrations, `loss ${statistics.loss!.toFixed(3)}`);
+  }
+}

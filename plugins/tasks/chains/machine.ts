@@ -1,0 +1,140 @@
+/**
+ * What the embedded tasks have in common: labelled chains of operations on a machine with finitely
+ * many states, such as a register modulo 7. A response names the state after every step.
+ */
+import type { Random } from '../../../src/plugin-api.ts';
+
+/**
+ * A machine, and the ways in which an actor errs at it. States, operations and outcomes are indices
+ * from 0 on.
+ */
+export interface Machine {
+  /** Draws of one machine are not those of another. */
+  readonly name: string;
+  /** The word of each state; one token. */
+  readonly states: readonly string[];
+  /** The word of each operation; one token. */
+  readonly operations: readonly string[];
+  /** What an actor may do in the place of an operation, the right thing among it. */
+  readonly outcomes: number;
+  /** states x outcomes: the state that an outcome leads to. */
+  readonly next: Int16Array;
+  right(operation: number, state: number): number;
+  /** Cells (operation, state) of one group are misconceived together. */
+  readonly groups: number;
+  groupOf(operation: number, state: number): number;
+}
+
+export interface Chain {
+  readonly start: number;
+  /** steps[k] = the words of the operations of labelled step k. */
+  readonly steps: readonly (readonly string[])[];
+}
+
+export const LABELS = 'abcdefghijkl';
+
+/** Chains of a machine, by the state after each step: drawn, followed, written and read. */
+export function chainsOf(machine: Machine) {
+  const operationIndex = new Map(machine.operations.map((word, i) => [word, i]));
+  const stateIndex = new Map(machine.states.map((word, i) => [word, i]));
+
+  function apply(state: number, operation: string): number {
+    const outcome = machine.right(operationIndex.get(operation)!, state);
+    return machine.next[state * machine.outcomes + outcome]!;
+  }
+
+  /** @param operations that are drawn, each as often */
+  function drawChain(
+    random: Random,
+    steps: number,
+    operationsPerStep: number,
+    operations: readonly string[] = machine.operations,
+  ): Chain {
+    return {
+      start: random.integer(machine.states.length),
+      steps: Array.from({ length: steps }, () =>
+        Array.from(
+          { length: operationsPerStep },
+          () => operations[random.integer(operations.length)]!,
+        ),
+      ),
+    };
+  }
+
+  /** The true state after each step. */
+  function truth(chain: Chain): number[] {
+    let state = chain.start;
+    return chain.steps.map((operations) => {
+      state = operations.reduce(apply, state);
+      return state;
+    });
+  }
+
+  /** `4 | a -2 | b -3 | >` */
+  function chainPrompt(chain: Chain): string {
+    const steps = chain.steps.map((operations, k) => `${LABELS[k]} ${operations.join(' ')} |`);
+    return `${machine.states[chain.start]} | ${steps.join(' ')} >`;
+  }
+
+  /** Reads what `chainPrompt` wrote; null: it is something else. */
+  function parseChain(prompt: string): Chain | null {
+    const [start, ...parts] = prompt.replace(/ >$/, '').split(' |');
+    const steps = parts
+      .map((part) => part.trim().split(' ').slice(1))
+      .filter((operations) => operations.length > 0);
+    const chain = { start: stateIndex.get(start!) ?? -1, steps };
+    const known = steps.flat().every((operation) => operationIndex.has(operation));
+    return known && chain.start >= 0 && chainPrompt(chain) === prompt ? chain : null;
+  }
+
+  /** `a 2 b 6`: the claims of the steps so far, without the end. */
+  const claimsText = (claims: readonly number[]): string =>
+    claims.map((claim, k) => `${LABELS[k]} ${machine.states[claim]}`).join(' ');
+
+  /**
+   * The claimed states of a response or of its beginning: as many as come in order with their
+   * labels.
+   */
+  function parseClaims(text: string): number[] {
+    const words = text.split(' ').filter((word) => word !== '');
+    const claims: number[] = [];
+    for (let k = 0; 2 * k + 1 < words.length; k++) {
+      const claim = stateIndex.get(words[2 * k + 1]!);
+      if (words[2 * k] !== LABELS[k] || claim === undefined) break;
+      claims.push(claim);
+    }
+    return claims;
+  }
+
+  /** 1 if the response names every step in order, ends, and its last state is right; else 0. */
+  function chainReward(text: string, chain: Chain): number {
+    const claims = parseClaims(text);
+    const complete = claims.length === chain.steps.length && text === `${claimsText(claims)} .`;
+    return complete && claims.at(-1) === truth(chain).at(-1) ? 1 : 0;
+  }
+
+  /**
+   * The start, written as if it were a step (value, claim, verdict), so that every true result is
+   * computed from the one before it in the same way; then per step so far label, operations, true
+   * result, the actor's claim, verdict; then the steps left: `4 4 Y a -2 2 2 Y b -3 6 4 N left 6`.
+   */
+  function rationaleOf(chain: Chain, claims: readonly number[]): string {
+    const { states } = machine;
+    const results = truth(chain);
+    const steps = claims.map(
+      (claim, k) =>
+        `${LABELS[k]} ${chain.steps[k]!.join(' ')} ${states[results[k]!]} ${states[claim]} ` +
+        `${claim === results[k] ? 'Y' : 'N'}`,
+    );
+    return [
+      `${states[chain.start]} ${states[chain.start]} Y`,
+      ...steps,
+      `left ${chain.steps.length - claims.length}`,
+    ].join(' ');
+  }
+
+  return {
+    ...{ operationIndex, stateIndex, apply, drawChain, truth, chainPrompt, parseChain },
+    ...{ claimsText, parseClaims, chainReward, rationaleOf },
+  };
+}
