@@ -205,9 +205,8 @@ def test_what_is_no_server_of_vllm_s_is_refused(
     stand_in: StandIn, model: LoadedModel, answer: Any
 ) -> None:
     stand_in.answer = lambda path, body: (200, answer)
-    settings = settings_of(model, {"url": stand_in.url})
     with pytest.raises(BadArguments, match="start it with VLLM_SERVER_DEV_MODE=1 vllm serve"):
-        Server(model, settings)
+        Server(model, Http(stand_in.url))
 
 
 def test_an_address_without_a_server_is_told_at_load(client: Client, folder: str) -> None:
