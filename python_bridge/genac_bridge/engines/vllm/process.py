@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,8 +25,10 @@ exec "$@" 3<&-
 GRACE = 10.0
 #: Seconds until one is gone whose requests fail: vLLM's front ends some time after its engine.
 LAST = 5.0
-#: What an error shows of a log.
-LINES, BYTES = 16, 8192
+#: What an error shows of a log, and bytes at its end in which the cause is looked for.
+LINES, BYTES = 8, 65536
+#: The last line of a traceback, with what vLLM's logger writes before it.
+ERROR = re.compile(r"^(?:\(.*\] )?((?:\w+\.)*\w*(?:Error|Exception): .+)")
 
 
 class Log:
@@ -42,14 +45,27 @@ class Log:
         self.path = path
         self._start = os.path.getsize(path) if os.path.exists(path) else 0
 
-    def end(self) -> str:
-        """Returns its last lines; empty: there are none."""
-        with contextlib.suppress(OSError), open(self.path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._start, size - BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-            return "\n".join([line.rstrip() for line in lines if line.strip()][-LINES:])
-        return ""
+    def words(self) -> str:
+        """Returns its path and last lines, and the first error before them: where one process of
+        several fails, the others fail after it.
+        """
+        lines = [line.rstrip() for line in self._last_lines() if line.strip()]
+        if not lines:
+            return f"its log, {self.path}, is empty"
+        end = "\n".join(lines[-LINES:])
+        errors = filter(None, map(ERROR.match, lines))
+        first = next((found[1] for found in errors if found[1] not in end), None)
+        cause = "" if first is None else f"it says {first!r}; "
+        return f"{cause}its log, {self.path}, ends:\n{end}"
+
+    def _last_lines(self) -> list[str]:
+        try:
+            with open(self.path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._start, size - BYTES))
+                return file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return []
 
     def remove(self) -> None:
         if self._is_temporary:
@@ -84,8 +100,7 @@ class Process:
             how = _ended(self._process.wait(seconds))
         except subprocess.TimeoutExpired:
             how = "still runs"
-        end = self._log.end()
-        return f"the server {how}; its log is {self._log.path}" + (end and f", which ends:\n{end}")
+        return f"the server {how}; {self._log.words()}"
 
     def close(self, keep_log: bool = False) -> None:
         """Ends it and all that it started, and removes its folder."""
