@@ -7,7 +7,9 @@ import { echoWorker } from './echo-worker.ts';
 
 const group = await startWorkers({ workers: [echoWorker('a'), echoWorker('b')] });
 const { result } = await group.get('b').request('call', { function: 'test:spawn', keywords: {} });
-const served = await group.get('b').request('call', { function: 'test:serve', keywords: { deaf: true } });
+const served = await group
+  .get('b')
+  .request('call', { function: 'test:serve', keywords: { deaf: true } });
 group
   .get('a')
   .request('call', { function: 'test:sleep', keywords: { seconds: 600, cooperative: false } })

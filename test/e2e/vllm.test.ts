@@ -4,7 +4,7 @@
  *
  *     GENAC_TEST_VLLM=.venv-vllm/bin/python npx vitest run test/e2e/vllm.test.ts
  */
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -31,12 +31,12 @@ const critic = {
   ...{ baseline: 'leave-one-out', engine: use, importance_sampling },
 };
 
-async function run(input: Partial<ConfigInput>): Promise<RunEvent[]> {
+async function run(input: Partial<ConfigInput>, group = workers): Promise<RunEvent[]> {
   const events: RunEvent[] = [];
   const task = { use: join(root, 'test/fixtures/parity-task.ts') };
   const gates = { joint: null, explained_variance: false };
   const common = { task, gates, evaluation: { every: 0, prompts: 4, states: 8 } };
-  const started = startRun({ ...common, ...input } as ConfigInput, { workers, base: root });
+  const started = startRun({ ...common, ...input } as ConfigInput, { workers: group, base: root });
   for await (const event of started) events.push(event);
   return events;
 }
@@ -108,5 +108,35 @@ describe.runIf(python)('with vLLM', () => {
     const reward = of('reward');
     expect(mean(reward.slice(-4))).toBeGreaterThan(mean(reward.slice(0, 4)) + 0.1);
     expect(undocumented(lines.flatMap((line) => Object.keys(line)))).toEqual([]);
+  }, 600_000);
+
+  it('workers without vLLM start servers, two in one worker, in a Python that has it', async () => {
+    const env = { OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' };
+    const group = await startWorkers({ workers: [{ name: 'both', threads: 1, env }] });
+    const engine = { ...use, server: true, python: resolve(python!), max_model_len: 256 };
+    const folder = join(scratch, 'served');
+    try {
+      const common = { model, engine, worker: 'both' };
+      const sampling = { batch_size: 4, num_generations: 2, max_new_tokens: 12 };
+      await run(
+        {
+          ...{ folder, stages: ['joint'], sampling },
+          workers: { both: {} },
+          critic: { ...critic, ...common, model: join(scratch, 'joint/checkpoints/joint/critic') },
+          actor: { ...common, learning_rate: 3e-3 },
+          joint: { steps: 2, learning_rate: 1e-3 },
+        },
+        group,
+      );
+      const logs = readdirSync(group.logDirectory);
+      expect(logs.sort()).toEqual(['both.actor.vllm.log', 'both.critic.vllm.log', 'both.log']);
+    } finally {
+      await group.close();
+    }
+    const lines = readMetrics(folder).filter(({ type }) => type === 'iteration');
+    expect(lines).toHaveLength(2);
+    for (const line of lines)
+      for (const name of ['update_norm', 'critic/update_norm'])
+        expect(metric(line, name), name).toBeGreaterThan(0);
   }, 600_000);
 });
