@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -188,6 +189,23 @@ def test_errors_name_the_address_and_say_what_the_server_said(stand_in: StandIn)
         Http(stand_in.url).get("v1/x")
     with pytest.raises(ServerError, match="does not answer"):
         Http("http://127.0.0.1:9").get("v1/x")
+
+
+def test_a_request_is_sent_at_once(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A server that needs no body answers without it, and may have hung up when it comes.
+    sent: list[bytes] = []
+    send = http.client.HTTPConnection.send
+
+    def record(connection: http.client.HTTPConnection, data: bytes) -> None:
+        sent.append(data)
+        send(connection, data)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "send", record)
+    Http(stand_in.url).post("start", {"a": 1})
+    (whole,) = sent
+    head, _, body = whole.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /start HTTP/1.1\r\n")
+    assert body == b'{"a": 1}'
 
 
 def test_an_update_names_the_weights_anew(stand_in: StandIn) -> None:

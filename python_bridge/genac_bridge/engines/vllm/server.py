@@ -71,27 +71,43 @@ class Server:
         """It belongs to whoever started it."""
 
 
-class LocalConnection(http.client.HTTPConnection):
-    """HTTP over a socket of this machine's file system."""
+class Connection(http.client.HTTPConnection):
+    """Sends a request at once. A server may answer and hang up before it reads a body that it has
+    no use for, and what is sent then fails. `path`: of a socket in the place of a port.
+    """
 
-    def __init__(self, host: str, path: str, timeout: float | None) -> None:
+    def __init__(self, host: str, path: str | None, timeout: float | None) -> None:
         super().__init__(host, timeout=timeout)
         self._path = path
+        self._unsent = b""
 
     def connect(self) -> None:
+        if self._path is None:
+            super().connect()
+            return
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
+    def send(self, data: Any) -> None:
+        self._unsent += data
 
-class LocalHandler(urllib.request.HTTPHandler):
-    def __init__(self, path: str) -> None:
+    def getresponse(self) -> http.client.HTTPResponse:
+        super().send(self._unsent)
+        self._unsent = b""
+        return super().getresponse()
+
+
+class Handler(urllib.request.HTTPHandler):
+    """Opens every connection as `Connection`."""
+
+    def __init__(self, path: str | None) -> None:
         super().__init__()
         self._path = path
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         def connection(host: str, /, **options: Any) -> http.client.HTTPConnection:
-            return LocalConnection(host, self._path, **options)
+            return Connection(host, self._path, **options)
 
         return self.do_open(connection, req)
 
@@ -104,10 +120,7 @@ class Http:
     def __init__(self, url: str, path: str | None = None) -> None:
         self.url = url.rstrip("/")
         # A proxy of the environment is for the world outside.
-        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-        if path is not None:
-            handlers.append(LocalHandler(path))
-        self._opener = urllib.request.build_opener(*handlers)
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Handler(path))
         #: Of the weights that the server has, new at every update by anyone.
         self.label = ""
 

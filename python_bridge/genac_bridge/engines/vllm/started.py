@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 
@@ -53,13 +54,17 @@ class StartedServer(Server):
         environment = environment_of(model, settings)
         folder = own_folder()
         socket = os.path.join(folder, "socket")
-        command = [
-            *(python, "-c", START, write_model(model, weights, folder), model.device.type),
-            *(json.dumps(settings.options), json.dumps(own_options(model, settings, socket))),
-        ]
         path = os.pathsep.join(filter(None, [folder, environment.get("PYTHONPATH")]))
-        log = Log(log_path(model.name))
-        self._process = Process(command, {**environment, "PYTHONPATH": path}, folder, log)
+        try:
+            command = [
+                *(python, "-c", START, write_model(model, weights, folder), model.device.type),
+                *(json.dumps(settings.options), json.dumps(own_options(model, settings, socket))),
+            ]
+            log = Log(log_path(model.name))
+            self._process = Process(command, {**environment, "PYTHONPATH": path}, folder, log)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._failed = False
         client = Http("http://localhost", socket)
         try:
