@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genac_bridge.engines.vllm.process import Log, Process
+from genac_bridge.engines.vllm.process import Log, Process, log_path
 from genac_bridge.wire.context import BadState, Context, Tensors
 
 
@@ -95,8 +95,8 @@ class EchoOperations:
         return subprocess.Popen(["sleep", "600"]).pid, {}
 
     def serve(self, tensors: Tensors, context: Context, deaf: bool) -> tuple[Any, Tensors]:
-        """A server as of the engine vllm, with a child of its own: their process ids, and the
-        server's folder. `deaf`: to SIGTERM.
+        """A server as of the engine vllm, with a child of its own: their process ids, the server's
+        folder, and where its log would be. `deaf`: to SIGTERM.
         """
         folder = tempfile.mkdtemp()
         said = Path(folder, "child")
@@ -108,7 +108,8 @@ class EchoOperations:
         self.servers.append(Process(command, dict(os.environ), folder, log))
         while not said.exists():
             time.sleep(0.01)
-        return {"pids": [self.servers[-1].pid, int(said.read_text())], "folder": folder}, {}
+        pids = [self.servers[-1].pid, int(said.read_text())]
+        return {"pids": pids, "folder": folder, "log": log_path("m/1")}, {}
 
 
 class BrokenOperations:

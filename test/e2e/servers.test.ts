@@ -1,5 +1,6 @@
 /** A server that a worker starts, as the engine vllm does, ends whenever the worker does. */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 import { echoWorker } from './echo-worker.ts';
@@ -17,7 +18,7 @@ const isAlive = (pid: number) => {
 };
 
 /** A worker's server: its process, and a child of that. `deaf`: to SIGTERM. */
-async function served(deaf: boolean): Promise<{ pids: number[]; folder: string }> {
+async function served(deaf: boolean): Promise<{ pids: number[]; folder: string; log: string }> {
   group = await startWorkers({ workers: [echoWorker('a')], log: () => {} });
   const { result } = await group.get('a').request('call', {
     ...{ function: 'test:serve', keywords: { deaf } },
@@ -45,7 +46,8 @@ test.each<[string, Way, boolean]>([
   ['an exit in the middle of a request', () => call('die', { text: 'enough' }), false],
   ['an orderly close', () => group!.close(), false],
 ])('by %s', async (_, end, deaf) => {
-  const { pids, folder } = await served(deaf);
+  const { pids, folder, log } = await served(deaf);
+  expect(log).toBe(join(group!.logDirectory, 'a.m-1.vllm.log'));
   expect(pids.map(isAlive)).toEqual([true, true]);
   expect(existsSync(folder)).toBe(true);
   void end();

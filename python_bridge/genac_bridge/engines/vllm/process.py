@@ -21,6 +21,8 @@ exec 3<&0 </dev/null
 shift
 exec "$@" 3<&-
 """
+#: Of the controller's: the file that it keeps this worker's output in.
+WORKER_LOG = "GENAC_WORKER_LOG"
 #: Seconds that a server has to end by itself when it is asked to.
 GRACE = 10.0
 #: Seconds until one is gone whose requests fail: vLLM's front ends some time after its engine.
@@ -129,3 +131,13 @@ def _ended(code: int) -> str:
 def python_of(named: str | None) -> str | None:
     """Returns the path of a Python, None: of this process's; None where there is no such file."""
     return sys.executable if named is None else shutil.which(os.path.expanduser(named))
+
+
+def log_path(name: str) -> str | None:
+    """Returns the file of the log of a model's server, next to the worker's own; None: the worker
+    was started by hand.
+    """
+    own = os.environ.get(WORKER_LOG)
+    if not own:
+        return None
+    return f"{own.removesuffix('.log')}.{re.sub(r'[^A-Za-z0-9._-]', '-', name)}.vllm.log"

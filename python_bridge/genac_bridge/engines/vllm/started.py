@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -19,8 +18,6 @@ from .server import Http, Server, ServerError
 from .settings import ENVIRONMENT, WITHIN_PROCESS, Settings, refused
 from .weights import BaseWeights
 
-#: Of the controller's: the file that it keeps this worker's output in.
-WORKER_LOG = "GENAC_WORKER_LOG"
 #: Without the working directory in Python's path, which may hold files of any name.
 START = "; ".join(
     [
@@ -60,7 +57,7 @@ class StartedServer(Server):
                 *(python, "-c", START, write_model(model, weights, folder), model.device.type),
                 *(json.dumps(settings.options), json.dumps(own_options(model, settings, socket))),
             ]
-            log = Log(log_path(model.name))
+            log = Log(process.log_path(model.name))
             self._process = Process(command, {**environment, "PYTHONPATH": path}, folder, log)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -177,13 +174,3 @@ def gpus(model: LoadedModel, count: int) -> str:
             "give it more (workers.NAME.devices)"
         )
     return ",".join([seen[first], *seen[:first], *seen[first + 1 :]][:count])
-
-
-def log_path(name: str) -> str | None:
-    """Returns the file of the log of a model's server, next to the worker's own; None: the worker
-    was started by hand.
-    """
-    own = os.environ.get(WORKER_LOG)
-    if not own:
-        return None
-    return f"{own.removesuffix('.log')}.{re.sub(r'[^A-Za-z0-9._-]', '-', name)}.vllm.log"
