@@ -47,7 +47,7 @@ from .models.tokens import TOKENIZER_FILES, has_tokenizer
 from .models.value_head import ValueHead
 from .sources import check_folder, files_of, refuse_kernel, unusable
 from .wire.arguments import LoadingOptions, LoadModel
-from .wire.context import BadArguments, no_memory
+from .wire.context import BadArguments, Context, no_memory
 from .wire.errors import one_line
 
 # A worker's output is a log, where bars that redraw themselves are noise.
@@ -235,7 +235,7 @@ def head_splits(model: LoadedModel) -> bool:
         return False
 
 
-def load(arguments: LoadModel) -> LoadedModel:
+def load(arguments: LoadModel, context: Context) -> LoadedModel:
     """Loads or draws a model, its tokenizer, value head and optimizer as `load_model` asks."""
     source = os.path.expanduser(arguments.source)
     pretrained = arguments.initialization == "pretrained"
@@ -313,7 +313,7 @@ def load(arguments: LoadModel) -> LoadedModel:
     if device.type == "cuda":
         model.activations = count_activations(model)
     if kind == "causal":
-        add_engine(model, arguments)
+        add_engine(model, arguments, context)
     # Last: a model that can't be loaded takes no memory.
     register(model)
     return model

@@ -120,7 +120,7 @@ class Operations:
         context.check()
         planner.refuse_too_large(parsed)
         self._release_caches()
-        model = loading.load(parsed)
+        model = loading.load(parsed, context)
         replaced = self.models.get(parsed.model)
         self.models[parsed.model] = model
         if replaced is not None and replaced.engine is not None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from genac_bridge.engines.vllm.process import Log, Process, log_path
 from genac_bridge.wire.context import BadState, Context, Tensors
 
 
@@ -23,6 +26,7 @@ class EchoOperations:
 
     def __init__(self) -> None:
         self.counter = 0
+        self.servers: list[Process] = []
 
     def ready(self) -> dict[str, Any]:
         device = {"name": "cpu", "description": "none", "memory_bytes": None, "bfloat16": False}
@@ -89,6 +93,23 @@ class EchoOperations:
     def spawn(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
         """A child of this process, which must not outlive it; its process id."""
         return subprocess.Popen(["sleep", "600"]).pid, {}
+
+    def serve(self, tensors: Tensors, context: Context, deaf: bool) -> tuple[Any, Tensors]:
+        """A server as of the engine vllm, with a child of its own: their process ids, the server's
+        folder, and where its log would be. `deaf`: to SIGTERM.
+        """
+        folder = tempfile.mkdtemp()
+        said = Path(folder, "child")
+        script = 'sleep 600 & echo $! > "$0.new"; mv "$0.new" "$0"; wait'
+        if deaf:
+            script = f"trap '' TERM; {script}"
+        command = ["/bin/sh", "-c", script, str(said)]
+        log = Log(str(Path(folder, "log")))
+        self.servers.append(Process(command, dict(os.environ), folder, log))
+        while not said.exists():
+            time.sleep(0.01)
+        pids = [self.servers[-1].pid, int(said.read_text())]
+        return {"pids": pids, "folder": folder, "log": log_path("m/1")}, {}
 
 
 class BrokenOperations:

@@ -31,7 +31,13 @@ const reasons = new Map(
 
 /** Options of the engine `vllm` that are GenAC's own. */
 const vllmOwn = z.object({
-  /** Of a vLLM server; absent: vLLM is in the worker's process. */
+  /** The worker starts a vLLM server, and ends it; false: vLLM is in the worker's process. */
+  server: z.boolean().default(false),
+  /** The Python that has vLLM, for that server; null: the worker's own. */
+  python: z.string().min(1).nullable().default(null),
+  /** Seconds until that server must be up; it may compile for minutes. */
+  start_timeout: z.number().positive().default(900),
+  /** Address of a vLLM server that somebody else started. */
   url: z.url({ protocol: /^https?$/ }).optional(),
   /** How weights reach vLLM; default: `memory`, or `files` where it has processes of its own. */
   transfer: z.enum(['memory', 'files', 'ipc']).nullable().default(null),
@@ -70,6 +76,11 @@ export const engineSchema = z
     if (use !== 'vllm') return;
     const { error } = vllmOptions.safeParse(options);
     for (const { path, message } of error?.issues ?? []) refuse(path.join('.'), message);
+    if (options.server === true && options.url !== undefined)
+      refuse('server', 'starts a server, and `url` names one that is there; give one of them');
+    if (options.server !== true)
+      for (const name of ['python', 'start_timeout'].filter((one) => one in options))
+        refuse(name, 'is for a server that the worker starts; give `server: true`');
     // A server computes in its own type, which the gap that rounding explains depends on.
     const isKnown = (name: string) => name in vllmOwn.shape || name === 'dtype';
     if (options.url !== undefined)

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { CurveServer } from '../bridge/authentication.ts';
 import { BridgeError } from '../bridge/errors.ts';
 import { DEFAULT_MAX_MESSAGE_BYTES, Link, type LinkOptions } from '../bridge/link.ts';
@@ -187,6 +187,8 @@ function startChild(
     env: {
       ...(spec.device === undefined ? {} : { CUDA_VISIBLE_DEVICES: spec.device }),
       ...(spec.threads === undefined ? {} : { OMP_NUM_THREADS: String(spec.threads) }),
+      // Logs of what the worker starts go to the same folder.
+      GENAC_WORKER_LOG: resolve(logPath),
       ...spec.env,
     },
   });

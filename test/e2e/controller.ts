@@ -1,15 +1,20 @@
 /**
  * A controller for `bridge.test.ts` to kill: starts two workers, gives one of them work without
- * end, and prints the process ids.
+ * end, has the other start a server, and prints the process ids.
  */
 import { startWorkers } from '../../src/workers/local.ts';
 import { echoWorker } from './echo-worker.ts';
 
 const group = await startWorkers({ workers: [echoWorker('a'), echoWorker('b')] });
 const { result } = await group.get('b').request('call', { function: 'test:spawn', keywords: {} });
+const served = await group
+  .get('b')
+  .request('call', { function: 'test:serve', keywords: { deaf: true } });
 group
   .get('a')
   .request('call', { function: 'test:sleep', keywords: { seconds: 600, cooperative: false } })
   .catch(() => {});
-console.log(JSON.stringify({ pids: [group.pid('a'), group.pid('b')], grandchild: result.value }));
+const { pids: server } = served.result.value as { pids: number[] };
+const pids = [group.pid('a'), group.pid('b'), ...server];
+console.log(JSON.stringify({ pids, grandchild: result.value }));
 if (process.argv[2] === 'throw') throw new Error('on purpose');

@@ -4,7 +4,7 @@
  *
  *     GENAC_TEST_VLLM=.venv-vllm/bin/python npx vitest run test/e2e/vllm.test.ts
  */
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +16,8 @@ import { mean } from '../../src/math/statistics.ts';
 import { startRun } from '../../src/run/run.ts';
 import type { RunEvent } from '../../src/run-folder/events.ts';
 import { metric, readMetrics } from '../../src/run-folder/read.ts';
+import { engineOf } from '../../src/workers/engine.ts';
+import { plainLoading } from '../../src/workers/loading.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
 import { WorkerModel } from '../../src/workers/worker-model.ts';
 import { undocumented } from '../fixtures/documented-metrics.ts';
@@ -111,4 +113,26 @@ describe.runIf(python)('with vLLM', () => {
     expect(mean(reward.slice(-4))).toBeGreaterThan(mean(reward.slice(0, 4)) + 0.1);
     expect(undocumented(lines.flatMap((line) => Object.keys(line)))).toEqual([]);
   }, 600_000);
+
+  it('a worker without vLLM starts a server for each of its models, in a Python that has it', async () => {
+    const env = { OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' };
+    const group = await startWorkers({ workers: [{ name: 'both', threads: 1, env }] });
+    const engine = { ...use, server: true, python: resolve(python!), max_model_len: 256 };
+    try {
+      for (const name of ['actor', 'critic']) {
+        // What it serves is compared with the trained weights, here and after `publish`.
+        const served = await WorkerModel.load(group.get('both'), name, {
+          ...{ source: model, kind: 'causal', initialization: 'pretrained', seed: 0 },
+          ...{ device: 'auto', dtype: 'float32', lora: null, optimizer: null },
+          loading: { ...plainLoading, ...engineOf(engine) },
+        });
+        expect(served.loaded.reproducible).toBe(false);
+        expect(await served.publish()).toMatchObject({ version: 0 });
+      }
+      const logs = readdirSync(group.logDirectory);
+      expect(logs.sort()).toEqual(['both.actor.vllm.log', 'both.critic.vllm.log', 'both.log']);
+    } finally {
+      await group.close();
+    }
+  }, 900_000);
 });

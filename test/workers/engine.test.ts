@@ -74,6 +74,25 @@ it('vLLM’s temperatures are .01 to 2', () => {
   expect(problemsOf({ engine: 'vllm' }, { sampling: { temperature: 2 } })).toBe('');
 });
 
+it('a server that the worker starts takes vLLM’s options, and a Python of its own', () => {
+  const engine = { use: 'vllm', server: true, python: '/opt/vllm/bin/python', max_model_len: 10 };
+  expect(problemsOf({ engine })).toBe('');
+  expect(engineOf(engineSchema.parse({ ...engine, start_timeout: 60 })).engine_options).toEqual({
+    ...{ server: true, python: '/opt/vllm/bin/python', start_timeout: 60, max_model_len: 10 },
+  });
+  expect(problemsOf({ engine: { use: 'vllm', server: true, url: 'http://host:8000' } })).toContain(
+    'starts a server, and `url` names one that is there; give one of them',
+  );
+  expect(problemsOf({ engine: { use: 'vllm', server: 'yes' } })).toContain('actor.engine.server: ');
+  expect(problemsOf({ engine: { ...engine, start_timeout: 0 } })).toContain(
+    'actor.engine.start_timeout: ',
+  );
+  for (const given of [{ python: 'python3' }, { start_timeout: 60, url: 'http://host:8000' }])
+    expect(problemsOf({ engine: { use: 'vllm', ...given } })).toContain(
+      'is for a server that the worker starts; give `server: true`',
+    );
+});
+
 it('a server has its own options', () => {
   const engine = { use: 'vllm', url: 'http://host:8000', transfer: 'files', folder: '/shared' };
   expect(problemsOf({ engine })).toBe('');

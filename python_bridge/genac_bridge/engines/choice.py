@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..functions.call import find
 from ..models.model import LoadedModel
 from ..wire.arguments import LoadModel
-from ..wire.context import BadArguments
+from ..wire.context import BadArguments, Context
 from .calls import TRANSFORMERS, VLLM, called, close, fault, publish
 from .engine import Engine
 from .transformers_engine import TransformersEngine
@@ -15,8 +15,9 @@ from .vllm.engine import VllmEngine
 PARTS = ("generate", "publish", "close", "reproducible", "version")
 
 
-def add_engine(model: LoadedModel, arguments: LoadModel) -> None:
-    """Gives a causal model the engine that serves its weights as they are now.
+def add_engine(model: LoadedModel, arguments: LoadModel, context: Context) -> None:
+    """Gives a causal model the engine that serves its weights as they are now. It may wait for
+    another process; `context` is of the request.
 
     Raises `BadArguments` for a name that is none, and for a class that lacks a part of `Engine`;
     `OperationError` for what the class raises itself.
@@ -26,7 +27,7 @@ def add_engine(model: LoadedModel, arguments: LoadModel) -> None:
         refuse_options(arguments)
         model.engine = TransformersEngine(model, model.in_slots)
     elif name == VLLM:
-        model.engine = VllmEngine(model, arguments)
+        model.engine = VllmEngine(model, arguments, context)
     else:
         model.engine = own_engine(name, model, arguments)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -190,6 +191,23 @@ def test_errors_name_the_address_and_say_what_the_server_said(stand_in: StandIn)
         Http("http://127.0.0.1:9").get("v1/x")
 
 
+def test_a_request_is_sent_at_once(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A server that needs no body answers without it, and may have hung up when it comes.
+    sent: list[bytes] = []
+    send = http.client.HTTPConnection.send
+
+    def record(connection: http.client.HTTPConnection, data: bytes) -> None:
+        sent.append(data)
+        send(connection, data)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "send", record)
+    Http(stand_in.url).post("start", {"a": 1})
+    (whole,) = sent
+    head, _, body = whole.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /start HTTP/1.1\r\n")
+    assert body == b'{"a": 1}'
+
+
 def test_an_update_names_the_weights_anew(stand_in: StandIn) -> None:
     http = Http(stand_in.url)
     labels = []
@@ -205,9 +223,8 @@ def test_what_is_no_server_of_vllm_s_is_refused(
     stand_in: StandIn, model: LoadedModel, answer: Any
 ) -> None:
     stand_in.answer = lambda path, body: (200, answer)
-    settings = settings_of(model, {"url": stand_in.url})
     with pytest.raises(BadArguments, match="start it with VLLM_SERVER_DEV_MODE=1 vllm serve"):
-        Server(model, settings)
+        Server(model, Http(stand_in.url))
 
 
 def test_an_address_without_a_server_is_told_at_load(client: Client, folder: str) -> None:

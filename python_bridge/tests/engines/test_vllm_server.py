@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vllm_models import gap, make_folder, needs_vllm, sampled, train
+from stand_ins import group
+from vllm_models import close_all, gap, make_folder, needs_vllm, sampled, train
 
 from conftest import LOADING, Client, completions, prompts
 from genac_bridge.wire.context import NullContext, OperationError
@@ -173,6 +174,43 @@ def test_a_server_of_another_model_is_refused(
     with pytest.raises(OperationError, match="does not serve the weights that are trained"):
         client.load(folder, loading=loading)
     assert client.operations.models == {}
+
+
+def test_the_worker_starts_one_itself_and_ends_it(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENAC_WORKER_LOG", str(tmp_path / "worker.log"))
+    options = {"server": True, "enforce_eager": True, "max_model_len": 200}
+    engine_options = {**options, "kv_cache_memory_bytes": 2**27}
+    loading = {**LOADING, "engine": "vllm", "engine_options": engine_options}
+    client.load(make_folder(tmp_path / "model"), loading=loading)
+    _, out = client.sample(dict(TENSORS), max_new_tokens=12)
+    assert gap(client, out, 1, 1.0) < 1e-4
+    train(client)
+    client.publish()
+    _, out = client.sample(dict(TENSORS), max_new_tokens=12, temperature=0.6)
+    assert gap(client, out, 1, 0.6) < 1e-4
+    with pytest.raises(OperationError, match="vLLM has room for 200"):
+        client.sample(dict(TENSORS), max_new_tokens=60)
+    result, out = client.sample(dict(TENSORS), max_new_tokens=20)
+    words = result["texts"][1].split()
+    string = f"{words[4]} {words[5]}"
+    result, _ = client.sample(dict(TENSORS), max_new_tokens=20, stop_strings=[string])
+    assert result["finish_reasons"][1] == "stop_string"
+    engine: Any = client.operations.models["m"].engine
+    leader = engine._backend._process.pid
+    processes = group(leader)
+    # The server, its guard, the engine, and what counts their shared memory.
+    assert len(processes) >= 4
+    os.kill(leader, 9)
+    said = r"is dead: it failed: ServerError: .*; the server was killed by SIGKILL; its log, .*ends"
+    with pytest.raises(OperationError, match=said):
+        client.sample(dict(TENSORS))
+    close_all(client)
+    for _ in range(100):
+        if group(leader):
+            time.sleep(0.1)
+    assert group(leader) == []
 
 
 def test_a_server_that_died_is_a_dead_engine(client: Client, served: Served) -> None:

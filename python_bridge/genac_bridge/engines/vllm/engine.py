@@ -1,4 +1,4 @@
-"""The engine `vllm`: vLLM in the worker's process, or a server of it."""
+"""The engine `vllm`: vLLM in the worker's process, or a server."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from torch import Tensor
 
 from ...models.model import LoadedModel
 from ...wire.arguments import LoadModel
-from ...wire.context import BadArguments, OperationError, no_memory
+from ...wire.context import BadArguments, Context, OperationError, no_memory
 from ...wire.errors import one_line
 from ..engine import Completion, GenerationRequest
 from ..serving_copy import Unfit
 from .in_process import InProcess
 from .probe import Probe
 from .sending import Client
-from .server import Server
-from .settings import refused, settings_of
+from .server import Http, Server
+from .settings import Settings, refused, settings_of
+from .started import StartedServer
 from .weights import BaseWeights
 
 T = TypeVar("T")
@@ -42,12 +43,16 @@ class Backend(Protocol):
     def forget_prompts(self) -> None:
         """Keys and values of the weights before are used no more."""
 
+    def last_words(self) -> str:
+        """Returns what is known of its end after a call failed; empty: nothing."""
+
     def close(self) -> None: ...
 
 
 class VllmEngine:
     """Serves a copy of the weights by vLLM. With top-k or top-p its log-probabilities are of what
-    these leave, not of the whole distribution as `Completion` has it.
+    these leave, not of the whole distribution as `Completion` has it. `context`: of the request to
+    load the model, which may wait for a server.
 
     Raises `BadArguments` for a model or options that vLLM can't serve.
     """
@@ -55,7 +60,7 @@ class VllmEngine:
     #: Its kernels may add up in another order where a batch has another size.
     reproducible = False
 
-    def __init__(self, model: LoadedModel, arguments: LoadModel) -> None:
+    def __init__(self, model: LoadedModel, arguments: LoadModel, context: Context) -> None:
         self.version = -1
         self._model = model
         #: Why it can't be used any more.
@@ -71,12 +76,8 @@ class VllmEngine:
         except Unfit as error:
             raise refused(f"model {model.name!r} can't be sent to vLLM: {error}") from error
         self._transfer = settings.transfer
-        self._backend: Backend = (
-            InProcess(model, settings, self._weights)
-            if settings.url is None
-            else Server(model, settings)
-        )
         self._probe = Probe(model, settings.max_logprob_gap)
+        self._backend = backend_of(model, settings, self._weights, context)
 
     def publish(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         self._refuse_broken()
@@ -124,7 +125,9 @@ class VllmEngine:
         except OperationError:
             raise  # cancelled, or a word of GenAC's own
         except Exception as error:
+            words = self._backend.last_words()
             self._broken = f"it {what}: {type(error).__name__}: {one_line(error)}"
+            self._broken += words and f"; {words}"
             if no_memory(error):
                 raise
             raise self._dead() from error
@@ -141,3 +144,14 @@ class VllmEngine:
     def close(self) -> None:
         self._broken = "it was closed"
         self._backend.close()
+
+
+def backend_of(
+    model: LoadedModel, settings: Settings, weights: BaseWeights, context: Context
+) -> Backend:
+    """Returns the vLLM that the options ask for."""
+    if settings.started is not None:
+        return StartedServer(model, settings, weights, context)
+    if settings.url is not None:
+        return Server(model, Http(settings.url))
+    return InProcess(model, settings, weights)

@@ -40,6 +40,10 @@ class InProcess:
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("its prefix cache could not be emptied")
 
+    def last_words(self) -> str:
+        """Nothing: it writes to the worker's log."""
+        return ""
+
     def close(self) -> None:
         living.remove(self._llm)
         client = self._llm.engine_core

@@ -1,9 +1,11 @@
-"""A vLLM server that somebody else started, over HTTP. It serves one model of one trainer."""
+"""A vLLM server, over HTTP. It serves one model of one trainer."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -17,7 +19,7 @@ from ...models.model import LoadedModel
 from ...models.tokens import StopStrings
 from ..decoding import hand_over
 from ..engine import Completion, GenerationRequest, Reason
-from .settings import Settings, refused
+from .settings import refused
 
 #: Sequences that are asked for at once, where the request does not say.
 AT_ONCE = 256
@@ -39,12 +41,11 @@ class ServerError(Exception):
 
 
 class Server:
-    """Raises `BadArguments` for an address where no such server is."""
+    """One that somebody else started. Raises `BadArguments` for an address where none is."""
 
-    def __init__(self, model: LoadedModel, settings: Settings) -> None:
-        assert settings.url is not None
+    def __init__(self, model: LoadedModel, client: Http) -> None:
         self._model = model
-        self.client = Http(settings.url)
+        self.client = client
         try:
             (served,) = self.client.get("v1/models")["data"]
             self._name, self.room = str(served["id"]), int(served["max_model_len"])
@@ -52,7 +53,7 @@ class Server:
             raise refused(f"{error}; start it with {FLAGS}") from error
         except (LookupError, TypeError, ValueError) as error:
             raise refused(
-                f"what answers at {settings.url} is no vLLM server with one model; start it with "
+                f"what answers at {client.url} is no vLLM server with one model; start it with "
                 f"{FLAGS}"
             ) from error
 
@@ -62,22 +63,69 @@ class Server:
     def forget_prompts(self) -> None:
         """There is nothing to do: prompts are salted by the weights that read them."""
 
+    def last_words(self) -> str:
+        """Nothing: its log is elsewhere."""
+        return ""
+
     def close(self) -> None:
         """It belongs to whoever started it."""
 
 
-class Http:
-    """Calls of the server, those of vLLM's weight transfer among them."""
+class Connection(http.client.HTTPConnection):
+    """Sends a request at once. A server may answer and hang up before it reads a body that it has
+    no use for, and what is sent then fails. `path`: of a socket in the place of a port.
+    """
 
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+    def __init__(self, host: str, path: str | None, timeout: float | None) -> None:
+        super().__init__(host, timeout=timeout)
+        self._path = path
+        self._unsent = b""
+
+    def connect(self) -> None:
+        if self._path is None:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+    def send(self, data: Any) -> None:
+        self._unsent += data
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        super().send(self._unsent)
+        self._unsent = b""
+        return super().getresponse()
+
+
+class Handler(urllib.request.HTTPHandler):
+    """Opens every connection as `Connection`."""
+
+    def __init__(self, path: str | None) -> None:
+        super().__init__()
+        self._path = path
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        def connection(host: str, /, **options: Any) -> http.client.HTTPConnection:
+            return Connection(host, self._path, **options)
+
+        return self.do_open(connection, req)
+
+
+class Http:
+    """Calls of the server, those of vLLM's weight transfer among them. `path`: of its socket, where
+    it has no port.
+    """
+
+    def __init__(self, url: str, path: str | None = None) -> None:
+        self.url = url.rstrip("/")
         # A proxy of the environment is for the world outside.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Handler(path))
         #: Of the weights that the server has, new at every update by anyone.
         self.label = ""
 
-    def get(self, path: str) -> Any:
-        return self._open(path, None, PATIENCE)
+    def get(self, path: str, seconds: float = PATIENCE) -> Any:
+        return self._open(path, None, seconds)
 
     def post(self, path: str, body: dict[str, Any], seconds: float | None = PATIENCE) -> Any:
         return self._open(path, json.dumps(body).encode(), seconds)
@@ -86,7 +134,7 @@ class Http:
         headers = {"Content-Type": "application/json"}
         if os.environ.get("VLLM_API_KEY"):
             headers["Authorization"] = f"Bearer {os.environ['VLLM_API_KEY']}"
-        where = f"{self._url}/{path}"
+        where = f"{self.url}/{path}"
         request = urllib.request.Request(where, data=body, headers=headers)
         try:
             with self._opener.open(request, timeout=seconds) as answer:

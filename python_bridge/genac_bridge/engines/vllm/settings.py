@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import importlib
 import importlib.metadata
 import os
@@ -17,6 +15,7 @@ from ...models import memory
 from ...models.model import LoadedModel
 from ...wire.context import BadArguments
 from . import sending
+from .serve import unknown_option
 
 #: vLLM reads these when it is imported, or when it starts. Whoever sets them wins.
 ENVIRONMENT = {
@@ -25,6 +24,10 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
+#: What vLLM in this process reads otherwise than its servers.
+WITHIN_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+#: Seconds for a server to come up: it may compile for minutes.
+START_TIMEOUT = 900.0
 #: Bytes of keys and values on a CPU, where vLLM would take most of the machine's memory.
 CPU_CACHE = 2**30
 #: Mean difference of log-probabilities, in nats per token, that rounding explains.
@@ -40,6 +43,16 @@ TRANSFERS: dict[str, Callable[[str | None], sending.Transfer]] = {
 
 
 @dataclass(frozen=True)
+class Started:
+    """Of a server that the worker starts."""
+
+    python: str | None
+    """None: the worker's own."""
+    timeout: float
+    """Seconds until it must be up."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """What is GenAC's own of the options, and the rest."""
 
@@ -47,7 +60,11 @@ class Settings:
     max_logprob_gap: float
     """Nats per token; see `probe.py`."""
     url: str | None
-    """Of a server; None: vLLM is in this process."""
+    """Of a server that somebody else started."""
+    started: Started | None
+    """A server that the worker starts; without either, vLLM is in this process."""
+    ranks: int
+    """vLLM's workers, each with a GPU of its own."""
     options: dict[str, Any]
     """Arguments of vLLM's `EngineArgs`."""
 
@@ -56,9 +73,10 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
     """Returns what `engine_options` say for a model. Raises `BadArguments`."""
     options = dict(given)
     url, folder = options.pop("url", None), options.pop("folder", None)
+    started = _take_started(options, url)
     ranks = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
     #: vLLM's workers are in this process.
-    here = url is None and ranks == 1
+    here = url is None and started is None and ranks == 1
     name = options.pop("transfer", None) or ("memory" if here else "files")
     gap = options.pop("max_logprob_gap", None)
     if name not in TRANSFERS:
@@ -74,7 +92,8 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
             "transfer memory needs vLLM's workers in this process, and those of a server, or more "
             "than one, are processes of their own; use files or ipc"
         )
-    if name == "files" and not here and url is None and not _is_installed():
+    within = url is None and started is None
+    if name == "files" and within and not here and not _is_installed():
         raise refused(
             "transfer files reaches vLLM's worker processes only where genac_bridge is installed: "
             "pip install it into the worker's Python"
@@ -98,8 +117,35 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
         transfer=TRANSFERS[name](folder),
         max_logprob_gap=LIMITS[coarse] if gap is None else float(gap),
         url=url,
+        started=started,
+        ranks=ranks,
         options=_with_memory(model, options),
     )
+
+
+def _take_started(options: dict[str, Any], url: str | None) -> Started | None:
+    """Returns what `options` say of a server that the worker starts, and takes it out of them."""
+    server = options.pop("server", False)
+    of_server = {name: options.pop(name, None) for name in ("python", "start_timeout")}
+    if not isinstance(server, bool):
+        raise refused(f"server is {server!r}; it must be true or false")
+    if server and url is not None:
+        raise refused(
+            f"server: true starts a server, and url names one that is there, {url}; give one of "
+            "them"
+        )
+    if not server:
+        for name, value in of_server.items():
+            if value is not None:
+                raise refused(f"{name} is for a server that the worker starts (server: true)")
+        return None
+    python, timeout = of_server["python"], of_server["start_timeout"]
+    if python is not None and not isinstance(python, str):
+        raise refused(f"python is {python!r}; it must be the path of a Python")
+    timeout = START_TIMEOUT if timeout is None else timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+        raise refused(f"start_timeout is {timeout!r}; it must be a number of seconds above 0")
+    return Started(python, float(timeout))
 
 
 def _is_installed() -> bool:
@@ -122,7 +168,7 @@ def _with_memory(model: LoadedModel, options: dict[str, Any]) -> dict[str, Any]:
 def import_vllm() -> Any:
     """Returns the module `vllm`. Raises `BadArguments` where it can't be imported."""
     # In this process: its engine is stepped by hand, and ends with the worker.
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ.update(WITHIN_PROCESS)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -138,13 +184,9 @@ def import_vllm() -> Any:
 
 def refuse_unknown(options: dict[str, Any], kind: Any) -> None:
     """Raises `BadArguments` for options that vLLM's `EngineArgs`, `kind`, does not have."""
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise refused(
-                f"vLLM has no option {name!r}" + (f"; do you mean {near[0]!r}?" if near else "")
-            )
+    words = unknown_option(options, kind)
+    if words is not None:
+        raise refused(words)
 
 
 def refused(words: str) -> BadArguments:
