@@ -23,9 +23,9 @@ export const seedsOf = (seed: number): Seeds => ({
 });
 
 /**
- * Those of every sweep, for all seeds of a reproduction, so that a sweep costs the same for one seed
- * as for many. Not 200000, whose base actor learns its demonstrations late: no setting trained it in
- * 24 iterations.
+ * Those of every sweep, for all seeds of a reproduction, so that a sweep costs the same for one
+ * seed as for many. Not 200000, whose base actor learns its demonstrations late: no setting trained
+ * it in 24 iterations.
  *
  * @param count 1 or more
  */

@@ -53,9 +53,9 @@ export function scoreOf(curve: readonly CurvePoint[]): number {
 }
 
 /**
- * The best setting of those that are better than the first, which is the recipe's own, on every seed
- * and by two standard errors on average; the first where there is none. Noise chooses nothing, and
- * nothing is chosen that fails on a seed where the recipe does not.
+ * The best setting of those that are better than the first, which is the recipe's own, on every
+ * seed and by two standard errors on average; the first where there is none. Noise chooses nothing,
+ * and nothing is chosen that fails on a seed where the recipe does not.
  *
  * @param responses that a score is the mean of
  */

@@ -4,7 +4,7 @@
  * What it writes next depends on the problem, on the place, on the state of the machine that it
  * claims to be in, and hardly on how it came there. So all beginnings of one problem that claim one
  * state at one place are read as the likeliest of them, and dynamic programming over the machine's
- * states does the rest. docs/results.md, table 3, holds values of `miniature` against continuations.
+ * states does the rest. Table 3 of docs/results.md holds the miniature's against continuations.
  */
 import type { ActorProbe, Problem, State } from '../../../src/plugin-api.ts';
 import { type Chain, chainsOf, LABELS, type Machine } from './machine.ts';
