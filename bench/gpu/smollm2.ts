@@ -1,7 +1,7 @@
 /**
  * GenAC against the group mean on a real language model, at equal actor tokens, for
- * bench/gpu-smollm2.sh. Traces of a rule-based oracle, SFT and RL of the critic, joint training; and
- * from the same actor the group mean with each of two learning rates, of which the better counts.
+ * bench/gpu-smollm2.sh. Traces of a rule-based oracle, SFT and RL of the critic, joint training;
+ * and from the same actor the group mean with each of two learning rates: the better one counts.
  *
  *     node --import tsx bench/gpu/smollm2.ts --model FOLDER --problems FOLDER --out FOLDER
  *         [--families sums,mixed] [--seeds 0] [--tiny]
