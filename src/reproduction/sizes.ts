@@ -1,5 +1,5 @@
 /**
- * What a reproduction costs. `full` is meant for 60 minutes on two cores with one seed; each
+ * What a reproduction costs. `full` is meant for about an hour on two cores with one seed; each
  * further seed costs the same again, apart from the sweep of table 4. `tiny` goes through every
  * table's code in minutes; its figures mean nothing.
  */
