@@ -102,9 +102,9 @@ export const rl: Table = {
     'Seconds are of one core of this machine while the other one worked too; the time of stages ' +
       '1 and 2 and of a head’s pretraining is not in them.',
     'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
-      'chains of the first length that the table has; the best mean success over the runs’ ' +
-      'evaluations is chosen, and the recipe’s own setting, the first, where no other is better on ' +
-      'every seed and by two standard errors on average.',
+      'chains of the first length that the table has.',
+    'The best mean success over the runs’ evaluations is chosen, and the recipe’s own setting, the ' +
+      'first, where no other is better on every seed and by two standard errors on average.',
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
