@@ -1,5 +1,5 @@
 /**
- * GenAC against the group mean on a real language model, at equal actor tokens, for
+ * GenAC against the group mean on a real language model, with as many responses of the actor, for
  * bench/gpu-smollm2.sh. Traces of a rule-based oracle, SFT and RL of the critic, joint training;
  * and from the same actor the group mean with each of two learning rates: the better one counts.
  *

@@ -14,7 +14,10 @@ export default defineCritic({
   create: (_, { actor }) => {
     const exactValues = actor?.exactValues;
     if (!exactValues)
-      throw new UserError('the critic "oracle" needs a task that knows exact values');
+      throw new UserError(
+        'the critic "oracle" needs a task that knows exact values; there are none with rewards, ' +
+          'top_k, top_p or stop_strings',
+      );
     return {
       sharesFirstState: true,
       async value(states) {

@@ -82,7 +82,7 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
   };
   try {
     if (curve !== undefined) stopGuard = await guardWithCurve(router, curve);
-    else if (token) stopGuard = await guardWithToken(router, token);
+    else if (token !== undefined) stopGuard = await guardWithToken(router, token);
     await router.bind(`ipc://${path}`);
     if (options.tcp !== undefined) {
       const refused = (detail: string) => refusals.report(detail);
@@ -201,7 +201,7 @@ function refuseUnprotected(
   if (host === undefined)
     throw new BridgeError('refused', `${endpoint} is not of the form tcp://HOST:PORT`);
   const loopback = host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
-  if (loopback && curve === undefined && token === undefined) {
+  if (loopback && curve === undefined && !token) {
     throw new BridgeError(
       'refused',
       `${endpoint} can be reached by every user of this machine, and whoever reaches it can ` +

@@ -4,6 +4,7 @@ import type { LanguageModel } from '../language-model.ts';
 import type { ActorProbe, Task } from '../task.ts';
 import { wholeProblem } from '../text/blind-problem.ts';
 import type { State } from '../types.ts';
+import { UserError } from '../user-error.ts';
 
 /** One value for each state, in order. */
 export type ExactValues = (states: readonly State[]) => Promise<readonly number[]>;
@@ -32,6 +33,13 @@ export function noExactValues(
   return stop_strings.length > 0 ? 'sampling.stop_strings: the task knows nothing of them' : null;
 }
 
+const describe = (values: unknown, wrong: unknown): string =>
+  !Array.isArray(values)
+    ? `a ${typeof values}`
+    : wrong === undefined
+      ? `${values.length} values`
+      : `the value ${wrong}`;
+
 /** @param conditions as they are when values are asked for. @returns null: there are none */
 export function exactValuesOf(
   task: Task,
@@ -40,7 +48,7 @@ export function exactValuesOf(
 ): ExactValues | null {
   const { exactValues } = task;
   if (!exactValues || noExactValues(task, conditions()) !== null) return null;
-  return (states) => {
+  return async (states) => {
     const { temperature, max_new_tokens } = conditions().sampling;
     const probe: ActorProbe = {
       maxNewTokens: max_new_tokens,
@@ -57,10 +65,14 @@ export function exactValuesOf(
         return actor.choices(begun, ids, temperature);
       },
     };
-    return exactValues.call(
-      task,
-      states.map((state) => ({ ...state, problem: wholeProblem(state.problem) })),
-      probe,
-    );
+    const whole = states.map((state) => ({ ...state, problem: wholeProblem(state.problem) }));
+    const values = await exactValues.call(task, whole, probe);
+    const wrong = Array.isArray(values) ? values.find((value) => !(value >= 0 && value <= 1)) : 0;
+    if (!Array.isArray(values) || values.length !== states.length || wrong !== undefined)
+      throw new UserError(
+        `task "${task.name}": exactValues() must return one number in [0, 1] for each of ` +
+          `${states.length} states, and returned ${describe(values, wrong)}`,
+      );
+    return values;
   };
 }

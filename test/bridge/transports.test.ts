@@ -89,6 +89,13 @@ describe('endpoints', () => {
     await expect(bindZmq({ tcp, maxMessageBytes })).rejects.toMatchObject({ code: 'refused' });
   });
 
+  test('refuses TCP on loopback without a token, or with an empty one', async () => {
+    for (const token of [undefined, ''])
+      await expect(
+        bindZmq({ tcp: 'tcp://127.0.0.1:*', maxMessageBytes, token }),
+      ).rejects.toMatchObject({ code: 'refused' });
+  });
+
   test('folders of killed processes are removed; those that are young, in use or of the living are not', async () => {
     const parent = mkdtempSync(join(tmpdir(), 'genac-leftovers-'));
     const dead = spawnSync('true').pid;

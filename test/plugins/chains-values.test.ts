@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { exactValuesOf as valuesOf } from '../../plugins/tasks/chains/exact-values.ts';
+import { chainValues } from '../../plugins/tasks/chains/exact-values.ts';
 import { exactValue, syntheticTable } from '../../plugins/tasks/miniature/actors.ts';
 import { makeModel } from '../../plugins/tasks/miniature/base-actor.ts';
 import {
@@ -20,14 +20,14 @@ import {
 } from '../../plugins/tasks/miniature/chains.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import { continueStates } from '../../src/iteration/continuations.ts';
-import { exactValuesOf, noExactValues } from '../../src/iteration/exact-values.ts';
+import { noExactValues, exactValuesOf as valuesOfTask } from '../../src/iteration/exact-values.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
 import { textState } from '../../src/state.ts';
 import type { ActorProbe, Task } from '../../src/task.ts';
 import { startWorkers } from '../../src/workers/local.ts';
 import { WorkerModel } from '../../src/workers/worker-model.ts';
 
-const exactValues = valuesOf(registerMachine, chainOf);
+const exactValues = chainValues(registerMachine, chainOf);
 const random = (seed: number) => new Random(deriveSeed(seed, 'test'));
 const stateOf = (chain: Chain, response: string) =>
   textState({
@@ -108,6 +108,35 @@ it('knows what depends on the problem and on the place, as enumeration does', as
   for (const [i, claims] of begun.entries()) expect(values[i]).toBeCloseTo(enumerated(claims), 6);
 });
 
+it('depends on its own state alone, whatever else is asked', async () => {
+  // An actor that remembers: it errs more the more of its claims were wrong.
+  const step: Step = ({ start, steps }, claims, next) => {
+    const truth = registers({ start, steps });
+    const wrong = claims.filter((claim, k) => claim !== truth[k]).length;
+    const right = apply(claims.at(-1) ?? start, steps[claims.length]![0]!);
+    return next === right ? 0.9 - 0.2 * Math.min(4, wrong) : (0.1 + 0.2 * Math.min(4, wrong)) / 6;
+  };
+  const draws = random(5);
+  const states = Array.from({ length: 6 }, () => drawChain(draws, 8, 1)).flatMap((one) =>
+    Array.from({ length: 8 }, (_, k) =>
+      stateOf(
+        one,
+        claimsText(
+          registers(one)
+            .slice(0, k)
+            .map((r) => (r + draws.integer(2)) % 7),
+        ),
+      ),
+    ),
+  );
+  const { probe } = actor(step);
+  const together = await exactValues([...states, ...states], probe);
+  const reversed = (await exactValues([...states].reverse(), probe)).reverse();
+  expect(together.slice(0, states.length)).toEqual(reversed);
+  for (const [i, state] of states.entries())
+    expect(await exactValues([state], probe)).toEqual([together[i]]);
+});
+
 const chain = parseChain('4 | a -2 | b -3 | >')!; // 2, then 6
 const certain: Step = ({ start, steps }, claims, next) =>
   Number(next === apply(claims.at(-1) ?? start, steps[claims.length]![0]!));
@@ -160,6 +189,19 @@ it('is there for the task’s own reward and whole distributions alone', () => {
   expect(noExactValues(own, { sampling: plain, rewards: [] })).toBe('the task "own" knows none');
 });
 
+it.each([
+  [[0.5, 0.5], '2 values'],
+  [[Number.NaN], 'the value NaN'],
+  [[1.7], 'the value 1.7'],
+  [() => 1, 'a function'],
+])('%s, of a task of the user’s, is refused', async (returned, words) => {
+  const own = { ...task, exactValues: async () => returned as never };
+  const exact = valuesOfTask(own, {} as never, () => ({ sampling: plain, rewards: [] }))!;
+  await expect(exact([stateOf(chain, '')])).rejects.toThrow(
+    `task "miniature": exactValues() must return one number in [0, 1] for each of 1 states, and returned ${words}`,
+  );
+});
+
 it('of a real actor is what its continuations earn, at any temperature', async () => {
   const workers = await startWorkers({ workers: [{ name: 'actor', threads: 1 }] });
   try {
@@ -182,7 +224,7 @@ it('of a real actor is what its continuations earn, at any temperature', async (
     const states = texts.map((state, i) => ({ ...state, tokens: tokens[i]! }));
     for (const temperature of [1, 1.6]) {
       const sampling = { ...plain, temperature };
-      const exact = exactValuesOf(task, model, () => ({ sampling, rewards: [] }))!;
+      const exact = valuesOfTask(task, model, () => ({ sampling, rewards: [] }))!;
       const values = await exact(states);
       const n = 512;
       const continued = await continueStates(

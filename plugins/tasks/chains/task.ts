@@ -10,7 +10,7 @@ import {
   textState,
 } from '../../../src/plugin-api.ts';
 import { type Making, makeModel } from './base-actor.ts';
-import { exactValuesOf } from './exact-values.ts';
+import { chainValues } from './exact-values.ts';
 import { type Chain, chainsOf, LABELS, type Machine } from './machine.ts';
 import { DIGITS } from './model-folder.ts';
 import { guess } from './oracle.ts';
@@ -112,7 +112,7 @@ export function chainTask(machine: Machine, options: ChainOptions) {
         });
         return { state, value: exactValue(table, chain, claims.slice(0, index)) };
       }),
-    exactValues: exactValuesOf(machine, chainOf),
+    exactValues: chainValues(machine, chainOf),
     makeModel: (name, folder, tools) => makeModel(machine, making, name, folder, tools, steps),
   } satisfies Task;
 }

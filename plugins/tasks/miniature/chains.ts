@@ -8,7 +8,8 @@ import type { Problem } from '../../../src/plugin-api.ts';
 import { type Chain, chainsOf, type Machine } from '../chains/machine.ts';
 
 export type { Chain };
-export const MODULUS = 7;
+
+const MODULUS = 7;
 
 const range = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, i) => from + i);

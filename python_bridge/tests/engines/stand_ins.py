@@ -34,11 +34,15 @@ class Starts:
         """Returns the process ids of all that live."""
         return [pid for start in self for pid in start["pids"] if is_alive(pid)]
 
-    def wait_until_gone(self, seconds: float = 10.0) -> None:
-        end = time.monotonic() + seconds
-        while self.living() and time.monotonic() < end:
+    def wait_until_gone(self) -> None:
+        self.wait_until_left([])
+
+    def wait_until_left(self, pids: list[int]) -> None:
+        """A process that was killed may need a moment to end."""
+        end = time.monotonic() + 10
+        while set(self.living()) != set(pids) and time.monotonic() < end:
             time.sleep(0.02)
-        assert self.living() == []
+        assert set(self.living()) == set(pids)
 
 
 def is_alive(pid: int) -> bool:

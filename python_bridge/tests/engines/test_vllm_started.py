@@ -100,7 +100,7 @@ def test_a_start_that_does_not_end_is_an_error(
     with pytest.raises(OperationError, match=said):
         client.load(folder, loading=loading(start_timeout=2))
     assert client.operations.models == {}
-    starts.wait_until_gone(0)
+    starts.wait_until_gone()
     assert not os.path.exists(starts.last["folder"][0])
 
 
@@ -116,7 +116,7 @@ def test_a_start_that_fails_is_told_with_the_end_of_its_log(
     with pytest.raises(OperationError, match=said) as caught:
         client.load(folder, loading=loading())
     assert caught.value.code == "bad_arguments"
-    starts.wait_until_gone(0)
+    starts.wait_until_gone()
     assert not os.path.exists(starts.last["folder"][0])
 
 
@@ -139,7 +139,7 @@ def test_a_cancelled_load_waits_for_no_server(
     with pytest.raises(OperationError, match="enough"):
         client.load(folder, loading=loading(), context=Impatient(starts))
     assert client.operations.models == {}
-    starts.wait_until_gone(0)
+    starts.wait_until_gone()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_death_in_the_middle_of_a_request_is_a_dead_engine(
     with pytest.raises(OperationError, match=said):
         client.publish()
     server, child = starts.last["pids"]
-    assert starts.living() == [child]
+    starts.wait_until_left([child])
     close_all(client)
     starts.wait_until_gone()
     assert server not in starts.living()
@@ -216,7 +216,7 @@ def test_each_model_has_its_own(client: Client, folder: str, starts: Starts) -> 
     for name in "ab":
         assert client.sample(dict(TENSORS), model=name, max_new_tokens=3)[0]["version"] == 0
     client.load(folder, "a")
-    assert set(starts.living()) == set(second["pids"])
+    starts.wait_until_left(second["pids"])
     assert client.sample(dict(TENSORS), model="b", max_new_tokens=3)[0]["version"] == 0
 
 
@@ -226,10 +226,10 @@ def test_a_model_that_is_loaded_again_gets_another(
     for _ in range(2):
         client.load(folder, loading=loading())
     first, second = starts
-    assert set(starts.living()) == set(second["pids"])
+    starts.wait_until_left(second["pids"])
     assert not os.path.exists(first["folder"][0])
     close_all(client)
-    starts.wait_until_gone(0)
+    starts.wait_until_gone()
 
 
 def test_without_a_folder_for_logs_it_is_a_temporary_file(
