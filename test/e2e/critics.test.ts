@@ -31,7 +31,6 @@ const critics = {
     ...learns,
   },
   'monte-carlo': { critic: { use: 'monte-carlo', continuations: 3 }, joint: { steps: 3 } },
-  oracle: { critic: { use: 'oracle' }, joint: { steps: 3 } },
   'language-model': {
     critic: { use: 'language-model', model: 'task:blank', max_new_tokens: 4 },
     ...learns,
