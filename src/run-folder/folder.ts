@@ -31,7 +31,7 @@ const runSchema = z.strictObject({
 
 const ownFiles = [
   ...['config.yaml', 'run.json', 'versions.json', 'status.json', 'status.json.unfinished'],
-  ...['metrics.jsonl', 'trajectories.jsonl', 'settings.jsonl', 'run.lock', 'run.lock.taking-over'],
+  ...['metrics.jsonl', 'trajectories.jsonl', 'settings.jsonl', 'run.lock'],
 ];
 export const ownFolders = ['checkpoints', 'logs', 'models', 'oracle', 'best-critic', 'critic'];
 

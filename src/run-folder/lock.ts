@@ -2,8 +2,8 @@
  * `run.lock` of a run folder: only one process at a time works in it. One hard link makes it, which
  * is atomic. It is taken over only if its holder is dead.
  */
-import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,7 +25,7 @@ export interface RunLock {
   release(): void;
 }
 
-/** Number of tries to take over a dead holder's lock, while other processes may try too. */
+/** Number of looks, while another process takes over a dead holder's lock. */
 const ATTEMPTS = 100;
 
 const endTheRun = (folder: string) =>
@@ -40,7 +40,6 @@ const endTheRun = (folder: string) =>
 export async function lockRun(folder: string, whatToDo = endTheRun(folder)): Promise<RunLock> {
   mkdirSync(folder, { recursive: true });
   const lock = join(folder, 'run.lock');
-  const guard = join(folder, 'run.lock.taking-over');
   const nonce = randomBytes(8).toString('hex');
   const me: Holder = {
     ...{ pid: process.pid, process_start: processStart(process.pid), host: hostname(), nonce },
@@ -49,18 +48,9 @@ export async function lockRun(folder: string, whatToDo = endTheRun(folder)): Pro
   writeFileSync(claim, JSON.stringify(me));
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (linked(claim, lock)) return { release: () => releaseIfMine(lock, nonce) };
-      refuseIfAlive(folder, readHolder(lock), whatToDo);
-      // One process at a time checks again and removes the dead holder's lock.
-      if (linked(claim, guard)) {
-        try {
-          const holder = readHolder(lock);
-          refuseIfAlive(folder, holder, whatToDo);
-          rmSync(lock, { force: true });
-        } finally {
-          rmSync(guard, { force: true });
-        }
-      } else if (!holderIsAlive(folder, readHolder(guard))) rmSync(guard, { force: true });
+      if (taken(folder, claim, lock)) return { release: () => releaseIfMine(lock, nonce) };
+      const held = contentOf(lock);
+      if (held !== null) refuseIfAlive(folder, holderIn(held), whatToDo);
       await sleep(10);
     }
   } finally {
@@ -68,6 +58,33 @@ export async function lockRun(folder: string, whatToDo = endTheRun(folder)): Pro
   }
   throw new UserError(`${lock} can't be taken over from a process that is dead: remove it`);
 }
+
+/**
+ * Takes a lock that is free or that a dead process holds. Only who holds the lock of this very
+ * content, `PATH.DIGEST`, may put its own in the place of a dead one's, so that no other's is ever
+ * removed. That lock is taken in the same way, for its holder may die too.
+ *
+ * @returns false: somebody else holds it, or takes it over at the moment
+ */
+function taken(folder: string, claim: string, path: string): boolean {
+  if (linked(claim, path)) return true;
+  const held = contentOf(path);
+  if (held === null || holderIsAlive(folder, holderIn(held))) return false;
+  const right = `${path}.${digestOf(held)}`;
+  if (!taken(folder, claim, right)) return false;
+  try {
+    // It may have been taken over since it was read.
+    if (contentOf(path) !== held) return false;
+    linkSync(claim, `${claim}.new`);
+    renameSync(`${claim}.new`, path);
+    return true;
+  } finally {
+    rmSync(right, { force: true });
+  }
+}
+
+const digestOf = (content: string) =>
+  createHash('sha256').update(content).digest('hex').slice(0, 16);
 
 /** Returns false if it already exists. */
 function linked(claim: string, path: string): boolean {
@@ -80,10 +97,20 @@ function linked(claim: string, path: string): boolean {
   }
 }
 
-/** null: the lock is gone, or was cut off in writing. */
-function readHolder(path: string): Holder | null {
+/** null: there is no such file. */
+function contentOf(path: string): string | null {
   try {
-    return holderSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** null: it was cut off in writing. */
+function holderIn(content: string): Holder | null {
+  try {
+    return holderSchema.parse(JSON.parse(content));
   } catch {
     return null;
   }
@@ -105,5 +132,6 @@ function refuseIfAlive(folder: string, holder: Holder | null, whatToDo: string):
 }
 
 function releaseIfMine(lock: string, nonce: string): void {
-  if (readHolder(lock)?.nonce === nonce) rmSync(lock, { force: true });
+  const held = contentOf(lock);
+  if (held !== null && holderIn(held)?.nonce === nonce) rmSync(lock, { force: true });
 }

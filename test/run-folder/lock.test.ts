@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, linkSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,7 +36,9 @@ it('is taken over from the dead: a process that is gone, one with its number tha
     (await lockRun(path)).release();
     // One that died while it took over.
     writeFileSync(join(path, 'run.lock'), content);
-    linkSync(join(path, 'run.lock'), join(path, 'run.lock.taking-over'));
+    const digest = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 16);
+    const right = join(path, `run.lock.${digest(content)}`);
+    linkSync(join(path, 'run.lock'), right);
     (await lockRun(path)).release();
     expect(readdirSync(path)).toEqual([]);
   }
