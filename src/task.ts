@@ -52,11 +52,11 @@ export interface ReferenceState {
 
 /** What a task may ask of a live actor in order to know exact values. */
 export interface ActorProbe {
-  /** Tokens of a response, at the most. */
+  /** Largest number of tokens of a response. */
   readonly maxNewTokens: number;
   /**
-   * Log-probability in nats, at the temperature of sampling, that each response goes on with each
-   * answer. Answers are tokenized by themselves.
+   * How likely the actor goes on with each answer: log-probabilities in nats at the temperature of
+   * sampling. Answers are tokenized by themselves.
    *
    * @param beginnings what is written of each response; may be empty
    * @param ends the response ends with the answer, and the end counts. Default: false

@@ -23,7 +23,7 @@ export default defineCritic({
       async value(states) {
         const values = await exactValues(states);
         return values.map((value) => ({
-          value: Math.min(1, Math.max(0, value)),
+          value,
           ...{ rationale: '', parsed: 'ok', completions: [] },
         }));
       },
