@@ -8,14 +8,13 @@ import {
   headPretraining,
   heads,
   pretraining,
-  type Setup,
-  strongActor,
   taskOf,
-  underActor,
   workers,
 } from './foundation.ts';
 import type { Part } from './parts.ts';
 import { seedsOf } from './seeds.ts';
+import type { Setup } from './setup.ts';
+import { strongActorIn, strongActors } from './strong-actors.ts';
 import { checkpointOf, measure } from './work.ts';
 
 /** Distributions, from the least shift to the largest, and the words for each. */
@@ -39,10 +38,7 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
     pretraining(setup, seed, steps, 'generative'),
     pretraining(setup, seed, steps, 'language-model'),
   ];
-  const [stronger, strong] = [
-    strongActor(setup, seed, steps, 0),
-    strongActor(setup, seed, steps, 1),
-  ];
+  const stronger = strongActors(setup, seed, steps);
   const ofHeads = Object.keys(heads).map(
     (kind) => [kind, headPretraining(setup, seed, steps, kind as Head)] as const,
   );
@@ -61,7 +57,7 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
   return {
     ...{ name: 'critics', seed, version: 2, options: [input, size.continuations] },
     after: [
-      ...[base, words, silent, ...ofHeads.map(([, part]) => part), stronger, strong],
+      ...[base, words, silent, ...ofHeads.map(([, part]) => part), stronger],
       ...[shorter!.base, shortest!.base],
     ],
     run: (work) => {
@@ -73,9 +69,9 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
       const changed: EvaluationInput['shifts'] = {
         'mild-operations': { task: { ...input.task, ...sums } },
         'mild-temperature': { sampling: { temperature: 1.3 } },
-        'moderate-actor': underActor(setup, work, stronger),
+        'moderate-actor': strongActorIn(setup, work, stronger, 'stronger'),
         'moderate-length': ofLength(shorter!),
-        'severe-actor': underActor(setup, work, strong),
+        'severe-actor': strongActorIn(setup, work, stronger, 'strong'),
         'severe-length': ofLength(shortest!),
         'severe-all': {
           ...ofLength(shortest!),

@@ -1,17 +1,10 @@
 /** Models that several tables need: base actors, critics after stages 1 and 2, stronger actors. */
 import { join } from 'node:path';
-import type { Config, ConfigInput } from '../config/schema.ts';
+import type { ConfigInput } from '../config/schema.ts';
 import type { Part, Results, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
-import type { Size } from './sizes.ts';
-import { checkpointOf, makeModel, train, weightsOf } from './work.ts';
-
-/** What all tables are made of. */
-export interface Setup {
-  readonly size: Size;
-  /** The recipe that runs begin with: `examples/miniature.yaml`, or the user's config. */
-  readonly recipe: Config;
-}
+import type { Setup } from './setup.ts';
+import { checkpointOf, makeModel, train } from './work.ts';
 
 type Critic = ConfigInput['critic'];
 
@@ -179,35 +172,3 @@ export function headPretraining(
   const options = [config, heads[kind], ...(model === undefined ? [] : [model])];
   return { ...{ name: kind, seed, version: 1, after: [base], options }, run };
 }
-
-/** An actor after RL from the base actor with exact values as its critic. */
-export function strongActor(setup: Setup, seed: number, steps: number, level: 0 | 1): Part {
-  const base = baseActor(setup, seed, steps);
-  const before = level === 0 ? base : strongActor(setup, seed, steps, 0);
-  const [first, second] = setup.size.strength;
-  const { recipe } = setup;
-  const config = runOf(setup, steps, seedsOf(seed).training, {
-    ...{ stages: ['joint'], critic: { use: 'oracle' } },
-    joint: { steps: level === 0 ? first : second - first, schedule: 'synchronous' },
-    gates: { joint: null, explained_variance: false },
-    evaluation: { ...recipe.evaluation, every: 0, prompts: 2 * setup.size.prompts, states: 8 },
-    checkpoints: { ...recipe.checkpoints, best: false },
-  });
-  return {
-    ...{ name: 'strong-actor', seed, version: 1, after: [before], options: [config, level] },
-    run: (work) => {
-      const model =
-        level === 0 ? baseActorIn(work, base) : weightsOf(work.folderOf(before), 'joint', 'actor');
-      return train(work, { ...config, actor: actorOf(setup, model) });
-    },
-  };
-}
-
-/**
- * Changes of an evaluation for an actor that a part trained. Its reference values are means of
- * continuations, so that the exact values are held against something else than themselves.
- */
-export const underActor = ({ size: { continuations } }: Setup, results: Results, part: Part) => ({
-  ...{ actor: { model: weightsOf(results.folderOf(part), 'joint', 'actor') } },
-  ...{ references: 'continuations', continuations },
-});

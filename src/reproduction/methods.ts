@@ -11,11 +11,11 @@ import {
   heads,
   pretraining,
   runOf,
-  type Setup,
   scorer,
 } from './foundation.ts';
 import type { Part, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
+import type { Setup } from './setup.ts';
 import { type RunFigures, train, weightsOf } from './work.ts';
 
 export interface Setting {

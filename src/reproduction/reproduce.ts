@@ -1,18 +1,15 @@
 /** The paper's tables from nothing: all parts that they need, each once, and the report. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import packageJson from '../../package.json' with { type: 'json' };
-import { loadConfigFile } from '../config/load.ts';
 import { pathFrom } from '../files/paths.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { UserError } from '../user-error.ts';
 import { startWorkers } from '../workers/local.ts';
-import type { Setup } from './foundation.ts';
 import { runParts } from './parts.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
-import { sizes } from './sizes.ts';
+import { setupOf } from './setup.ts';
 import { overSeeds, type Table } from './table.ts';
 import { expressiveness } from './tables/1-expressiveness.ts';
 import { ranking } from './tables/2-ranking.ts';
@@ -29,11 +26,9 @@ export const tables: readonly Table[] = [shift, ranking, icc, cost, rl, open, ex
 const absent: Readonly<Record<number, string>> = {
   1: 'the word problem of S5, and critics of more than some hundred thousand parameters',
   3: 'a floor that knows the state of the chain and the profile of the actor alone',
-  4: 'tasks that are not register chains, such as cups and those of reasoning-gym',
+  4: 'more than three tasks, and tasks in natural language such as those of reasoning-gym',
   6: 'a large model behind an API, in whose place the uncalibrated oracle stands',
 };
-
-const recipe = fileURLToPath(new URL('../../examples/miniature.yaml', import.meta.url));
 
 export interface ReproduceOptions {
   /** Numbers of the tables, in the order in which they are made. Default: all that there are. */
@@ -63,7 +58,7 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
   const wanted = tablesOf(options.tables);
   if (!Number.isInteger(seeds) || seeds < 1 || seeds > MOST_SEEDS)
     throw new UserError(`seeds: expected a whole number from 1 to ${MOST_SEEDS}, not ${seeds}`);
-  const setup = setupOf(options.config ?? recipe, tiny);
+  const setup = setupOf(options.config, tiny);
   const all = Array.from({ length: seeds }, (_, seed) => seed);
   const parts = all.flatMap((seed) => wanted.flatMap((table) => table.parts(setup, seed)));
   await mkdir(join(folder, 'logs'), { recursive: true });
@@ -116,16 +111,6 @@ function tablesOf(numbers: readonly number[] | undefined): readonly Table[] {
 }
 
 const byNumber = (a: Table, b: Table) => a.number - b.number;
-
-function setupOf(path: string, tiny: boolean): Setup {
-  const { config } = loadConfigFile(path);
-  const task = typeof config.task === 'string' ? config.task : config.task.use;
-  if (task !== 'miniature')
-    throw new UserError(
-      `${path}: its task is "${task}", and the tables need "miniature" and its exact values`,
-    );
-  return { recipe: config, size: tiny ? sizes.tiny : sizes.full };
-}
 
 function commandOf(number: number, { seeds = 1, tiny, config }: ReproduceOptions): string {
   const flags = [

@@ -4,18 +4,20 @@
  * table's code in minutes; its figures mean nothing.
  */
 import type { ConfigInput } from '../config/schema.ts';
+import type { FamilyName } from './setup.ts';
+import type { Strength } from './strong-actors.ts';
 
 type Stage<K extends 'critic_sft' | 'critic_rl'> = NonNullable<ConfigInput[K]>;
 
 export interface Size {
   readonly name: 'full' | 'tiny';
-  /** Labelled steps K of the chains of tables 2, 3, 5 and 6. */
-  readonly steps: number;
   /**
-   * K of each task family of table 4; the first is the one that settings are chosen on. The base
-   * actor solves .17 of any length: at 5 it errs at most of its steps, and a sweep mends nothing.
+   * Labelled steps K of the chains of tables 2 to 7. The base actor solves .17 of any length: at 5
+   * it errs at most of its steps, and a sweep mends nothing.
    */
-  readonly families: readonly number[];
+  readonly steps: number;
+  /** Further tasks of table 4, by the settings that were chosen on the first. */
+  readonly families: readonly FamilyName[];
   /** K of the chains of other lengths in table 3, less and more far from training. */
   readonly shorter: readonly [number, number];
   /** K of table 1, and widths and numbers of layers of its models, rising. */
@@ -27,8 +29,15 @@ export interface Size {
   readonly pretraining: Stage<'critic_rl'>;
   /** Steps of a value head's pretraining and responses of each: as many as the recipe's stage 2. */
   readonly head: { readonly steps: number; readonly responses: number };
-  /** Iterations of RL with exact values after which an actor is `stronger`, and `strong`. */
-  readonly strength: readonly [number, number];
+  /**
+   * Of RL with exact values: iterations, those between looks at the actor, and the success from
+   * which on it is `stronger` and `strong`.
+   */
+  readonly strength: {
+    readonly iterations: number;
+    readonly every: number;
+    readonly success: Readonly<Record<Strength, number>>;
+  };
   /** Iterations of joint training, and of each setting of a sweep. */
   readonly joint: number;
   readonly sweep: number;
@@ -56,7 +65,7 @@ export interface Size {
 
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
-    ...{ name: 'full', steps: 8, families: [8], shorter: [5, 3] },
+    ...{ name: 'full', steps: 8, families: ['longer-chains', 'cups'], shorter: [5, 3] },
     depths: [3, 5, 8],
     capacities: [
       [32, 1],
@@ -64,12 +73,13 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
       [128, 3],
     ],
     ...{ sampling: {}, sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
-    ...{ strength: [24, 40], joint: 60, sweep: 24, icc: 30, every: 5 },
-    ...{ settings: 4, tuning: 2, longer: 5, open: 24, cost: 4 },
+    strength: { iterations: 80, every: 5, success: { stronger: 0.35, strong: 0.65 } },
+    ...{ joint: 60, sweep: 24, icc: 30, every: 5 },
+    ...{ settings: 4, tuning: 4, longer: 5, open: 24, cost: 4 },
     ...{ prompts: 128, candidates: 16, continuations: 32, bootstrap: 2000 },
   },
   tiny: {
-    ...{ name: 'tiny', steps: 3, families: [3], shorter: [3, 3] },
+    ...{ name: 'tiny', steps: 3, families: ['cups'], shorter: [3, 3] },
     depths: [3],
     capacities: [
       [32, 1],
@@ -79,7 +89,8 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },
     head: { steps: 2, responses: 16 },
-    ...{ strength: [1, 2], joint: 2, sweep: 1, icc: 1, every: 1 },
+    strength: { iterations: 2, every: 1, success: { stronger: 0, strong: 1 } },
+    ...{ joint: 2, sweep: 1, icc: 1, every: 1 },
     ...{ settings: 2, tuning: 1, longer: 2, open: 1, cost: 1 },
     ...{ prompts: 12, candidates: 8, continuations: 4, bootstrap: 100 },
   },

@@ -2,10 +2,11 @@
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
 import { mean } from '../math/statistics.ts';
-import { type Setup, taskOf, workers } from './foundation.ts';
+import { taskOf, workers } from './foundation.ts';
 import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
 import type { Part, Results, Work } from './parts.ts';
 import { seedsOf, tuningSeeds } from './seeds.ts';
+import type { Family, Setup } from './setup.ts';
 import { type CurvePoint, measure, type RunFigures, weightsOf } from './work.ts';
 
 /** A setting's run on a seed that no table reports. */
@@ -15,9 +16,9 @@ function trial(
   setting: Setting,
   seed: number,
 ): Part<RunFigures | null> {
-  const { families, sweep } = setup.size;
-  const start = startOf(setup, seed, families[0]!, key);
-  const config = jointConfig(setup, seed, families[0]!, key, setting, { iterations: sweep });
+  const { steps, sweep } = setup.size;
+  const start = startOf(setup, seed, steps, key);
+  const config = jointConfig(setup, seed, steps, key, setting, { iterations: sweep });
   return {
     ...{ name: `sweep-${key}`, seed, version: 1, options: config, after: start.after },
     run: (work) => trainBy(work, start, config),
@@ -53,25 +54,29 @@ export function scoreOf(curve: readonly CurvePoint[]): number {
 }
 
 /**
- * The best setting of those that are better than the first, which is the recipe's own, on every
- * seed and by two standard errors on average; the first where there is none. Noise chooses nothing,
- * and nothing is chosen that fails on a seed where the recipe does not.
+ * The best setting of those that are better on average than the first, which is the recipe's own,
+ * by two standard errors, and on no seed worse by two; the first where there is none. Noise chooses
+ * nothing, and nothing is chosen that fails on a seed where the recipe does not.
  *
- * @param responses that a score is the mean of
+ * @param responses that each score is the mean of
  */
 export function bestOf(swept: readonly Swept[], responses: number): Swept {
   const [first] = swept;
-  const errorOf = ({ scores }: Swept) => {
-    const score = mean(scores);
-    return (score * (1 - score)) / (responses * scores.length);
-  };
-  const better = swept.filter(
-    (one) =>
-      one.scores.every((score, i) => score > first!.scores[i]!) &&
-      mean(one.scores) > mean(first!.scores) + 2 * Math.sqrt(errorOf(one) + errorOf(first!)),
-  );
+  const better = swept.filter(({ scores }) => {
+    const ahead = mean(scores) - mean(first!.scores);
+    const together = 2 * errorOf(mean(scores), mean(first!.scores), responses * scores.length);
+    const worse = scores.filter((score, i) => {
+      const own = first!.scores[i]!;
+      return score < own - 2 * errorOf(score, own, responses);
+    });
+    return ahead > together && worse.length === 0;
+  });
   return better.reduce((best, one) => (mean(one.scores) > mean(best.scores) ? one : best), first!);
 }
+
+/** Standard error of the difference of two shares of as many responses each. */
+const errorOf = (one: number, other: number, responses: number): number =>
+  Math.sqrt((one * (1 - one) + other * (1 - other)) / responses);
 
 /** Responses behind a score: those of every evaluation of a trial but the one at its start. */
 export const responsesOf = ({ size: { sweep, every, prompts } }: Setup): number =>
@@ -113,11 +118,16 @@ export interface Trained {
   readonly success: Measured;
 }
 
-/** A method at its best setting, on a seed that tables report. */
+/**
+ * A method at its best setting, on a seed that tables report.
+ *
+ * @param main whose task the setting is chosen on
+ * @param times as many iterations as the size has
+ */
 export function trained(
-  setup: Setup,
+  main: Setup,
+  { setup, steps }: Family,
   seed: number,
-  steps: number,
   key: MethodKey,
   times = 1,
 ): Part<Trained | null> {
@@ -129,12 +139,12 @@ export function trained(
     return { ...config, evaluation: { ...config.evaluation, every } };
   };
   const input = successOf(setup, seed, steps);
-  const choosing = trials(setup, key).flatMap(({ parts }) => parts);
+  const choosing = trials(main, key).flatMap(({ parts }) => parts);
   return {
     ...{ name: `rl-${key}`, seed, version: 3, after: [...start.after, ...choosing] },
     options: [methods[key].settings.map(configOf), input],
     async run(work) {
-      const { setting } = bestOf(sweptBy(setup, key, work), responsesOf(setup));
+      const { setting } = bestOf(sweptBy(main, key, work), responsesOf(main));
       work.log(`lambda ${setting.lambda}, learning rate ${setting.learning_rate}`);
       const figures = await trainBy(work, start, configOf(setting));
       if (figures === null) return null;

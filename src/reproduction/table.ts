@@ -1,8 +1,8 @@
 /** What a table is: parts that make its figures, and what the paper says of them. */
 import { type Measured, meanOver, resamplesOf } from '../comparison/bootstrap.ts';
 import type { DistributionResult } from '../comparison/result.ts';
-import type { Setup } from './foundation.ts';
 import type { Part, Results } from './parts.ts';
+import type { Setup } from './setup.ts';
 
 export interface Row {
   readonly name: string;

@@ -159,13 +159,14 @@ function remedy(path: string): string {
   return `Use one before it (they are in ${folder}): genac resume ${dirname(folder)} --from NAME`;
 }
 
-const nameOf = (stage: string, iteration: number) =>
+/** Of one within a stage: `STAGE-000040`. */
+export const nameWithin = (stage: string, iteration: number): string =>
   `${stage}-${String(iteration).padStart(6, '0')}`;
 const pattern = new RegExp(`^(${stageNames.join('|')})(?:-(\\d{6,}))?$`);
 
 /** Returns `STAGE` at a stage's end, else `STAGE-000040`. */
 export function checkpointName({ stage, iteration, complete }: ControllerState): string {
-  return complete ? stage : nameOf(stage, iteration);
+  return complete ? stage : nameWithin(stage, iteration);
 }
 
 /** Returns the names of a run's checkpoints in order, oldest first, without `best`. */

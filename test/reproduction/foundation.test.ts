@@ -1,13 +1,16 @@
 /** What the tables' models are made with. */
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
 import languageModel from '../../plugins/critics/language-model.ts';
-import { loadConfigFile } from '../../src/config/load.ts';
-import { scorer } from '../../src/reproduction/foundation.ts';
-import { sizes } from '../../src/reproduction/sizes.ts';
+import { checkConfig } from '../../src/config/load.ts';
+import { baseActor, scorer } from '../../src/reproduction/foundation.ts';
+import { jointConfig, type MethodKey, methods } from '../../src/reproduction/methods.ts';
+import { keyOf } from '../../src/reproduction/parts.ts';
+import { familiesOf, setupOf } from '../../src/reproduction/setup.ts';
+import { strengthsIn } from '../../src/reproduction/strong-actors.ts';
 
 it('makes critics with words and without of one recipe', () => {
-  const setup = { recipe: loadConfigFile('examples/miniature.yaml').config, size: sizes.tiny };
+  const setup = setupOf(undefined, true);
   const optionsOf = (kind: Parameters<typeof scorer>[1]) => {
     const { use, ...options } = scorer(setup, kind) as { readonly use: string };
     return [use, options] as const;
@@ -18,4 +21,45 @@ it('makes critics with words and without of one recipe', () => {
   expect(generative.options.parse(given)).toMatchObject({ icc: true, completions_per_state: 2 });
   expect(languageModel.options.parse(same)).toMatchObject({ icc: true, completions_per_state: 2 });
   expect(optionsOf('generative-without-icc')[1]).toEqual({ ...given, icc: false });
+});
+
+const full = setupOf(undefined, false);
+
+describe('the tasks of table 4', () => {
+  it('are the recipe’s own, longer chains with room for them, and cups by their own recipe', () => {
+    const [own, longer, cups] = familiesOf(full);
+    expect(own).toEqual({ title: 'chains of 8', setup: full, steps: 8 });
+    expect([longer!.title, longer!.steps]).toEqual(['chains of 12', 12]);
+    expect(longer!.setup.recipe).toMatchObject({
+      critic: { max_new_tokens: 72 },
+      sampling: { max_new_tokens: 30 },
+    });
+    expect(cups!.title).toBe('8 swaps of 4 cups');
+    expect(cups!.setup.recipe.task).toMatchObject({ use: 'cups', cups: 4 });
+  });
+  it('have configs that hold for every method, and models of their own', () => {
+    const keys = Object.keys(methods) as MethodKey[];
+    for (const { title, setup, steps } of familiesOf(full))
+      for (const key of keys) {
+        const [setting] = methods[key].settings;
+        const config = jointConfig(setup, 0, steps, key, setting!, { iterations: 1 });
+        const { task } = checkConfig({ ...config, folder: 'runs/none' });
+        expect([title, key, task]).toMatchObject([title, key, { steps }]);
+      }
+    const bases = familiesOf(full).map(({ setup, steps }) => keyOf(baseActor(setup, 0, steps)));
+    expect(new Set(bases).size).toBe(3);
+  });
+  it('refuses a config of another task', () => {
+    expect(() => setupOf('examples/cups.yaml', false)).toThrow('its task is "cups"');
+  });
+});
+
+it('an actor of a strength is the first that succeeds so often, and the last if none does', () => {
+  const curve = [0.4, 0.2, 0.5, 0.4, 0.6].map((success, i) => ({
+    ...{ success, iteration: 5 * i, actor_tokens: 0, all_tokens: 0, seconds: 0 },
+  }));
+  expect(strengthsIn(curve, { stronger: 0.35, strong: 0.7 })).toEqual({
+    stronger: { iteration: 10, success: 0.5 },
+    strong: { iteration: 20, success: 0.6 },
+  });
 });

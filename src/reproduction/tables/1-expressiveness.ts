@@ -9,12 +9,12 @@ import {
   headPretraining,
   imitation,
   pretraining,
-  type Setup,
   taskOf,
   workers,
 } from '../foundation.ts';
 import type { Part, Results } from '../parts.ts';
 import { seedsOf } from '../seeds.ts';
+import type { Setup } from '../setup.ts';
 import { type Block, plain, type Table, valueIn } from '../table.ts';
 import { checkpointOf, measure, weightsOf } from '../work.ts';
 

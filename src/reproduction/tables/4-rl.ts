@@ -1,7 +1,7 @@
-import type { Setup } from '../foundation.ts';
 import { type MethodKey, methods } from '../methods.ts';
 import type { Results } from '../parts.ts';
 import { tuningSeeds } from '../seeds.ts';
+import { type Family, familiesOf, type Setup } from '../setup.ts';
 import { bestOf, responsesOf, sweptBy, type Trained, trained, trials } from '../sweep.ts';
 import { type Block, plain, type Row, type Table, valueIn } from '../table.ts';
 import type { CurvePoint } from '../work.ts';
@@ -41,12 +41,12 @@ export function costOfHalf(
 const least = (all: readonly (Trained | null)[], of: 'all_tokens' | 'seconds') =>
   Math.min(...all.flatMap((one) => (one === null ? [] : [one.figures.curve.at(-1)![of]])));
 
-function family(setup: Setup, seed: number, steps: number, results: Results): Block[] {
+function blocksOf(setup: Setup, family: Family, seed: number, results: Results): Block[] {
   const runs = keys.map((key) => ({
     name: methods[key].name as string,
-    one: results.resultOf(trained(setup, seed, steps, key)),
+    one: results.resultOf(trained(setup, family, seed, key)),
   }));
-  const longer = results.resultOf(trained(setup, seed, steps, cheapest, setup.size.longer));
+  const longer = results.resultOf(trained(setup, family, seed, cheapest, setup.size.longer));
   const all = runs.map(({ one }) => one);
   const [tokens, seconds] = [least(all, 'all_tokens'), least(all, 'seconds')];
   runs.push({ name: `${methods[cheapest].name}, ${setup.size.longer} times as long`, one: longer });
@@ -57,7 +57,7 @@ function family(setup: Setup, seed: number, steps: number, results: Results): Bl
     }));
   return [
     {
-      ...{ title: `chains of ${steps}: success of the actor`, digits: 3 },
+      ...{ title: `${family.title}: success of the actor`, digits: 3 },
       columns: ['at the end', 'half of the actor tokens', 'equal tokens in all', 'equal seconds'],
       rows: rows(({ figures: { curve }, success }) => {
         const actor = curve.at(-1)!.actor_tokens;
@@ -70,7 +70,7 @@ function family(setup: Setup, seed: number, steps: number, results: Results): Bl
       }, 4),
     },
     {
-      ...{ title: `chains of ${steps}: cost`, digits: 0 },
+      ...{ title: `${family.title}: cost`, digits: 0 },
       columns: [
         ...['actor tokens (k)', 'tokens in all (k)', 'seconds'],
         ...['actor tokens (k) until .5', 'tokens in all (k) until .5', 'seconds until .5'],
@@ -102,21 +102,22 @@ export const rl: Table = {
     'Seconds are of one core of this machine while the other one worked too; the time of stages ' +
       '1 and 2 and of a head’s pretraining is not in them.',
     'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
-      'chains of the first length that the table has.',
-    'The best mean success over the runs’ evaluations is chosen, and the recipe’s own setting, the ' +
-      'first, where no other is better on every seed and by two standard errors on average.',
+      'the first task; the others take what was chosen there.',
+    'The best mean success over the runs’ evaluations is chosen of those settings that are better ' +
+      'on average by two standard errors than the recipe’s own, the first, and on no seed worse by ' +
+      'two; the recipe’s own where there is none.',
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason: 'one task and few seeds, on one of which a setting may fail that was best on the sweep’s',
   parts: (setup, seed) => [
     ...keys.flatMap((key) => trials(setup, key).flatMap(({ parts }) => parts)),
-    ...setup.size.families.flatMap((steps) => [
-      ...keys.map((key) => trained(setup, seed, steps, key)),
-      trained(setup, seed, steps, cheapest, setup.size.longer),
+    ...familiesOf(setup).flatMap((family) => [
+      ...keys.map((key) => trained(setup, family, seed, key)),
+      trained(setup, family, seed, cheapest, setup.size.longer),
     ]),
   ],
   blocks: (setup, seed, results) => [
-    ...setup.size.families.flatMap((steps) => family(setup, seed, steps, results)),
+    ...familiesOf(setup).flatMap((family) => blocksOf(setup, family, seed, results)),
     {
       ...{ title: 'the sweep: mean success over the evaluations of a run', digits: 3 },
       columns: Array.from({ length: setup.size.settings }, (_, i) =>

@@ -1,8 +1,8 @@
 import type { ConfigInput } from '../../config/schema.ts';
 import { criticsEvaluation } from '../critics.ts';
-import type { Setup } from '../foundation.ts';
 import { jointConfig, type MethodKey, methods, startOf, trainBy } from '../methods.ts';
 import type { Part, Results } from '../parts.ts';
+import type { Setup } from '../setup.ts';
 import { plain, type Row, type Table, valueIn } from '../table.ts';
 import type { RunFigures } from '../work.ts';
 

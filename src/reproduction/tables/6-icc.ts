@@ -8,17 +8,16 @@ import {
   pretraining,
   runOf,
   type Scorer,
-  type Setup,
   scorer,
-  strongActor,
   taskOf,
-  underActor,
   workers,
 } from '../foundation.ts';
 import type { Part } from '../parts.ts';
 import { seedsOf } from '../seeds.ts';
+import type { Setup } from '../setup.ts';
+import { strongActorIn, strongActors, underActor } from '../strong-actors.ts';
 import { type Block, type Table, valueIn } from '../table.ts';
-import { checkpointOf, measure, train } from '../work.ts';
+import { checkpointOf, measure, train, weightsOf } from '../work.ts';
 
 const uncalibrated = fileURLToPath(
   new URL('../../../plugins/tasks/miniature/uncalibrated.ts', import.meta.url),
@@ -61,9 +60,7 @@ const actors: Readonly<Record<string, string>> = {
 function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
   const { steps, prompts, bootstrap } = setup.size;
   const base = baseActor(setup, seed, steps);
-  const [stronger, strong] = ([0, 1] as const).map((level) =>
-    strongActor(setup, seed, steps, level),
-  );
+  const stronger = strongActors(setup, seed, steps);
   const stages = (icc: Icc) => ({
     'critic-sft': imitation(setup, seed, steps, kinds[icc]),
     'critic-rl': pretraining(setup, seed, steps, kinds[icc]),
@@ -83,7 +80,7 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
       seed,
       version: 2,
       options: [input, setup.size.continuations],
-      after: [...after, stronger!, strong!],
+      after: [...after, stronger],
     },
     run: (work) => {
       const ofStage = (icc: Icc, stage: 'critic-sft' | 'critic-rl' | 'joint') => ({
@@ -105,9 +102,12 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
         },
         shifts: {
           'mild-temperature': { sampling: { temperature: 1.3 } },
-          'moderate-actor': underActor(setup, work, stronger!),
-          'severe-actor': underActor(setup, work, strong!),
-          joint: underActor(setup, work, trained.with.joint),
+          'moderate-actor': strongActorIn(setup, work, stronger, 'stronger'),
+          'severe-actor': strongActorIn(setup, work, stronger, 'strong'),
+          joint: underActor(
+            setup.size,
+            weightsOf(work.folderOf(trained.with.joint), 'joint', 'actor'),
+          ),
         },
       });
     },

@@ -1,7 +1,7 @@
 import type { ConfigInput } from '../../config/schema.ts';
-import type { Setup } from '../foundation.ts';
 import { jointConfig, type Setting, startOf, trainBy } from '../methods.ts';
 import type { Part } from '../parts.ts';
+import type { Setup } from '../setup.ts';
 import { measureSuccess, scoreOf, successOf, type Trained } from '../sweep.ts';
 import { plain, type Table } from '../table.ts';
 import { successAt } from './4-rl.ts';
@@ -40,7 +40,7 @@ const changes: Readonly<Record<string, Change>> = {
 };
 
 function run(setup: Setup, seed: number, name: string): Part<Omit<Trained, 'setting'> | null> {
-  const steps = setup.size.families[0]!;
+  const { steps } = setup.size;
   const { critic, lambda = 0.5, segment = 1, joint } = changes[name]!;
   const start = startOf(setup, seed, steps, 'genac');
   const setting: Setting = { lambda, learning_rate: setup.recipe.actor!.learning_rate };
@@ -92,10 +92,9 @@ export const open: Table = {
       name,
       one: results.resultOf(run(setup, seed, name)),
     }));
-    const length = setup.size.families[0]!;
     return [
       {
-        ...{ title: `chains of ${length}: success of the actor`, digits: 3 },
+        ...{ title: `chains of ${setup.size.steps}: success of the actor`, digits: 3 },
         columns: ['at the end', 'half of the actor tokens', 'mean over the run'],
         rows: all.map(({ name, one }) => {
           if (one === null) return { name, cells: [null, null, null] };
@@ -106,7 +105,7 @@ export const open: Table = {
         }),
       },
       {
-        ...{ title: `chains of ${length}: cost`, digits: 0 },
+        ...{ title: `chains of ${setup.size.steps}: cost`, digits: 0 },
         columns: ['tokens in all (k)', 'seconds'],
         rows: all.map(({ name, one }) => {
           const end = one?.figures.curve.at(-1);

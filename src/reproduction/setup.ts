@@ -1,0 +1,67 @@
+/** What all tables are made of: a recipe, a size, and the tasks of table 4. */
+import { fileURLToPath } from 'node:url';
+import { loadConfigFile } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { UserError } from '../user-error.ts';
+import { type Size, sizes } from './sizes.ts';
+
+export interface Setup {
+  readonly size: Size;
+  /** The recipe that runs begin with: `examples/miniature.yaml`, or the user's config. */
+  readonly recipe: Config;
+}
+
+/** One task of table 4, with the recipe that its runs begin with. */
+export interface Family {
+  /** In titles, such as `chains of 8`. */
+  readonly title: string;
+  readonly setup: Setup;
+  /** Labelled steps K of its chains. */
+  readonly steps: number;
+}
+
+const example = (name: string) =>
+  fileURLToPath(new URL(`../../examples/${name}.yaml`, import.meta.url));
+
+/**
+ * @param path of the recipe; absent: `examples/miniature.yaml`
+ * @throws UserError for a config whose task is not `miniature`
+ */
+export function setupOf(path: string | undefined, tiny: boolean): Setup {
+  const { config: recipe } = loadConfigFile(path ?? example('miniature'));
+  const task = typeof recipe.task === 'string' ? recipe.task : recipe.task.use;
+  if (task !== 'miniature')
+    throw new UserError(
+      `${path}: its task is "${task}", and the tables need "miniature" and its exact values`,
+    );
+  return { recipe, size: tiny ? sizes.tiny : sizes.full };
+}
+
+/** The task of all other tables comes first: settings are chosen on it. */
+export function familiesOf(setup: Setup): Family[] {
+  const { size } = setup;
+  const own: Family = { title: `chains of ${size.steps}`, setup, steps: size.steps };
+  return [own, ...size.families.map((name) => others[name](setup))];
+}
+
+/** The other tasks of table 4. */
+const others = {
+  /** Half as many steps again: as much more to write, for the actor and for the critic. */
+  'longer-chains': ({ recipe, size }: Setup): Family => {
+    const steps = Math.ceil(1.5 * size.steps);
+    const longer = (tokens: unknown) => Math.ceil(1.5 * Number(tokens));
+    const critic = recipe.critic as { readonly use: string; readonly max_new_tokens: number };
+    const changed: Config = {
+      ...recipe,
+      critic: { ...critic, max_new_tokens: longer(critic.max_new_tokens) },
+      sampling: { ...recipe.sampling, max_new_tokens: longer(recipe.sampling.max_new_tokens) },
+    };
+    return { title: `chains of ${steps}`, setup: { recipe: changed, size }, steps };
+  },
+  /** Four cups, by a recipe of their own. */
+  cups: ({ size }: Setup): Family => {
+    const { config: recipe } = loadConfigFile(example('cups'));
+    return { title: `${size.steps} swaps of 4 cups`, setup: { recipe, size }, steps: size.steps };
+  },
+} as const;
+export type FamilyName = keyof typeof others;

@@ -1,0 +1,75 @@
+/** Stronger actors than the base actor, for tables 3 and 6. */
+import { join } from 'node:path';
+import { nameWithin } from '../run-folder/checkpoint.ts';
+import { actorOf, baseActor, baseActorIn, runOf } from './foundation.ts';
+import type { Part, Results } from './parts.ts';
+import { seedsOf } from './seeds.ts';
+import type { Setup } from './setup.ts';
+import { type CurvePoint, checkpointOf, train } from './work.ts';
+
+export type Strength = 'stronger' | 'strong';
+
+/** After so many iterations each; with the success that the run's own evaluation found. */
+export type StrongActors = Readonly<Record<Strength, Pick<CurvePoint, 'iteration' | 'success'>>>;
+
+/**
+ * One run from the base actor with exact values as its critic. Seeds differ in how soon an actor
+ * learns, so an actor of a strength is the first whose success is large enough, the last if none's
+ * is.
+ */
+export function strongActors(setup: Setup, seed: number, steps: number): Part<StrongActors> {
+  const base = baseActor(setup, seed, steps);
+  const { iterations, every, success } = setup.size.strength;
+  const { recipe } = setup;
+  const config = runOf(setup, steps, seedsOf(seed).training, {
+    ...{ stages: ['joint'], critic: { use: 'oracle' } },
+    joint: { steps: iterations, schedule: 'synchronous' },
+    gates: { joint: null, explained_variance: false },
+    evaluation: { ...recipe.evaluation, every, prompts: 2 * setup.size.prompts, states: 8 },
+    checkpoints: { every, minutes: null, keep: iterations, best: false },
+  });
+  return {
+    ...{ name: 'strong-actors', seed, version: 1, after: [base], options: [config, success] },
+    async run(work) {
+      const actor = actorOf(setup, baseActorIn(work, base));
+      const figures = await train(work, { ...config, actor });
+      return strengthsIn(figures!.curve, success);
+    },
+  };
+}
+
+/** @param curve evaluations of one run, in order; the base actor's, the first, is never taken */
+export function strengthsIn(
+  curve: readonly CurvePoint[],
+  least: Readonly<Record<Strength, number>>,
+): StrongActors {
+  const later = curve.filter(({ iteration }) => iteration > 0);
+  const find = (from: number) => {
+    const { iteration, success } = later.find((point) => point.success >= from) ?? later.at(-1)!;
+    return { iteration, success };
+  };
+  return { stronger: find(least.stronger), strong: find(least.strong) };
+}
+
+/** The folder of its weights. */
+function weightsIn(results: Results, part: Part<StrongActors>, strength: Strength, last: number) {
+  const { iteration } = results.resultOf(part)[strength];
+  const name = iteration === last ? 'joint' : nameWithin('joint', iteration);
+  return join(checkpointOf(results.folderOf(part), name), 'actor');
+}
+
+/** Changes of an evaluation for one of them (`underActor`). */
+export const strongActorIn = (
+  { size }: Setup,
+  results: Results,
+  part: Part<StrongActors>,
+  strength: Strength,
+) => underActor(size, weightsIn(results, part, strength, size.strength.iterations));
+
+/**
+ * Changes of an evaluation for an actor that a run trained. Its reference values are means of
+ * continuations, so that the exact values are held against something else than themselves.
+ */
+export const underActor = ({ continuations }: Setup['size'], model: string) => ({
+  ...{ actor: { model }, references: 'continuations', continuations },
+});
