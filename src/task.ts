@@ -122,6 +122,12 @@ export interface Task {
    */
   exactValues?(states: readonly State[], actor: ActorProbe): Promise<readonly number[]>;
   /**
+   * What checking a state tells without any knowledge of the actor, as one of a few names, such as
+   * the number of the step and whether it is right so far. Evaluations then have a floor that knows
+   * the mean value of each.
+   */
+  stateClass?(state: State): string;
+  /**
    * Makes a model that the task brings itself, `model: task:NAME` in a config, as a folder in
    * Hugging Face format.
    */

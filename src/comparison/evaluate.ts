@@ -15,7 +15,7 @@ import { type Collected, collect } from './collect.ts';
 import { checkEvaluation, distributionsOf, type EvaluationInput } from './config.ts';
 import type { Cost } from './cost.ts';
 import { type NamedCritic, nameCritic } from './critics.ts';
-import { floorOf, floors } from './floors.ts';
+import { floorsOf } from './floors.ts';
 import { type Ground, prepareGround, type Tools } from './ground.ts';
 import { BINS, binOf, type Judgement, measures } from './measures.ts';
 import { evaluationPage } from './page.ts';
@@ -151,8 +151,8 @@ async function measured(
     last = judgementsOf(collected, valued);
     add(critic.name, last, cost);
   }
-  for (const [floor, keyOf] of Object.entries(floors))
-    add(`(${floor})`, floorOf(last, keyOf), null);
+  for (const [floor, judgements] of Object.entries(floorsOf(last, problems, ground.task)))
+    add(`(${floor})`, judgements, null);
   const success = meanOver(
     problems.map(({ responses }) => responses.map(({ reward }) => reward)),
     resamples,

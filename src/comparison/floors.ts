@@ -1,21 +1,38 @@
-/**
- * Floors of every table: what knows nothing of the response. Each is fitted on the other problems.
- */
+/** Floors of every table: what no critic that is worth its cost may be below. */
+import type { Task } from '../task.ts';
 import type { JudgedState, Judgement } from './measures.ts';
+import { type CollectedProblem, statesOf } from './states.ts';
 
-export const floors = {
-  /** The mean reference value of all states. */
-  constant: () => 0,
-  /** The mean reference value of the states of this number. */
-  position: ({ index }: JudgedState) => index,
-} as const;
+type KeyOf = (state: JudgedState) => number | string;
+
+/**
+ * Each floor gives states of one key their mean reference value, fitted on the other problems.
+ *
+ * @param judgements of the same problems, in their order
+ */
+export function floorsOf(
+  judgements: readonly Judgement[],
+  problems: readonly CollectedProblem[],
+  { stateClass }: Pick<Task, 'stateClass'>,
+): Record<string, Judgement[]> {
+  const classes = new Map<JudgedState, string>();
+  if (stateClass)
+    for (const [p, { states }] of judgements.entries()) {
+      const seen = statesOf(problems[p]!, p);
+      for (const [i, state] of states.entries()) classes.set(state, stateClass(seen[i]!));
+    }
+  return {
+    constant: floorOf(judgements, () => 0),
+    position: floorOf(judgements, ({ index }) => index),
+    ...(stateClass && {
+      'state class': floorOf(judgements, (state) => classes.get(state)!),
+    }),
+  };
+}
 
 /** @param keyOf states of one key get one value */
-export function floorOf(
-  judgements: readonly Judgement[],
-  keyOf: (state: JudgedState) => number,
-): Judgement[] {
-  const total = new Map<number, { sum: number; count: number }>();
+export function floorOf(judgements: readonly Judgement[], keyOf: KeyOf): Judgement[] {
+  const total = new Map<number | string, { sum: number; count: number }>();
   const add = (state: JudgedState, sign: 1 | -1) => {
     const own = total.get(keyOf(state)) ?? { sum: 0, count: 0 };
     own.sum += sign * state.reference.mean;

@@ -30,7 +30,7 @@ export interface DistributionResult {
   readonly success: number;
   /** The same with its interval. */
   readonly success_measured: Measured;
-  /** The floors `constant` and `position` are among them, in brackets. */
+  /** Floors are among them, in brackets: `(constant)`, `(position)`, `(state class)`. */
   readonly critics: Readonly<Record<string, CriticResult>>;
 }
 

@@ -55,7 +55,7 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
   }));
   const sums = { operations: ['+', '-'] };
   return {
-    ...{ name: 'critics', seed, version: 2, options: [input, size.continuations] },
+    ...{ name: 'critics', seed, version: 3, options: [input, size.continuations] },
     after: [
       ...[base, words, silent, ...ofHeads.map(([, part]) => part), stronger],
       ...[shorter!.base, shortest!.base],

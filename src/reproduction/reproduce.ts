@@ -25,7 +25,6 @@ export const tables: readonly Table[] = [shift, ranking, icc, cost, rl, open, ex
 /** What tables of the paper, or of a fuller comparison, have and these do not. */
 const absent: Readonly<Record<number, string>> = {
   1: 'the word problem of S5, and critics of more than some hundred thousand parameters',
-  3: 'a floor that knows the state of the chain and the profile of the actor alone',
   4: 'more than three tasks, and tasks in natural language such as those of reasoning-gym',
   6: 'a large model behind an API, in whose place the uncalibrated oracle stands',
 };

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { checkEvaluation, distributionsOf, evaluationSchema } from '../../src/comparison/config.ts';
 import { costOf } from '../../src/comparison/cost.ts';
 import { nameCritic } from '../../src/comparison/critics.ts';
-import { floorOf, floors } from '../../src/comparison/floors.ts';
+import { floorsOf } from '../../src/comparison/floors.ts';
 import { Lines } from '../../src/comparison/lines.ts';
 import { namedFiles } from '../../src/comparison/named-files.ts';
 import { distinctPrefixTokens } from '../../src/comparison/shared-prefixes.ts';
@@ -58,12 +58,31 @@ test('floors are fitted on the other problems', () => {
       reference: { mean: index === 0 ? mean : 1, square: mean, count: null },
     })),
   }));
-  const position = floorOf(judged, floors.position).map(({ states }) => states.map((s) => s.value));
+  const problems = judged.map(({ states }) => ({
+    problem: { id: 'p', prompt: '1 + 1', columns: {} },
+    actor: { name: 'actor', parameters: 1, successRate: null },
+    ...{ promptIds: null, responses: [] },
+    states: states.map(({ index, reference }, i) => ({
+      ...{ response: null, index, text: i === 0 ? '' : 'right', tokens: null, reference },
+    })),
+  }));
+  expect(Object.keys(floorsOf(judged, problems, {}))).toEqual(['constant', 'position']);
+  // Of problem 1 nothing is right.
+  problems[1]!.states[1]!.text = 'wrong';
+  const stateClass = ({ response }: { readonly response: string }) => response;
+  const floors = floorsOf(judged, problems, { stateClass });
+  const valuesOf = (name: string) =>
+    floors[name]!.map(({ states }) => states.map(({ value }) => value));
+  const classes = valuesOf('state class');
+  expect(classes.map(([start]) => start)).toEqual(valuesOf('position').map(([start]) => start));
+  expect([classes[0]![1], classes[2]![1]]).toEqual([1, 1]);
+  // Nobody else's is wrong: the mean of all other states.
+  expect(classes[1]![1]).toBeCloseTo((0.2 + 0.7 + 2) / 4, 12);
+  const position = valuesOf('position');
   expect(position[0]![0]).toBeCloseTo(0.65, 12);
   expect(position[2]![0]).toBeCloseTo(0.4, 12);
   expect(position[1]![1]).toBeCloseTo(1, 12);
-  const constant = floorOf(judged, floors.constant);
-  expect(constant[0]!.states[1]!.value).toBeCloseTo((0.6 + 0.7 + 2) / 4, 12);
+  expect(valuesOf('constant')[0]![1]).toBeCloseTo((0.6 + 0.7 + 2) / 4, 12);
 });
 
 describe('kept lines', () => {

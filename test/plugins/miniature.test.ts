@@ -14,6 +14,7 @@ import {
   chainOf,
   chainProblem,
   chainReward,
+  classOf,
   drawChain,
   OPERATIONS,
   parseChain,
@@ -71,6 +72,14 @@ describe('register chains', () => {
     expect(chainReward('a 2 b 6 c 3 d 0 e 6 f 1 g 2 h 0', chain)).toBe(0);
     expect(chainReward('h 0 .', chain)).toBe(0);
     expect(parseClaims('a 2 b 6 d 3')).toEqual([2, 6]);
+  });
+
+  it('have states of as many classes as checking tells apart', () => {
+    const classesOf = (...texts: readonly string[]) => texts.map((text) => classOf(chain, text));
+    expect(classesOf('', 'a 2', 'a 1', 'a 1 b 6 ', 'a 2 b 5')).toEqual([
+      ...['0 right', '1 right', '1 wrong', '2 right', '2 wrong'],
+    ]);
+    expect(classesOf('b 6', 'a 2 b', 'a 9')).toEqual(['malformed', 'malformed', 'malformed']);
   });
 });
 

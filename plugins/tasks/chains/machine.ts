@@ -113,6 +113,14 @@ export function chainsOf(machine: Machine) {
     return complete && claims.at(-1) === truth(chain).at(-1) ? 1 : 0;
   }
 
+  /** `3 right`, `3 wrong`: the steps so far, and whether the last one names the true state. */
+  function classOf(chain: Chain, text: string): string {
+    const claims = parseClaims(text);
+    if (text.trimEnd() !== claimsText(claims)) return 'malformed';
+    const right = claims.length === 0 || claims.at(-1) === truth(chain)[claims.length - 1];
+    return `${claims.length} ${right ? 'right' : 'wrong'}`;
+  }
+
   /**
    * The start, written as if it were a step (value, claim, verdict), so that every true result is
    * computed from the one before it in the same way; then per step so far label, operations, true
@@ -135,6 +143,6 @@ export function chainsOf(machine: Machine) {
 
   return {
     ...{ operationIndex, stateIndex, apply, drawChain, truth, chainPrompt, parseChain },
-    ...{ claimsText, parseClaims, chainReward, rationaleOf },
+    ...{ claimsText, parseClaims, chainReward, classOf, rationaleOf },
   };
 }

@@ -38,7 +38,7 @@ export interface ChainOptions {
 
 export function chainTask(machine: Machine, options: ChainOptions) {
   const { steps, operations, actors, oracle, word, problemOf, chainOf, making } = options;
-  const { drawChain, chainReward, claimsText, rationaleOf } = chainsOf(machine);
+  const { drawChain, chainReward, claimsText, rationaleOf, classOf } = chainsOf(machine);
   const { exactValue } = tablesOf(machine);
   const { makePopulation, syntheticRollout } = populationOf(machine, steps, problemOf);
   const populations = new Map<string, SyntheticActor[]>();
@@ -113,6 +113,7 @@ export function chainTask(machine: Machine, options: ChainOptions) {
         return { state, value: exactValue(table, chain, claims.slice(0, index)) };
       }),
     exactValues: chainValues(machine, chainOf),
+    stateClass: ({ problem, response }) => classOf(chainOf(problem), response),
     makeModel: (name, folder, tools) => makeModel(machine, making, name, folder, tools, steps),
   } satisfies Task;
 }

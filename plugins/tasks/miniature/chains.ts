@@ -49,6 +49,7 @@ export const {
   chainPrompt,
   parseChain,
   claimsText,
+  classOf,
   parseClaims,
   chainReward,
   rationaleOf,

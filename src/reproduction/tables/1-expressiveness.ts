@@ -72,7 +72,7 @@ function evaluation(setup: Setup, seed: number, steps: number): Part<Measured> {
     sampling: { max_new_tokens, temperature },
   };
   return {
-    ...{ name: 'expressiveness', seed, version: 1, options: input },
+    ...{ name: 'expressiveness', seed, version: 2, options: input },
     after: [base, ...critics.map(({ part }) => part)],
     async run(work) {
       const result = await measure(work, {

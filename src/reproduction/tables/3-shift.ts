@@ -17,7 +17,8 @@ export const shift: Table = {
     'Shorter chains have an actor of their own, which was made to solve about as many problems and ' +
       'so errs more at each step.',
     'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
-      'do not: the best constant, and the best value for each state number.',
+      'do not: the best constant, the best value for each state number, and (state class) that for ' +
+      'each number and whether the last step is right: all that checking tells without the actor.',
   ],
   reason:
     'a critic of 85 thousand parameters was trained on chains of one length alone, and does not ' +

@@ -78,7 +78,7 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
     ...{
       name: 'icc',
       seed,
-      version: 2,
+      version: 3,
       options: [input, setup.size.continuations],
       after: [...after, stronger],
     },
