@@ -122,9 +122,9 @@ export interface Task {
    */
   exactValues?(states: readonly State[], actor: ActorProbe): Promise<readonly number[]>;
   /**
-   * What checking a state tells without any knowledge of the actor, as one of a few names, such as
-   * the number of the step and whether it is right so far. Evaluations then have a floor that knows
-   * the mean value of each.
+   * What checking a state by its problem, columns included, tells without any knowledge of the
+   * actor, as one of a few names, such as the number of the step and whether it is right so far.
+   * Evaluations then have a floor that knows the mean value of each.
    */
   stateClass?(state: State): string;
   /**

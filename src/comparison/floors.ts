@@ -18,8 +18,10 @@ export function floorsOf(
   const classes = new Map<JudgedState, string>();
   if (stateClass)
     for (const [p, { states }] of judgements.entries()) {
+      const { problem } = problems[p]!;
       const seen = statesOf(problems[p]!, p);
-      for (const [i, state] of states.entries()) classes.set(state, stateClass(seen[i]!));
+      for (const [i, state] of states.entries())
+        classes.set(state, stateClass({ ...seen[i]!, problem }));
     }
   return {
     constant: floorOf(judgements, () => 0),

@@ -12,6 +12,7 @@ import { namedFiles } from '../../src/comparison/named-files.ts';
 import { distinctPrefixTokens } from '../../src/comparison/shared-prefixes.ts';
 import { readYaml } from '../../src/config/load.ts';
 import { Random } from '../../src/math/random.ts';
+import type { State } from '../../src/types.ts';
 
 const ids = (...tokens: number[]) => Int32Array.from(tokens);
 
@@ -59,7 +60,7 @@ test('floors are fitted on the other problems', () => {
     })),
   }));
   const problems = judged.map(({ states }) => ({
-    problem: { id: 'p', prompt: '1 + 1', columns: {} },
+    problem: { id: 'p', prompt: '1 + 1', columns: { right: 'right' } },
     actor: { name: 'actor', parameters: 1, successRate: null },
     ...{ promptIds: null, responses: [] },
     states: states.map(({ index, reference }, i) => ({
@@ -69,7 +70,8 @@ test('floors are fitted on the other problems', () => {
   expect(Object.keys(floorsOf(judged, problems, {}))).toEqual(['constant', 'position']);
   // Of problem 1 nothing is right.
   problems[1]!.states[1]!.text = 'wrong';
-  const stateClass = ({ response }: { readonly response: string }) => response;
+  const stateClass = ({ response, problem }: State) =>
+    response === problem.columns.right ? 'right' : `not: ${response}`;
   const floors = floorsOf(judged, problems, { stateClass });
   const valuesOf = (name: string) =>
     floors[name]!.map(({ states }) => states.map(({ value }) => value));
