@@ -9,6 +9,7 @@ import { modelSource } from '../extensions/model-source.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
 import { type ExactValues, exactValuesOf, noExactValues } from '../iteration/exact-values.ts';
 import type { LanguageModel } from '../language-model.ts';
+import { underRewards } from '../rewards/replaced.ts';
 import { makeReward, type RewardOf, type RunReward } from '../rewards/reward.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
@@ -51,9 +52,10 @@ export interface Ground {
 export async function prepareGround(options: Distribution, tools: Tools): Promise<Ground> {
   const { base, folder, signal, log } = tools;
   const python = pythonFunctions(() => tools.workers().get(pythonWorkerName));
-  const { task, usesPython } = await loadTask(options.task as PluginChoice, {
+  const { task: given, usesPython } = await loadTask(options.task as PluginChoice, {
     ...{ base, python, log, segmentation: options.segmentation },
   });
+  const task = underRewards(given, options);
   const { rewardOf, ...rewards } = await makeReward(
     { rewards: options.rewards, actor: options.actor as never },
     task,
@@ -136,7 +138,8 @@ function referencesOf(options: Distribution, task: Task): Ground['references'] {
   if (references === 'continuations' && !actor) throw fault('needs an actor; name its model');
   if (!actor && !task.referenceStates && !task.frozenRollouts)
     throw new ConfigError([
-      `actor: the task "${task.name}" brings no rollouts of its own: name the actor's model`,
+      `actor: the task "${task.name}" brings no rollouts of its own` +
+        `${options.rewards.length > 0 ? ' for these `rewards`' : ''}: name the actor's model`,
     ]);
   if (references !== 'auto') return references;
   if (missing === null) return 'exact';

@@ -14,6 +14,7 @@ import { linkFolder } from '../files/file-list.ts';
 import { bestCriticFolder, type StageState, type Training } from '../iteration/context.ts';
 import { noExactValues } from '../iteration/exact-values.ts';
 import { withColumns } from '../rewards/columns.ts';
+import { leftOut, refuseTracesOfAnotherReward, underRewards } from '../rewards/replaced.ts';
 import { makeReward } from '../rewards/reward.ts';
 import { type Checkpoint, readCheckpoint } from '../run-folder/checkpoint.ts';
 import type { EventStream, RunEvent, SettingChange } from '../run-folder/events.ts';
@@ -67,18 +68,20 @@ export interface RunHandles {
 
 export async function runLifecycle(
   source: RunSource,
-  { events, signal, workers: given, ready, run }: RunHandles,
+  { events, signal, workers: running, ready, run }: RunHandles,
 ): Promise<'done' | 'stopped'> {
   const { config, base, checkpoint } = source;
   const log = (text: string) => events.push({ type: 'message', text });
-  let group: WorkerGroup | null = given ?? null;
+  let group: WorkerGroup | null = running ?? null;
   const python = pythonFunctions(() => {
     if (group) return group.get(pythonWorkerName);
     throw new Error('Python functions can be called once the workers run, not before');
   });
-  const { task, usesPython } = await loadTask(config.task as PluginChoice, {
+  const { task: given, usesPython } = await loadTask(config.task as PluginChoice, {
     ...{ base, python, log, segmentation: config.credit.segmentation },
   });
+  refuseTracesOfAnotherReward(config, given);
+  const task = underRewards(given, config);
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
   refuseForCritic(config, plugin);
   checkPast(source.past, config, plugin);
@@ -110,7 +113,7 @@ export async function runLifecycle(
   const steering = new Steering({ config, plugin, signal, emit, past: source.past });
   const control = serveControl(folder.path, run(), steering);
   ready(steering);
-  for (const text of source.notes) emit({ type: 'message', text });
+  for (const text of [...source.notes, ...leftOut(given, config)]) emit({ type: 'message', text });
   let end: 'done' | 'stopped' | 'failed' = 'failed';
   let loggers: Loggers | null = null;
   let started = checkpoint !== null;
@@ -160,7 +163,7 @@ export async function runLifecycle(
     steering.end();
     control.close();
     await loggers?.close();
-    if (!given) await group?.close();
+    if (!running) await group?.close();
     status.close(end);
     if (end === 'failed' && !started) await folder.takeBack();
     lock.release();
@@ -176,7 +179,7 @@ function checkTraces(config: Config, task: Task): void {
 }
 
 /** Stages 1 and 2 need rollouts to measure the critic on. @throws ConfigError */
-function checkActor({ actor, stages }: Config, task: Task): void {
+function checkActor({ actor, stages, rewards }: Config, task: Task): void {
   if (actor !== null) return;
   const needed = stages.filter(
     (stage) =>
@@ -186,7 +189,8 @@ function checkActor({ actor, stages }: Config, task: Task): void {
   if (needed.length === 0) return;
   throw new ConfigError([
     `actor: ${needed.join(' and ')} ${needed.length > 1 ? 'need' : 'needs'} one, for the ` +
-      `task "${task.name}" brings no rollouts of its own: name its model`,
+      `task "${task.name}" brings no rollouts of its own` +
+      `${rewards.length > 0 ? ' for these `rewards`' : ''}: name its model`,
   ]);
 }
 

@@ -61,6 +61,28 @@ describe('a run', () => {
     for (const { reward } of readTrajectories(join(scratch, 'alarmed'))) expect(reward).toBe(1);
   }, 120_000);
 
+  it('has one reward in every stage: rollouts that the task judged are left out', async () => {
+    const run = startRun(
+      {
+        ...config('stage-2', [{ use: './test/fixtures/rewards/own.py:alarmed' }]),
+        stages: ['critic-rl'],
+        critic: { use: './test/fixtures/table-critic.ts', learns: true },
+        joint: undefined,
+        critic_rl: { steps: 1, states: 6, warmup: 0, evaluate_every: 1 },
+        gates: undefined,
+      },
+      { base: root },
+    );
+    const said: string[] = [];
+    for await (const event of run) if (event.type === 'message') said.push(event.text);
+    expect(await run.finished).toBe('done');
+    const lines = readMetrics(join(scratch, 'stage-2'));
+    const means = lines.flatMap((line) => line['critic/mean_reward'] ?? []);
+    // Of the task's own rollouts, and by its own reward, it would be less.
+    expect(means).toEqual([1]);
+    expect(said.join('\n')).toContain('what it judged by its own is not used');
+  }, 120_000);
+
   it('that is paid by its task alone writes no such metrics', async () => {
     const run = startRun(config('unpaid', []), { base: root });
     for await (const _ of run);

@@ -146,8 +146,16 @@ it('lets each critic learn from its own estimates, of the states that it was ask
   const outcomes = states.map((state, s) => ({ state, valuation: valuations[s]!, rewards: [1] }));
   const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
   expect(metrics).toEqual({
-    ...{ 'part-0/mean_value': expect.closeTo(0.2, 12), 'part-0/learned': 2 },
-    ...{ 'part-2/mean_value': expect.closeTo(0.9, 12), 'part-2/learned': 2 },
+    ...{
+      'part-0/mean_value': expect.closeTo(0.2, 12),
+      'part-0/learned': 2,
+      'part-0/mean_reward': 1,
+    },
+    ...{
+      'part-2/mean_value': expect.closeTo(0.9, 12),
+      'part-2/learned': 2,
+      'part-2/mean_reward': 1,
+    },
   });
 });
 
