@@ -2,9 +2,12 @@
 import { existsSync, statSync } from 'node:fs';
 import { createCritic } from '../checked-critic.ts';
 import { modelFrom } from '../config/absolute-paths.ts';
+import { ConfigError } from '../config/error.ts';
 import type { Critic, CriticPlugin } from '../critic.ts';
 import { namedBy, namedByCritic, refuseForeign } from '../extensions/consent.ts';
+import { type ChosenCritic, withParts } from '../extensions/critic-parts.ts';
 import { builtIn, criticOfFolders, importCritic, loadCritic } from '../extensions/find-plugin.ts';
+import { noExactValues } from '../iteration/exact-values.ts';
 import { type FoundCritic, findCritic } from '../standalone/find-critic.ts';
 import type { CriticEntry } from './config.ts';
 import type { Ground } from './ground.ts';
@@ -15,6 +18,8 @@ export interface NamedCritic {
   readonly name: string;
   readonly plugin: CriticPlugin;
   readonly options: unknown;
+  /** Folder that the files of its options are relative to. */
+  readonly base: string;
   /** Folder of trained weights that `load` reads; null: the options name all. */
   readonly weights: string | null;
   /** What its values depend on, beyond the states. */
@@ -38,9 +43,9 @@ export async function nameCritic(
   if (!('from' in given) || typeof given.from !== 'string') {
     const choice = withModel(given as { use: string });
     const { plugin, options } = await loadCritic(choice, base);
-    const models = await modelsOf(plugin, options, base);
+    const models = await modelsOf({ plugin, options }, base);
     const identity = [choice, models, ...namedFiles(choice, base)];
-    return { name, plugin, options, weights: null, identity, run: null };
+    return { name, plugin, options, base, weights: null, identity, run: null };
   }
   const { from, ...changes } = given as { from: string; [option: string]: unknown };
   const found = await findCritic(from);
@@ -50,7 +55,7 @@ export async function nameCritic(
   const { plugin, options } = await loadCritic(choice, itsBase);
   const own = standalone ? null : (plugin.startFrom?.(options, found.model) ?? null);
   return {
-    ...{ name, plugin, options: own ?? options },
+    ...{ name, plugin, options: own ?? options, base: itsBase },
     weights: standalone || own ? null : found.model,
     identity: [choice, fingerprint(found.model), ...namedFiles(choice, itsBase)],
     run: found.run?.config.folder ?? null,
@@ -58,13 +63,32 @@ export async function nameCritic(
 }
 
 /** Of the models that a critic's options and those of its parts name. */
-async function modelsOf(plugin: CriticPlugin, options: unknown, base: string): Promise<unknown[]> {
-  const own = (plugin.models?.(options) ?? []).map(({ model }) => fingerprint(modelFrom(model)));
-  const parts = (plugin.parts?.(options) ?? []).map(async (part) => {
-    const { plugin: ofPart, options: given } = await loadCritic(part, base);
-    return modelsOf(ofPart, given, base);
+async function modelsOf(critic: ChosenCritic, base: string): Promise<unknown[]> {
+  const critics = await withParts(critic, base);
+  return critics.flatMap(({ plugin: { models }, options }) =>
+    (models?.(options) ?? []).map(({ model }) => fingerprint(modelFrom(model))),
+  );
+}
+
+/**
+ * Whether it can value the states of a distribution, as far as that is known before anything is
+ * loaded.
+ *
+ * @throws ConfigError for exact values that there are not, and for an actor that is missing
+ */
+export async function refuseUnservable(
+  { name, plugin, options, base }: NamedCritic,
+  { task, options: given }: Ground,
+): Promise<void> {
+  const critics = await withParts({ plugin, options }, base);
+  const problems = critics.flatMap(({ plugin: one }) => {
+    const where = `critics.${name}: "${one.name}"`;
+    if ((one.continues || one.exact) && given.actor === null)
+      return [`${where} asks the actor about its own responses: name the actor's model`];
+    const missing = one.exact ? noExactValues(task, given) : null;
+    return missing === null ? [] : [`${where} needs exact values, but ${missing}`];
   });
-  return [...own, ...(await Promise.all(parts)).flat()];
+  if (problems.length > 0) throw new ConfigError([...new Set(problems)]);
 }
 
 /** A critic of this name, else a folder. */

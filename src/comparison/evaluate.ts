@@ -14,7 +14,7 @@ import { type Figure, Measurement, meanOver, resamplesOf } from './bootstrap.ts'
 import { type Collected, collect } from './collect.ts';
 import { checkEvaluation, distributionsOf, type EvaluationInput } from './config.ts';
 import type { Cost } from './cost.ts';
-import { type NamedCritic, nameCritic } from './critics.ts';
+import { type NamedCritic, nameCritic, refuseUnservable } from './critics.ts';
 import { floorsOf } from './floors.ts';
 import { type Ground, prepareGround, type Tools } from './ground.ts';
 import { BINS, binOf, type Judgement, measures } from './measures.ts';
@@ -65,7 +65,9 @@ export async function evaluate(
   const critics: NamedCritic[] = [];
   for (const [name, entry] of Object.entries(config.critics))
     critics.push(await nameCritic(name, entry, tools.base, trustCode));
-  const wanted = await workersWanted(config, [...grounds.values()], critics, tools.base);
+  for (const ground of grounds.values())
+    for (const critic of critics) await refuseUnservable(critic, ground);
+  const wanted = await workersWanted(config, [...grounds.values()], critics);
   const lock = await lockRun(folder, 'wait for that evaluation, or name another folder');
   try {
     await mkdir(join(folder, 'logs'), { recursive: true });
@@ -105,11 +107,8 @@ async function workersWanted(
   { workers }: ReturnType<typeof checkEvaluation>,
   grounds: readonly Ground[],
   critics: readonly NamedCritic[],
-  base: string,
 ): Promise<string[]> {
-  const ofCritics = await Promise.all(
-    critics.map(({ plugin, options }) => workersOfCritic(plugin, options, base)),
-  );
+  const ofCritics = await Promise.all(critics.map((one) => workersOfCritic(one, one.base)));
   // A run's own worker is not one of the evaluation's.
   const known = ofCritics.flat().map((name) => (name in workers ? name : 'critic'));
   const ofActors = grounds.map(({ options: { actor } }) =>

@@ -109,7 +109,7 @@ export class HostSession {
     if (problems.length > 0) throw new ConfigError(problems, given.config_file ?? undefined);
     const names = workersOf(
       { actor: null, workers: config.workers },
-      await workersOfCritic(plugin, options, base),
+      await workersOfCritic({ plugin, options }, base),
       false,
     );
     const workers = await startConfigured(config.workers, names, given.logs, 1);

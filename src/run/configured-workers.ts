@@ -2,8 +2,7 @@
 
 import { ConfigError } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
-import type { CriticPlugin } from '../critic.ts';
-import { loadCritic } from '../extensions/find-plugin.ts';
+import { type ChosenCritic, withParts } from '../extensions/critic-parts.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { pythonWorkerName, pythonWorkerSpec } from '../workers/python-functions.ts';
 
@@ -45,17 +44,11 @@ export function workersOf(
  *
  * @throws ConfigError for options of a part that are not valid
  */
-export async function workersOfCritic(
-  { models, parts }: CriticPlugin,
-  options: unknown,
-  base: string,
-): Promise<string[]> {
-  const own = (models?.(options) ?? []).map(({ worker }) => worker);
-  const others = (parts?.(options) ?? []).map(async (part) => {
-    const { plugin, options: given } = await loadCritic(part, base);
-    return workersOfCritic(plugin, given, base);
-  });
-  return [...own, ...(await Promise.all(others)).flat()];
+export async function workersOfCritic(critic: ChosenCritic, base: string): Promise<string[]> {
+  const critics = await withParts(critic, base);
+  return critics.flatMap(({ plugin: { models }, options }) =>
+    (models?.(options) ?? []).map(({ worker }) => worker),
+  );
 }
 
 /**

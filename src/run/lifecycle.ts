@@ -9,6 +9,7 @@ import { ConfigError } from '../config/error.ts';
 import { refuseForCritic } from '../config/for-critic.ts';
 import type { Config, StageName } from '../config/schema.ts';
 import type { CriticPlugin } from '../critic.ts';
+import { withParts } from '../extensions/critic-parts.ts';
 import { loadCritic, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
 import { linkFolder } from '../files/file-list.ts';
 import { bestCriticFolder, type StageState, type Training } from '../iteration/context.ts';
@@ -88,15 +89,17 @@ export async function runLifecycle(
   const { rewardOf, ...rewards } = await makeReward(config, task, base, python);
   const wanted = workersOf(
     config,
-    await workersOfCritic(plugin, criticOptions, base),
+    await workersOfCritic({ plugin, options: criticOptions }, base),
     usesPython || rewards.usesPython || config.log.length > 0,
   );
   if (config.stages.includes('critic-sft')) checkTraces(config, task); // report a bad trace file before any worker starts
   checkActor(config, task);
-  checkContinues(config, plugin, task);
-  const missing = plugin.exact ? noExactValues(task, config) : null;
-  if (missing !== null)
-    throw new ConfigError([`critic: "${plugin.name}" needs exact values, but ${missing}`]);
+  for (const { plugin: one } of await withParts({ plugin, options: criticOptions }, base)) {
+    checkContinues(config, one, task);
+    const missing = one.exact ? noExactValues(task, config) : null;
+    if (missing !== null)
+      throw new ConfigError([`critic: "${one.name}" needs exact values, but ${missing}`]);
+  }
   const from = config.start_from ? await readCheckpoint(resolve(config.start_from)) : null;
   refuseOtherKinds(config.folder);
   const lock = await lockRun(config.folder);

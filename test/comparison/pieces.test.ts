@@ -3,9 +3,15 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { checkEvaluation, distributionsOf, evaluationSchema } from '../../src/comparison/config.ts';
+import {
+  checkEvaluation,
+  distributionsOf,
+  type EvaluationInput,
+  evaluationSchema,
+} from '../../src/comparison/config.ts';
 import { costOf } from '../../src/comparison/cost.ts';
 import { nameCritic } from '../../src/comparison/critics.ts';
+import { evaluate } from '../../src/comparison/evaluate.ts';
 import { floorsOf } from '../../src/comparison/floors.ts';
 import { Lines } from '../../src/comparison/lines.ts';
 import { namedFiles } from '../../src/comparison/named-files.ts';
@@ -85,6 +91,28 @@ test('floors are fitted on the other problems', () => {
   expect(position[2]![0]).toBeCloseTo(0.4, 12);
   expect(position[1]![1]).toBeCloseTo(1, 12);
   expect(valuesOf('constant')[0]![1]).toBeCloseTo((0.6 + 0.7 + 2) / 4, 12);
+});
+
+describe('a critic that can’t value a distribution is refused before a worker starts', () => {
+  const oracles = ['oracle', { use: 'ensemble', critics: ['group-mean', 'oracle'] }];
+  const folder = () => join(mkdtempSync(join(tmpdir(), 'genac-refused-')), 'evaluation');
+  const actor = { model: 'task:base-actor' };
+  const asked = (
+    critic: EvaluationInput['critics'][string],
+    changes: Pick<EvaluationInput, 'actor' | 'shifts'>,
+  ) => evaluate({ folder: folder(), task: 'miniature', critics: { own: critic }, ...changes });
+
+  test.each(oracles)('by its task’s values: %j', async (critic) => {
+    const shifted = { actor, shifts: { few: { sampling: { top_k: 3 } } } };
+    await expect(asked(critic, shifted)).rejects.toThrow(
+      'critics.own: "oracle" needs exact values, but sampling.top_p and sampling.top_k',
+    );
+  });
+  test.each([...oracles, 'monte-carlo'])('by an actor that is not there: %j', async (critic) => {
+    await expect(asked(critic, { actor: null })).rejects.toThrow(
+      /critics.own: ".*" asks the actor about its own responses/,
+    );
+  });
 });
 
 describe('kept lines', () => {

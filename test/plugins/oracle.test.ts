@@ -48,4 +48,10 @@ it('has no error on the embedded task, whose values it is measured by', async ()
   await expect(startRun(own).finished).rejects.toThrow(
     /critic: "oracle" needs exact values, but the task ".*" knows none/,
   );
+  // As a part of another critic too, before a worker starts.
+  const part = { use: 'ensemble', critics: ['oracle', 'group-mean'] };
+  const sampled = { ...config, critic: part, sampling: { ...config.sampling, top_k: 3 } };
+  await expect(startRun({ ...sampled, folder: `${folder}-3` }).finished).rejects.toThrow(
+    /critic: "oracle" needs exact values, but sampling.top_p and sampling.top_k/,
+  );
 }, 60_000);
