@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# GenAC and the group mean on SmolLM2-135M, on one GPU: success with as many responses, the critic's
+# GenAC and the group mean on SmolLM2-135M, on one GPU: success at equal actor tokens, the critic's
 # error beside its constant's, tokens and seconds by part. Planned for 10 minutes of an H100.
 #
 #     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] OUT

@@ -1,7 +1,9 @@
 /**
- * GenAC against the group mean on a real language model, with as many responses of the actor, for
+ * GenAC against the group mean on a real language model, at equal tokens of the actor, for
  * bench/gpu-smollm2.sh. Traces of a rule-based oracle, SFT and RL of the critic, joint training;
  * and from the same actor the group mean with each of two learning rates: the better one counts.
+ * The group mean runs for half as many iterations again, and is read where it has used as many
+ * tokens, for its responses may be shorter.
  *
  *     node --import tsx bench/gpu/smollm2.ts --model FOLDER --problems FOLDER --out FOLDER
  *         [--families sums,mixed] [--seeds 0] [--tiny]
@@ -20,7 +22,8 @@ import {
   startRun,
   startWorkers,
 } from '../../src/index.ts';
-import { at, type Point, pointsOf } from '../../src/reports/demo-summary.ts';
+import { successAt } from '../../src/reproduction/tables/4-rl.ts';
+import { type CurvePoint, curveOf } from '../../src/reproduction/work.ts';
 import { type MetricsLine, metric } from '../../src/run-folder/read.ts';
 
 const { values } = parseArgs({
@@ -58,7 +61,7 @@ interface Result {
   readonly family: string;
   readonly seed: number;
   readonly method: string;
-  readonly curve: readonly Point[];
+  readonly curve: readonly CurvePoint[];
   readonly seconds: Readonly<Record<string, number>>;
   readonly actorTokens: number;
   readonly criticTokens: number;
@@ -115,7 +118,7 @@ async function compare(family: string, seed: number): Promise<void> {
     const lines = await run(`group-mean-${factor}`, {
       ...{ stages: ['joint'], critic: 'group-mean', actor: { ...rest.actor, learning_rate } },
       credit: { ...rest.credit, lambda: 1, scale: 'group-std' },
-      joint: { steps: base.joint!.steps, schedule: 'synchronous' },
+      joint: { steps: Math.ceil(1.5 * base.joint!.steps!), schedule: 'synchronous' },
     });
     note({ family, seed, method: `group mean, rate ${learning_rate}` }, [lines], {});
   }
@@ -138,7 +141,7 @@ function note(
   const sum = (key: string) => joint.reduce((total, line) => total + (metric(line, key) ?? 0), 0);
   results.push({
     ...name,
-    curve: pointsOf(joint),
+    curve: curveOf(joint),
     seconds: {
       ...before,
       ...Object.fromEntries(runs.map((lines) => [lines[0]!.stage, lines.at(-1)!.seconds])),
@@ -156,20 +159,37 @@ function note(
 }
 
 function page(): string {
-  const three = (value: number | undefined) => value?.toFixed(3) ?? '';
-  const rows = results.map(({ family, seed, method, curve, seconds, ...counts }) => [
-    ...[family, String(seed), method],
-    ...[curve[0], at(curve, 0.5), curve.at(-1)].map((point) => three(point?.success)),
-    ...[counts.actorTokens, counts.criticTokens].map((tokens) => (tokens / 1000).toFixed(0)),
-    Object.entries(seconds)
-      .map(([part, value]) => `${part} ${value.toFixed(0)}`)
-      .join(', '),
-    counts.critic
-      .map(([when, mse, constant]) => `${when}: ${three(mse)} (${three(constant)})`)
-      .join('; '),
-  ]);
+  const three = (value: number | undefined) =>
+    value === undefined || Number.isNaN(value) ? '' : value.toFixed(3);
+  /** Of GenAC on the same family and seed. */
+  const budgetOf = ({ family, seed }: Result) =>
+    results.find((one) => one.family === family && one.seed === seed)!.actorTokens;
+  const rows = results.map((one) => {
+    const { family, seed, method, curve, seconds, ...counts } = one;
+    const successes = [0, 0.5, 1].map((share) =>
+      successAt(curve, 'actor_tokens', share * budgetOf(one)),
+    );
+    return [
+      ...[family, String(seed), method],
+      ...successes.map(three),
+      ...[counts.actorTokens, counts.criticTokens].map((tokens) => (tokens / 1000).toFixed(0)),
+      Object.entries(seconds)
+        .map(([part, value]) => `${part} ${value.toFixed(0)}`)
+        .join(', '),
+      counts.critic
+        .map(([when, mse, constant]) => `${when}: ${three(mse)} (${three(constant)})`)
+        .join('; '),
+    ];
+  });
   const header = [
-    ...['family', 'seed', 'method', 'success before', 'at half of the actor tokens', 'at the end'],
+    ...[
+      'family',
+      'seed',
+      'method',
+      'success before',
+      'at half of GenAC’s actor tokens',
+      'at as many',
+    ],
     ...['actor tokens (k)', 'critic tokens (k)', 'seconds', 'critic’s MSE (best constant)'],
   ];
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`;
