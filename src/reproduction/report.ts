@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import type { Measured } from '../comparison/bootstrap.ts';
 import { withInterval } from '../comparison/tables.ts';
 import { plotLibrary } from '../reports/plot-library.ts';
+import { plotsSvg } from '../reports/plot-svg.ts';
 import { renderPage } from '../reports/report-page.ts';
+import type { Plot } from '../reports/report-plots.ts';
 import type { Block, Table, Verdict } from './table.ts';
 
 export interface ReportedTable
   extends Pick<Table, 'number' | 'title' | 'paper' | 'notes' | 'reason'> {
   readonly blocks: readonly Block[];
+  readonly plots: readonly Plot[];
   readonly verdict: Verdict;
   /** The command that makes it. */
   readonly command: string;
@@ -105,11 +108,14 @@ export function markdownOf(all: Reproduction): string {
       ...[`## Table ${one.number}. ${one.title}`, '', `    ${one.command}`, ''],
       ...[...one.notes, ''],
       ...one.blocks.flatMap((block) => [`${titleOf(block)}:`, '', ...table(rowsOf(block))]),
+      ...(one.plots.length === 0 ? [] : [`![${one.title}](${pictureOf(one.number)})`, '']),
       ...[...sentencesOf(one), ''],
     ]),
     ...['## What is not in it', '', ...all.missing.map((words) => `- ${words}`), ''],
   ].join('\n');
 }
+
+const pictureOf = (number: number) => `table-${number}.svg`;
 
 /** Every figure in a line of its own. */
 export function csvOf({ tables }: Reproduction): string {
@@ -152,17 +158,21 @@ export function pageOf(all: Reproduction): string {
     tables: all.tables.flatMap(({ number, blocks }) =>
       blocks.map((block) => ({ title: `${number}. ${titleOf(block)}`, rows: rowsOf(block) })),
     ),
-    sections: [],
+    sections: all.tables.flatMap(({ number, title, plots }) =>
+      plots.length === 0 ? [] : [{ title: `${number}. ${title}`, plots }],
+    ),
     notation: '',
     responses: [],
     plotLibrary: plotLibrary(),
   });
 }
 
-/** Writes `index.html`, `results.md`, `figures.csv` and `results.json`. */
+/** Writes `index.html`, `results.md`, `figures.csv`, `results.json`, and `table-N.svg` of plots. */
 export async function writeReproduction(folder: string, all: Reproduction): Promise<void> {
   await writeFile(join(folder, 'results.json'), `${JSON.stringify(all, null, 2)}\n`);
   await writeFile(join(folder, 'figures.csv'), csvOf(all));
   await writeFile(join(folder, 'results.md'), markdownOf(all));
   await writeFile(join(folder, 'index.html'), pageOf(all));
+  for (const { number, plots } of all.tables)
+    if (plots.length > 0) await writeFile(join(folder, pictureOf(number)), plotsSvg(plots));
 }

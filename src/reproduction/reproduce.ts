@@ -10,7 +10,7 @@ import { runParts } from './parts.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
 import { setupOf } from './setup.ts';
-import { overSeeds, type Table } from './table.ts';
+import { overSeeds, plotsOverSeeds, type Table } from './table.ts';
 import { expressiveness } from './tables/1-expressiveness.ts';
 import { ranking } from './tables/2-ranking.ts';
 import { shift } from './tables/3-shift.ts';
@@ -46,8 +46,8 @@ export interface ReproduceOptions {
 }
 
 /**
- * Makes the tables, and writes `index.html`, `results.md`, `figures.csv` and `results.json` into
- * the folder. Two parts work at a time, each with a worker of one thread.
+ * Makes the tables, and writes `index.html`, `results.md`, `figures.csv`, `results.json` and the
+ * pictures `table-N.svg` into the folder. Two parts work at a time, each with a worker of one thread.
  *
  * @throws UserError for a table that there is not
  */
@@ -81,9 +81,10 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
           all.map((seed) => table.blocks(setup, seed, results)),
           setup.size.bootstrap,
         );
+        const plots = plotsOverSeeds(all.map((seed) => table.plots?.(setup, seed, results) ?? []));
         const command = commandOf(number, options);
         return {
-          ...{ number, title, paper, notes, reason, blocks, command },
+          ...{ number, title, paper, notes, reason, blocks, plots, command },
           verdict: table.verdict(blocks),
         };
       }),

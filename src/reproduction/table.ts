@@ -1,6 +1,8 @@
 /** What a table is: parts that make its figures, and what the paper says of them. */
 import { type Measured, meanOver, resamplesOf } from '../comparison/bootstrap.ts';
 import type { DistributionResult } from '../comparison/result.ts';
+import { mean } from '../math/statistics.ts';
+import type { Plot } from '../reports/report-plots.ts';
 import type { Part, Results } from './parts.ts';
 import type { Setup } from './setup.ts';
 
@@ -39,6 +41,8 @@ export interface Table {
   /** Of one seed. All seeds have the same blocks, rows and columns. */
   blocks(setup: Setup, seed: number, results: Results): readonly Block[];
   verdict(blocks: readonly Block[]): Verdict;
+  /** Of one seed, for a picture beside the blocks. All seeds have the same plots and series. */
+  plots?(setup: Setup, seed: number, results: Results): readonly Plot[];
 }
 
 /**
@@ -67,6 +71,23 @@ export function overSeeds(all: readonly (readonly Block[])[], resamples: number)
         };
       }),
     })),
+  }));
+}
+
+/** Points of several seeds as their means, in their order; as many as every seed has. */
+export function plotsOverSeeds(all: readonly (readonly Plot[])[]): Plot[] {
+  const [first] = all;
+  return (first ?? []).map((plot, p) => ({
+    ...plot,
+    series: plot.series.map((series, s) => {
+      const own = all.map((plots) => plots[p]!.series[s]!.points);
+      const count = Math.min(...own.map((points) => points.length));
+      const at = (i: number, axis: 0 | 1) => mean(own.map((points) => points[i]![axis]));
+      return {
+        ...series,
+        points: Array.from({ length: count }, (_, i) => [at(i, 0), at(i, 1)] as const),
+      };
+    }),
   }));
 }
 

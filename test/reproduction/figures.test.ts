@@ -1,6 +1,7 @@
 /** Figures of tables, from results by hand. */
 import { describe, expect, it } from 'vitest';
 import { meanOver, resamplesOf } from '../../src/comparison/bootstrap.ts';
+import type { Plot } from '../../src/reports/report-plots.ts';
 import {
   casesOf,
   cellText,
@@ -9,7 +10,13 @@ import {
   sentencesOf,
 } from '../../src/reproduction/report.ts';
 import { bestOf, scoreOf } from '../../src/reproduction/sweep.ts';
-import { type Block, overSeeds, plain, valueIn } from '../../src/reproduction/table.ts';
+import {
+  type Block,
+  overSeeds,
+  plain,
+  plotsOverSeeds,
+  valueIn,
+} from '../../src/reproduction/table.ts';
 import { costOfHalf, successAt } from '../../src/reproduction/tables/4-rl.ts';
 import { passesOf, tokensOf } from '../../src/reproduction/tables/5-cost.ts';
 import { curveOf, PhaseClock } from '../../src/reproduction/work.ts';
@@ -37,6 +44,22 @@ describe('over seeds', () => {
     expect(valueIn(both!, 'value-head', 1)).toBe(0.5);
     expect(valueIn(both!, 'generative', 1)).toBeNaN();
   });
+});
+
+it('plots of several seeds are the means of their points, as many as every seed has', () => {
+  const plot = (...points: (readonly [number, number])[]): Plot => ({
+    ...{ title: 't', caption: '', x: 'x', y: 'y', share: false },
+    series: [{ label: 'one', colour: 'blue', points }],
+  });
+  const [both] = plotsOverSeeds([
+    [plot([0, 0.2], [10, 0.4])],
+    [plot([0, 0.4], [14, 0.6], [20, 1])],
+  ]);
+  expect(both!.series[0]!.points.map(([x, y]) => [x, y.toFixed(2)])).toEqual([
+    [0, '0.30'],
+    [12, '0.50'],
+  ]);
+  expect(plotsOverSeeds([[], []])).toEqual([]);
 });
 
 it('a mean over problems counts each value once', () => {
@@ -132,7 +155,7 @@ describe('tokens of an iteration', () => {
 describe('a report', () => {
   const table = {
     ...{ number: 3, title: 'Shift', paper: 'It is lower.', notes: ['Squared.'], reason: 'size' },
-    blocks: [block(0.2), { ...block(1234), digits: 0 }],
+    ...{ blocks: [block(0.2), { ...block(1234), digits: 0 }], plots: [] },
     ...{ command: 'genac reproduce --tables 3', verdict: { seen: '.2', agrees: 'no' as const } },
   };
   const all = {

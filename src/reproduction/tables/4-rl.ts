@@ -1,3 +1,4 @@
+import { colours, type Plot } from '../../reports/report-plots.ts';
 import { type MethodKey, methods } from '../methods.ts';
 import type { Results } from '../parts.ts';
 import { tuningSeeds } from '../seeds.ts';
@@ -88,6 +89,23 @@ function blocksOf(setup: Setup, family: Family, seed: number, results: Results):
   ];
 }
 
+/** Held-out success as the actor's tokens grow; the upper bound is dashed. */
+function plotOf(setup: Setup, family: Family, seed: number, results: Results): Plot {
+  return {
+    title: family.title,
+    caption: 'Held-out success of the actor, the mean of the seeds, at each method’s own setting.',
+    ...{ x: 'actor tokens (thousands)', y: 'success', share: true },
+    series: keys.map((key, i) => {
+      const curve = results.resultOf(trained(setup, family, seed, key))?.figures.curve ?? [];
+      const bound = methods[key].name.startsWith('(');
+      return {
+        ...{ label: methods[key].name, colour: bound ? 'grey' : colours[i]!, dashed: bound },
+        points: curve.map((point) => [point.actor_tokens / 1000, point.success] as const),
+      };
+    }),
+  };
+}
+
 /** Table 4: RL by each method at its own best setting. */
 export const rl: Table = {
   number: 4,
@@ -136,6 +154,8 @@ export const rl: Table = {
       }),
     },
   ],
+  plots: (setup, seed, results) =>
+    familiesOf(setup).map((family) => plotOf(setup, family, seed, results)),
   verdict(blocks) {
     const success = blocks.filter(({ title }) => title.endsWith('success of the actor'));
     const others = ['PPO (value head)', 'VinePPO', 'GRPO'];

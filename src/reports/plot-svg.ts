@@ -1,0 +1,88 @@
+/** Plots side by side as one SVG file, for pages that can't run the report's script. */
+import { escapeHtml } from './report-page.ts';
+import type { Plot, Series } from './report-plots.ts';
+
+/** Those of the page's light style. */
+const hex: Readonly<Record<Series['colour'], string>> = {
+  ...{ blue: '#0072b2', orange: '#c25100', green: '#00875f', purple: '#a8507f' },
+  ...{ sky: '#2b8cbe', brown: '#7a5230', red: '#b3122d', olive: '#6b7500', grey: '#7a838c' },
+};
+
+const panel = { width: 300, height: 220, left: 44, right: 12, top: 28, bottom: 40 } as const;
+const LEGEND = 20;
+
+/** Round steps of 1, 2 or 5 times a power of ten, at most `count` of them up to `most`. */
+export function ticksOf(most: number, count: number): number[] {
+  if (!(most > 0)) return [0];
+  const rough = most / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough)!;
+  return Array.from({ length: Math.floor(most / step + 1e-9) + 1 }, (_, i) => i * step);
+}
+
+/**
+ * @param plots with the same series; y of a share goes from 0 to 1, any other from 0 to the largest
+ * @returns a whole SVG document
+ */
+export function plotsSvg(plots: readonly Plot[]): string {
+  const labels = plots[0]?.series ?? [];
+  const perRow = Math.max(1, Math.min(4, labels.length));
+  const width = Math.max(panel.width * plots.length, 560);
+  const height = panel.height + LEGEND * Math.ceil(labels.length / perRow) + 12;
+  const legend = labels.map(({ label, colour, dashed }, i) => {
+    const x = 12 + (i % perRow) * ((width - 12) / perRow);
+    const y = panel.height + 12 + LEGEND * Math.floor(i / perRow);
+    return (
+      `${line([`${x},${y}`, `${x + 18},${y}`], colour, dashed)}` +
+      `<text x="${x + 24}" y="${y + 4}">${escapeHtml(label)}</text>`
+    );
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}"`,
+    `  font-family="system-ui, sans-serif" font-size="11" fill="#1d2125">`,
+    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    ...plots.map((plot, i) => `<g transform="translate(${i * panel.width} 0)">${drawn(plot)}</g>`),
+    ...legend,
+    '</svg>\n',
+  ].join('\n');
+}
+
+function drawn({ title, x, y, share, series }: Plot): string {
+  const points = series.flatMap((one) => one.points);
+  const [mostX, largest] = [0, 1].map((i) => Math.max(0, ...points.map((point) => point[i]!)));
+  const mostY = share ? 1 : largest!;
+  const [right, bottom] = [panel.width - panel.right, panel.height - panel.bottom];
+  const scale = (value: number, most: number, from: number, to: number) =>
+    (from + (most > 0 ? value / most : 0) * (to - from)).toFixed(1);
+  const across = (value: number) => scale(value, mostX!, panel.left, right);
+  const up = (value: number) => scale(value, mostY, bottom, panel.top);
+  const named = (value: number) => String(Number(value.toPrecision(6)));
+  return [
+    `<text x="${panel.left}" y="16" font-weight="600">${escapeHtml(title)}</text>`,
+    ...ticksOf(mostY, 5).map(
+      (tick) =>
+        `<line x1="${panel.left}" x2="${right}" y1="${up(tick)}" y2="${up(tick)}" ` +
+        `stroke="#dfe2e5"/><text x="${panel.left - 5}" y="${up(tick)}" dy="4" ` +
+        `text-anchor="end">${named(tick)}</text>`,
+    ),
+    ...ticksOf(mostX!, 4).map(
+      (tick) =>
+        `<text x="${across(tick)}" y="${bottom + 14}" text-anchor="middle">${named(tick)}</text>`,
+    ),
+    `<text x="${(panel.left + right) / 2}" y="${bottom + 30}" text-anchor="middle">` +
+      `${escapeHtml(x)}</text>`,
+    `<text transform="translate(11 ${(panel.top + bottom) / 2}) rotate(-90)" ` +
+      `text-anchor="middle">${escapeHtml(y)}</text>`,
+    ...series.map(({ points: own, colour, dashed }) =>
+      line(
+        own.map(([px, py]) => `${across(px)},${up(py)}`),
+        colour,
+        dashed,
+      ),
+    ),
+  ].join('\n');
+}
+
+const line = (points: readonly string[], colour: Series['colour'], dashed?: boolean): string =>
+  `<polyline points="${points.join(' ')}" fill="none" stroke="${hex[colour]}" ` +
+  `stroke-width="1.8"${dashed ? ' stroke-dasharray="5 4"' : ''}/>`;
