@@ -6,9 +6,10 @@ import { shifts } from '../../src/reproduction/critics.ts';
 import type { Results } from '../../src/reproduction/parts.ts';
 import { reproduce } from '../../src/reproduction/reproduce.ts';
 import { sizes } from '../../src/reproduction/sizes.ts';
-import type { Table } from '../../src/reproduction/table.ts';
+import { type Block, plain, type Table } from '../../src/reproduction/table.ts';
 import { ranking } from '../../src/reproduction/tables/2-ranking.ts';
 import { shift } from '../../src/reproduction/tables/3-shift.ts';
+import { rl } from '../../src/reproduction/tables/4-rl.ts';
 import { icc } from '../../src/reproduction/tables/6-icc.ts';
 
 const setup = { recipe: loadConfigFile('examples/miniature.yaml').config, size: sizes.tiny };
@@ -100,6 +101,35 @@ describe('table 3', () => {
     );
     expect(verdict.agrees).toBe('no');
     expect(verdict.seen).toContain('in: none, mild-operations, moderate-actor');
+  });
+});
+
+describe('table 4', () => {
+  const summary = (success: Readonly<Record<string, readonly number[]>>): Block => ({
+    ...{ title: 'success', digits: 3, columns: ['chains of 8', 'cups', 'mean'] },
+    rows: Object.entries(success).map(([name, values]) => ({
+      name,
+      cells: values.map((value) => plain(value)),
+    })),
+  });
+  const verdict = (own: readonly number[]) =>
+    rl.verdict([
+      summary({
+        GenAC: own,
+        'PPO (value head)': [0.4, 0.5, 0.45],
+        VinePPO: [0.5, 0.5, 0.5],
+        GRPO: [0.3, 0.9, 0.6],
+        '(exact values)': [1, 1, 1],
+      }),
+    ]);
+  it('agrees where GenAC has the highest mean and is ahead in most of the comparisons', () => {
+    expect(verdict([0.9, 0.8, 0.85]).agrees).toBe('yes');
+    expect(verdict([0.9, 0.8, 0.85]).seen).toContain(
+      'cups: GenAC 0.80, PPO (value head) 0.50, VinePPO 0.50, GRPO 0.90; mean: GenAC 0.85',
+    );
+    expect(verdict([0.9, 0.45, 0.68]).agrees).toBe('in part');
+    expect(verdict([0.2, 0.2, 0.2]).agrees).toBe('no');
+    expect(verdict([Number.NaN, Number.NaN, Number.NaN]).agrees).toBe('no');
   });
 });
 
