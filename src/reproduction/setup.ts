@@ -11,7 +11,7 @@ export interface Setup {
   readonly recipe: Config;
 }
 
-/** One task of table 4, with the recipe that its runs begin with. */
+/** One task of a table, with the recipe that its runs begin with. */
 export interface Family {
   /** In titles, such as `chains of 8`. */
   readonly title: string;
@@ -37,14 +37,22 @@ export function setupOf(path: string | undefined, tiny: boolean): Setup {
   return { recipe, size: tiny ? sizes.tiny : sizes.full };
 }
 
-/** The task of all other tables comes first: settings are chosen on it. */
-export function familiesOf(setup: Setup): Family[] {
-  const { size } = setup;
-  const own: Family = { title: `chains of ${size.steps}`, setup, steps: size.steps };
-  return [own, ...size.families.map((name) => others[name](setup))];
-}
+const chains = (setup: Setup, steps: number): Family => ({
+  ...{ title: `chains of ${steps}`, setup, steps },
+});
 
-/** The other tasks of table 4. */
+/** Of table 4. The task of all other tables comes first: settings are chosen on it. */
+export const familiesOf = (setup: Setup): Family[] => [
+  chains(setup, setup.size.steps),
+  ...setup.size.families.map((name) => others[name](setup)),
+];
+
+/** Of table 1: chains of growing length, and the task whose theory asks for words. */
+export const depthsOf = (setup: Setup): Family[] => [
+  ...setup.size.depths.map((steps) => chains(setup, steps)),
+  ...setup.size.theory.map((name) => others[name](setup)),
+];
+
 const others = {
   /** Half as many steps again: as much more to write, for the actor and for the critic. */
   'longer-chains': ({ recipe, size }: Setup): Family => {
@@ -59,9 +67,16 @@ const others = {
     return { title: `chains of ${steps}`, setup: { recipe: changed, size }, steps };
   },
   /** Four cups, by a recipe of their own. */
-  cups: ({ size }: Setup): Family => {
-    const { config: recipe } = loadConfigFile(example('cups'));
-    return { title: `${size.steps} swaps of 4 cups`, setup: { recipe, size }, steps: size.steps };
-  },
+  cups: (setup: Setup): Family => cups(setup, 4, {}),
+  /** The word problem of S5, whose 1200 cells take stage 1 twice as long as those of four cups. */
+  'five-cups': (setup: Setup): Family => cups(setup, 5, { steps: 900, cooldown: 200 }),
 } as const;
 export type FamilyName = keyof typeof others;
+
+function cups({ size }: Setup, count: number, critic_sft: Partial<Config['critic_sft']>): Family {
+  const { config } = loadConfigFile(example('cups'));
+  const task = { ...(config.task as { readonly use: string }), cups: count };
+  const recipe: Config = { ...config, task, critic_sft: { ...config.critic_sft, ...critic_sft } };
+  const title = `${size.steps} swaps of ${count} cups`;
+  return { title, setup: { recipe, size }, steps: size.steps };
+}

@@ -20,8 +20,9 @@ export interface Size {
   readonly families: readonly FamilyName[];
   /** K of the chains of other lengths in table 3, less and more far from training. */
   readonly shorter: readonly [number, number];
-  /** K of table 1, and widths and numbers of layers of its models, rising. */
+  /** K of table 1, its further tasks, and widths and numbers of layers of its models, rising. */
   readonly depths: readonly number[];
+  readonly theory: readonly FamilyName[];
   readonly capacities: readonly (readonly [width: number, layers: number])[];
   /** Changes of the recipe's sampling and of its stages 1 and 2; empty: as the recipe has them. */
   readonly sampling: NonNullable<ConfigInput['sampling']>;
@@ -66,7 +67,7 @@ export interface Size {
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full: {
     ...{ name: 'full', steps: 8, families: ['longer-chains', 'cups'], shorter: [5, 3] },
-    depths: [3, 5, 8],
+    ...{ depths: [3, 5, 8], theory: ['five-cups'] },
     capacities: [
       [32, 1],
       [64, 2],
@@ -80,7 +81,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
   },
   tiny: {
     ...{ name: 'tiny', steps: 3, families: ['cups'], shorter: [3, 3] },
-    depths: [3],
+    ...{ depths: [3], theory: [] },
     capacities: [
       [32, 1],
       [64, 2],

@@ -2,11 +2,11 @@
 import { describe, expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
 import languageModel from '../../plugins/critics/language-model.ts';
-import { checkConfig } from '../../src/config/load.ts';
+import { checkConfig, loadConfigFile } from '../../src/config/load.ts';
 import { baseActor, scorer } from '../../src/reproduction/foundation.ts';
 import { jointConfig, type MethodKey, methods } from '../../src/reproduction/methods.ts';
 import { keyOf } from '../../src/reproduction/parts.ts';
-import { familiesOf, setupOf } from '../../src/reproduction/setup.ts';
+import { depthsOf, familiesOf, setupOf } from '../../src/reproduction/setup.ts';
 import { strengthsIn } from '../../src/reproduction/strong-actors.ts';
 
 it('makes critics with words and without of one recipe', () => {
@@ -25,7 +25,7 @@ it('makes critics with words and without of one recipe', () => {
 
 const full = setupOf(undefined, false);
 
-describe('the tasks of table 4', () => {
+describe('the tasks of tables 1 and 4', () => {
   it('are the recipe’s own, longer chains with room for them, and cups by their own recipe', () => {
     const [own, longer, cups] = familiesOf(full);
     expect(own).toEqual({ title: 'chains of 8', setup: full, steps: 8 });
@@ -48,6 +48,15 @@ describe('the tasks of table 4', () => {
       }
     const bases = familiesOf(full).map(({ setup, steps }) => keyOf(baseActor(setup, 0, steps)));
     expect(new Set(bases).size).toBe(3);
+  });
+  it('end, in table 1, with the word problem of S5, whose oracle has more to teach', () => {
+    const families = depthsOf(full);
+    expect(families.map(({ title }) => title)).toEqual([
+      ...['chains of 3', 'chains of 5', 'chains of 8', '8 swaps of 5 cups'],
+    ]);
+    const { recipe } = families.at(-1)!.setup;
+    expect(recipe).toMatchObject({ task: { use: 'cups', cups: 5 }, critic_sft: { steps: 900 } });
+    expect(recipe.critic_rl).toEqual(loadConfigFile('examples/cups.yaml').config.critic_rl);
   });
   it('refuses a config of another task', () => {
     expect(() => setupOf('examples/cups.yaml', false)).toThrow('its task is "cups"');

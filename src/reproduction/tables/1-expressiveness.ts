@@ -14,7 +14,7 @@ import {
 } from '../foundation.ts';
 import type { Part, Results } from '../parts.ts';
 import { seedsOf } from '../seeds.ts';
-import type { Setup } from '../setup.ts';
+import { depthsOf, type Family, type Setup } from '../setup.ts';
 import { type Block, plain, type Table, valueIn } from '../table.ts';
 import { checkpointOf, measure, weightsOf } from '../work.ts';
 
@@ -30,7 +30,7 @@ interface Trained {
 const sizeName = ([width, layers]: Capacity) => `${width}x${layers}`;
 
 /** Critics of growing width and depth from random weights, and other heads of the middle size. */
-function criticsOf(setup: Setup, seed: number, steps: number): Trained[] {
+function criticsOf({ setup, steps }: Family, seed: number): Trained[] {
   const { capacities } = setup.size;
   const middle = capacities[1]!;
   const head = (kind: Head, capacity: Capacity): Trained => {
@@ -61,9 +61,10 @@ interface Measured {
   readonly seconds: Readonly<Record<string, number>>;
 }
 
-function evaluation(setup: Setup, seed: number, steps: number): Part<Measured> {
+function evaluation(family: Family, seed: number): Part<Measured> {
+  const { setup, steps } = family;
   const base = baseActor(setup, seed, steps);
-  const critics = criticsOf(setup, seed, steps);
+  const critics = criticsOf(family, seed);
   const { prompts, bootstrap } = setup.size;
   const { max_new_tokens, temperature } = setup.recipe.sampling;
   const input = {
@@ -122,7 +123,7 @@ const measures = {
   within_response: 'within response',
 } as const;
 
-/** Table 1: error against parameters and compute, on chains of growing length. */
+/** Table 1: error against parameters and compute, on tasks of growing depth. */
 export const expressiveness: Table = {
   number: 1,
   title: 'Expressiveness',
@@ -131,27 +132,29 @@ export const expressiveness: Table = {
     'more accurate.',
   notes: [
     'Every critic begins with random weights of the width and number of layers in its name; errors ' +
-      'are on the base actor of the length in the title, against its exact values.',
+      'are on the base actor of the task in the title, against its exact values.',
     'Value heads learn from as many responses of that actor as stage 2 has; generative critics ' +
       'have stage 1 before it, and so more training: seconds are of one core, with sampling and ' +
       'watching, while the other core worked too.',
     'Parameters are of the critic’s model, with its embeddings.',
+    'Swaps of five cups are the word problem of S5, which is complete for NC1.',
   ],
   reason:
     'sizes here differ by a factor of some twenty and no more, and a small critic that fails may ' +
     'lack training as well as capacity',
-  parts: (setup, seed) => setup.size.depths.map((steps) => evaluation(setup, seed, steps)),
+  parts: (setup, seed) => depthsOf(setup).map((family) => evaluation(family, seed)),
   blocks(setup, seed, results) {
-    const all = setup.size.depths.map((steps) => ({
-      steps,
-      one: results.resultOf(evaluation(setup, seed, steps)),
+    const families = depthsOf(setup);
+    const all = families.map((family) => ({
+      title: family.title,
+      one: results.resultOf(evaluation(family, seed)),
     }));
-    const names = criticsOf(setup, seed, setup.size.depths[0]!).map(({ name }) => name);
+    const names = criticsOf(families[0]!, seed).map(({ name }) => name);
     return [
-      ...all.map(({ steps, one }): Block => {
+      ...all.map(({ title, one }): Block => {
         const { critics } = one.evaluation.distributions.none!;
         return {
-          ...{ title: `chains of ${steps}: error`, digits: 3 },
+          ...{ title: `${title}: error`, digits: 3 },
           columns: Object.values(measures),
           rows: Object.entries(critics).map(([name, { figures }]) => ({
             name,
@@ -161,11 +164,14 @@ export const expressiveness: Table = {
       }),
       {
         ...{ title: 'size and training', digits: 0 },
-        columns: ['parameters (k)', ...all.map(({ steps }) => `seconds, chains of ${steps}`)],
+        columns: [
+          ...all.map((one) => `parameters (k), ${one.title}`),
+          ...all.map((one) => `seconds, ${one.title}`),
+        ],
         rows: names.map((name) => ({
           name,
           cells: [
-            plain(all[0]!.one.parameters[name]! / 1000),
+            ...all.map(({ one }) => plain(one.parameters[name]! / 1000)),
             ...all.map(({ one }) => plain(one.seconds[name])),
           ],
         })),
