@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,40 @@ def test_files_are_read_part_by_part_and_removed(
     with pytest.raises(RuntimeError, match="no room"):
         sending.Files(str(tmp_path)).send(failing, lambda: weights.items())
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_sender_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    names = ["genac-weights-killed", "genac-weights-sending", "genac-weights-young", "mine"]
+    folders = {name.removeprefix("genac-weights-"): tmp_path / name for name in names}
+    for folder in folders.values():
+        folder.mkdir()
+        (folder / "weights.safetensors").write_bytes(b"0")
+    (tmp_path / "genac-weights-link").symlink_to(folders["mine"])
+    for name in ("killed", "sending", "mine"):
+        os.utime(folders[name], (0, 0))
+    # In another process, as it would be.
+    sender = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX);"
+            " print('held', flush=True); sys.stdin.read()",
+            str(folders["sending"]),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with sender:
+        assert sender.stdout is not None
+        sender.stdout.readline()
+        sending.Files(str(tmp_path)).send(Recorder(), lambda: {"a": torch.ones(1)}.items())
+        left = ["genac-weights-link", "genac-weights-sending", "genac-weights-young", "mine"]
+        assert sorted(os.listdir(tmp_path)) == left
+        assert (folders["mine"] / "weights.safetensors").exists()
+        sender.kill()
+    os.utime(folders["sending"], (0, 0))
+    sending.remove_leftovers(str(tmp_path))
+    assert not folders["sending"].exists()
 
 
 class Served:

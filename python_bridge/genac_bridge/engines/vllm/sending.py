@@ -4,10 +4,12 @@ checkpoint, within one update of vLLM's.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -20,6 +22,9 @@ from . import plugin
 FILE_BYTES = 2**30
 #: A folder in memory, on Linux.
 SHARED = "/dev/shm"
+PREFIX = "genac-weights-"
+#: A process has locked its folder after so many seconds.
+YOUNG = 60.0
 
 Stream = Callable[[], Iterable[tuple[str, Tensor]]]
 
@@ -68,7 +73,8 @@ class Files:
     """Files of safetensors in a folder that vLLM's workers see; each is removed once it was read.
 
     `folder`: where they are written; None: in memory where Linux has a place for that, else where
-    temporary files are.
+    temporary files are. What a process left there that was killed while it sent is removed, for in
+    memory it would stay until the machine restarts.
     """
 
     backend = plugin.FILES
@@ -77,7 +83,10 @@ class Files:
         self._parent = folder or (SHARED if os.path.isdir(SHARED) else None)
 
     def send(self, client: Client, stream: Stream) -> None:
-        folder = tempfile.mkdtemp(prefix="genac-weights-", dir=self._parent)
+        remove_leftovers(self._parent or tempfile.gettempdir())
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=self._parent)
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
         try:
             client.start_weight_update()
             for part in parts(stream(), FILE_BYTES):
@@ -88,6 +97,30 @@ class Files:
             client.finish_weight_update()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+
+
+def remove_leftovers(parent: str) -> None:
+    """Removes folders of weights that no process holds any more. A lock tells, and not a process's
+    number, which means nothing in another container. What can't be removed is left.
+    """
+    for name in os.listdir(parent):
+        if not name.startswith(PREFIX):
+            continue
+        folder = os.path.join(parent, name)
+        try:
+            if time.time() - os.stat(folder).st_mtime < YOUNG:
+                continue
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # another user's, or another process was faster
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # it is being sent
+            pass
+        finally:
+            os.close(held)
 
 
 class CudaIpc:
