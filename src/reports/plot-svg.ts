@@ -1,12 +1,13 @@
 /** Plots side by side as one SVG file, for pages that can't run the report's script. */
 import { escapeHtml } from './report-page.ts';
 import type { Plot, Series } from './report-plots.ts';
+import { palette } from './report-style.ts';
 
-/** Those of the page's light style. */
-const hex: Readonly<Record<Series['colour'], string>> = {
-  ...{ blue: '#0072b2', orange: '#c25100', green: '#00875f', purple: '#a8507f' },
-  ...{ sky: '#2b8cbe', brown: '#7a5230', red: '#b3122d', olive: '#6b7500', grey: '#7a838c' },
-};
+const style = `${palette}
+.page { fill: var(--card); } .grid { stroke: var(--line); }
+text { fill: var(--soft); font: 11px system-ui, -apple-system, "Segoe UI", sans-serif; }
+.name { fill: var(--text); } .title { fill: var(--text); font-weight: 600; }
+polyline { fill: none; stroke-width: 1.8; }`;
 
 const panel = { width: 300, height: 220, left: 44, right: 12, top: 28, bottom: 40 } as const;
 const LEGEND = 20;
@@ -34,13 +35,15 @@ export function plotsSvg(plots: readonly Plot[]): string {
     const y = panel.height + 12 + LEGEND * Math.floor(i / perRow);
     return (
       `${line([`${x},${y}`, `${x + 18},${y}`], colour, dashed)}` +
-      `<text x="${x + 24}" y="${y + 4}">${escapeHtml(label)}</text>`
+      `<text class="name" x="${x + 24}" y="${y + 4}">${escapeHtml(label)}</text>`
     );
   });
+  const titles = plots.map(({ title, y }) => `${y}, ${title}`).join('; ');
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}"`,
-    `  font-family="system-ui, sans-serif" font-size="11" fill="#1d2125">`,
-    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img">`,
+    `<title>${escapeHtml(titles)}</title>`,
+    `<style>${style}</style>`,
+    `<rect class="page" width="${width}" height="${height}" rx="8"/>`,
     ...plots.map((plot, i) => `<g transform="translate(${i * panel.width} 0)">${drawn(plot)}</g>`),
     ...legend,
     '</svg>\n',
@@ -58,12 +61,12 @@ function drawn({ title, x, y, share, series }: Plot): string {
   const up = (value: number) => scale(value, mostY, bottom, panel.top);
   const named = (value: number) => String(Number(value.toPrecision(6)));
   return [
-    `<text x="${panel.left}" y="16" font-weight="600">${escapeHtml(title)}</text>`,
+    `<text class="title" x="${panel.left}" y="16">${escapeHtml(title)}</text>`,
     ...ticksOf(mostY, 5).map(
       (tick) =>
-        `<line x1="${panel.left}" x2="${right}" y1="${up(tick)}" y2="${up(tick)}" ` +
-        `stroke="#dfe2e5"/><text x="${panel.left - 5}" y="${up(tick)}" dy="4" ` +
-        `text-anchor="end">${named(tick)}</text>`,
+        `<line class="grid" x1="${panel.left}" x2="${right}" y1="${up(tick)}" y2="${up(tick)}"/>` +
+        `<text x="${panel.left - 5}" y="${up(tick)}" dy="4" text-anchor="end">` +
+        `${named(tick)}</text>`,
     ),
     ...ticksOf(mostX!, 4).map(
       (tick) =>
@@ -84,5 +87,5 @@ function drawn({ title, x, y, share, series }: Plot): string {
 }
 
 const line = (points: readonly string[], colour: Series['colour'], dashed?: boolean): string =>
-  `<polyline points="${points.join(' ')}" fill="none" stroke="${hex[colour]}" ` +
-  `stroke-width="1.8"${dashed ? ' stroke-dasharray="5 4"' : ''}/>`;
+  `<polyline points="${points.join(' ')}" style="stroke: var(--${colour})` +
+  `${dashed ? '; stroke-dasharray: 5 4' : ''}"/>`;

@@ -2,7 +2,7 @@
  * Style of the page: light and dark, readable on a phone. Colours are Okabe and Ito's, which
  * colour-blind readers can distinguish.
  */
-export const reportStyle = `
+export const palette = `
 :root {
   color-scheme: light dark;
   --page: #fbfbfa; --card: #ffffff; --text: #1d2125; --soft: #5b646d; --line: #dfe2e5; --bar: #c9d8e6;
@@ -16,7 +16,9 @@ export const reportStyle = `
     --brown: #c89b6e; --red: #ff8793; --olive: #d3d45c; --good: #4fd0a5; --bad: #ff9b6b;
   }
 }
-* { box-sizing: border-box; }
+`;
+
+export const reportStyle = `${palette}* { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main { max-width: 66rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .5rem; letter-spacing: -.01em; }
