@@ -43,6 +43,12 @@ export const actorOf = ({ recipe }: Setup, model: string): NonNullable<ConfigInp
   ...{ model, worker: 'worker' },
 });
 
+/** A run's config as a part's options, which depend on how the recipe's actor learns. */
+export const withActor = (setup: Setup, config: object): object => ({
+  ...config,
+  actor: actorOf(setup, 'task:base-actor'),
+});
+
 export function baseActor(setup: Setup, seed: number, steps: number): Part {
   const task = taskOf(setup, steps);
   return {
@@ -123,7 +129,8 @@ export function pretraining(
     critic_rl: { ...setup.recipe.critic_rl, ...setup.size.pretraining },
   });
   return {
-    ...{ name: `${kind}-rl`, seed, version: 1, after: [first, base], options: config },
+    ...{ name: `${kind}-rl`, seed, version: 2, after: [first, base] },
+    options: withActor(setup, config),
     run: (work) =>
       train(work, {
         ...config,
@@ -169,6 +176,6 @@ export function headPretraining(
     const critic = { use: 'value-head', ...own, ...heads[kind] };
     return train(work, { ...config, critic, actor: actorOf(setup, actor) });
   };
-  const options = [config, heads[kind], ...(model === undefined ? [] : [model])];
-  return { ...{ name: kind, seed, version: 1, after: [base], options }, run };
+  const options = [withActor(setup, config), heads[kind], model ?? null];
+  return { ...{ name: kind, seed, version: 2, after: [base], options }, run };
 }

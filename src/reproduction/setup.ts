@@ -57,11 +57,12 @@ const others = {
   /** Half as many steps again: as much more to write, for the actor and for the critic. */
   'longer-chains': ({ recipe, size }: Setup): Family => {
     const steps = Math.ceil(1.5 * size.steps);
-    const longer = (tokens: unknown) => Math.ceil(1.5 * Number(tokens));
-    const critic = recipe.critic as { readonly use: string; readonly max_new_tokens: number };
+    const longer = (tokens: number) => Math.ceil(1.5 * tokens);
+    const critic = recipe.critic as { readonly use: string; readonly max_new_tokens?: number };
+    const words = critic.max_new_tokens; // absent: its default is enough for both
     const changed: Config = {
       ...recipe,
-      critic: { ...critic, max_new_tokens: longer(critic.max_new_tokens) },
+      ...(words !== undefined && { critic: { ...critic, max_new_tokens: longer(words) } }),
       sampling: { ...recipe.sampling, max_new_tokens: longer(recipe.sampling.max_new_tokens) },
     };
     return { title: `chains of ${steps}`, setup: { recipe: changed, size }, steps };

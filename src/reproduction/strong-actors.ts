@@ -1,7 +1,7 @@
 /** Stronger actors than the base actor, for tables 3 and 6. */
 import { join } from 'node:path';
 import { nameWithin } from '../run-folder/checkpoint.ts';
-import { actorOf, baseActor, baseActorIn, runOf } from './foundation.ts';
+import { actorOf, baseActor, baseActorIn, runOf, withActor } from './foundation.ts';
 import type { Part, Results } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import type { Setup } from './setup.ts';
@@ -29,7 +29,8 @@ export function strongActors(setup: Setup, seed: number, steps: number): Part<St
     checkpoints: { every, minutes: null, keep: iterations, best: false },
   });
   return {
-    ...{ name: 'strong-actors', seed, version: 1, after: [base], options: [config, success] },
+    ...{ name: 'strong-actors', seed, version: 2, after: [base] },
+    options: [withActor(setup, config), success],
     async run(work) {
       const actor = actorOf(setup, baseActorIn(work, base));
       const figures = await train(work, { ...config, actor });

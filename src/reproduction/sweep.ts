@@ -55,21 +55,20 @@ export function scoreOf(curve: readonly CurvePoint[]): number {
 
 /**
  * The best setting of those that are better on average than the first, which is the recipe's own,
- * by two standard errors, and on no seed worse by two; the first where there is none. Noise chooses
- * nothing, and nothing is chosen that fails on a seed where the recipe does not.
+ * by two standard errors, and on no seed worse by two; the first where there is none. The standard
+ * error of the average is the larger of what responses and what seeds say: that of one seed knows
+ * of responses alone.
  *
  * @param responses that each score is the mean of
  */
 export function bestOf(swept: readonly Swept[], responses: number): Swept {
   const [first] = swept;
   const better = swept.filter(({ scores }) => {
-    const ahead = mean(scores) - mean(first!.scores);
-    const together = 2 * errorOf(mean(scores), mean(first!.scores), responses * scores.length);
-    const worse = scores.filter((score, i) => {
-      const own = first!.scores[i]!;
-      return score < own - 2 * errorOf(score, own, responses);
-    });
-    return ahead > together && worse.length === 0;
+    const ahead = scores.map((score, i) => score - first!.scores[i]!);
+    const errors = scores.map((score, i) => errorOf(score, first!.scores[i]!, responses));
+    const ofResponses = Math.sqrt(mean(errors.map((error) => error ** 2)) / scores.length);
+    const together = Math.max(ofResponses, errorOfMean(ahead));
+    return mean(ahead) > 2 * together && ahead.every((one, i) => one >= -2 * errors[i]!);
   });
   return better.reduce((best, one) => (mean(one.scores) > mean(best.scores) ? one : best), first!);
 }
@@ -77,6 +76,14 @@ export function bestOf(swept: readonly Swept[], responses: number): Swept {
 /** Standard error of the difference of two shares of as many responses each. */
 const errorOf = (one: number, other: number, responses: number): number =>
   Math.sqrt((one * (1 - one) + other * (1 - other)) / responses);
+
+/** Of the mean of some numbers; 0: one number does not say. */
+function errorOfMean(values: readonly number[]): number {
+  if (values.length < 2) return 0;
+  const average = mean(values);
+  const squares = values.map((value) => (value - average) ** 2);
+  return Math.sqrt(mean(squares) / (values.length - 1));
+}
 
 /** Responses behind a score: those of every evaluation of a trial but the one at its start. */
 export const responsesOf = ({ size: { sweep, every, prompts } }: Setup): number =>

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { chainsOf } from '../../plugins/tasks/chains/machine.ts';
 import { vocabulary } from '../../plugins/tasks/chains/model-folder.ts';
 import { MISCONCEPTION } from '../../plugins/tasks/chains/tables.ts';
+import { cupsMachine } from '../../plugins/tasks/cups/cups.ts';
 import {
   continueChain,
   exactValue,
@@ -23,7 +25,6 @@ import {
   registerMachine,
   registers,
 } from '../../plugins/tasks/miniature/chains.ts';
-
 import uncalibrated from '../../plugins/tasks/miniature/uncalibrated.ts';
 import miniature from '../../plugins/tasks/miniature.ts';
 import type { CriticEnvironment } from '../../src/critic.ts';
@@ -63,6 +64,20 @@ describe('register chains', () => {
     const words = vocabulary(registerMachine, 8);
     expect(new Set(words).size).toBe(47);
     for (const word of (problem.prompt as string).split(' ')) expect(words).toContain(word);
+  });
+
+  it.each([2, 8, 10, 11, 12])('of %i steps have a word for all that a critic writes', (steps) => {
+    for (const machine of [registerMachine, cupsMachine(5)]) {
+      const words = new Set(vocabulary(machine, steps));
+      const { drawChain, chainPrompt, claimsText, truth, rationaleOf } = chainsOf(machine);
+      const long = drawChain(new Random([1, steps]), steps, 1);
+      for (let k = 0; k <= steps; k++) {
+        const claims = truth(long).slice(0, k);
+        const text = [chainPrompt(long), claimsText(claims), rationaleOf(long, claims)].join(' ');
+        const unknown = text.split(' ').filter((word) => word !== '' && !words.has(word));
+        expect([steps, k, unknown]).toEqual([steps, k, []]);
+      }
+    }
   });
 
   it('are rewarded for the last register, in a complete response only', () => {

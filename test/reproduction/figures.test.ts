@@ -94,10 +94,18 @@ describe('a curve', () => {
     expect(bestOf(swept, 16).setting.lambda).toBe(0);
     // Two seeds have twice the responses.
     expect(bestOf(sweptOf([0.2, 0.2], [0.5, 0.5]), 10).setting.lambda).toBe(1);
+    // Nor what one seed of four says and the others do not: .05 of .06 is the standard error.
+    const lucky = [0.5, 0.29, 0.29, 0.31];
+    expect(bestOf(sweptOf([0.3, 0.3, 0.3, 0.3], lucky), 2000).setting.lambda).toBe(0);
+    expect(bestOf(sweptOf([0.2, 0.3, 0.4, 0.3], [0.3, 0.4, 0.55, 0.4]), 2000).setting.lambda).toBe(
+      1,
+    );
     // What is worse than the recipe's own on one seed is not taken, however good on the other.
     expect(bestOf(sweptOf([0.2, 0.4], [0.9, 0.3], [0.3, 0.5]), 1000).setting.lambda).toBe(2);
     // Unless it is worse by noise: two standard errors of .4 and .37 among 1000 are .043.
-    expect(bestOf(sweptOf([0.2, 0.4], [0.9, 0.37], [0.3, 0.5]), 1000).setting.lambda).toBe(1);
+    expect(bestOf(sweptOf([0.2, 0.4], [0.9, 0.37], [0.3, 0.5]), 1000).setting.lambda).toBe(2);
+    const noisy = sweptOf([0.2, 0.4, 0.2, 0.2], [0.9, 0.37, 0.8, 0.7]);
+    expect(bestOf(noisy, 1000).setting.lambda).toBe(1);
   });
   it('counts what the actor sampled, and what a critic wrote or continued', () => {
     const place = { stage: 'joint', seconds: 1 } as const;

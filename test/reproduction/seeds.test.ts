@@ -1,7 +1,7 @@
 /** The law of seeds: what selects is never what a table reports. */
 import { expect, it } from 'vitest';
 import { loadConfigFile } from '../../src/config/load.ts';
-import { inOrder } from '../../src/reproduction/parts.ts';
+import { inOrder, keyOf } from '../../src/reproduction/parts.ts';
 import { tables } from '../../src/reproduction/reproduce.ts';
 import { MOST_SEEDS, seedsOf, tuningSeeds } from '../../src/reproduction/seeds.ts';
 import { sizes } from '../../src/reproduction/sizes.ts';
@@ -62,4 +62,21 @@ it('every method is tuned by as many settings, and a sweep costs the same for an
   expect(new Set(counts.values())).toEqual(new Set([16]));
   expect(counts.size).toBe(8);
   expect(sweepsOf([0, 1, 2])).toHaveLength(128);
+});
+
+it('every part that trains or values an actor depends on how the recipe’s actor learns', () => {
+  const keysOf = (one: typeof recipe) =>
+    inOrder(tables.flatMap((table) => table.parts({ recipe: one, size: sizes.tiny }, 0)));
+  const actor = { ...recipe.actor!, clip_high: 0.5 };
+  const [before, after] = [keysOf(recipe), keysOf({ ...recipe, actor })];
+  const kept = new Set(after.map(keyOf));
+  const same = before.filter((part) => kept.has(keyOf(part)));
+  expect(before.length).toBe(after.length);
+  // Stage 1 and the making of models know no actor; cups have a recipe of their own.
+  const others = same.filter(
+    ({ name, options }) =>
+      !/-sft$|^base-actor$/.test(name) && !JSON.stringify(options).includes('"cups"'),
+  );
+  expect(others.map(({ name }) => name)).toEqual([]);
+  expect(before.length - same.length).toBeGreaterThan(50);
 });

@@ -18,10 +18,16 @@ export interface ModelSize {
 export const DIGITS: readonly string[] = Array.from({ length: 11 }, (_, i) => String(i));
 const marks = ['|', '>', '.', '?', '#', 'Y', 'N', 'left', 'size', 'rate'];
 
-/** Every word that a prompt, a response or the critic has, each one token; `<pad>` is the first. */
-export function vocabulary(machine: Machine, labels: number): string[] {
+/**
+ * Every word that a prompt, a response or the critic has, each one token; `<pad>` is the first.
+ *
+ * @param steps labelled steps of the longest chain: the critic also writes how many are left
+ */
+export function vocabulary(machine: Machine, steps: number): string[] {
   const own = [...machine.operations, ...machine.states];
-  return [...new Set(['<pad>', ...marks, ...DIGITS, ...LABELS.slice(0, labels), ...own])];
+  const counts = Array.from({ length: steps + 1 }, (_, left) => String(left));
+  const words = [...marks, ...DIGITS, ...LABELS.slice(0, steps), ...own, ...counts];
+  return [...new Set(['<pad>', ...words])];
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   type Scorer,
   scorer,
   taskOf,
+  withActor,
   workers,
 } from '../foundation.ts';
 import type { Part } from '../parts.ts';
@@ -38,7 +39,8 @@ function joint(setup: Setup, seed: number, kind: Scorer): Part {
     checkpoints: { ...setup.recipe.checkpoints, best: false },
   });
   return {
-    ...{ name: `${kind}-joint`, seed, version: 1, after: [base, before], options: config },
+    ...{ name: `${kind}-joint`, seed, version: 2, after: [base, before] },
+    options: withActor(setup, config),
     run: (work) =>
       train(work, {
         ...config,
