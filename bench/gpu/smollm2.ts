@@ -25,6 +25,7 @@ import {
 import { successAt } from '../../src/reproduction/tables/4-rl.ts';
 import { type CurvePoint, curveOf } from '../../src/reproduction/work.ts';
 import { type MetricsLine, metric } from '../../src/run-folder/read.ts';
+import { runsOf, tracesIn } from './smollm2-runs.ts';
 
 const { values } = parseArgs({
   options: {
@@ -38,25 +39,6 @@ if (!values.model || !values.problems || !values.out)
   throw new Error('give --model, --problems and --out');
 const out = resolve(values.out);
 const recipe = loadConfigFile('bench/gpu/smollm2.yaml').config;
-/** Sizes for a CPU and a model of random weights: every part runs, and no figure means anything. */
-const tiny: Partial<ConfigInput> = {
-  sampling: { ...recipe.sampling, batch_size: 2, num_generations: 2, max_new_tokens: 12 },
-  critic: { ...(recipe.critic as { use: string }), max_new_tokens: 12 },
-  icc: { ...recipe.icc, warm_rollouts: 4 },
-  critic_sft: {
-    ...recipe.critic_sft,
-    batch: 4,
-    steps: 2,
-    cooldown: 0,
-    warmup: 0,
-    evaluate_every: 2,
-  },
-  critic_rl: { ...recipe.critic_rl, steps: 1, states: 4, warmup: 0, evaluate_every: 1 },
-  joint: { ...recipe.joint, steps: 2 },
-  gates: { joint: null },
-  evaluation: { ...recipe.evaluation, every: 1, prompts: 4, states: 4, continuations: 2 },
-};
-
 interface Result {
   readonly family: string;
   readonly seed: number;
@@ -80,56 +62,32 @@ try {
 async function compare(family: string, seed: number): Promise<void> {
   const folder = join(out, 'runs', `${family}-${seed}`);
   mkdirSync(folder, { recursive: true });
-  const model = resolve(values.model!);
-  const base = {
-    ...{ ...recipe, ...(values.tiny ? tiny : {}), seed },
-    task: {
-      ...{ use: resolve('bench/gpu/arithmetic.ts'), family },
-      folder: resolve(values.problems!),
-    },
-    actor: { ...recipe.actor!, model },
-  };
-  const { critic_sft, critic_rl, joint, stages: _, ...rest } = base;
-  const critic = { ...((base.critic ?? recipe.critic) as { use: string }), model };
-  const traces = join(folder, 'traces.jsonl');
+  const { traces, runs } = runsOf(recipe, {
+    ...{ family, seed, folder, tiny: values.tiny },
+    ...{ model: resolve(values.model!), problems: resolve(values.problems!) },
+  });
   const config = join(folder, 'traces.yaml');
-  writeFileSync(config, stringify({ ...base, critic, folder }));
+  writeFileSync(config, stringify(traces));
   const began = performance.now();
   const script = ['--import', 'tsx', 'examples/smollm2/make-traces.ts', '--config', config];
-  const sizes = ['--problems', values.tiny ? '4' : '512', '--out', traces];
+  const sizes = ['--problems', values.tiny ? '4' : '512', '--out', tracesIn(folder)];
   await promisify(execFile)(process.execPath, [...script, ...sizes]);
   const making = (performance.now() - began) / 1000;
-  const run = (name: string, changes: object) => train(join(folder, name), { ...rest, ...changes });
-  const imitated = await run('critic-sft', {
-    ...{ stages: ['critic-sft'], critic },
-    critic_sft: { ...critic_sft, traces },
-  });
-  const pretrained = await run('critic-rl', {
-    ...{ stages: ['critic-rl'], critic, critic_rl },
-    start_from: join(folder, 'critic-sft', 'checkpoints', 'critic-sft'),
-  });
-  const genac = await run('genac', {
-    ...{ stages: ['joint'], critic, joint },
-    start_from: join(folder, 'critic-rl', 'checkpoints', 'critic-rl'),
-  });
-  note({ family, seed, method: 'GenAC' }, [imitated, pretrained, genac], { traces: making });
-  for (const factor of [1, 2]) {
-    const learning_rate = factor * rest.actor.learning_rate;
-    const lines = await run(`group-mean-${factor}`, {
-      ...{ stages: ['joint'], critic: 'group-mean', actor: { ...rest.actor, learning_rate } },
-      credit: { ...rest.credit, lambda: 1, scale: 'group-std' },
-      joint: { steps: Math.ceil(1.5 * base.joint!.steps!), schedule: 'synchronous' },
-    });
-    note({ family, seed, method: `group mean, rate ${learning_rate}` }, [lines], {});
+  const stages: MetricsLine[][] = [];
+  for (const one of [runs.imitation, runs.pretraining, runs.joint]) stages.push(await train(one));
+  note({ family, seed, method: 'GenAC' }, stages, { traces: making });
+  for (const one of runs.groupMean) {
+    const method = `group mean, rate ${one.actor!.learning_rate}`;
+    note({ family, seed, method }, [await train(one)], {});
   }
 }
 
-async function train(folder: string, config: object): Promise<MetricsLine[]> {
-  const run = startRun({ ...config, folder } as ConfigInput, { workers });
+async function train(config: ConfigInput): Promise<MetricsLine[]> {
+  const run = startRun(config, { workers });
   for await (const event of run)
-    if (event.type === 'evaluation') console.error(folder, event.stage, event.iteration);
+    if (event.type === 'evaluation') console.error(config.folder, event.stage, event.iteration);
   await run.finished;
-  return readMetrics(folder);
+  return readMetrics(config.folder);
 }
 
 function note(
@@ -190,7 +148,8 @@ function page(): string {
       'at half of GenAC’s actor tokens',
       'at as many',
     ],
-    ...['actor tokens (k)', 'critic tokens (k)', 'seconds', 'critic’s MSE (best constant)'],
+    ...['actor tokens of the whole run (k)', 'critic tokens (k)', 'seconds of the whole run'],
+    'critic’s MSE (best constant)',
   ];
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`;
   return line(header) + line(header.map(() => '---')) + rows.map(line).join('');

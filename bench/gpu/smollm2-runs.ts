@@ -1,0 +1,79 @@
+/** The runs of bench/gpu/smollm2.ts, as configs of one recipe. */
+import { join, resolve } from 'node:path';
+import type { Config, ConfigInput } from '../../src/config/schema.ts';
+
+export interface Comparison {
+  readonly family: string;
+  readonly seed: number;
+  /** Of all of its runs. */
+  readonly folder: string;
+  /** Folder of the actor's and the critic's weights. */
+  readonly model: string;
+  /** Folder of `bench/gpu/arithmetic.py`. */
+  readonly problems: string;
+  readonly tiny: boolean;
+}
+
+/** Sizes for a CPU and a model of random weights: every part runs, and no figure means anything. */
+const tinySizes = (recipe: Config): Partial<ConfigInput> => ({
+  sampling: { ...recipe.sampling, batch_size: 2, num_generations: 2, max_new_tokens: 12 },
+  critic: { ...(recipe.critic as { use: string }), max_new_tokens: 12 },
+  icc: { ...recipe.icc, warm_rollouts: 4 },
+  critic_sft: {
+    ...recipe.critic_sft,
+    batch: 4,
+    steps: 2,
+    cooldown: 0,
+    warmup: 0,
+    evaluate_every: 2,
+  },
+  critic_rl: { ...recipe.critic_rl, steps: 1, states: 4, warmup: 0, evaluate_every: 1 },
+  joint: { ...recipe.joint, steps: 2 },
+  gates: { joint: null },
+  evaluation: { ...recipe.evaluation, every: 1, prompts: 4, states: 4, continuations: 2 },
+});
+
+/** Where the oracle's traces are written. */
+export const tracesIn = (folder: string): string => join(folder, 'traces.jsonl');
+
+export function runsOf(
+  recipe: Config,
+  { family, seed, folder, model, problems, tiny }: Comparison,
+) {
+  const base = {
+    ...{ ...recipe, ...(tiny ? tinySizes(recipe) : {}), seed, folder },
+    task: { use: resolve('bench/gpu/arithmetic.ts'), family, folder: problems },
+    actor: { ...recipe.actor!, model },
+  };
+  const { critic_sft, critic_rl, joint, stages: _, gates, ...rest } = base;
+  const critic = { ...(base.critic as { use: string }), model };
+  const runOf = (name: string, changes: Partial<ConfigInput>) =>
+    ({ ...rest, ...changes, folder: join(folder, name) }) as ConfigInput;
+  const after = (name: string, stage: string) => join(folder, name, 'checkpoints', stage);
+  const groupMean = (factor: number) =>
+    runOf(`group-mean-${factor}`, {
+      ...{ stages: ['joint'], critic: 'group-mean', gates: { joint: null } },
+      actor: { ...rest.actor, learning_rate: factor * rest.actor.learning_rate },
+      credit: { ...rest.credit, lambda: 1, scale: 'group-std' },
+      joint: { steps: Math.ceil(1.5 * joint!.steps!), schedule: 'synchronous' },
+    });
+  return {
+    /** For examples/smollm2/make-traces.ts. */
+    traces: { ...base, critic },
+    runs: {
+      imitation: runOf('critic-sft', {
+        ...{ stages: ['critic-sft'], critic },
+        critic_sft: { ...critic_sft, traces: tracesIn(folder) },
+      }),
+      pretraining: runOf('critic-rl', {
+        ...{ stages: ['critic-rl'], critic, critic_rl },
+        start_from: after('critic-sft', 'critic-sft'),
+      }),
+      joint: runOf('genac', {
+        ...{ stages: ['joint'], critic, joint, gates },
+        start_from: after('critic-rl', 'critic-rl'),
+      }),
+      groupMean: [1, 2].map(groupMean),
+    },
+  };
+}
