@@ -1,5 +1,6 @@
 /** Floors of every table: what no critic that is worth its cost may be below. */
 import type { Task } from '../task.ts';
+import { UserError } from '../user-error.ts';
 import type { JudgedState, Judgement } from './measures.ts';
 import { type CollectedProblem, statesOf } from './states.ts';
 
@@ -20,8 +21,12 @@ export function floorsOf(
     for (const [p, { states }] of judgements.entries()) {
       const { problem } = problems[p]!;
       const seen = statesOf(problems[p]!, p);
-      for (const [i, state] of states.entries())
-        classes.set(state, stateClass({ ...seen[i]!, problem }));
+      for (const [i, state] of states.entries()) {
+        const name: unknown = stateClass({ ...seen[i]!, problem });
+        if (typeof name !== 'string')
+          throw new UserError(`the task's stateClass must return a string, not ${typeof name}`);
+        classes.set(state, name);
+      }
     }
   return {
     constant: floorOf(judgements, () => 0),

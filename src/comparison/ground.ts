@@ -9,7 +9,7 @@ import { modelSource } from '../extensions/model-source.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
 import { type ExactValues, exactValuesOf, noExactValues } from '../iteration/exact-values.ts';
 import type { LanguageModel } from '../language-model.ts';
-import { underRewards } from '../rewards/replaced.ts';
+import { leftOut, underRewards } from '../rewards/replaced.ts';
 import { makeReward, type RewardOf, type RunReward } from '../rewards/reward.ts';
 import type { Task } from '../task.ts';
 import { paperFormat } from '../text/critic-prompt.ts';
@@ -64,7 +64,8 @@ export async function prepareGround(options: Distribution, tools: Tools): Promis
   );
   const { seed } = options;
   const rule = options.segmentation ?? task.segmentation;
-  const references = referencesOf(options, task);
+  const references = referencesOf(options, task, given);
+  for (const words of leftOut(given, options)) log(words);
   const begun = once(() => begin(task, rewards, options));
   const ground: Ground = {
     ...{ options, task, rewardOf, references },
@@ -129,9 +130,11 @@ async function begin(
 }
 
 /** @throws ConfigError for references that there are not */
-function referencesOf(options: Distribution, task: Task): Ground['references'] {
+function referencesOf(options: Distribution, task: Task, given: Task): Ground['references'] {
   const { references, actor } = options;
-  const ofStates = task.referenceStates ? null : `the task "${task.name}" knows none`;
+  const replaced = 'rewards: replaces the reward whose values the task knows';
+  const unknown = given.referenceStates ? replaced : `the task "${task.name}" knows none`;
+  const ofStates = task.referenceStates ? null : unknown;
   const missing = actor ? noExactValues(task, options) : ofStates;
   const fault = (words: string) => new ConfigError([`references: "${references}" ${words}`]);
   if (references === 'exact' && missing !== null) throw fault(`needs exact values, but ${missing}`);

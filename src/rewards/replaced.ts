@@ -1,16 +1,12 @@
 /** What is left of a task whose own reward the config's `rewards` replace. */
 import { ConfigError } from '../config/error.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config, StageName } from '../config/schema.ts';
 import type { Task } from '../task.ts';
 
 /** Hooks whose rewards, values and scores are by the task's own reward. */
 const judged = ['oracleTraces', 'frozenRollouts', 'referenceStates'] as const;
-
-/** All others. `exactValues` is refused where it is asked for, with a reason of its own. */
-const kept = [
-  ...(['name', 'prepare', 'problems', 'segmentation', 'criticFormat', 'exactValues'] as const),
-  ...(['stateClass', 'makeModel'] as const),
-] as const;
+/** `exactValues` stays: it is refused where it is asked for, with a reason of its own. */
+const hidden: ReadonlySet<unknown> = new Set<keyof Task>(['reward', ...judged]);
 
 /** The config's own, if there are any. */
 interface Rewarded {
@@ -24,23 +20,29 @@ interface Rewarded {
  */
 export function underRewards(task: Task, { rewards }: Rewarded): Task {
   if (rewards.length === 0 || !task.reward) return task;
-  const own = kept.flatMap((name) => {
-    const value: unknown = task[name];
-    if (value === undefined) return [];
-    return [[name, typeof value === 'function' ? value.bind(task) : value] as const];
+  // Read when it is used, for `prepare` may set it. Methods work on the task itself, which may be an
+  // instance with private fields.
+  return new Proxy({} as Task, {
+    get(_, name) {
+      const value: unknown = hidden.has(name) ? undefined : Reflect.get(task, name, task);
+      return typeof value === 'function' ? value.bind(task) : value;
+    },
+    has: (_, name) => !hidden.has(name) && Reflect.has(task, name),
   });
-  return Object.fromEntries(own) as unknown as Task;
 }
 
 /**
  * @param given the task before `underRewards`
+ * @param done where a run goes on from; null: from its beginning
  * @throws ConfigError if stage 1 would imitate scores of another reward
  */
 export function refuseTracesOfAnotherReward(
   { stages, critic_sft, rewards }: Pick<Config, 'stages' | 'critic_sft'> & Rewarded,
   given: Task,
+  done: { readonly stage: StageName; readonly complete: boolean } | null = null,
 ): void {
-  const imitates = stages.includes('critic-sft') && critic_sft.traces === 'oracle';
+  const ahead = stages.slice(done ? stages.indexOf(done.stage) + (done.complete ? 1 : 0) : 0);
+  const imitates = ahead.includes('critic-sft') && critic_sft.traces === 'oracle';
   if (!imitates || !given.oracleTraces || underRewards(given, { rewards }) === given) return;
   throw new ConfigError([
     `critic_sft.traces: the oracle of the task "${given.name}" scores by the task's own reward, ` +
@@ -55,6 +57,6 @@ export function leftOut(given: Task, config: Rewarded): string[] {
   if (underRewards(given, config) === given || names.length === 0) return [];
   return [
     `rewards: they replace the reward of the task "${given.name}", so what it judged by its own ` +
-      `is not used (${names.join(', ')}): the critic learns from the actor's responses alone`,
+      `is not used (${names.join(', ')})`,
   ];
 }

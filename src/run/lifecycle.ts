@@ -81,7 +81,7 @@ export async function runLifecycle(
   const { task: given, usesPython } = await loadTask(config.task as PluginChoice, {
     ...{ base, python, log, segmentation: config.credit.segmentation },
   });
-  refuseTracesOfAnotherReward(config, given);
+  refuseTracesOfAnotherReward(config, given, checkpoint);
   const task = underRewards(given, config);
   const { plugin, options: criticOptions } = await loadCritic(config.critic as PluginChoice, base);
   refuseForCritic(config, plugin);

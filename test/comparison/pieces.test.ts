@@ -86,6 +86,8 @@ test('floors are fitted on the other problems', () => {
   expect([classes[0]![1], classes[2]![1]]).toEqual([1, 1]);
   // Nobody else's is wrong: the mean of all other states.
   expect(classes[1]![1]).toBeCloseTo((0.2 + 0.7 + 2) / 4, 12);
+  const silent = { stateClass: () => undefined as never };
+  expect(() => floorsOf(judged, problems, silent)).toThrow('stateClass must return a string');
   const position = valuesOf('position');
   expect(position[0]![0]).toBeCloseTo(0.65, 12);
   expect(position[2]![0]).toBeCloseTo(0.4, 12);
@@ -99,7 +101,7 @@ describe('a critic that can’t value a distribution is refused before a worker 
   const actor = { model: 'task:base-actor' };
   const asked = (
     critic: EvaluationInput['critics'][string],
-    changes: Pick<EvaluationInput, 'actor' | 'shifts'>,
+    changes: Pick<EvaluationInput, 'actor' | 'shifts' | 'rewards' | 'references'>,
   ) => evaluate({ folder: folder(), task: 'miniature', critics: { own: critic }, ...changes });
 
   test.each(oracles)('by its task’s values: %j', async (critic) => {
@@ -107,6 +109,12 @@ describe('a critic that can’t value a distribution is refused before a worker 
     await expect(asked(critic, shifted)).rejects.toThrow(
       'critics.own: "oracle" needs exact values, but sampling.top_p and sampling.top_k',
     );
+  });
+  test('by reference values of another reward', async () => {
+    const rewards = [{ use: './test/fixtures/rewards/plain.ts' }];
+    await expect(
+      asked('group-mean', { actor: null, rewards, references: 'exact' }),
+    ).rejects.toThrow('needs exact values, but rewards: replaces the reward whose values');
   });
   test.each([...oracles, 'monte-carlo'])('by an actor that is not there: %j', async (critic) => {
     await expect(asked(critic, { actor: null })).rejects.toThrow(

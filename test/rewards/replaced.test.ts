@@ -12,6 +12,10 @@ const others = { rewards: [{ use: './rewards.ts' }] };
 class Counting implements Pick<Task, 'name' | 'problems' | 'reward' | 'frozenRollouts'> {
   readonly name = 'counting';
   #asked = 0;
+  segmentation?: NonNullable<Task['segmentation']>;
+  async prepare() {
+    this.segmentation = { by: 'line', max_segments: 4, min_tokens: 1 };
+  }
   problems() {
     this.#asked++;
     return new Array(this.#asked).fill({ id: 'p', prompt: '1 + 1', columns: {} });
@@ -42,6 +46,15 @@ describe('a task whose reward is replaced', () => {
     expect(await underRewards(given, others).problems('train', 0, 0, 1)).toHaveLength(1);
     expect(leftOut(given, others)[0]).toContain('(frozenRollouts)');
   });
+  it('may be frozen, and has what its preparation sets', async () => {
+    expect(
+      underRewards(Object.freeze({ name: 'f', problems: () => [], reward: () => 1 }), others),
+    ).toHaveProperty('name', 'f');
+    const task: Task = underRewards(new Counting(), others);
+    await task.prepare!();
+    expect(task.segmentation).toMatchObject({ by: 'line' });
+    expect('frozenRollouts' in task).toBe(false);
+  });
   it('has no oracle to imitate', () => {
     const given = { ...new Counting(), reward: () => 1, oracleTraces: () => [] } as unknown as Task;
     const config = { stages: ['critic-sft' as const], critic_sft: { traces: 'oracle' as const } };
@@ -50,6 +63,16 @@ describe('a task whose reward is replaced', () => {
     expect(refusal({})).toThrow(
       'the oracle of the task "counting" scores by the task\'s own reward',
     );
+    // A run that is past it goes on.
+    const resumed = (stage: 'critic-sft' | 'joint', complete: boolean) => () =>
+      refuseTracesOfAnotherReward(
+        { ...config, ...others, stages: ['critic-sft', 'joint'] } as never,
+        given,
+        { stage, complete },
+      );
+    expect(resumed('critic-sft', false)).toThrow('the oracle of the task');
+    expect(resumed('critic-sft', true)).not.toThrow();
+    expect(resumed('joint', false)).not.toThrow();
     for (const fine of [own, { stages: ['joint'] }, { critic_sft: { traces: './traces.jsonl' } }])
       expect(refusal(fine)).not.toThrow();
   });

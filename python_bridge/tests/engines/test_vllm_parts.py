@@ -150,7 +150,10 @@ def test_files_are_read_part_by_part_and_removed(
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_killed_sender_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_what_a_killed_sender_left_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "SHARED", str(tmp_path))
     names = ["genac-weights-killed", "genac-weights-sending", "genac-weights-young", "mine"]
     folders = {name.removeprefix("genac-weights-"): tmp_path / name for name in names}
     for folder in folders.values():
@@ -174,7 +177,10 @@ def test_what_a_killed_sender_left_is_removed_and_nothing_else(tmp_path: Path) -
     with sender:
         assert sender.stdout is not None
         sender.stdout.readline()
+        # A folder that is named may be another machine's: nothing of it is touched.
         sending.Files(str(tmp_path)).send(Recorder(), lambda: {"a": torch.ones(1)}.items())
+        assert folders["killed"].exists()
+        sending.Files().send(Recorder(), lambda: {"a": torch.ones(1)}.items())
         left = ["genac-weights-link", "genac-weights-sending", "genac-weights-young", "mine"]
         assert sorted(os.listdir(tmp_path)) == left
         assert (folders["mine"] / "weights.safetensors").exists()

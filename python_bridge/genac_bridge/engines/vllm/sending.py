@@ -73,21 +73,25 @@ class Files:
     """Files of safetensors in a folder that vLLM's workers see; each is removed once it was read.
 
     `folder`: where they are written; None: in memory where Linux has a place for that, else where
-    temporary files are. What a process left there that was killed while it sent is removed, for in
-    memory it would stay until the machine restarts.
+    temporary files are. There, what a process left that was killed while it sent is removed, for
+    in memory it would stay until the machine restarts.
     """
 
     backend = plugin.FILES
 
     def __init__(self, folder: str | None = None) -> None:
         self._parent = folder or (SHARED if os.path.isdir(SHARED) else None)
+        #: A folder that is named may be another machine's too, whose locks are not seen here.
+        self._removes = folder is None
 
     def send(self, client: Client, stream: Stream) -> None:
-        remove_leftovers(self._parent or tempfile.gettempdir())
+        if self._removes:
+            remove_leftovers(self._parent or tempfile.gettempdir())
         folder = tempfile.mkdtemp(prefix=PREFIX, dir=self._parent)
         held = os.open(folder, os.O_RDONLY)
-        fcntl.flock(held, fcntl.LOCK_EX)
         try:
+            if self._removes:
+                fcntl.flock(held, fcntl.LOCK_EX)
             client.start_weight_update()
             for part in parts(stream(), FILE_BYTES):
                 path = os.path.join(folder, "weights.safetensors")
@@ -101,8 +105,8 @@ class Files:
 
 
 def remove_leftovers(parent: str) -> None:
-    """Removes folders of weights that no process holds any more. A lock tells, and not a process's
-    number, which means nothing in another container. What can't be removed is left.
+    """Removes folders of weights that no process of this machine holds any more. A lock tells, and
+    not a process's number, which means nothing in another container. What can't be removed is left.
     """
     for name in os.listdir(parent):
         if not name.startswith(PREFIX):
