@@ -21,6 +21,24 @@ export function sampleDeviation(values: ArrayLike<number>): number {
   return n < 2 ? 0 : Math.sqrt((variance(values) * n) / (n - 1));
 }
 
+const tails = [12.706, 4.303, 3.182, 2.776, 2.571];
+
+/**
+ * Quantile .975 of Student's t, within .002.
+ *
+ * @param freedom degrees of freedom, 1 or more
+ */
+export function studentQuantile(freedom: number): number {
+  const known = tails[freedom - 1];
+  if (known !== undefined) return known;
+  // Cornish and Fisher's expansion around the normal quantile.
+  const z = 1.959964;
+  const first = (z ** 3 + z) / 4;
+  const second = (5 * z ** 5 + 16 * z ** 3 + 3 * z) / 96;
+  const third = (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / 384;
+  return z + first / freedom + second / freedom ** 2 + third / freedom ** 3;
+}
+
 /**
  * Returns whether a number is only the rounding error of quantities of order 1 (rewards, values,
  * advantages, weights). No decision may depend on such a number.

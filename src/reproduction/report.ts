@@ -84,7 +84,7 @@ function conditions({ size, seeds, seconds }: Reproduction): string[] {
   const over =
     seeds.length === 1
       ? 'Brackets have 95% intervals by a bootstrap over problems: they say nothing of other seeds.'
-      : 'Each figure is the mean of the seeds; brackets have 95% intervals by a bootstrap over them.';
+      : 'Each figure is the mean of the seeds; brackets have 95% intervals by Student’s t over them.';
   return [
     ...(size === 'tiny' ? ['This is the smallest size: its figures mean nothing.'] : []),
     `Seeds: ${seeds.join(', ')}. ${over}`,

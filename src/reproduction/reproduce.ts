@@ -77,10 +77,7 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
       ...{ genac: packageJson.version, size: setup.size.name, seeds: all },
       tables: [...wanted].sort(byNumber).map((table) => {
         const { number, title, paper, notes, reason } = table;
-        const blocks = overSeeds(
-          all.map((seed) => table.blocks(setup, seed, results)),
-          setup.size.bootstrap,
-        );
+        const blocks = overSeeds(all.map((seed) => table.blocks(setup, seed, results)));
         const plots = plotsOverSeeds(all.map((seed) => table.plots?.(setup, seed, results) ?? []));
         const command = commandOf(number, options);
         return {

@@ -1,7 +1,7 @@
 /** The sweep of table 4, and the runs at the settings that it chose. */
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
-import { mean } from '../math/statistics.ts';
+import { mean, sampleDeviation } from '../math/statistics.ts';
 import { taskOf, workers } from './foundation.ts';
 import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
 import type { Part, Results, Work } from './parts.ts';
@@ -67,7 +67,7 @@ export function bestOf(swept: readonly Swept[], responses: number): Swept {
     const ahead = scores.map((score, i) => score - first!.scores[i]!);
     const errors = scores.map((score, i) => errorOf(score, first!.scores[i]!, responses));
     const ofResponses = Math.sqrt(mean(errors.map((error) => error ** 2)) / scores.length);
-    const together = Math.max(ofResponses, errorOfMean(ahead));
+    const together = Math.max(ofResponses, sampleDeviation(ahead) / Math.sqrt(ahead.length));
     return mean(ahead) > 2 * together && ahead.every((one, i) => one >= -2 * errors[i]!);
   });
   return better.reduce((best, one) => (mean(one.scores) > mean(best.scores) ? one : best), first!);
@@ -76,14 +76,6 @@ export function bestOf(swept: readonly Swept[], responses: number): Swept {
 /** Standard error of the difference of two shares of as many responses each. */
 const errorOf = (one: number, other: number, responses: number): number =>
   Math.sqrt((one * (1 - one) + other * (1 - other)) / responses);
-
-/** Of the mean of some numbers; 0: one number does not say. */
-function errorOfMean(values: readonly number[]): number {
-  if (values.length < 2) return 0;
-  const average = mean(values);
-  const squares = values.map((value) => (value - average) ** 2);
-  return Math.sqrt(mean(squares) / (values.length - 1));
-}
 
 /** Responses behind a score: those of every evaluation of a trial but the one at its start. */
 export const responsesOf = ({ size: { sweep, every, prompts } }: Setup): number =>

@@ -1,7 +1,7 @@
 /** What a table is: parts that make its figures, and what the paper says of them. */
-import { type Measured, meanOver, resamplesOf } from '../comparison/bootstrap.ts';
+import type { Measured } from '../comparison/bootstrap.ts';
 import type { DistributionResult } from '../comparison/result.ts';
-import { mean } from '../math/statistics.ts';
+import { mean, sampleDeviation, studentQuantile } from '../math/statistics.ts';
 import type { Plot } from '../reports/report-plots.ts';
 import type { Part, Results } from './parts.ts';
 import type { Setup } from './setup.ts';
@@ -46,32 +46,31 @@ export interface Table {
 }
 
 /**
- * The blocks of several seeds as one: each figure is the mean of the seeds' figures, its interval a
- * bootstrap over seeds, and its n the sum. One seed's figures stay as they are, with intervals over
- * problems. A figure that a seed lacks is absent.
+ * The blocks of several seeds as one: each figure is the mean of the seeds' figures, its interval
+ * Student's t over seeds, and its n the sum. One seed's figures stay as they are, with intervals
+ * over problems. A figure that a seed lacks is absent.
  */
-export function overSeeds(all: readonly (readonly Block[])[], resamples: number): Block[] {
+export function overSeeds(all: readonly (readonly Block[])[]): Block[] {
   const [first, ...others] = all;
   if (others.length === 0) return [...first!];
-  const draws = resamplesOf(all.length, resamples, 0);
   return first!.map((block, b) => ({
     ...block,
     rows: block.rows.map((row, r) => ({
       ...row,
       cells: row.cells.map((_, c) => {
         const own = all.map((blocks) => blocks[b]!.rows[r]!.cells[c]!);
-        if (own.some((cell) => cell === null)) return null;
-        const n = own.reduce((sum, cell) => sum + cell.n, 0);
-        return {
-          ...meanOver(
-            own.map(({ value }) => [value]),
-            draws,
-          ),
-          n,
-        };
+        return own.some((cell) => cell === null) ? null : meanOf(own);
       }),
     })),
   }));
+}
+
+function meanOf(cells: readonly Measured[]): Measured {
+  const values = cells.map(({ value }) => value);
+  const error = sampleDeviation(values) / Math.sqrt(values.length);
+  const [value, half] = [mean(values), studentQuantile(values.length - 1) * error];
+  const n = cells.reduce((sum, cell) => sum + cell.n, 0);
+  return { value, low: value - half, high: value + half, n };
 }
 
 /** Points of several seeds as their means, in their order; as many as every seed has. */

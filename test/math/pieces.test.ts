@@ -7,6 +7,7 @@ import {
   meanSquaredError,
   median,
   sampleDeviation,
+  studentQuantile,
   variance,
 } from '../../src/math/statistics.ts';
 import { smoothSuccessRate } from '../../src/math/success-rate.ts';
@@ -130,4 +131,11 @@ describe('random draws', () => {
     expect(counts[2]! / counts[0]!).toBeCloseTo(3, 0);
     expect(random.shuffled([1, 2, 3, 4]).sort()).toEqual([1, 2, 3, 4]);
   });
+});
+
+it('Student’s t has the quantiles of its tables', () => {
+  const known = { 1: 12.706, 2: 4.303, 3: 3.182, 5: 2.571, 6: 2.447, 10: 2.228, 30: 2.042 };
+  for (const [freedom, quantile] of Object.entries(known))
+    expect(Math.abs(studentQuantile(Number(freedom)) - quantile)).toBeLessThan(0.002);
+  expect(studentQuantile(1e6)).toBeCloseTo(1.96, 3);
 });
