@@ -1,7 +1,7 @@
 /** The sweep of table 4, and the runs at the settings that it chose. */
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
-import { mean, sampleDeviation } from '../math/statistics.ts';
+import { mean } from '../math/statistics.ts';
 import { taskOf, workers } from './foundation.ts';
 import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
 import type { Part, Results, Work } from './parts.ts';
@@ -54,28 +54,21 @@ export function scoreOf(curve: readonly CurvePoint[]): number {
 }
 
 /**
- * The best setting of those that are better on average than the first, which is the recipe's own,
- * by two standard errors, and on no seed worse by two; the first where there is none. The standard
- * error of the average is the larger of what responses and what seeds say: that of one seed knows
- * of responses alone.
+ * The best setting on average, of those that are on no seed worse by two standard errors than the
+ * first, which is the recipe's own: a setting that does well on some seeds and fails on another is
+ * not the better one. Standard errors are those of responses; they know nothing of other runs.
  *
  * @param responses that each score is the mean of
  */
 export function bestOf(swept: readonly Swept[], responses: number): Swept {
   const [first] = swept;
-  const better = swept.filter(({ scores }) => {
-    const ahead = scores.map((score, i) => score - first!.scores[i]!);
-    const errors = scores.map((score, i) => errorOf(score, first!.scores[i]!, responses));
-    const ofResponses = Math.sqrt(mean(errors.map((error) => error ** 2)) / scores.length);
-    const together = Math.max(ofResponses, sampleDeviation(ahead) / Math.sqrt(ahead.length));
-    return mean(ahead) > 2 * together && ahead.every((one, i) => one >= -2 * errors[i]!);
-  });
-  return better.reduce((best, one) => (mean(one.scores) > mean(best.scores) ? one : best), first!);
+  const fails = (score: number, own: number) =>
+    score < own - 2 * Math.sqrt((score * (1 - score) + own * (1 - own)) / responses);
+  const steady = swept.filter(
+    ({ scores }) => !scores.some((score, i) => fails(score, first!.scores[i]!)),
+  );
+  return steady.reduce((best, one) => (mean(one.scores) > mean(best.scores) ? one : best), first!);
 }
-
-/** Standard error of the difference of two shares of as many responses each. */
-const errorOf = (one: number, other: number, responses: number): number =>
-  Math.sqrt((one * (1 - one) + other * (1 - other)) / responses);
 
 /** Responses behind a score: those of every evaluation of a trial but the one at its start. */
 export const responsesOf = ({ size: { sweep, every, prompts } }: Setup): number =>
@@ -140,7 +133,7 @@ export function trained(
   const input = successOf(setup, seed, steps);
   const choosing = trials(main, key).flatMap(({ parts }) => parts);
   return {
-    ...{ name: `rl-${key}`, seed, version: 3, after: [...start.after, ...choosing] },
+    ...{ name: `rl-${key}`, seed, version: 4, after: [...start.after, ...choosing] },
     options: [methods[key].settings.map(configOf), input],
     async run(work) {
       const { setting } = bestOf(sweptBy(main, key, work), responsesOf(main));

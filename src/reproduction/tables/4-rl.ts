@@ -139,9 +139,8 @@ export const rl: Table = {
       '1 and 2 and of a head’s pretraining is not in them.',
     'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
       'the first task; the others take what was chosen there.',
-    'The best mean success over the runs’ evaluations is chosen of those settings that are better ' +
-      'on average by two standard errors than the recipe’s own, the first, and on no seed worse by ' +
-      'two; the recipe’s own where there is none.',
+    'The best mean success over the runs’ evaluations is chosen, of those settings that are on no ' +
+      'seed worse than the recipe’s own, the first, by two standard errors.',
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
