@@ -1,4 +1,4 @@
-/** Floors of every table: what no critic that is worth its cost may be below. */
+/** Floors of every table: what a critic must do better than to be worth its cost. */
 import type { Task } from '../task.ts';
 import { UserError } from '../user-error.ts';
 import type { JudgedState, Judgement } from './measures.ts';
@@ -14,8 +14,9 @@ type KeyOf = (state: JudgedState) => number | string;
 export function floorsOf(
   judgements: readonly Judgement[],
   problems: readonly CollectedProblem[],
-  { stateClass }: Pick<Task, 'stateClass'>,
+  task: Pick<Task, 'stateClass'>,
 ): Record<string, Judgement[]> {
+  const stateClass = task.stateClass?.bind(task);
   const classes = new Map<JudgedState, string>();
   if (stateClass)
     for (const [p, { states }] of judgements.entries()) {

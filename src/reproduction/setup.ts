@@ -1,4 +1,4 @@
-/** What all tables are made of: a recipe, a size, and the tasks of table 4. */
+/** What all tables are made of: a recipe, a size, and the tasks of tables 1 and 4. */
 import { fileURLToPath } from 'node:url';
 import { loadConfigFile } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
@@ -28,14 +28,19 @@ const example = (name: string) =>
  * @throws UserError for a config whose task is not `miniature`
  */
 export function setupOf(path: string | undefined, tiny: boolean): Setup {
-  const { config: recipe } = loadConfigFile(path ?? example('miniature'));
-  const task = typeof recipe.task === 'string' ? recipe.task : recipe.task.use;
-  if (task !== 'miniature')
+  const { config } = loadConfigFile(path ?? example('miniature'));
+  const [task, critic] = [config.task, config.critic].map(withOptions);
+  if (task!.use !== 'miniature')
     throw new UserError(
-      `${path}: its task is "${task}", and the tables need "miniature" and its exact values`,
+      `${path}: its task is "${task!.use}", and the tables need "miniature" and its exact values`,
     );
+  const recipe: Config = { ...config, task: task!, critic: critic! };
   return { recipe, size: tiny ? sizes.tiny : sizes.full };
 }
+
+/** A name alone is one without options. */
+const withOptions = (choice: Config['task']) =>
+  typeof choice === 'string' ? { use: choice } : choice;
 
 const chains = (setup: Setup, steps: number): Family => ({
   ...{ title: `chains of ${steps}`, setup, steps },

@@ -76,9 +76,14 @@ test('floors are fitted on the other problems', () => {
   expect(Object.keys(floorsOf(judged, problems, {}))).toEqual(['constant', 'position']);
   // Of problem 1 nothing is right.
   problems[1]!.states[1]!.text = 'wrong';
-  const stateClass = ({ response, problem }: State) =>
-    response === problem.columns.right ? 'right' : `not: ${response}`;
-  const floors = floorsOf(judged, problems, { stateClass });
+  // A task may be an instance.
+  class Judge {
+    #no = 'not: ';
+    stateClass({ response, problem }: State) {
+      return response === problem.columns.right ? 'right' : `${this.#no}${response}`;
+    }
+  }
+  const floors = floorsOf(judged, problems, new Judge());
   const valuesOf = (name: string) =>
     floors[name]!.map(({ states }) => states.map(({ value }) => value));
   const classes = valuesOf('state class');

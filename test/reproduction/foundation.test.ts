@@ -1,9 +1,12 @@
 /** What the tables' models are made with. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
 import languageModel from '../../plugins/critics/language-model.ts';
 import { checkConfig, loadConfigFile } from '../../src/config/load.ts';
-import { baseActor, scorer } from '../../src/reproduction/foundation.ts';
+import { baseActor, scorer, taskOf } from '../../src/reproduction/foundation.ts';
 import { jointConfig, type MethodKey, methods } from '../../src/reproduction/methods.ts';
 import { keyOf } from '../../src/reproduction/parts.ts';
 import { depthsOf, familiesOf, setupOf } from '../../src/reproduction/setup.ts';
@@ -57,6 +60,20 @@ describe('the tasks of tables 1 and 4', () => {
     const { recipe } = families.at(-1)!.setup;
     expect(recipe).toMatchObject({ task: { use: 'cups', cups: 5 }, critic_sft: { steps: 900 } });
     expect(recipe.critic_rl).toEqual(loadConfigFile('examples/cups.yaml').config.critic_rl);
+  });
+  it('take a config whose task and critic are names alone', () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'genac-setup-')), 'config.yaml');
+    const { actor, sampling } = full.recipe;
+    const config = { folder: 'runs/x', task: 'miniature', critic: 'generative', actor, sampling };
+    writeFileSync(path, JSON.stringify(config));
+    const setup = setupOf(path, false);
+    expect(taskOf(setup, 5)).toEqual({ use: 'miniature', steps: 5 });
+    expect(scorer(setup, 'language-model')).toEqual({
+      ...{ use: 'language-model', worker: 'worker', max_new_tokens: 6 },
+    });
+    const [, longer] = familiesOf(setup);
+    expect(longer!.setup.recipe.critic).toEqual({ use: 'generative' });
+    expect(longer!.setup.recipe.sampling.max_new_tokens).toBe(30);
   });
   it('refuses a config of another task', () => {
     expect(() => setupOf('examples/cups.yaml', false)).toThrow('its task is "cups"');
