@@ -47,7 +47,8 @@ export interface ReproduceOptions {
 
 /**
  * Makes the tables, and writes `index.html`, `results.md`, `figures.csv`, `results.json` and the
- * pictures `table-N.svg` into the folder. Two parts work at a time, each with a worker of one thread.
+ * pictures `table-N.svg` into the folder. Two parts work at a time, each with a worker of one
+ * thread.
  *
  * @throws UserError for a table that there is not
  */

@@ -24,8 +24,8 @@ export const seedsOf = (seed: number): Seeds => ({
 
 /**
  * Those of every sweep, for all seeds of a reproduction, so that a sweep costs the same for one
- * seed as for many. None is left out: base actors differ in how soon they learn, and a learning rate
- * that is best on one that learns soon can spoil one that learns late.
+ * seed as for many. None is left out: base actors differ in how soon they learn, and a learning
+ * rate that is best on one that learns soon can spoil one that learns late.
  *
  * @param count 1 or more
  */

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { loadConfigFile } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { UserError } from '../user-error.ts';
-import { type Size, sizes } from './sizes.ts';
+import { type FamilyName, type Size, sizes } from './sizes.ts';
 
 export interface Setup {
   readonly size: Size;
@@ -58,7 +58,7 @@ export const depthsOf = (setup: Setup): Family[] => [
   ...setup.size.theory.map((name) => others[name](setup)),
 ];
 
-const others = {
+const others: Readonly<Record<FamilyName, (setup: Setup) => Family>> = {
   /** Half as many steps again: as much more to write, for the actor and for the critic. */
   'longer-chains': ({ recipe, size }: Setup): Family => {
     const steps = Math.ceil(1.5 * size.steps);
@@ -76,8 +76,7 @@ const others = {
   cups: (setup: Setup): Family => cups(setup, 4, {}),
   /** The word problem of S5, whose 1200 cells take stage 1 twice as long as those of four cups. */
   'five-cups': (setup: Setup): Family => cups(setup, 5, { steps: 900, cooldown: 200 }),
-} as const;
-export type FamilyName = keyof typeof others;
+};
 
 function cups({ size }: Setup, count: number, critic_sft: Partial<Config['critic_sft']>): Family {
   const { config } = loadConfigFile(example('cups'));

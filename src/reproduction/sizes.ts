@@ -4,8 +4,11 @@
  * table's code in minutes; its figures mean nothing.
  */
 import type { ConfigInput } from '../config/schema.ts';
-import type { FamilyName } from './setup.ts';
-import type { Strength } from './strong-actors.ts';
+
+/** Tasks beside chains of the recipe's own length (`setup.ts`). */
+export type FamilyName = 'longer-chains' | 'cups' | 'five-cups';
+/** Actors after RL (`strong-actors.ts`). */
+export type Strength = 'stronger' | 'strong';
 
 type Stage<K extends 'critic_sft' | 'critic_rl'> = NonNullable<ConfigInput[K]>;
 

@@ -5,9 +5,8 @@ import { actorOf, baseActor, baseActorIn, runOf, withActor } from './foundation.
 import type { Part, Results } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import type { Setup } from './setup.ts';
+import type { Strength } from './sizes.ts';
 import { type CurvePoint, checkpointOf, train } from './work.ts';
-
-export type Strength = 'stronger' | 'strong';
 
 /** After so many iterations each; with the success that the run's own evaluation found. */
 export type StrongActors = Readonly<Record<Strength, Pick<CurvePoint, 'iteration' | 'success'>>>;

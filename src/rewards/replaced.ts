@@ -20,8 +20,8 @@ interface Rewarded {
  */
 export function underRewards(task: Task, { rewards }: Rewarded): Task {
   if (rewards.length === 0 || !task.reward) return task;
-  // Read when it is used, for `prepare` may set it. Methods work on the task itself, which may be an
-  // instance with private fields.
+  // Read when it is used, for `prepare` may set it. Methods work on the task itself, which may be
+  // an instance with private fields.
   return new Proxy({} as Task, {
     get(_, name) {
       const value: unknown = hidden.has(name) ? undefined : Reflect.get(task, name, task);

@@ -1,4 +1,4 @@
-/** The GPU's comparison: its full size can't be run here, so its configs are held to their schema. */
+/** The GPU's comparison: its full size needs one, so its configs are held to their schema. */
 import { expect, it } from 'vitest';
 import { runsOf } from '../../bench/gpu/smollm2-runs.ts';
 import { refuseForCritic } from '../../src/config/for-critic.ts';
