@@ -1,7 +1,7 @@
 /**
- * What a reproduction costs. `full` is meant for about an hour on two cores with one seed; each
- * further seed costs the same again, apart from the sweep of table 4. `tiny` goes through every
- * table's code in minutes; its figures mean nothing.
+ * What a reproduction costs. `full` takes about two hours on two cores with one seed, and table 4
+ * is the larger part; each further seed costs the same again, apart from the sweep of table 4.
+ * `tiny` goes through every table's code in minutes; its figures mean nothing.
  */
 import type { ConfigInput } from '../config/schema.ts';
 

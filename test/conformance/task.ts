@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { rewardOf } from '../../src/rewards/reward.ts';
+import { textState } from '../../src/state.ts';
 import type { Task } from '../../src/task.ts';
 import { paperFormat, promptText, writeTrace } from '../../src/text/critic-prompt.ts';
 import { parseScore } from '../../src/text/score.ts';
@@ -39,6 +40,29 @@ export function taskConformance(name: string, make: () => Task | Promise<Task>):
         fc.asyncProperty(fc.string({ unit: 'grapheme' }), fc.nat(4), async (text, i) => {
           const response = { text, problem: problems[i]!, finishReason: 'stop_token' as const };
           expect(await rewardOf(task, response)).toBe(await rewardOf(task, response));
+        }),
+        { numRuns: 50 },
+      );
+    });
+
+    it('puts any state into a class, if it has classes, the same each time', async () => {
+      const task = await make();
+      if (!task.stateClass) return;
+      const problems = await task.problems('train', 0, 0, 5);
+      fc.assert(
+        fc.property(fc.string({ unit: 'grapheme' }), fc.nat(4), (text, i) => {
+          const actor = { name: 'a', parameters: 1, successRate: null };
+          const given = {
+            id: 's',
+            problem: problems[i]!,
+            response: text,
+            index: 1,
+            group: 0,
+            actor,
+          };
+          const state = { ...textState(given), problem: problems[i]! };
+          expect(typeof task.stateClass!(state)).toBe('string');
+          expect(task.stateClass!(state)).toBe(task.stateClass!(state));
         }),
         { numRuns: 50 },
       );
