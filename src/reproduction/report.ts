@@ -81,10 +81,12 @@ export function sentencesOf({
 
 /** Conditions of all tables. */
 function conditions({ size, seeds, seconds }: Reproduction): string[] {
-  const over =
-    seeds.length === 1
-      ? 'Brackets have 95% intervals by a bootstrap over problems: they say nothing of other seeds.'
-      : 'Each figure is the mean of the seeds; brackets have 95% intervals by Student’s t over them.';
+  const [one, two, more] = [
+    'Brackets have 95% intervals by a bootstrap over problems: they say nothing of other seeds.',
+    'Each figure is the mean of the seeds, which are too few for an interval.',
+    'Each figure is the mean of the seeds; brackets have 95% intervals by Student’s t over them.',
+  ];
+  const over = [one, two][seeds.length - 1] ?? more;
   return [
     ...(size === 'tiny' ? ['This is the smallest size: its figures mean nothing.'] : []),
     `Seeds: ${seeds.join(', ')}. ${over}`,

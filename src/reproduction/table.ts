@@ -45,10 +45,13 @@ export interface Table {
   plots?(setup: Setup, seed: number, results: Results): readonly Plot[];
 }
 
+/** Two seeds say next to nothing of others: Student's t would be 12.7 standard errors. */
+const LEAST_SEEDS = 3;
+
 /**
  * The blocks of several seeds as one: each figure is the mean of the seeds' figures, its interval
- * Student's t over seeds, and its n the sum. One seed's figures stay as they are, with intervals
- * over problems. A figure that a seed lacks is absent.
+ * Student's t over seeds, and its n the sum; two seeds have none. One seed's figures stay as they
+ * are, with intervals over problems. A figure that a seed lacks is absent.
  */
 export function overSeeds(all: readonly (readonly Block[])[]): Block[] {
   const [first, ...others] = all;
@@ -67,9 +70,13 @@ export function overSeeds(all: readonly (readonly Block[])[]): Block[] {
 
 function meanOf(cells: readonly Measured[]): Measured {
   const values = cells.map(({ value }) => value);
-  const error = sampleDeviation(values) / Math.sqrt(values.length);
-  const [value, half] = [mean(values), studentQuantile(values.length - 1) * error];
+  const value = mean(values);
   const n = cells.reduce((sum, cell) => sum + cell.n, 0);
+  // What is the same for all seeds is no sample of them, such as a sweep's.
+  const same = values.every((one) => one === values[0]);
+  if (same || values.length < LEAST_SEEDS) return { value, low: Number.NaN, high: Number.NaN, n };
+  const error = sampleDeviation(values) / Math.sqrt(values.length);
+  const half = studentQuantile(values.length - 1) * error;
   return { value, low: value - half, high: value + half, n };
 }
 

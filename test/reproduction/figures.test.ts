@@ -35,15 +35,22 @@ describe('over seeds', () => {
     expect(overSeeds([[block(0.2)]])).toEqual([block(0.2)]);
   });
   it('several are their mean, with an interval over seeds and all cases', () => {
-    const [both] = overSeeds([[block(0.2)], [block(0.4)]]);
-    const { value, low, high, n } = both!.rows[0]!.cells[0]!;
+    const [all] = overSeeds([[block(0.2)], [block(0.4)], [block(0.3)]]);
+    const { value, low, high, n } = all!.rows[0]!.cells[0]!;
     expect(value).toBeCloseTo(0.3, 12);
-    // Half of it is t(1) = 12.706 standard errors of .1.
-    expect([low, high].map((one) => one.toFixed(4))).toEqual(['-0.9706', '1.5706']);
-    expect(n).toBe(20);
-    expect(both!.rows[0]!.cells[1]).toBeNull();
-    expect(valueIn(both!, 'value-head', 1)).toBe(0.5);
-    expect(valueIn(both!, 'generative', 1)).toBeNaN();
+    // Half of it is t(2) = 4.303 standard errors of .1 / sqrt(3).
+    expect([low, high].map((one) => one.toFixed(3))).toEqual(['0.052', '0.548']);
+    expect(n).toBe(30);
+    expect(all!.rows[0]!.cells[1]).toBeNull();
+    expect(valueIn(all!, 'value-head', 1)).toBe(0.5);
+    expect(valueIn(all!, 'generative', 1)).toBeNaN();
+  });
+  it('two have no interval, and what is the same for all seeds has none', () => {
+    const cellsOf = (blocks: readonly Block[]) => blocks[0]!.rows[1]!.cells;
+    const two = cellsOf(overSeeds([[block(0.2)], [block(0.4)]]));
+    expect([two[0]!.value.toFixed(2), two[0]!.low]).toEqual(['0.60', Number.NaN]);
+    const three = cellsOf(overSeeds([[block(0.2)], [block(0.4)], [block(0.3)]]));
+    expect([three[1]!.value, three[1]!.low]).toEqual([0.5, Number.NaN]);
   });
 });
 
