@@ -157,9 +157,12 @@ export const rl: Table = {
     summaryOf(setup, seed, results),
     ...familiesOf(setup).flatMap((family) => blocksOf(setup, family, seed, results)),
     {
-      ...{ title: 'the sweep: mean success over the evaluations of a run', digits: 3 },
+      ...{
+        title: 'the sweep: mean success over the evaluations of a run, by setting and seed',
+        digits: 3,
+      },
       columns: Array.from({ length: setup.size.settings }, (_, i) =>
-        tuningSeeds(setup.size.tuning).map((_, s) => `setting ${i + 1}, seed ${s + 1}`),
+        tuningSeeds(setup.size.tuning).map((_, s) => `${i + 1}, seed ${s + 1}`),
       ).flat(),
       rows: keys.map((key) => {
         const swept = sweptBy(setup, key, results);
@@ -185,7 +188,9 @@ export const rl: Table = {
     const words = summary!.columns.map((title, column) =>
       [
         `${title}: `,
-        [own!, ...others].map((one) => `${one.name} ${one.success[column]!.toFixed(2)}`).join(', '),
+        [own!, ...others]
+          .map(({ name, success }) => `${name.replace(/ .*/, '')} ${success[column]!.toFixed(2)}`)
+          .join(', '),
       ].join(''),
     );
     const ahead = (column: number) =>
