@@ -189,10 +189,11 @@ export const expressiveness: Table = {
     const more = errors.filter(({ words, heads }) => words.at(-1)! > heads.at(-1)!);
     const grows = errors.filter(({ words }) => words.at(-1)! > words[0]! + 0.05);
     const stops = errors.filter(({ heads }) => heads.at(-1)! < heads[0]! + 0.05);
-    const listed = (values: readonly number[]) => values.map((one) => one.toFixed(2)).join(', ');
+    const listed = (values: readonly number[]) =>
+      [values[0]!, values.at(-1)!].map((one) => one.toFixed(2)).join(' to ');
     const all = [more, grows, stops].every((some) => some.length === errors.length);
     return {
-      seen: `explained variance, from the smallest to the largest: ${errors
+      seen: `explained variance, the smallest to the largest: ${errors
         .map(
           ({ title, words, heads }) =>
             `${title.replace(': error', '')}, generative ${listed(words)}, head ${listed(heads)}`,
