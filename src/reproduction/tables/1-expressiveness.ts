@@ -193,7 +193,7 @@ export const expressiveness: Table = {
       [values[0]!, values.at(-1)!].map((one) => one.toFixed(2)).join(' to ');
     const all = [more, grows, stops].every((some) => some.length === errors.length);
     return {
-      seen: `explained variance, the smallest to the largest: ${errors
+      seen: `explained variance as size grows: ${errors
         .map(
           ({ title, words, heads }) =>
             `${title.replace(': error', '')}, generative ${listed(words)}, head ${listed(heads)}`,
