@@ -138,7 +138,8 @@ export const expressiveness: Table = {
       'watching, while the other core worked too.',
     'Parameters are of the critic’s model, with its embeddings.',
     'Swaps of five cups are the word problem of S5, which is complete for NC1; their exact values ' +
-      'are a little low, for what the actor writes less often than one time in a thousand is left out.',
+      'are a little low, for what the actor writes less often than one time in a thousand is ' +
+      'left out.',
   ],
   reason:
     'sizes here differ by a factor of some twenty and no more, and a small critic that fails may ' +
