@@ -55,8 +55,8 @@ export interface ActorProbe {
   /** Largest number of tokens of a response. */
   readonly maxNewTokens: number;
   /**
-   * How likely the actor goes on with each answer: log-probabilities in nats at the temperature of
-   * sampling. Answers are tokenized by themselves.
+   * How likely the actor is to go on with each answer: log-probabilities in nats at the temperature
+   * of sampling. Answers are tokenized by themselves.
    *
    * @param beginnings what is written of each response; may be empty
    * @param ends the response ends with the answer, and the end counts. Default: false

@@ -117,8 +117,7 @@ function note(
 }
 
 function page(): string {
-  const three = (value: number | undefined) =>
-    value === undefined || Number.isNaN(value) ? '' : value.toFixed(3);
+  const three = (value: number) => (Number.isNaN(value) ? '' : value.toFixed(3));
   /** Of GenAC on the same family and seed. */
   const budgetOf = ({ family, seed }: Result) =>
     results.find((one) => one.family === family && one.seed === seed)!.actorTokens;

@@ -62,6 +62,7 @@ export async function evaluate(
   const grounds = new Map<string, Ground>();
   for (const [name, options] of distributionsOf(config))
     grounds.set(name, await prepareGround(options, tools));
+  for (const note of new Set([...grounds.values()].flatMap(({ notes }) => notes))) log(note);
   const critics: NamedCritic[] = [];
   for (const [name, entry] of Object.entries(config.critics))
     critics.push(await nameCritic(name, entry, tools.base, trustCode));

@@ -39,7 +39,7 @@ export function floorsOf(
 }
 
 /** @param keyOf states of one key get one value */
-export function floorOf(judgements: readonly Judgement[], keyOf: KeyOf): Judgement[] {
+function floorOf(judgements: readonly Judgement[], keyOf: KeyOf): Judgement[] {
   const total = new Map<number | string, { sum: number; count: number }>();
   const add = (state: JudgedState, sign: 1 | -1) => {
     const own = total.get(keyOf(state)) ?? { sum: 0, count: 0 };

@@ -7,7 +7,12 @@ import { criticEnvironment } from '../extensions/critic-environment.ts';
 import { loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
 import { modelSource } from '../extensions/model-source.ts';
 import { continuationsOf } from '../iteration/continuations.ts';
-import { type ExactValues, exactValuesOf, noExactValues } from '../iteration/exact-values.ts';
+import {
+  type ExactValues,
+  exactValuesOf,
+  noExactValues,
+  ofAnotherReward,
+} from '../iteration/exact-values.ts';
 import type { LanguageModel } from '../language-model.ts';
 import { leftOut, underRewards } from '../rewards/replaced.ts';
 import { makeReward, type RewardOf, type RunReward } from '../rewards/reward.ts';
@@ -40,6 +45,8 @@ export interface Ground {
   /** Is the worker `python` needed? */
   readonly usesPython: boolean;
   readonly references: Exclude<Distribution['references'], 'auto'>;
+  /** For the log; the same of several distributions are said once. */
+  readonly notes: readonly string[];
   /** Loads the actor once; null: there is none. */
   actor(): Promise<LanguageModel | null>;
   exactValues(): Promise<ExactValues | null>;
@@ -65,10 +72,9 @@ export async function prepareGround(options: Distribution, tools: Tools): Promis
   const { seed } = options;
   const rule = options.segmentation ?? task.segmentation;
   const references = referencesOf(options, task, given);
-  for (const words of leftOut(given, options)) log(words);
   const begun = once(() => begin(task, rewards, options));
   const ground: Ground = {
-    ...{ options, task, rewardOf, references },
+    ...{ options, task, rewardOf, references, notes: leftOut(given, options) },
     usesPython: usesPython || rewards.usesPython,
     segmentation: {
       ...(rule ?? { by: 'sentence', max_segments: 16, min_tokens: 1 }),
@@ -132,8 +138,7 @@ async function begin(
 /** @throws ConfigError for references that there are not */
 function referencesOf(options: Distribution, task: Task, given: Task): Ground['references'] {
   const { references, actor } = options;
-  const replaced = 'rewards: replaces the reward whose values the task knows';
-  const unknown = given.referenceStates ? replaced : `the task "${task.name}" knows none`;
+  const unknown = given.referenceStates ? ofAnotherReward : `the task "${task.name}" knows none`;
   const ofStates = task.referenceStates ? null : unknown;
   const missing = actor ? noExactValues(task, options) : ofStates;
   const fault = (words: string) => new ConfigError([`references: "${references}" ${words}`]);

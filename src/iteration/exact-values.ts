@@ -18,6 +18,9 @@ export interface ValueConditions {
   readonly rewards: readonly unknown[];
 }
 
+/** Why values that a task knows are none where the config has `rewards`. */
+export const ofAnotherReward = 'rewards: replaces the reward whose values the task knows';
+
 /**
  * Why there are no exact values; null: there are. A task knows those of its own reward, and of
  * whole distributions of next tokens.
@@ -27,7 +30,7 @@ export function noExactValues(
   { sampling: { top_p, top_k, stop_strings }, rewards }: ValueConditions,
 ): string | null {
   if (task.exactValues === undefined) return `the task "${task.name}" knows none`;
-  if (rewards.length > 0) return 'rewards: replaces the reward whose values the task knows';
+  if (rewards.length > 0) return ofAnotherReward;
   if (top_p !== null || top_k !== null)
     return 'sampling.top_p and sampling.top_k sample from less than the task values';
   return stop_strings.length > 0 ? 'sampling.stop_strings: the task knows nothing of them' : null;

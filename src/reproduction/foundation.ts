@@ -1,4 +1,4 @@
-/** Models that several tables need: base actors, critics after stages 1 and 2, stronger actors. */
+/** Models that several tables need: base actors, critics after stages 1 and 2. */
 import { join } from 'node:path';
 import type { ConfigInput } from '../config/schema.ts';
 import type { Part, Results, Work } from './parts.ts';

@@ -60,7 +60,7 @@ export const depthsOf = (setup: Setup): Family[] => [
 
 const others: Readonly<Record<FamilyName, (setup: Setup) => Family>> = {
   /** Half as many steps again: as much more to write, for the actor and for the critic. */
-  'longer-chains': ({ recipe, size }: Setup): Family => {
+  'longer-chains': ({ recipe, size }) => {
     const steps = Math.ceil(1.5 * size.steps);
     const longer = (tokens: number) => Math.ceil(1.5 * tokens);
     const critic = recipe.critic as { readonly use: string; readonly max_new_tokens?: number };
@@ -73,9 +73,9 @@ const others: Readonly<Record<FamilyName, (setup: Setup) => Family>> = {
     return { title: `chains of ${steps}`, setup: { recipe: changed, size }, steps };
   },
   /** Four cups, by a recipe of their own. */
-  cups: (setup: Setup): Family => cups(setup, 4, {}),
+  cups: (setup) => cups(setup, 4, {}),
   /** The word problem of S5, whose 1200 cells take stage 1 twice as long as those of four cups. */
-  'five-cups': (setup: Setup): Family => cups(setup, 5, { steps: 900, cooldown: 200 }),
+  'five-cups': (setup) => cups(setup, 5, { steps: 900, cooldown: 200 }),
 };
 
 function cups({ size }: Setup, count: number, critic_sft: Partial<Config['critic_sft']>): Family {

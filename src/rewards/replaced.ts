@@ -15,8 +15,8 @@ interface Rewarded {
 
 /**
  * One run has one reward: where the config's `rewards` replace the task's own, nothing is used that
- * the task judged by its own. The critic then learns from the actor's responses alone. A task
- * without a reward of its own brings rollouts that others judged, and stays as it is.
+ * the task judged by its own. Stage 2 then learns from the actor's responses alone. A task without
+ * a reward of its own brings rollouts that others judged, and stays as it is.
  */
 export function underRewards(task: Task, { rewards }: Rewarded): Task {
   if (rewards.length === 0 || !task.reward) return task;

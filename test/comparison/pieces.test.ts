@@ -115,6 +115,16 @@ describe('a critic that can’t value a distribution is refused before a worker 
       'critics.own: "oracle" needs exact values, but sampling.top_p and sampling.top_k',
     );
   });
+  test('by exact values of another reward, which is said once for all distributions', async () => {
+    const said: string[] = [];
+    const rewards = [{ use: './test/fixtures/rewards/plain.ts' }];
+    const shifts = { warm: { sampling: { temperature: 1.3 } } };
+    const given = { folder: folder(), task: 'miniature', critics: { own: 'oracle' } };
+    await expect(
+      evaluate({ ...given, actor, rewards, shifts }, { log: (text) => void said.push(text) }),
+    ).rejects.toThrow('"oracle" needs exact values, but rewards: replaces the reward');
+    expect(said).toEqual([expect.stringContaining('what it judged by its own is not used')]);
+  });
   test('by reference values of another reward', async () => {
     const rewards = [{ use: './test/fixtures/rewards/plain.ts' }];
     await expect(
