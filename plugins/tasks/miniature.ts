@@ -6,11 +6,13 @@ import { z } from 'zod';
 import { defineTask, type Task } from '../../src/plugin-api.ts';
 import { chainTask } from './chains/task.ts';
 import { making } from './miniature/base-actor.ts';
-import { chainOf, chainProblem, OPERATIONS, registerMachine } from './miniature/chains.ts';
+import { problemsOf, registerMachineOf } from './miniature/chains.ts';
 
 const options = z.strictObject({
   /** Labelled steps K of a chain. */
   steps: z.int().min(2).max(12).default(8),
+  /** Registers are computed modulo this: 7 have 119 cells to learn, 11 have 319. */
+  modulus: z.literal([7, 11]).default(7),
   /**
    * Signs of the operations in the problems, for an evaluation under shift. The task's models and
    * synthetic actors always have all of them.
@@ -31,11 +33,15 @@ const options = z.strictObject({
 export default defineTask({
   name: 'miniature',
   options,
-  create({ steps, operations, actors, oracle }): Task {
-    const drawn = OPERATIONS.filter((one) => operations.includes(one[0] as '+' | '*' | '-'));
-    return chainTask(registerMachine, {
-      ...{ steps, operations: drawn, actors, oracle, word: '\\d' },
-      ...{ problemOf: chainProblem, chainOf, making },
+  create({ steps, modulus, operations, actors, oracle }): Task {
+    const machine = registerMachineOf(modulus);
+    const drawn = machine.operations.filter((one) =>
+      operations.includes(one[0] as '+' | '*' | '-'),
+    );
+    return chainTask(machine, {
+      ...{ steps, operations: drawn, actors, oracle, word: modulus > 10 ? '\\d+' : '\\d' },
+      ...problemsOf(machine),
+      making: making(modulus),
     });
   },
 });

@@ -4,14 +4,12 @@ import {
   ConfigError,
   defineTask,
   deriveSeed,
-  type Json,
   type Problem,
   Random,
-  type Split,
   type Task,
 } from '../../src/plugin-api.ts';
 import { answerOf, answerSchema, templateFor } from './reasoning-gym/answer.ts';
-import { batched } from './reasoning-gym/batched.ts';
+import { gymOf, type Item, problemSeed } from './reasoning-gym/calls.ts';
 import { fill, promptFields, promptOfText, refusePromptOptions } from './rows/prompt.ts';
 
 const generator = z.strictObject({
@@ -42,22 +40,6 @@ const options = z
   })
   .superRefine(refusePromptOptions);
 
-/** What Python makes one problem from. */
-type Item = { name: string; parameters: { [name: string]: Json }; seed: number };
-
-/**
- * Seeds of the training split lie below this, held-out ones at or above it: they never meet, in
- * whatever run. Generators take 32 bits.
- */
-const half = 2 ** 31;
-/** Responses of one call. */
-const largestBatch = 512;
-/**
- * Milliseconds after which a call is given up: a verifier that hangs ends the run instead of
- * holding it up.
- */
-const deadlineMs = 600_000;
-
 export default defineTask({
   name: 'reasoning-gym',
   options,
@@ -65,44 +47,18 @@ export default defineTask({
   create({ generators, answer, template = templateFor(answer), ...prompt }, { python, log }): Task {
     checkTemplate(template);
     const weights = generators.map(({ weight }) => weight);
-    const toldOf = new Set<string>();
+    const gym = gymOf(python, log);
 
     const itemOf = ({ columns }: Problem): Item => {
       const { name, parameters } = generators[columns.generator_index as number]!;
       return { name, parameters, seed: columns.seed as number };
     };
 
-    const score = batched(async (items: readonly (Item & { answer: string })[]) => {
-      const scores = await python.call(
-        'genac_bridge.functions.gym_tasks:scores',
-        { items: [...items] },
-        { deadlineMs },
-      );
-      return (scores as { score: number; failure: string | null }[]).map(
-        ({ score, failure }, i) => {
-          const { name, answer } = items[i]!;
-          if (failure !== null && !toldOf.has(name)) {
-            toldOf.add(name);
-            log(
-              `task: the verifier of ${name} can't read the answer ${JSON.stringify(answer)} ` +
-                `(${failure}): such answers earn 0`,
-            );
-          }
-          return score;
-        },
-      );
-    }, largestBatch);
-
     return {
       name: 'reasoning-gym',
       async prepare() {
         const named = generators.map(({ name, parameters }) => ({ name, parameters }));
-        const { problem } = (await python.call('genac_bridge.functions.gym_tasks:check', {
-          generators: named,
-        })) as {
-          problem: string | null;
-        };
-        if (problem !== null) throw new ConfigError([`task.generators: ${problem}`]);
+        await gym.check(named, 'task.generators');
       },
       async problems(split, seed, from, count) {
         const drawn = Array.from({ length: count }, (_, i) => {
@@ -118,12 +74,7 @@ export default defineTask({
           const { name, parameters } = generators[index]!;
           return { name, parameters, seed };
         });
-        const made = (await python.call('genac_bridge.functions.gym_tasks:problems', {
-          items,
-        })) as {
-          question: string;
-          answer: string | null;
-        }[];
+        const made = await gym.problems(items);
         return made.map(({ question, answer }, i) => {
           const { index, seed, number } = drawn[i]!;
           const { name } = generators[index]!;
@@ -137,19 +88,11 @@ export default defineTask({
       },
       async reward({ text, problem }) {
         const found = answerOf(text, answer);
-        return found === null ? 0 : score({ ...itemOf(problem), answer: found });
+        return found === null ? 0 : gym.score({ ...itemOf(problem), answer: found });
       },
     };
   },
 });
-
-/**
- * The seed of a problem: consecutive from a start that the run's seed draws, in its split's half.
- */
-function problemSeed(split: Split, seed: number, number: number): number {
-  const [start] = deriveSeed(seed, `reasoning-gym/${split}/start`);
-  return ((start + number) % half) + (split === 'heldout' ? half : 0);
-}
 
 /** @throws ConfigError where the problem is left out, or a column is named that there is not */
 function checkTemplate(template: string): void {

@@ -1,5 +1,5 @@
 /** The command line; each command is one file. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { printable } from '../text/printable.ts';
 import { UserError } from '../user-error.ts';
@@ -225,7 +225,11 @@ program
   .option('--seeds <n>', 'number of seeds, from 0 on', countOf, 1)
   .option('--folder <folder>', 'where parts and tables are kept', 'runs/reproduction')
   .option('--config <file>', 'a recipe in the place of examples/miniature.yaml')
-  .option('--tiny', 'the smallest size: all code in minutes, figures that mean nothing')
+  .addOption(
+    new Option('--size <name>', 'tiny: all code in minutes, figures that mean nothing')
+      .choices(['hour', 'full', 'tiny'])
+      .default('hour'),
+  )
   .action(async (options: ReproduceFlags) => {
     const { reproduceCommand } = await import('./reproduce.ts');
     await reproduceCommand(options);

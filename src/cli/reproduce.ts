@@ -1,7 +1,7 @@
 /** `genac reproduce`: the paper's tables, each from nothing. */
 import { join, resolve } from 'node:path';
 import { sentencesOf } from '../reproduction/report.ts';
-import { reproduce } from '../reproduction/reproduce.ts';
+import { type ReproduceOptions, reproduce } from '../reproduction/reproduce.ts';
 import { printable } from '../text/printable.ts';
 import { stopOnInterrupt } from './interrupt.ts';
 
@@ -10,7 +10,7 @@ export interface ReproduceFlags {
   readonly seeds: number;
   readonly folder: string;
   readonly config?: string;
-  readonly tiny?: boolean;
+  readonly size: NonNullable<ReproduceOptions['size']>;
 }
 
 export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {

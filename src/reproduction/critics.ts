@@ -9,7 +9,7 @@ import {
   heads,
   pretraining,
   taskOf,
-  workers,
+  workersOf,
 } from './foundation.ts';
 import type { Part } from './parts.ts';
 import { seedsOf } from './seeds.ts';
@@ -44,7 +44,7 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
   );
   const { max_new_tokens, temperature } = recipe.sampling;
   const input = {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers },
+    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers: workersOf(setup) },
     ...{ prompts, candidates, bootstrap, icc_rollouts: 2 * prompts },
     sampling: { max_new_tokens, temperature },
   };

@@ -8,8 +8,11 @@ import { checkpointOf, makeModel, train } from './work.ts';
 
 type Critic = ConfigInput['critic'];
 
-/** Every model of a part is held by its lane's one worker. */
-export const workers = { worker: { threads: 1 } } as const;
+/** Every model of a part is held by its lane's one worker; tasks in Python have another. */
+export const workersOf = ({ usesPython }: Setup) => ({
+  worker: { threads: 1 },
+  ...(usesPython && { python: { threads: 1 } }),
+});
 
 /** Of a run or an evaluation: chains of K steps. */
 export const taskOf = ({ recipe }: Setup, steps: number) => ({
@@ -28,7 +31,7 @@ export function runOf(
   const { every, prompts } = setup.size;
   return {
     ...rest,
-    ...{ seed, workers, task: taskOf(setup, steps), actor: null },
+    ...{ seed, workers: workersOf(setup), task: taskOf(setup, steps), actor: null },
     sampling: { ...rest.sampling, ...setup.size.sampling },
     icc: { ...rest.icc, warm_rollouts: 2 * prompts },
     // Critics are measured by evaluations; within a run they need only be watched.

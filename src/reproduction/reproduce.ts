@@ -6,10 +6,12 @@ import { pathFrom } from '../files/paths.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { UserError } from '../user-error.ts';
 import { startWorkers } from '../workers/local.ts';
+import { pythonWorkerSpec } from '../workers/python-functions.ts';
 import { runParts } from './parts.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
-import { setupOf } from './setup.ts';
+import { depthsOf, familiesOf, setupOf } from './setup.ts';
+import { type Size, sizes } from './sizes.ts';
 import { overSeeds, plotsOverSeeds, type Table } from './table.ts';
 import { expressiveness } from './tables/1-expressiveness.ts';
 import { ranking } from './tables/2-ranking.ts';
@@ -23,11 +25,17 @@ import { open } from './tables/7-open.ts';
 export const tables: readonly Table[] = [shift, ranking, icc, cost, rl, open, expressiveness];
 
 /** What tables of the paper, or of a fuller comparison, have and these do not. */
-const absent: Readonly<Record<number, string>> = {
-  1: 'critics of more than some hundred thousand parameters',
-  4: 'more than three tasks, and tasks in natural language such as those of reasoning-gym',
+const absentFrom = ({ name }: Size): Readonly<Record<number, string>> => ({
+  1: [
+    ...(name === 'hour' ? ['chains of 5 and the word problem of S5 (`--size full`)'] : []),
+    'critics of more than some hundred thousand parameters',
+  ].join('; '),
+  4: [
+    ...(name === 'hour' ? ['five further tasks (`--size full`)'] : []),
+    'tasks in natural language',
+  ].join('; '),
   6: 'a large model behind an API, in whose place the uncalibrated oracle stands',
-};
+});
 
 export interface ReproduceOptions {
   /** Numbers of the tables, in the order in which they are made. Default: all that there are. */
@@ -38,8 +46,10 @@ export interface ReproduceOptions {
   readonly folder?: string;
   /** A run's config in the place of `examples/miniature.yaml`; its task must be `miniature`. */
   readonly config?: string;
-  /** The smallest size, whose figures mean nothing. */
-  readonly tiny?: boolean;
+  /**
+   * Default `hour`. `full` has more tasks and takes longer; the figures of `tiny` mean nothing.
+   */
+  readonly size?: Size['name'];
   /** Aborting ends it soon; the same call goes on. */
   readonly signal?: AbortSignal;
   readonly log?: (text: string) => void;
@@ -50,23 +60,26 @@ export interface ReproduceOptions {
  * pictures `table-N.svg` into the folder. Two parts work at a time, each with a worker of one
  * thread.
  *
- * @throws UserError for a table that there is not
+ * @throws UserError for a table or a size that there is not
  */
 export async function reproduce(options: ReproduceOptions = {}): Promise<Reproduction> {
-  const { seeds = 1, tiny = false, log = () => {} } = options;
+  const { seeds = 1, size = 'hour', log = () => {} } = options;
   const folder = pathFrom('.', options.folder ?? join('runs', 'reproduction'));
   const wanted = tablesOf(options.tables);
   if (!Number.isInteger(seeds) || seeds < 1 || seeds > MOST_SEEDS)
     throw new UserError(`seeds: expected a whole number from 1 to ${MOST_SEEDS}, not ${seeds}`);
-  const setup = setupOf(options.config, tiny);
+  if (!Object.hasOwn(sizes, size))
+    throw new UserError(`there is no size ${size}: name one of ${Object.keys(sizes).join(', ')}`);
+  const setup = setupOf(options.config, size);
   const all = Array.from({ length: seeds }, (_, seed) => seed);
   const parts = all.flatMap((seed) => wanted.flatMap((table) => table.parts(setup, seed)));
   await mkdir(join(folder, 'logs'), { recursive: true });
   const lock = await lockRun(folder, 'wait for that reproduction, or name another folder');
+  const python = [...familiesOf(setup), ...depthsOf(setup)].some((one) => one.setup.usesPython);
   const lanes = await Promise.all(
     ['lane-1', 'lane-2'].map((lane) =>
       startWorkers({
-        workers: [{ name: 'worker', threads: 1 }],
+        workers: [{ name: 'worker', threads: 1 }, ...(python ? [pythonWorkerSpec] : [])],
         logDirectory: join(folder, 'logs', lane),
       }),
     ),
@@ -87,7 +100,7 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
         };
       }),
       seconds: Object.values(results.seconds).reduce((sum, one) => sum + one, 0),
-      missing: missingFrom(wanted),
+      missing: missingFrom(wanted, absentFrom(setup.size)),
     };
     await writeReproduction(folder, reproduction);
     return reproduction;
@@ -110,17 +123,17 @@ function tablesOf(numbers: readonly number[] | undefined): readonly Table[] {
 
 const byNumber = (a: Table, b: Table) => a.number - b.number;
 
-function commandOf(number: number, { seeds = 1, tiny, config }: ReproduceOptions): string {
+function commandOf(number: number, { seeds = 1, size = 'hour', config }: ReproduceOptions): string {
   const flags = [
     `--tables ${number}`,
     ...(seeds === 1 ? [] : [`--seeds ${seeds}`]),
     ...(config === undefined ? [] : [`--config ${config}`]),
-    ...(tiny ? ['--tiny'] : []),
+    ...(size === 'hour' ? [] : [`--size ${size}`]),
   ];
   return `genac reproduce ${flags.join(' ')}`;
 }
 
-const missingFrom = (wanted: readonly Table[]): string[] => [
+const missingFrom = (wanted: readonly Table[], absent: Readonly<Record<number, string>>) => [
   ...[...wanted]
     .sort(byNumber)
     .flatMap(({ number }) => (number in absent ? [`Table ${number}: ${absent[number]}.`] : [])),

@@ -9,6 +9,8 @@ export interface Setup {
   readonly size: Size;
   /** The recipe that runs begin with: `examples/miniature.yaml`, or the user's config. */
   readonly recipe: Config;
+  /** Its task calls Python functions. */
+  readonly usesPython?: true;
 }
 
 /** One task of a table, with the recipe that its runs begin with. */
@@ -27,7 +29,7 @@ const example = (name: string) =>
  * @param path of the recipe; absent: `examples/miniature.yaml`
  * @throws UserError for a config whose task is not `miniature`
  */
-export function setupOf(path: string | undefined, tiny: boolean): Setup {
+export function setupOf(path: string | undefined, size: Size['name']): Setup {
   const { config } = loadConfigFile(path ?? example('miniature'));
   const [task, critic] = [config.task, config.critic].map(withOptions);
   if (task!.use !== 'miniature')
@@ -35,7 +37,7 @@ export function setupOf(path: string | undefined, tiny: boolean): Setup {
       `${path}: its task is "${task!.use}", and the tables need "miniature" and its exact values`,
     );
   const recipe: Config = { ...config, task: task!, critic: critic! };
-  return { recipe, size: tiny ? sizes.tiny : sizes.full };
+  return { recipe, size: sizes[size] };
 }
 
 /** A name alone is one without options. */
@@ -72,11 +74,34 @@ const others: Readonly<Record<FamilyName, (setup: Setup) => Family>> = {
     };
     return { title: `chains of ${steps}`, setup: { recipe: changed, size }, steps };
   },
+  /** Registers modulo 11, which have 319 cells to learn in the place of 119. */
+  'wider-chains': ({ recipe, size }) => {
+    const task = { ...(recipe.task as { readonly use: string }), modulus: 11 };
+    const { steps } = size;
+    return {
+      title: `chains of ${steps} modulo 11`,
+      setup: { recipe: { ...recipe, task }, size },
+      steps,
+    };
+  },
   /** Four cups, by a recipe of their own. */
   cups: (setup) => cups(setup, 4, {}),
   /** The word problem of S5, whose 1200 cells take stage 1 twice as long as those of four cups. */
   'five-cups': (setup) => cups(setup, 5, { steps: 900, cooldown: 200 }),
+  /** Sums of six terms of one digit. */
+  sums: (setup) => gym(setup, 'chain_sum', 5),
+  /** Least common multiples of seven numbers up to 10. */
+  multiples: (setup) => gym(setup, 'lcm', 6),
 };
+
+/** A generator of reasoning-gym, by the recipe of such chains. */
+function gym({ size }: Setup, generator: string, most: number): Family {
+  const { config } = loadConfigFile(example('gym-chains'));
+  const task = { ...(config.task as { readonly use: string }), generator };
+  const steps = Math.min(most, size.steps);
+  const title = `reasoning-gym, ${generator}`;
+  return { title, setup: { recipe: { ...config, task }, size, usesPython: true }, steps };
+}
 
 function cups({ size }: Setup, count: number, critic_sft: Partial<Config['critic_sft']>): Family {
   const { config } = loadConfigFile(example('cups'));

@@ -1,19 +1,25 @@
 /**
- * What a reproduction costs. `full` takes about two hours on two cores with one seed, and table 4
- * is the larger part; each further seed costs the same again, apart from the sweep of table 4.
- * `tiny` goes through every table's code in minutes; its figures mean nothing.
+ * What a reproduction costs: `hour` about that on two cores with one seed. `full` has more tasks in
+ * tables 1 and 4 and more seeds in the sweep; each further seed costs the same again, apart from
+ * the sweep. `tiny` goes through every table's code in minutes; its figures mean nothing.
  */
 import type { ConfigInput } from '../config/schema.ts';
 
 /** Tasks beside chains of the recipe's own length (`setup.ts`). */
-export type FamilyName = 'longer-chains' | 'cups' | 'five-cups';
+export type FamilyName =
+  | 'longer-chains'
+  | 'wider-chains'
+  | 'cups'
+  | 'five-cups'
+  | 'sums'
+  | 'multiples';
 /** Actors after RL (`strong-actors.ts`). */
 export type Strength = 'stronger' | 'strong';
 
 type Stage<K extends 'critic_sft' | 'critic_rl'> = NonNullable<ConfigInput[K]>;
 
 export interface Size {
-  readonly name: 'full' | 'tiny';
+  readonly name: 'hour' | 'full' | 'tiny';
   /**
    * Labelled steps K of the chains of tables 2 to 7. The base actor solves .17 of any length: at 5
    * it errs at most of its steps, and a sweep mends nothing.
@@ -67,23 +73,27 @@ export interface Size {
   readonly bootstrap: number;
 }
 
+const full: Size = {
+  ...{ name: 'full', steps: 8, shorter: [5, 3] },
+  families: ['longer-chains', 'wider-chains', 'cups', 'sums', 'multiples'],
+  ...{ depths: [3, 5, 8], theory: ['five-cups'] },
+  capacities: [
+    [32, 1],
+    [64, 2],
+    [128, 3],
+  ],
+  ...{ sampling: {}, sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
+  strength: { iterations: 80, every: 5, success: { stronger: 0.35, strong: 0.65 } },
+  ...{ joint: 60, sweep: 24, icc: 30, every: 5 },
+  ...{ settings: 4, tuning: 4, longer: 5, open: 24, cost: 4 },
+  ...{ prompts: 128, candidates: 16, continuations: 32, bootstrap: 2000 },
+};
+
 export const sizes: Readonly<Record<Size['name'], Size>> = {
-  full: {
-    ...{ name: 'full', steps: 8, families: ['longer-chains', 'cups'], shorter: [5, 3] },
-    ...{ depths: [3, 5, 8], theory: ['five-cups'] },
-    capacities: [
-      [32, 1],
-      [64, 2],
-      [128, 3],
-    ],
-    ...{ sampling: {}, sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
-    strength: { iterations: 80, every: 5, success: { stronger: 0.35, strong: 0.65 } },
-    ...{ joint: 60, sweep: 24, icc: 30, every: 5 },
-    ...{ settings: 4, tuning: 4, longer: 5, open: 24, cost: 4 },
-    ...{ prompts: 128, candidates: 16, continuations: 32, bootstrap: 2000 },
-  },
+  full,
+  hour: { ...full, name: 'hour', families: [], depths: [3, 8], theory: [], tuning: 2 },
   tiny: {
-    ...{ name: 'tiny', steps: 3, families: ['cups'], shorter: [3, 3] },
+    ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3] },
     ...{ depths: [3], theory: [] },
     capacities: [
       [32, 1],

@@ -2,7 +2,7 @@
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
 import { mean } from '../math/statistics.ts';
-import { taskOf, workers } from './foundation.ts';
+import { taskOf, workersOf } from './foundation.ts';
 import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
 import type { Part, Results, Work } from './parts.ts';
 import { seedsOf, tuningSeeds } from './seeds.ts';
@@ -83,7 +83,12 @@ export function successOf(
   const { prompts, bootstrap } = setup.size;
   const { max_new_tokens, temperature } = setup.recipe.sampling;
   return {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers, bootstrap },
+    ...{
+      seed: seedsOf(seed).measuring,
+      task: taskOf(setup, steps),
+      workers: workersOf(setup),
+      bootstrap,
+    },
     ...{ prompts: 4 * prompts, num_generations: 2, candidates: 0, states_per_response: 'one' },
     ...{ references: 'outcomes', sampling: { max_new_tokens, temperature } },
   };

@@ -1,4 +1,4 @@
-/** `genac reproduce --tiny`: every table's code, from nothing, and once more from what is kept. */
+/** `genac reproduce --size tiny`: every table's code, from nothing, and once more from what is kept. */
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ const folder = join(mkdtempSync(join(tmpdir(), 'genac-reproduce-')), 'reproducti
 it('makes every table that there is, and goes on with what it kept', async () => {
   const said: string[] = [];
   const log = (text: string) => void said.push(text);
-  const first = await reproduce({ folder, tiny: true, log });
+  const first = await reproduce({ folder, size: 'tiny', log });
   expect(first.tables.map(({ number }) => number)).toEqual(
     tables.map(({ number }) => number).sort((a, b) => a - b),
   );
@@ -34,7 +34,7 @@ it('makes every table that there is, and goes on with what it kept', async () =>
     expect(existsSync(join(folder, name))).toBe(true);
 
   const before = said.filter((line) => / done in /.test(line)).length;
-  const second = await reproduce({ folder, tiny: true, log });
+  const second = await reproduce({ folder, size: 'tiny', log });
   expect(said.filter((line) => / done in /.test(line))).toHaveLength(before);
   expect(JSON.stringify(second)).toBe(JSON.stringify(first));
 }, 600_000);

@@ -46,7 +46,10 @@ async function make(
 beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
   task = await miniature.create(
-    { ...{ steps: 8, operations: ['+', '*', '-'] }, ...{ actors: 4, oracle: 'noisy' } },
+    {
+      ...{ steps: 8, modulus: 7 as const, operations: ['+', '*', '-'] },
+      ...{ actors: 4, oracle: 'noisy' },
+    },
     bareEnvironment('.'),
   );
   const folder = mkdtempSync(join(tmpdir(), 'genac-generative-'));

@@ -38,7 +38,10 @@ import { taskConformance } from '../conformance/task.ts';
 
 const make = () =>
   miniature.create(
-    { ...{ steps: 8, operations: ['+', '*', '-'] }, ...{ actors: 12, oracle: 'noisy' } },
+    {
+      ...{ steps: 8, modulus: 7 as const, operations: ['+', '*', '-'] },
+      ...{ actors: 12, oracle: 'noisy' },
+    },
     bareEnvironment('.'),
   );
 taskConformance('miniature', make);
@@ -107,7 +110,7 @@ describe('an evaluation’s variants', () => {
   });
 
   it('problems may have some of the operations alone', async () => {
-    const options = { steps: 8, actors: 4, oracle: 'noisy' } as const;
+    const options = { steps: 8, modulus: 7, actors: 4, oracle: 'noisy' } as const;
     const sums = miniature.create({ ...options, operations: ['+', '-'] }, bareEnvironment('.'));
     const problems = await (await sums).problems('heldout', 0, 0, 50);
     const drawn = new Set(problems.flatMap((problem) => chainOf(problem).steps.flat()));

@@ -6,14 +6,14 @@ import { describe, expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
 import languageModel from '../../plugins/critics/language-model.ts';
 import { checkConfig, loadConfigFile } from '../../src/config/load.ts';
-import { baseActor, scorer, taskOf } from '../../src/reproduction/foundation.ts';
+import { baseActor, scorer, taskOf, workersOf } from '../../src/reproduction/foundation.ts';
 import { jointConfig, type MethodKey, methods } from '../../src/reproduction/methods.ts';
 import { keyOf } from '../../src/reproduction/parts.ts';
 import { depthsOf, familiesOf, setupOf } from '../../src/reproduction/setup.ts';
 import { strengthsIn } from '../../src/reproduction/strong-actors.ts';
 
 it('makes critics with words and without of one recipe', () => {
-  const setup = setupOf(undefined, true);
+  const setup = setupOf(undefined, 'tiny');
   const optionsOf = (kind: Parameters<typeof scorer>[1]) => {
     const { use, ...options } = scorer(setup, kind) as { readonly use: string };
     return [use, options] as const;
@@ -26,11 +26,11 @@ it('makes critics with words and without of one recipe', () => {
   expect(optionsOf('generative-without-icc')[1]).toEqual({ ...given, icc: false });
 });
 
-const full = setupOf(undefined, false);
+const full = setupOf(undefined, 'full');
 
 describe('the tasks of tables 1 and 4', () => {
-  it('are the recipe’s own, longer chains with room for them, and cups by their own recipe', () => {
-    const [own, longer, cups] = familiesOf(full);
+  it('are the recipe’s own, longer and wider chains, cups, and two of reasoning-gym', () => {
+    const [own, longer, wider, cups, sums, multiples] = familiesOf(full);
     expect(own).toEqual({ title: 'chains of 8', setup: full, steps: 8 });
     expect([longer!.title, longer!.steps]).toEqual(['chains of 12', 12]);
     expect(longer!.setup.recipe).toMatchObject({
@@ -39,6 +39,17 @@ describe('the tasks of tables 1 and 4', () => {
     });
     expect(cups!.title).toBe('8 swaps of 4 cups');
     expect(cups!.setup.recipe.task).toMatchObject({ use: 'cups', cups: 4 });
+    expect([wider!.title, wider!.steps]).toEqual(['chains of 8 modulo 11', 8]);
+    expect(wider!.setup.recipe.task).toMatchObject({ use: 'miniature', modulus: 11 });
+    for (const [family, generator, steps] of [
+      [sums, 'chain_sum', 5],
+      [multiples, 'lcm', 6],
+    ] as const) {
+      expect([family!.title, family!.steps]).toEqual([`reasoning-gym, ${generator}`, steps]);
+      expect(family!.setup.recipe.task).toMatchObject({ use: 'gym-chains', generator });
+      expect(workersOf(family!.setup)).toHaveProperty('python');
+    }
+    expect(workersOf(full)).toEqual({ worker: { threads: 1 } });
   });
   it('have configs that hold for every method, and models of their own', () => {
     const keys = Object.keys(methods) as MethodKey[];
@@ -50,7 +61,7 @@ describe('the tasks of tables 1 and 4', () => {
         expect([title, key, task]).toMatchObject([title, key, { steps }]);
       }
     const bases = familiesOf(full).map(({ setup, steps }) => keyOf(baseActor(setup, 0, steps)));
-    expect(new Set(bases).size).toBe(3);
+    expect(new Set(bases).size).toBe(6);
   });
   it('end, in table 1, with the word problem of S5, whose oracle has more to teach', () => {
     const families = depthsOf(full);
@@ -66,7 +77,7 @@ describe('the tasks of tables 1 and 4', () => {
     const { actor, sampling } = full.recipe;
     const config = { folder: 'runs/x', task: 'miniature', critic: 'generative', actor, sampling };
     writeFileSync(path, JSON.stringify(config));
-    const setup = setupOf(path, false);
+    const setup = setupOf(path, 'full');
     expect(taskOf(setup, 5)).toEqual({ use: 'miniature', steps: 5 });
     expect(scorer(setup, 'language-model')).toEqual({
       ...{ use: 'language-model', worker: 'worker', max_new_tokens: 6 },
@@ -76,7 +87,7 @@ describe('the tasks of tables 1 and 4', () => {
     expect(longer!.setup.recipe.sampling.max_new_tokens).toBe(30);
   });
   it('refuses a config of another task', () => {
-    expect(() => setupOf('examples/cups.yaml', false)).toThrow('its task is "cups"');
+    expect(() => setupOf('examples/cups.yaml', 'full')).toThrow('its task is "cups"');
   });
 });
 

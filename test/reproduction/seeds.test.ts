@@ -24,7 +24,7 @@ it('no two purposes have a seed in common', () => {
   for (const seed of tuningSeeds(4)) expect(training.has(seed) || measuring.has(seed)).toBe(false);
 });
 
-it.each(['full', 'tiny'] as const)('all parts of the size %s keep to it', (name) => {
+it.each(['hour', 'full', 'tiny'] as const)('all parts of the size %s keep to it', (name) => {
   const setup = { recipe, size: sizes[name] };
   const parts = inOrder(tables.flatMap((table) => table.parts(setup, 1)));
   const tuning = tuningSeeds(sizes[name].tuning);
@@ -72,10 +72,10 @@ it('every part that trains or values an actor depends on how the recipe’s acto
   const kept = new Set(after.map(keyOf));
   const same = before.filter((part) => kept.has(keyOf(part)));
   expect(before.length).toBe(after.length);
-  // Stage 1 and the making of models know no actor; cups have a recipe of their own.
+  // Stage 1 and the making of models know no actor; reasoning-gym's chains have their own recipe.
   const others = same.filter(
     ({ name, options }) =>
-      !/-sft$|^base-actor$/.test(name) && !JSON.stringify(options).includes('"cups"'),
+      !/-sft$|^base-actor$/.test(name) && !JSON.stringify(options).includes('"gym-chains"'),
   );
   expect(others.map(({ name }) => name)).toEqual([]);
   expect(before.length - same.length).toBeGreaterThan(50);

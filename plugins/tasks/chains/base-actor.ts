@@ -13,7 +13,7 @@ import {
   UserError,
   WorkerModel,
 } from '../../../src/plugin-api.ts';
-import { chainsOf, type Machine } from './machine.ts';
+import { type Chain, chainsOf, type Machine } from './machine.ts';
 import { type ModelSize, vocabulary, writeModelFolder } from './model-folder.ts';
 import { tablesOf } from './tables.ts';
 
@@ -26,6 +26,8 @@ export interface Making {
   readonly actor: ModelSize;
   /** Optimizer steps of the base actor, of 96 demonstrations each. */
   readonly demonstrations: number;
+  /** The prompt of a chain; absent: `chainPrompt`. */
+  readonly promptOf?: (chain: Chain) => string;
 }
 
 /** Of `blank`, or of `blank-128x3`: a width of 128, 3 layers; null: it is no such name. */
@@ -52,7 +54,7 @@ export async function makeModel(
     );
   }
   const source = join(folder, 'source');
-  await writeModelFolder(source, size, vocabulary(machine, Math.max(8, steps)));
+  await writeModelFolder(source, size, vocabulary(machine, Math.max(8, steps)), machine.spellings);
   const model = await WorkerModel.load(tools.worker, `${machine.name}/${name}`, {
     source,
     kind: 'causal',
@@ -69,7 +71,7 @@ export async function makeModel(
 
 async function demonstrate(
   machine: Machine,
-  { demonstrations }: Making,
+  { demonstrations, promptOf }: Making,
   model: LanguageModel,
   { seed, progress, signal }: ModelTools,
   steps: number,
@@ -82,7 +84,7 @@ async function demonstrate(
     const random = new Random(deriveSeed(seed, `${machine.name}/demonstrations`, step));
     const chains = Array.from({ length: BATCH }, () => drawChain(random, steps, 1));
     const sequences = await model.tokenize(
-      chains.map(chainPrompt),
+      chains.map(promptOf ?? chainPrompt),
       chains.map((chain) => `${claimsText(continueChain(table, chain, [], random))} .`),
     );
     const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);

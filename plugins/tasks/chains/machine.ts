@@ -13,6 +13,8 @@ export interface Machine {
   readonly name: string;
   /** The word of each state; one token. */
   readonly states: readonly string[];
+  /** Chains begin with one of the first so many states; absent: with any. */
+  readonly starts?: number;
   /** The word of each operation; one token. */
   readonly operations: readonly string[];
   /** What an actor may do in the place of an operation, the right thing among it. */
@@ -23,6 +25,10 @@ export interface Machine {
   /** Cells (operation, state) of one group are misconceived together. */
   readonly groups: number;
   groupOf(operation: number, state: number): number;
+  /** Further words of its prompts. */
+  readonly words?: readonly string[];
+  /** What a tokenizer reads as something else before it cuts a text into words. */
+  readonly spellings?: readonly (readonly [found: string, instead: string])[];
 }
 
 export interface Chain {
@@ -51,7 +57,7 @@ export function chainsOf(machine: Machine) {
     operations: readonly string[] = machine.operations,
   ): Chain {
     return {
-      start: random.integer(machine.states.length),
+      start: random.integer(machine.starts ?? machine.states.length),
       steps: Array.from({ length: steps }, () =>
         Array.from(
           { length: operationsPerStep },

@@ -26,18 +26,22 @@ const marks = ['|', '>', '.', '?', '#', 'Y', 'N', 'left', 'size', 'rate'];
 export function vocabulary(machine: Machine, steps: number): string[] {
   const own = [...machine.operations, ...machine.states];
   const counts = Array.from({ length: steps + 1 }, (_, left) => String(left));
-  const words = [...marks, ...DIGITS, ...LABELS.slice(0, steps), ...own, ...counts];
+  const asked = machine.words ?? [];
+  const words = [...marks, ...DIGITS, ...LABELS.slice(0, steps), ...own, ...counts, ...asked];
   return [...new Set(['<pad>', ...words])];
 }
 
 /**
  * `.` ends a sequence, and stays in the text (it is not declared special): it closes the critic's
  * score.
+ *
+ * @param spellings as `Machine` has them
  */
 export async function writeModelFolder(
   folder: string,
   size: ModelSize,
   words: readonly string[],
+  spellings: Machine['spellings'] = [],
 ): Promise<void> {
   const id = (word: string) => words.indexOf(word);
   const config = {
@@ -72,7 +76,15 @@ export async function writeModelFolder(
         special: true,
       },
     ],
-    normalizer: null,
+    normalizer:
+      spellings.length === 0
+        ? null
+        : {
+            type: 'Sequence',
+            normalizers: spellings.map(([found, content]) => ({
+              ...{ type: 'Replace', pattern: { String: found }, content },
+            })),
+          },
     pre_tokenizer: { type: 'WhitespaceSplit' },
     post_processor: null,
     decoder: null,

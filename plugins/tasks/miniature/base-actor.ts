@@ -12,10 +12,13 @@ export const miniatureSize: ModelSize = {
   mlp: 160,
 };
 
-export const making = {
+/** Optimizer steps of the base actor, by the modulus. */
+const demonstrations: Readonly<Record<number, number>> = { 7: 500, 11: 900 };
+
+export const making = (modulus: number): models.Making => ({
   ...{ blank: miniatureSize, actor: miniatureSize },
-  demonstrations: 500,
-} as const;
+  demonstrations: demonstrations[modulus]!,
+});
 
 export const makeModel = (name: string, folder: string, tools: ModelTools, steps: number) =>
-  models.makeModel(registerMachine, making, name, folder, tools, steps);
+  models.makeModel(registerMachine, making(7), name, folder, tools, steps);

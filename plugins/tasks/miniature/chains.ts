@@ -1,7 +1,7 @@
 /**
- * Register chains: a start value and K labelled steps of b operations each on a register modulo 7.
- * With b = 1: prompt `4 | a -2 | b -3 | ... | h +5 | >`, response `a 2 b 6 ... h 1 .`. Every word
- * is one token.
+ * Register chains: a start value and K labelled operations on a register modulo a prime, by default
+ * 7. Prompt `4 | a -2 | b -3 | ... | h +5 | >`, response `a 2 b 6 ... h 1 .`. Every word is one
+ * token.
  */
 
 import type { Problem } from '../../../src/plugin-api.ts';
@@ -9,37 +9,61 @@ import { type Chain, chainsOf, type Machine } from '../chains/machine.ts';
 
 export type { Chain };
 
-const MODULUS = 7;
-
 const range = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
-/** +1..+6, *2..*6, -1..-6. */
-export const OPERATIONS: readonly string[] = [
-  ...range(1, 6).map((n) => `+${n}`),
-  ...range(2, 6).map((n) => `*${n}`),
-  ...range(1, 6).map((n) => `-${n}`),
+/** `+1` to `+6`, `*2` to `*6`, `-1` to `-6`, and as many more as a larger modulus has. */
+const operationsOf = (modulus: number): string[] => [
+  ...range(1, modulus - 1).map((n) => `+${n}`),
+  ...range(2, modulus - 1).map((n) => `*${n}`),
+  ...range(1, modulus - 1).map((n) => `-${n}`),
 ];
 
-function result(register: number, operation: string): number {
-  const operand = Number(operation[1]);
+function result(register: number, operation: string, modulus: number): number {
+  const operand = Number(operation.slice(1));
   const sign = operation[0];
   const raw =
     sign === '+' ? register + operand : sign === '*' ? register * operand : register - operand;
-  return ((raw % MODULUS) + MODULUS) % MODULUS;
+  return ((raw % modulus) + modulus) % modulus;
 }
 
 /** An outcome is the next register. Each cell is misconceived by itself. */
-export const registerMachine: Machine = {
-  name: 'miniature',
-  states: range(0, MODULUS - 1).map(String),
-  operations: OPERATIONS,
-  outcomes: MODULUS,
-  next: Int16Array.from({ length: MODULUS * MODULUS }, (_, i) => i % MODULUS),
-  right: (operation, register) => result(register, OPERATIONS[operation]!),
-  groups: OPERATIONS.length * MODULUS,
-  groupOf: (operation, register) => operation * MODULUS + register,
-};
+export function registerMachineOf(modulus: number): Machine {
+  const operations = operationsOf(modulus);
+  return {
+    name: 'miniature',
+    states: range(0, modulus - 1).map(String),
+    operations,
+    outcomes: modulus,
+    next: Int16Array.from({ length: modulus * modulus }, (_, i) => i % modulus),
+    right: (operation, register) => result(register, operations[operation]!, modulus),
+    groups: operations.length * modulus,
+    groupOf: (operation, register) => operation * modulus + register,
+  };
+}
+
+/** Problems of a machine of registers: columns `start`, `steps` and `answer`. */
+export function problemsOf(machine: Machine) {
+  const { chainPrompt, truth } = chainsOf(machine);
+  return {
+    problemOf: (chain: Chain, id: string): Problem => ({
+      id,
+      prompt: chainPrompt(chain),
+      columns: {
+        start: chain.start,
+        steps: chain.steps.map((operations) => [...operations]),
+        answer: truth(chain).at(-1)!,
+      },
+    }),
+    chainOf: ({ columns: { start, steps } }: Problem): Chain => ({
+      ...{ start: start as number, steps: steps as string[][] },
+    }),
+  };
+}
+
+/** Modulo 7, the default. */
+export const registerMachine = registerMachineOf(7);
+export const OPERATIONS = registerMachine.operations;
 
 export const {
   apply,
@@ -55,19 +79,4 @@ export const {
   rationaleOf,
 } = chainsOf(registerMachine);
 
-export function chainProblem(chain: Chain, id: string): Problem {
-  return {
-    id,
-    prompt: chainPrompt(chain),
-    columns: {
-      start: chain.start,
-      steps: chain.steps.map((operations) => [...operations]),
-      answer: registers(chain).at(-1)!,
-    },
-  };
-}
-
-export function chainOf(problem: Problem): Chain {
-  const { start, steps } = problem.columns;
-  return { start: start as number, steps: steps as string[][] };
-}
+export const { problemOf: chainProblem, chainOf } = problemsOf(registerMachine);

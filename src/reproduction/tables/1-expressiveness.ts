@@ -10,7 +10,7 @@ import {
   imitation,
   pretraining,
   taskOf,
-  workers,
+  workersOf,
 } from '../foundation.ts';
 import type { Part, Results } from '../parts.ts';
 import { seedsOf } from '../seeds.ts';
@@ -68,7 +68,7 @@ function evaluation(family: Family, seed: number): Part<Measured> {
   const { prompts, bootstrap } = setup.size;
   const { max_new_tokens, temperature } = setup.recipe.sampling;
   const input = {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers },
+    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers: workersOf(setup) },
     ...{ prompts, candidates: 0, bootstrap, icc_rollouts: 2 * prompts },
     sampling: { max_new_tokens, temperature },
   };

@@ -144,8 +144,8 @@ export const rl: Table = {
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
-    'three tasks, few seeds, on which actors differ in how soon they learn, and settings that were ' +
-    'chosen on one of the tasks by shorter runs',
+    'small tasks, few seeds, on which actors differ in how soon they learn, and settings that ' +
+    'were chosen on one of the tasks by shorter runs',
   parts: (setup, seed) => [
     ...keys.flatMap((key) => trials(setup, key).flatMap(({ parts }) => parts)),
     ...familiesOf(setup).flatMap((family) => [

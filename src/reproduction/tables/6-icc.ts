@@ -11,7 +11,7 @@ import {
   scorer,
   taskOf,
   withActor,
-  workers,
+  workersOf,
 } from '../foundation.ts';
 import type { Part } from '../parts.ts';
 import { seedsOf } from '../seeds.ts';
@@ -71,7 +71,7 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
   const trained = { with: stages('with'), without: stages('without') };
   const { max_new_tokens, temperature } = setup.recipe.sampling;
   const input = {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers },
+    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers: workersOf(setup) },
     ...{ prompts, candidates: 0, bootstrap, icc_rollouts: 2 * prompts },
     sampling: { max_new_tokens, temperature },
   };
