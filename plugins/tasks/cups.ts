@@ -34,7 +34,7 @@ const making = {
 } as const;
 
 /** Optimizer steps of the base actor, by the number of cups: 144 or 1200 cells to learn. */
-const demonstrations: Readonly<Record<number, number>> = { 4: 400, 5: 700 };
+const demonstrations: Readonly<Record<number, number>> = { 4: 400, 5: 1200 };
 
 export default defineTask({
   name: 'cups',

@@ -75,7 +75,7 @@ export interface Size {
 
 const full: Size = {
   ...{ name: 'full', steps: 8, shorter: [5, 3] },
-  families: ['longer-chains', 'wider-chains', 'cups', 'sums', 'multiples'],
+  families: ['longer-chains', 'cups', 'sums', 'multiples', 'wider-chains'],
   ...{ depths: [3, 5, 8], theory: ['five-cups'] },
   capacities: [
     [32, 1],

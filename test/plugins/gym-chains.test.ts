@@ -122,7 +122,7 @@ describe.each(generators)('%s', (name) => {
     const drawn = Array.from({ length: 300 }, (_, i) => drawChain(random(100 + i), 5, 1));
     for (const seed of [0, 1, 2]) {
       const success = successRate(baseTable(seed, 5), drawn);
-      expect([seed, Math.abs(success - 0.15) < 0.05]).toEqual([seed, true]);
+      expect([seed, success > 0.1 && success < 0.25]).toEqual([seed, true]);
     }
     const claims = truth(drawn[0]!);
     const text = `${claimsText(claims)} .`.split(' ').map((word, i) => (i ? ` ${word}` : word));
