@@ -4,8 +4,8 @@
  * learn them, and exact values of every prefix are known.
  */
 import { z } from 'zod';
-import { defineTask, type Problem, type Task } from '../../src/plugin-api.ts';
-import { chainsOf, type Machine } from './chains/machine.ts';
+import { defineTask, type Problem, type Task, UserError } from '../../src/plugin-api.ts';
+import { chainsOf } from './chains/machine.ts';
 import { chainTask } from './chains/task.ts';
 import { problemsOf } from './gym-chains/gym-machine.ts';
 import { multiplesMachine } from './gym-chains/multiples.ts';
@@ -43,38 +43,48 @@ export default defineTask({
   create({ generator, steps, actors, oracle }, { python, log }): Task {
     const machine = machines[generator](steps);
     const { problemOf, chainOf, chainIn, questionOf } = problemsOf(machine);
-    const { parseClaims, chainReward } = chainsOf(machine as Machine);
+    const { parseClaims, chainReward } = chainsOf(machine);
     const gym = gymOf(python, log);
-    const itemOf = ({ columns }: Problem): Item => ({
-      ...machine.generator,
-      seed: columns.seed as number,
-    });
+    const itemOf = (seed: number): Item => ({ ...machine.generator, seed });
+
+    async function problemsOfSeeds(seeds: readonly number[], idOf: (i: number) => string) {
+      const made = await gym.problems(seeds.map(itemOf));
+      return made.map(({ question }, i): Problem => {
+        const chain = chainIn(question);
+        if (chain === null)
+          throw new UserError(
+            `the task "gym-chains" can't read a question of reasoning-gym's ${generator}: ` +
+              `${JSON.stringify(question)}. It knows those of reasoning-gym 0.1; install that`,
+          );
+        const { prompt, columns } = problemOf(chain, '');
+        return { id: idOf(i), prompt, columns: { ...columns, seed: seeds[i]! } };
+      });
+    }
+
     return {
       ...chainTask(machine, {
         ...{ steps, operations: machine.operations },
         ...{ actors, oracle, word: '-?\\d+', problemOf, chainOf },
         making: { ...making, demonstrations: demonstrations[generator], promptOf: questionOf },
       }),
-      prepare: () => gym.check([machine.generator], 'task.generator'),
-      async problems(split, seed, from, count) {
-        const seeds = Array.from({ length: count }, (_, i) => problemSeed(split, seed, from + i));
-        const made = await gym.problems(seeds.map((one) => ({ ...machine.generator, seed: one })));
-        return made.map(({ question }, i) => {
-          const chain = chainIn(question);
-          if (chain === null)
-            throw new Error(`reasoning-gym asks in other words than expected: ${question}`);
-          const problem = problemOf(chain, `${split}-${from + i}`);
-          return { ...problem, columns: { ...problem.columns, seed: seeds[i]! } };
-        });
+      async prepare() {
+        await gym.check([machine.generator], 'task.generator');
+        await problemsOfSeeds([0], () => 'first');
       },
+      problems: (split, seed, from, count) =>
+        problemsOfSeeds(
+          Array.from({ length: count }, (_, i) => problemSeed(split, seed, from + i)),
+          (i) => `${split}-${from + i}`,
+        ),
       /** 1 for a whole response whose last claim the generator's verifier takes for right, else 0. */
       async reward({ text, problem }) {
         const chain = chainOf(problem);
-        const claims = parseClaims(text);
-        if (claims.length !== steps || !text.endsWith(' .')) return 0;
-        const answer = machine.states[claims.at(-1)!]!;
-        const verified = (await gym.score({ ...itemOf(problem), answer })) >= 1;
-        return verified ? chainReward(text, chain) : 0;
+        const { seed } = problem.columns;
+        const right = chainReward(text, chain);
+        // Problems of synthetic actors are not the generator's.
+        if (right === 0 || seed === undefined) return right;
+        const answer = machine.states[parseClaims(text).at(-1)!]!;
+        return (await gym.score({ ...itemOf(seed as number), answer })) >= 1 ? 1 : 0;
       },
     };
   },
