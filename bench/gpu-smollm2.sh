@@ -2,19 +2,21 @@
 # GenAC and the group mean on SmolLM2-135M, on one GPU: success at equal actor tokens, the critic's
 # error beside its constant's, tokens and seconds by part. Planned for 10 minutes of an H100.
 #
-#     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] OUT
+#     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] [--schedule] OUT
 #
 # --tiny: a model of random weights on the CPU, to see that every part runs.
+# --schedule: seconds of an iteration by schedule and number of workers, and nothing else.
 # MODEL names the model's folder (default runs/smollm2/model, see examples/smollm2/fetch.py);
 # PROBLEMS a folder of bench/gpu/arithmetic.py, which is called if it is missing; NODE and PYTHON
 # the interpreters. Packages that Python lacks are taken from the wheels in $WHEELS. A machine
 # without a network also needs node_modules and the model's GGUF file (`fetch.py --gguf`).
 set -eu
 cd "$(dirname "$0")/.."
-tiny="" out="" rest=()
+tiny="" out="" rest=() script=smollm2
 while [ $# -gt 0 ]; do
   case "$1" in
     --tiny) tiny=--tiny ;;
+    --schedule) script=schedule ;;
     --families | --seeds) rest+=("$1" "$2"); shift ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) out="$1" ;;
@@ -38,6 +40,6 @@ if [ -n "$tiny" ]; then
   "$GENAC_PYTHON" bench/gpu/tiny_model.py "$model" "$out/tiny-model"
   model="$out/tiny-model"
 fi
-"${NODE:-node}" --import tsx bench/gpu/smollm2.ts $tiny "${rest[@]}" \
+"${NODE:-node}" --import tsx "bench/gpu/$script.ts" $tiny "${rest[@]}" \
   --model "$model" --problems "$problems" --out "$out"
-cat "$out/smollm2.md"
+cat "$out/$script.md"

@@ -2,7 +2,7 @@
 # The worker against bare Transformers on a GPU: sampling and training. Needs torch, transformers
 # and peft; packages that are missing are taken from the wheels in $WHEELS.
 #
-#     bash bench/gpu.sh [--tiny] [--rounds 3] [--only sampling|training|attention] OUT
+#     bash bench/gpu.sh [--tiny] [--rounds 3] [--only sampling|training|sharing|attention] OUT
 #
 # --tiny: a small model on the CPU, to see that every part runs; attention runs on a GPU only.
 # Writes OUT/NAME.json and OUT/NAME.txt.
@@ -27,7 +27,7 @@ if [ -n "${WHEELS:-}" ]; then
 fi
 export PYTHONPATH="$PWD/python_bridge:$out/site${PYTHONPATH:+:$PYTHONPATH}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
-for name in sampling training attention; do
+for name in sampling training sharing attention; do
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
   [ -z "$tiny" ] || [ "$name" != attention ] || continue
   [ -f "bench/gpu/$name.py" ] || continue
