@@ -40,7 +40,7 @@ const vllmOwn = z.object({
   /** Address of a vLLM server that somebody else started. */
   url: z.url({ protocol: /^https?$/ }).optional(),
   /** How weights reach vLLM; default: `memory`, or `files` where it has processes of its own. */
-  transfer: z.enum(['memory', 'files', 'ipc']).nullable().default(null),
+  transfer: z.enum(['memory', 'files', 'ipc', 'nccl']).nullable().default(null),
   /** Where `files` are written, for both sides to see; null: /dev/shm or the temporary folder. */
   folder: z.string().min(1).nullable().default(null),
   /**
@@ -78,6 +78,8 @@ export const engineSchema = z
     for (const { path, message } of error?.issues ?? []) refuse(path.join('.'), message);
     if (options.server === true && options.url !== undefined)
       refuse('server', 'starts a server, and `url` names one that is there; give one of them');
+    if (options.transfer === 'nccl' && options.server !== true && options.url === undefined)
+      refuse('transfer', 'is for a server on other GPUs; give `server: true`, or `url`');
     if (options.server !== true)
       for (const name of ['python', 'start_timeout'].filter((one) => one in options))
         refuse(name, 'is for a server that the worker starts; give `server: true`');

@@ -39,7 +39,8 @@ test.each([
   [{ use: 'vllm', model: 'other' }, 'it is an option of the model, next to'],
   [{ use: 'vllm', enable_lora: true }, 'adapters are merged into the weights'],
   [{ use: 'vllm', enable_sleep_mode: true }, 'never sent to sleep'],
-  [{ use: 'vllm', transfer: 'nccl' }, 'actor.engine.transfer: '],
+  [{ use: 'vllm', transfer: 'gloo' }, 'actor.engine.transfer: '],
+  [{ use: 'vllm', transfer: 'nccl' }, 'is for a server on other GPUs; give `server: true`, or'],
   [{ use: 'vllm', max_logprob_gap: 0 }, 'actor.engine.max_logprob_gap: '],
   [{ use: 'vllm', gpu_memory_utilization: 90 }, 'actor.engine.gpu_memory_utilization: '],
   [{ use: 'vllm', dtype: 'int8' }, 'actor.engine.dtype: '],
@@ -96,6 +97,7 @@ it('a server that the worker starts takes vLLM’s options, and a Python of its 
 it('a server has its own options', () => {
   const engine = { use: 'vllm', url: 'http://host:8000', transfer: 'files', folder: '/shared' };
   expect(problemsOf({ engine })).toBe('');
+  expect(problemsOf({ engine: { ...engine, transfer: 'nccl', folder: null } })).toBe('');
   expect(problemsOf({ engine: { ...engine, max_model_len: 10 } })).toContain(
     'is for the server at `url`, which was started with its own',
   );

@@ -71,8 +71,8 @@ def vllm_bytes(model: LoadedModel, total: int | None) -> int:
     """Returns what a model's vLLM takes of a device of `total` bytes: weights, keys and values."""
     assert model.loading is not None
     options = model.loading.engine_options
-    if options.get("url") is not None:
-        return 0  # whoever started the server knows
+    if options.get("url") is not None or options.get("transfer") == "nccl":
+        return 0  # whoever started the server knows, or it is on other GPUs
     if "kv_cache_memory_bytes" in options:
         numbers = sum(p.numel() for n, p in model.network.named_parameters() if ".lora_" not in n)
         return int(model.dtype.itemsize * numbers + options["kv_cache_memory_bytes"])

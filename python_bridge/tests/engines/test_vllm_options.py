@@ -5,6 +5,7 @@ log.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,31 @@ def test_options_of_a_server_are_those_in_process(
 def test_its_memory_is_planned_as_in_process(model: LoadedModel) -> None:
     assert model.loading is not None
     for options, part in [({}, 0.45 * 0.5), ({"gpu_memory_utilization": 0.3}, 0.3)]:
-        for more, expected in [({}, part), ({"server": True}, part), ({"url": "http://h"}, 0)]:
+        for more, expected in [
+            *(({}, part), ({"server": True}, part), ({"url": "http://h"}, 0)),
+            ({"server": True, "transfer": "nccl"}, 0),
+        ]:
             model.loading.engine_options = {**options, **more}
             assert memory.vllm_bytes(model, 1000) == int(expected * 1000)
+
+
+def test_a_server_that_nccl_reaches_takes_other_gpus(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    on_gpu = dataclasses.replace(model, device=torch.device("cuda", 1))
+    options = {"server": True, "tensor_parallel_size": 2}
+    for transfer, gpus, part in [("files", "1,0", 0.225), ("nccl", "0,2", None)]:
+        found = settings_of(on_gpu, {**options, "transfer": transfer})
+        assert started.environment_of(on_gpu, found)["CUDA_VISIBLE_DEVICES"] == gpus
+        # Without a word of GenAC's, vLLM takes its own part.
+        assert found.options.get("gpu_memory_utilization") == part
+    backend = started.own_options(on_gpu, found, "socket")["weight_transfer_config"]
+    assert backend == {"backend": "nccl"}
+    with pytest.raises(BadArguments, match="needs 3 GPUs for model 'm' besides the model's own"):
+        started.environment_of(on_gpu, dataclasses.replace(found, ranks=3))
 
 
 def test_flags_are_options_as_a_command_line_has_them() -> None:
@@ -83,13 +106,13 @@ def test_flags_are_options_as_a_command_line_has_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "there", "own", "count", "given"),
+    ("seen", "there", "own", "count", "given", "others"),
     [
-        (None, 4, 2, 1, "2"),
-        (None, 4, 2, 3, "2,0,1"),
-        ("5, 7,GPU-a", 3, 1, 1, "7"),
-        ("5,7,GPU-a", 3, 1, 2, "7,5"),
-        ("5,7,GPU-a", 3, None, 3, "5,7,GPU-a"),
+        (None, 4, 2, 1, "2", "0"),
+        (None, 4, 2, 3, "2,0,1", "0,1,3"),
+        ("5, 7,GPU-a", 3, 1, 1, "7", "5"),
+        ("5,7,GPU-a", 3, 1, 2, "7,5", "5,GPU-a"),
+        ("5,7,GPU-a", 3, None, 2, "5,7", "7,GPU-a"),
     ],
 )
 def test_a_server_sees_the_model_s_gpu_first(
@@ -100,6 +123,7 @@ def test_a_server_sees_the_model_s_gpu_first(
     own: int | None,
     count: int,
     given: str,
+    others: str,
 ) -> None:
     if seen is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -108,8 +132,14 @@ def test_a_server_sees_the_model_s_gpu_first(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     on_gpu = dataclasses.replace(model, device=torch.device("cuda", own))
     assert started.gpus(on_gpu, count) == given
+    assert started.gpus(on_gpu, count, own=False) == others
     with pytest.raises(BadArguments, match=rf"vLLM needs 9 GPUs for model 'm', .* sees {there}"):
         started.gpus(on_gpu, 9)
+    said = (
+        rf"needs {there} GPUs for model 'm' besides the model's own \(transfer nccl\), .* {there}: "
+    )
+    with pytest.raises(BadArguments, match=said):
+        started.gpus(on_gpu, there, own=False)
 
 
 def test_an_error_shows_what_failed_first_and_the_end_of_the_log(tmp_path: Path) -> None:

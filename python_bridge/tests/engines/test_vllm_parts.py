@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import subprocess
@@ -273,11 +274,15 @@ def test_the_transfer_fits_where_vllm_s_workers_are(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"transfer": "nccl"}, "transfer is 'nccl'; there are memory, files, ipc"),
+        ({"transfer": "gloo"}, "transfer is 'gloo'; there are memory, files, ipc, nccl"),
         ({"transfer": "memory", "tensor_parallel_size": 2}, "use files or ipc"),
         ({"tensor_parallel_size": 2}, "only where genac_bridge is installed"),
         ({"transfer": "ipc"}, "use memory"),
         ({"transfer": "ipc", "tensor_parallel_size": 2}, "transfer ipc is CUDA's"),
+        ({"transfer": "nccl"}, r"needs a server on other GPUs \(server: true, .*; use memory$"),
+        ({"transfer": "nccl", "tensor_parallel_size": 2}, "on the model's; use files or ipc"),
+        ({"transfer": "nccl", "server": True}, "transfer nccl is CUDA's; use memory or files"),
+        ({"transfer": "nccl", "url": "http://h"}, "transfer nccl is CUDA's"),
     ],
 )
 def test_a_transfer_that_can_t_work_is_refused(
@@ -290,6 +295,19 @@ def test_a_transfer_that_can_t_work_is_refused(
     monkeypatch.setattr(settings, "_is_installed", lambda: False)
     with pytest.raises(BadArguments, match=said):
         settings_of(loaded(client, folder), options)
+
+
+@pytest.mark.parametrize("transfer", ["ipc", "nccl"])
+def test_vllm_s_own_transfers_need_vllm_in_the_worker(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch, transfer: str
+) -> None:
+    model = dataclasses.replace(loaded(client, folder), device=torch.device("cuda", 0))
+    options = {"server": True, "transfer": transfer}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadArguments, match=rf"{transfer} needs vLLM in the worker's Python too, f"):
+        settings_of(model, options)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert settings_of(model, options).transfer.backend == transfer
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def load_with(client: Client, folder: str, transfer: sending.Transfer, **changes
     from genac_bridge.engines.vllm import settings
 
     before = settings.TRANSFERS["memory"]
-    settings.TRANSFERS["memory"] = lambda _: transfer
+    settings.TRANSFERS["memory"] = lambda *_: transfer
     try:
         client.load(folder, loading=loading(), **changes)
     finally:

@@ -143,7 +143,10 @@ class VllmEngine:
 
     def close(self) -> None:
         self._broken = "it was closed"
-        self._backend.close()
+        try:
+            self._transfer.close()
+        finally:
+            self._backend.close()
 
 
 def backend_of(

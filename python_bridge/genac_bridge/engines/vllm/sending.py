@@ -49,8 +49,12 @@ class Transfer(Protocol):
     def send(self, client: Client, stream: Stream) -> None:
         """Replaces all weights of vLLM's by those of `stream`, which may be read more than once."""
 
+    def close(self) -> None:
+        """Ends what lasts from one transfer to the next: nothing, for most."""
+        return
 
-class Memory:
+
+class Memory(Transfer):
     """Tensors of this process, which vLLM's worker is in, too."""
 
     backend = plugin.MEMORY
@@ -69,7 +73,7 @@ class Memory:
             del offered[number]
 
 
-class Files:
+class Files(Transfer):
     """Files of safetensors in a folder that vLLM's workers see; each is removed once it was read.
 
     `folder`: where they are written; None: in memory where Linux has a place for that, else where
@@ -127,7 +131,7 @@ def remove_leftovers(parent: str) -> None:
             os.close(held)
 
 
-class CudaIpc:
+class CudaIpc(Transfer):
     """Handles of a GPU's memory, for vLLM's workers on the same GPU in processes of their own: a
     process can't open its own handles. vLLM's code on both sides; packed, so that it takes a
     buffer and not a copy of the weights.
@@ -136,22 +140,28 @@ class CudaIpc:
     backend = "ipc"
 
     def send(self, client: Client, stream: Stream) -> None:
-        from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
         from vllm.distributed.weight_transfer.ipc_engine import (
             IPCTrainerInitInfo,
             IPCTrainerWeightTransferEngine,
         )
 
-        class Source(WeightSource):
-            def metadata(self) -> list[Any]:
-                return [ParamMeta(name, w.dtype, tuple(w.shape)) for name, w in stream()]
-
-            def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-                return iter(stream())
-
         IPCTrainerWeightTransferEngine.trainer_init(
-            IPCTrainerInitInfo(rank=0, packed=True), client=client, source=Source()
+            IPCTrainerInitInfo(rank=0, packed=True), client=client, source=source_of(stream)
         ).send_weights()
+
+
+def source_of(stream: Stream) -> Any:
+    """Returns weights as vLLM's senders read them: first what they are, then themselves."""
+    from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+
+    class Source(WeightSource):
+        def metadata(self) -> list[Any]:
+            return [ParamMeta(name, w.dtype, tuple(w.shape)) for name, w in stream()]
+
+        def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+            return iter(stream())
+
+    return Source()
 
 
 def parts(weights: Iterable[tuple[str, Tensor]], size: int) -> Iterator[list[tuple[str, Tensor]]]:

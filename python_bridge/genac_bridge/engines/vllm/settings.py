@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ...models import memory
 from ...models.model import LoadedModel
 from ...wire.context import BadArguments
 from . import sending
+from .nccl import Nccl
 from .serve import unknown_option
 
 #: vLLM reads these when it is imported, or when it starts. Whoever sets them wins.
@@ -35,10 +37,12 @@ LIMITS = {torch.float32: 1e-3, torch.bfloat16: 0.2}
 #: The release that was tried.
 VERSIONS = ">=0.32,<0.33"
 
-TRANSFERS: dict[str, Callable[[str | None], sending.Transfer]] = {
-    "memory": lambda _: sending.Memory(),
-    "files": sending.Files,
-    "ipc": lambda _: sending.CudaIpc(),
+#: By the model's device and the option `folder`.
+TRANSFERS: dict[str, Callable[[torch.device, str | None], sending.Transfer]] = {
+    "memory": lambda *_: sending.Memory(),
+    "files": lambda _, folder: sending.Files(folder),
+    "ipc": lambda *_: sending.CudaIpc(),
+    "nccl": lambda device, _: Nccl(device),
 }
 
 
@@ -87,12 +91,35 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
         )
     if folder is not None and name != "files":
         raise refused(f"folder is for the transfer files, and this is {name}")
+    _refuse_transfer(name, model, here=here, within=url is None and started is None)
+    served = options.get("dtype", "auto")
+    if served == "auto":
+        served = options["dtype"] = str(model.dtype).removeprefix("torch.")
+    if model.device.type == "cpu":
+        # Where vLLM reads a prompt in parts, it takes back the draws that it made meanwhile, which
+        # a CPU's random numbers don't allow.
+        options.setdefault("enable_chunked_prefill", False)
+    coarse = model.dtype if served == "float32" else torch.bfloat16
+    return Settings(
+        transfer=TRANSFERS[name](model.device, folder),
+        max_logprob_gap=LIMITS[coarse] if gap is None else float(gap),
+        url=url,
+        started=started,
+        ranks=ranks,
+        # Nobody else plans with the GPUs of a server that NCCL reaches.
+        options=options if name == "nccl" else _with_memory(model, options),
+    )
+
+
+def _refuse_transfer(name: str, model: LoadedModel, *, here: bool, within: bool) -> None:
+    """Raises `BadArguments` for one that does not reach vLLM. `within`: there is no server; `here`:
+    nor has vLLM a process of its own.
+    """
     if name == "memory" and not here:
         raise refused(
             "transfer memory needs vLLM's workers in this process, and those of a server, or more "
             "than one, are processes of their own; use files or ipc"
         )
-    within = url is None and started is None
     if name == "files" and within and not here and not _is_installed():
         raise refused(
             "transfer files reaches vLLM's worker processes only where genac_bridge is installed: "
@@ -103,24 +130,18 @@ def settings_of(model: LoadedModel, given: dict[str, Any]) -> Settings:
             "transfer ipc needs vLLM's workers in processes of their own, and one alone is in this "
             "process; use memory"
         )
-    if name == "ipc" and model.device.type != "cuda":
-        raise refused("transfer ipc is CUDA's; use memory or files")
-    served = options.get("dtype", "auto")
-    if served == "auto":
-        served = options["dtype"] = str(model.dtype).removeprefix("torch.")
-    if model.device.type == "cpu":
-        # Where vLLM reads a prompt in parts, it takes back the draws that it made meanwhile, which
-        # a CPU's random numbers don't allow.
-        options.setdefault("enable_chunked_prefill", False)
-    coarse = model.dtype if served == "float32" else torch.bfloat16
-    return Settings(
-        transfer=TRANSFERS[name](folder),
-        max_logprob_gap=LIMITS[coarse] if gap is None else float(gap),
-        url=url,
-        started=started,
-        ranks=ranks,
-        options=_with_memory(model, options),
-    )
+    if name == "nccl" and within:
+        raise refused(
+            "transfer nccl needs a server on other GPUs (server: true, or url), and vLLM is in the "
+            f"worker's process, on the model's; use {'memory' if here else 'files or ipc'}"
+        )
+    if name in ("ipc", "nccl") and model.device.type != "cuda":
+        raise refused(f"transfer {name} is CUDA's; use memory or files")
+    if name in ("ipc", "nccl") and not within and importlib.util.find_spec("vllm") is None:
+        raise refused(
+            f"transfer {name} needs vLLM in the worker's Python too, for it is vLLM's own code "
+            f"that sends: install vllm{VERSIONS}, or use files"
+        )
 
 
 def _take_started(options: dict[str, Any], url: str | None) -> Started | None:

@@ -157,20 +157,25 @@ def environment_of(model: LoadedModel, settings: Settings) -> dict[str, str]:
     if settings.transfer.backend == "ipc":
         environment["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     if model.device.type == "cuda":
-        environment["CUDA_VISIBLE_DEVICES"] = gpus(model, settings.ranks)
+        own = settings.transfer.backend != "nccl"
+        environment["CUDA_VISIBLE_DEVICES"] = gpus(model, settings.ranks, own)
     return environment
 
 
-def gpus(model: LoadedModel, count: int) -> str:
-    """Returns the model's GPU and those that a server takes besides, as `CUDA_VISIBLE_DEVICES`."""
+def gpus(model: LoadedModel, count: int, own: bool = True) -> str:
+    """Returns the GPUs that a server takes, as `CUDA_VISIBLE_DEVICES`: the model's first, unless it
+    is not to have this one (`own`), for NCCL refuses two processes on a GPU.
+    """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = [str(index) for index in range(torch.cuda.device_count())]
     if given is not None:
         seen = [name.strip() for name in given.split(",")][: len(seen)]
     first = model.device.index or 0
-    if count > len(seen):
+    found = [*seen[first : first + own], *seen[:first], *seen[first + 1 :]]
+    if count > len(found):
+        besides = "" if own else " besides the model's own (transfer nccl)"
         raise refused(
-            f"vLLM needs {count} GPUs for model {model.name!r}, and the worker sees {len(seen)}: "
-            "give it more (workers.NAME.devices)"
+            f"vLLM needs {count} GPUs for model {model.name!r}{besides}, and the worker sees "
+            f"{len(seen)}: give it more (workers.NAME.devices)"
         )
-    return ",".join([seen[first], *seen[:first], *seen[first + 1 :]][:count])
+    return ",".join(found[:count])
