@@ -1,4 +1,4 @@
-/** Plots side by side as one SVG file, for pages that can't run the report's script. */
+/** Plots side by side, in rows, as one SVG file, for pages that can't run the report's script. */
 import { escapeHtml } from './report-page.ts';
 import type { Plot, Series } from './report-plots.ts';
 import { palette } from './report-style.ts';
@@ -11,6 +11,8 @@ polyline { fill: none; stroke-width: 1.8; }`;
 
 const panel = { width: 300, height: 220, left: 44, right: 12, top: 28, bottom: 40 } as const;
 const LEGEND = 20;
+/** Plots of one row. */
+const ACROSS = 3;
 
 /** Round steps of 1, 2 or 5 times a power of ten, at most `count` of them up to `most`. */
 export function ticksOf(most: number, count: number): number[] {
@@ -28,11 +30,12 @@ export function ticksOf(most: number, count: number): number[] {
 export function plotsSvg(plots: readonly Plot[]): string {
   const labels = plots[0]?.series ?? [];
   const perRow = Math.max(1, Math.min(4, labels.length));
-  const width = Math.max(panel.width * plots.length, 560);
-  const height = panel.height + LEGEND * Math.ceil(labels.length / perRow) + 12;
+  const width = Math.max(panel.width * Math.min(ACROSS, plots.length), 560);
+  const bottom = panel.height * Math.max(1, Math.ceil(plots.length / ACROSS));
+  const height = bottom + LEGEND * Math.ceil(labels.length / perRow) + 12;
   const legend = labels.map(({ label, colour, dashed }, i) => {
     const x = 12 + (i % perRow) * ((width - 12) / perRow);
-    const y = panel.height + 12 + LEGEND * Math.floor(i / perRow);
+    const y = bottom + 12 + LEGEND * Math.floor(i / perRow);
     return (
       `${line([`${x},${y}`, `${x + 18},${y}`], colour, dashed)}` +
       `<text class="name" x="${x + 24}" y="${y + 4}">${escapeHtml(label)}</text>`
@@ -44,7 +47,11 @@ export function plotsSvg(plots: readonly Plot[]): string {
     `<title>${escapeHtml(titles)}</title>`,
     `<style>${style}</style>`,
     `<rect class="page" width="${width}" height="${height}" rx="8"/>`,
-    ...plots.map((plot, i) => `<g transform="translate(${i * panel.width} 0)">${drawn(plot)}</g>`),
+    ...plots.map((plot, i) => {
+      const [across, down] = [i % ACROSS, Math.floor(i / ACROSS)];
+      const at = `${across * panel.width} ${down * panel.height}`;
+      return `<g transform="translate(${at})">${drawn(plot)}</g>`;
+    }),
     ...legend,
     '</svg>\n',
   ].join('\n');

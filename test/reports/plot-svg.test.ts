@@ -43,6 +43,14 @@ describe('a picture', () => {
     expect(svg.match(/stroke-dasharray/g)).toHaveLength(3);
     expect(svg).not.toMatch(/NaN|undefined|a < b/);
   });
+  it('has three panels in a row, and the legend below all rows', () => {
+    const svg = plotsSvg(['1', '2', '3', '4'].map((title) => plot(title, [[0, 1]])));
+    const places = [...svg.matchAll(/<g transform="translate\((\d+ \d+)\)"/g)].map(([, at]) => at);
+    expect(places).toEqual(['0 0', '300 0', '600 0', '0 220']);
+    // Two rows of 220 and one of the legend.
+    expect(svg).toContain('viewBox="0 0 900 472"');
+    expect(svg).toContain('y="456"');
+  });
   it('of nothing is empty, and no error', () => {
     expect(plotsSvg([])).not.toMatch(/NaN|undefined/);
     expect(plotsSvg([plot('none', [])])).not.toMatch(/NaN|undefined/);
