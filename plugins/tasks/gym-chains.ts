@@ -1,11 +1,10 @@
 /**
  * Two generators of reasoning-gym as chains: sums of one-digit terms (`chain_sum`) and least common
- * multiples (`lcm`). Problems and verifiers are its own; models as small as those of `miniature`
+ * multiples (`lcm`). Problems and answers are its own; models as small as those of `miniature`
  * learn them, and exact values of every prefix are known.
  */
 import { z } from 'zod';
 import { defineTask, type Problem, type Task, UserError } from '../../src/plugin-api.ts';
-import { chainsOf } from './chains/machine.ts';
 import { chainTask } from './chains/task.ts';
 import { problemsOf } from './gym-chains/gym-machine.ts';
 import { multiplesMachine } from './gym-chains/multiples.ts';
@@ -15,8 +14,11 @@ import { gymOf, type Item, problemSeed } from './reasoning-gym/calls.ts';
 const options = z.strictObject({
   /** As reasoning-gym calls it. */
   generator: z.enum(['chain_sum', 'lcm']).default('chain_sum'),
-  /** Steps K of a chain: a problem has one term or number more. */
-  steps: z.int().min(2).max(12).default(5),
+  /**
+   * Steps K of a chain: a problem has one term or number more. With fewer than 4 there are few
+   * problems, and held-out ones would be those of training.
+   */
+  steps: z.int().min(4).max(12).default(5),
   /** Synthetic actors of stages 1 and 2. */
   actors: z.int().min(2).default(192),
   /**
@@ -43,15 +45,14 @@ export default defineTask({
   create({ generator, steps, actors, oracle }, { python, log }): Task {
     const machine = machines[generator](steps);
     const { problemOf, chainOf, chainIn, questionOf } = problemsOf(machine);
-    const { parseClaims, chainReward } = chainsOf(machine);
     const gym = gymOf(python, log);
     const itemOf = (seed: number): Item => ({ ...machine.generator, seed });
 
     async function problemsOfSeeds(seeds: readonly number[], idOf: (i: number) => string) {
       const made = await gym.problems(seeds.map(itemOf));
-      return made.map(({ question }, i): Problem => {
+      return made.map(({ question, answer }, i): Problem => {
         const chain = chainIn(question);
-        if (chain === null)
+        if (chain === null || problemOf(chain, '').columns.answer !== answer)
           throw new UserError(
             `the task "gym-chains" can't read a question of reasoning-gym's ${generator}: ` +
               `${JSON.stringify(question)}. It knows those of reasoning-gym 0.1; install that`,
@@ -76,16 +77,6 @@ export default defineTask({
           Array.from({ length: count }, (_, i) => problemSeed(split, seed, from + i)),
           (i) => `${split}-${from + i}`,
         ),
-      /** 1 for a whole response whose last claim the generator's verifier takes for right, else 0. */
-      async reward({ text, problem }) {
-        const chain = chainOf(problem);
-        const { seed } = problem.columns;
-        const right = chainReward(text, chain);
-        // Problems of synthetic actors are not the generator's.
-        if (right === 0 || seed === undefined) return right;
-        const answer = machine.states[parseClaims(text).at(-1)!]!;
-        return (await gym.score({ ...itemOf(seed as number), answer })) >= 1 ? 1 : 0;
-      },
     };
   },
 });

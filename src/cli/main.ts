@@ -226,7 +226,10 @@ program
   .option('--folder <folder>', 'where parts and tables are kept', 'runs/reproduction')
   .option('--config <file>', 'a recipe in the place of examples/miniature.yaml')
   .addOption(
-    new Option('--size <name>', 'tiny: all code in minutes, figures that mean nothing')
+    new Option(
+      '--size <name>',
+      'full: more tasks, and a sweep; tiny: all code in minutes, figures that mean nothing',
+    )
       .choices(['hour', 'full', 'tiny'])
       .default('hour'),
   )

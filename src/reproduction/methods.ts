@@ -30,6 +30,8 @@ export interface Method {
   readonly recipe: string;
   /** The recipe's own first. */
   readonly settings: readonly Setting[];
+  /** The one of them that the sweep of docs/results.md chose, for a size without a sweep. */
+  readonly chosen: number;
   /** Without its weights, where it was trained before. */
   critic(setup: Setup): ConfigInput['critic'];
   /** The part that trained the critic before; null: it has nothing to learn. */
@@ -55,7 +57,7 @@ const headRate = { criticRate: 1e-3 } as const;
  * pretraining, which learns on during joint training; lambda for whole segments.
  */
 const genac: Method = {
-  ...{ name: 'GenAC', settings: grid([0.5, 0.9], rates) },
+  ...{ name: 'GenAC', settings: grid([0.5, 0.9], rates), chosen: 0 },
   recipe:
     'the demo’s critic after stages 1 and 2, two sampled completions of a state, learning jointly; ' +
     'the group mean replaces values that explain nothing of a batch (one of our departures)',
@@ -70,7 +72,7 @@ const genac: Method = {
  * of lambda 1 whatever the actor's lambda is (decoupled GAE).
  */
 const ppo: Method = {
-  ...{ name: 'PPO (value head)', settings: grid([0.95, 1], rates) },
+  ...{ name: 'PPO (value head)', settings: grid([0.95, 1], rates), chosen: 2 },
   recipe:
     'clipped PPO with value clipping .2 (Schulman 2017); the head starts from the actor, is ' +
     'pretrained on the frozen actor and learns returns of lambda 1 (VC-PPO, arXiv 2503.01491)',
@@ -81,7 +83,7 @@ const ppo: Method = {
 
 /** SP3O (arXiv 2609.18708): the same head, trained and read at three places of a response. */
 const sparse: Method = {
-  ...{ name: 'SP3O (sparse positions)', settings: grid([0.95, 1], rates) },
+  ...{ name: 'SP3O (sparse positions)', settings: grid([0.95, 1], rates), chosen: 2 },
   recipe: 'PPO’s recipe with values at 30, 60 and 90% of a response alone (arXiv 2609.18708)',
   critic: () => ({ ...ofHead('value-head-sparse'), clip: 0.2 }),
   before: (setup, seed, steps) => headPretraining(setup, seed, steps, 'value-head-sparse'),
@@ -98,7 +100,7 @@ const ofHead = (kind: keyof typeof heads) => ({
  * in one step, which is lambda 0; 1 is in its sweep as well, where the first value is a baseline.
  */
 const vineppo: Method = {
-  ...{ name: 'VinePPO', settings: grid([0, 1], rates) },
+  ...{ name: 'VinePPO', settings: grid([0, 1], rates), chosen: 0 },
   recipe: 'nine continuations of each state (arXiv 2410.01679, its own K), advantages of lambda 0',
   critic: () => ({ use: 'monte-carlo', continuations: 9 }),
   before: () => null,
@@ -107,7 +109,7 @@ const vineppo: Method = {
 
 /** GRPO (arXiv 2402.03300): the group's mean and deviation. Lambda is 1: rates alone are swept. */
 const grpo: Method = {
-  ...{ name: 'GRPO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]) },
+  ...{ name: 'GRPO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]), chosen: 0 },
   recipe: '(reward - mean) / deviation of the group for every token (arXiv 2402.03300), no KL',
   critic: () => ({ use: 'group-mean' }),
   before: () => null,
@@ -116,7 +118,7 @@ const grpo: Method = {
 
 /** RLOO (arXiv 2402.14740): the mean of the others, not divided by anything. */
 const rloo: Method = {
-  ...{ name: 'RLOO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]) },
+  ...{ name: 'RLOO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]), chosen: 0 },
   recipe: 'reward - mean of the other responses, undivided (arXiv 2402.14740), with PPO’s clipping',
   critic: () => ({ use: 'group-mean', leave_one_out: true }),
   before: () => null,
@@ -125,7 +127,7 @@ const rloo: Method = {
 
 /** AC2 (arXiv 2609.39247): the generative critic's model and stages, and the score alone. */
 const silent: Method = {
-  ...{ name: 'critic without words', settings: grid([0.5, 0.9], rates) },
+  ...{ name: 'critic without words', settings: grid([0.5, 0.9], rates), chosen: 0 },
   recipe: 'a language model that writes the score alone (arXiv 2609.39247), by GenAC’s own stages',
   critic: (setup) => scorer(setup, 'language-model'),
   before: (setup, seed, steps) => pretraining(setup, seed, steps, 'language-model'),
@@ -134,7 +136,7 @@ const silent: Method = {
 
 /** What the task asks the current actor: the upper bound. */
 const exact: Method = {
-  ...{ name: '(exact values)', settings: grid([0.5, 0], rates) },
+  ...{ name: '(exact values)', settings: grid([0.5, 0], rates), chosen: 2 },
   recipe: 'the values that the task reads off the current actor’s own probabilities',
   critic: () => ({ use: 'oracle' }),
   before: () => null,

@@ -2,15 +2,17 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
+import { loadTask } from '../extensions/find-plugin.ts';
 import { pathFrom } from '../files/paths.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { UserError } from '../user-error.ts';
-import { startWorkers } from '../workers/local.ts';
-import { pythonWorkerSpec } from '../workers/python-functions.ts';
+import { startWorkers, type WorkerGroup } from '../workers/local.ts';
+import { pythonFunctions, pythonWorkerSpec } from '../workers/python-functions.ts';
+import { taskOf } from './foundation.ts';
 import { runParts } from './parts.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
-import { depthsOf, familiesOf, setupOf } from './setup.ts';
+import { type Family, familiesOf, setupOf } from './setup.ts';
 import { type Size, sizes } from './sizes.ts';
 import { overSeeds, plotsOverSeeds, type Table } from './table.ts';
 import { expressiveness } from './tables/1-expressiveness.ts';
@@ -31,7 +33,7 @@ const absentFrom = ({ name }: Size): Readonly<Record<number, string>> => ({
     'critics of more than some hundred thousand parameters',
   ].join('; '),
   4: [
-    ...(name === 'hour' ? ['five further tasks (`--size full`)'] : []),
+    ...(name === 'hour' ? ['three further tasks, and a sweep of its own (`--size full`)'] : []),
     'tasks in natural language',
   ].join('; '),
   6: 'a large model behind an API, in whose place the uncalibrated oracle stands',
@@ -75,16 +77,22 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
   const parts = all.flatMap((seed) => wanted.flatMap((table) => table.parts(setup, seed)));
   await mkdir(join(folder, 'logs'), { recursive: true });
   const lock = await lockRun(folder, 'wait for that reproduction, or name another folder');
-  const python = [...familiesOf(setup), ...depthsOf(setup)].some((one) => one.setup.usesPython);
+  const inPython = wanted.includes(rl)
+    ? familiesOf(setup).filter((family) => family.setup.usesPython)
+    : [];
   const lanes = await Promise.all(
     ['lane-1', 'lane-2'].map((lane) =>
       startWorkers({
-        workers: [{ name: 'worker', threads: 1 }, ...(python ? [pythonWorkerSpec] : [])],
+        workers: [
+          { name: 'worker', threads: 1 },
+          ...(inPython.length > 0 ? [pythonWorkerSpec] : []),
+        ],
         logDirectory: join(folder, 'logs', lane),
       }),
     ),
   );
   try {
+    for (const family of inPython) await prepare(family, lanes[0]!, log);
     const signal = options.signal ?? new AbortController().signal;
     const results = await runParts(parts, { folder, lanes, signal, log });
     const reproduction: Reproduction = {
@@ -108,6 +116,17 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     await Promise.all(lanes.map((workers) => workers.close()));
     lock.release();
   }
+}
+
+/** So that a package that is missing is told before hours of work. */
+async function prepare(
+  { setup, steps }: Family,
+  workers: WorkerGroup,
+  log: (text: string) => void,
+): Promise<void> {
+  const python = pythonFunctions(() => workers.get(pythonWorkerSpec.name));
+  const { task } = await loadTask(taskOf(setup, steps), { base: '.', python, log });
+  await task.prepare?.();
 }
 
 /** In the order in which they are asked for, each once. */

@@ -36,6 +36,8 @@ export function setupOf(path: string | undefined, size: Size['name']): Setup {
     throw new UserError(
       `${path}: its task is "${task!.use}", and the tables need "miniature" and its exact values`,
     );
+  if ((task as { readonly modulus?: number }).modulus === 11)
+    throw new UserError(`${path}: task.modulus is 11, and the tables need 7; leave it out`);
   const recipe: Config = { ...config, task: task!, critic: critic! };
   return { recipe, size: sizes[size] };
 }
@@ -98,7 +100,7 @@ const others: Readonly<Record<FamilyName, (setup: Setup) => Family>> = {
 function gym({ size }: Setup, generator: string, most: number): Family {
   const { config } = loadConfigFile(example('gym-chains'));
   const task = { ...(config.task as { readonly use: string }), generator };
-  const steps = Math.min(most, size.steps);
+  const steps = Math.max(4, Math.min(most, size.steps));
   const title = `reasoning-gym, ${generator}`;
   return { title, setup: { recipe: { ...config, task }, size, usesPython: true }, steps };
 }

@@ -1,7 +1,7 @@
 /**
  * What a reproduction costs: `hour` about that on two cores with one seed. `full` has more tasks in
- * tables 1 and 4 and more seeds in the sweep; each further seed costs the same again, apart from
- * the sweep. `tiny` goes through every table's code in minutes; its figures mean nothing.
+ * tables 1 and 4 and a sweep in table 4; each further seed costs the same again, apart from the
+ * sweep. `tiny` goes through every table's code in minutes; its figures mean nothing.
  */
 import type { ConfigInput } from '../config/schema.ts';
 
@@ -53,7 +53,7 @@ export interface Size {
   readonly sweep: number;
   /** Iterations of joint training in table 6, with and without In-Context Conditioning. */
   readonly icc: number;
-  /** Settings of each method that the sweep tries, each on as many seeds. */
+  /** Settings of each method that the sweep tries, each on as many seeds; 0 seeds: no sweep. */
   readonly settings: number;
   readonly tuning: number;
   /** As many times the iterations for the cheapest method, for a comparison at equal time. */
@@ -91,7 +91,10 @@ const full: Size = {
 
 export const sizes: Readonly<Record<Size['name'], Size>> = {
   full,
-  hour: { ...full, name: 'hour', families: [], depths: [3, 8], theory: [], tuning: 2 },
+  hour: {
+    ...{ ...full, name: 'hour', families: ['cups', 'multiples'] },
+    ...{ depths: [3, 8], theory: [], tuning: 0 },
+  },
   tiny: {
     ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3] },
     ...{ depths: [3], theory: [] },

@@ -70,6 +70,14 @@ export function bestOf(swept: readonly Swept[], responses: number): Swept {
   return steady.reduce((best, one) => (mean(one.scores) > mean(best.scores) ? one : best), first!);
 }
 
+/** The method's own best setting, by the sweep of this reproduction or of docs/results.md. */
+export function settingOf(setup: Setup, key: MethodKey, results: Results): Setting {
+  if (setup.size.tuning > 0)
+    return bestOf(sweptBy(setup, key, results), responsesOf(setup)).setting;
+  const { settings, chosen } = methods[key];
+  return settings[chosen]!;
+}
+
 /** Responses behind a score: those of every evaluation of a trial but the one at its start. */
 export const responsesOf = ({ size: { sweep, every, prompts } }: Setup): number =>
   Math.ceil(sweep / every) * 2 * prompts;
@@ -136,12 +144,12 @@ export function trained(
     return { ...config, evaluation: { ...config.evaluation, every } };
   };
   const input = successOf(setup, seed, steps);
-  const choosing = trials(main, key).flatMap(({ parts }) => parts);
+  const choosing = main.size.tuning === 0 ? [] : trials(main, key).flatMap(({ parts }) => parts);
   return {
     ...{ name: `rl-${key}`, seed, version: 4, after: [...start.after, ...choosing] },
     options: [methods[key].settings.map(configOf), input],
     async run(work) {
-      const { setting } = bestOf(sweptBy(main, key, work), responsesOf(main));
+      const setting = settingOf(main, key, work);
       work.log(`lambda ${setting.lambda}, learning rate ${setting.learning_rate}`);
       const figures = await trainBy(work, start, configOf(setting));
       if (figures === null) return null;

@@ -2,12 +2,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chainsOf } from '../../plugins/tasks/chains/machine.ts';
 import { vocabulary } from '../../plugins/tasks/chains/model-folder.ts';
+import { populationOf } from '../../plugins/tasks/chains/population.ts';
 import { tablesOf } from '../../plugins/tasks/chains/tables.ts';
 import { problemsOf } from '../../plugins/tasks/gym-chains/gym-machine.ts';
 import { multiplesMachine } from '../../plugins/tasks/gym-chains/multiples.ts';
 import { sumsMachine } from '../../plugins/tasks/gym-chains/sums.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
 import { rewardOf } from '../../src/rewards/reward.ts';
+import { textState } from '../../src/state.ts';
+import type { ActorProbe } from '../../src/task.ts';
 import type { Problem } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 import { response, starts } from '../text/responses.ts';
@@ -47,8 +50,13 @@ it.each([
   expect(problem.columns).toMatchObject({ answer: results.at(-1), start });
   expect(chainIn(problem.prompt as string)).toEqual(chain);
   expect(chainOf(problem)).toEqual(chain);
-  for (const other of ['', machine.asked, `${machine.asked} 4 * 3 =`, `${problem.prompt} 5`])
-    expect(chainIn(other.replace('= 5', '='))?.steps.length ?? null).not.toBe(3 + 2);
+  // Another start, an operation that there is not, other words, something before or behind.
+  const text = problem.prompt as string;
+  for (const other of [
+    ...['', machine.asked, `${text} 5`, ` ${text}`, text.replace(` ${start}`, ' 77')],
+    ...[text.replace('7', '11'), text.replace(/[:] /, ' '), text.toLowerCase()],
+  ])
+    expect([other, chainIn(other)]).toEqual([other, null]);
 });
 
 it('multiples are those that numbers up to 10 have', () => {
@@ -86,14 +94,24 @@ describe.each(generators)('%s', (name) => {
     for (const problem of problems) expect(chainOf(problem).steps).toHaveLength(5);
   });
 
-  it('rewards a whole response whose last claim is right, as its verifier does', async () => {
+  it('rewards a whole response whose last claim is the generator’s answer', async () => {
     const task = await load(name);
     const problems = await task.problems('train', 0, 0, 12);
     const { chainOf } = problemsOf(machine);
+    const { task: theirs } = await tasks.load({
+      ...{ use: 'reasoning-gym', answer: 'last-line', template: '{question}' },
+      generators: [{ ...machine.generator }],
+    });
+    const own = await theirs.problems('train', 0, 0, 12);
     const earned = (problem: Problem, text: string) =>
       rewardOf(task, { text, problem, finishReason: 'stop_token' });
-    for (const problem of problems) {
+    for (const [i, problem] of problems.entries()) {
       const right = truth(chainOf(problem));
+      // The generator's verifier takes the last claim for right, too.
+      const answer = machine.states[right.at(-1)!]!;
+      expect(
+        await rewardOf(theirs, { text: answer, problem: own[i]!, finishReason: 'stop_token' }),
+      ).toBe(1);
       expect(await earned(problem, `${claimsText(right)} .`)).toBe(1);
       const last = (right.at(-1)! + 1) % machine.states.length;
       const wrong = claimsText([...right.slice(0, -1), last]);
@@ -129,4 +147,46 @@ describe.each(generators)('%s', (name) => {
     const { segmentation } = await load(name);
     expect(starts(response(text), segmentation!)).toEqual([0, 2, 4, 6, 8]);
   });
+});
+
+it('exact values of multiples are read behind claims that show no factor which the last one lacks', async () => {
+  const machine = multiplesMachine(5);
+  const { problemOf } = problemsOf(machine);
+  const index = (word: string) => machine.states.indexOf(word);
+  const chain = { start: index('9'), steps: steps('5', '10', '4', '9', '3') };
+  const problem = problemOf(chain, 'x');
+  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+  const lcm = (a: number, b: number) => (a / gcd(a, b)) * b;
+  /** Takes all earlier claims together, and not the last one alone. */
+  const probe: ActorProbe = {
+    maxNewTokens: 20,
+    choices: async (prompts, beginnings, answers) =>
+      prompts.map((_, i) => {
+        const claims = [...beginnings[i]!.matchAll(/ (\d+)/g)].map(([, claim]) => Number(claim));
+        const operation = Number(chain.steps[claims.length]?.[0] ?? 1);
+        const next = String([9, ...claims, operation].reduce(lcm));
+        return Float32Array.from(answers, (answer) => {
+          if (!machine.states.includes(answer)) return 0;
+          return answer === next ? 0 : Number.NEGATIVE_INFINITY;
+        });
+      }),
+  };
+  const stateOf = (text: string) =>
+    textState({
+      ...{ id: text, problem, response: text, index: 0, group: 0 },
+      actor: { name: 'a', parameters: 1, successRate: null },
+    });
+  const task = await load('lcm');
+  // Behind 90 it never had the 4 of 180, and nothing brings it any more.
+  const responses = ['', 'a 45 b 90 c 180', 'a 45 b 90 c 90', 'a 45 b 90 c 90 d 90', 'a 5'];
+  expect(await task.exactValues!(responses.map(stateOf), probe)).toEqual([1, 1, 0, 0, 1]);
+});
+
+it('synthetic actors at multiples are as weak as the base actor, although errors mend', () => {
+  const machine = multiplesMachine(6);
+  const { makePopulation } = populationOf(machine, 6, problemsOf(machine).problemOf);
+  const successes = makePopulation(0, 'train', 24).map(({ success }) => success);
+  expect(Math.min(...successes)).toBeLessThan(0.17);
+  expect(Math.max(...successes)).toBeGreaterThan(0.9);
+  expect(successes.filter((one) => one < 0.35).length).toBeGreaterThan(5);
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { chainsOf } from '../../plugins/tasks/chains/machine.ts';
 import { vocabulary } from '../../plugins/tasks/chains/model-folder.ts';
-import { MISCONCEPTION } from '../../plugins/tasks/chains/tables.ts';
+import { MISCONCEPTION, tablesOf } from '../../plugins/tasks/chains/tables.ts';
 import { cupsMachine } from '../../plugins/tasks/cups/cups.ts';
 import {
   continueChain,
@@ -23,6 +23,7 @@ import {
   parseClaims,
   rationaleOf,
   registerMachine,
+  registerMachineOf,
   registers,
 } from '../../plugins/tasks/miniature/chains.ts';
 import uncalibrated from '../../plugins/tasks/miniature/uncalibrated.ts';
@@ -32,9 +33,11 @@ import { bareEnvironment } from '../../src/extensions/find-plugin.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
 import { mean } from '../../src/math/statistics.ts';
 import { textState } from '../../src/state.ts';
+import type { Task } from '../../src/task.ts';
 import { promptText } from '../../src/text/critic-prompt.ts';
 import type { State } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
+import { response, starts } from '../text/responses.ts';
 
 const make = () =>
   miniature.create(
@@ -67,6 +70,32 @@ describe('register chains', () => {
     const words = vocabulary(registerMachine, 8);
     expect(new Set(words).size).toBe(47);
     for (const word of (problem.prompt as string).split(' ')) expect(words).toContain(word);
+  });
+
+  it('modulo 11 have 319 cells, one token each, and segments of two digits', () => {
+    const machine = registerMachineOf(11);
+    expect(machine.operations.length * machine.states.length).toBe(319);
+    const { apply: applied, chainPrompt } = chainsOf(machine);
+    expect([applied(2, '-3'), applied(4, '*6'), applied(6, '+10')]).toEqual([10, 2, 5]);
+    const words = new Set(vocabulary(machine, 8));
+    const asked = { start: 10, steps: machine.operations.slice(-8).map((one) => [one]) };
+    for (const word of chainPrompt(asked).split(' ')) expect(words).toContain(word);
+    const options = { steps: 8, modulus: 11, actors: 4, oracle: 'noisy' } as const;
+    const task = miniature.create(
+      { ...options, operations: ['+', '*', '-'] },
+      bareEnvironment('.'),
+    ) as Task;
+    const text = 'a 10 b 3 c 0 d 10 e 1 f 2 g 9 h 10 .';
+    const cut = starts(
+      response(text.split(' ').map((word, i) => (i ? ` ${word}` : word))),
+      task.segmentation!,
+    );
+    expect(cut).toEqual([0, 2, 4, 6, 8, 10, 12, 14]);
+    const { baseTable: table, successRate: rate } = tablesOf(machine);
+    const drawn = Array.from({ length: 200 }, (_, i) =>
+      chainsOf(machine).drawChain(random(i), 8, 1),
+    );
+    expect(Math.abs(rate(table(0, 8), drawn) - 0.17)).toBeLessThan(0.05);
   });
 
   it.each([2, 8, 10, 11, 12])('of %i steps have a word for all that a critic writes', (steps) => {

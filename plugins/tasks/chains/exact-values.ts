@@ -3,8 +3,8 @@
  *
  * What it writes next depends on the problem, on the place, on the state of the machine that it
  * claims to be in, and hardly on how it came there. So it is read behind one beginning for each of
- * these, all claims before the last one right, and dynamic programming over the machine's states
- * does the rest. A value depends on its own state alone, whatever else is asked. Table 3 of
+ * these, all claims before the last one right (or as right as the last one lets them be,
+ * `Machine.before`), and dynamic programming over the machine's states does the rest. A value depends on its own state alone, whatever else is asked. Table 3 of
  * docs/results.md holds values of trained actors against continuations.
  */
 import type { ActorProbe, Problem, State } from '../../../src/plugin-api.ts';
@@ -110,7 +110,9 @@ export function chainValues(machine: Machine, chainOf: (problem: Problem) => Cha
         asked.push({ reading, state });
       }
     const beginnings = asked.map(({ reading, state }) => {
-      const before = step === 0 ? [] : [...reading.truth.slice(0, step - 1), state];
+      const earlier = reading.truth.slice(0, Math.max(0, step - 1));
+      const like = earlier.map((truth) => machine.before?.(truth, state) ?? truth);
+      const before = step === 0 ? [] : [...like, state];
       return [claimsText(before), LABELS[step]].join(' ').trim();
     });
     const readings = asked.map(({ reading }) => reading);

@@ -25,6 +25,13 @@ export interface Machine {
   /** Cells (operation, state) of one group are misconceived together. */
   readonly groups: number;
   groupOf(operation: number, state: number): number;
+  /**
+   * An earlier claim in the place of the true state that goes with a later, wrong `state`, where a
+   * claim shows what was right before it; absent: the true state tells nothing of what comes after.
+   */
+  before?(truth: number, state: number): number;
+  /** Most errors come right again, so that success says little of how often an actor errs. */
+  readonly mends?: true;
   /** Further words of its prompts. */
   readonly words?: readonly string[];
   /** What a tokenizer reads as something else before it cuts a text into words. */

@@ -67,10 +67,20 @@ export function tablesOf(machine: Machine) {
    */
   function tableForSuccess(random: Random, success: number, steps: number): ActorTable {
     const error = 1 - success ** (1 / steps);
-    const slip = error * 0.6 * random.uniform();
-    const strength = MISCONCEPTION;
-    const misconceptions = Math.round(((error - slip) * groups) / (strength - slip));
-    return syntheticTable(random, { slip, strength, misconceptions });
+    const share = random.uniform();
+    const mixOf = (one: number): ErrorMix => {
+      const [slip, strength] = [Math.min(0.5, one * 0.6 * share), MISCONCEPTION];
+      const misconceptions = Math.round(((one - slip) * groups) / (strength - slip));
+      return { slip, strength, misconceptions: Math.min(groups, misconceptions) };
+    };
+    if (!machine.mends) return syntheticTable(random, mixOf(error));
+    // Errors that come right again take more of them.
+    const chains = Array.from({ length: 100 }, () => drawChain(random, steps, 1));
+    const own = [random.integer(2 ** 31), random.integer(2 ** 31)] as const;
+    for (let one = error; ; one *= 1.1) {
+      const table = syntheticTable(new Random(own), mixOf(Math.min(0.9, one)));
+      if (one >= 0.9 || successRate(table, chains) <= success) return table;
+    }
   }
 
   function rightProbability(table: ActorTable, operation: string, state: number): number {
@@ -124,7 +134,10 @@ export function tablesOf(machine: Machine) {
   const successRate = (table: ActorTable, chains: readonly Chain[]): number =>
     chains.reduce((sum, chain) => sum + exactValue(table, chain, []), 0) / chains.length;
 
-  /** The table that the base actor's demonstrations are drawn from: success of at most 0.17. */
+  /**
+   * The table that the base actor's demonstrations are drawn from: success of 0.17, or as little
+   * above it as misconceptions alone make of a machine that mends.
+   */
   function baseTable(seed: number, steps: number): ActorTable {
     const random = new Random(deriveSeed(seed, `${machine.name}/base-actor`));
     const chains = Array.from({ length: 300 }, () => drawChain(random, steps, 1));

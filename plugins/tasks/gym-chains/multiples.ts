@@ -46,6 +46,9 @@ export function multiplesMachine(steps: number): GymMachine {
     right: (operation) => operation,
     groups: numbers.length * POWERS,
     groupOf: (operation, state) => operation * POWERS + powersIn(states[state]!),
+    // A factor that the last claim lacks, an earlier one that had it would give back.
+    before: (truth, state) => at.get(gcd(states[truth]!, states[state]!)) ?? state,
+    mends: true,
     generator: {
       name: 'lcm',
       parameters: {

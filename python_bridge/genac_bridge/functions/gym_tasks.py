@@ -90,7 +90,7 @@ def _check(name: str, parameters: dict[str, Any]) -> None:
         from reasoning_gym.factory import DATASETS
     except ImportError:
         raise Unusable(
-            "the task reasoning-gym needs the Python package of that name: pip install "
+            "the task needs the Python package reasoning-gym: pip install "
             "'genac_bridge[gym]'"
         ) from None
     if name in NOT_BY_NAME:
