@@ -23,6 +23,9 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+if [ "$script" = schedule ] && [ ${#rest[@]} -gt 0 ]; then
+  echo "--schedule has no families and no seeds" >&2; exit 2
+fi
 [ -n "$out" ] || { sed -n '5p' "$0" >&2; exit 2; }
 mkdir -p "$out"
 default_python=.venv/bin/python

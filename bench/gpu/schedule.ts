@@ -3,7 +3,8 @@
  * bench/gpu-smollm2.sh --schedule. The critic is the untrained model, so what is measured are
  * seconds and nothing else.
  *
- *     node --import tsx bench/gpu/schedule.ts --model FOLDER --problems FOLDER --out FOLDER [--tiny]
+ *     node --import tsx bench/gpu/schedule.ts --model FOLDER --problems FOLDER --out FOLDER
+ *         [--tiny]
  *
  * Writes OUT/schedule.json and OUT/schedule.md anew after each run.
  */

@@ -1,4 +1,6 @@
-/** `genac reproduce --size tiny`: every table's code, from nothing, and once more from what is kept. */
+/**
+ * `genac reproduce --size tiny`: every table's code, from nothing, and once more from what is kept.
+ */
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

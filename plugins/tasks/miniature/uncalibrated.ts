@@ -1,7 +1,7 @@
 /**
- * The miniature's noisy oracle as a critic, in the place of a large model that is asked without
- * training: it reasons rightly, and its scores are not calibrated to the actor. Registers are modulo
- * 7.
+ * The miniature's noisy oracle (of registers modulo 7) as a critic, in the place of a large model
+ * that is asked without training: it reasons rightly, and its scores are not calibrated to the
+ * actor.
  */
 import { z } from 'zod';
 import { defineCritic, deriveSeed, promptText, Random } from '../../../src/plugin-api.ts';

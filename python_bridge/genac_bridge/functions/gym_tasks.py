@@ -90,8 +90,7 @@ def _check(name: str, parameters: dict[str, Any]) -> None:
         from reasoning_gym.factory import DATASETS
     except ImportError:
         raise Unusable(
-            "the task needs the Python package reasoning-gym: pip install "
-            "'genac_bridge[gym]'"
+            "the task needs the Python package reasoning-gym: pip install 'genac_bridge[gym]'"
         ) from None
     if name in NOT_BY_NAME:
         raise Unusable(f"the generator {name!r} can't be used here: {NOT_BY_NAME[name]}")
