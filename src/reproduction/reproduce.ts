@@ -118,7 +118,7 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
   }
 }
 
-/** So that a package that is missing is told before hours of work. */
+/** A package that is missing is an error now, and not after hours of work. */
 async function prepare(
   { setup, steps }: Family,
   workers: WorkerGroup,

@@ -5,8 +5,8 @@
  * claims to be in, and hardly on how it came there. So it is read behind one beginning for each of
  * these, all claims before the last one right (or as right as the last one lets them be,
  * `Machine.before`), and dynamic programming over the machine's states does the rest. A value
- * depends on its own state alone, whatever else is asked. Table 3 of docs/results.md holds values of
- * trained actors against continuations.
+ * depends on its own state alone, whatever else is asked. Table 3 of docs/results.md holds values
+ * of trained actors against continuations.
  */
 import type { ActorProbe, Problem, State } from '../../../src/plugin-api.ts';
 import { type Chain, chainsOf, LABELS, type Machine } from './machine.ts';

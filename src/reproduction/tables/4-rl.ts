@@ -169,8 +169,8 @@ export const rl: Table = {
     'Seconds are of one core of this machine while the other one worked too; the time of stages ' +
       '1 and 2 and of a head’s pretraining is not in them.',
     'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
-      'the first task; the others take what was chosen there. The size `hour` has no sweep of its ' +
-      'own, and takes what that of docs/results.md chose.',
+      'the first task; the others take what was chosen there.',
+    'The size `hour` has no sweep of its own: it takes what that of docs/results.md chose.',
     'The best mean success over the runs’ evaluations is chosen, of those settings that are on no ' +
       'seed worse than the recipe’s own, the first, by two standard errors.',
     ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
