@@ -32,7 +32,8 @@ PATIENCE = 600.0
 #: How a server is started.
 FLAGS = (
     "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --generation-config vllm "
-    '--logprobs-mode processed_logprobs --weight-transfer-config \'{"backend": "genac_files"}\''
+    '--logprobs-mode processed_logprobs --weight-transfer-config \'{"backend": "genac_files"}\' '
+    "(or the backend of another transfer)"
 )
 
 
