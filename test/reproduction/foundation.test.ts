@@ -1,5 +1,5 @@
 /** What the tables' models are made with. */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,9 +8,11 @@ import languageModel from '../../plugins/critics/language-model.ts';
 import { checkConfig, loadConfigFile } from '../../src/config/load.ts';
 import { baseActor, scorer, taskOf, workersOf } from '../../src/reproduction/foundation.ts';
 import { jointConfig, type MethodKey, methods } from '../../src/reproduction/methods.ts';
-import { keyOf } from '../../src/reproduction/parts.ts';
+import { inOrder, keyOf, type Results } from '../../src/reproduction/parts.ts';
 import { depthsOf, familiesOf, setupOf } from '../../src/reproduction/setup.ts';
 import { strengthsIn } from '../../src/reproduction/strong-actors.ts';
+import { settingOf } from '../../src/reproduction/sweep.ts';
+import { rl } from '../../src/reproduction/tables/4-rl.ts';
 
 it('makes critics with words and without of one recipe', () => {
   const setup = setupOf(undefined, 'tiny');
@@ -98,5 +100,35 @@ it('an actor of a strength is the first that succeeds so often, and the last if 
   expect(strengthsIn(curve, { stronger: 0.35, strong: 0.7 })).toEqual({
     stronger: { iteration: 10, success: 0.5 },
     strong: { iteration: 20, success: 0.6 },
+  });
+});
+
+describe('the size hour', () => {
+  const hour = setupOf(undefined, 'hour');
+  const keys = Object.keys(methods) as MethodKey[];
+  const chosen = Object.fromEntries(
+    keys.map((key) => [methods[key].name, settingOf(hour, key, {} as Results)]),
+  );
+  it('takes the settings that the sweep of docs/results.md chose', () => {
+    const page = readFileSync('docs/results.md', 'utf8');
+    const found = [...page.matchAll(/^\| (.+) \(lambda\/rate .*; chosen ([\d.]+)\/([\d.]+)\)/gm)];
+    expect(
+      Object.fromEntries(
+        found.map(([, name, lambda, rate]) => [
+          name!,
+          { lambda: Number(lambda), learning_rate: Number(rate) },
+        ]),
+      ),
+    ).toEqual(chosen);
+  });
+  it('has no run of a sweep, and says which settings it takes', () => {
+    const parts = inOrder(rl.parts(hour, 0));
+    expect(parts.filter(({ name }) => name.startsWith('sweep-'))).toEqual([]);
+    expect(parts.length).toBeGreaterThan(24);
+    const results = { resultOf: () => null, folderOf: () => '' } as unknown as Results;
+    const settings = rl.blocks(hour, 0, results).at(-1)!;
+    expect(settings.rows.map(({ name, cells }) => [name, cells[0]?.value])).toEqual(
+      Object.entries(chosen).map(([name, { lambda }]) => [name, lambda]),
+    );
   });
 });
