@@ -196,28 +196,28 @@ export const rl: Table = {
     familiesOf(setup).map((family) => plotOf(setup, family, seed, results)),
   verdict([summary]) {
     const columns = summary!.columns.map((_, column) => column);
-    const [own, ...others] = ['GenAC', 'PPO (value head)', 'VinePPO', 'GRPO'].map((name) => ({
-      name,
-      success: columns.map((column) => valueIn(summary!, name, column)),
+    const [mean, tasks] = [columns.length - 1, columns.slice(0, -1)];
+    const [own, ...others] = ['GenAC', 'PPO (value head)', 'VinePPO', 'GRPO'].map((row) => ({
+      name: row.replace(/ .*/, ''),
+      success: columns.map((column) => valueIn(summary!, row, column)),
     }));
-    const words = summary!.columns.map((title, column) =>
-      [
-        `${title}: `,
-        [own!, ...others]
-          .map(({ name, success }) => `${name.replace(/ .*/, '')} ${success[column]!.toFixed(2)}`)
-          .join(', '),
-      ].join(''),
+    const ahead = others.map(({ name, success }) => ({
+      name,
+      inMean: own!.success[mean]! > success[mean]!,
+      wins: tasks.filter((column) => own!.success[column]! > success[column]!).length,
+    }));
+    const words = [own!, ...others].map(
+      ({ name, success }) => `${name} ${success[mean]!.toFixed(2)}`,
     );
-    const ahead = (column: number) =>
-      others.filter(({ success }) => own!.success[column]! > success[column]!).length;
-    const wins = columns.slice(0, -1).reduce((sum, column) => sum + ahead(column), 0);
-    const most = 0.5 * others.length * (columns.length - 1);
-    const best = ahead(columns.length - 1) === others.length;
+    const best = ahead.every(({ inMean }) => inMean);
+    const most = ahead.every(({ wins }) => 2 * wins > tasks.length);
     return {
-      seen: `success at equal actor tokens, ${words.join('; ')}`,
+      seen:
+        `mean success at equal actor tokens: ${words.join(', ')}; GenAC is ahead of ` +
+        `${ahead.map(({ name, wins }) => `${name} on ${wins}`).join(', of ')} of ` +
+        `${tasks.length} tasks`,
       // The paper has six tasks.
-      agrees:
-        best && wins > most && columns.length > 6 ? 'yes' : best || wins > most ? 'in part' : 'no',
+      agrees: best && most && tasks.length >= 6 ? 'yes' : best || most ? 'in part' : 'no',
     };
   },
 };
