@@ -94,8 +94,8 @@ describe('a config', () => {
 describe('plugins', () => {
   it('are found by name or by path, and refused in words', async () => {
     await expect(loadTask('minature', bareEnvironment('.'))).rejects.toThrow(
-      'task: "minature" is none of "cups", "huggingface", "jsonl", "logged", "miniature", ' +
-        '"reasoning-gym"; did you mean "miniature"?',
+      'task: "minature" is none of "cups", "gym-chains", "huggingface", "jsonl", "logged", ' +
+        '"miniature", "reasoning-gym"; did you mean "miniature"?',
     );
     await expect(loadTask('algebra', bareEnvironment('.'))).rejects.toThrow(
       '"reasoning-gym". A task of your own is a path that begins with "./"',
