@@ -73,6 +73,7 @@ for (const [way, count, schedule] of ways) {
   const rows = found.map((one) => `| ${one.way} | ${median(one.seconds).toFixed(2)} |\n`);
   writeFileSync(
     join(out, 'schedule.md'),
-    `| workers and schedule | seconds an iteration, median of ${counted} |\n|---|---|\n${rows.join('')}`,
+    `| workers and schedule | seconds an iteration, median of ${counted} |\n` +
+      `|---|---|\n${rows.join('')}`,
   );
 }

@@ -9,7 +9,7 @@ import { chainTask } from './chains/task.ts';
 import { problemsOf } from './gym-chains/gym-machine.ts';
 import { multiplesMachine } from './gym-chains/multiples.ts';
 import { sumsMachine } from './gym-chains/sums.ts';
-import { gymOf, type Item, problemSeed } from './reasoning-gym/calls.ts';
+import { gymOf, problemSeed } from './reasoning-gym/calls.ts';
 
 const options = z.strictObject({
   /** As reasoning-gym calls it. */
@@ -46,19 +46,18 @@ export default defineTask({
     const machine = machines[generator](steps);
     const { problemOf, chainOf, chainIn, questionOf } = problemsOf(machine);
     const gym = gymOf(python, log);
-    const itemOf = (seed: number): Item => ({ ...machine.generator, seed });
 
     async function problemsOfSeeds(seeds: readonly number[], idOf: (i: number) => string) {
-      const made = await gym.problems(seeds.map(itemOf));
+      const made = await gym.problems(seeds.map((seed) => ({ ...machine.generator, seed })));
       return made.map(({ question, answer }, i): Problem => {
         const chain = chainIn(question);
-        if (chain === null || problemOf(chain, '').columns.answer !== answer)
+        const problem = chain && problemOf(chain, idOf(i));
+        if (problem?.columns.answer !== answer)
           throw new UserError(
             `the task "gym-chains" can't read a question of reasoning-gym's ${generator}: ` +
               `${JSON.stringify(question)}. It knows those of reasoning-gym 0.1; install that`,
           );
-        const { prompt, columns } = problemOf(chain, '');
-        return { id: idOf(i), prompt, columns: { ...columns, seed: seeds[i]! } };
+        return problem!;
       });
     }
 

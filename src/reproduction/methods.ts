@@ -134,7 +134,7 @@ const silent: Method = {
   ...{ scale: 'batch-std', fallback: true },
 };
 
-/** What the task asks the current actor: the upper bound. */
+/** What the task asks the current actor: a critic without any error. */
 const exact: Method = {
   ...{ name: '(exact values)', settings: grid([0.5, 0], rates), chosen: 2 },
   recipe: 'the values that the task reads off the current actor’s own probabilities',

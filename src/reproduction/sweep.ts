@@ -144,7 +144,7 @@ export function trained(
     return { ...config, evaluation: { ...config.evaluation, every } };
   };
   const input = successOf(setup, seed, steps);
-  const choosing = main.size.tuning === 0 ? [] : trials(main, key).flatMap(({ parts }) => parts);
+  const choosing = trials(main, key).flatMap(({ parts }) => parts);
   return {
     ...{ name: `rl-${key}`, seed, version: 4, after: [...start.after, ...choosing] },
     options: [methods[key].settings.map(configOf), input],

@@ -149,7 +149,7 @@ describe.each(generators)('%s', (name) => {
   });
 });
 
-it('exact values of multiples are read behind claims that show no factor which the last one lacks', async () => {
+it('exact values of multiples are read behind claims without what the last one lacks', async () => {
   const machine = multiplesMachine(5);
   const { problemOf } = problemsOf(machine);
   const index = (word: string) => machine.states.indexOf(word);

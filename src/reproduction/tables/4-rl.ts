@@ -179,9 +179,7 @@ export const rl: Table = {
     'small tasks, few seeds, on which actors differ in how soon they learn, and settings that ' +
     'were chosen on one of the tasks by shorter runs',
   parts: (setup, seed) => [
-    ...(setup.size.tuning === 0
-      ? []
-      : keys.flatMap((key) => trials(setup, key).flatMap(({ parts }) => parts))),
+    ...keys.flatMap((key) => trials(setup, key).flatMap(({ parts }) => parts)),
     ...familiesOf(setup).flatMap((family) => [
       ...keys.map((key) => trained(setup, family, seed, key)),
       trained(setup, family, seed, cheapest, setup.size.longer),
