@@ -2,10 +2,13 @@
 # GenAC and the group mean on SmolLM2-135M, on one GPU: success at equal actor tokens, the critic's
 # error beside its constant's, tokens and seconds by part. Planned for 10 minutes of an H100.
 #
-#     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] [--schedule] OUT
+#     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] OUT
+#     bash bench/gpu-smollm2.sh [--tiny] --schedule OUT
+#     bash bench/gpu-smollm2.sh [--tiny] --tables OUT
 #
 # --tiny: a model of random weights on the CPU, to see that every part runs.
 # --schedule: seconds of an iteration by schedule and number of workers, and nothing else.
+# --tables: tables 3 to 6 of `genac reproduce` on sums, as far as the time reaches.
 # MODEL names the model's folder (default runs/smollm2/model, see examples/smollm2/fetch.py);
 # PROBLEMS a folder of bench/gpu/arithmetic.py, which is called if it is missing; NODE and PYTHON
 # the interpreters. Packages that Python lacks are taken from the wheels in $WHEELS. A machine
@@ -16,17 +19,17 @@ tiny="" out="" rest=() script=smollm2
 while [ $# -gt 0 ]; do
   case "$1" in
     --tiny) tiny=--tiny ;;
-    --schedule) script=schedule ;;
+    --schedule | --tables) script="${1#--}" ;;
     --families | --seeds) rest+=("$1" "$2"); shift ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) out="$1" ;;
   esac
   shift
 done
-if [ "$script" = schedule ] && [ ${#rest[@]} -gt 0 ]; then
-  echo "--schedule has no families and no seeds" >&2; exit 2
+if [ "$script" != smollm2 ] && [ ${#rest[@]} -gt 0 ]; then
+  echo "--$script has no families and no seeds" >&2; exit 2
 fi
-[ -n "$out" ] || { sed -n '5p' "$0" >&2; exit 2; }
+[ -n "$out" ] || { sed -n '5,7p' "$0" >&2; exit 2; }
 mkdir -p "$out"
 default_python=.venv/bin/python
 [ -x "$default_python" ] || default_python=python3

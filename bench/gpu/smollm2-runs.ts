@@ -1,5 +1,9 @@
 /** The runs of bench/gpu/smollm2.ts, as configs of one recipe. */
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
 import type { Config, ConfigInput } from '../../src/config/schema.ts';
 
 export interface Comparison {
@@ -35,6 +39,15 @@ const tinySizes = (recipe: Config): Partial<ConfigInput> => ({
 
 /** Where the oracle's traces are written. */
 export const tracesIn = (folder: string): string => join(folder, 'traces.jsonl');
+
+/** Traces of the rule-based oracle for the actor of a config. */
+export async function makeTraces(config: object, folder: string, problems: number): Promise<void> {
+  const path = join(folder, 'traces.yaml');
+  writeFileSync(path, stringify(config));
+  const script = ['--import', 'tsx', 'examples/smollm2/make-traces.ts', '--config', path];
+  const sizes = ['--problems', String(problems), '--out', tracesIn(folder)];
+  await promisify(execFile)(process.execPath, [...script, ...sizes]);
+}
 
 export function runsOf(
   recipe: Config,

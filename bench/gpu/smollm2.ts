@@ -10,11 +10,9 @@
  *
  * Writes OUT/smollm2.json and OUT/smollm2.md anew after each run, so that a stop loses nothing.
  */
-import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { stringify } from 'yaml';
+import { parseArgs } from 'node:util';
 import {
   type ConfigInput,
   loadConfigFile,
@@ -25,7 +23,7 @@ import {
 import { successAt } from '../../src/reproduction/tables/4-rl.ts';
 import { type CurvePoint, curveOf } from '../../src/reproduction/work.ts';
 import { type MetricsLine, metric } from '../../src/run-folder/read.ts';
-import { runsOf, tracesIn } from './smollm2-runs.ts';
+import { makeTraces, runsOf } from './smollm2-runs.ts';
 
 const { values } = parseArgs({
   options: {
@@ -66,12 +64,8 @@ async function compare(family: string, seed: number): Promise<void> {
     ...{ family, seed, folder, tiny: values.tiny },
     ...{ model: resolve(values.model!), problems: resolve(values.problems!) },
   });
-  const config = join(folder, 'traces.yaml');
-  writeFileSync(config, stringify(traces));
   const began = performance.now();
-  const script = ['--import', 'tsx', 'examples/smollm2/make-traces.ts', '--config', config];
-  const sizes = ['--problems', values.tiny ? '4' : '512', '--out', tracesIn(folder)];
-  await promisify(execFile)(process.execPath, [...script, ...sizes]);
+  await makeTraces(traces, folder, values.tiny ? 4 : 512);
   const making = (performance.now() - began) / 1000;
   const stages: MetricsLine[][] = [];
   for (const one of [runs.imitation, runs.pretraining, runs.joint]) stages.push(await train(one));

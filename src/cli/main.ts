@@ -32,6 +32,13 @@ const numberOf = (least: number, most: number) => (text: string) => {
   throw new InvalidArgumentError(`it is a number from ${least} to ${most}.`);
 };
 
+/** `harder=harder.yaml`, once more. */
+function shiftOf(text: string, known: Readonly<Record<string, string>>): Record<string, string> {
+  const [, name, file] = /^([A-Za-z][\w.-]*)=(.+)$/.exec(text) ?? [];
+  if (name !== undefined && file !== undefined) return { ...known, [name]: file };
+  throw new InvalidArgumentError('it is NAME=FILE.');
+}
+
 escapeConsole();
 const program = new Command('genac')
   .description(
@@ -224,7 +231,16 @@ program
   .option('--tables <numbers>', 'these alone, such as 2,3 (default: all that there are)', numbersOf)
   .option('--seeds <n>', 'number of seeds, from 0 on', countOf, 1)
   .option('--folder <folder>', 'where parts and tables are kept', 'runs/reproduction')
-  .option('--config <file>', 'a recipe in the place of examples/miniature.yaml')
+  .option(
+    '--config <file>',
+    'a recipe in the place of examples/miniature.yaml; of another task, its own actor and critic',
+  )
+  .option(
+    '--shift <name=file...>',
+    'for such a config: a file beside it, to whose `task` table 3 shifts',
+    shiftOf,
+    {},
+  )
   .addOption(
     new Option(
       '--size <name>',

@@ -10,6 +10,7 @@ export interface ReproduceFlags {
   readonly seeds: number;
   readonly folder: string;
   readonly config?: string;
+  readonly shift: Readonly<Record<string, string>>;
   readonly size: NonNullable<ReproduceOptions['size']>;
 }
 
@@ -22,7 +23,8 @@ export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
     console.error(printable(`${seconds} s  ${text}`));
   };
   try {
-    const { tables } = await reproduce({ ...flags, signal: stopping.signal, log });
+    const { shift: shifts, ...options } = flags;
+    const { tables } = await reproduce({ ...options, shifts, signal: stopping.signal, log });
     for (const table of tables)
       console.log(`Table ${table.number}. ${sentencesOf(table).join(' ')}\n`);
     console.error(`${join(resolve(flags.folder), 'index.html')}: all tables`);

@@ -1,6 +1,7 @@
 /** The evaluation of tables 2 and 3: all critics on the same states, without and under shift. */
 import type { EvaluationInput } from '../comparison/config.ts';
 import type { EvaluationResult } from '../comparison/result.ts';
+import { taskOf } from './configs.ts';
 import {
   baseActor,
   baseActorIn,
@@ -8,17 +9,16 @@ import {
   headPretraining,
   heads,
   pretraining,
-  taskOf,
-  workersOf,
 } from './foundation.ts';
+import { shiftsOfActors } from './given.ts';
+import { actorFrom, judgingOf, measuringOf } from './measuring.ts';
 import type { Part } from './parts.ts';
-import { seedsOf } from './seeds.ts';
 import type { Setup } from './setup.ts';
 import { strongActorIn, strongActors } from './strong-actors.ts';
 import { checkpointOf, measure } from './work.ts';
 
 /** Distributions, from the least shift to the largest, and the words for each. */
-export const shifts: Readonly<Record<string, string>> = {
+const ofChains: Readonly<Record<string, string>> = {
   none: 'as in training',
   'mild-operations': 'sums and differences alone',
   'mild-temperature': 'a weaker actor: temperature 1.3',
@@ -29,9 +29,18 @@ export const shifts: Readonly<Record<string, string>> = {
   'severe-all': 'much shorter chains of sums and differences, at temperature 1.3',
 };
 
+/** Those of the recipe's task. */
+export const shiftsOf = ({ given }: Setup): Readonly<Record<string, string>> =>
+  given === undefined
+    ? ofChains
+    : {
+        ...Object.fromEntries(shiftsOfActors.map((name) => [name, ofChains[name]!])),
+        ...Object.fromEntries(Object.keys(given.shifts).map((name) => [name, 'another task'])),
+      };
+
 /** Every critic after pretraining, on the base actor and under each shift. */
 export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationResult> {
-  const { size, recipe } = setup;
+  const { size, given } = setup;
   const { steps, prompts, candidates, bootstrap } = size;
   const [base, words, silent] = [
     baseActor(setup, seed, steps),
@@ -42,45 +51,50 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
   const ofHeads = Object.keys(heads).map(
     (kind) => [kind, headPretraining(setup, seed, steps, kind as Head)] as const,
   );
-  const { max_new_tokens, temperature } = recipe.sampling;
   const input = {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers: workersOf(setup) },
+    ...measuringOf(setup, steps, seed),
     ...{ prompts, candidates, bootstrap, icc_rollouts: 2 * prompts },
-    sampling: { max_new_tokens, temperature },
+    ...judgingOf(setup),
   };
   // An actor of another length would write as many steps as it always did.
-  const [shorter, shortest] = size.shorter.map((k) => ({
+  const others = size.shorter.map((k) => ({
     task: taskOf(setup, k),
     base: baseActor(setup, seed, k),
   }));
+  const [shorter, shortest] = others;
   const sums = { operations: ['+', '-'] };
   return {
     ...{ name: 'critics', seed, version: 3, options: [input, size.continuations] },
     after: [
       ...[base, words, silent, ...ofHeads.map(([, part]) => part), stronger],
-      ...[shorter!.base, shortest!.base],
+      ...(given ? [] : others.map((other) => other.base)),
     ],
     run: (work) => {
-      const ofLength = ({ task, base: own }: typeof shorter & object) => ({
+      const ofLength = ({ task, base: own }: (typeof others)[number]) => ({
         ...{ task, actor: { model: baseActorIn(work, own) } },
       });
       const from = checkpointOf(work.folderOf(words), 'critic-rl');
       const expected = { read: 'expected', completions_per_state: 1, baseline: 'none' };
-      const changed: EvaluationInput['shifts'] = {
-        'mild-operations': { task: { ...input.task, ...sums } },
+      const ofActor = {
         'mild-temperature': { sampling: { temperature: 1.3 } },
         'moderate-actor': strongActorIn(setup, work, stronger, 'stronger'),
-        'moderate-length': ofLength(shorter!),
         'severe-actor': strongActorIn(setup, work, stronger, 'strong'),
+      };
+      const ofTask = (): EvaluationInput['shifts'] => ({
+        'mild-operations': { task: { ...input.task, ...sums } },
+        'moderate-length': ofLength(shorter!),
         'severe-length': ofLength(shortest!),
         'severe-all': {
           ...ofLength(shortest!),
           ...{ task: { ...shortest!.task, ...sums }, sampling: { temperature: 1.3 } },
         },
-      };
+      });
+      const known = Object.entries(given?.shifts ?? {}).map(([name, task]) => [name, { task }]);
+      const changed = { ...ofActor, ...(given ? Object.fromEntries(known) : ofTask()) };
+      const names = Object.keys(shiftsOf(setup)).filter((name) => name !== 'none');
       return measure(work, {
         ...input,
-        actor: { model: baseActorIn(work, base), worker: 'worker' },
+        actor: actorFrom(setup, baseActorIn(work, base)),
         critics: {
           generative: { from },
           'generative-expected': { from, ...expected },
@@ -93,10 +107,10 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
           ),
           'monte-carlo-9': { use: 'monte-carlo', continuations: 9 },
           'group-mean': 'group-mean',
-          oracle: 'oracle',
+          ...(!given && { oracle: 'oracle' }),
         },
         shifts: Object.fromEntries(
-          Object.entries(changed).map(([name, one]) => [name, { candidates: 0, ...one }]),
+          names.map((name) => [name, { candidates: 0, ...changed[name] }]),
         ),
       });
     },

@@ -1,6 +1,7 @@
 /** Models that several tables need: base actors, critics after stages 1 and 2. */
 import { join } from 'node:path';
 import type { ConfigInput } from '../config/schema.ts';
+import { actorOf, loadingIn, runOf, taskOf, withActor, workerNames } from './configs.ts';
 import type { Part, Results, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import type { Setup } from './setup.ts';
@@ -8,52 +9,16 @@ import { checkpointOf, makeModel, train } from './work.ts';
 
 type Critic = ConfigInput['critic'];
 
-/** Every model of a part is held by its lane's one worker; tasks in Python have another. */
-export const workersOf = ({ usesPython }: Setup) => ({
-  worker: { threads: 1 },
-  ...(usesPython && { python: { threads: 1 } }),
-});
-
-/** Of a run or an evaluation: chains of K steps. */
-export const taskOf = ({ recipe }: Setup, steps: number) => ({
-  ...(recipe.task as { readonly use: string }),
-  steps,
-});
-
-/** A run's config without its folder; a part's options are this and nothing with a path in it. */
-export function runOf(
-  setup: Setup,
-  steps: number,
-  seed: number,
-  changes: Partial<ConfigInput>,
-): Omit<ConfigInput, 'folder'> {
-  const { folder: _, stages: __, critic_sft, critic_rl, joint, actor: ___, ...rest } = setup.recipe;
-  const { every, prompts } = setup.size;
-  return {
-    ...rest,
-    ...{ seed, workers: workersOf(setup), task: taskOf(setup, steps), actor: null },
-    sampling: { ...rest.sampling, ...setup.size.sampling },
-    icc: { ...rest.icc, warm_rollouts: 2 * prompts },
-    // Critics are measured by evaluations; within a run they need only be watched.
-    evaluation: { ...rest.evaluation, every, prompts: 2 * prompts, states: 2 * prompts },
-    ...changes,
-  } as Omit<ConfigInput, 'folder'>;
-}
-
-/** The recipe's actor, with other weights. */
-export const actorOf = ({ recipe }: Setup, model: string): NonNullable<ConfigInput['actor']> => ({
-  ...recipe.actor!,
-  ...{ model, worker: 'worker' },
-});
-
-/** A run's config as a part's options, which depend on how the recipe's actor learns. */
-export const withActor = (setup: Setup, config: object): object => ({
-  ...config,
-  actor: actorOf(setup, 'task:base-actor'),
-});
-
-export function baseActor(setup: Setup, seed: number, steps: number): Part {
+/** Its result is where its weights are; null: in its own folder. */
+export function baseActor(setup: Setup, seed: number, steps: number): Part<string | null> {
   const task = taskOf(setup, steps);
+  if (setup.given) {
+    const { model } = setup.recipe.actor!;
+    return {
+      ...{ name: 'base-actor', seed, version: 1, after: [], options: { model } },
+      run: async () => model,
+    };
+  }
   return {
     ...{ name: 'base-actor', seed, version: 1, after: [] },
     options: { task },
@@ -63,8 +28,8 @@ export function baseActor(setup: Setup, seed: number, steps: number): Part {
     },
   };
 }
-export const baseActorIn = (results: Results, part: Part) =>
-  join(results.folderOf(part), 'base-actor');
+export const baseActorIn = (results: Results, part: Part<string | null>) =>
+  results.resultOf(part) ?? join(results.folderOf(part), 'base-actor');
 
 /** Critics that SFT and REINFORCE train, as changes of the recipe's own. */
 const scorers = {
@@ -85,17 +50,21 @@ export function withoutThinking(options: Named): Named {
   return rest;
 }
 
+/** Enough for a score in its tags by any tokenizer. */
+const SCORE_TOKENS = 16;
+
 /**
  * The recipe's critic: the same model, with the words or without.
  *
  * @param model another one that it begins with; absent: the recipe's
  */
-export function scorer({ recipe }: Setup, kind: Scorer, model?: string): Critic {
-  const own = recipe.critic as Named;
+export function scorer(setup: Setup, kind: Scorer, model?: string): Critic {
+  const own = setup.recipe.critic as Named;
   const changes = scorers[kind];
   return {
     ...('use' in changes ? withoutThinking(own) : own),
-    ...{ worker: 'worker', ...changes, ...(model !== undefined && { model }) },
+    ...{ worker: workerNames(setup).critic, ...changes, ...(model !== undefined && { model }) },
+    ...(setup.given && 'use' in changes && { max_new_tokens: SCORE_TOKENS }),
   };
 }
 
@@ -151,6 +120,20 @@ export const heads = {
 } as const;
 export type Head = keyof typeof heads;
 
+/** Twice the actor's learning rate, as in VC-PPO (arXiv 2503.01491). */
+export const headRate = ({ recipe }: Setup): number => 2 * recipe.actor!.learning_rate;
+
+/** A head on a model, which is loaded as the actor is. */
+export function headOn(setup: Setup, kind: Head, model: string): Named {
+  const { dtype, lora } = setup.recipe.actor!;
+  const { engine: _, ...how } = loadingIn(setup);
+  return {
+    ...{ use: 'value-head', worker: workerNames(setup).critic, model },
+    ...(setup.given && { ...how, dtype, lora }),
+    ...heads[kind],
+  };
+}
+
 /**
  * Pretraining on all states of the base actor's own responses (VC-PPO, arXiv 2503.01491).
  *
@@ -169,14 +152,13 @@ export function headPretraining(
     stages: ['critic-rl'],
     critic_rl: {
       ...{ steps: updates, states: responses, states_per_response: 'all', actor_share: 1 },
-      ...{ learning_rate: 1e-3, decay: 'linear', warmup: Math.min(10, updates - 1) },
+      ...{ learning_rate: headRate(setup), decay: 'linear', warmup: Math.min(10, updates - 1) },
       ...{ evaluate_every: updates, keep: 'last' },
     },
   });
   const run = (work: Work) => {
     const actor = baseActorIn(work, base);
-    const own = { worker: 'worker', model: model ?? actor };
-    const critic = { use: 'value-head', ...own, ...heads[kind] };
+    const critic = headOn(setup, kind, model ?? actor);
     return train(work, { ...config, critic, actor: actorOf(setup, actor) });
   };
   const options = [withActor(setup, config), heads[kind], model ?? null];

@@ -3,20 +3,21 @@
  * lambda and the learning rate, is chosen by a sweep of as many settings for each method.
  */
 import type { ConfigInput } from '../config/schema.ts';
+import { actorOf, runOf } from './configs.ts';
 import {
-  actorOf,
   baseActor,
   baseActorIn,
+  type Head,
+  headOn,
   headPretraining,
-  heads,
+  headRate,
   pretraining,
-  runOf,
   scorer,
 } from './foundation.ts';
 import type { Part, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import type { Setup } from './setup.ts';
-import { type RunFigures, train, weightsOf } from './work.ts';
+import { checkpointOf, type RunFigures, train, weightsOf } from './work.ts';
 
 export interface Setting {
   readonly lambda: number;
@@ -41,7 +42,7 @@ export interface Method {
   /** Does the group mean replace values that explain nothing of a batch? */
   readonly fallback: boolean;
   /** The critic's learning rate in joint training; absent: the recipe's. */
-  readonly criticRate?: number;
+  criticRate?(setup: Setup): number;
 }
 
 const grid = (lambdas: readonly number[], rates: readonly number[]): Setting[] =>
@@ -49,8 +50,6 @@ const grid = (lambdas: readonly number[], rates: readonly number[]): Setting[] =
 const rates = [5e-4, 1e-3];
 
 const learned = { scale: 'batch-std', fallback: false } as const;
-/** Twice the recipe's rate of the actor, as in VC-PPO. */
-const headRate = { criticRate: 1e-3 } as const;
 
 /**
  * GenAC (arXiv 2604.10701): a generative critic with In-Context Conditioning after SFT and RL
@@ -59,7 +58,7 @@ const headRate = { criticRate: 1e-3 } as const;
 const genac: Method = {
   ...{ name: 'GenAC', settings: grid([0.5, 0.9], rates), chosen: 0 },
   recipe:
-    'the demo’s critic after stages 1 and 2, two sampled completions of a state, learning jointly; ' +
+    'the recipe’s critic after stages 1 and 2, learning jointly; ' +
     'the group mean replaces values that explain nothing of a batch (one of our departures)',
   critic: (setup) => scorer(setup, 'generative'),
   before: (setup, seed, steps) => pretraining(setup, seed, steps, 'generative'),
@@ -76,23 +75,23 @@ const ppo: Method = {
   recipe:
     'clipped PPO with value clipping .2 (Schulman 2017); the head starts from the actor, is ' +
     'pretrained on the frozen actor and learns returns of lambda 1 (VC-PPO, arXiv 2503.01491)',
-  critic: () => ({ ...ofHead('value-head'), clip: 0.2 }),
+  critic: (setup) => headIn(setup, 'value-head'),
   before: (setup, seed, steps) => headPretraining(setup, seed, steps, 'value-head'),
-  ...{ ...learned, ...headRate },
+  ...{ ...learned, criticRate: headRate },
 };
 
 /** SP3O (arXiv 2609.18708): the same head, trained and read at three places of a response. */
 const sparse: Method = {
   ...{ name: 'SP3O (sparse positions)', settings: grid([0.95, 1], rates), chosen: 2 },
   recipe: 'PPO’s recipe with values at 30, 60 and 90% of a response alone (arXiv 2609.18708)',
-  critic: () => ({ ...ofHead('value-head-sparse'), clip: 0.2 }),
+  critic: (setup) => headIn(setup, 'value-head-sparse'),
   before: (setup, seed, steps) => headPretraining(setup, seed, steps, 'value-head-sparse'),
-  ...{ ...learned, ...headRate },
+  ...{ ...learned, criticRate: headRate },
 };
 
-const ofHead = (kind: keyof typeof heads) => ({
-  ...{ use: 'value-head', worker: 'worker', model: 'task:base-actor' },
-  ...heads[kind],
+const headIn = (setup: Setup, kind: Head) => ({
+  ...headOn(setup, kind, 'task:base-actor'),
+  clip: 0.2,
 });
 
 /**
@@ -146,6 +145,20 @@ const exact: Method = {
 export const methods = { genac, ppo, sparse, vineppo, grpo, rloo, silent, exact } as const;
 export type MethodKey = keyof typeof methods;
 
+/** Those that the recipe's task allows, in the tables' order. */
+export const methodKeys = ({ given }: Setup): MethodKey[] =>
+  (Object.keys(methods) as MethodKey[]).filter((key) => !given || key !== 'exact');
+
+/** Learning rates of `methods` are for an actor whose recipe has this one. */
+const RATE = 5e-4;
+
+/** A method's settings, the recipe's own first. */
+export const settingsOf = ({ recipe }: Setup, key: MethodKey): Setting[] =>
+  methods[key].settings.map(({ lambda, learning_rate }) => ({
+    lambda,
+    learning_rate: learning_rate * (recipe.actor!.learning_rate / RATE),
+  }));
+
 /** Joint training by a method, but for what names a folder. */
 export function jointConfig(
   setup: Setup,
@@ -166,7 +179,9 @@ export function jointConfig(
     credit: { ...recipe.credit, lambda, scale: method.scale },
     joint: {
       ...{ steps: iterations, schedule: 'synchronous' },
-      ...(learns && { learning_rate: method.criticRate ?? ofCritic, decay, min_lr_ratio }),
+      ...(learns && {
+        ...{ learning_rate: method.criticRate?.(setup) ?? ofCritic, decay, min_lr_ratio },
+      }),
     },
     // Every method trains, whatever its critic is worth.
     gates: { joint: null, explained_variance: method.fallback },
@@ -183,21 +198,24 @@ export function jointConfig(
 export function startOf(setup: Setup, seed: number, steps: number, key: MethodKey) {
   const base = baseActor(setup, seed, steps);
   const before = methods[key].before(setup, seed, steps);
-  return { base, before, after: before ? [base, before] : [base] };
+  const after: Part[] = before ? [base, before] : [base];
+  return { base, before, after, given: setup.given !== undefined };
 }
 
 /** Trains a config of `jointConfig` from where `startOf` says. */
 export function trainBy(
   work: Work,
-  { base, before }: ReturnType<typeof startOf>,
+  { base, before, given }: ReturnType<typeof startOf>,
   config: Omit<ConfigInput, 'folder'>,
 ): Promise<RunFigures | null> {
   const model = baseActorIn(work, base);
+  const actor = { ...config.actor!, model };
+  if (given) {
+    // An adapter goes on only from a checkpoint.
+    const start_from = before && checkpointOf(work.folderOf(before), 'critic-rl');
+    return train(work, { ...config, actor, start_from });
+  }
   const learned = before && weightsOf(work.folderOf(before), 'critic-rl', 'critic');
   const critic = learned ? { ...(config.critic as object), model: learned } : config.critic;
-  return train(work, {
-    ...config,
-    critic: critic as ConfigInput['critic'],
-    actor: { ...config.actor!, model },
-  });
+  return train(work, { ...config, critic: critic as ConfigInput['critic'], actor });
 }

@@ -26,8 +26,10 @@ export interface Part<R = unknown> {
 export interface Work extends Results {
   /** Its own folder, which may hold what an interrupted try left. */
   readonly folder: string;
-  /** One worker, named `worker`, of one thread. */
+  /** One worker, named `worker`, of one thread; of given models those of their config. */
   readonly workers: WorkerGroup;
+  /** Folder that the files which configs name are relative to. */
+  readonly base: string;
   /** Aborted: end soon, so that the same command can go on. */
   readonly signal: AbortSignal;
   log(text: string): void;
@@ -74,6 +76,7 @@ export interface RunParts {
   readonly folder: string;
   /** So many parts run at a time, each with workers of its own. */
   readonly lanes: readonly WorkerGroup[];
+  readonly base: string;
   readonly signal: AbortSignal;
   log(text: string): void;
 }
@@ -115,7 +118,7 @@ async function runLanes(
   parts: readonly Part[],
   kept: Map<string, Kept>,
   results: Results,
-  { lanes, signal: stop, log }: RunParts,
+  { lanes, base, signal: stop, log }: RunParts,
 ): Promise<void> {
   const waiting = new Set(parts.filter((part) => !kept.has(keyOf(part))));
   const failing = new AbortController();
@@ -129,7 +132,7 @@ async function runLanes(
     const label = `${part.name}, seed ${part.seed}`;
     await mkdir(folder, { recursive: true });
     const result = await part.run({
-      ...{ ...results, folder, workers, signal },
+      ...{ ...results, folder, workers, base, signal },
       log: (text) => log(`${label}: ${text}`),
     });
     const done = { result, seconds: (performance.now() - from) / 1000 };

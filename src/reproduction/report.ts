@@ -9,8 +9,10 @@ import { renderPage } from '../reports/report-page.ts';
 import type { Plot } from '../reports/report-plots.ts';
 import type { Block, Table, Verdict } from './table.ts';
 
-export interface ReportedTable
-  extends Pick<Table, 'number' | 'title' | 'paper' | 'notes' | 'reason'> {
+export interface ReportedTable extends Pick<Table, 'number' | 'title' | 'paper'> {
+  readonly notes: readonly string[];
+  /** Where it may disagree: the most likely reason; null: not known. */
+  readonly reason: string | null;
   readonly blocks: readonly Block[];
   readonly plots: readonly Plot[];
   readonly verdict: Verdict;
@@ -23,7 +25,9 @@ export interface Reproduction {
   readonly size: string;
   readonly seeds: readonly number[];
   readonly tables: readonly ReportedTable[];
-  /** Sum of the seconds of all parts, each of which had one core; two went at a time. */
+  /** Of a config with models of its own, and not of the embedded tasks. */
+  readonly given: boolean;
+  /** Sum of the seconds of all parts; of the embedded tasks two go at a time, of one core each. */
   readonly seconds: number;
   /** What the paper has and this does not, a sentence for each. */
   readonly missing: readonly string[];
@@ -75,12 +79,12 @@ export function sentencesOf({
     `The paper: ${paper}`,
     `Seen here: ${seen}.`,
     ...(agrees === null ? [] : [agreement[agrees]]),
-    ...(agrees === 'in part' || agrees === 'no' ? [`Most likely: ${reason}.`] : []),
+    ...(agrees !== null && agrees !== 'yes' && reason !== null ? [`Most likely: ${reason}.`] : []),
   ];
 }
 
 /** Conditions of all tables. */
-function conditions({ size, seeds, seconds }: Reproduction): string[] {
+function conditions({ size, seeds, seconds, given }: Reproduction): string[] {
   const [one, two, more] = [
     'Brackets have 95% intervals by a bootstrap over problems: they say nothing of other seeds.',
     'Each figure is the mean of the seeds, which are too few for an interval.',
@@ -90,11 +94,15 @@ function conditions({ size, seeds, seconds }: Reproduction): string[] {
   return [
     ...(size === 'tiny' ? ['This is the smallest size: its figures mean nothing.'] : []),
     `Seeds: ${seeds.join(', ')}. ${over}`,
-    `All parts together took ${(seconds / 60).toFixed(0)} minutes of one core each, two at a time.`,
+    `All parts together took ${(seconds / 60).toFixed(0)} minutes` +
+      (given ? ', one after the other.' : ' of one core each, two at a time.'),
     'States that select a checkpoint or a setting are never those that a table reports: ' +
       'runs, sweeps and tables have seeds of their own.',
   ];
 }
+
+const headingOf = ({ given }: Reproduction) =>
+  given ? 'The paper’s tables, for a config' : 'The paper’s tables, in miniature';
 
 export function markdownOf(all: Reproduction): string {
   const table = ([head, ...rows]: readonly (readonly string[])[]) => [
@@ -104,7 +112,7 @@ export function markdownOf(all: Reproduction): string {
     '',
   ];
   return [
-    ...['# The paper’s tables, in miniature', '', 'This page is made by `genac reproduce`.'],
+    ...[`# ${headingOf(all)}`, '', 'This page is made by `genac reproduce`.'],
     ...[...conditions(all), ''],
     ...all.tables.flatMap((one) => [
       ...[`## Table ${one.number}. ${one.title}`, '', `    ${one.command}`, ''],
@@ -146,7 +154,7 @@ export function csvOf({ tables }: Reproduction): string {
 
 export function pageOf(all: Reproduction): string {
   return renderPage({
-    title: 'The paper’s tables, in miniature',
+    title: headingOf(all),
     headline: [
       ...conditions(all),
       ...all.tables.map((one) =>

@@ -4,15 +4,16 @@ import { join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
 import { loadTask } from '../extensions/find-plugin.ts';
 import { pathFrom } from '../files/paths.ts';
+import { startConfigured } from '../run/configured-workers.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { UserError } from '../user-error.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { pythonFunctions, pythonWorkerSpec } from '../workers/python-functions.ts';
-import { taskOf } from './foundation.ts';
+import { taskOf, workersOf } from './configs.ts';
 import { runParts } from './parts.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
-import { type Family, familiesOf, setupOf } from './setup.ts';
+import { type Family, familiesOf, type Setup, setupOf } from './setup.ts';
 import { type Size, sizes } from './sizes.ts';
 import { overSeeds, plotsOverSeeds, type Table } from './table.ts';
 import { expressiveness } from './tables/1-expressiveness.ts';
@@ -27,7 +28,17 @@ import { open } from './tables/7-open.ts';
 export const tables: readonly Table[] = [shift, ranking, icc, cost, rl, open, expressiveness];
 
 /** What tables of the paper, or of a fuller comparison, have and these do not. */
-const absentFrom = ({ name }: Size): Readonly<Record<number, string>> => ({
+function absentFrom({ size: { name }, given }: Setup): Readonly<Record<number, string>> {
+  if (given)
+    return {
+      3: 'shifts of the task that no `--shift` names',
+      4: 'other tasks',
+      6: 'a large model behind an API',
+    };
+  return ofMiniature(name);
+}
+
+const ofMiniature = (name: Size['name']): Readonly<Record<number, string>> => ({
   1: [
     ...(name === 'hour' ? ['chains of 5 and the word problem of S5 (`--size full`)'] : []),
     'critics of more than some hundred thousand parameters',
@@ -46,8 +57,13 @@ export interface ReproduceOptions {
   readonly seeds?: number;
   /** Default `runs/reproduction`. The same folder goes on with what it holds. */
   readonly folder?: string;
-  /** A run's config in the place of `examples/miniature.yaml`; its task must be `miniature`. */
+  /**
+   * A run's config in the place of `examples/miniature.yaml`. Of another task than `miniature`
+   * tables 2 to 6 are made, with the config's own actor and critic.
+   */
   readonly config?: string;
+  /** For such a config: files by name, beside it, to whose `task` table 3 shifts. */
+  readonly shifts?: Readonly<Record<string, string>>;
   /**
    * Default `hour`. `full` has more tasks and takes longer; the figures of `tiny` mean nothing.
    */
@@ -67,12 +83,12 @@ export interface ReproduceOptions {
 export async function reproduce(options: ReproduceOptions = {}): Promise<Reproduction> {
   const { seeds = 1, size = 'hour', log = () => {} } = options;
   const folder = pathFrom('.', options.folder ?? join('runs', 'reproduction'));
-  const wanted = tablesOf(options.tables);
   if (!Number.isInteger(seeds) || seeds < 1 || seeds > MOST_SEEDS)
     throw new UserError(`seeds: expected a whole number from 1 to ${MOST_SEEDS}, not ${seeds}`);
   if (!Object.hasOwn(sizes, size))
     throw new UserError(`there is no size ${size}: name one of ${Object.keys(sizes).join(', ')}`);
-  const setup = setupOf(options.config, size);
+  const setup = setupOf(options.config, size, options.shifts);
+  const wanted = tablesOf(setup, options.tables);
   const all = Array.from({ length: seeds }, (_, seed) => seed);
   const parts = all.flatMap((seed) => wanted.flatMap((table) => table.parts(setup, seed)));
   await mkdir(join(folder, 'logs'), { recursive: true });
@@ -80,35 +96,28 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
   const inPython = wanted.includes(rl)
     ? familiesOf(setup).filter((family) => family.setup.usesPython)
     : [];
-  const lanes = await Promise.all(
-    ['lane-1', 'lane-2'].map((lane) =>
-      startWorkers({
-        workers: [
-          { name: 'worker', threads: 1 },
-          ...(inPython.length > 0 ? [pythonWorkerSpec] : []),
-        ],
-        logDirectory: join(folder, 'logs', lane),
-      }),
-    ),
-  );
+  const lanes = await startLanes(setup, inPython.length > 0, join(folder, 'logs'));
   try {
     for (const family of inPython) await prepare(family, lanes[0]!, log);
     const signal = options.signal ?? new AbortController().signal;
-    const results = await runParts(parts, { folder, lanes, signal, log });
+    const base = setup.given?.base ?? '.';
+    const results = await runParts(parts, { folder, lanes, base, signal, log });
     const reproduction: Reproduction = {
       ...{ genac: packageJson.version, size: setup.size.name, seeds: all },
+      given: setup.given !== undefined,
       tables: [...wanted].sort(byNumber).map((table) => {
         const { number, title, paper, notes, reason } = table;
         const blocks = overSeeds(all.map((seed) => table.blocks(setup, seed, results)));
         const plots = plotsOverSeeds(all.map((seed) => table.plots?.(setup, seed, results) ?? []));
         const command = commandOf(number, options);
         return {
-          ...{ number, title, paper, notes, reason, blocks, plots, command },
+          ...{ number, title, paper, blocks, plots, command, notes: notes(setup) },
+          reason: setup.given ? null : reason,
           verdict: table.verdict(blocks),
         };
       }),
       seconds: Object.values(results.seconds).reduce((sum, one) => sum + one, 0),
-      missing: missingFrom(wanted, absentFrom(setup.size)),
+      missing: missingFrom(setup, wanted),
     };
     await writeReproduction(folder, reproduction);
     return reproduction;
@@ -116,6 +125,23 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     await Promise.all(lanes.map((workers) => workers.close()));
     lock.release();
   }
+}
+
+/** Two of one core each; of given models one, with the workers that their config names. */
+function startLanes(setup: Setup, python: boolean, logs: string): Promise<WorkerGroup[]> {
+  if (setup.given) {
+    const workers = setup.recipe.workers;
+    const names = Object.keys(workersOf(setup));
+    return Promise.all([startConfigured(workers, names, join(logs, 'lane-1'))]);
+  }
+  return Promise.all(
+    ['lane-1', 'lane-2'].map((lane) =>
+      startWorkers({
+        workers: [{ name: 'worker', threads: 1 }, ...(python ? [pythonWorkerSpec] : [])],
+        logDirectory: join(logs, lane),
+      }),
+    ),
+  );
 }
 
 /** A package that is missing is an error now, and not after hours of work. */
@@ -130,33 +156,42 @@ async function prepare(
 }
 
 /** In the order in which they are asked for, each once. */
-function tablesOf(numbers: readonly number[] | undefined): readonly Table[] {
-  if (numbers === undefined) return tables;
+function tablesOf({ given }: Setup, numbers: readonly number[] | undefined): readonly Table[] {
+  const possible = tables.filter(({ ofMiniature }) => !given || !ofMiniature);
+  if (numbers === undefined) return possible;
   return [...new Set(numbers)].map((number) => {
-    const table = tables.find((one) => one.number === number);
+    const table = possible.find((one) => one.number === number);
     if (table) return table;
-    const known = tables.map((one) => one.number).sort((a, b) => a - b);
-    throw new UserError(`there is no table ${number}: name some of ${known.join(', ')}`);
+    const known = possible.map((one) => one.number).sort((a, b) => a - b);
+    const where = given ? ' of a task that is not "miniature"' : '';
+    throw new UserError(`there is no table ${number}${where}: name some of ${known.join(', ')}`);
   });
 }
 
 const byNumber = (a: Table, b: Table) => a.number - b.number;
 
-function commandOf(number: number, { seeds = 1, size = 'hour', config }: ReproduceOptions): string {
+function commandOf(number: number, options: ReproduceOptions): string {
+  const { seeds = 1, size = 'hour', config, shifts = {} } = options;
   const flags = [
     `--tables ${number}`,
     ...(seeds === 1 ? [] : [`--seeds ${seeds}`]),
     ...(config === undefined ? [] : [`--config ${config}`]),
+    ...Object.entries(shifts).map(([name, file]) => `--shift ${name}=${file}`),
     ...(size === 'hour' ? [] : [`--size ${size}`]),
   ];
   return `genac reproduce ${flags.join(' ')}`;
 }
 
-const missingFrom = (wanted: readonly Table[], absent: Readonly<Record<number, string>>) => [
-  ...[...wanted]
-    .sort(byNumber)
-    .flatMap(({ number }) => (number in absent ? [`Table ${number}: ${absent[number]}.`] : [])),
-  ...tables
-    .filter((table) => !wanted.includes(table))
-    .map(({ number, title }) => `Table ${number}, ${title}: it was not asked for.`),
-];
+function missingFrom(setup: Setup, wanted: readonly Table[]): string[] {
+  const absent = absentFrom(setup);
+  const whyNot = ({ ofMiniature }: Table) =>
+    setup.given && ofMiniature ? 'it is of the miniature alone' : 'it was not asked for';
+  return [
+    ...[...wanted]
+      .sort(byNumber)
+      .flatMap(({ number }) => (number in absent ? [`Table ${number}: ${absent[number]}.`] : [])),
+    ...tables
+      .filter((table) => !wanted.includes(table))
+      .map((table) => `Table ${table.number}, ${table.title}: ${whyNot(table)}.`),
+  ];
+}

@@ -1,8 +1,10 @@
 /** What all tables are made of: a recipe, a size, and the tasks of tables 1 and 4. */
+import { parse } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadConfigFile } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { UserError } from '../user-error.ts';
+import { givenSetup, withOptions } from './given.ts';
 import { type FamilyName, type Size, sizes } from './sizes.ts';
 
 export interface Setup {
@@ -11,6 +13,18 @@ export interface Setup {
   readonly recipe: Config;
   /** Its task calls Python functions. */
   readonly usesPython?: true;
+  /**
+   * The recipe's task makes no models and knows no exact values, so that the actor and the critic
+   * are those of its config, and values are measured against continuations.
+   */
+  readonly given?: Given;
+}
+
+export interface Given {
+  /** Folder that the recipe's own files are relative to. */
+  readonly base: string;
+  /** Further tasks of table 3, by the name of the shift. */
+  readonly shifts: Readonly<Record<string, Config['task']>>;
 }
 
 /** One task of a table, with the recipe that its runs begin with. */
@@ -27,24 +41,24 @@ const example = (name: string) =>
 
 /**
  * @param path of the recipe; absent: `examples/miniature.yaml`
- * @throws UserError for a config whose task is not `miniature`
+ * @param shifts files by name, whose `task` is a further shift of table 3
+ * @throws UserError for a config that no table can be made of
  */
-export function setupOf(path: string | undefined, size: Size['name']): Setup {
-  const { config } = loadConfigFile(path ?? example('miniature'));
+export function setupOf(
+  path: string | undefined,
+  size: Size['name'],
+  shifts: Readonly<Record<string, string>> = {},
+): Setup {
+  const { config, base } = loadConfigFile(path ?? example('miniature'));
   const [task, critic] = [config.task, config.critic].map(withOptions);
-  if (task!.use !== 'miniature')
-    throw new UserError(
-      `${path}: its task is "${task!.use}", and the tables need "miniature" and its exact values`,
-    );
+  if (task!.use !== 'miniature') return givenSetup(path!, config, base, size, shifts);
+  if (Object.keys(shifts).length > 0)
+    throw new UserError('--shift: has no effect on the task "miniature", whose shifts are its own');
   if ((task as { readonly modulus?: number }).modulus === 11)
     throw new UserError(`${path}: task.modulus is 11, and the tables need 7; leave it out`);
   const recipe: Config = { ...config, task: task!, critic: critic! };
   return { recipe, size: sizes[size] };
 }
-
-/** A name alone is one without options. */
-const withOptions = (choice: Config['task']) =>
-  typeof choice === 'string' ? { use: choice } : choice;
 
 const chains = (setup: Setup, steps: number): Family => ({
   ...{ title: `chains of ${steps}`, setup, steps },
@@ -52,7 +66,9 @@ const chains = (setup: Setup, steps: number): Family => ({
 
 /** Of table 4. The task of all other tables comes first: settings are chosen on it. */
 export const familiesOf = (setup: Setup): Family[] => [
-  chains(setup, setup.size.steps),
+  setup.given
+    ? { title: parse(withOptions(setup.recipe.task).use).name, setup, steps: 0 }
+    : chains(setup, setup.size.steps),
   ...setup.size.families.map((name) => others[name](setup)),
 ];
 

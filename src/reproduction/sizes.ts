@@ -64,6 +64,8 @@ export interface Size {
   readonly cost: number;
   /** Iterations between held-out evaluations within a run. */
   readonly every: number;
+  /** Held-out states within a run; absent: as many as its held-out problems. */
+  readonly states?: number;
   /** Held-out problems of an evaluation, and responses to each that are ranked. */
   readonly prompts: number;
   readonly candidates: number;

@@ -1,7 +1,8 @@
 /** Stronger actors than the base actor, for tables 3 and 6. */
 import { join } from 'node:path';
 import { nameWithin } from '../run-folder/checkpoint.ts';
-import { actorOf, baseActor, baseActorIn, runOf, withActor } from './foundation.ts';
+import { actorOf, runOf, withActor } from './configs.ts';
+import { baseActor, baseActorIn } from './foundation.ts';
 import type { Part, Results } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import type { Setup } from './setup.ts';
@@ -21,7 +22,8 @@ export function strongActors(setup: Setup, seed: number, steps: number): Part<St
   const { iterations, every, success } = setup.size.strength;
   const { recipe } = setup;
   const config = runOf(setup, steps, seedsOf(seed).training, {
-    ...{ stages: ['joint'], critic: { use: 'oracle' } },
+    ...{ stages: ['joint'], critic: { use: setup.given ? 'group-mean' : 'oracle' } },
+    ...(setup.given && { credit: { ...recipe.credit, lambda: 1, scale: 'group-std' } }),
     joint: { steps: iterations, schedule: 'synchronous' },
     gates: { joint: null, explained_variance: false },
     evaluation: { ...recipe.evaluation, every, prompts: 2 * setup.size.prompts, states: 8 },
@@ -33,7 +35,8 @@ export function strongActors(setup: Setup, seed: number, steps: number): Part<St
     async run(work) {
       const actor = actorOf(setup, baseActorIn(work, base));
       const figures = await train(work, { ...config, actor });
-      return strengthsIn(figures!.curve, success);
+      const { curve } = figures!;
+      return strengthsIn(curve, setup.given ? rises(curve) : success);
     },
   };
 }
@@ -49,6 +52,13 @@ export function strengthsIn(
     return { iteration, success };
   };
   return { stronger: find(least.stronger), strong: find(least.strong) };
+}
+
+/** Half of the rise from the start to the best success of a run, and all of it. */
+export function rises(curve: readonly CurvePoint[]): Record<Strength, number> {
+  const [{ success: start }, ...later] = curve as [CurvePoint, ...CurvePoint[]];
+  const best = Math.max(...later.map(({ success }) => success));
+  return { stronger: (start + best) / 2, strong: best };
 }
 
 /** The folder of its weights. */

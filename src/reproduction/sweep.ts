@@ -2,10 +2,18 @@
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
 import { mean } from '../math/statistics.ts';
-import { taskOf, workersOf } from './foundation.ts';
-import { jointConfig, type MethodKey, methods, type Setting, startOf, trainBy } from './methods.ts';
+import { actorFrom, judgingOf, measuringOf } from './measuring.ts';
+import {
+  jointConfig,
+  type MethodKey,
+  methods,
+  type Setting,
+  settingsOf,
+  startOf,
+  trainBy,
+} from './methods.ts';
 import type { Part, Results, Work } from './parts.ts';
-import { seedsOf, tuningSeeds } from './seeds.ts';
+import { tuningSeeds } from './seeds.ts';
 import type { Family, Setup } from './setup.ts';
 import { type CurvePoint, measure, type RunFigures, weightsOf } from './work.ts';
 
@@ -33,10 +41,12 @@ export interface Swept {
 
 /** All trials of a method, in the order of its settings. */
 export const trials = (setup: Setup, key: MethodKey) =>
-  methods[key].settings.slice(0, setup.size.settings).map((setting) => ({
-    setting,
-    parts: tuningSeeds(setup.size.tuning).map((seed) => trial(setup, key, setting, seed)),
-  }));
+  settingsOf(setup, key)
+    .slice(0, setup.size.settings)
+    .map((setting) => ({
+      setting,
+      parts: tuningSeeds(setup.size.tuning).map((seed) => trial(setup, key, setting, seed)),
+    }));
 
 export const sweptBy = (setup: Setup, key: MethodKey, results: Results): Swept[] =>
   trials(setup, key).map(({ setting, parts }) => ({
@@ -74,8 +84,7 @@ export function bestOf(swept: readonly Swept[], responses: number): Swept {
 export function settingOf(setup: Setup, key: MethodKey, results: Results): Setting {
   if (setup.size.tuning > 0)
     return bestOf(sweptBy(setup, key, results), responsesOf(setup)).setting;
-  const { settings, chosen } = methods[key];
-  return settings[chosen]!;
+  return settingsOf(setup, key)[methods[key].chosen]!;
 }
 
 /** Responses behind a score: those of every evaluation of a trial but the one at its start. */
@@ -89,28 +98,24 @@ export function successOf(
   steps: number,
 ): Omit<EvaluationInput, 'folder' | 'critics' | 'actor'> {
   const { prompts, bootstrap } = setup.size;
-  const { max_new_tokens, temperature } = setup.recipe.sampling;
+  const { sampling, ...judging } = judgingOf(setup);
   return {
-    ...{
-      seed: seedsOf(seed).measuring,
-      task: taskOf(setup, steps),
-      workers: workersOf(setup),
-      bootstrap,
-    },
+    ...{ ...measuringOf(setup, steps, seed, false), bootstrap },
     ...{ prompts: 4 * prompts, num_generations: 2, candidates: 0, states_per_response: 'one' },
-    ...{ references: 'outcomes', sampling: { max_new_tokens, temperature } },
+    ...{ ...judging, references: 'outcomes', sampling },
   };
 }
 
 /** Of the actor that the part's run left. */
 export async function measureSuccess(
+  setup: Setup,
   work: Work,
   input: ReturnType<typeof successOf>,
 ): Promise<Measured> {
   const model = weightsOf(work.folder, 'joint', 'actor');
   const { distributions } = await measure(work, {
     // No critic is told of it.
-    ...{ ...input, actor: { model, worker: 'worker', success_rate: 0.5 } },
+    ...{ ...input, actor: { ...actorFrom(setup, model), success_rate: 0.5 } },
     critics: { outcomes: 'group-mean' },
   });
   return distributions.none!.success_measured;
@@ -147,13 +152,13 @@ export function trained(
   const choosing = trials(main, key).flatMap(({ parts }) => parts);
   return {
     ...{ name: `rl-${key}`, seed, version: 4, after: [...start.after, ...choosing] },
-    options: [methods[key].settings.map(configOf), input],
+    options: [settingsOf(setup, key).map(configOf), input],
     async run(work) {
       const setting = settingOf(main, key, work);
       work.log(`lambda ${setting.lambda}, learning rate ${setting.learning_rate}`);
       const figures = await trainBy(work, start, configOf(setting));
       if (figures === null) return null;
-      return { setting, figures, success: await measureSuccess(work, input) };
+      return { setting, figures, success: await measureSuccess(setup, work, input) };
     },
   };
 }

@@ -34,9 +34,11 @@ export interface Table {
   /** What the paper says, in one sentence. */
   readonly paper: string;
   /** How the figures were made, a sentence for each. */
-  readonly notes: readonly string[];
-  /** Where it may disagree: the most likely reason. */
+  notes(setup: Setup): readonly string[];
+  /** Where the miniature may disagree: the most likely reason. */
   readonly reason: string;
+  /** It is made of models and words of the miniature, and of no other task. */
+  readonly ofMiniature?: true;
   parts(setup: Setup, seed: number): readonly Part[];
   /** Of one seed. All seeds have the same blocks, rows and columns. */
   blocks(setup: Setup, seed: number, results: Results): readonly Block[];
@@ -96,6 +98,9 @@ export function plotsOverSeeds(all: readonly (readonly Plot[])[]): Plot[] {
     }),
   }));
 }
+
+/** A note on seconds. */
+export const ONE_CORE = 'Seconds are of one core of this machine while the other one worked too.';
 
 /** A figure without an interval, such as a count of tokens. */
 export const plain = (value: number | undefined, n = 1): Measured | null =>

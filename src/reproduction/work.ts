@@ -44,7 +44,7 @@ export const checkpointOf = (folder: string, stage: string): string =>
  * @returns its figures; null: its critic did not pass the gate of joint training
  */
 export async function train(
-  { folder, workers, signal, log }: Work,
+  { folder, workers, base, signal, log }: Work,
   config: Omit<ConfigInput, 'folder'>,
 ): Promise<RunFigures | null> {
   signal.throwIfAborted();
@@ -54,7 +54,7 @@ export async function train(
   if (status?.state !== 'done') {
     if (status === null) await rm(path, { recursive: true, force: true });
     const input = { ...config, folder: path } as ConfigInput;
-    const run = status === null ? startRun(input, { workers }) : resumeRun(path, { workers });
+    const run = status === null ? startRun(input, { base, workers }) : resumeRun(path, { workers });
     const stop = () => void run.stop();
     signal.addEventListener('abort', stop);
     try {
@@ -156,12 +156,12 @@ function evaluated({
 
 /** Evaluates in the part's `evaluation/`; what was valued before is kept. */
 export const measure = (
-  { folder, workers, signal, log }: Work,
+  { folder, workers, base, signal, log }: Work,
   input: Omit<EvaluationInput, 'folder'>,
 ): Promise<EvaluationResult> =>
   evaluate(
     { ...input, folder: join(folder, 'evaluation') },
-    { workers, signal, log: (text) => /sampling|anew/.test(text) && log(text) },
+    { base, workers, signal, log: (text) => /sampling|anew/.test(text) && log(text) },
   );
 
 /** Makes a model of the task, anew if an earlier try was interrupted. @returns its folder */

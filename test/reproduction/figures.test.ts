@@ -168,7 +168,8 @@ describe('a report', () => {
     ...{ command: 'genac reproduce --tables 3', verdict: { seen: '.2', agrees: 'no' as const } },
   };
   const all = {
-    ...{ genac: '0', size: 'full', seeds: [0], tables: [table], seconds: 60, missing: ['One.'] },
+    ...{ genac: '0', size: 'full', seeds: [0], tables: [table], given: false },
+    ...{ seconds: 60, missing: ['One.'] },
   };
   it('has every figure with its interval and n', () => {
     expect(cellText(measured(0.25), 3)).toBe('.250 [.150, .350]');
@@ -192,5 +193,9 @@ describe('a report', () => {
     expect(text).toContain('| generative | .200 [.100, .300] |  |');
     expect(text).toContain('Seeds: 0.');
     expect(text).toContain('- One.');
+    expect(text).toContain('took 1 minutes of one core each');
+    const given = markdownOf({ ...all, given: true, tables: [{ ...table, reason: null }] });
+    expect(given).toContain('took 1 minutes, one after the other.');
+    expect(given).not.toContain('Most likely');
   });
 });

@@ -6,7 +6,8 @@ import { describe, expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
 import languageModel from '../../plugins/critics/language-model.ts';
 import { checkConfig, loadConfigFile } from '../../src/config/load.ts';
-import { baseActor, scorer, taskOf, workersOf } from '../../src/reproduction/foundation.ts';
+import { taskOf, workersOf } from '../../src/reproduction/configs.ts';
+import { baseActor, scorer } from '../../src/reproduction/foundation.ts';
 import { jointConfig, type MethodKey, methods } from '../../src/reproduction/methods.ts';
 import { inOrder, keyOf, type Results } from '../../src/reproduction/parts.ts';
 import { depthsOf, familiesOf, setupOf } from '../../src/reproduction/setup.ts';
@@ -89,7 +90,7 @@ describe('the tasks of tables 1 and 4', () => {
     expect(longer!.setup.recipe.sampling.max_new_tokens).toBe(30);
   });
   it('refuses a config of another task', () => {
-    expect(() => setupOf('examples/cups.yaml', 'full')).toThrow('its task is "cups"');
+    expect(() => setupOf('examples/cups.yaml', 'full')).toThrow('by "miniature" alone');
   });
 });
 

@@ -14,7 +14,13 @@ function part<R>(name: string, run: Part<R>['run'], changes: Partial<Part<R>> = 
 }
 
 const given = (at: string, lanes = 1, signal = never) => ({
-  ...{ folder: at, lanes: new Array<WorkerGroup>(lanes).fill(lane), signal, log: () => {} },
+  ...{
+    folder: at,
+    base: '.',
+    lanes: new Array<WorkerGroup>(lanes).fill(lane),
+    signal,
+    log: () => {},
+  },
 });
 
 describe("a part's key", () => {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DistributionResult } from '../../src/comparison/result.ts';
 import { loadConfigFile } from '../../src/config/load.ts';
-import { shifts } from '../../src/reproduction/critics.ts';
+import { shiftsOf } from '../../src/reproduction/critics.ts';
 import type { Results } from '../../src/reproduction/parts.ts';
 import { reproduce } from '../../src/reproduction/reproduce.ts';
 import { sizes } from '../../src/reproduction/sizes.ts';
@@ -67,7 +67,7 @@ describe('table 2', () => {
 describe('table 3', () => {
   const under = (heads: (column: number) => number) =>
     Object.fromEntries(
-      Object.keys(shifts).map((name, column) => [
+      Object.keys(shiftsOf(setup)).map((name, column) => [
         name,
         { generative: { mse: 0.04 }, 'value-head': { mse: heads(column) }, oracle: { mse: 0 } },
       ]),
@@ -78,7 +78,7 @@ describe('table 3', () => {
       under((column) => 0.05 + 0.01 * column),
     );
     const [errors] = blocks;
-    expect(errors!.columns).toEqual(Object.keys(shifts));
+    expect(errors!.columns).toEqual(Object.keys(shiftsOf(setup)));
     expect(errors!.rows[1]!.cells.map((cell) => cell!.value.toFixed(2)).slice(0, 3)).toEqual([
       ...['0.05', '0.06', '0.07'],
     ]);
@@ -183,8 +183,8 @@ describe('what can’t be made', () => {
   it('is refused in words, before anything is done', async () => {
     await expect(reproduce({ tables: [9] })).rejects.toThrow('there is no table 9');
     await expect(reproduce({ seeds: 0 })).rejects.toThrow('seeds: expected a whole number');
-    await expect(reproduce({ config: 'examples/smollm2/run.yaml' })).rejects.toThrow(
-      'the tables need "miniature"',
+    await expect(reproduce({ config: 'examples/cups.yaml' })).rejects.toThrow(
+      'actor.model is task:base-actor',
     );
   });
 });

@@ -9,11 +9,9 @@ import {
   headPretraining,
   imitation,
   pretraining,
-  taskOf,
-  workersOf,
 } from '../foundation.ts';
+import { actorFrom, judgingOf, measuringOf } from '../measuring.ts';
 import type { Part, Results } from '../parts.ts';
-import { seedsOf } from '../seeds.ts';
 import { depthsOf, type Family, type Setup } from '../setup.ts';
 import { type Block, plain, type Table, valueIn } from '../table.ts';
 import { checkpointOf, measure, weightsOf } from '../work.ts';
@@ -66,11 +64,10 @@ function evaluation(family: Family, seed: number): Part<Measured> {
   const base = baseActor(setup, seed, steps);
   const critics = criticsOf(family, seed);
   const { prompts, bootstrap } = setup.size;
-  const { max_new_tokens, temperature } = setup.recipe.sampling;
   const input = {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers: workersOf(setup) },
+    ...measuringOf(setup, steps, seed),
     ...{ prompts, candidates: 0, bootstrap, icc_rollouts: 2 * prompts },
-    sampling: { max_new_tokens, temperature },
+    ...judgingOf(setup),
   };
   return {
     ...{ name: 'expressiveness', seed, version: 2, options: input },
@@ -78,7 +75,7 @@ function evaluation(family: Family, seed: number): Part<Measured> {
     async run(work) {
       const result = await measure(work, {
         ...input,
-        actor: { model: baseActorIn(work, base), worker: 'worker' },
+        actor: actorFrom(setup, baseActorIn(work, base)),
         critics: {
           ...Object.fromEntries(
             critics.map(({ name, part }) => [
@@ -130,7 +127,8 @@ export const expressiveness: Table = {
   paper:
     'value heads stop improving with size, and the generative critic improves; its values are ' +
     'more accurate.',
-  notes: [
+  ofMiniature: true,
+  notes: () => [
     'Every critic begins with random weights of the width and number of layers in its name; errors ' +
       'are on the base actor of the task in the title, against its exact values.',
     'Value heads learn from as many responses of that actor as stage 2 has; generative critics ' +

@@ -10,7 +10,7 @@ export const ranking: Table = {
   paper:
     'The generative critic ranks better than the value head in pools of every size, and the ' +
     'head falls to chance faster.',
-  notes: [
+  notes: () => [
     'A response is ranked by the value of its last state, before its last segment.',
     'n counts problems that have such a pool.',
   ],

@@ -1,5 +1,23 @@
-import { criticsEvaluation, shifts } from '../critics.ts';
+import { criticsEvaluation, shiftsOf } from '../critics.ts';
+import { againstContinuations, STRONGER } from '../given.ts';
 import { type Block, figuresOf, type Table, valueIn } from '../table.ts';
+
+const ofExactValues = [
+  'Errors are mean squared errors against exact values of the base actors; under the stronger ' +
+    'actors against means of continuations, whose variance is subtracted.',
+  'So the oracle’s error there, exact values against continuations, says how exact they are.',
+  'Every critic was trained once, on chains of one length and on actors as in training.',
+];
+const ofChains = [
+  'A stronger actor learned from exact values until it solved .35 of the held-out problems of its ' +
+    'own run, a strong one .65; where success rises past both at once, they are one.',
+  'Shorter chains have an actor of their own, which was made to solve about as many problems and ' +
+    'so errs more at each step.',
+];
+
+const STATE_CLASS =
+  'The row (state class) has the best value for each number and whether the last step is right: ' +
+  'all that checking tells without the actor.';
 
 /** Table 3: the error of the values as the distribution moves away from that of training. */
 export const shift: Table = {
@@ -8,19 +26,13 @@ export const shift: Table = {
   paper:
     "The generative critic's error is lower than the value head's without shift, and the more so " +
     'the larger the shift.',
-  notes: [
-    'Errors are mean squared errors against exact values of the base actors; under the stronger ' +
-      'actors against means of continuations, whose variance is subtracted.',
-    'So the oracle’s error there, exact values against continuations, says how exact they are.',
-    'Every critic was trained once, on chains of one length and on actors as in training.',
-    ...Object.entries(shifts).map(([name, words]) => `\`${name}\`: ${words}.`),
-    'A stronger actor learned from exact values until it solved .35 of the held-out problems of its ' +
-      'own run, a strong one .65; where success rises past both at once, they are one.',
-    'Shorter chains have an actor of their own, which was made to solve about as many problems and ' +
-      'so errs more at each step.',
+  notes: (setup) => [
+    ...(setup.given ? againstContinuations(setup) : ofExactValues),
+    ...Object.entries(shiftsOf(setup)).map(([name, words]) => `\`${name}\`: ${words}.`),
+    ...(setup.given ? [STRONGER] : ofChains),
     'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
-      'do not: the best constant, the best value for each state number, and (state class) that for ' +
-      'each number and whether the last step is right: all that checking tells without the actor.',
+      'do not: the best constant, and the best value for each state number.',
+    ...(setup.given ? [] : [STATE_CLASS]),
   ],
   reason:
     'a critic of 85 thousand parameters was trained on chains of one length alone, and does not ' +
@@ -28,7 +40,7 @@ export const shift: Table = {
   parts: (setup, seed) => [criticsEvaluation(setup, seed)],
   blocks(setup, seed, results) {
     const { distributions } = results.resultOf(criticsEvaluation(setup, seed));
-    const names = Object.keys(shifts);
+    const names = Object.keys(shiftsOf(setup));
     const critics = Object.keys(distributions.none!.critics);
     const errors = (measure: string): Block['rows'] =>
       critics.map((name) => ({

@@ -1,14 +1,13 @@
 import { mean } from '../../math/statistics.ts';
 import { colours, type Plot } from '../../reports/report-plots.ts';
-import { type MethodKey, methods, type Setting } from '../methods.ts';
+import { type MethodKey, methodKeys, methods, type Setting } from '../methods.ts';
 import type { Results } from '../parts.ts';
 import { tuningSeeds } from '../seeds.ts';
 import { type Family, familiesOf, type Setup } from '../setup.ts';
 import { settingOf, sweptBy, type Trained, trained, trials } from '../sweep.ts';
-import { type Block, plain, type Row, type Table, valueIn } from '../table.ts';
+import { type Block, ONE_CORE, plain, type Row, type Table, valueIn } from '../table.ts';
 import type { CurvePoint } from '../work.ts';
 
-const keys = Object.keys(methods) as MethodKey[];
 /** The method that costs least also runs for as long as the others. */
 const cheapest: MethodKey = 'grpo';
 
@@ -44,7 +43,7 @@ const least = (all: readonly (Trained | null)[], of: 'all_tokens' | 'seconds') =
   Math.min(...all.flatMap((one) => (one === null ? [] : [one.figures.curve.at(-1)![of]])));
 
 function blocksOf(setup: Setup, family: Family, seed: number, results: Results): Block[] {
-  const runs = keys.map((key) => ({
+  const runs = methodKeys(setup).map((key) => ({
     name: methods[key].name as string,
     one: results.resultOf(trained(setup, family, seed, key)),
   }));
@@ -96,7 +95,7 @@ function summaryOf(setup: Setup, seed: number, results: Results): Block {
   return {
     ...{ title: 'success at the end, at equal actor tokens', digits: 3 },
     columns: [...families.map(({ title }) => title), 'mean'],
-    rows: keys.map((key) => {
+    rows: methodKeys(setup).map((key) => {
       const own = families.map(
         (family) => results.resultOf(trained(setup, family, seed, key))?.success ?? null,
       );
@@ -115,7 +114,7 @@ function sweepOf(setup: Setup, results: Results): Block {
     return {
       ...{ title: 'settings, by the sweep of docs/results.md', digits: 5 },
       columns: ['lambda', 'learning rate of the actor'],
-      rows: keys.map((key) => {
+      rows: methodKeys(setup).map((key) => {
         const { lambda, learning_rate } = settingOf(setup, key, results);
         return { name: methods[key].name, cells: [plain(lambda), plain(learning_rate)] };
       }),
@@ -126,7 +125,7 @@ function sweepOf(setup: Setup, results: Results): Block {
     columns: Array.from({ length: settings }, (_, i) =>
       tuningSeeds(tuning).map((_, s) => `${i + 1}, seed ${s + 1}`),
     ).flat(),
-    rows: keys.map((key) => {
+    rows: methodKeys(setup).map((key) => {
       const swept = sweptBy(setup, key, results);
       const words = swept.map(({ setting }) => nameOf(setting)).join(', ');
       const chosen = nameOf(settingOf(setup, key, results));
@@ -144,7 +143,7 @@ function plotOf(setup: Setup, family: Family, seed: number, results: Results): P
     title: family.title,
     caption: 'Held-out success of the actor, the mean of the seeds, at each method’s own setting.',
     ...{ x: 'actor tokens (thousands)', y: 'success', share: true },
-    series: keys.map((key, i) => {
+    series: methodKeys(setup).map((key, i) => {
       const curve = results.resultOf(trained(setup, family, seed, key))?.figures.curve ?? [];
       const bound = methods[key].name.startsWith('(');
       return {
@@ -161,27 +160,27 @@ export const rl: Table = {
   title: 'RL with each method at its own best setting',
   paper:
     'GenAC has the highest average and is ahead of PPO, VinePPO and GRPO in most of six tasks.',
-  notes: [
+  notes: (setup) => [
     'Success at the end is measured at equal actor tokens, on problems of a seed on which nothing ' +
       'was trained or chosen; the other columns are read off the run’s own held-out evaluations.',
     'Tokens in all are those that the actor sampled, the critic wrote and continuations took; ' +
       'equal tokens and equal seconds are what the cheapest of the methods used in all.',
-    'Seconds are of one core of this machine while the other one worked too; the time of stages ' +
-      '1 and 2 and of a head’s pretraining is not in them.',
+    ...(setup.given ? [] : [ONE_CORE]),
+    'The time of stages 1 and 2 and of a head’s pretraining is not in the seconds.',
     'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
       'the first task; the others take what was chosen there.',
     'The size `hour` has no sweep of its own: it takes what that of docs/results.md chose.',
     'The best mean success over the runs’ evaluations is chosen, of those settings that are on no ' +
       'seed worse than the recipe’s own, the first, by two standard errors.',
-    ...keys.map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
+    ...methodKeys(setup).map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
     'small tasks, few seeds, on which actors differ in how soon they learn, and settings that ' +
     'were chosen on one of the tasks by shorter runs',
   parts: (setup, seed) => [
-    ...keys.flatMap((key) => trials(setup, key).flatMap(({ parts }) => parts)),
+    ...methodKeys(setup).flatMap((key) => trials(setup, key).flatMap(({ parts }) => parts)),
     ...familiesOf(setup).flatMap((family) => [
-      ...keys.map((key) => trained(setup, family, seed, key)),
+      ...methodKeys(setup).map((key) => trained(setup, family, seed, key)),
       trained(setup, family, seed, cheapest, setup.size.longer),
     ]),
   ],

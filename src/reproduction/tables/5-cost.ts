@@ -3,11 +3,13 @@ import { criticsEvaluation } from '../critics.ts';
 import { jointConfig, type MethodKey, methods, startOf, trainBy } from '../methods.ts';
 import type { Part, Results } from '../parts.ts';
 import type { Setup } from '../setup.ts';
-import { plain, type Row, type Table, valueIn } from '../table.ts';
+import { ONE_CORE, plain, type Row, type Table, valueIn } from '../table.ts';
 import type { RunFigures } from '../work.ts';
 
 interface Way {
   readonly key: MethodKey;
+  /** It asks for words or steps of the miniature. */
+  readonly ofMiniature?: true;
   /** Changes of the method's critic. */
   readonly critic?: Readonly<Record<string, unknown>>;
   /** Labelled steps in one segment. Default 1. */
@@ -16,19 +18,23 @@ interface Way {
   readonly prompts: 'generative-expected' | 'language-model' | null;
 }
 
+const two = { completions_per_state: 2, agree_within: null };
 const one = { completions_per_state: 1, read: 'expected', baseline: 'batch-mean' };
 const words = { key: 'genac', prompts: 'generative-expected' } as const;
 
 /** Methods, and the means of saving for the generative critic. */
-const ways: Readonly<Record<string, Way>> = {
+const allWays: Readonly<Record<string, Way>> = {
   GRPO: { key: 'grpo', prompts: null },
   PPO: { key: 'ppo', prompts: null },
   VinePPO: { key: 'vineppo', prompts: null },
   'GenAC, two completions': words,
   'GenAC, one completion': { ...words, critic: { ...one, read: 'sampled' } },
   'GenAC, one, expected score': { ...words, critic: one },
-  'the same, thoughts carried on': { ...words, critic: { ...one, carry_until: 'left' } },
-  'the same, two steps a segment': { ...words, critic: one, segment: 2 },
+  'the same, thoughts carried on': {
+    ...{ ...words, ofMiniature: true },
+    critic: { ...one, carry_until: 'left' },
+  },
+  'the same, two steps a segment': { ...words, ofMiniature: true, critic: one, segment: 2 },
   'GenAC, up to four where two disagree': {
     ...words,
     critic: { completions_per_state: 4, agree_within: 1 },
@@ -39,9 +45,21 @@ const ways: Readonly<Record<string, Way>> = {
   },
 };
 
+/** A recipe of the user's may ask for another number of completions, or for a correction. */
+function waysOf({ given }: Setup): [name: string, way: Way][] {
+  const all = Object.entries(allWays);
+  if (!given) return all;
+  return all.flatMap(([name, way]) => {
+    if (way.ofMiniature) return [];
+    const { critic = way === words ? two : {} } = way;
+    const uncorrected = way.key === 'silent' && { importance_sampling: null };
+    return [[name, { ...way, critic: { ...critic, ...uncorrected } }]];
+  });
+}
+
 function run(setup: Setup, seed: number, name: string): Part<RunFigures | null> {
   const { steps, cost } = setup.size;
-  const { key, critic = {}, segment = 1 } = ways[name]!;
+  const { key, critic = {}, segment = 1 } = Object.fromEntries(waysOf(setup))[name]!;
   const start = startOf(setup, seed, steps, key);
   const { credit, actor } = setup.recipe;
   // Neither lambda nor the rate changes the cost.
@@ -113,7 +131,7 @@ export const passesOf = (
 
 function measuredBy(setup: Setup, seed: number, results: Results) {
   const { critics } = results.resultOf(criticsEvaluation(setup, seed)).distributions.none!;
-  return Object.entries(ways).map(([name, { prompts }]) => {
+  return waysOf(setup).map(([name, { prompts }]) => {
     const figures = results.resultOf(run(setup, seed, name));
     const cost = prompts && critics[prompts]!.cost!;
     const prompt = cost && {
@@ -129,7 +147,7 @@ export const cost: Table = {
   number: 5,
   title: 'Cost of an iteration, by part',
   paper: 'GenAC costs about twice what PPO does, and VinePPO more than four times.',
-  notes: [
+  notes: (setup) => [
     'Means over a few iterations of joint training by the recipe, after what each critic was ' +
       'pretrained on.',
     'Tokens that critics with words read are the prompts’ mean length, as table 3 measured it, ' +
@@ -138,14 +156,14 @@ export const cost: Table = {
       'twice.',
     'Passes count reading and writing a token as one and training as three; those of the actor ' +
       'are sampling and its update.',
-    'Seconds are of one core of this machine while the other one worked too.',
+    ...(setup.given ? [] : [ONE_CORE]),
   ],
   reason:
     'responses here have 18 tokens and the critic writes 30 for each of their 8 states; the paper’s ' +
     'have some thousand, of which a state has many',
   parts: (setup, seed) => [
     criticsEvaluation(setup, seed),
-    ...Object.keys(ways).map((name) => run(setup, seed, name)),
+    ...waysOf(setup).map(([name]) => run(setup, seed, name)),
   ],
   blocks(setup, seed, results) {
     const all = measuredBy(setup, seed, results);

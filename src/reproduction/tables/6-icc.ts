@@ -1,18 +1,17 @@
 import { fileURLToPath } from 'node:url';
+import type { EvaluationInput } from '../../comparison/config.ts';
 import type { EvaluationResult } from '../../comparison/result.ts';
+import { actorOf, runOf, withActor } from '../configs.ts';
 import {
-  actorOf,
   baseActor,
   baseActorIn,
   imitation,
   pretraining,
-  runOf,
   type Scorer,
   scorer,
-  taskOf,
-  withActor,
-  workersOf,
 } from '../foundation.ts';
+import { againstContinuations, STRONGER } from '../given.ts';
+import { actorFrom, judgingOf, measuringOf } from '../measuring.ts';
 import type { Part } from '../parts.ts';
 import { seedsOf } from '../seeds.ts';
 import type { Setup } from '../setup.ts';
@@ -24,6 +23,18 @@ const uncalibrated = fileURLToPath(
   new URL('../../../plugins/tasks/miniature/uncalibrated.ts', import.meta.url),
 );
 
+/** The critic before any training, in whose place the miniature has the oracle of stage 1. */
+const zeroShot = (setup: Setup): EvaluationInput['critics'] =>
+  setup.given
+    ? {
+        'zero-shot-with': scorer(setup, 'generative')!,
+        'zero-shot-without': scorer(setup, 'generative-without-icc')!,
+      }
+    : {
+        'uncalibrated-with': { use: uncalibrated, icc: true },
+        'uncalibrated-without': { use: uncalibrated, icc: false },
+      };
+
 const kinds = { with: 'generative', without: 'generative-without-icc' } as const;
 type Icc = keyof typeof kinds;
 
@@ -31,13 +42,15 @@ type Icc = keyof typeof kinds;
 function joint(setup: Setup, seed: number, kind: Scorer): Part {
   const { steps, icc } = setup.size;
   const [base, before] = [baseActor(setup, seed, steps), pretraining(setup, seed, steps, kind)];
-  const config = runOf(setup, steps, seedsOf(seed).training, {
+  const run = runOf(setup, steps, seedsOf(seed).training, {
     ...{ stages: ['joint'], critic: scorer(setup, kind) },
     joint: { ...setup.recipe.joint, steps: icc, schedule: 'synchronous' },
     // Whatever the critic is worth is what the table is about.
     gates: { ...setup.recipe.gates, joint: null },
     checkpoints: { ...setup.recipe.checkpoints, best: false },
   });
+  // References of continuations are dear, and no table reads a run's own.
+  const config = setup.given ? { ...run, evaluation: { ...run.evaluation, every: 0 } } : run;
   return {
     ...{ name: `${kind}-joint`, seed, version: 2, after: [base, before] },
     options: withActor(setup, config),
@@ -69,11 +82,10 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
     joint: joint(setup, seed, kinds[icc]),
   });
   const trained = { with: stages('with'), without: stages('without') };
-  const { max_new_tokens, temperature } = setup.recipe.sampling;
   const input = {
-    ...{ seed: seedsOf(seed).measuring, task: taskOf(setup, steps), workers: workersOf(setup) },
+    ...measuringOf(setup, steps, seed),
     ...{ prompts, candidates: 0, bootstrap, icc_rollouts: 2 * prompts },
-    sampling: { max_new_tokens, temperature },
+    ...judgingOf(setup),
   };
   const after = [base, ...Object.values(trained).flatMap((of) => Object.values(of))];
   return {
@@ -90,17 +102,16 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
       });
       return measure(work, {
         ...input,
-        actor: { model: baseActorIn(work, base), worker: 'worker' },
+        actor: actorFrom(setup, baseActorIn(work, base)),
         critics: {
-          'uncalibrated-with': { use: uncalibrated, icc: true },
-          'uncalibrated-without': { use: uncalibrated, icc: false },
+          ...zeroShot(setup),
           'sft-with': ofStage('with', 'critic-sft'),
           'sft-without': ofStage('without', 'critic-sft'),
           'rl-with': ofStage('with', 'critic-rl'),
           'rl-without': ofStage('without', 'critic-rl'),
           'joint-with': ofStage('with', 'joint'),
           'joint-without': ofStage('without', 'joint'),
-          oracle: 'oracle',
+          ...(!setup.given && { oracle: 'oracle' }),
         },
         shifts: {
           'mild-temperature': { sampling: { temperature: 1.3 } },
@@ -116,6 +127,15 @@ function evaluation(setup: Setup, seed: number): Part<EvaluationResult> {
   };
 }
 
+const ofMiniature = [
+  'Errors are mean squared errors against the values of the actor in the column: exact ones, and ' +
+    'of the actors that were trained by RL means of continuations, whose variance is subtracted.',
+  'In the place of a large model without training stands the oracle of stage 1, which reasons ' +
+    'rightly and is not calibrated to the actor.',
+  'The current actor is the base actor, on whose rollouts stage 2 is a quarter; the stronger ones ' +
+    'learned from exact values.',
+];
+
 /** Table 6: what In-Context Conditioning and each stage of training take off the error. */
 export const icc: Table = {
   number: 6,
@@ -123,15 +143,16 @@ export const icc: Table = {
   paper:
     'In-Context Conditioning lowers the error at every stage; the critic after RL has the least, ' +
     'and a large model without training is about as good as SFT.',
-  notes: [
-    'Errors are mean squared errors against the values of the actor in the column: exact ones, and ' +
-      'of the actors that were trained by RL means of continuations, whose variance is subtracted.',
-    'In the place of a large model without training stands the oracle of stage 1, which reasons ' +
-      'rightly and is not calibrated to the actor.',
+  notes: (setup) => [
+    ...(setup.given
+      ? [
+          ...againstContinuations(setup),
+          'Zero-shot is the critic’s own model before any training.',
+          STRONGER,
+        ]
+      : ofMiniature),
     'Without In-Context Conditioning a critic was trained and is asked without the actor’s profile.',
-    'The current actor is the base actor, on whose rollouts stage 2 is a quarter; the stronger ' +
-      'ones learned from exact values; the last column is the actor that the critic with ' +
-      'In-Context Conditioning trained jointly.',
+    'The last column is the actor that the critic with In-Context Conditioning trained jointly.',
   ],
   reason:
     'the actors of stages 1 and 2 are synthetic, and the base actor makes other errors than most ' +
@@ -162,16 +183,13 @@ export const icc: Table = {
     );
     const lower = pairs.filter((pair) => pair.with < pair.without).length;
     const mean = (row: string) => meanOfRow(block!, row);
-    const [zero, sft, rl] = [
-      mean('uncalibrated with ICC'),
-      mean('sft with ICC'),
-      mean('rl with ICC'),
-    ];
+    const [first] = block!.rows;
+    const [zero, sft, rl] = [mean(first!.name), mean('sft with ICC'), mean('rl with ICC')];
     const stepwise = rl < sft && rl < zero;
     return {
       seen:
         `ICC lowers the error in ${lower} of ${pairs.length} cases; over the actors it is ` +
-        `${zero.toFixed(3)} uncalibrated, ${sft.toFixed(3)} after SFT, ${rl.toFixed(3)} after RL ` +
+        `${zero.toFixed(3)} ${first!.name.replace(/ .*/, '')}, ${sft.toFixed(3)} after SFT, ${rl.toFixed(3)} after RL ` +
         `and ${mean('joint with ICC').toFixed(3)} after joint training`,
       agrees: stepwise && lower > 0.8 * pairs.length ? 'yes' : stepwise ? 'in part' : 'no',
     };

@@ -66,7 +66,7 @@ function run(setup: Setup, seed: number, name: string): Part<Omit<Trained, 'sett
     ...{ name: 'open', seed, version: 1, options: [config, input], after: start.after },
     async run(work) {
       const figures = await trainBy(work, start, config);
-      return figures && { figures, success: await measureSuccess(work, input) };
+      return figures && { figures, success: await measureSuccess(setup, work, input) };
     },
   };
 }
@@ -78,7 +78,8 @@ export const open: Table = {
   paper:
     'it has no figures for lambda, segmentation, completions of a state, REINFORCE’s baseline, how ' +
     'a score is read, or the schedule.',
-  notes: [
+  ofMiniature: true,
+  notes: () => [
     'GenAC with the recipe’s learning rate and one change in each row.',
     'Success at the end is measured on problems of a seed on which nothing was trained; the mean ' +
       'over the run and success at half of the actor tokens are of the run’s own evaluations.',

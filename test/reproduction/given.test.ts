@@ -1,0 +1,140 @@
+/** Tables of a config with models of its own: what they are made with, and what is refused. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { checkConfig } from '../../src/config/load.ts';
+import { workersOf } from '../../src/reproduction/configs.ts';
+import { scorer } from '../../src/reproduction/foundation.ts';
+import { jointConfig, methodKeys, settingsOf } from '../../src/reproduction/methods.ts';
+import { inOrder } from '../../src/reproduction/parts.ts';
+import { reproduce, tables } from '../../src/reproduction/reproduce.ts';
+import { familiesOf, setupOf } from '../../src/reproduction/setup.ts';
+import { rises, strengthsIn } from '../../src/reproduction/strong-actors.ts';
+
+let folder = '';
+const write = (name: string, content: object) => {
+  const path = join(folder, name);
+  writeFileSync(path, JSON.stringify(content));
+  return path;
+};
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'genac-given-'));
+});
+
+const config = {
+  folder: 'runs/x',
+  task: { use: './task.ts', family: 'sums' },
+  rewards: [{ use: './reward.ts' }],
+  actor: { model: '/models/small', worker: 'gpu', learning_rate: 2e-5 },
+  critic: { use: 'generative', model: '/models/small', worker: 'second', icc: true },
+  workers: { gpu: { devices: '0' }, second: { devices: '1' } },
+  sampling: { top_p: 0.9 },
+  critic_sft: { traces: '/traces.jsonl' },
+  critic_rl: { steps: 30, states: 96 },
+  joint: { steps: 50 },
+  evaluation: { prompts: 256, continuations: 16 },
+};
+
+describe('a config with models of its own', () => {
+  it('says how large the tables are, and `full` adds a sweep on one seed', () => {
+    const path = write('config.yaml', config);
+    const { size, recipe, given } = setupOf(path, 'hour');
+    expect(size).toMatchObject({
+      ...{ joint: 50, icc: 50, every: 5, prompts: 128, continuations: 16, tuning: 0 },
+      ...{ head: { steps: 30, responses: 96 }, families: [] },
+    });
+    // In-Context Conditioning names the actor as the config does, whatever it learned.
+    expect(recipe.actor).toMatchObject({ name: '/models/small' });
+    expect(given).toEqual({ base: folder, shifts: {} });
+    expect(setupOf(path, 'full').size).toMatchObject({ tuning: 1, sweep: 20 });
+    expect(familiesOf(setupOf(path, 'full')).map(({ title }) => title)).toEqual(['task']);
+  });
+
+  it('has every method but exact values, by its own learning rate and its own workers', () => {
+    const setup = setupOf(write('config.yaml', config), 'hour');
+    const keys = methodKeys(setup);
+    expect(keys).toHaveLength(7);
+    expect(keys).not.toContain('exact');
+    expect(settingsOf(setup, 'grpo').map(({ learning_rate }) => learning_rate)).toEqual([
+      ...[2e-5, 1e-5, 4e-5, 8e-5],
+    ]);
+    for (const key of keys) {
+      const [setting] = settingsOf(setup, key);
+      const run = jointConfig(setup, 0, 0, key, setting!, { iterations: 1 });
+      const { critic, workers } = checkConfig({ ...run, folder: 'runs/none' });
+      expect(run.task).toEqual({ use: './task.ts', family: 'sums' });
+      // A worker that no model names is refused.
+      const learns = 'model' in (critic as object);
+      expect([key, Object.keys(workers)]).toEqual([key, learns ? ['gpu', 'second'] : ['gpu']]);
+      if (key === 'ppo')
+        expect([critic, run.joint]).toMatchObject([{ worker: 'second' }, { learning_rate: 4e-5 }]);
+    }
+    expect(workersOf(setup)).toEqual(setup.recipe.workers);
+    expect(scorer(setup, 'language-model')).toMatchObject({
+      ...{ use: 'language-model', model: '/models/small', worker: 'second', max_new_tokens: 16 },
+    });
+  });
+
+  it('has no part of the embedded tasks', () => {
+    const setup = setupOf(write('config.yaml', config), 'full');
+    const own = tables.filter(({ ofMiniature }) => !ofMiniature);
+    expect(own.map(({ number }) => number).sort()).toEqual([2, 3, 4, 5, 6]);
+    const text = JSON.stringify(inOrder(own.flatMap((table) => table.parts(setup, 0))));
+    expect(text).not.toMatch(/"steps":8,|"use":"oracle"|miniature|\[a-l\]/);
+    expect(text).toContain('"references":"continuations"');
+    expect(text).toContain('"top_p":0.9');
+  });
+
+  it('takes the task of a file beside it as a shift', () => {
+    const path = write('config.yaml', config);
+    const other = write('other.yaml', { task: { use: './task.ts', family: 'mixed' } });
+    const { given } = setupOf(path, 'hour', { mixed: other });
+    expect(given!.shifts).toEqual({ mixed: { use: './task.ts', family: 'mixed' } });
+    const shift = tables.find(({ number }) => number === 3)!;
+    expect(shift.notes(setupOf(path, 'hour', { mixed: other }))).toContain(
+      '`mixed`: another task.',
+    );
+  });
+});
+
+it('stronger actors have half of a run’s rise, and all of it', () => {
+  const curve = [0.5, 0.4, 0.6, 0.7, 0.65].map((success, i) => ({
+    ...{ success, iteration: 5 * i, actor_tokens: 0, all_tokens: 0, seconds: 0 },
+  }));
+  const { stronger, strong } = strengthsIn(curve, rises(curve));
+  expect([stronger.iteration, strong.iteration]).toEqual([10, 15]);
+  // An actor that never rose: the first of its best.
+  const falling = curve.map((point, i) => ({ ...point, success: 0.5 - 0.1 * i }));
+  expect(strengthsIn(falling, rises(falling)).strong.iteration).toBe(5);
+});
+
+describe('what is refused, in words', () => {
+  const refused = (changes: object, words: string) =>
+    expect(() => setupOf(write('config.yaml', { ...config, ...changes }), 'hour')).toThrow(words);
+  it('a critic of another kind, and models that there are not', () => {
+    refused({ critic: 'group-mean', workers: { gpu: {} } }, 'its critic is "group-mean"');
+    const first = { stages: ['critic-sft'], critic_rl: undefined, joint: undefined };
+    refused({ ...first, actor: null, rewards: [] }, 'actor.model is missing');
+    refused(
+      { task: 'cups', actor: { ...config.actor, model: 'task:base-actor' }, rewards: [] },
+      'by "miniature" alone',
+    );
+  });
+  it('a shift without a task, elsewhere, or of the miniature', () => {
+    const path = write('config.yaml', config);
+    const empty = write('empty.yaml', { folder: 'x' });
+    expect(() => setupOf(path, 'hour', { empty })).toThrow('it needs `task`');
+    expect(() => setupOf(path, 'hour', { far: 'examples/cups.yaml' })).toThrow('beside the config');
+    expect(() => setupOf(path, 'hour', { none: empty })).toThrow('a shift of this name already');
+    expect(() => setupOf(undefined, 'hour', { empty })).toThrow(
+      'no effect on the task "miniature"',
+    );
+  });
+  it('a table of the miniature alone', async () => {
+    const options = { config: write('config.yaml', config), folder: join(folder, 'out') };
+    await expect(reproduce({ ...options, tables: [1] })).rejects.toThrow(
+      'there is no table 1 of a task that is not "miniature": name some of 2, 3, 4, 5, 6',
+    );
+  });
+});
