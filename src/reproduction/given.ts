@@ -7,14 +7,11 @@ import { dirname } from 'node:path';
 import { withAbsolutePaths } from '../config/absolute-paths.ts';
 import { readYaml } from '../config/load.ts';
 import { type Config, configSchema } from '../config/schema.ts';
+import { loadCritic, type PluginChoice } from '../extensions/find-plugin.ts';
 import { pathFrom } from '../files/paths.ts';
 import { UserError } from '../user-error.ts';
-import type { Setup } from './setup.ts';
+import { type Setup, withOptions } from './setup.ts';
 import { type Size, sizes } from './sizes.ts';
-
-/** A name alone is one without options. */
-export const withOptions = (choice: Config['task']) =>
-  typeof choice === 'string' ? { use: choice } : choice;
 
 /**
  * @param path of the config, for errors
@@ -31,10 +28,6 @@ export function givenSetup(
   const recipe = withAbsolutePaths(config);
   const critic = withOptions(recipe.critic) as { readonly use: string; readonly model?: unknown };
   const task = withOptions(recipe.task);
-  if (critic.use !== 'generative')
-    throw new UserError(
-      `${path}: its critic is "${critic.use}", and the tables train "generative"`,
-    );
   for (const [part, model] of [
     ['actor', recipe.actor?.model],
     ['critic', critic.model],
@@ -49,6 +42,21 @@ export function givenSetup(
     size: sizeOf(recipe, size),
     given: { base, shifts: Object.fromEntries(Object.entries(shifts).map(shiftOf(base))) },
   };
+}
+
+/**
+ * The tables train a critic from traces on, with its words and without.
+ *
+ * @throws UserError for any other; ConfigError for options that are not valid
+ */
+export async function refuseOtherCritics({ recipe, given }: Setup): Promise<void> {
+  if (!given) return;
+  const { plugin, options } = await loadCritic(recipe.critic as PluginChoice, given.base);
+  if (plugin.imitates && (options as { thinking?: unknown }).thinking === true) return;
+  throw new UserError(
+    `the config's critic is "${plugin.name}": the tables need one that learns from traces and ` +
+      'thinks in words, such as "generative"',
+  );
 }
 
 /** Numbers of the config in the place of the miniature's. */

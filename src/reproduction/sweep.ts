@@ -2,6 +2,7 @@
 import type { Measured } from '../comparison/bootstrap.ts';
 import type { EvaluationInput } from '../comparison/config.ts';
 import { mean } from '../math/statistics.ts';
+import type { Family } from './families.ts';
 import { actorFrom, judgingOf, measuringOf } from './measuring.ts';
 import {
   jointConfig,
@@ -14,7 +15,7 @@ import {
 } from './methods.ts';
 import type { Part, Results, Work } from './parts.ts';
 import { tuningSeeds } from './seeds.ts';
-import type { Family, Setup } from './setup.ts';
+import type { Setup } from './setup.ts';
 import { type CurvePoint, measure, type RunFigures, weightsOf } from './work.ts';
 
 /** A setting's run on a seed that no table reports. */

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { checkConfig } from '../../src/config/load.ts';
 import { workersOf } from '../../src/reproduction/configs.ts';
+import { familiesOf } from '../../src/reproduction/families.ts';
 import { scorer } from '../../src/reproduction/foundation.ts';
 import { jointConfig, methodKeys, settingsOf } from '../../src/reproduction/methods.ts';
 import { inOrder } from '../../src/reproduction/parts.ts';
+import { setupOf } from '../../src/reproduction/read-setup.ts';
 import { reproduce, tables } from '../../src/reproduction/reproduce.ts';
-import { familiesOf, setupOf } from '../../src/reproduction/setup.ts';
 import { rises, strengthsIn } from '../../src/reproduction/strong-actors.ts';
 
 let folder = '';
@@ -112,8 +113,16 @@ it('stronger actors have half of a run’s rise, and all of it', () => {
 describe('what is refused, in words', () => {
   const refused = (changes: object, words: string) =>
     expect(() => setupOf(write('config.yaml', { ...config, ...changes }), 'hour')).toThrow(words);
-  it('a critic of another kind, and models that there are not', () => {
-    refused({ critic: 'group-mean', workers: { gpu: {} } }, 'its critic is "group-mean"');
+  it('a critic that does not think in words', async () => {
+    for (const changed of [{ use: 'language-model' }, { thinking: false }]) {
+      const critic = { ...config.critic, ...changed };
+      const path = write('config.yaml', { ...config, critic });
+      await expect(reproduce({ config: path, folder: join(folder, 'out') })).rejects.toThrow(
+        'one that learns from traces and thinks in words',
+      );
+    }
+  });
+  it('models that there are not', () => {
     const first = { stages: ['critic-sft'], critic_rl: undefined, joint: undefined };
     refused({ ...first, actor: null, rewards: [] }, 'actor.model is missing');
     refused(

@@ -2,6 +2,7 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvaluationResult } from '../../comparison/result.ts';
 import { readMetrics } from '../../run-folder/read.ts';
+import { depthsOf, type Family } from '../families.ts';
 import {
   baseActor,
   baseActorIn,
@@ -12,7 +13,7 @@ import {
 } from '../foundation.ts';
 import { actorFrom, judgingOf, measuringOf } from '../measuring.ts';
 import type { Part, Results } from '../parts.ts';
-import { depthsOf, type Family, type Setup } from '../setup.ts';
+import type { Setup } from '../setup.ts';
 import { type Block, plain, type Table, valueIn } from '../table.ts';
 import { checkpointOf, measure, weightsOf } from '../work.ts';
 

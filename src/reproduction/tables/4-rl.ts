@@ -1,9 +1,10 @@
 import { mean } from '../../math/statistics.ts';
 import { colours, type Plot } from '../../reports/report-plots.ts';
+import { type Family, familiesOf } from '../families.ts';
 import { type MethodKey, methodKeys, methods, type Setting } from '../methods.ts';
 import type { Results } from '../parts.ts';
 import { tuningSeeds } from '../seeds.ts';
-import { type Family, familiesOf, type Setup } from '../setup.ts';
+import type { Setup } from '../setup.ts';
 import { settingOf, sweptBy, type Trained, trained, trials } from '../sweep.ts';
 import { type Block, ONE_CORE, plain, type Row, type Table, valueIn } from '../table.ts';
 import type { CurvePoint } from '../work.ts';
