@@ -50,9 +50,11 @@ export function issuesOf(
       return `${path}: ${issue.issues.map(({ message }) => message).join('; ')}`;
     const value = valueAt(input, issue.path);
     const given = value === undefined ? 'missing' : shownValue(issue.path, value);
-    const options = issue.code === 'invalid_value' ? issue.values.map(String) : [];
-    const close = typeof value === 'string' ? nearest(value, options) : null;
-    return `${path ? `${path}: ` : ''}${given}: ${issue.message}${close ? `; did you mean "${close}"?` : ''}`;
+    const options = issue.code === 'invalid_value' ? issue.values : [];
+    const close = typeof value === 'string' ? nearest(value, options.map(String)) : null;
+    const isText = options.some((option) => option === close);
+    const written = isText ? `"${close}"` : `${close}, without quotes`;
+    return `${path ? `${path}: ` : ''}${given}: ${issue.message}${close ? `; did you mean ${written}?` : ''}`;
   });
 }
 

@@ -106,6 +106,11 @@ describe('plugins', () => {
     await expect(loadTask({ use: 'miniature', step: 8 }, bareEnvironment('.'))).rejects.toThrow(
       'task.step: no such option; did you mean "steps"?',
     );
+    await expect(
+      loadTask({ use: 'miniature', modulus: '11' }, bareEnvironment('.')),
+    ).rejects.toThrow(
+      'task.modulus: "11": Invalid option: expected one of 7|11; did you mean 11, without quotes?',
+    );
     await expect(loadCritic('./my-task.ts', 'test/fixtures')).rejects.toThrow('there is no file');
     await expect(
       loadCritic({ use: 'generative', model: 'm', baseline: 'leave-one-out' }, '.'),
