@@ -241,6 +241,10 @@ program
     shiftOf,
     {},
   )
+  .option(
+    '--large-model <critic>',
+    'a critic without training for table 6: {use: api, model: ..., max_cost: 5, price: ...}',
+  )
   .addOption(
     new Option(
       '--size <name>',

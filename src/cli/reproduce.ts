@@ -1,8 +1,12 @@
 /** `genac reproduce`: the paper's tables, each from nothing. */
 import { join, resolve } from 'node:path';
+import { readValue } from '../config/load.ts';
+import { configSchema } from '../config/schema.ts';
 import { sentencesOf } from '../reproduction/report.ts';
 import { type ReproduceOptions, reproduce } from '../reproduction/reproduce.ts';
+import { withOptions } from '../reproduction/setup.ts';
 import { printable } from '../text/printable.ts';
+import { UserError } from '../user-error.ts';
 import { stopOnInterrupt } from './interrupt.ts';
 
 export interface ReproduceFlags {
@@ -11,7 +15,16 @@ export interface ReproduceFlags {
   readonly folder: string;
   readonly config?: string;
   readonly shift: Readonly<Record<string, string>>;
+  readonly largeModel?: string;
   readonly size: NonNullable<ReproduceOptions['size']>;
+}
+
+/** `{use: api, model: ...}`, or a name. */
+function criticIn(text: string): NonNullable<ReproduceOptions['largeModel']> {
+  const critic = readValue(text, `--large-model ${text}`);
+  const { data } = configSchema.shape.critic.safeParse(critic);
+  if (data === undefined) throw new UserError(`--large-model ${text}: write {use: ...}, or a name`);
+  return withOptions(data);
 }
 
 export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
@@ -23,8 +36,11 @@ export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
     console.error(printable(`${seconds} s  ${text}`));
   };
   try {
-    const { shift: shifts, ...options } = flags;
-    const { tables } = await reproduce({ ...options, shifts, signal: stopping.signal, log });
+    const { shift: shifts, largeModel, ...options } = flags;
+    const { tables } = await reproduce({
+      ...{ ...options, shifts, signal: stopping.signal, log },
+      ...(largeModel !== undefined && { largeModel: criticIn(largeModel) }),
+    });
     for (const table of tables)
       console.log(`Table ${table.number}. ${sentencesOf(table).join(' ')}\n`);
     console.error(`${join(resolve(flags.folder), 'index.html')}: all tables`);

@@ -4,7 +4,7 @@ import type { ConfigInput } from '../config/schema.ts';
 import { actorOf, loadingIn, runOf, taskOf, withActor, workerNames } from './configs.ts';
 import type { Part, Results, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
-import type { Setup } from './setup.ts';
+import type { Named, Setup } from './setup.ts';
 import { checkpointOf, makeModel, train } from './work.ts';
 
 type Critic = ConfigInput['critic'];
@@ -38,11 +38,6 @@ const scorers = {
   'language-model': { use: 'language-model', max_new_tokens: 6 },
 } as const;
 export type Scorer = keyof typeof scorers;
-
-interface Named {
-  readonly use: string;
-  readonly [option: string]: unknown;
-}
 
 /** A generative critic's options for the same critic without words. */
 export function withoutThinking(options: Named): Named {

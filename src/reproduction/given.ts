@@ -49,9 +49,11 @@ export function givenSetup(
  *
  * @throws UserError for any other; ConfigError for options that are not valid
  */
-export async function refuseOtherCritics({ recipe, given }: Setup): Promise<void> {
-  if (!given) return;
-  const { plugin, options } = await loadCritic(recipe.critic as PluginChoice, given.base);
+export async function refuseOtherCritics(
+  { critic }: Config,
+  { base }: NonNullable<Setup['given']>,
+): Promise<void> {
+  const { plugin, options } = await loadCritic(critic as PluginChoice, base);
   if (plugin.imitates && (options as { thinking?: unknown }).thinking === true) return;
   throw new UserError(
     `the config's critic is "${plugin.name}": the tables need one that learns from traces and ` +

@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
-import { loadTask } from '../extensions/find-plugin.ts';
+import { loadCritic, loadTask } from '../extensions/find-plugin.ts';
 import { pathFrom } from '../files/paths.ts';
 import { startConfigured } from '../run/configured-workers.ts';
 import { lockRun } from '../run-folder/lock.ts';
@@ -16,7 +16,7 @@ import { runParts } from './parts.ts';
 import { setupOf } from './read-setup.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
-import type { Setup } from './setup.ts';
+import type { Named, Setup } from './setup.ts';
 import { type Size, sizes } from './sizes.ts';
 import { overSeeds, plotsOverSeeds, type Table } from './table.ts';
 import { expressiveness } from './tables/1-expressiveness.ts';
@@ -31,14 +31,19 @@ import { open } from './tables/7-open.ts';
 export const tables: readonly Table[] = [shift, ranking, icc, cost, rl, open, expressiveness];
 
 /** What tables of the paper, or of a fuller comparison, have and these do not. */
-function absentFrom({ size: { name }, given }: Setup): Readonly<Record<number, string>> {
+function absentFrom({
+  size: { name },
+  given,
+  largeModel,
+}: Setup): Readonly<Record<number, string>> {
   if (given)
     return {
       3: 'shifts of the task that no `--shift` names',
       4: 'other tasks',
-      6: 'a large model behind an API',
+      ...(largeModel ? {} : { 6: 'a large model without training (`--large-model`)' }),
     };
-  return ofMiniature(name);
+  const { 6: oracle, ...others } = ofMiniature(name);
+  return largeModel ? others : { ...others, 6: oracle! };
 }
 
 const ofMiniature = (name: Size['name']): Readonly<Record<number, string>> => ({
@@ -50,7 +55,7 @@ const ofMiniature = (name: Size['name']): Readonly<Record<number, string>> => ({
     ...(name === 'hour' ? ['three further tasks, and a sweep of its own (`--size full`)'] : []),
     'tasks in natural language',
   ].join('; '),
-  6: 'a large model behind an API, in whose place the uncalibrated oracle stands',
+  6: 'a large model without training (`--large-model`); the uncalibrated oracle is in its place',
 });
 
 export interface ReproduceOptions {
@@ -67,6 +72,8 @@ export interface ReproduceOptions {
   readonly config?: string;
   /** For such a config: files by name, beside it, to whose `task` table 3 shifts. */
   readonly shifts?: Readonly<Record<string, string>>;
+  /** A critic that nobody trains, as in an evaluation, such as `{ use: 'api', ... }`: table 6. */
+  readonly largeModel?: Named;
   /**
    * Default `hour`. `full` has more tasks and takes longer; the figures of `tiny` mean nothing.
    */
@@ -90,9 +97,13 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     throw new UserError(`seeds: expected a whole number from 1 to ${MOST_SEEDS}, not ${seeds}`);
   if (!Object.hasOwn(sizes, size))
     throw new UserError(`there is no size ${size}: name one of ${Object.keys(sizes).join(', ')}`);
-  const setup = setupOf(options.config, size, options.shifts);
+  const setup = {
+    ...setupOf(options.config, size, options.shifts),
+    ...(options.largeModel && { largeModel: options.largeModel }),
+  };
   const wanted = tablesOf(setup, options.tables);
-  await refuseOtherCritics(setup);
+  if (setup.given) await refuseOtherCritics(setup.recipe, setup.given);
+  if (setup.largeModel) await loadCritic(setup.largeModel, setup.given?.base ?? '.');
   const all = Array.from({ length: seeds }, (_, seed) => seed);
   const parts = all.flatMap((seed) => wanted.flatMap((table) => table.parts(setup, seed)));
   await mkdir(join(folder, 'logs'), { recursive: true });
@@ -175,7 +186,7 @@ function tablesOf({ given }: Setup, numbers: readonly number[] | undefined): rea
 const byNumber = (a: Table, b: Table) => a.number - b.number;
 
 function commandOf(number: number, options: ReproduceOptions): string {
-  const { seeds = 1, size = 'hour', config, shifts = {} } = options;
+  const { seeds = 1, size = 'hour', config, shifts = {}, largeModel } = options;
   const flags = [
     `--tables ${number}`,
     ...(seeds === 1 ? [] : [`--seeds ${seeds}`]),
@@ -183,7 +194,9 @@ function commandOf(number: number, options: ReproduceOptions): string {
     ...Object.entries(shifts).map(([name, file]) => `--shift ${name}=${file}`),
     ...(size === 'hour' ? [] : [`--size ${size}`]),
   ];
-  return `genac reproduce ${flags.join(' ')}`;
+  // In YAML, as it was given.
+  const asked = largeModel && number === 6 ? [`--large-model '${JSON.stringify(largeModel)}'`] : [];
+  return `genac reproduce ${[...flags, ...asked].join(' ')}`;
 }
 
 function missingFrom(setup: Setup, wanted: readonly Table[]): string[] {

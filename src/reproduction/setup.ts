@@ -13,6 +13,14 @@ export interface Setup {
    * are those of its config, and values are measured against continuations.
    */
   readonly given?: Given;
+  /** A critic that nobody trains, for table 6. */
+  readonly largeModel?: Named;
+}
+
+/** A plugin with its options. */
+export interface Named {
+  readonly use: string;
+  readonly [option: string]: unknown;
 }
 
 export interface Given {

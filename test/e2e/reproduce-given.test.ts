@@ -10,9 +10,14 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { reproduce } from '../../src/reproduction/reproduce.ts';
 import type { Block } from '../../src/reproduction/table.ts';
 import { findPython } from '../../src/workers/python.ts';
+import { type MockServer, startServer } from '../api/server.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'genac-given-'));
-afterAll(() => rmSync(scratch, { recursive: true }));
+let server: MockServer;
+afterAll(async () => {
+  await server?.close();
+  rmSync(scratch, { recursive: true });
+});
 
 /** A small Llama without a chat template, whose tokens are pieces of English. */
 const makeModel = `
@@ -46,7 +51,8 @@ const config = {
 const lines = (count: number, line: (i: number) => object) =>
   Array.from({ length: count }, (_, i) => `${JSON.stringify(line(i))}\n`).join('');
 
-beforeAll(() => {
+beforeAll(async () => {
+  server = await startServer();
   const write = (name: string, text: string) => writeFileSync(join(scratch, name), text);
   const own = { ...config, critic_sft: { traces: join(scratch, 'traces.jsonl') } };
   const models = ['actor', 'critic'] as const;
@@ -75,6 +81,8 @@ it('makes tables 2 to 6', async () => {
   const { tables, missing } = await reproduce({
     ...{ folder, size: 'tiny', config: join(scratch, 'config.yaml') },
     shifts: { other: join(scratch, 'other.yaml') },
+    // A server that says 8 of every state.
+    largeModel: { use: 'api', model: 'large', base_url: server.url, api_key_env: null },
   });
   expect(tables.map(({ number }) => number)).toEqual([2, 3, 4, 5, 6]);
   const [, shift, rl, cost, icc] = tables.map(({ blocks }) => blocks[0]!);
@@ -87,7 +95,12 @@ it('makes tables 2 to 6', async () => {
   const constant = shift!.rows.find(({ name }) => name === '(constant)')!.cells;
   expect(constant[2]!.value).not.toBe(constant[0]!.value);
   expect(rl!.columns).toEqual(['jsonl', 'mean']);
-  expect(rowsOf(icc!)[0]).toBe('zero-shot with ICC');
+  expect(rowsOf(icc!).slice(0, 3)).toEqual([
+    ...['large-model with ICC', 'large-model without ICC', 'zero-shot with ICC'],
+  ]);
+  const [told, untold] = server.received.map(({ body }) => JSON.stringify(body.messages));
+  expect(told).toContain('pieces');
+  expect(untold).toContain('Say ');
   expect(rowsOf(cost!)).not.toContain('the same, thoughts carried on');
   for (const { cells } of [...rl!.rows, ...cost!.rows]) expect(cells).not.toContain(null);
 
