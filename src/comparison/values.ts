@@ -4,6 +4,7 @@ import { valuesOf } from '../checked-critic.ts';
 import type { Critic, CriticContext, UpdateMetrics } from '../critic.ts';
 import { mean } from '../math/statistics.ts';
 import type { State, Valuation } from '../types.ts';
+import { UserError } from '../user-error.ts';
 import { CHUNK, type Collected } from './collect.ts';
 import { addCosts, type Cost, costOf, noCost } from './cost.ts';
 import { type NamedCritic, openNamed } from './critics.ts';
@@ -59,7 +60,7 @@ export async function valuesOfCritic(
     for (let from = parts.length * CHUNK; from < problems.length; from += CHUNK) {
       tools.signal.throwIfAborted();
       const context = { purpose: `evaluate/${name}`, iteration: from, greedy };
-      const part = await valued(critic, problems, from, rankBy, context);
+      const part = await valued(critic, named.name, problems, from, rankBy, context);
       lines.add(part);
       parts.push(part);
       const done = Math.min(from + CHUNK, problems.length);
@@ -75,6 +76,7 @@ export async function valuesOfCritic(
 
 async function valued(
   critic: Critic,
+  name: string,
   all: readonly CollectedProblem[],
   from: number,
   rankBy: RankBy,
@@ -90,12 +92,13 @@ async function valued(
       ? numbered(states.flat(2), problems, from)
       : { states: states.flat(2) };
   const valuations = await valuesOf(critic, flat, { ...context, ...rewards, report });
+  refuseUnasked(name, valuations);
   const cost = costOf(valuations, reports, (performance.now() - began) / 1000);
   // A critic of outcomes knows which response is right.
   const whole =
     critic.needs === 'outcomes' || rankBy === null
       ? problems.map(({ responses }) => responses.map(() => null))
-      : await rankingValues(critic, problems, from, rankBy, context);
+      : await rankingValues(critic, name, problems, from, rankBy, context);
   let next = 0;
   return {
     cost,
@@ -110,6 +113,16 @@ async function valued(
   };
 }
 
+/** A fallback where a limit prevented an answer would be measured as the critic's own value. */
+function refuseUnasked(name: string, valuations: readonly Valuation[]): void {
+  const missed = valuations.filter(({ skipped }) => skipped === 'not-asked').length;
+  if (missed === 0) return;
+  throw new UserError(
+    `critics.${name}: ${missed} of ${valuations.length} states were not asked, for its limit of cost ` +
+      'is reached: raise `max_cost`; the same command goes on, with the answers that it kept',
+  );
+}
+
 /** s_0 is one state for all responses, or one for each: then its value is their mean. */
 function asked({ sharesFirstState }: Critic, problem: CollectedProblem, p: number): State[][] {
   return statesOf(problem, p).map((state) => {
@@ -122,6 +135,7 @@ function asked({ sharesFirstState }: Critic, problem: CollectedProblem, p: numbe
 
 async function rankingValues(
   critic: Critic,
+  name: string,
   problems: readonly CollectedProblem[],
   from: number,
   by: NonNullable<RankBy>,
@@ -131,6 +145,7 @@ async function rankingValues(
   const valuations: Valuation[] = await valuesOf(critic, states.flat(), {
     ...{ ...context, purpose: `${context.purpose}/ranking` },
   });
+  refuseUnasked(name, valuations);
   let next = 0;
   return states.map((own) => own.map(() => valuations[next++]!.value));
 }

@@ -42,6 +42,7 @@ export function runOf(
   const learns = typeof changes.critic !== 'object' || 'model' in changes.critic;
   return {
     ...rest,
+    ...(setup.given && { log: [] }), // a logger's server would get every part as a run
     ...{ seed, workers: workersOf(setup, learns), task: taskOf(setup, steps) },
     // The embedded tasks bring rollouts of their own to stage 1.
     actor: setup.given ? actorOf(setup, setup.recipe.actor!.model) : null,

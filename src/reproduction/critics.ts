@@ -1,5 +1,6 @@
 /** The evaluation of tables 2 and 3: all critics on the same states, without and under shift. */
 import type { EvaluationInput } from '../comparison/config.ts';
+import { namedFiles } from '../comparison/named-files.ts';
 import type { EvaluationResult } from '../comparison/result.ts';
 import { taskOf } from './configs.ts';
 import {
@@ -11,9 +12,9 @@ import {
   pretraining,
 } from './foundation.ts';
 import { shiftsOfActors } from './given.ts';
-import { actorFrom, judgingOf, measuringOf } from './measuring.ts';
+import { actorFrom, hotter, judgingOf, measuringOf } from './measuring.ts';
 import type { Part } from './parts.ts';
-import type { Setup } from './setup.ts';
+import type { Given, Setup } from './setup.ts';
 import { strongActorIn, strongActors } from './strong-actors.ts';
 import { checkpointOf, measure } from './work.ts';
 
@@ -30,13 +31,18 @@ const ofChains: Readonly<Record<string, string>> = {
 };
 
 /** Those of the recipe's task. */
-export const shiftsOf = ({ given }: Setup): Readonly<Record<string, string>> =>
-  given === undefined
+export function shiftsOf(setup: Setup): Readonly<Record<string, string>> {
+  const { given } = setup;
+  return given === undefined
     ? ofChains
     : {
         ...Object.fromEntries(shiftsOfActors.map((name) => [name, ofChains[name]!])),
+        'mild-temperature': `the actor at temperature ${hotter(setup)}`,
         ...Object.fromEntries(Object.keys(given.shifts).map((name) => [name, 'another task'])),
       };
+}
+
+const shiftFiles = ({ base, shifts }: Given) => namedFiles(shifts, base);
 
 /** Every critic after pretraining, on the base actor and under each shift. */
 export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationResult> {
@@ -64,7 +70,8 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
   const [shorter, shortest] = others;
   const sums = { operations: ['+', '-'] };
   return {
-    ...{ name: 'critics', seed, version: 3, options: [input, size.continuations] },
+    ...{ name: 'critics', seed, version: 3 },
+    options: [input, size.continuations, ...(given ? [given.shifts, shiftFiles(given)] : [])],
     after: [
       ...[base, words, silent, ...ofHeads.map(([, part]) => part), stronger],
       ...(given ? [] : others.map((other) => other.base)),
@@ -76,7 +83,7 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
       const from = checkpointOf(work.folderOf(words), 'critic-rl');
       const expected = { read: 'expected', completions_per_state: 1, baseline: 'none' };
       const ofActor = {
-        'mild-temperature': { sampling: { temperature: 1.3 } },
+        'mild-temperature': { sampling: { temperature: hotter(setup) } },
         'moderate-actor': strongActorIn(setup, work, stronger, 'stronger'),
         'severe-actor': strongActorIn(setup, work, stronger, 'strong'),
       };

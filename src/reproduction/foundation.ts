@@ -58,6 +58,10 @@ export function scorer(setup: Setup, kind: Scorer, model?: string): Critic {
   const changes = scorers[kind];
   return {
     ...('use' in changes ? withoutThinking(own) : own),
+    // A forced score without words is drawn by the trained weights.
+    ...('use' in changes &&
+      own.answer === 'forced' &&
+      own.importance_sampling != null && { importance_sampling: null }),
     ...{ worker: workerNames(setup).critic, ...changes, ...(model !== undefined && { model }) },
     ...(setup.given && 'use' in changes && { max_new_tokens: SCORE_TOKENS }),
   };
@@ -93,7 +97,11 @@ export function pretraining(
   const base = baseActor(setup, seed, steps);
   const config = runOf(setup, steps, seedsOf(seed).training, {
     ...{ stages: ['critic-rl'], critic: scorer(setup, kind, model) },
-    critic_rl: { ...setup.recipe.critic_rl, ...setup.size.pretraining },
+    critic_rl: {
+      ...{ ...setup.recipe.critic_rl, ...setup.size.pretraining },
+      // Held-out problems of a data set are those that tables report.
+      ...(setup.given && { keep: 'last' as const }),
+    },
   });
   return {
     ...{ name: `${kind}-rl`, seed, version: 2, after: [first, base] },
@@ -122,9 +130,10 @@ export const headRate = ({ recipe }: Setup): number => 2 * recipe.actor!.learnin
 export function headOn(setup: Setup, kind: Head, model: string): Named {
   const { dtype, lora } = setup.recipe.actor!;
   const { engine: _, ...how } = loadingIn(setup);
+  const { memory_share = null } = setup.recipe.critic as Partial<Named>;
   return {
     ...{ use: 'value-head', worker: workerNames(setup).critic, model },
-    ...(setup.given && { ...how, dtype, lora }),
+    ...(setup.given && { ...how, dtype, lora, memory_share }),
     ...heads[kind],
   };
 }

@@ -4,7 +4,10 @@
  * group mean.
  */
 import { dirname } from 'node:path';
+import { digestOf, fingerprint } from '../comparison/lines.ts';
+import { namedFiles } from '../comparison/named-files.ts';
 import { withAbsolutePaths } from '../config/absolute-paths.ts';
+import { ConfigError } from '../config/error.ts';
 import { readYaml } from '../config/load.ts';
 import { type Config, configSchema } from '../config/schema.ts';
 import { loadCritic, type PluginChoice } from '../extensions/find-plugin.ts';
@@ -37,11 +40,39 @@ export function givenSetup(
         `${path}: ${part}.model is ${model ?? 'missing'}, and of the task "${task.use}" the tables ` +
           'need a folder or a Hub name; of the embedded tasks they are made by "miniature" alone',
       );
+  refuseLoose(path, recipe);
   return {
     recipe: { ...recipe, task, critic },
     size: sizeOf(recipe, size),
     given: { base, shifts: Object.fromEntries(Object.entries(shifts).map(shiftOf(base))) },
   };
+}
+
+/** @throws UserError for options that some of the runs can't have in the same sense */
+function refuseLoose(path: string, { start_from, joint, critic_sft }: Config): void {
+  const problems = [
+    ...(start_from === null
+      ? []
+      : ['start_from: the tables begin with actor.model and critic.model; name the weights there']),
+    ...(joint.critic === 'learn'
+      ? []
+      : ['joint.critic: the tables train every critic; leave it out']),
+    ...(typeof critic_sft.traces === 'string' || critic_sft.traces.api.cache !== null
+      ? []
+      : ['critic_sft.traces.api.cache: name a file, for several critics learn from the answers']),
+  ];
+  if (problems.length > 0)
+    throw new ConfigError(problems, path, 'the tables can’t be made of this config');
+}
+
+/** What results depend on beyond options: where files are relative to, and what they held. */
+export function filesOf({ recipe, given }: Setup): string | null {
+  if (!given) return null;
+  const { task, rewards, critic, actor, critic_sft } = recipe;
+  const { model } = critic as unknown as { readonly model: string };
+  const { base } = given;
+  const models = [actor!.model, model].map(fingerprint);
+  return digestOf([base, models, namedFiles([task, rewards, critic, actor, critic_sft], base)]);
 }
 
 /**
@@ -62,9 +93,14 @@ export async function refuseOtherCritics(
 }
 
 /** Numbers of the config in the place of the miniature's. */
-function sizeOf({ joint, critic_rl, evaluation }: Config, name: Size['name']): Size {
+function sizeOf({ actor, joint, critic_rl, evaluation }: Config, name: Size['name']): Size {
   const size: Size = { ...sizes[name], families: [], depths: [], theory: [] };
-  if (name === 'tiny') return { ...size, tuning: 0, prompts: 4, candidates: 4, continuations: 2 };
+  if (name === 'tiny') {
+    const each = { prompts: 4, candidates: 4, continuations: 2 };
+    const num_generations = 4;
+    const batch_size = Math.max(4, Math.ceil((actor?.minibatches ?? 1) / num_generations));
+    return { ...size, tuning: 0, ...each, sampling: { batch_size, num_generations } };
+  }
   const iterations = joint.steps;
   const every = Math.max(1, Math.ceil(iterations / 10));
   return {
@@ -73,7 +109,8 @@ function sizeOf({ joint, critic_rl, evaluation }: Config, name: Size['name']): S
     strength: { ...size.strength, iterations, every },
     head: { steps: critic_rl.steps, responses: critic_rl.states },
     ...{ prompts: Math.max(2, Math.ceil(evaluation.prompts / 2)), states: evaluation.states },
-    continuations: evaluation.continuations || size.continuations,
+    // Means of fewer have no variance to subtract.
+    continuations: Math.max(2, evaluation.continuations || size.continuations),
   };
 }
 
@@ -105,4 +142,5 @@ export const againstContinuations = ({ size }: Setup): string[] => [
 ];
 export const STRONGER =
   'Stronger actors learned by the group mean in one run: the strong one has its best success, the ' +
-  'stronger one at least half of the rise to it; both are read off the run’s own evaluations.';
+  'stronger one at least half of the rise to it; both are read off the run’s own evaluations. ' +
+  'Where the run never rose, they are the best of what came after its start.';

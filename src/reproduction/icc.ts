@@ -1,6 +1,7 @@
 /** What table 6 is made of: critics after each stage, with the actor's profile and without. */
 import { fileURLToPath } from 'node:url';
 import type { EvaluationInput } from '../comparison/config.ts';
+import { namedFiles } from '../comparison/named-files.ts';
 import type { EvaluationResult } from '../comparison/result.ts';
 import { actorOf, runOf, withActor } from './configs.ts';
 import {
@@ -14,7 +15,7 @@ import {
 import { actorFrom, judgingOf, measuringOf } from './measuring.ts';
 import type { Part, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
-import type { Named, Setup } from './setup.ts';
+import { baseOf, type Named, type Setup } from './setup.ts';
 import { type StrongActors, strongActorIn, strongActors, underActor } from './strong-actors.ts';
 import { checkpointOf, measure, train, weightsOf } from './work.ts';
 
@@ -75,12 +76,7 @@ export function stagesEvaluation(setup: Setup, seed: number): Part<EvaluationRes
   const { steps, prompts, bootstrap } = setup.size;
   const base = baseActor(setup, seed, steps);
   const stronger = strongActors(setup, seed, steps);
-  const stages = (icc: Icc) => ({
-    'critic-sft': imitation(setup, seed, steps, kinds[icc]),
-    'critic-rl': pretraining(setup, seed, steps, kinds[icc]),
-    joint: joint(setup, seed, kinds[icc]),
-  });
-  const trained = { with: stages('with'), without: stages('without') };
+  const trained = trainedIn(setup, seed);
   const input = {
     ...measuringOf(setup, steps, seed),
     ...{ prompts, candidates: 0, bootstrap, icc_rollouts: 2 * prompts },
@@ -95,27 +91,43 @@ export function stagesEvaluation(setup: Setup, seed: number): Part<EvaluationRes
       options: [input, setup.size.continuations],
       after: [...after, stronger],
     },
-    run: (work) => {
-      const ofStage = (icc: Icc, stage: 'critic-sft' | 'critic-rl' | 'joint') => ({
-        from: checkpointOf(work.folderOf(trained[icc][stage]), stage),
-      });
-      return measure(work, {
+    run: (work) =>
+      measure(work, {
         ...input,
         actor: actorFrom(setup, baseActorIn(work, base)),
         critics: {
           ...zeroShot(setup),
-          'sft-with': ofStage('with', 'critic-sft'),
-          'sft-without': ofStage('without', 'critic-sft'),
-          'rl-with': ofStage('with', 'critic-rl'),
-          'rl-without': ofStage('without', 'critic-rl'),
-          'joint-with': ofStage('with', 'joint'),
-          'joint-without': ofStage('without', 'joint'),
+          ...criticsOf(work, trained),
           ...(!setup.given && { oracle: 'oracle' }),
         },
         shifts: shiftsFor(setup, work, stronger, trained.with.joint),
-      });
-    },
+      }),
   };
+}
+
+type Stages = Readonly<Record<'critic-sft' | 'critic-rl' | 'joint', Part>>;
+
+/** The critic after each stage, with the actor's profile and without. */
+function trainedIn(setup: Setup, seed: number): Readonly<Record<Icc, Stages>> {
+  const { steps } = setup.size;
+  const stages = (icc: Icc): Stages => ({
+    'critic-sft': imitation(setup, seed, steps, kinds[icc]),
+    'critic-rl': pretraining(setup, seed, steps, kinds[icc]),
+    joint: joint(setup, seed, kinds[icc]),
+  });
+  return { with: stages('with'), without: stages('without') };
+}
+
+/** `sft-with`, `sft-without`, ... */
+function criticsOf(work: Work, trained: ReturnType<typeof trainedIn>): EvaluationInput['critics'] {
+  const names = { 'critic-sft': 'sft', 'critic-rl': 'rl', joint: 'joint' } as const;
+  const all = (Object.keys(names) as (keyof Stages)[]).flatMap((stage) =>
+    (['with', 'without'] as const).map((icc) => [
+      `${names[stage]}-${icc}`,
+      { from: checkpointOf(work.folderOf(trained[icc][stage]), stage) },
+    ]),
+  );
+  return Object.fromEntries(all);
 }
 
 /** Changes of an evaluation for each of `actors`. */
@@ -131,10 +143,13 @@ const shiftsFor = (
   joint: underActor(setup.size, weightsOf(work.folderOf(trained), 'joint', 'actor')),
 });
 
-/** Problems of a large model's evaluation, with one state each: its answers may cost money. */
-const LARGE_MODEL_PROBLEMS = 64;
+/**
+ * Problems of a large model's evaluation, each with its first state and one more: answers may cost
+ * money.
+ */
+const LARGE_MODEL_PROBLEMS = 32;
 
-/** A critic that nobody trains, such as a model behind an API. */
+/** A critic that nobody trains, such as a model behind an API, beside those of all stages. */
 export function largeModelEvaluation(
   setup: Setup,
   seed: number,
@@ -142,16 +157,18 @@ export function largeModelEvaluation(
 ): Part<EvaluationResult> {
   const { steps, prompts, bootstrap } = setup.size;
   const [base, stronger] = [baseActor(setup, seed, steps), strongActors(setup, seed, steps)];
-  const trained = joint(setup, seed, kinds.with);
+  const trained = trainedIn(setup, seed);
+  const { max_cost: _, ...asked } = critic; // what may be spent changes no answer
   const input: Omit<EvaluationInput, 'folder' | 'actor' | 'critics'> = {
-    ...measuringOf(setup, steps, seed, false),
+    ...measuringOf(setup, steps, seed),
     ...{ prompts: Math.min(prompts, LARGE_MODEL_PROBLEMS), num_generations: 1 },
     ...{ states_per_response: 'one', candidates: 0, bootstrap, icc_rollouts: 2 * prompts },
     ...judgingOf(setup),
   };
   return {
-    ...{ name: 'large-model', seed, version: 1, after: [base, stronger, trained] },
-    options: [input, setup.size.continuations, critic],
+    ...{ name: 'large-model', seed, version: 1 },
+    after: [base, stronger, ...Object.values(trained).flatMap((of) => Object.values(of))],
+    options: [input, setup.size.continuations, asked, namedFiles(asked, baseOf(setup))],
     run: (work) =>
       measure(work, {
         ...input,
@@ -159,8 +176,9 @@ export function largeModelEvaluation(
         critics: {
           'large-model-with': { ...critic, icc: true },
           'large-model-without': { ...critic, icc: false },
+          ...criticsOf(work, trained),
         },
-        shifts: shiftsFor(setup, work, stronger, trained),
+        shifts: shiftsFor(setup, work, stronger, trained.with.joint),
       }),
   };
 }

@@ -2,7 +2,7 @@
  * The methods of table 4, each by the literature's own recipe. What a recipe leaves to its user,
  * lambda and the learning rate, is chosen by a sweep of as many settings for each method.
  */
-import type { ConfigInput } from '../config/schema.ts';
+import type { Config, ConfigInput } from '../config/schema.ts';
 import { actorOf, runOf } from './configs.ts';
 import {
   baseActor,
@@ -17,10 +17,10 @@ import {
 import type { Part, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import type { Setup } from './setup.ts';
-import { checkpointOf, type RunFigures, train, weightsOf } from './work.ts';
+import { checkpointOf, type Keep, type RunFigures, train, weightsOf } from './work.ts';
 
 export interface Setting {
-  readonly lambda: number;
+  readonly lambda: Config['credit']['lambda'];
   /** The actor's. */
   readonly learning_rate: number;
 }
@@ -153,11 +153,21 @@ export const methodKeys = ({ given }: Setup): MethodKey[] =>
 const RATE = 5e-4;
 
 /** A method's settings, the recipe's own first. */
-export const settingsOf = ({ recipe }: Setup, key: MethodKey): Setting[] =>
-  methods[key].settings.map(({ lambda, learning_rate }) => ({
-    lambda,
+export function settingsOf({ recipe, given }: Setup, key: MethodKey): Setting[] {
+  const { settings } = methods[key];
+  const [first] = settings;
+  const asConfig = given && (key === 'genac' || key === 'silent');
+  return settings.map(({ lambda, learning_rate }) => ({
+    lambda: asConfig && lambda === first!.lambda ? recipe.credit.lambda : lambda,
     learning_rate: learning_rate * (recipe.actor!.learning_rate / RATE),
   }));
+}
+
+/** Which recipe, and from where. */
+export const recipeOf = ({ recipe, given }: Setup, key: MethodKey): string =>
+  given && recipe.actor!.kl > 0
+    ? methods[key].recipe.replace(', no KL', ', and the config’s KL as every method has it')
+    : methods[key].recipe;
 
 /** Joint training by a method, but for what names a folder. */
 export function jointConfig(
@@ -171,7 +181,7 @@ export function jointConfig(
   const { recipe } = setup;
   const { iterations, ...others } = changes;
   const method = methods[key];
-  const { learning_rate: ofCritic, decay, min_lr_ratio } = recipe.joint;
+  const { learning_rate: ofCritic, decay, min_lr_ratio, warmup, max_grad_norm } = recipe.joint;
   const learns = method.before(setup, seed, steps) !== null;
   return runOf(setup, steps, seedsOf(seed).training, {
     ...{ stages: ['joint'], critic: method.critic(setup) },
@@ -181,6 +191,7 @@ export function jointConfig(
       ...{ steps: iterations, schedule: 'synchronous' },
       ...(learns && {
         ...{ learning_rate: method.criticRate?.(setup) ?? ofCritic, decay, min_lr_ratio },
+        ...(setup.given && { warmup, max_grad_norm }),
       }),
     },
     // Every method trains, whatever its critic is worth.
@@ -207,15 +218,16 @@ export function trainBy(
   work: Work,
   { base, before, given }: ReturnType<typeof startOf>,
   config: Omit<ConfigInput, 'folder'>,
+  keep?: Keep,
 ): Promise<RunFigures | null> {
   const model = baseActorIn(work, base);
   const actor = { ...config.actor!, model };
   if (given) {
     // An adapter goes on only from a checkpoint.
     const start_from = before && checkpointOf(work.folderOf(before), 'critic-rl');
-    return train(work, { ...config, actor, start_from });
+    return train(work, { ...config, actor, start_from }, keep);
   }
   const learned = before && weightsOf(work.folderOf(before), 'critic-rl', 'critic');
   const critic = learned ? { ...(config.critic as object), model: learned } : config.critic;
-  return train(work, { ...config, critic: critic as ConfigInput['critic'], actor });
+  return train(work, { ...config, critic: critic as ConfigInput['critic'], actor }, keep);
 }

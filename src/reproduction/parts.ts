@@ -30,9 +30,17 @@ export interface Work extends Results {
   readonly workers: WorkerGroup;
   /** Folder that the files which configs name are relative to. */
   readonly base: string;
+  /** Finished runs keep the weights that other parts read, and no other checkpoints. */
+  readonly lean: boolean;
   /** Aborted: end soon, so that the same command can go on. */
   readonly signal: AbortSignal;
   log(text: string): void;
+}
+
+/** Where parts work: one at a time in each lane. */
+export interface Lane {
+  take(): Promise<WorkerGroup>;
+  give(workers: WorkerGroup): Promise<void>;
 }
 
 /** Of finished parts. */
@@ -71,12 +79,11 @@ export function inOrder(wanted: readonly Part[]): Part[] {
   return [...found.values()];
 }
 
-export interface RunParts {
-  /** Of the reproduction; parts are in its `parts/NAME-KEY/`. */
+export interface RunParts extends Pick<Work, 'base' | 'lean'> {
+  /** Of the parts, each in its `NAME-KEY/`. */
   readonly folder: string;
-  /** So many parts run at a time, each with workers of its own. */
-  readonly lanes: readonly WorkerGroup[];
-  readonly base: string;
+  /** So many parts run at a time. */
+  readonly lanes: readonly Lane[];
   readonly signal: AbortSignal;
   log(text: string): void;
 }
@@ -96,7 +103,7 @@ const folderName = (part: Part) => `${part.name}-${keyOf(part)}`;
 export async function runParts(wanted: readonly Part[], given: RunParts): Promise<Finished> {
   const parts = inOrder(wanted);
   const kept = new Map<string, Kept>();
-  const folderOf = (part: Part) => join(given.folder, 'parts', folderName(part));
+  const folderOf = (part: Part) => join(given.folder, folderName(part));
   for (const part of parts) {
     const known = read(folderOf(part));
     if (known) kept.set(keyOf(part), known);
@@ -118,7 +125,7 @@ async function runLanes(
   parts: readonly Part[],
   kept: Map<string, Kept>,
   results: Results,
-  { lanes, base, signal: stop, log }: RunParts,
+  { lanes, base, lean, signal: stop, log }: RunParts,
 ): Promise<void> {
   const waiting = new Set(parts.filter((part) => !kept.has(keyOf(part))));
   const failing = new AbortController();
@@ -132,7 +139,7 @@ async function runLanes(
     const label = `${part.name}, seed ${part.seed}`;
     await mkdir(folder, { recursive: true });
     const result = await part.run({
-      ...{ ...results, folder, workers, base, signal },
+      ...{ ...results, folder, workers, base, lean, signal },
       log: (text) => log(`${label}: ${text}`),
     });
     const done = { result, seconds: (performance.now() - from) / 1000 };
@@ -144,7 +151,7 @@ async function runLanes(
         `(${kept.size} of ${parts.length} parts, ${((performance.now() - began) / 1000).toFixed(0)} s)`,
     );
   };
-  const lane = async (workers: WorkerGroup) => {
+  const work = async (lane: Lane) => {
     while (waiting.size > 0 && !signal.aborted) {
       const next = [...waiting].find(({ after }) => after.every((part) => kept.has(keyOf(part))));
       if (next === undefined) {
@@ -153,7 +160,8 @@ async function runLanes(
       }
       waiting.delete(next);
       try {
-        await one(next, workers);
+        const workers = await lane.take();
+        await one(next, workers).finally(() => lane.give(workers));
       } catch (error) {
         failing.abort(error);
         throw error;
@@ -163,7 +171,7 @@ async function runLanes(
       }
     }
   };
-  const ended = await Promise.allSettled(lanes.map(lane));
+  const ended = await Promise.allSettled(lanes.map(work));
   stop.throwIfAborted();
   const failed = ended.find(({ status }) => status === 'rejected');
   if (failed) throw failing.signal.reason;

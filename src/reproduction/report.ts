@@ -96,8 +96,11 @@ function conditions({ size, seeds, seconds, given }: Reproduction): string[] {
     `Seeds: ${seeds.join(', ')}. ${over}`,
     `All parts together took ${(seconds / 60).toFixed(0)} minutes` +
       (given ? ', one after the other.' : ' of one core each, two at a time.'),
-    'States that select a checkpoint or a setting are never those that a table reports: ' +
-      'runs, sweeps and tables have seeds of their own.',
+    given
+      ? 'Critics are those after their last update. Stronger actors, and the settings of a sweep, are ' +
+        'chosen by success on held-out problems; those of a data set are the tables’ own.'
+      : 'States that select a checkpoint or a setting are never those that a table reports: ' +
+        'runs, sweeps and tables have seeds of their own.',
   ];
 }
 

@@ -1,22 +1,20 @@
 /** The paper's tables from nothing: all parts that they need, each once, and the report. */
+import { existsSync, readdirSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import packageJson from '../../package.json' with { type: 'json' };
-import { loadCritic, loadTask } from '../extensions/find-plugin.ts';
 import { pathFrom } from '../files/paths.ts';
-import { startConfigured } from '../run/configured-workers.ts';
 import { lockRun } from '../run-folder/lock.ts';
 import { UserError } from '../user-error.ts';
-import { startWorkers, type WorkerGroup } from '../workers/local.ts';
-import { pythonFunctions, pythonWorkerSpec } from '../workers/python-functions.ts';
-import { taskOf, workersOf } from './configs.ts';
-import { type Family, familiesOf } from './families.ts';
-import { refuseOtherCritics } from './given.ts';
+import { checkLargeModel, checkParts, checkTasks } from './early-checks.ts';
+import { familiesOf } from './families.ts';
+import { filesOf, refuseOtherCritics } from './given.ts';
+import { startLanes } from './lanes.ts';
 import { runParts } from './parts.ts';
 import { setupOf } from './read-setup.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
-import type { Named, Setup } from './setup.ts';
+import { baseOf, type Named, type Setup } from './setup.ts';
 import { type Size, sizes } from './sizes.ts';
 import { overSeeds, plotsOverSeeds, type Table } from './table.ts';
 import { expressiveness } from './tables/1-expressiveness.ts';
@@ -102,21 +100,29 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     ...(options.largeModel && { largeModel: options.largeModel }),
   };
   const wanted = tablesOf(setup, options.tables);
+  refuseWithoutEffect(options, wanted);
   if (setup.given) await refuseOtherCritics(setup.recipe, setup.given);
-  if (setup.largeModel) await loadCritic(setup.largeModel, setup.given?.base ?? '.');
+  if (setup.largeModel) await checkLargeModel(setup, setup.largeModel);
   const all = Array.from({ length: seeds }, (_, seed) => seed);
   const parts = all.flatMap((seed) => wanted.flatMap((table) => table.parts(setup, seed)));
+  const base = baseOf(setup);
+  await checkParts(parts, base);
   await mkdir(join(folder, 'logs'), { recursive: true });
   const lock = await lockRun(folder, 'wait for that reproduction, or name another folder');
-  const inPython = wanted.includes(rl)
-    ? familiesOf(setup).filter((family) => family.setup.usesPython)
-    : [];
-  const lanes = await startLanes(setup, inPython.length > 0, join(folder, 'logs'));
+  const tasks = [
+    ...(setup.given ? [{ setup, steps: 0 }] : []),
+    ...(wanted.includes(rl) ? familiesOf(setup).filter(({ setup: own }) => own.usesPython) : []),
+  ];
+  const lanes = await startLanes(setup, tasks.length > 0, join(folder, 'logs'));
   try {
-    for (const family of inPython) await prepare(family, lanes[0]!, log);
+    const workers = await lanes.lanes[0]!.take();
+    for (const one of tasks) await checkTasks(one, workers, log);
+    await lanes.lanes[0]!.give(workers);
     const signal = options.signal ?? new AbortController().signal;
-    const base = setup.given?.base ?? '.';
-    const results = await runParts(parts, { folder, lanes, base, signal, log });
+    const results = await runParts(parts, {
+      ...{ folder: partsIn(folder, setup, log), lanes: lanes.lanes, base, signal, log },
+      lean: setup.given !== undefined,
+    });
     const reproduction: Reproduction = {
       ...{ genac: packageJson.version, size: setup.size.name, seeds: all },
       given: setup.given !== undefined,
@@ -137,37 +143,30 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     await writeReproduction(folder, reproduction);
     return reproduction;
   } finally {
-    await Promise.all(lanes.map((workers) => workers.close()));
+    await lanes.close();
     lock.release();
   }
 }
 
-/** Two of one core each; of given models one, with the workers that their config names. */
-function startLanes(setup: Setup, python: boolean, logs: string): Promise<WorkerGroup[]> {
-  if (setup.given) {
-    const workers = setup.recipe.workers;
-    const names = Object.keys(workersOf(setup));
-    return Promise.all([startConfigured(workers, names, join(logs, 'lane-1'))]);
-  }
-  return Promise.all(
-    ['lane-1', 'lane-2'].map((lane) =>
-      startWorkers({
-        workers: [{ name: 'worker', threads: 1 }, ...(python ? [pythonWorkerSpec] : [])],
-        logDirectory: join(logs, lane),
-      }),
-    ),
-  );
+/** Of given models those of other files, such as a task's that was changed, stand apart. */
+function partsIn(folder: string, setup: Setup, log: (text: string) => void): string {
+  const parts = join(folder, 'parts');
+  const files = filesOf(setup);
+  if (files === null) return parts;
+  const own = `of-${files}`;
+  const others = existsSync(parts) ? readdirSync(parts).filter((name) => name !== own) : [];
+  if (others.length > 0 && !existsSync(join(parts, own)))
+    log('files that the config names are others than before: all parts are made anew');
+  return join(parts, own);
 }
 
-/** A package that is missing is an error now, and not after hours of work. */
-async function prepare(
-  { setup, steps }: Family,
-  workers: WorkerGroup,
-  log: (text: string) => void,
-): Promise<void> {
-  const python = pythonFunctions(() => workers.get(pythonWorkerSpec.name));
-  const { task } = await loadTask(taskOf(setup, steps), { base: '.', python, log });
-  await task.prepare?.();
+/** @throws UserError for an option that no wanted table reads */
+function refuseWithoutEffect(options: ReproduceOptions, wanted: readonly Table[]): void {
+  const { shifts = {}, largeModel } = options;
+  if (Object.keys(shifts).length > 0 && !wanted.includes(shift))
+    throw new UserError('--shift: has no effect without table 3');
+  if (largeModel && !wanted.includes(icc))
+    throw new UserError('--large-model: has no effect without table 6');
 }
 
 /** In the order in which they are asked for, each once. */

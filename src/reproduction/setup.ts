@@ -33,3 +33,6 @@ export interface Given {
 /** A name alone is one without options. */
 export const withOptions = (choice: Config['task']) =>
   typeof choice === 'string' ? { use: choice } : choice;
+
+/** Folder that the files of configs are relative to. */
+export const baseOf = ({ given }: Setup): string => given?.base ?? '.';

@@ -1,4 +1,6 @@
 /** Stronger actors than the base actor, for tables 3 and 6. */
+import { readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nameWithin } from '../run-folder/checkpoint.ts';
 import { actorOf, runOf, withActor } from './configs.ts';
@@ -34,11 +36,22 @@ export function strongActors(setup: Setup, seed: number, steps: number): Part<St
     options: [withActor(setup, config), success],
     async run(work) {
       const actor = actorOf(setup, baseActorIn(work, base));
-      const figures = await train(work, { ...config, actor });
+      const figures = await train(work, { ...config, actor }, 'all');
       const { curve } = figures!;
-      return strengthsIn(curve, setup.given ? rises(curve) : success);
+      const found = strengthsIn(curve, setup.given ? rises(curve) : success);
+      const chosen = Object.values(found).map((one) => nameOf(one.iteration, iterations));
+      if (work.lean) await dropOthers(join(work.folder, 'run', 'checkpoints'), chosen);
+      return found;
     },
   };
+}
+
+const nameOf = (iteration: number, last: number): string =>
+  iteration === last ? 'joint' : nameWithin('joint', iteration);
+
+async function dropOthers(folder: string, kept: readonly string[]): Promise<void> {
+  for (const name of readdirSync(folder).filter((one) => !kept.includes(one)))
+    await rm(join(folder, name), { recursive: true });
 }
 
 /** @param curve evaluations of one run, in order; the base actor's, the first, is never taken */
@@ -64,8 +77,7 @@ export function rises(curve: readonly CurvePoint[]): Record<Strength, number> {
 /** The folder of its weights. */
 function weightsIn(results: Results, part: Part<StrongActors>, strength: Strength, last: number) {
   const { iteration } = results.resultOf(part)[strength];
-  const name = iteration === last ? 'joint' : nameWithin('joint', iteration);
-  return join(checkpointOf(results.folderOf(part), name), 'actor');
+  return join(checkpointOf(results.folderOf(part), nameOf(iteration, last)), 'actor');
 }
 
 /** Changes of an evaluation for one of them (`underActor`). */

@@ -1,5 +1,5 @@
 /** The verbs of parts: make a model, train, measure. Each goes on with what a stopped try left. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { EvaluationInput } from '../comparison/config.ts';
@@ -41,11 +41,13 @@ export const checkpointOf = (folder: string, stage: string): string =>
 /**
  * Trains in the part's `run/`. A run that was stopped goes on exactly.
  *
+ * @param keep what a lean part keeps of the run's checkpoints
  * @returns its figures; null: its critic did not pass the gate of joint training
  */
 export async function train(
-  { folder, workers, base, signal, log }: Work,
+  { folder, workers, base, lean, signal, log }: Work,
   config: Omit<ConfigInput, 'folder'>,
+  keep: Keep = 'ends',
 ): Promise<RunFigures | null> {
   signal.throwIfAborted();
   const path = join(folder, 'run');
@@ -72,9 +74,27 @@ export async function train(
     }
     signal.throwIfAborted();
   }
+  if (lean) await keepOnly(path, keep);
   const lines = readMetrics(path);
   return { curve: curveOf(lines), means: meansOf(lines), phases: clock.perIteration() };
 }
+
+/** The models at the ends of stages, those of every checkpoint, or none. */
+export type Keep = 'ends' | 'all' | 'none';
+
+/** Optimizers serve a run that goes on; this one is done. */
+async function keepOnly(run: string, keep: Keep): Promise<void> {
+  const folder = join(run, 'checkpoints');
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const within = /-\d{6,}$/.test(name);
+    if (keep === 'none' || (keep === 'ends' && within))
+      await rm(join(folder, name), { recursive: true });
+    else
+      for (const model of ['actor', 'critic'])
+        await rm(join(folder, name, model, OPTIMIZER), { force: true });
+  }
+}
+const OPTIMIZER = 'genac_state.safetensors';
 
 /** Seconds of the phases of joint training, from the events of a run. */
 export class PhaseClock {

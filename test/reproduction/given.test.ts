@@ -5,13 +5,22 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { checkConfig } from '../../src/config/load.ts';
 import { workersOf } from '../../src/reproduction/configs.ts';
+import { checkLargeModel, checkParts } from '../../src/reproduction/early-checks.ts';
 import { familiesOf } from '../../src/reproduction/families.ts';
-import { scorer } from '../../src/reproduction/foundation.ts';
-import { jointConfig, methodKeys, settingsOf } from '../../src/reproduction/methods.ts';
-import { inOrder } from '../../src/reproduction/parts.ts';
+import { pretraining, scorer } from '../../src/reproduction/foundation.ts';
+import { filesOf } from '../../src/reproduction/given.ts';
+import {
+  jointConfig,
+  type MethodKey,
+  methodKeys,
+  settingsOf,
+} from '../../src/reproduction/methods.ts';
+import { inOrder, keyOf, type Results } from '../../src/reproduction/parts.ts';
 import { setupOf } from '../../src/reproduction/read-setup.ts';
 import { reproduce, tables } from '../../src/reproduction/reproduce.ts';
+import type { Named, Setup } from '../../src/reproduction/setup.ts';
 import { rises, strengthsIn } from '../../src/reproduction/strong-actors.ts';
+import { settingOf } from '../../src/reproduction/sweep.ts';
 
 let folder = '';
 const write = (name: string, content: object) => {
@@ -99,6 +108,88 @@ describe('a config with models of its own', () => {
   });
 });
 
+describe('a part of such a config', () => {
+  const keysOf = (setup: Setup) =>
+    inOrder(tables.filter((table) => !table.ofMiniature).flatMap((one) => one.parts(setup, 0))).map(
+      (part) => `${part.name} ${keyOf(part)}`,
+    );
+  it('depends on the shifts, and on what their files hold, in table 3 alone', () => {
+    const path = write('config.yaml', config);
+    writeFileSync(join(folder, 'data.jsonl'), '{}\n');
+    const task = (template: string) => ({ use: 'jsonl', file: 'data.jsonl', template });
+    const shifted = (template: string) =>
+      keysOf(setupOf(path, 'hour', { other: write('other.yaml', { task: task(template) }) }));
+    const [none, first, second] = [keysOf(setupOf(path, 'hour')), shifted('{a}'), shifted('{b}')];
+    writeFileSync(join(folder, 'data.jsonl'), '{}\n{}\n');
+    const third = shifted('{b}');
+    const differing = (one: readonly string[], other: readonly string[]) =>
+      one.filter((key) => !other.includes(key)).map((key) => key.replace(/ .*/, ''));
+    for (const [one, other] of [
+      [none, first],
+      [first, second],
+      [second, third],
+    ] as const)
+      expect(differing(one, other)).toEqual(['critics']);
+  });
+  it('stands apart from those of other files and of another folder', () => {
+    const named = { ...config, task: { use: 'jsonl', file: 'data.jsonl' } };
+    const filesIn = () => filesOf(setupOf(write('config.yaml', named), 'hour'));
+    writeFileSync(join(folder, 'data.jsonl'), '{}\n');
+    const first = filesIn();
+    expect(filesIn()).toBe(first);
+    writeFileSync(join(folder, 'data.jsonl'), '{}\n{}\n');
+    const second = filesIn();
+    folder = mkdtempSync(join(tmpdir(), 'genac-given-'));
+    expect(new Set([first, second, filesIn()]).size).toBe(3);
+    expect(filesOf(setupOf(undefined, 'hour'))).toBeNull();
+  });
+  it('keeps the last critic: held-out problems of a data set are the tables’ own', () => {
+    const setup = setupOf(write('config.yaml', { ...config, critic_rl: { keep: 'best' } }), 'hour');
+    const { options } = pretraining(setup, 0, 0, 'generative');
+    expect(options).toMatchObject({ critic_rl: { keep: 'last' } });
+  });
+  it('has the config’s lambda where the critic learns from traces', () => {
+    const lambda = { length_adaptive: 0.05 };
+    const setup = setupOf(write('config.yaml', { ...config, credit: { lambda } }), 'hour');
+    const first = (key: MethodKey) => settingOf(setup, key, {} as Results).lambda;
+    expect([first('genac'), first('silent'), first('ppo'), first('vineppo')]).toEqual([
+      ...[lambda, lambda, 0.95, 0],
+    ]);
+  });
+});
+
+describe('all parts of a recipe', () => {
+  const own = tables.filter(({ ofMiniature }) => !ofMiniature);
+  const check = (changes: object, size: 'hour' | 'tiny' = 'hour') => {
+    const setup = setupOf(write('config.yaml', { ...config, ...changes }), size);
+    return checkParts(
+      own.flatMap((table) => table.parts(setup, 0)),
+      folder,
+    );
+  };
+  it.each([
+    {},
+    { critic: { ...config.critic, completions_per_state: 4, agree_within: 1 } },
+    { critic: { ...config.critic, answer: 'forced', importance_sampling: {} } },
+    { critic: { ...config.critic, carry_until: 'left', share_of_states: 0.5 } },
+    { evaluation: { continuations: 1 } },
+    { actor: { ...config.actor, minibatches: 32 } },
+    { actor: { ...config.actor, kl: 0.01 }, joint: { steps: 2, warmup: 1 } },
+    { credit: { lambda: { length_adaptive: 0.05 } }, critic_rl: { steps: 1, warmup: 0 } },
+    { log: ['tensorboard'] },
+  ])('are such that their runs begin: %j', async (changes) => {
+    await check(changes);
+    if ('actor' in changes) await check(changes, 'tiny');
+  });
+  it.each([
+    [{ sampling: { num_generations: 1 } }, 'num_generations'],
+    [{ credit: { gamma: 0.9 } }, 'gamma'],
+  ])('are refused before the first one, with its name: %j', async (changes, words) => {
+    await expect(check(changes)).rejects.toThrow(words);
+    await expect(check(changes)).rejects.toThrow(/\(in "[a-z-]+"\)/);
+  });
+});
+
 it('stronger actors have half of a run’s rise, and all of it', () => {
   const curve = [0.5, 0.4, 0.6, 0.7, 0.65].map((success, i) => ({
     ...{ success, iteration: 5 * i, actor_tokens: 0, all_tokens: 0, seconds: 0 },
@@ -129,6 +220,39 @@ describe('what is refused, in words', () => {
       { task: 'cups', actor: { ...config.actor, model: 'task:base-actor' }, rewards: [] },
       'by "miniature" alone',
     );
+  });
+  it('what the runs can’t have in the same sense', () => {
+    refused({ start_from: 'runs/y' }, 'start_from: the tables begin with actor.model');
+    refused({ joint: { critic: 'frozen' } }, 'joint.critic: the tables train every critic');
+    const api = { model: 'large', api_key_env: null };
+    refused({ critic_sft: { traces: { api } } }, 'critic_sft.traces.api.cache: name a file');
+  });
+  it('a large model that could not be asked', async () => {
+    const setup = setupOf(undefined, 'tiny');
+    const asked = (critic: Named) => expect(checkLargeModel(setup, critic)).rejects;
+    await asked({ use: 'monte-carlo' }).toThrow('icc: no such option');
+    await asked({ use: 'generative', model: 'm' }).toThrow('no worker "critic" here');
+    await asked({ use: 'api', model: 'm', api_key_env: 'NO_SUCH_KEY' }).toThrow('NO_SUCH_KEY');
+    await checkLargeModel(setup, { use: 'api', model: 'm', api_key_env: null });
+  });
+  it('options that no wanted table reads', async () => {
+    const options = { config: write('config.yaml', config), folder: join(folder, 'out') };
+    const shifts = { other: write('other.yaml', { task: './other.ts' }) };
+    await expect(reproduce({ ...options, shifts, tables: [4] })).rejects.toThrow('without table 3');
+    const largeModel = { use: 'api' };
+    await expect(reproduce({ ...options, largeModel, tables: [3] })).rejects.toThrow(
+      'without table 6',
+    );
+  });
+  it('a task that can’t be loaded, before anything is made', async () => {
+    const path = write('config.yaml', {
+      ...config,
+      task: { use: 'jsonl', fyle: 'x' },
+      rewards: [],
+    });
+    await expect(
+      reproduce({ config: path, folder: join(folder, 'out'), size: 'tiny', tables: [3] }),
+    ).rejects.toThrow('task.fyle: no such option');
   });
   it('a shift without a task, elsewhere, or of the miniature', () => {
     const path = write('config.yaml', config);

@@ -2,11 +2,11 @@ import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { inOrder, keyOf, type Part, runParts } from '../../src/reproduction/parts.ts';
+import { inOrder, keyOf, type Lane, type Part, runParts } from '../../src/reproduction/parts.ts';
 import type { WorkerGroup } from '../../src/workers/local.ts';
 
 const folder = () => mkdtempSync(join(tmpdir(), 'genac-parts-'));
-const lane = {} as WorkerGroup;
+const lane: Lane = { take: async () => ({}) as WorkerGroup, give: async () => {} };
 const never = new AbortController().signal;
 
 function part<R>(name: string, run: Part<R>['run'], changes: Partial<Part<R>> = {}): Part<R> {
@@ -15,9 +15,10 @@ function part<R>(name: string, run: Part<R>['run'], changes: Partial<Part<R>> = 
 
 const given = (at: string, lanes = 1, signal = never) => ({
   ...{
-    folder: at,
+    folder: join(at, 'parts'),
     base: '.',
-    lanes: new Array<WorkerGroup>(lanes).fill(lane),
+    lanes: new Array<Lane>(lanes).fill(lane),
+    lean: false,
     signal,
     log: () => {},
   },

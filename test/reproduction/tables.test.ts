@@ -173,27 +173,29 @@ describe('table 6', () => {
     expect(verdict.agrees).toBe('yes');
     expect(verdict.seen).toContain('ICC lowers the error in 15 of 15 cases');
   });
-  it('has a large model without training before the others, and says what it errs', () => {
+  it('has a large model without training beside the others, on the states that it valued', () => {
     const own = { ...setup, largeModel: { use: 'api' } };
-    const given = {
-      stages: errors([0.08, 0.07, 0.05, 0.04], 0.1),
-      large: { 'large-model-with': { mse: 0.06 }, 'large-model-without': { mse: 0.09 } },
+    const stages = errors([0.08, 0.07, 0.05, 0.04], 0.1);
+    const large = {
+      ...{ 'large-model-with': { mse: 0.06 }, 'large-model-without': { mse: 0.09 } },
+      'sft-with': { mse: 0.065 },
     };
     const results = {
       resultOf: ({ name }: { readonly name: string }) => {
-        const one = distribution(name === 'large-model' ? given.large : given.stages);
+        const one = distribution(name === 'large-model' ? large : stages);
         return { distributions: Object.fromEntries(actors.map((actor) => [actor, one])) };
       },
     } as unknown as Results;
     const blocks = icc.blocks(own, 0, results);
-    expect(blocks[0]!.rows.slice(0, 3).map(({ name }) => name)).toEqual([
-      ...['large-model with ICC', 'large-model without ICC', 'uncalibrated with ICC'],
+    expect(blocks[0]!.rows[0]!.name).toBe('uncalibrated with ICC');
+    expect(blocks[1]!.rows.map(({ name }) => name)).toEqual([
+      ...['large-model with ICC', 'large-model without ICC', 'sft with ICC'],
     ]);
     const { seen, agrees } = icc.verdict(blocks);
     expect(agrees).toBe('yes');
     expect(seen).toContain('0.080 uncalibrated, 0.070 after SFT');
-    expect(seen).toContain('; by the large model 0.060');
-    expect(icc.notes(own).join(' ')).toContain('nobody trained it');
+    expect(seen).toContain('; on fewer states the large model has 0.060, SFT 0.065');
+    expect(icc.notes(own).join(' ')).toContain('valued the first state and one more');
   });
   it('agrees in part where stages help and ICC does not, and not where they do not', () => {
     expect(all(errors([0.08, 0.07, 0.05, 0.04], 0.01)).verdict.agrees).toBe('in part');

@@ -83,6 +83,8 @@ export const shift: Table = {
       head: valueIn(errors!, 'value-head', column),
     }));
     const [none, ...shifted] = gaps;
+    if (gaps.some(({ words, head }) => Number.isNaN(words + head)))
+      return { seen: 'some errors could not be measured', agrees: null };
     const better = gaps.filter(({ words, head }) => words < head);
     const worse = gaps.filter((gap) => !better.includes(gap));
     const wider = shifted.filter(({ words, head }) => head - words > none!.head - none!.words);

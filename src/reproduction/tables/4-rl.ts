@@ -1,7 +1,7 @@
 import { mean } from '../../math/statistics.ts';
 import { colours, type Plot } from '../../reports/report-plots.ts';
 import { type Family, familiesOf } from '../families.ts';
-import { type MethodKey, methodKeys, methods, type Setting } from '../methods.ts';
+import { type MethodKey, methodKeys, methods, recipeOf, type Setting } from '../methods.ts';
 import type { Results } from '../parts.ts';
 import { tuningSeeds } from '../seeds.ts';
 import type { Setup } from '../setup.ts';
@@ -110,14 +110,19 @@ function summaryOf(setup: Setup, seed: number, results: Results): Block {
 /** The sweep's scores; without one, the settings that an earlier sweep chose. */
 function sweepOf(setup: Setup, results: Results): Block {
   const { settings, tuning } = setup.size;
-  const nameOf = ({ lambda, learning_rate }: Setting) => `${lambda}/${learning_rate}`;
+  const nameOf = ({ lambda, learning_rate }: Setting) =>
+    `${typeof lambda === 'number' ? lambda : JSON.stringify(lambda)}/${learning_rate}`;
   if (tuning === 0)
     return {
-      ...{ title: 'settings, by the sweep of docs/results.md', digits: 5 },
+      title: setup.given
+        ? 'settings, without a sweep'
+        : 'settings, by the sweep of docs/results.md',
+      digits: setup.given ? 7 : 5,
       columns: ['lambda', 'learning rate of the actor'],
       rows: methodKeys(setup).map((key) => {
         const { lambda, learning_rate } = settingOf(setup, key, results);
-        return { name: methods[key].name, cells: [plain(lambda), plain(learning_rate)] };
+        const shown = typeof lambda === 'number' ? lambda : undefined;
+        return { name: methods[key].name, cells: [plain(shown), plain(learning_rate)] };
       }),
     };
   return {
@@ -155,6 +160,16 @@ function plotOf(setup: Setup, family: Family, seed: number, results: Results): P
   };
 }
 
+const ofSweep = ({ given }: Setup) => [
+  'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
+    'the first task; the others take what was chosen there.',
+  ...(given
+    ? []
+    : ['The size `hour` has no sweep of its own: it takes what that of docs/results.md chose.']),
+  'The best mean success over the runs’ evaluations is chosen, of those settings that are on no ' +
+    'seed worse than the recipe’s own, the first, by two standard errors.',
+];
+
 /** Table 4: RL by each method at its own best setting. */
 export const rl: Table = {
   number: 4,
@@ -168,12 +183,14 @@ export const rl: Table = {
       'equal tokens and equal seconds are what the cheapest of the methods used in all.',
     ...(setup.given ? [] : [ONE_CORE]),
     'The time of stages 1 and 2 and of a head’s pretraining is not in the seconds.',
-    'Each method has as many settings in its sweep, each trained on as many seeds of their own on ' +
-      'the first task; the others take what was chosen there.',
-    'The size `hour` has no sweep of its own: it takes what that of docs/results.md chose.',
-    'The best mean success over the runs’ evaluations is chosen, of those settings that are on no ' +
-      'seed worse than the recipe’s own, the first, by two standard errors.',
-    ...methodKeys(setup).map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
+    ...(setup.given && setup.size.tuning === 0
+      ? [
+          'Without a sweep (`--size full`) each method has its first setting: the config’s learning ' +
+            'rate, and the config’s lambda for critics that learn from traces, the literature’s for ' +
+            'others.',
+        ]
+      : ofSweep(setup)),
+    ...methodKeys(setup).map((key) => `${methods[key].name}: ${recipeOf(setup, key)}.`),
   ],
   reason:
     'small tasks, few seeds, on which actors differ in how soon they learn, and settings that ' +
@@ -215,7 +232,14 @@ export const rl: Table = {
         `${ahead.map(({ name, wins }) => `${name} on ${wins}`).join(', of ')} of ` +
         `${tasks.length} tasks`,
       // The paper has six tasks.
-      agrees: best && most && tasks.length >= 6 ? 'yes' : best || most ? 'in part' : 'no',
+      agrees:
+        tasks.length === 1
+          ? null
+          : best && most && tasks.length >= 6
+            ? 'yes'
+            : best || most
+              ? 'in part'
+              : 'no',
     };
   },
 };

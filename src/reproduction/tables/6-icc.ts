@@ -35,7 +35,7 @@ export const icc: Table = {
       : ofMiniature),
     ...(setup.largeModel === undefined
       ? []
-      : ['The large model was asked of one state each of fewer problems; nobody trained it.']),
+      : ['The large model valued the first state and one more of fewer problems, untrained.']),
     'Without In-Context Conditioning a critic was trained and is asked without the actor’s profile.',
     'The last column is the actor that the critic with In-Context Conditioning trained jointly.',
   ],
@@ -51,19 +51,22 @@ export const icc: Table = {
         name: name.replace(/-(with|without)$/, (_, icc) => ` ${icc} ICC`),
         cells: columns.map((one) => all[one]!.critics[name]!.figures.mse ?? null),
       }));
-    const asked = largeModelsOf(setup, seed).flatMap((part) =>
-      rowsOf(results.resultOf(part).distributions).filter(({ name }) => / ICC$/.test(name)),
-    );
-    const rows = [...asked, ...rowsOf(distributions)];
+    const asked = largeModelsOf(setup, seed).map((part) => ({
+      ...{ title: 'mean squared error on the states that the large model valued', digits: 3 },
+      columns: Object.values(actors),
+      rows: rowsOf(results.resultOf(part).distributions),
+    }));
+    const rows = rowsOf(distributions);
     const success = columns.map((one) => distributions[one]!.success_measured);
     return [
       {
         ...{ title: 'mean squared error', digits: 3, columns: Object.values(actors) },
         rows: [...rows, { name: 'success of the actor', cells: success }],
       },
+      ...asked,
     ];
   },
-  verdict([block]) {
+  verdict([block, large]) {
     const stages = ['sft', 'rl', 'joint'];
     const pairs = stages.flatMap((stage) =>
       block!.columns.map((_, column) => ({
@@ -73,8 +76,10 @@ export const icc: Table = {
     );
     const lower = pairs.filter((pair) => pair.with < pair.without).length;
     const mean = (row: string) => meanOfRow(block!, row);
-    const first = block!.rows.find(({ name }) => !name.startsWith(LARGE_MODEL));
-    const asked = mean(`${LARGE_MODEL} with ICC`);
+    const [first] = block!.rows;
+    const [asked, beside] = [`${LARGE_MODEL} with ICC`, 'sft with ICC'].map((row) =>
+      large === undefined ? '' : meanOfRow(large, row).toFixed(3),
+    );
     const [zero, sft, rl] = [mean(first!.name), mean('sft with ICC'), mean('rl with ICC')];
     const stepwise = rl < sft && rl < zero;
     return {
@@ -82,7 +87,7 @@ export const icc: Table = {
         `ICC lowers the error in ${lower} of ${pairs.length} cases; over the actors it is ` +
         `${zero.toFixed(3)} ${first!.name.replace(/ .*/, '')}, ${sft.toFixed(3)} after SFT, ${rl.toFixed(3)} after RL ` +
         `and ${mean('joint with ICC').toFixed(3)} after joint training` +
-        (Number.isNaN(asked) ? '' : `; by the large model ${asked.toFixed(3)}`),
+        (large ? `; on fewer states the large model has ${asked}, SFT ${beside}` : ''),
       agrees: stepwise && lower > 0.8 * pairs.length ? 'yes' : stepwise ? 'in part' : 'no',
     };
   },
