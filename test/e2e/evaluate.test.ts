@@ -10,6 +10,7 @@ import type { EvaluationResult } from '../../src/comparison/result.ts';
 import { startRun } from '../../src/run/run.ts';
 import { lockRun } from '../../src/run-folder/lock.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+import { answer, startServer } from '../api/server.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), 'genac-evaluate-'));
@@ -118,6 +119,32 @@ describe('an evaluation', () => {
     mkdirSync(join(scratch, 'odd', 'index.html'), { recursive: true });
     await expect(told(input('odd'))).rejects.toThrow(/index.html can't be used: it is a folder/);
     expect(existsSync(join(scratch, 'odd', 'states'))).toBe(false);
+  }, 120_000);
+
+  it('measures no fallback where a limit of cost prevented answers, and keeps those', async () => {
+    const server = await startServer();
+    server.behave((response) => answer(response, 'right # 8 .'));
+    const limited = (max_cost: number) =>
+      input('limited', {
+        ...{ prompts: 4, candidates: 0, continuations: 2 },
+        critics: {
+          asked: {
+            ...{ use: 'api', model: 'm', base_url: server.url, api_key_env: null, max_cost },
+            ...{ price: { input: 0, output: 1 }, max_tokens: 1000, concurrency: 1 },
+          },
+        },
+      });
+    // An answer costs 10e-6, and is begun if 1000e-6 more would be within the limit.
+    await expect(told(limited(0.00104))).rejects.toThrow(
+      /critics.asked: \d+ of \d+ states were not asked.*raise `max_cost`/,
+    );
+    const before = server.received.length;
+    const { result } = await told(limited(1));
+    await server.close();
+    const { states, critics } = result.distributions.none!;
+    expect(critics.asked!.figures.parse_rate!.value).toBe(1);
+    expect(before).toBeGreaterThan(0);
+    expect(server.received.length).toBeLessThan(before + states);
   }, 120_000);
 
   it('has a table for each shift', async () => {
