@@ -30,7 +30,7 @@ export interface Work extends Results {
   readonly workers: WorkerGroup;
   /** Folder that the files which configs name are relative to. */
   readonly base: string;
-  /** Finished runs keep the weights that other parts read, and no other checkpoints. */
+  /** Finished runs keep the checkpoints that other parts read, and no others. */
   readonly lean: boolean;
   /** Aborted: end soon, so that the same command can go on. */
   readonly signal: AbortSignal;

@@ -82,19 +82,14 @@ export async function train(
 /** The models at the ends of stages, those of every checkpoint, or none. */
 export type Keep = 'ends' | 'all' | 'none';
 
-/** Optimizers serve a run that goes on; this one is done. */
+/** A checkpoint within a stage serves a run that goes on; this one is done. */
 async function keepOnly(run: string, keep: Keep): Promise<void> {
+  if (keep === 'all') return;
   const folder = join(run, 'checkpoints');
-  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
-    const within = /-\d{6,}$/.test(name);
-    if (keep === 'none' || (keep === 'ends' && within))
-      await rm(join(folder, name), { recursive: true });
-    else
-      for (const model of ['actor', 'critic'])
-        await rm(join(folder, name, model, OPTIMIZER), { force: true });
-  }
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  for (const name of names.filter((one) => keep === 'none' || /-\d{6,}$/.test(one)))
+    await rm(join(folder, name), { recursive: true });
 }
-const OPTIMIZER = 'genac_state.safetensors';
 
 /** Seconds of the phases of joint training, from the events of a run. */
 export class PhaseClock {
