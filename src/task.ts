@@ -140,6 +140,8 @@ export interface ModelTools {
   /** Says how far it is: 0..1, and a few words. */
   readonly progress: (fraction: number, words: string) => void;
   readonly signal: AbortSignal;
+  /** Share of the usual training, above 0; default 1. Less gives a model that runs, no good one. */
+  readonly effort?: number;
 }
 
 /** What a task is made with. */

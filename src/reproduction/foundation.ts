@@ -12,6 +12,7 @@ type Critic = ConfigInput['critic'];
 /** Its result is where its weights are; null: in its own folder. */
 export function baseActor(setup: Setup, seed: number, steps: number): Part<string | null> {
   const task = taskOf(setup, steps);
+  const { effort } = setup.size;
   if (setup.given) {
     const { model } = setup.recipe.actor!;
     return {
@@ -21,9 +22,9 @@ export function baseActor(setup: Setup, seed: number, steps: number): Part<strin
   }
   return {
     ...{ name: 'base-actor', seed, version: 1, after: [] },
-    options: { task },
+    options: { task, ...(effort < 1 && { effort }) },
     async run(work) {
-      await makeModel(work, task, 'base-actor', seedsOf(seed).training);
+      await makeModel(work, task, 'base-actor', seedsOf(seed).training, effort);
       return null;
     },
   };

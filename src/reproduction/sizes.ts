@@ -25,6 +25,8 @@ export interface Size {
    * it errs at most of its steps, and a sweep mends nothing.
    */
   readonly steps: number;
+  /** Share of its usual training that a base actor gets. */
+  readonly effort: number;
   /** Further tasks of table 4, by the settings that were chosen on the first. */
   readonly families: readonly FamilyName[];
   /** K of the chains of other lengths in table 3, less and more far from training. */
@@ -76,7 +78,7 @@ export interface Size {
 }
 
 const full: Size = {
-  ...{ name: 'full', steps: 8, shorter: [5, 3] },
+  ...{ name: 'full', steps: 8, shorter: [5, 3], effort: 1 },
   families: ['longer-chains', 'cups', 'sums', 'multiples', 'wider-chains'],
   ...{ depths: [3, 5, 8], theory: ['five-cups'] },
   capacities: [
@@ -98,7 +100,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     ...{ depths: [3, 8], theory: [], tuning: 0 },
   },
   tiny: {
-    ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3] },
+    ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3], effort: 0.1 },
     ...{ depths: [3], theory: [] },
     capacities: [
       [32, 1],

@@ -185,6 +185,7 @@ export async function makeModel(
   task: PluginChoice,
   name: string,
   seed: number,
+  effort: number,
 ): Promise<string> {
   const path = join(folder, name);
   if (existsSync(path)) await rm(path, { recursive: true });
@@ -195,6 +196,6 @@ export async function makeModel(
     if (share >= last + 0.25) log(`${Math.round(100 * share)}%, ${words}`);
     if (share >= last + 0.25) last = share;
   };
-  await loaded.makeModel!(name, path, { worker, seed, progress, signal });
+  await loaded.makeModel!(name, path, { worker, seed, progress, signal, effort });
   return path;
 }

@@ -73,13 +73,14 @@ async function demonstrate(
   machine: Machine,
   { demonstrations, promptOf }: Making,
   model: LanguageModel,
-  { seed, progress, signal }: ModelTools,
+  { seed, progress, signal, effort = 1 }: ModelTools,
   steps: number,
 ): Promise<void> {
+  const all = Math.ceil(effort * demonstrations);
   const { drawChain, chainPrompt, claimsText } = chainsOf(machine);
   const { baseTable, continueChain } = tablesOf(machine);
   const table = baseTable(seed, steps);
-  for (let step = 0; step < demonstrations; step++) {
+  for (let step = 0; step < all; step++) {
     signal.throwIfAborted();
     const random = new Random(deriveSeed(seed, `${machine.name}/demonstrations`, step));
     const chains = Array.from({ length: BATCH }, () => drawChain(random, steps, 1));
@@ -95,8 +96,7 @@ async function demonstrate(
       [{ stream, tensors: { weights: sequences.map(() => 1) } }],
       tokens,
     );
-    await model.optimize(learningRate(schedule, step, demonstrations), 1);
-    if (step % 10 === 9)
-      progress((step + 1) / demonstrations, `loss ${statistics.loss!.toFixed(3)}`);
+    await model.optimize(learningRate(schedule, step, all), 1);
+    if (step % 10 === 9) progress((step + 1) / all, `loss ${statistics.loss!.toFixed(3)}`);
   }
 }
