@@ -12,7 +12,7 @@ import {
   type Scorer,
   scorer,
 } from './foundation.ts';
-import { actorFrom, judgingOf, measuringOf } from './measuring.ts';
+import { actorFrom, hotter, judgingOf, measuringOf } from './measuring.ts';
 import type { Part, Work } from './parts.ts';
 import { seedsOf } from './seeds.ts';
 import { baseOf, type Named, type Setup } from './setup.ts';
@@ -137,7 +137,7 @@ const shiftsFor = (
   stronger: Part<StrongActors>,
   trained: Part,
 ): EvaluationInput['shifts'] => ({
-  'mild-temperature': { sampling: { temperature: 1.3 } },
+  'mild-temperature': { sampling: { temperature: hotter(setup) } },
   'moderate-actor': strongActorIn(setup, work, stronger, 'stronger'),
   'severe-actor': strongActorIn(setup, work, stronger, 'strong'),
   joint: underActor(setup.size, weightsOf(work.folderOf(trained), 'joint', 'actor')),

@@ -1,5 +1,4 @@
 /** Reads what all tables are made of. */
-
 import { loadConfigFile } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { UserError } from '../user-error.ts';
