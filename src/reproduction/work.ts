@@ -83,7 +83,7 @@ export async function train(
 export type Keep = 'ends' | 'all' | 'none';
 
 /** A checkpoint within a stage serves a run that goes on; this one is done. */
-async function keepOnly(run: string, keep: Keep): Promise<void> {
+export async function keepOnly(run: string, keep: Keep): Promise<void> {
   if (keep === 'all') return;
   const folder = join(run, 'checkpoints');
   const names = existsSync(folder) ? readdirSync(folder) : [];

@@ -1,4 +1,7 @@
 /** Figures of tables, from results by hand. */
+import { mkdirSync, mkdtempSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { meanOver, resamplesOf } from '../../src/comparison/bootstrap.ts';
 import type { Plot } from '../../src/reports/report-plots.ts';
@@ -19,7 +22,7 @@ import {
 } from '../../src/reproduction/table.ts';
 import { costOfHalf, successAt } from '../../src/reproduction/tables/4-rl.ts';
 import { passesOf, tokensOf } from '../../src/reproduction/tables/5-cost.ts';
-import { curveOf, PhaseClock } from '../../src/reproduction/work.ts';
+import { curveOf, keepOnly, PhaseClock } from '../../src/reproduction/work.ts';
 
 const measured = (value: number, n = 10) => ({ value, low: value - 0.1, high: value + 0.1, n });
 const block = (value: number): Block => ({
@@ -198,4 +201,17 @@ describe('a report', () => {
     expect(given).toContain('took 1 minutes, one after the other.');
     expect(given).not.toContain('Most likely');
   });
+});
+
+it('a lean part keeps the ends of stages, all checkpoints, or none', async () => {
+  const names = ['critic-rl', 'joint', 'joint-000005'];
+  const kept = async (keep: Parameters<typeof keepOnly>[1]) => {
+    const run = mkdtempSync(join(tmpdir(), 'genac-lean-'));
+    for (const name of names) mkdirSync(join(run, 'checkpoints', name), { recursive: true });
+    await keepOnly(run, keep);
+    return readdirSync(join(run, 'checkpoints')).sort();
+  };
+  expect(await kept('all')).toEqual(names);
+  expect(await kept('ends')).toEqual(['critic-rl', 'joint']);
+  expect(await kept('none')).toEqual([]);
 });

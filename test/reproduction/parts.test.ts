@@ -126,6 +126,28 @@ describe('parts', () => {
     expect([resultOf(long), resultOf(next), tries]).toEqual([3, 4, 2]);
   });
 
+  it('take workers of their own where a lane has fresh ones, and give them back after a fault', async () => {
+    const open: number[] = [];
+    let taken = 0;
+    const lane: Lane = {
+      take: async () => ({ number: open.push(taken++) }) as unknown as WorkerGroup,
+      give: async () => void open.pop(),
+    };
+    const seen: number[] = [];
+    const good = part('good', async () => seen.push(open.length));
+    const bad = part(
+      'bad',
+      async () => {
+        seen.push(open.length);
+        throw new Error('no memory');
+      },
+      { after: [good] },
+    );
+    const lanes = { ...given(folder()), lanes: [lane] };
+    await expect(runParts([bad], lanes)).rejects.toThrow('no memory');
+    expect([seen, taken, open]).toEqual([[1, 1], 2, []]);
+  });
+
   it('may use no part that they do not name', async () => {
     const hidden = part('hidden', async () => 1);
     const user = part('user', async (work) => work.resultOf(hidden));
