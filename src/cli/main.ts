@@ -33,7 +33,7 @@ const numberOf = (least: number, most: number) => (text: string) => {
 };
 
 /** `harder=harder.yaml`, once more. */
-function shiftOf(text: string, known: Readonly<Record<string, string>>): Record<string, string> {
+function shiftOf(text: string, known?: Readonly<Record<string, string>>): Record<string, string> {
   const [, name, file] = /^([A-Za-z][\w.-]*)=(.+)$/.exec(text) ?? [];
   if (name !== undefined && file !== undefined) return { ...known, [name]: file };
   throw new InvalidArgumentError('it is NAME=FILE.');
@@ -239,7 +239,6 @@ program
     '--shift <name=file...>',
     'for such a config: a file beside it, to whose `task` table 3 shifts',
     shiftOf,
-    {},
   )
   .option(
     '--large-model <critic>',

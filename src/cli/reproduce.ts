@@ -14,7 +14,7 @@ export interface ReproduceFlags {
   readonly seeds: number;
   readonly folder: string;
   readonly config?: string;
-  readonly shift: Readonly<Record<string, string>>;
+  readonly shift?: Readonly<Record<string, string>>;
   readonly largeModel?: string;
   readonly size: NonNullable<ReproduceOptions['size']>;
 }
@@ -38,7 +38,8 @@ export async function reproduceCommand(flags: ReproduceFlags): Promise<void> {
   try {
     const { shift: shifts, largeModel, ...options } = flags;
     const { tables } = await reproduce({
-      ...{ ...options, shifts, signal: stopping.signal, log },
+      ...{ ...options, signal: stopping.signal, log },
+      ...(shifts !== undefined && { shifts }),
       ...(largeModel !== undefined && { largeModel: criticIn(largeModel) }),
     });
     for (const table of tables)
