@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,9 +12,7 @@ from torch import Tensor
 from .memory import tokens_that_fit
 from .model import LoadedModel, largest
 from .ragged import micro_batches, pad
-
-if TYPE_CHECKING:
-    from .sharing import Tree
+from .trees import Tree
 
 #: Numbers of activations that a micro-batch may hold on a CPU, so that they stay in its caches.
 CPU_ACTIVATIONS = 2**22
@@ -43,7 +40,7 @@ class MicroBatch:
     tokens: Tensor
     #: Sequences that have a chosen token.
     sequences: int
-    #: Rows that are trees (`sharing.py`); None: each is a sequence.
+    #: Rows that are trees (`trees.py`); None: each is a sequence.
     tree: Tree | None = None
 
 

@@ -26,7 +26,7 @@ from .ways import TOGETHER, Way
 if TYPE_CHECKING:
     from ..engines.engine import Engine
     from .activations import Activations
-    from .sharing import Tree
+    from .trees import Tree
 
 
 @dataclass

@@ -18,7 +18,7 @@ from architectures import causal_configs, small_config
 from conftest import LOADING, Client, llama, word_tokenizer
 from genac_bridge.models import sharing, training
 from genac_bridge.models.model import LoadedModel
-from genac_bridge.models.sharing import in_rows
+from genac_bridge.models.trees import in_rows
 
 SHARING = {**LOADING, "share_prefixes": True}
 
