@@ -44,6 +44,8 @@ const config = {
     ...{ use: 'generative', model: 'model', lora, max_new_tokens: 8 },
     ...{ completions_per_state: 1, baseline: 'batch-mean' },
   },
+  // Models as small as these are slower with more threads, most of all beside other tests.
+  workers: { actor: { threads: 1 }, critic: { threads: 1 }, python: { threads: 1 } },
   sampling: { batch_size: 4, num_generations: 4, max_new_tokens: 6 },
   credit: { lambda: 0.9, segmentation: { by: 'tokens', tokens: 2, max_segments: 3 } },
   critic_sft: { traces: 'traces.jsonl' },
