@@ -118,8 +118,8 @@ function refuseUnasked(name: string, valuations: readonly Valuation[]): void {
   const missed = valuations.filter(({ skipped }) => skipped === 'not-asked').length;
   if (missed === 0) return;
   throw new UserError(
-    `critics.${name}: ${missed} of ${valuations.length} states were not asked, for its limit of cost ` +
-      'is reached: raise `max_cost`; the same command goes on, with the answers that it kept',
+    `critics.${name}: ${missed} of ${valuations.length} states were not asked, for its limit of ` +
+      'cost is reached: raise `max_cost`; the same command goes on, with the answers that it kept',
   );
 }
 

@@ -54,7 +54,8 @@ export function issuesOf(
     const close = typeof value === 'string' ? nearest(value, options.map(String)) : null;
     const isText = options.some((option) => option === close);
     const written = isText ? `"${close}"` : `${close}, without quotes`;
-    return `${path ? `${path}: ` : ''}${given}: ${issue.message}${close ? `; did you mean ${written}?` : ''}`;
+    const hint = close ? `; did you mean ${written}?` : '';
+    return `${path ? `${path}: ` : ''}${given}: ${issue.message}${hint}`;
   });
 }
 

@@ -37,8 +37,8 @@ export function givenSetup(
   ] as const)
     if (typeof model !== 'string' || model.startsWith('task:'))
       throw new UserError(
-        `${path}: ${part}.model is ${model ?? 'missing'}, and of the task "${task.use}" the tables ` +
-          'need a folder or a Hub name; of the embedded tasks they are made by "miniature" alone',
+        `${path}: ${part}.model is ${model ?? 'missing'}, and of the task "${task.use}" the ` +
+          'tables need a folder or a Hub name; of the embedded tasks they are made by "miniature" alone',
       );
   refuseLoose(path, recipe);
   return {
@@ -124,8 +124,8 @@ const shiftOf =
     const folder = dirname(pathFrom('.', path));
     if (folder !== base)
       throw new UserError(
-        `${where}: it lies in ${folder}, and its paths would be read in ${base}: put it beside the ` +
-          'config',
+        `${where}: it lies in ${folder}, and its paths would be read in ${base}: put it beside ` +
+          'the config',
       );
     if (shiftsOfActors.includes(name))
       throw new UserError(`${where}: table 3 has a shift of this name already; name it otherwise`);

@@ -126,7 +126,7 @@ describe('parts', () => {
     expect([resultOf(long), resultOf(next), tries]).toEqual([3, 4, 2]);
   });
 
-  it('take workers of their own where a lane has fresh ones, and give them back after a fault', async () => {
+  it('take fresh workers where a lane has them, and give them back after a fault', async () => {
     const open: number[] = [];
     let taken = 0;
     const lane: Lane = {

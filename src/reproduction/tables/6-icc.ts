@@ -85,8 +85,8 @@ export const icc: Table = {
     return {
       seen:
         `ICC lowers the error in ${lower} of ${pairs.length} cases; over the actors it is ` +
-        `${zero.toFixed(3)} ${first!.name.replace(/ .*/, '')}, ${sft.toFixed(3)} after SFT, ${rl.toFixed(3)} after RL ` +
-        `and ${mean('joint with ICC').toFixed(3)} after joint training` +
+        `${zero.toFixed(3)} ${first!.name.replace(/ .*/, '')}, ${sft.toFixed(3)} after SFT, ` +
+        `${rl.toFixed(3)} after RL and ${mean('joint with ICC').toFixed(3)} after joint training` +
         (large ? `; on fewer states the large model has ${asked}, SFT ${beside}` : ''),
       agrees: stepwise && lower > 0.8 * pairs.length ? 'yes' : stepwise ? 'in part' : 'no',
     };
