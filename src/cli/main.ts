@@ -32,7 +32,7 @@ const numberOf = (least: number, most: number) => (text: string) => {
   throw new InvalidArgumentError(`it is a number from ${least} to ${most}.`);
 };
 
-/** `harder=harder.yaml`, once more. */
+/** `harder=harder.yaml`, beside those before it. */
 function shiftOf(text: string, known?: Readonly<Record<string, string>>): Record<string, string> {
   const [, name, file] = /^([A-Za-z][\w.-]*)=(.+)$/.exec(text) ?? [];
   if (name !== undefined && file !== undefined) return { ...known, [name]: file };

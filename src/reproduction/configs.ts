@@ -30,7 +30,7 @@ export const taskOf = ({ recipe, given }: Setup, steps: number) => ({
   ...(!given && { steps }),
 });
 
-/** A run's config without its folder; a part's options are this and nothing with a path in it. */
+/** A run's config without its folder, as a part's options have it: no path is of another part. */
 export function runOf(
   setup: Setup,
   steps: number,

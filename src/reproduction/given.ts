@@ -38,7 +38,8 @@ export function givenSetup(
     if (typeof model !== 'string' || model.startsWith('task:'))
       throw new UserError(
         `${path}: ${part}.model is ${model ?? 'missing'}, and of the task "${task.use}" the ` +
-          'tables need a folder or a Hub name; of the embedded tasks they are made by "miniature" alone',
+          'tables need a folder or a Hub name; of the embedded tasks they are made by ' +
+          '"miniature" alone',
       );
   refuseLoose(path, recipe);
   return {
@@ -48,7 +49,7 @@ export function givenSetup(
   };
 }
 
-/** @throws UserError for options that some of the runs can't have in the same sense */
+/** @throws ConfigError for options that some of the runs can't have in the same sense */
 function refuseLoose(path: string, { start_from, joint, critic_sft }: Config): void {
   const problems = [
     ...(start_from === null

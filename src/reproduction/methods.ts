@@ -109,7 +109,7 @@ const vineppo: Method = {
 /** GRPO (arXiv 2402.03300): the group's mean and deviation. Lambda is 1: rates alone are swept. */
 const grpo: Method = {
   ...{ name: 'GRPO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]), chosen: 0 },
-  recipe: '(reward - mean) / deviation of the group for every token (arXiv 2402.03300), no KL',
+  recipe: '(reward - mean) / deviation of the group for every token (arXiv 2402.03300)',
   critic: () => ({ use: 'group-mean' }),
   before: () => null,
   ...{ scale: 'group-std', fallback: false },
@@ -162,12 +162,6 @@ export function settingsOf({ recipe, given }: Setup, key: MethodKey): Setting[] 
     learning_rate: learning_rate * (recipe.actor!.learning_rate / RATE),
   }));
 }
-
-/** Which recipe, and from where. */
-export const recipeOf = ({ recipe, given }: Setup, key: MethodKey): string =>
-  given && recipe.actor!.kl > 0
-    ? methods[key].recipe.replace(', no KL', ', and the config’s KL as every method has it')
-    : methods[key].recipe;
 
 /** Joint training by a method, but for what names a folder. */
 export function jointConfig(

@@ -43,6 +43,12 @@ export interface Lane {
   give(workers: WorkerGroup): Promise<void>;
 }
 
+/** Gives the workers back however the work ends. */
+export async function inLane<T>(lane: Lane, use: (workers: WorkerGroup) => Promise<T>): Promise<T> {
+  const workers = await lane.take();
+  return use(workers).finally(() => lane.give(workers));
+}
+
 /** Of finished parts. */
 export interface Results {
   resultOf<R>(part: Part<R>): R;
@@ -160,8 +166,7 @@ async function runLanes(
       }
       waiting.delete(next);
       try {
-        const workers = await lane.take();
-        await one(next, workers).finally(() => lane.give(workers));
+        await inLane(lane, (workers) => one(next, workers));
       } catch (error) {
         failing.abort(error);
         throw error;

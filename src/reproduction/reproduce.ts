@@ -9,8 +9,8 @@ import { UserError } from '../user-error.ts';
 import { checkLargeModel, checkParts, checkTasks } from './early-checks.ts';
 import { familiesOf } from './families.ts';
 import { filesOf, refuseOtherCritics } from './given.ts';
-import { startLanes } from './lanes.ts';
-import { runParts } from './parts.ts';
+import { type Lanes, startLanes } from './lanes.ts';
+import { inLane, runParts } from './parts.ts';
 import { setupOf } from './read-setup.ts';
 import { type Reproduction, writeReproduction } from './report.ts';
 import { MOST_SEEDS } from './seeds.ts';
@@ -40,21 +40,16 @@ function absentFrom({
       4: 'other tasks',
       ...(largeModel ? {} : { 6: 'a large model without training (`--large-model`)' }),
     };
-  const { 6: oracle, ...others } = ofMiniature(name);
-  return largeModel ? others : { ...others, 6: oracle! };
+  const inHour = (words: string) => (name === 'hour' ? `${words} (\`--size full\`); ` : '');
+  const oracle = '; the uncalibrated oracle is in its place';
+  return {
+    1:
+      inHour('chains of 5 and the word problem of S5') +
+      'critics of more than some hundred thousand parameters',
+    4: `${inHour('three further tasks, and a sweep of its own')}tasks in natural language`,
+    ...(largeModel ? {} : { 6: `a large model without training (\`--large-model\`)${oracle}` }),
+  };
 }
-
-const ofMiniature = (name: Size['name']): Readonly<Record<number, string>> => ({
-  1: [
-    ...(name === 'hour' ? ['chains of 5 and the word problem of S5 (`--size full`)'] : []),
-    'critics of more than some hundred thousand parameters',
-  ].join('; '),
-  4: [
-    ...(name === 'hour' ? ['three further tasks, and a sweep of its own (`--size full`)'] : []),
-    'tasks in natural language',
-  ].join('; '),
-  6: 'a large model without training (`--large-model`); the uncalibrated oracle is in its place',
-});
 
 export interface ReproduceOptions {
   /** Numbers of the tables, in the order in which they are made. Default: all that there are. */
@@ -83,10 +78,11 @@ export interface ReproduceOptions {
 
 /**
  * Makes the tables, and writes `index.html`, `results.md`, `figures.csv`, `results.json` and the
- * pictures `table-N.svg` into the folder. Two parts work at a time, each with a worker of one
- * thread.
+ * pictures `table-N.svg` into the folder. Of the embedded tasks two parts work at a time, each with
+ * a worker of one thread; of a config with models of its own one, with its workers.
  *
- * @throws UserError for a table or a size that there is not
+ * @throws UserError for a table, a size or an option that can't be had; ConfigError for a config
+ * that some of the runs can't be made of, before the first one
  */
 export async function reproduce(options: ReproduceOptions = {}): Promise<Reproduction> {
   const { seeds = 1, size = 'hour', log = () => {} } = options;
@@ -113,14 +109,17 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     ...(setup.given ? [{ setup, steps: 0 }] : []),
     ...(wanted.includes(rl) ? familiesOf(setup).filter(({ setup: own }) => own.usesPython) : []),
   ];
-  const lanes = await startLanes(setup, tasks.length > 0, join(folder, 'logs'));
+  let started: Lanes | null = null;
   try {
-    const workers = await lanes.lanes[0]!.take();
-    for (const one of tasks) await checkTasks(one, workers, log);
-    await lanes.lanes[0]!.give(workers);
+    started = await startLanes(setup, tasks.length > 0, join(folder, 'logs'));
+    const { lanes } = started;
+    if (tasks.length > 0)
+      await inLane(lanes[0]!, async (workers) => {
+        for (const one of tasks) await checkTasks(one, workers, log);
+      });
     const signal = options.signal ?? new AbortController().signal;
     const results = await runParts(parts, {
-      ...{ folder: partsIn(folder, setup, log), lanes: lanes.lanes, base, signal, log },
+      ...{ folder: partsIn(folder, setup, log), lanes, base, signal, log },
       lean: setup.given !== undefined,
     });
     const reproduction: Reproduction = {
@@ -143,7 +142,7 @@ export async function reproduce(options: ReproduceOptions = {}): Promise<Reprodu
     await writeReproduction(folder, reproduction);
     return reproduction;
   } finally {
-    await lanes.close();
+    await started?.close();
     lock.release();
   }
 }
@@ -154,9 +153,9 @@ function partsIn(folder: string, setup: Setup, log: (text: string) => void): str
   const files = filesOf(setup);
   if (files === null) return parts;
   const own = `of-${files}`;
-  const others = existsSync(parts) ? readdirSync(parts).filter((name) => name !== own) : [];
-  if (others.length > 0 && !existsSync(join(parts, own)))
-    log('files that the config names are others than before: all parts are made anew');
+  const all = existsSync(parts) ? readdirSync(parts).filter((name) => name.startsWith('of-')) : [];
+  if (all.length > 0 && !all.includes(own))
+    log('parts of other files, models or configs lie beside: these are made anew');
   return join(parts, own);
 }
 

@@ -90,7 +90,7 @@ describe('the tasks of tables 1 and 4', () => {
     expect(longer!.setup.recipe.critic).toEqual({ use: 'generative' });
     expect(longer!.setup.recipe.sampling.max_new_tokens).toBe(30);
   });
-  it('refuses a config of another task', () => {
+  it('refuses a config of another task whose models the task makes', () => {
     expect(() => setupOf('examples/cups.yaml', 'full')).toThrow('by "miniature" alone');
   });
 });

@@ -1,7 +1,7 @@
 import { mean } from '../../math/statistics.ts';
 import { colours, type Plot } from '../../reports/report-plots.ts';
 import { type Family, familiesOf } from '../families.ts';
-import { type MethodKey, methodKeys, methods, recipeOf, type Setting } from '../methods.ts';
+import { type MethodKey, methodKeys, methods, type Setting } from '../methods.ts';
 import type { Results } from '../parts.ts';
 import { tuningSeeds } from '../seeds.ts';
 import type { Setup } from '../setup.ts';
@@ -190,7 +190,7 @@ export const rl: Table = {
             'others.',
         ]
       : ofSweep(setup)),
-    ...methodKeys(setup).map((key) => `${methods[key].name}: ${recipeOf(setup, key)}.`),
+    ...methodKeys(setup).map((key) => `${methods[key].name}: ${methods[key].recipe}.`),
   ],
   reason:
     'small tasks, few seeds, on which actors differ in how soon they learn, and settings that ' +

@@ -18,7 +18,7 @@ interface Way {
   readonly prompts: 'generative-expected' | 'language-model' | null;
 }
 
-const two = { completions_per_state: 2, agree_within: null };
+const two = { completions_per_state: 2 };
 const one = { completions_per_state: 1, read: 'expected', baseline: 'batch-mean' };
 const words = { key: 'genac', prompts: 'generative-expected' } as const;
 
@@ -53,8 +53,8 @@ function waysOf({ given }: Setup): [name: string, way: Way][] {
     if (way.ofMiniature) return [];
     const { critic = way === words ? two : {} } = way;
     const uncorrected = way.key === 'silent' && { importance_sampling: null };
-    const all = way.prompts !== null && { agree_within: null };
-    return [[name, { ...way, critic: { ...all, ...critic, ...uncorrected } }]];
+    const drawn = way.prompts !== null && { agree_within: null };
+    return [[name, { ...way, critic: { ...drawn, ...critic, ...uncorrected } }]];
   });
 }
 
