@@ -8,26 +8,17 @@
  *
  * Writes OUT/schedule.json and OUT/schedule.md anew after each run.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type ConfigInput, loadConfigFile, startRun } from '../../src/index.ts';
 import { median } from '../../src/math/statistics.ts';
+import { givenArguments } from './arguments.ts';
 import { runsOf } from './smollm2-runs.ts';
 
-const { values } = parseArgs({
-  options: {
-    ...{ model: { type: 'string' }, problems: { type: 'string' }, out: { type: 'string' } },
-    tiny: { type: 'boolean', default: false },
-  },
-});
-if (!values.model || !values.problems || !values.out)
-  throw new Error('give --model, --problems and --out');
-const out = resolve(values.out);
-mkdirSync(out, { recursive: true });
+const { model, problems, out, tiny } = givenArguments();
 const recipe = loadConfigFile('bench/gpu/smollm2.yaml').config;
 /** Of each run, behind one that is not counted: it compiles and plans. */
-const counted = values.tiny ? 2 : 5;
+const counted = tiny ? 2 : 5;
 
 const ways = [
   ['one worker, synchronous', 1, 'synchronous'],
@@ -38,8 +29,8 @@ const ways = [
 
 function configOf(count: number, schedule: 'synchronous' | 'pipelined', name: string): ConfigInput {
   const { joint } = runsOf(recipe, {
-    ...{ family: 'sums', seed: 0, folder: join(out, 'runs'), tiny: values.tiny },
-    ...{ model: resolve(values.model!), problems: resolve(values.problems!) },
+    ...{ family: 'sums', seed: 0, folder: join(out, 'runs'), tiny },
+    ...{ model, problems },
   }).runs;
   const { start_from: _, ...config } = joint;
   const [actor, critic] = count === 1 ? ['gpu', 'gpu'] : ['actor', 'critic'];

@@ -11,8 +11,7 @@
  * Writes OUT/smollm2.json and OUT/smollm2.md anew after each run, so that a stop loses nothing.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join } from 'node:path';
 import {
   type ConfigInput,
   loadConfigFile,
@@ -23,19 +22,10 @@ import {
 import { successAt } from '../../src/reproduction/tables/4-rl.ts';
 import { type CurvePoint, curveOf } from '../../src/reproduction/work.ts';
 import { type MetricsLine, metric } from '../../src/run-folder/read.ts';
+import { givenArguments } from './arguments.ts';
 import { makeTraces, runsOf } from './smollm2-runs.ts';
 
-const { values } = parseArgs({
-  options: {
-    ...{ model: { type: 'string' }, problems: { type: 'string' }, out: { type: 'string' } },
-    families: { type: 'string', default: 'sums,mixed' },
-    seeds: { type: 'string', default: '0' },
-    tiny: { type: 'boolean', default: false },
-  },
-});
-if (!values.model || !values.problems || !values.out)
-  throw new Error('give --model, --problems and --out');
-const out = resolve(values.out);
+const { model, problems, out, families, seeds, tiny } = givenArguments();
 const recipe = loadConfigFile('bench/gpu/smollm2.yaml').config;
 interface Result {
   readonly family: string;
@@ -51,8 +41,7 @@ interface Result {
 const results: Result[] = [];
 const workers = await startWorkers({ workers: [{ name: 'gpu' }] });
 try {
-  for (const seed of values.seeds.split(',').map(Number))
-    for (const family of values.families.split(',')) await compare(family, seed);
+  for (const seed of seeds) for (const family of families) await compare(family, seed);
 } finally {
   await workers.close();
 }
@@ -61,11 +50,10 @@ async function compare(family: string, seed: number): Promise<void> {
   const folder = join(out, 'runs', `${family}-${seed}`);
   mkdirSync(folder, { recursive: true });
   const { traces, runs } = runsOf(recipe, {
-    ...{ family, seed, folder, tiny: values.tiny },
-    ...{ model: resolve(values.model!), problems: resolve(values.problems!) },
+    ...{ family, seed, folder, tiny, model, problems },
   });
   const began = performance.now();
-  await makeTraces(traces, folder, values.tiny ? 4 : 512);
+  await makeTraces(traces, folder, tiny ? 4 : 512);
   const making = (performance.now() - began) / 1000;
   const stages: MetricsLine[][] = [];
   for (const one of [runs.imitation, runs.pretraining, runs.joint]) stages.push(await train(one));

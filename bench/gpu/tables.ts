@@ -7,27 +7,18 @@
  *
  * Writes OUT/reproduction (results.md, index.html, results.json) and OUT/tables.md.
  */
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { loadConfigFile, reproduce } from '../../src/index.ts';
+import { givenArguments } from './arguments.ts';
 import { makeTraces, runsOf, tracesIn } from './smollm2-runs.ts';
 
-const { values } = parseArgs({
-  options: {
-    ...{ model: { type: 'string' }, problems: { type: 'string' }, out: { type: 'string' } },
-    tiny: { type: 'boolean', default: false },
-  },
-});
-if (!values.model || !values.problems || !values.out)
-  throw new Error('give --model, --problems and --out');
-const out = resolve(values.out);
-mkdirSync(out, { recursive: true });
+const { model, problems, out, tiny } = givenArguments();
 
 const { traces } = runsOf(loadConfigFile('bench/gpu/smollm2.yaml').config, {
-  ...{ family: 'sums', seed: 0, folder: out, tiny: values.tiny },
-  ...{ model: resolve(values.model), problems: resolve(values.problems) },
+  ...{ family: 'sums', seed: 0, folder: out, tiny },
+  ...{ model, problems },
 });
 const config = {
   ...traces,
@@ -44,11 +35,11 @@ const files = {
   config: write('config.yaml', config),
   shifts: { mixed: write('mixed.yaml', { task: { ...traces.task, family: 'mixed' } }) },
 };
-if (!existsSync(tracesIn(out))) await makeTraces(traces, out, values.tiny ? 4 : 512);
+if (!existsSync(tracesIn(out))) await makeTraces(traces, out, tiny ? 4 : 512);
 
 for (const tables of [[3], [3, 6], [3, 6, 5], [3, 6, 5, 4]]) {
   const folder = join(out, 'reproduction');
-  const size = values.tiny ? 'tiny' : 'hour';
+  const size = tiny ? 'tiny' : 'hour';
   await reproduce({ ...files, folder, size, tables, log: (text) => console.error(text) });
   copyFileSync(join(folder, 'results.md'), join(out, 'tables.md'));
 }

@@ -1,0 +1,23 @@
+/** What bench/gpu-smollm2.sh gives its scripts. */
+import { mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+/** Folders are absolute; that of results is made. */
+export function givenArguments() {
+  const { values } = parseArgs({
+    options: {
+      ...{ model: { type: 'string' }, problems: { type: 'string' }, out: { type: 'string' } },
+      families: { type: 'string', default: 'sums,mixed' },
+      seeds: { type: 'string', default: '0' },
+      tiny: { type: 'boolean', default: false },
+    },
+  });
+  const { model, problems, out, families, seeds, tiny } = values;
+  if (!model || !problems || !out) throw new Error('give --model, --problems and --out');
+  mkdirSync(out, { recursive: true });
+  return {
+    ...{ model: resolve(model), problems: resolve(problems), out: resolve(out), tiny },
+    ...{ families: families.split(','), seeds: seeds.split(',').map(Number) },
+  };
+}
