@@ -2,7 +2,7 @@
 # GenAC and the group mean on SmolLM2-135M, on one GPU: success at equal actor tokens, the critic's
 # error beside its constant's, tokens and seconds by part. Planned for 10 minutes of an H100.
 #
-#     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] OUT
+#     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] [--minutes 9] OUT
 #     bash bench/gpu-smollm2.sh [--tiny] --schedule OUT
 #     bash bench/gpu-smollm2.sh [--tiny] --tables OUT
 #
@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --tiny) tiny=--tiny ;;
     --schedule | --tables) script="${1#--}" ;;
-    --families | --seeds) rest+=("$1" "$2"); shift ;;
+    --families | --seeds | --minutes) rest+=("$1" "$2"); shift ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) out="$1" ;;
   esac

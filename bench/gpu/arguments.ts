@@ -10,14 +10,16 @@ export function givenArguments() {
       ...{ model: { type: 'string' }, problems: { type: 'string' }, out: { type: 'string' } },
       families: { type: 'string', default: 'sums,mixed' },
       seeds: { type: 'string', default: '0' },
+      minutes: { type: 'string' },
       tiny: { type: 'boolean', default: false },
     },
   });
-  const { model, problems, out, families, seeds, tiny } = values;
+  const { model, problems, out, families, seeds, minutes, tiny } = values;
   if (!model || !problems || !out) throw new Error('give --model, --problems and --out');
   mkdirSync(out, { recursive: true });
   return {
     ...{ model: resolve(model), problems: resolve(problems), out: resolve(out), tiny },
+    minutes: minutes === undefined ? null : Number(minutes),
     ...{ families: families.split(','), seeds: seeds.split(',').map(Number) },
   };
 }

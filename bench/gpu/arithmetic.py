@@ -18,7 +18,7 @@ FAMILIES = {
     "mixed": (
         "basic_arithmetic",
         {
-            **{"min_terms": 3, "max_terms": 3, **ONE_DIGIT},
+            **{"min_terms": 2, "max_terms": 3, **ONE_DIGIT},
             **{"operators": ["+", "-", "*"], "allow_parentheses": False},
         },
     ),

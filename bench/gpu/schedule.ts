@@ -18,7 +18,7 @@ import { runsOf } from './smollm2-runs.ts';
 const { model, problems, out, tiny } = givenArguments();
 const recipe = loadConfigFile('bench/gpu/smollm2.yaml').config;
 /** Of each run, behind one that is not counted: it compiles and plans. */
-const counted = tiny ? 2 : 5;
+const counted = tiny ? 2 : 4;
 
 const ways = [
   ['one worker, synchronous', 1, 'synchronous'],
@@ -28,18 +28,22 @@ const ways = [
 ] as const;
 
 function configOf(count: number, schedule: 'synchronous' | 'pipelined', name: string): ConfigInput {
-  const { joint } = runsOf(recipe, {
+  const { runs } = runsOf(recipe, {
     ...{ family: 'sums', seed: 0, folder: join(out, 'runs'), tiny },
     ...{ model, problems },
-  }).runs;
-  const { start_from: _, ...config } = joint;
+  });
+  const { start_from: _, ...config } = runs.joint(1);
   const [actor, critic] = count === 1 ? ['gpu', 'gpu'] : ['actor', 'critic'];
   return {
     ...{ ...config, folder: join(out, 'runs', name.replaceAll(/\W+/g, '-')) },
     actor: { ...config.actor!, worker: actor! },
-    critic: { ...(config.critic as { readonly use: string }), worker: critic! },
+    critic: {
+      ...(config.critic as { readonly use: string }),
+      ...{ worker: critic!, ...(tiny ? {} : { max_new_tokens: 64 }) },
+    },
     workers: Object.fromEntries([...new Set([actor, critic])].map((one) => [one, {}])),
     joint: { ...config.joint, steps: counted + 1, schedule },
+    sampling: { ...config.sampling, ...(tiny ? {} : { batch_size: 16 }) },
     gates: { joint: null, explained_variance: false },
     evaluation: { every: 0, prompts: 4, states: 4 },
     icc: { warm_rollouts: 0 },

@@ -37,6 +37,12 @@ const tinySizes = (recipe: Config): Partial<ConfigInput> => ({
   evaluation: { ...recipe.evaluation, every: 1, prompts: 4, states: 4, continuations: 2 },
 });
 
+/** Of the actor's learning rate: the group mean has a run with each. */
+export const factors: readonly number[] = [1, 2.5];
+
+/** The worker of the group mean's runs, which run beside the critic's first stages. */
+export const beside = 'beside';
+
 /** Where the oracle's traces are written. */
 export const tracesIn = (folder: string): string => join(folder, 'traces.jsonl');
 
@@ -63,10 +69,14 @@ export function runsOf(
   const runOf = (name: string, changes: Partial<ConfigInput>) =>
     ({ ...rest, ...changes, folder: join(folder, name) }) as ConfigInput;
   const after = (name: string, stage: string) => join(folder, name, 'checkpoints', stage);
+  const actorAt = (factor: number, worker: string) => ({
+    ...rest.actor,
+    ...{ worker, learning_rate: factor * rest.actor.learning_rate },
+  });
   const groupMean = (factor: number) =>
     runOf(`group-mean-${factor}`, {
       ...{ stages: ['joint'], critic: 'group-mean', gates: { joint: null } },
-      actor: { ...rest.actor, learning_rate: factor * rest.actor.learning_rate },
+      ...{ actor: actorAt(factor, beside), workers: { [beside]: {} } },
       credit: { ...rest.credit, lambda: 1, scale: 'group-std' },
       joint: { steps: Math.ceil(1.5 * joint!.steps!), schedule: 'synchronous' },
     });
@@ -82,11 +92,14 @@ export function runsOf(
         ...{ stages: ['critic-rl'], critic, critic_rl },
         start_from: after('critic-sft', 'critic-sft'),
       }),
-      joint: runOf('genac', {
-        ...{ stages: ['joint'], critic, joint, gates },
-        start_from: after('critic-rl', 'critic-rl'),
-      }),
-      groupMean: [1, 2].map(groupMean),
+      /** @param factor of the actor's learning rate */
+      joint: (factor: number) =>
+        runOf('genac', {
+          ...{ stages: ['joint'], critic, joint, gates },
+          actor: actorAt(factor, rest.actor.worker),
+          start_from: after('critic-rl', 'critic-rl'),
+        }),
+      groupMean,
     },
   };
 }

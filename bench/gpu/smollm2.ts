@@ -1,16 +1,19 @@
 /**
  * GenAC against the group mean on a real language model, at equal tokens of the actor, for
- * bench/gpu-smollm2.sh. Traces of a rule-based oracle, SFT and RL of the critic, joint training;
- * and from the same actor the group mean with each of two learning rates: the better one counts.
- * The group mean runs for half as many iterations again, and is read where it has used as many
- * tokens, for its responses may be shorter.
+ * bench/gpu-smollm2.sh. Traces of a rule-based oracle, SFT and RL of the critic; beside it, from
+ * the same actor, the group mean with each of two learning rates; then joint training with the rate
+ * at which the group mean ended better. The group mean runs for half as many iterations again, and
+ * is read where it has used as many tokens, for its responses may be shorter.
  *
  *     node --import tsx bench/gpu/smollm2.ts --model FOLDER --problems FOLDER --out FOLDER
- *         [--families sums,mixed] [--seeds 0] [--tiny]
+ *         [--families sums,mixed] [--seeds 0] [--minutes M] [--tiny]
  *
- * Writes OUT/smollm2.json and OUT/smollm2.md anew after each run, so that a stop loses nothing.
+ * Writes OUT/smollm2.json and OUT/smollm2.md anew after each evaluation, so that a stop loses
+ * nothing. After M minutes the run that is at work ends, and no other begins.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+
+import { setMaxListeners } from 'node:events';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type ConfigInput,
@@ -19,27 +22,17 @@ import {
   startRun,
   startWorkers,
 } from '../../src/index.ts';
-import { successAt } from '../../src/reproduction/tables/4-rl.ts';
-import { type CurvePoint, curveOf } from '../../src/reproduction/work.ts';
-import { type MetricsLine, metric } from '../../src/run-folder/read.ts';
+import { curveOf } from '../../src/reproduction/work.ts';
 import { givenArguments } from './arguments.ts';
-import { makeTraces, runsOf } from './smollm2-runs.ts';
+import { type Entry, page, resultOf } from './smollm2-page.ts';
+import { beside, factors, makeTraces, runsOf } from './smollm2-runs.ts';
 
-const { model, problems, out, families, seeds, tiny } = givenArguments();
+const { model, problems, out, families, seeds, minutes, tiny } = givenArguments();
 const recipe = loadConfigFile('bench/gpu/smollm2.yaml').config;
-interface Result {
-  readonly family: string;
-  readonly seed: number;
-  readonly method: string;
-  readonly curve: readonly CurvePoint[];
-  readonly seconds: Readonly<Record<string, number>>;
-  readonly actorTokens: number;
-  readonly criticTokens: number;
-  /** Held-out error of the critic and of the best constant, by stage. */
-  readonly critic: readonly (readonly [stage: string, mse: number, constant: number])[];
-}
-const results: Result[] = [];
-const workers = await startWorkers({ workers: [{ name: 'gpu' }] });
+const limit = minutes === null ? new AbortController().signal : AbortSignal.timeout(minutes * 6e4);
+setMaxListeners(0, limit);
+const entries: Entry[] = [];
+const workers = await startWorkers({ workers: [{ name: 'gpu' }, { name: beside }] });
 try {
   for (const seed of seeds) for (const family of families) await compare(family, seed);
 } finally {
@@ -53,85 +46,49 @@ async function compare(family: string, seed: number): Promise<void> {
     ...{ family, seed, folder, tiny, model, problems },
   });
   const began = performance.now();
-  await makeTraces(traces, folder, tiny ? 4 : 512);
-  const making = (performance.now() - began) / 1000;
-  const stages: MetricsLine[][] = [];
-  for (const one of [runs.imitation, runs.pretraining, runs.joint]) stages.push(await train(one));
-  note({ family, seed, method: 'GenAC' }, stages, { traces: making });
-  for (const one of runs.groupMean) {
-    const method = `group mean, rate ${one.actor!.learning_rate}`;
-    note({ family, seed, method }, [await train(one)], {});
-  }
+  const groupMeans = async () => {
+    const ends: number[] = [];
+    for (const run of factors.map(runs.groupMean)) {
+      const method = `group mean, rate ${run.actor!.learning_rate}`;
+      entries.push({ family, seed, method, folders: [run.folder], before: {} });
+      await train(run);
+      ends.push(curveOf(readMetrics(run.folder)).at(-1)?.success ?? 0);
+    }
+    return factors[ends.indexOf(Math.max(...ends))]!;
+  };
+  const critic = async () => {
+    await makeTraces(traces, folder, tiny ? 4 : 512);
+    const making = (performance.now() - began) / 1000;
+    for (const run of [runs.imitation, runs.pretraining]) await train(run);
+    return making;
+  };
+  const [factor, making] = await Promise.all([groupMeans(), critic()]);
+  const joint = runs.joint(factor);
+  entries.push({
+    ...{ family, seed, method: `GenAC, rate ${joint.actor!.learning_rate}` },
+    folders: [runs.imitation, runs.pretraining, joint].map((run) => run.folder),
+    before: { traces: making },
+  });
+  await train(joint);
 }
 
-async function train(config: ConfigInput): Promise<MetricsLine[]> {
+/** Trains until the time is up. */
+async function train(config: ConfigInput): Promise<void> {
+  if (limit.aborted) return;
   const run = startRun(config, { workers });
-  for await (const event of run)
-    if (event.type === 'evaluation') console.error(config.folder, event.stage, event.iteration);
+  limit.addEventListener('abort', () => run.stop());
+  for await (const event of run) {
+    if (event.type !== 'evaluation') continue;
+    console.error(config.folder, event.stage, event.iteration);
+    write();
+  }
   await run.finished;
-  return readMetrics(config.folder);
+  write();
 }
 
-function note(
-  name: Pick<Result, 'family' | 'seed' | 'method'>,
-  runs: readonly MetricsLine[][],
-  before: Readonly<Record<string, number>>,
-): void {
-  const joint = runs.at(-1)!;
-  const sum = (key: string) => joint.reduce((total, line) => total + (metric(line, key) ?? 0), 0);
-  results.push({
-    ...name,
-    curve: curveOf(joint),
-    seconds: {
-      ...before,
-      ...Object.fromEntries(runs.map((lines) => [lines[0]!.stage, lines.at(-1)!.seconds])),
-    },
-    ...{ actorTokens: sum('actor/tokens'), criticTokens: sum('critic/tokens_written') },
-    critic: runs.flat().flatMap((line) => {
-      const mse = metric(line, 'critic/heldout_mse');
-      const constant = metric(line, 'critic/heldout_mse_of_constant');
-      if (line.type !== 'evaluation' || mse === null || constant === null) return [];
-      return [[`${line.stage} ${line.iteration}`, mse, constant] as const];
-    }),
-  });
+function write(): void {
+  const begun = entries.filter(({ folders }) => folders.every((one) => existsSync(one)));
+  const results = begun.map(resultOf).filter(({ curve }) => curve.length > 0);
   writeFileSync(join(out, 'smollm2.json'), `${JSON.stringify(results, null, 1)}\n`);
-  writeFileSync(join(out, 'smollm2.md'), page());
-}
-
-function page(): string {
-  const three = (value: number) => (Number.isNaN(value) ? '' : value.toFixed(3));
-  /** Of GenAC on the same family and seed. */
-  const budgetOf = ({ family, seed }: Result) =>
-    results.find((one) => one.family === family && one.seed === seed)!.actorTokens;
-  const rows = results.map((one) => {
-    const { family, seed, method, curve, seconds, ...counts } = one;
-    const successes = [0, 0.5, 1].map((share) =>
-      successAt(curve, 'actor_tokens', share * budgetOf(one)),
-    );
-    return [
-      ...[family, String(seed), method],
-      ...successes.map(three),
-      ...[counts.actorTokens, counts.criticTokens].map((tokens) => (tokens / 1000).toFixed(0)),
-      Object.entries(seconds)
-        .map(([part, value]) => `${part} ${value.toFixed(0)}`)
-        .join(', '),
-      counts.critic
-        .map(([when, mse, constant]) => `${when}: ${three(mse)} (${three(constant)})`)
-        .join('; '),
-    ];
-  });
-  const header = [
-    ...[
-      'family',
-      'seed',
-      'method',
-      'success before',
-      'at half of GenAC’s actor tokens',
-      'at as many',
-    ],
-    ...['actor tokens of the whole run (k)', 'critic tokens (k)', 'seconds of the whole run'],
-    'critic’s MSE (best constant)',
-  ];
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`;
-  return line(header) + line(header.map(() => '---')) + rows.map(line).join('');
+  writeFileSync(join(out, 'smollm2.md'), page(results));
 }
