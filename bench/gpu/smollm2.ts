@@ -29,7 +29,8 @@ import { beside, factors, makeTraces, runsOf } from './smollm2-runs.ts';
 
 const { model, problems, out, families, seeds, minutes, tiny } = givenArguments();
 const recipe = loadConfigFile('bench/gpu/smollm2.yaml').config;
-const limit = minutes === null ? new AbortController().signal : AbortSignal.timeout(minutes * 6e4);
+const limit =
+  minutes === null ? new AbortController().signal : AbortSignal.timeout(Math.round(minutes * 6e4));
 setMaxListeners(0, limit);
 const entries: Entry[] = [];
 const workers = await startWorkers({ workers: [{ name: 'gpu' }, { name: beside }] });

@@ -144,13 +144,19 @@ it('phases are timed between their events, and an evaluation is none of an itera
 describe('tokens of an iteration', () => {
   it('of a critic with words: its prompts are read, and read again with gradients', () => {
     const means = { 'actor/tokens': 100, 'critic/states': 8 };
-    const words = { 'critic/tokens': 60, 'critic/mean_length': 6 };
+    const words = { 'critic/tokens': 60, 'critic/tokens_written': 60, 'critic/mean_length': 6 };
     const tokens = tokensOf({ ...means, ...words }, { read: 20, shared: 5 });
     // 10 completions, each with a prompt of 20 tokens.
     expect(tokens).toEqual({ sampled: 100, read: 160, shared: 40, written: 60, trained: 260 });
     // 100 + 3 x 2 x 200 + 40 + 60 + 3 x 260
     expect(passesOf(tokens, 200, 2, true)).toBe(2180);
     expect(passesOf(tokens, 200, 2, false)).toBe(2300);
+  });
+  it('of a critic that is asked about some states, and learns from fewer', () => {
+    const means = { 'actor/tokens': 100, 'critic/states': 8, 'critic/states_asked': 5 };
+    const words = { 'critic/tokens': 12, 'critic/tokens_written': 30, 'critic/mean_length': 6 };
+    const tokens = tokensOf({ ...means, ...words }, { read: 20, shared: 5 });
+    expect(tokens).toEqual({ sampled: 100, read: 100, shared: 25, written: 30, trained: 52 });
   });
   it('of a value head: responses are read, and read again with gradients', () => {
     const read = { 'critic/value_tokens_read': 200, 'critic/tokens': 200 };

@@ -35,6 +35,11 @@ const allWays: Readonly<Record<string, Way>> = {
     critic: { ...one, carry_until: 'left' },
   },
   'the same, two steps a segment': { ...words, ofMiniature: true, critic: one, segment: 2 },
+  'the same, six of ten states': { ...words, critic: { ...one, share_of_states: 0.6 } },
+  'the same, thinking until it is sure': {
+    ...{ ...words, ofMiniature: true },
+    critic: { ...one, answer: 'forced', sure_within: 0.1, look_every: 8 },
+  },
   'GenAC, up to four where two disagree': {
     ...words,
     critic: { completions_per_state: 4, agree_within: 1 },
@@ -110,15 +115,16 @@ export function tokensOf(
     const trained = of('critic/tokens');
     return { sampled, read, shared: read, written: of('critic/actor_tokens'), trained };
   }
-  const states = of('critic/states');
-  const written = of('critic/tokens');
-  const completions = of('critic/mean_length') > 0 ? written / of('critic/mean_length') : 0;
+  const states = means['critic/states_asked'] ?? of('critic/states');
+  const written = of('critic/tokens_written');
+  const learnt = of('critic/tokens');
+  const completions = of('critic/mean_length') > 0 ? learnt / of('critic/mean_length') : 0;
   // Earlier thoughts are read behind each prompt, to value and to learn.
   const carried = of('critic/tokens_carried');
   return {
     ...{ sampled, written, read: states * prompt.read + carried },
     ...{ shared: states * prompt.shared + carried },
-    trained: completions * prompt.read + carried + written,
+    trained: completions * prompt.read + carried + learnt,
   };
 }
 
