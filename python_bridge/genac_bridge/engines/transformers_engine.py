@@ -4,7 +4,6 @@ weights that were published last.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -103,10 +102,5 @@ def slots_of(model: LoadedModel, weights: Iterable[tuple[str, Tensor]]) -> SlotS
         reason = first_line(error)
     if reason is None:
         return serving
-    print(
-        f"sampling: {model.name!r} is not served from a copy of its weights, and is sampled more "
-        f"slowly: {reason}",
-        file=sys.stderr,
-        flush=True,
-    )
+    slot_check.tell_slow(model, reason)
     return None

@@ -57,6 +57,8 @@ class LoadedModel:
     way: Way = TOGETHER
     #: It is served from a copy of its weights, in slots; `slot_check` tried it out.
     in_slots: bool = False
+    #: Why a GPU does not serve it from a copy of its weights; None: it does, or it is no GPU.
+    slow_because: str | None = None
     #: Its own positions are 0, 1, 2, ..., as `position_ids` say them.
     counts_from_zero: bool = True
     #: Of the weights under an adapter.
