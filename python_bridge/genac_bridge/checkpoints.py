@@ -6,7 +6,6 @@ of the other files.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from typing import Any
@@ -21,27 +20,13 @@ from torch import Tensor, nn
 from .engines.calls import publish
 from .loading import from_pretrained
 from .models.adapters import refuse_other_base, write_base
+from .models.digest import digest
 from .models.model import LoadedModel
 from .models.value_head import VALUE_HEAD
 from .wire.context import BadArguments, OperationError
 
 STATE = "genac_state.safetensors"
-FORMAT = "1"
-#: Weights beyond this many are sampled by a stride for the digest, so that publishing stays cheap.
-DIGEST_ALL = 50_000_000
-
-
-def digest(named: list[tuple[str, nn.Parameter]]) -> str:
-    """Returns 16 hex digits of blake2b over names and float32 weights; over every k-th weight of
-    each parameter where there are more than 50 million in all.
-    """
-    stride = max(1, -(-sum(p.numel() for _, p in named) // DIGEST_ALL))
-    hasher = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(named, key=lambda item: item[0]):
-        hasher.update(name.encode())
-        flat = parameter.detach().reshape(-1)
-        hasher.update(flat[::stride].float().cpu().contiguous().numpy().data)
-    return hasher.hexdigest()
+FORMAT = "2"
 
 
 def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
@@ -79,7 +64,7 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
                 "format": FORMAT,
                 "kind": model.kind,
                 "step": str(model.step),
-                "digest": digest(model.named_parameters()),
+                "digest": digest(model.named_parameters(), torch.float32),
                 "files": json.dumps(files),
             }
             save_file(tensors, state_path, metadata=metadata)
@@ -180,7 +165,7 @@ def restore(model: LoadedModel, path: str) -> None:
             *network.named_parameters(),
             *((f"value_head.{k}", nn.Parameter(v)) for k, v in head.items()),
         ]
-        if wrong is None and digest(named) != metadata["digest"]:
+        if wrong is None and digest(named, torch.float32) != metadata["digest"]:
             wrong = "its weights are not those that were saved (the digest differs)"
     if wrong is not None:
         raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")

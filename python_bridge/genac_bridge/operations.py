@@ -19,6 +19,7 @@ from .engines.transformers_engine import TransformersEngine
 from .functions import call as functions
 from .models import choices, scoring, training
 from .models import model as models
+from .models.digest import digest
 from .models.model import LoadedModel
 from .models.ragged import cumulative, join, refuse_others
 from .models.tokens import encode_prompt, encode_text
@@ -235,7 +236,7 @@ class Operations:
         model = models.find(self.models, parsed.model)
         weights = model.named_parameters()
         calls.publish(model)
-        return {"version": model.version, "digest": checkpoints.digest(weights)}, {}
+        return {"version": model.version, "digest": digest(weights, torch.float32)}, {}
 
     def save_model(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("save_model", args.SaveModel, arguments)

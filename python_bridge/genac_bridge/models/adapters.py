@@ -10,12 +10,13 @@ import torch
 from peft import LoraConfig, PeftModel, PeftType, get_peft_model, get_peft_model_state_dict
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from peft.utils.save_and_load import load_peft_weights
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from ..wire.arguments import LoraOptions
 from ..wire.context import BadArguments
 from ..wire.errors import one_line
+from .digest import digest
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -25,9 +26,6 @@ BASE = "genac_base.json"
 KNOWN = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 #: Here PEFT rewrites its own choice for fused experts, and then finds nothing.
 REWRITTEN = ("mixtral",)
-#: Words of 64 bits that are hashed at a time.
-CHUNK = 2**20
-SPREAD = 6364136223846793005
 
 
 def is_adapter(folder: str) -> bool:
@@ -204,36 +202,8 @@ def refuse_changed(adapted: PeftModel, folder: str) -> None:
 
 
 def base_digest(network: nn.Module) -> str:
-    """Returns 16 hex digits of the weights that no optimizer moves, names and values.
-
-    A sum over all words of 64 bits, each times an odd number of its place, modulo 2^64: a change
-    of one word always changes it, of several all but certainly. Fast on every device, and the same.
-    """
-    total = 0
-    for name, parameter in sorted(network.named_parameters(), key=lambda item: item[0]):
-        if parameter.requires_grad:
-            continue
-        total = (
-            total * 0x100000001B3 + sum(name.encode()) + tensor_sum(parameter.detach())
-        ) % 2**64
-    return f"{total:016x}"
-
-
-def tensor_sum(values: Tensor) -> int:
-    """Returns the sum of one tensor, in [0, 2^64)."""
-    data = values.contiguous().reshape(-1).view(torch.uint8)
-    if data.storage_offset() % 8:
-        data = data.clone()  # a view as words begins at a word
-    whole = len(data) // 8 * 8
-    words = data[:whole].view(torch.int64)
-    places = torch.arange(min(CHUNK, len(words)), device=words.device)
-    # Knuth's multiplier spreads the places; the last bit makes each factor odd.
-    factors = (places * SPREAD + 1442695040888963407) | 1
-    total = int.from_bytes(bytes(data[whole:].tolist()), "little")
-    for start in range(0, len(words), CHUNK):
-        part = words[start : start + CHUNK]
-        total = total * SPREAD + int((part * factors[: len(part)]).sum())
-    return total % 2**64
+    """Returns the digest of the weights that no optimizer moves."""
+    return digest([(n, p) for n, p in network.named_parameters() if not p.requires_grad])
 
 
 def write_base(folder: str, digest: str) -> None:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from conftest import Client, completions, prompts, ragged
-from genac_bridge import checkpoints
 from genac_bridge.engines import decoding
 from genac_bridge.engines.transformers_engine import TransformersEngine
+from genac_bridge.models.digest import digest
 from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": None}
@@ -121,7 +121,7 @@ def test_the_digest_is_of_what_is_served(client: Client, folder: str) -> None:
     assert len(second["digest"]) == 16
     with engine(client)._served():
         served = client.operations.models["m"].named_parameters()
-        assert checkpoints.digest(served) == second["digest"]
+        assert digest(served, torch.float32) == second["digest"]
     assert client.publish()["digest"] == second["digest"]
 
 
