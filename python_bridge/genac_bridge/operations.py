@@ -143,6 +143,7 @@ class Operations:
             "has_chat_template": bool(getattr(model.tokenizer, "chat_template", None)),
             "sampling": model.way.name if model.kind == "causal" else None,
             "reproducible": model.engine.reproducible if model.engine is not None else None,
+            "slow_because": model.slow_because,
             "step": model.step,
             "version": model.version,
         }, {}

@@ -85,6 +85,11 @@ const loadModel = {
      * model.
      */
     reproducible: z.boolean().nullable(),
+    /**
+     * Why a GPU does not serve it from a copy of its weights, so that it is sampled more slowly.
+     * null: it does, or another engine samples, or it is no GPU.
+     */
+    slow_because: z.string().nullable(),
     step: count,
     version: count,
   }),

@@ -42,10 +42,21 @@ export class LoadingNotes {
   sampling(
     as: string,
     source: string,
-    { sampling, reproducible }: Pick<Result<'load_model'>, 'sampling' | 'reproducible'>,
+    {
+      sampling,
+      reproducible,
+      slow_because,
+    }: Pick<Result<'load_model'>, 'sampling' | 'reproducible' | 'slow_because'>,
   ): void {
     const why = sampling && slow[sampling];
     if (why) this.#say(`slow ${as}`, `${as}: of ${source}, to be exact, ${why} (docs/models.md)`);
+    if (slow_because !== null) {
+      this.#say(
+        `copy ${as}`,
+        `${as}: ${source} is not sampled from a copy of its weights, which is several times as ` +
+          `fast on a GPU: ${slow_because}`,
+      );
+    }
     if (reproducible === false) {
       this.#say(
         `other ${as}`,

@@ -28,6 +28,7 @@ function recorded(parts: Partial<EnvironmentParts> = {}) {
           result: {
             ...{ step: 0, has_chat_template: false, sampling: 'one-by-one' },
             reproducible: given.model !== 'unsteady',
+            slow_because: given.model === 'refused' ? 'its attention is not sdpa' : null,
           },
           tensors: {},
         };
@@ -41,6 +42,13 @@ function recorded(parts: Partial<EnvironmentParts> = {}) {
 }
 
 describe('a critic’s environment', () => {
+  it('says once why a GPU samples a model slowly', async () => {
+    const { environment, said } = recorded();
+    for (const name of ['refused', 'refused', 'm']) await environment.loadModel(name, wanted);
+    expect(said.filter((text) => text.includes('copy'))).toEqual([
+      'refused: m is not sampled from a copy of its weights, which is several times as fast on a GPU: its attention is not sdpa',
+    ]);
+  });
   it('loads models under names of the critic’s own, of either kind, each into its worker', async () => {
     const { environment, asked, said } = recorded({
       sourceOf: async (model) => `/models/${model}`,

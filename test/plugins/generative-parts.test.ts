@@ -25,6 +25,7 @@ const loaded = {
     has_chat_template: true,
     sampling: 'together',
     reproducible: true,
+    slow_because: null,
   },
   ...{ step: 0, version: 0 },
 };

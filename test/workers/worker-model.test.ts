@@ -15,6 +15,7 @@ const loaded = {
   has_chat_template: false,
   sampling: 'together',
   reproducible: true,
+  slow_because: null,
   step: 0,
   version: 0,
 };

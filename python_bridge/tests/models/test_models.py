@@ -40,6 +40,7 @@ def test_load_reports_the_model(client: Client, folder: str) -> None:
         "has_chat_template": True,
         "sampling": "together",
         "reproducible": True,
+        "slow_because": None,
         "step": 0,
         "version": 0,
     }
