@@ -26,6 +26,9 @@ CPU_READ, CPU_BYTES = 2**11, 2**32
 #: Parts of the memory beside the weights: for keys, values and logits of the rows, and for reading
 #: prompts.
 ROWS_PART, READ_PART = 0.6, 0.3
+#: Part of the memory that the slots of a model may hold while others work: less than the plans leave
+#: over. Making slots and recording their steps again takes longer than to sample few rows in them.
+KEPT_PART = 0.03
 #: What drawing a token holds for each logit: itself, its log-prob and probability, and their parts.
 LOGIT_BYTES = 16
 
@@ -79,13 +82,24 @@ class SlotServing:
         return [request.progress.finished[number] for number in range(count)]
 
     def release(self) -> None:
-        """Frees the cache and what was recorded; the next request makes them again."""
+        """Frees the cache and what was recorded, and the next request makes them again; a small
+        cache of a GPU is kept.
+        """
+        total = memory.device_bytes(self._model.device)
+        if self.slots is not None and total is not None:
+            takes = self.slots.rows * self._row_bytes(self.slots.columns)
+            if takes <= KEPT_PART * memory.share(self._model) * total:
+                return
         self.slots = None
+
+    def _row_bytes(self, columns: int) -> int:
+        """Returns what a row takes: keys, values and logits."""
+        kept = planned_bytes(self._model.config, 1, columns, self.copy.dtype)
+        return kept + LOGIT_BYTES * self._model.vocabulary
 
     def most_rows(self, columns: int) -> int:
         """Returns how many rows are decoded at once: as many as their part of the memory holds."""
-        each = planned_bytes(self._model.config, 1, columns, self.copy.dtype)
-        each += LOGIT_BYTES * self._model.vocabulary
+        each = self._row_bytes(columns)
         return max(1, min(MOST_ROWS, int(self._left() * ROWS_PART) // each))
 
     def most_read(self) -> int:

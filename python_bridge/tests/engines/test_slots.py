@@ -14,6 +14,7 @@ from conftest import Client, completions, prompts, ragged
 from genac_bridge.engines import slot_check, slot_decoding
 from genac_bridge.engines.slots import Slots
 from genac_bridge.engines.transformers_engine import TransformersEngine
+from genac_bridge.models import memory
 from genac_bridge.wire.context import NullContext, OperationError
 
 SMOLLM2 = Path(__file__).parents[3] / "runs" / "smollm2" / "model"
@@ -64,6 +65,30 @@ def trained(client: Client, folder: str) -> tuple[Any, Any]:
                 for module in (layer.self_attn.v_proj, layer.self_attn.o_proj):
                     module.weight.mul_(8)
     return model, serving
+
+
+def test_a_small_cache_of_a_gpu_is_kept_while_others_work(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that were recorded read the weights where `publish` puts them."""
+    client.load(folder)
+    serving = use_slots(client)
+    given = {**prompts(np.random.default_rng(0), LENGTHS, 2)}
+    answer = completions(client.sample(dict(given), completions_per_prompt=2)[1])
+    serving.release()
+    assert serving.slots is None, "a CPU's memory is not planned"
+    assert completions(client.sample(dict(given), completions_per_prompt=2)[1]) == answer
+    takes = serving.slots.rows * serving._row_bytes(serving.slots.columns)
+    share = 0.03 * memory.share(client.operations.models["m"])
+    monkeypatch.setattr(memory, "device_bytes", lambda device: int(takes / share) + 1)
+    kept = serving.slots
+    serving.release()
+    assert serving.slots is kept
+    assert completions(client.sample(dict(given), completions_per_prompt=2)[1]) == answer
+    assert serving.slots is kept
+    monkeypatch.setattr(memory, "device_bytes", lambda device: int(takes / share) - 1)
+    serving.release()
+    assert serving.slots is None
 
 
 def test_in_bfloat16_slots_may_differ_as_much_as_rounding_does(

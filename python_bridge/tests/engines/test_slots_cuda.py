@@ -46,7 +46,7 @@ def test_cuda_draws_the_same_recorded_or_not_and_as_the_loop(
     assert any(graph is not None for graph in serving.slots._graphs.values())
     assert completions(client.sample(dict(tensors), **given)[1]) == recorded
     serving.capture = False
-    serving.release()
+    serving.slots = None
     assert completions(client.sample(dict(tensors), **given)[1]) == recorded
     model = client.operations.models["m"]
     model.engine = TransformersEngine(model, in_slots=False)

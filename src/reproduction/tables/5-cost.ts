@@ -163,6 +163,12 @@ export const cost: Table = {
       'twice.',
     'Passes count reading and writing a token as one and training as three; those of the actor ' +
       'are sampling and its update.',
+    ...(setup.given
+      ? []
+      : [
+          'A thought that ends where the critic is sure is read once more at each look, which is ' +
+            'in the seconds and not in the tokens.',
+        ]),
     ...(setup.given ? [] : [ONE_CORE]),
   ],
   reason:
