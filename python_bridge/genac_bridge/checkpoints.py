@@ -27,6 +27,8 @@ from .wire.context import BadArguments, OperationError
 
 STATE = "genac_state.safetensors"
 FORMAT = "2"
+#: Its digest is another one, and is not compared.
+EARLIER = "1"
 
 
 def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
@@ -96,7 +98,7 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise BadArguments(
             f"restore_model: {state_path!r} is damaged or cut off ({error})"
         ) from None
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, EARLIER):
         raise BadArguments(
             f"restore_model: {state_path!r} has format {metadata.get('format')!r}; this version "
             f"reads {FORMAT!r}"
@@ -165,7 +167,8 @@ def restore(model: LoadedModel, path: str) -> None:
             *network.named_parameters(),
             *((f"value_head.{k}", nn.Parameter(v)) for k, v in head.items()),
         ]
-        if wrong is None and digest(named, torch.float32) != metadata["digest"]:
+        known = metadata["format"] == FORMAT
+        if wrong is None and known and digest(named, torch.float32) != metadata["digest"]:
             wrong = "its weights are not those that were saved (the digest differs)"
     if wrong is not None:
         raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")

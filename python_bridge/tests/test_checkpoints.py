@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import Client, ragged, word_tokenizer
+from genac_bridge.checkpoints import STATE
 from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.3, "target_modules": ["q_proj", "v_proj"]}
@@ -179,6 +182,28 @@ def test_a_damaged_folder_is_refused_and_the_model_stays(
     assert all(torch.equal(before[name], weight) for name, weight in client.weights().items())
     after = client.operations.models["m"].optimizer.state()  # type: ignore[union-attr]  # loaded with one
     assert all(torch.equal(state[name], after[name]) for name in state)
+
+
+@pytest.mark.parametrize(
+    ("known", "refused"), [("1", None), ("2", "digest differs"), ("3", "this version reads '2'")]
+)
+def test_a_folder_of_an_earlier_version_can_be_restored(
+    client: Client, folder: str, tmp_path: Path, known: str, refused: str | None
+) -> None:
+    """The first format had another digest."""
+    client.load(folder)
+    train(client, 2)
+    save(client, tmp_path)
+    state = tmp_path / STATE
+    with safe_open(state, "pt") as file:
+        metadata = {**file.metadata(), "format": known, "digest": "0123456789abcdef"}
+    save_file(load_file(state), state, metadata)
+    train(client, 1)
+    if refused is None:
+        assert restore(client, tmp_path)["step"] == 2
+    else:
+        with pytest.raises(OperationError, match=refused):
+            restore(client, tmp_path)
 
 
 def test_a_folder_of_another_model_is_refused(

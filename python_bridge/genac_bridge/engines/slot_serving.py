@@ -26,8 +26,8 @@ CPU_READ, CPU_BYTES = 2**11, 2**32
 #: Parts of the memory beside the weights: for keys, values and logits of the rows, and for reading
 #: prompts.
 ROWS_PART, READ_PART = 0.6, 0.3
-#: Part of the memory that the slots of a model may hold while others work: less than the plans leave
-#: over. Making slots and recording their steps again takes longer than to sample few rows in them.
+#: Part of the memory that the slots of a model may hold while others work: less than the plans
+#: leave over. To make and record few rows again takes longer than to sample in them.
 KEPT_PART = 0.03
 #: What drawing a token holds for each logit: itself, its log-prob and probability, and their parts.
 LOGIT_BYTES = 16
