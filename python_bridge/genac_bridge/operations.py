@@ -21,8 +21,8 @@ from .models import choices, scoring, training
 from .models import model as models
 from .models.digest import digest
 from .models.model import LoadedModel
+from .models.prompts import encode_prompts, encode_texts
 from .models.ragged import cumulative, join, refuse_others
-from .models.tokens import encode_prompt, encode_text
 from .wire import arguments as args
 from .wire.context import BadArguments, Context, OperationError, Tensors, no_memory
 
@@ -162,26 +162,22 @@ class Operations:
                 f"tokenize: model {parsed.model!r} has no end-of-sequence token to append"
             )
         literal = model.literal if parsed.literal else None
-        sequences: list[list[int]] = []
-        prompt_lengths: list[int] = []
-        for index, prompt in enumerate(parsed.prompts):
+        given = (model.tokenizer, parsed.prompts, "tokenize: prompts", literal)
+        sequences = encode_prompts(*given, model.template_options, context.check)
+        prompt_lengths = [len(ids) for ids in sequences]
+        if parsed.completions is not None:
             context.check()
-            ids = encode_prompt(
-                model.tokenizer,
-                prompt,
-                f"tokenize: prompts[{index}]",
-                literal,
-                model.template_options,
+            completions = (
+                encode_texts(model.tokenizer, parsed.completions)
+                if literal is None
+                else [
+                    literal.text(text, f"tokenize: completions[{index}]")
+                    for index, text in enumerate(parsed.completions)
+                ]
             )
-            prompt_lengths.append(len(ids))
-            if parsed.completions is not None:
-                text, where = parsed.completions[index], f"tokenize: completions[{index}]"
-                ids = ids + (
-                    literal.text(text, where)
-                    if literal is not None
-                    else encode_text(model.tokenizer, text)
-                )
-            sequences.append(ids + model.eos_token_ids[:1] if parsed.append_eos else ids)
+            sequences = [ids + own for ids, own in zip(sequences, completions, strict=True)]
+        if parsed.append_eos:
+            sequences = [ids + model.eos_token_ids[:1] for ids in sequences]
         answer = {
             "ids": join([np.array(ids, np.int32) for ids in sequences], "int32"),
             "cu_seqlens": cumulative([len(ids) for ids in sequences]),

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..models.model import LoadedModel
+from ..models.prompts import encode_prompts
 from ..models.ragged import cumulative, join, refuse_others, take, take_sequences
-from ..models.tokens import encode_prompt
 from ..wire.arguments import Sample
 from ..wire.context import BadArguments, Context, OperationError, Tensors
 from . import calls
@@ -163,19 +163,10 @@ def take_prompts(model: LoadedModel, arguments: Sample, tensors: Tensors) -> lis
     else:
         refuse_others(tensors, {"seeds"})
         literal = model.literal if arguments.literal else None
-        prompts = [
-            np.array(
-                encode_prompt(
-                    model.tokenizer,
-                    prompt,
-                    f"sample: prompts[{index}]",
-                    literal,
-                    model.template_options,
-                ),
-                np.int32,
-            )
-            for index, prompt in enumerate(arguments.prompts)
-        ]
+        encoded = encode_prompts(
+            model.tokenizer, arguments.prompts, "sample: prompts", literal, model.template_options
+        )
+        prompts = [np.array(ids, np.int32) for ids in encoded]
     for index, prompt in enumerate(prompts):
         if len(prompt) == 0:
             raise BadArguments(

@@ -31,6 +31,8 @@ _LABEL = re.compile(r"(?:^|\s)(\w+:)[^\S\n]*$", re.MULTILINE)
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,63}")
 
 Messages = Sequence[tuple[str, str]]
+#: A chat, at a place that errors name, as text by the tokenizer's chat template.
+Render = Callable[[Messages, str], str]
 
 
 @dataclass(frozen=True)
@@ -128,26 +130,57 @@ class Literal:
         ]
         return self._first_right(ways, expected, where)
 
-    def chat(self, messages: Messages, render: Callable[[Messages], str], where: str) -> list[int]:
-        """Ids of a chat. `render` is the tokenizer's chat template, as text."""
+    def chats(
+        self,
+        chats: Sequence[Messages],
+        render: Render,
+        places: Sequence[str],
+    ) -> list[list[int]]:
+        """Returns the ids of chats, each at a place that errors name."""
+        guarded = [
+            self._guarded(messages, render, place)
+            for messages, place in zip(chats, places, strict=True)
+        ]
+        own = self._ids_of([text for _, _, text in guarded])
+        return [
+            ids
+            if self._in_order(ids) == skeleton.control
+            else self._unlike(skeleton, given, text, render, place)
+            for ids, (skeleton, given, text), place in zip(own, guarded, places, strict=True)
+        ]
+
+    def _guarded(
+        self, messages: Messages, render: Render, where: str
+    ) -> tuple[Skeleton, Messages, str]:
+        """Returns a chat's skeleton, the chat without marks of turns in its contents, and its
+        text.
+        """
         for role, _ in messages:
             if not _ROLE.fullmatch(role):
                 raise BadArguments(
                     f"{where}: the role {role!r} is not a plain name, such as user, assistant or "
                     "system"
                 )
-        skeleton = self._skeleton(messages, render)
-        marks = skeleton.marks
-        given = [(role, break_marks(text, marks, loosely=True)) for role, text in messages]
-        own = self._ids(render(given), False)
-        if self._in_order(own) == skeleton.control:
-            return own
-        contents = self._as_rendered([content for _, content in given], skeleton, render(given))
+        skeleton = self._skeleton(messages, render, where)
+        given = [(role, break_marks(text, skeleton.marks, loosely=True)) for role, text in messages]
+        return skeleton, given, render(given, where)
+
+    def _unlike(
+        self,
+        skeleton: Skeleton,
+        given: Messages,
+        text: str,
+        render: Render,
+        where: str,
+    ) -> list[int]:
+        """Returns the ids of a chat whose text makes other control tokens than its template."""
+        contents = self._as_rendered([content for _, content in given], skeleton, text)
         ways: list[Callable[[], list[int]]] = [
             lambda: self._twin_chat(skeleton, contents),
             lambda: self._piecewise(skeleton, contents),
             lambda: self._ids(
-                render([(role, break_marks(text, self._marks)) for role, text in given]), False
+                render([(role, break_marks(text, self._marks)) for role, text in given], where),
+                False,
             ),
         ]
         return self._first_right(ways, skeleton.control, where)
@@ -176,7 +209,13 @@ class Literal:
     def _ids(self, text: str, special: bool) -> list[int]:
         return list(self.tokenizer(text, **self._options(special))["input_ids"])
 
-    def _skeleton(self, messages: Messages, render: Callable[[Messages], str]) -> Skeleton:
+    def _ids_of(self, texts: list[str]) -> list[list[int]]:
+        """Returns the ids of each text, which a fast tokenizer reads in parallel."""
+        if not texts:
+            return []
+        return [list(ids) for ids in self.tokenizer(texts, **self._options(False))["input_ids"]]
+
+    def _skeleton(self, messages: Messages, render: Render, where: str) -> Skeleton:
         key = tuple((role, None if content.strip() else content) for role, content in messages)
         known = self._skeletons.get(key)
         if known is not None:
@@ -185,7 +224,7 @@ class Literal:
             (role, f"{self._secret}{index}z" if content.strip() else content)
             for index, (role, content) in enumerate(messages)
         ]
-        text = render(harmless)
+        text = render(harmless, where)
         parts = re.split(rf"{self._secret}(\d+)z", text)
         pieces, slots = parts[::2], [int(slot) for slot in parts[1::2]]
         skeleton = Skeleton(

@@ -1,4 +1,4 @@
-"""Between text and tokens: prompts to ids, ids to texts, and where in the text each token ends."""
+"""From tokens to text, and where in the text each token ends."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from ..wire.arguments import ChatMessage, Prompt
-from .chats import render_chat, with_special_tokens
-from .folding import break_turns, folded
-from .literal import Literal
 
 INCOMPLETE = "\ufffd"
 #: Tokens. A character has at most four bytes.
@@ -36,69 +31,6 @@ def utf16_length(text: str) -> int:
     U+FFFF.
     """
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-#: Who speaks in chats, besides the roles that a chat has itself.
-ROLES = ("assistant", "developer", "function", "system", "tool", "user")
-
-
-def plain_chat(messages: Sequence[ChatMessage], literal: bool = False) -> str:
-    """Returns a chat as plain text, for models without a chat template: `role: content` for each
-    message, a blank line between two, and at the end `assistant:`, after which the model continues.
-
-    The model continues a last message of the assistant. `promptText` in
-    `src/text/critic-prompt.ts` shows chats alike.
-
-    `literal`: no line of a content begins as a turn does; its colon is replaced.
-    """
-    roles = {*ROLES, *(folded(m.role) for m in messages)}
-    contents = [break_turns(m.content, roles) if literal else m.content for m in messages]
-    turns = [f"{m.role}: {text}" for m, text in zip(messages, contents, strict=True)]
-    if messages[-1].role == "assistant":
-        turns[-1] = turns[-1] if contents[-1] else "assistant:"
-    else:
-        turns.append("assistant:")
-    return "\n\n".join(turns)
-
-
-def encode_prompt(
-    tokenizer: Any,
-    prompt: Prompt,
-    where: str,
-    literal: Literal | None = None,
-    template_options: dict[str, Any] | None = None,
-) -> list[int]:
-    """Returns the ids of a prompt: text with the special tokens that its tokenizer adds, chat as
-    its template renders it, or as `plain_chat` does where it has none.
-
-    `literal`: the contents are other people's text, which makes no control token.
-    `template_options`: given to the template. All of it: `truncation=False` goes before whatever a
-    tokenizer's own files say.
-    """
-    messages = [] if isinstance(prompt, str) else [m for m in prompt if isinstance(m, ChatMessage)]
-    if isinstance(prompt, str) or not getattr(tokenizer, "chat_template", None):
-        text = prompt if isinstance(prompt, str) else plain_chat(messages, literal is not None)
-        return (
-            with_special_tokens(tokenizer, text)
-            if literal is None
-            else literal.text(text, where, special=True)
-        )
-
-    def render(chat: Sequence[tuple[str, str]]) -> str:
-        given = [{"role": role, "content": content} for role, content in chat]
-        return render_chat(tokenizer, given, where, template_options)
-
-    chat = [(m.role, m.content) for m in messages]
-    return (
-        literal.chat(chat, render, where)
-        if literal is not None
-        else encode_text(tokenizer, render(chat))
-    )
-
-
-def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Returns the ids of the text alone, nothing added."""
-    return list(tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
 
 
 class TextDecoder:

@@ -7,10 +7,10 @@ import time
 
 import pytest
 from chat_templates import BOLD, CHATML, HEADERS, LABELS, LINES, SPACED, TEXT_MARKS, chat, chatml
+from test_literal import encode_prompt
 
 from genac_bridge.models.folding import break_marks, folded
 from genac_bridge.models.literal import Literal
-from genac_bridge.models.tokens import encode_prompt
 
 
 @pytest.mark.parametrize(
