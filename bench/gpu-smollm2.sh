@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # GenAC and the group mean on SmolLM2-135M, on one GPU: success at equal actor tokens, the critic's
-# error beside its constant's, tokens and seconds by part. Planned for 10 minutes of an H100.
+# error beside its constant's, tokens and seconds by part. --minutes ends it in time.
 #
 #     bash bench/gpu-smollm2.sh [--tiny] [--families sums,mixed] [--seeds 0] [--minutes 9] OUT
 #     bash bench/gpu-smollm2.sh [--tiny] --schedule OUT
@@ -12,7 +12,7 @@
 # MODEL names the model's folder (default runs/smollm2/model, see examples/smollm2/fetch.py);
 # PROBLEMS a folder of bench/gpu/arithmetic.py, which is called if it is missing; NODE and PYTHON
 # the interpreters. Packages that Python lacks are taken from the wheels in $WHEELS. A machine
-# without a network also needs node_modules and the model's GGUF file (`fetch.py --gguf`).
+# without a network gets what is missing from gpu-pack.sh.
 set -eu
 cd "$(dirname "$0")/.."
 tiny="" out="" rest=() script=smollm2
