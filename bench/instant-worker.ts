@@ -120,6 +120,7 @@ export class InstantWorker {
             device: 'cpu',
             dtype: 'float32',
             has_chat_template: true,
+            slow_because: null,
             sampling: 'together',
             reproducible: true,
             step: 0,
