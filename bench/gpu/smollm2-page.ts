@@ -50,7 +50,12 @@ export function resultOf({ folders, before, ...entry }: Entry): Result {
 
 const header = [
   ...['family', 'seed', 'method', 'success before', 'at half of GenAC’s actor tokens'],
-  ...['at as many', 'actor tokens (k)', 'critic tokens (k)', 'seconds'],
+  ...[
+    'at as many',
+    'actor tokens (k)',
+    'critic tokens (k)',
+    'seconds (group mean and first stages at once)',
+  ],
   'critic’s MSE (best constant)',
 ];
 

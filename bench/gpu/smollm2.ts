@@ -35,7 +35,9 @@ setMaxListeners(0, limit);
 const entries: Entry[] = [];
 const workers = await startWorkers({ workers: [{ name: 'gpu' }, { name: beside }] });
 try {
-  for (const seed of seeds) for (const family of families) await compare(family, seed);
+  for (const seed of seeds)
+    for (const family of families) if (!limit.aborted) await compare(family, seed);
+  write();
 } finally {
   await workers.close();
 }
@@ -50,6 +52,7 @@ async function compare(family: string, seed: number): Promise<void> {
   const groupMeans = async () => {
     const ends: number[] = [];
     for (const run of factors.map(runs.groupMean)) {
+      if (limit.aborted) break;
       const method = `group mean, rate ${run.actor!.learning_rate}`;
       entries.push({ family, seed, method, folders: [run.folder], before: {} });
       await train(run);
@@ -58,12 +61,13 @@ async function compare(family: string, seed: number): Promise<void> {
     return factors[ends.indexOf(Math.max(...ends))]!;
   };
   const critic = async () => {
-    await makeTraces(traces, folder, tiny ? 4 : 512);
+    if (!limit.aborted) await makeTraces(traces, folder, tiny ? 4 : 512);
     const making = (performance.now() - began) / 1000;
     for (const run of [runs.imitation, runs.pretraining]) await train(run);
     return making;
   };
   const [factor, making] = await Promise.all([groupMeans(), critic()]);
+  if (limit.aborted) return;
   const joint = runs.joint(factor);
   entries.push({
     ...{ family, seed, method: `GenAC, rate ${joint.actor!.learning_rate}` },

@@ -27,7 +27,7 @@ from .wire.context import BadArguments, OperationError
 
 STATE = "genac_state.safetensors"
 FORMAT = "2"
-#: Its digest is another one, and is not compared.
+#: Its weights are not compared: its digest is another one.
 EARLIER = "1"
 
 
@@ -101,7 +101,7 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     if metadata.get("format") not in (FORMAT, EARLIER):
         raise BadArguments(
             f"restore_model: {state_path!r} has format {metadata.get('format')!r}; this version "
-            f"reads {FORMAT!r}"
+            f"reads {FORMAT!r} and {EARLIER!r}"
         )
     for name, size in files.items():
         file_path = os.path.join(path, name)

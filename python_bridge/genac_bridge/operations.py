@@ -102,6 +102,7 @@ class Operations:
         except Exception as error:
             notes = "".join(f"; {note}" for note in getattr(error, "__notes__", []))
             if no_memory(error):
+                self._release_caches(small_too=True)
                 raise OperationError(
                     "out_of_memory",
                     f"{operation}: no memory left on the device{notes}. A smaller model, bfloat16, "
@@ -205,13 +206,13 @@ class Operations:
         tokens, answer = choices.choices(model, parsed, tensors, context)
         return {"tokens": tokens, "version": model.step}, answer
 
-    def _release_caches(self, but: LoadedModel | None = None) -> None:
+    def _release_caches(self, but: LoadedModel | None = None, small_too: bool = False) -> None:
         """Frees what models but this one keep between requests to sample: what comes next is
-        planned to have the device to itself.
+        planned to have the device to itself, but for small caches.
         """
         for model in self.models.values():
             if model is not but and isinstance(model.engine, TransformersEngine):
-                model.engine.release()
+                model.engine.release(small_too)
 
     def accumulate(self, arguments: dict[str, Any], tensors: Tensors, context: Context) -> Answer:
         parsed = args.parse("accumulate", args.Accumulate, arguments)

@@ -185,7 +185,8 @@ def test_a_damaged_folder_is_refused_and_the_model_stays(
 
 
 @pytest.mark.parametrize(
-    ("known", "refused"), [("1", None), ("2", "digest differs"), ("3", "this version reads '2'")]
+    ("known", "refused"),
+    [("1", None), ("2", "digest differs"), ("3", "reads '2' and '1'")],
 )
 def test_a_folder_of_an_earlier_version_can_be_restored(
     client: Client, folder: str, tmp_path: Path, known: str, refused: str | None

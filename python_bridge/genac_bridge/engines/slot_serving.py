@@ -26,9 +26,9 @@ CPU_READ, CPU_BYTES = 2**11, 2**32
 #: Parts of the memory beside the weights: for keys, values and logits of the rows, and for reading
 #: prompts.
 ROWS_PART, READ_PART = 0.6, 0.3
-#: Part of the memory that the slots of a model may hold while others work: less than the plans
-#: leave over. To make and record few rows again takes longer than to sample in them.
-KEPT_PART = 0.03
+#: Part of the memory, and recorded steps, that the slots of a model may hold while others work:
+#: less than the plans leave over. To make and record few rows again takes longer than to sample.
+KEPT_PART, MOST_GRAPHS = 0.02, 64
 #: What drawing a token holds for each logit: itself, its log-prob and probability, and their parts.
 LOGIT_BYTES = 16
 
@@ -65,8 +65,6 @@ class SlotServing:
             return []
         lengths = np.array([len(prompt) for prompt in request.prompts])
         columns = rounded_up(int((lengths + request.limits).max()), COLUMNS)
-        if self.slots is not None:
-            columns = max(columns, self.slots.columns)
         most = self.most_rows(columns)
         rows = min(count, request.batch_size or most)
         if self.slots is None or self.slots.rows < rows or self.slots.columns < columns:
@@ -81,16 +79,17 @@ class SlotServing:
             raise
         return [request.progress.finished[number] for number in range(count)]
 
-    def release(self) -> None:
-        """Frees the cache and what was recorded, and the next request makes them again; a small
-        cache of a GPU is kept.
+    def release(self, small_too: bool) -> None:
+        """Frees the cache and what was recorded, and the next request makes them again. A small
+        cache of a GPU is kept unless `small_too`.
         """
         total = memory.device_bytes(self._model.device)
-        if self.slots is not None and total is not None:
-            takes = self.slots.rows * self._row_bytes(self.slots.columns)
-            if takes <= KEPT_PART * memory.share(self._model) * total:
-                return
-        self.slots = None
+        slots, self.slots = self.slots, None
+        if small_too or total is None or slots is None or len(slots.recorded) > MOST_GRAPHS:
+            return
+        takes = slots.rows * self._row_bytes(slots.columns)
+        if takes <= KEPT_PART * memory.share(self._model) * total:
+            self.slots = slots
 
     def _row_bytes(self, columns: int) -> int:
         """Returns what a row takes: keys, values and logits."""

@@ -88,7 +88,7 @@ class Slots:
         self.logprobs = numbers(LOOK, rows, dtype=torch.float32)
         self._begins = torch.arange(rows, device=self.device) * columns
         self._all_columns = torch.arange(columns, device=self.device)
-        self._graphs: dict[Any, torch.cuda.CUDAGraph | None] = {}
+        self.recorded: dict[Any, torch.cuda.CUDAGraph | None] = {}
         self._pool = torch.cuda.graph_pool_handle() if capture and self.on_cuda else None
         self._tried: set[Any] = set()
 
@@ -177,15 +177,15 @@ class Slots:
         """
         columns = self.columns if self.by_length else min(columns, self.columns)
         key = (rows, columns, draw)
-        if self._pool is None or key not in self._graphs:
+        if self._pool is None or key not in self.recorded:
             # The first is not recorded: libraries set themselves up in it.
-            self._graphs[key] = None
+            self.recorded[key] = None
             self._step(rows, columns, draw)
             return
-        if self._graphs[key] is None and key not in self._tried:
+        if self.recorded[key] is None and key not in self._tried:
             self._tried.add(key)
-            self._graphs[key] = self._record(rows, columns, draw)
-        graph = self._graphs[key]
+            self.recorded[key] = self._record(rows, columns, draw)
+        graph = self.recorded[key]
         if graph is None:
             self._step(rows, columns, draw)
         else:

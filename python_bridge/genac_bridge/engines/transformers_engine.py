@@ -65,10 +65,10 @@ class TransformersEngine:
         with self._served():
             return decoding.generate(self._model, request)
 
-    def release(self) -> None:
-        """Frees the cache of a GPU, which the next request makes again."""
+    def release(self, small_too: bool = False) -> None:
+        """Frees the cache of a GPU, which the next request makes again; see `SlotServing`."""
         if self._slots is not None:
-            self._slots.release()
+            self._slots.release(small_too)
 
     def close(self) -> None:
         self._snapshot.clear()

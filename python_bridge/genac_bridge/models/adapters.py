@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from ..wire.arguments import LoraOptions
 from ..wire.context import BadArguments
 from ..wire.errors import one_line
-from .digest import digest
+from .digest import plain_digest
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -203,7 +203,7 @@ def refuse_changed(adapted: PeftModel, folder: str) -> None:
 
 def base_digest(network: nn.Module) -> str:
     """Returns the digest of the weights that no optimizer moves."""
-    return digest([(n, p) for n, p in network.named_parameters() if not p.requires_grad])
+    return plain_digest([(n, p) for n, p in network.named_parameters() if not p.requires_grad])
 
 
 def write_base(folder: str, digest: str) -> None:

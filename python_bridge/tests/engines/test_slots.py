@@ -11,7 +11,7 @@ import torch
 from test_stops import CancelLater
 
 from conftest import Client, completions, prompts, ragged
-from genac_bridge.engines import slot_check, slot_decoding
+from genac_bridge.engines import slot_check, slot_decoding, slot_serving
 from genac_bridge.engines.slots import Slots
 from genac_bridge.engines.transformers_engine import TransformersEngine
 from genac_bridge.models import memory
@@ -48,6 +48,22 @@ def test_a_llama_fits(client: Client, folder: str) -> None:
     assert slot_check.why_not(client.operations.models["m"]) is None
 
 
+def test_how_many_rows_there_are_does_not_depend_on_earlier_requests(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.load(folder)
+    serving = use_slots(client)
+    few = prompts(np.random.default_rng(0), LENGTHS[:2], 1)
+    many = prompts(np.random.default_rng(0), LENGTHS * 3, 1)
+    client.sample(dict(many), max_new_tokens=8)
+    alone = (serving.slots.rows, serving.slots.columns)
+    serving.release(True)
+    client.sample(dict(few), max_new_tokens=200)
+    assert serving.slots.columns > alone[1]
+    client.sample(dict(many), max_new_tokens=8)
+    assert (serving.slots.rows, serving.slots.columns) == alone
+
+
 def halved(client: Client, source: str) -> tuple[Any, Any]:
     """A model in bfloat16, and what serves it."""
     client.load(source, dtype="bfloat16")
@@ -75,19 +91,22 @@ def test_a_small_cache_of_a_gpu_is_kept_while_others_work(
     serving = use_slots(client)
     given = {**prompts(np.random.default_rng(0), LENGTHS, 2)}
     answer = completions(client.sample(dict(given), completions_per_prompt=2)[1])
-    serving.release()
+    serving.release(False)
     assert serving.slots is None, "a CPU's memory is not planned"
     assert completions(client.sample(dict(given), completions_per_prompt=2)[1]) == answer
     takes = serving.slots.rows * serving._row_bytes(serving.slots.columns)
-    share = 0.03 * memory.share(client.operations.models["m"])
+    share = slot_serving.KEPT_PART * memory.share(client.operations.models["m"])
     monkeypatch.setattr(memory, "device_bytes", lambda device: int(takes / share) + 1)
     kept = serving.slots
-    serving.release()
+    serving.release(False)
     assert serving.slots is kept
     assert completions(client.sample(dict(given), completions_per_prompt=2)[1]) == answer
     assert serving.slots is kept
+    serving.release(True)
+    assert serving.slots is None, "where memory ran out, nothing is kept"
+    client.sample(dict(given), completions_per_prompt=2)
     monkeypatch.setattr(memory, "device_bytes", lambda device: int(takes / share) - 1)
-    serving.release()
+    serving.release(False)
     assert serving.slots is None
 
 

@@ -43,7 +43,7 @@ def test_cuda_draws_the_same_recorded_or_not_and_as_the_loop(
     tensors = prompts(np.random.default_rng(1), LENGTHS, changes.get("completions_per_prompt", 1))
     given = {"max_new_tokens": 40, **changes}
     recorded = completions(client.sample(dict(tensors), **given)[1])
-    assert any(graph is not None for graph in serving.slots._graphs.values())
+    assert any(graph is not None for graph in serving.slots.recorded.values())
     assert completions(client.sample(dict(tensors), **given)[1]) == recorded
     serving.capture = False
     serving.slots = None
@@ -61,7 +61,7 @@ def test_cuda_bfloat16_is_near_its_scores(client: Client, folder: str, by_length
     serving.by_length = by_length
     tensors = prompts(np.random.default_rng(13), LENGTHS, 2)
     _, out = client.sample(tensors, completions_per_prompt=2, max_new_tokens=60)
-    assert any(graph is not None for graph in serving.slots._graphs.values())
+    assert any(graph is not None for graph in serving.slots.recorded.values())
     np.testing.assert_allclose(out["logprobs"], rescored(client, tensors, out, 2, 1.0), atol=0.1)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from genac_bridge.models import digest
-from genac_bridge.models.digest import tensor_sums
+from genac_bridge.models.digest import mixed, tensor_sums
 
 
 def test_a_sum_sees_every_weight() -> None:
@@ -17,7 +21,25 @@ def test_a_sum_sees_every_weight() -> None:
         changed[-1][place] += 1e-6
     swapped = values.clone()
     swapped[[10, 20]] = values[[20, 10]]
-    assert len(set(tensor_sums([*changed, swapped]))) == len(changed) + 1
+    assert len(set(tensor_sums([*changed, swapped], mixed))) == len(changed) + 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    places=st.sets(st.integers(0, 63), min_size=1),
+    change=st.sampled_from([torch.neg, lambda x: 2 * x, lambda x: x + 1]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_changes_of_several_do_not_cancel(
+    places: set[int], change: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
+) -> None:
+    """As signs of an even number of words do in a sum of products."""
+    values = torch.randn(64, generator=torch.Generator().manual_seed(2)).to(dtype)
+    changed = values.clone()
+    where = sorted(places)
+    changed[where] = change(values[where])
+    for read in (None, torch.float32):
+        assert tensor_sums([values], mixed, read) != tensor_sums([changed], mixed, read)
 
 
 @pytest.mark.parametrize(
@@ -26,10 +48,10 @@ def test_a_sum_sees_every_weight() -> None:
 @pytest.mark.parametrize("count", [1, 7, 333])
 def test_of_every_type_and_length(dtype: torch.dtype, count: int) -> None:
     values = torch.arange(1, count + 1).to(dtype)
-    (first,), (again,) = tensor_sums([values]), tensor_sums([values.clone()])
+    (first,), (again,) = tensor_sums([values], mixed), tensor_sums([values.clone()], mixed)
     assert first == again
     values[-1] = 0
-    assert tensor_sums([values]) != [first]
+    assert tensor_sums([values], mixed) != [first]
 
 
 def test_a_sum_does_not_depend_on_how_it_lies_or_what_is_beside_it(
@@ -39,8 +61,8 @@ def test_a_sum_does_not_depend_on_how_it_lies_or_what_is_beside_it(
     lying = torch.randn(1 + 2 * 301)
     lying[1::2] = values
     shifted = torch.cat([torch.zeros(1), values])[1:]
-    alone = tensor_sums([values])[0]
-    empty, two, three = tensor_sums([torch.zeros(0), lying[1::2], shifted])
+    alone = tensor_sums([values], mixed)[0]
+    empty, two, three = tensor_sums([torch.zeros(0), lying[1::2], shifted], mixed)
     assert (empty, two, three) == (0, alone, alone)
     # Words of 64 bits by hand, in parts of four.
     monkeypatch.setattr(digest, "CHUNK", 4)
@@ -51,7 +73,7 @@ def test_a_sum_does_not_depend_on_how_it_lies_or_what_is_beside_it(
         factors = [(place * digest.SPREAD + 1442695040888963407) | 1 for place in range(4)]
         own = sum(w * f for w, f in zip(part, factors, strict=False))
         total = total * digest.SPREAD + (own + 2**63) % 2**64 - 2**63
-    assert tensor_sums([values[:20]]) == [total % 2**64]
+    assert tensor_sums([values[:20]], torch.mul) == [total % 2**64]
 
 
 def test_a_digest_is_of_names_too() -> None:
