@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import sdpa_kernel
 from transformers.pytorch_utils import Conv1D
 
+from ..models.head import logits_of
 from ..models.model import LoadedModel, accepts
 from ..models.ways import TOGETHER
 from . import slot_attention
@@ -114,7 +115,10 @@ def try_out(model: LoadedModel, serving: ServingCopy, by_length: bool) -> str | 
         for trial in Trials(model, float("inf") if half else TOLERANCE):
             try:
                 slots = Slots(serving, 6, 64 * 9, by_length, capture=False)
-                (compare_rounded if half else compare)(slots, trial)
+                if half:
+                    compare_rounded(model, slots, trial)
+                else:
+                    compare(slots, trial)
             except Differs as error:
                 reason = reason or str(error)
             except Exception as error:
@@ -134,15 +138,16 @@ def compare(slots: Slots, trial: Trial) -> None:
             )
 
 
-def compare_rounded(slots: Slots, trial: Trial) -> None:
+def compare_rounded(model: LoadedModel, slots: Slots, trial: Trial) -> None:
     """Raises `Differs` where log-probabilities are off by more than rounding explains, or what the
     network raises.
     """
-    whole = whole_texts(slots.serving, trial)
-    with rounded_otherwise(slots.serving.network):
-        rounding = float(apart(whole_texts(slots.serving, trial), whole).median())
+    own = whole_texts(model.base, trial)
+    with rounded_otherwise(model.base):
+        rounding = float(apart(whole_texts(model.base, trial), own).median())
     most = max(LEAST, rounding)
-    copied = float(apart(whole, trial.expected).median())
+    whole = whole_texts(slots.serving.network, trial)
+    copied = float(apart(whole, own).median())
     if not copied <= TYPICAL * most:
         raise Differs(
             f"log-probabilities of its copy are typically off by {copied:.2g}, and rounding makes "
@@ -190,18 +195,20 @@ def apart(have: Tensor, want: Tensor) -> Tensor:
     return (have.gather(-1, tokens).clamp_min(FLOOR) - likeliest.clamp_min(FLOOR)).abs().mean(-1)
 
 
-def whole_texts(serving: ServingCopy, trial: Trial) -> Tensor:
-    """Returns what the copy says as it reads each text at once, as `Trial.expected`."""
+def whole_texts(network: Any, trial: Trial) -> Tensor:
+    """Returns what a causal network says as it reads each text at once, as `Trial.expected`."""
     texts = [np.concatenate([trial.prompts[o], trial.tokens[i]]) for i, o in enumerate(OWNERS)]
-    network = serving.network
     device = next(network.parameters()).device
     slot_attention.current.step = None
     with sdpa_kernel(KERNELS):
-        logits = network(input_ids=right_padded(device, texts), use_cache=False).logits
+        hidden = network.base_model(
+            input_ids=right_padded(device, texts), use_cache=False
+        ).last_hidden_state
     new = trial.tokens.shape[1]
     ends = [len(trial.prompts[owner]) - 1 for owner in OWNERS]
-    parts = [logits[i, end : end + new + 1] for i, end in enumerate(ends)]
-    return torch.stack(parts).float().log_softmax(-1)
+    read = torch.stack([hidden[i, end : end + new + 1] for i, end in enumerate(ends)])
+    logits = logits_of(network.get_output_embeddings(), read.flatten(0, 1))
+    return logits.float().log_softmax(-1).unflatten(0, read.shape[:2])
 
 
 def fed(slots: Slots, trial: Trial) -> Iterator[Tensor]:
