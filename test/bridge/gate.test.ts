@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { Dealer, Reply } from 'zeromq';
 import { curveKeys } from '../../src/bridge/authentication.ts';
 import { encode } from '../../src/bridge/frames.ts';
@@ -60,10 +60,11 @@ const block = Buffer.alloc(MB, 7);
 const emptyFrames = Buffer.alloc(60_000, Buffer.from([1, 0]));
 
 describe('the door', () => {
+  /** The transport of the test before may hold it for some milliseconds yet. */
   const takeName = async () => {
     const other = new Reply({ linger: 0 });
     open.push(other);
-    await other.bind('inproc://zeromq.zap.01');
+    await vi.waitFor(() => other.bind('inproc://zeromq.zap.01'), { timeout: 5000, interval: 5 });
     return other;
   };
 
