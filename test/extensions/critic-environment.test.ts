@@ -46,7 +46,8 @@ describe('a critic’s environment', () => {
     const { environment, said } = recorded();
     for (const name of ['refused', 'refused', 'm']) await environment.loadModel(name, wanted);
     expect(said.filter((text) => text.includes('copy'))).toEqual([
-      'refused: m is not sampled from a copy of its weights, which is several times as fast on a GPU: its attention is not sdpa',
+      'refused: m is not sampled from a copy of its weights, which is several times as fast on a ' +
+        'GPU: its attention is not sdpa',
     ]);
   });
   it('loads models under names of the critic’s own, of either kind, each into its worker', async () => {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -197,7 +198,7 @@ def choose_way(model: LoadedModel) -> Way:
         trials = Trials(model, ROUGH if rough else TOLERANCE)
         reason = trials.reason
         for way in WAYS if reason is None else ():
-            why = refusal(model, way, trials)
+            why = refusal(trials, partial(check_way, model, way))
             if why is None:
                 return way
             if reason is None:
@@ -282,19 +283,21 @@ class Trials:
             yield from self._made[made:]
 
 
-def refusal(model: LoadedModel, way: Way, trials: Trials) -> str | None:
-    """Returns why a model can't be sampled this way; None: it can."""
+def refusal(trials: Trials, check: Callable[[Trial], None]) -> str | None:
+    """Returns why no trial passes; None: one does. `check` raises `Differs`, or what the network
+    raises.
+    """
     reason = None
     for trial in trials:
         try:
-            check_way(model, way, trial)
+            check(trial)
         except Differs as error:
             reason = reason or str(error)
         except Exception as error:
             return first_line(error)
         else:
             return None
-    return reason
+    return reason or "it has no trial"
 
 
 def counts_from_zero(model: LoadedModel, trials: Trials) -> bool:

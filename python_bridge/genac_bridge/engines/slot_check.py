@@ -27,6 +27,7 @@ from .sampling_check import (
     Trials,
     difference,
     first_line,
+    refusal,
     right_padded,
     undisturbed,
 )
@@ -82,23 +83,20 @@ def why_not(model: LoadedModel) -> str | None:
     if getattr(model.config, "_attn_implementation", None) != "sdpa":
         return "its attention is not sdpa"
     with undisturbed(model):
-        reason: str | None = None
         try:
             serving = ServingCopy(model, shared=True)
         except Unfit as error:
             return str(error)
         except Exception as error:
             return first_line(error)
-        for trial in Trials(model, TOLERANCE):
-            try:
-                compare(Slots(serving, 6, 64 * 9, by_length=False, capture=False), trial)
-            except Differs as error:
-                reason = reason or str(error)
-            except Exception as error:
-                return first_line(error)
-            else:
-                return None
-    return reason or "it has no trial"
+        return refusal(
+            Trials(model, TOLERANCE), lambda trial: compare(tried(serving, False), trial)
+        )
+
+
+def tried(serving: ServingCopy, by_length: bool) -> Slots:
+    """Returns slots for one trial."""
+    return Slots(serving, 6, 64 * 9, by_length, capture=False)
 
 
 @torch.inference_mode()
@@ -109,23 +107,17 @@ def try_out(model: LoadedModel, serving: ServingCopy, by_length: bool) -> str | 
     that single log-probabilities are off by nats, so there the likeliest are compared, with what
     rounding does to them on these weights.
     """
+
+    def check(trial: Trial) -> None:
+        slots = tried(serving, by_length)
+        if half:
+            compare_rounded(model, slots, trial)
+        else:
+            compare(slots, trial)
+
     half = serving.dtype == torch.bfloat16
-    reason: str | None = None
     with undisturbed(model):
-        for trial in Trials(model, float("inf") if half else TOLERANCE):
-            try:
-                slots = Slots(serving, 6, 64 * 9, by_length, capture=False)
-                if half:
-                    compare_rounded(model, slots, trial)
-                else:
-                    compare(slots, trial)
-            except Differs as error:
-                reason = reason or str(error)
-            except Exception as error:
-                return first_line(error)
-            else:
-                return None
-    return reason or "it has no trial"
+        return refusal(Trials(model, float("inf") if half else TOLERANCE), check)
 
 
 def compare(slots: Slots, trial: Trial) -> None:

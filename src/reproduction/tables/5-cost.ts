@@ -167,8 +167,8 @@ export const cost: Table = {
       ? []
       : [
           'A thought that ends where the critic is sure is read once more at each look, which is ' +
-            'in the seconds and not in the tokens. This critic was not trained with such thoughts, ' +
-            'so the row says what they cost and not that its scores are of use.',
+            'in the seconds and not in the tokens. This critic was not trained with such ' +
+            'thoughts, so the row says what they cost and not that its scores are of use.',
         ]),
     ...(setup.given ? [] : [ONE_CORE]),
   ],
