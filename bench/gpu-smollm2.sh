@@ -38,7 +38,7 @@ if [ -n "${WHEELS:-}" ]; then
   for wheel in "$WHEELS"/*.whl; do "$GENAC_PYTHON" -m zipfile -e "$wheel" "$out/site"; done
 fi
 export PYTHONPATH="$PWD/python_bridge:$out/site${PYTHONPATH:+:$PYTHONPATH}"
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 problems="${PROBLEMS:-$out/problems}"
 [ -f "$problems/sums-train.jsonl" ] || "$GENAC_PYTHON" bench/gpu/arithmetic.py "$problems"
 model="${MODEL:-runs/smollm2/model}"

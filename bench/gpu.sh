@@ -26,7 +26,7 @@ if [ -n "${WHEELS:-}" ]; then
   for wheel in "$WHEELS"/*.whl; do "$python" -m zipfile -e "$wheel" "$out/site"; done
 fi
 export PYTHONPATH="$PWD/python_bridge:$out/site${PYTHONPATH:+:$PYTHONPATH}"
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 for name in sampling training sharing attention; do
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
   [ -z "$tiny" ] || [ "$name" != attention ] || continue

@@ -33,7 +33,10 @@ const limit =
   minutes === null ? new AbortController().signal : AbortSignal.timeout(Math.round(minutes * 6e4));
 setMaxListeners(0, limit);
 const entries: Entry[] = [];
-const workers = await startWorkers({ workers: [{ name: 'gpu' }, { name: beside }] });
+const workers = await startWorkers({
+  workers: [{ name: 'gpu' }, { name: beside }],
+  logDirectory: join(out, 'logs'),
+});
 try {
   for (const seed of seeds)
     for (const family of families) if (!limit.aborted) await compare(family, seed);
