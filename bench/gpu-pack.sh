@@ -23,7 +23,7 @@ shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)" "$1"; }
     unxz "$from/packages.tar.xz" | tar x -C "$to"
     for wheel in "$from"/*.whl; do "$python" -m zipfile -e "$wheel" "$to/site"; done
   fi
-  [ -e node_modules ] || ln -s "$to/node_modules" node_modules
+  [ -e node_modules ] || ln -sfn "$to/node_modules" node_modules
   export PYTHONPATH="$to/site${PYTHONPATH:+:$PYTHONPATH}"
   if [ -f "$from/model.b" ] && [ ! -f "$to/model/config.json" ]; then
     cat "$to/model.a" "$from/model.b" > "$to/model.xz"

@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 if [ "$script" != smollm2 ] && [ ${#rest[@]} -gt 0 ]; then
-  echo "--$script has no families and no seeds" >&2; exit 2
+  echo "--$script takes no --families, --seeds or --minutes: leave them out" >&2; exit 2
 fi
 [ -n "$out" ] || { sed -n '5,7p' "$0" >&2; exit 2; }
 mkdir -p "$out"

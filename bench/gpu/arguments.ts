@@ -16,6 +16,8 @@ export function givenArguments() {
   });
   const { model, problems, out, families, seeds, minutes, tiny } = values;
   if (!model || !problems || !out) throw new Error('give --model, --problems and --out');
+  if (minutes !== undefined && !(Number(minutes) > 0))
+    throw new Error(`--minutes must be a number above 0, not ${minutes}`);
   mkdirSync(out, { recursive: true });
   return {
     ...{ model: resolve(model), problems: resolve(problems), out: resolve(out), tiny },

@@ -19,9 +19,10 @@ from .engines.transformers_engine import TransformersEngine
 from .functions import call as functions
 from .models import choices, scoring, training
 from .models import model as models
+from .models.chats import encode_texts
 from .models.digest import digest
 from .models.model import LoadedModel
-from .models.prompts import encode_prompts, encode_texts
+from .models.prompts import encode_prompts
 from .models.ragged import cumulative, join, refuse_others
 from .wire import arguments as args
 from .wire.context import BadArguments, Context, OperationError, Tensors, no_memory

@@ -99,7 +99,7 @@ it('makes tables 2 to 6', async () => {
   expect(rowsOf(large).slice(0, 3)).toEqual([
     ...['large-model with ICC', 'large-model without ICC', 'sft with ICC'],
   ]);
-  // With In-Context Conditioning it is told the actor's name, and without it is not.
+  // With In-Context Conditioning the critic's prompt names the actor; without, it does not.
   const asked = server.received.map(({ body }) => JSON.stringify(body.messages));
   const told = asked.filter((messages) => messages.includes('pieces'));
   expect(told.length).toBeGreaterThan(0);

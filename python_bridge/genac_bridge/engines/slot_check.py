@@ -107,6 +107,7 @@ def try_out(model: LoadedModel, serving: ServingCopy, by_length: bool) -> str | 
     that single log-probabilities are off by nats, so there the likeliest are compared, with what
     rounding does to them on these weights.
     """
+    half = serving.dtype == torch.bfloat16
 
     def check(trial: Trial) -> None:
         slots = tried(serving, by_length)
@@ -115,7 +116,6 @@ def try_out(model: LoadedModel, serving: ServingCopy, by_length: bool) -> str | 
         else:
             compare(slots, trial)
 
-    half = serving.dtype == torch.bfloat16
     with undisturbed(model):
         return refusal(Trials(model, float("inf") if half else TOLERANCE), check)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..wire.context import BadArguments
-from .chats import without_added_end
+from .chats import encode_texts, without_added_end
 from .folding import break_marks, folded
 
 #: `<|im_start|>` and its like are control tokens even where a tokenizer doesn't call them special.
@@ -141,7 +141,7 @@ class Literal:
             self._guarded(messages, render, place)
             for messages, place in zip(chats, places, strict=True)
         ]
-        own = self._ids_of([text for _, _, text in guarded])
+        own = encode_texts(self.tokenizer, [text for _, _, text in guarded])
         return [
             ids
             if self._in_order(ids) == skeleton.control
@@ -208,12 +208,6 @@ class Literal:
 
     def _ids(self, text: str, special: bool) -> list[int]:
         return list(self.tokenizer(text, **self._options(special))["input_ids"])
-
-    def _ids_of(self, texts: list[str]) -> list[list[int]]:
-        """Returns the ids of each text, which a fast tokenizer reads in parallel."""
-        if not texts:
-            return []
-        return [list(ids) for ids in self.tokenizer(texts, **self._options(False))["input_ids"]]
 
     def _skeleton(self, messages: Messages, render: Render, where: str) -> Skeleton:
         key = tuple((role, None if content.strip() else content) for role, content in messages)

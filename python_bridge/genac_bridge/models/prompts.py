@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..wire.arguments import ChatMessage, Prompt
-from .chats import render_chat, with_special_tokens
+from .chats import encode_texts, render_chat, with_special_tokens
 from .folding import break_turns, folded
 from .literal import Literal, Messages
 
@@ -84,13 +84,3 @@ def encode_prompts(
             strict=True,
         )
     return [found[index] for index in range(len(prompts))]
-
-
-def encode_texts(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Returns the ids of each text alone, nothing added."""
-    if not texts:
-        return []
-    return [
-        list(ids)
-        for ids in tokenizer(texts, add_special_tokens=False, truncation=False)["input_ids"]
-    ]

@@ -169,8 +169,8 @@ export const cost: Table = {
           'A thought that ends where the critic is sure is read once more at each look, which is ' +
             'in the seconds and not in the tokens. This critic was not trained with such ' +
             'thoughts, so the row says what they cost and not that its scores are of use.',
+          ONE_CORE,
         ]),
-    ...(setup.given ? [] : [ONE_CORE]),
   ],
   reason:
     'responses here have 18 tokens and the critic writes 30 for each of their 8 states; the paper’s ' +
