@@ -134,6 +134,10 @@ const options = z
     path: ['look_every'],
     message: 'must be less than max_new_tokens, or no thought is ever looked at',
   })
+  .refine((o) => o.sure_within !== null || o.look_every === LOOK_EVERY, {
+    path: ['look_every'],
+    message: 'has no effect without `sure_within`: no thought is looked at',
+  })
   .refine(engineDraws, nothingDrawn)
   .refine((o) => o.thinking || o.carry_until === null, {
     path: ['carry_until'],
@@ -143,6 +147,8 @@ const options = z
   .refine(mayStop, neverStops);
 
 type Options = z.infer<typeof options>;
+
+const neverLooks = { sure_within: null, look_every: LOOK_EVERY } as const;
 
 export default defineCritic({
   name: 'generative',
@@ -159,11 +165,10 @@ export default defineCritic({
     importance_sampling: null, // nothing is learned
     ...(completions < 3 && { agree_within: null }),
     ...(thinking !== undefined && { thinking }),
-    ...(thinking === false && { carry_until: null, sure_within: null }),
+    ...(thinking === false && { carry_until: null, ...neverLooks }),
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
-    ...((maxNewTokens ?? Number.POSITIVE_INFINITY) <= Number(given.look_every ?? LOOK_EVERY) && {
-      sure_within: null,
-    }),
+    ...((maxNewTokens ?? Number.POSITIVE_INFINITY) <= Number(given.look_every ?? LOOK_EVERY) &&
+      neverLooks),
     ...(temperature !== undefined && { temperature }),
   }),
 });

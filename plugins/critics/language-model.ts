@@ -36,6 +36,8 @@ export default defineCritic({
   create: (o, environment) => generative.create({ ...o, ...silent }, environment),
   models: ({ model, worker }) => [{ model, worker }],
   startFrom: (given, model) => ({ ...given, model }),
-  standalone: (given, model, { thinking: _, ...wanted }) =>
-    generative.standalone!(given, model, wanted),
+  standalone: (given, model, { thinking: _, ...wanted }) => {
+    const own = generative.standalone!(given, model, wanted) as object;
+    return Object.fromEntries(Object.entries(own).filter(([option]) => !(option in silent)));
+  },
 });
