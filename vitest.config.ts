@@ -1,6 +1,3 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 // `forks`: zeromq's native sockets must never live in worker_threads.
@@ -11,7 +8,6 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
-    // What a user's runs were is remembered there; not of those that tests begin.
-    env: { XDG_CONFIG_HOME: mkdtempSync(join(tmpdir(), 'genac-config-')) },
+    globalSetup: 'test/scratch.ts',
   },
 });

@@ -12,7 +12,7 @@ import {
 import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { textDigest } from '../../src/files/file-list.ts';
 import {
   type ControllerState,
@@ -206,12 +206,14 @@ describe('a full disk', () => {
   const mounted = (() => {
     try {
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk], { stdio: 'ignore' });
-      process.on('exit', () => execFileSync('umount', [disk], { stdio: 'ignore' }));
       return true;
     } catch {
       return false; // only root can
     }
   })();
+  afterAll(() => {
+    if (mounted) execFileSync('umount', [disk], { stdio: 'ignore' });
+  });
 
   it.skipIf(!mounted)(
     'is told of; the last checkpoint stays whole, and nothing half written is left',
