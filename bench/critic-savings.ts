@@ -18,6 +18,7 @@ import type { ConfigInput } from '../src/config/schema.ts';
 import { median } from '../src/math/statistics.ts';
 import { at, pointsOf } from '../src/reports/demo-summary.ts';
 import { withoutThinking } from '../src/reproduction/foundation.ts';
+import { twoSampled } from '../src/reproduction/setup.ts';
 import { startRun } from '../src/run/run.ts';
 import { metric, readMetrics } from '../src/run-folder/read.ts';
 import { startWorkers } from '../src/workers/local.ts';
@@ -47,12 +48,18 @@ interface Way {
   };
 }
 
-const one = { ...critic, completions_per_state: 1, baseline: 'batch-mean' };
+/** One completion of a state, whose thoughts begin afresh. */
+const one = { ...critic, carry_until: null };
 const silent = withoutThinking(one);
 const ways: Record<string, Way> = {
   'sampled-2': {
     words: 'two completions, sampled scores',
-    critic: { ...critic, read: 'sampled' },
+    critic: { ...one, ...twoSampled },
+    from: 'demo',
+  },
+  agree: {
+    words: 'two completions, and two more where they differ by more than 1 (`agree_within`)',
+    critic: { ...one, ...twoSampled, completions_per_state: 4, agree_within: 1 },
     from: 'demo',
   },
   'sampled-1': {
@@ -62,45 +69,39 @@ const ways: Record<string, Way> = {
   },
   'expected-1': {
     words: 'one completion, expected score',
-    critic: { ...one, read: 'expected' },
+    critic: one,
     from: 'demo',
   },
   'expected-1-six': {
     words: 'the same, at most 6 segments of a response',
-    critic: { ...one, read: 'expected' },
+    critic: one,
     from: 'demo',
     segmentation: { by: 'pattern', pattern: step, max_segments: 6 },
   },
   'expected-1-pairs': {
     words: 'the same, a segment for two steps',
-    critic: { ...one, read: 'expected' },
+    critic: one,
     from: 'demo',
     segmentation: { by: 'pattern', pattern: `${step} ${step}`, max_segments: 4 },
   },
   'expected-1-share-60': {
     words: 'the same, asked about .6 of the states, where the value jumps (`share_of_states`)',
-    critic: { ...one, read: 'expected', share_of_states: 0.6 },
+    critic: { ...one, share_of_states: 0.6 },
     from: 'demo',
   },
   'expected-1-carry': {
-    words: 'the same, thoughts carried on from state to state (`carry_until`)',
-    critic: { ...one, read: 'expected', carry_until: 'left' },
+    words: 'the same, thoughts carried on from state to state (`carry_until`): the demo’s',
+    critic,
     from: 'demo',
   },
   'expected-1-sure': {
     words: 'the same, thinking ends where the critic is sure (`sure_within`)',
-    critic: { ...one, read: 'expected', answer: 'forced', sure_within: 0.1, look_every: 8 },
+    critic: { ...one, answer: 'forced', sure_within: 0.1, look_every: 8 },
     from: 'demo',
   },
   silent: {
     words: 'no words, expected score (`language-model`)',
-    critic: {
-      ...silent,
-      use: 'language-model',
-      read: 'expected',
-      answer: 'forced',
-      max_new_tokens: 4,
-    },
+    critic: { ...silent, use: 'language-model', answer: 'forced', max_new_tokens: 4 },
     from: null,
   },
 };

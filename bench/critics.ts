@@ -19,6 +19,7 @@ import { conditionsOf, costRows, errorRows, rankingRows } from '../src/compariso
 import { loadConfigFile } from '../src/config/load.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
 import { withoutThinking } from '../src/reproduction/foundation.ts';
+import { twoSampled } from '../src/reproduction/setup.ts';
 import { startRun } from '../src/run/run.ts';
 import { startWorkers, type WorkerGroup } from '../src/workers/local.ts';
 
@@ -66,7 +67,6 @@ try {
   const words = {
     ...generative,
     model: weights(join(demo, 'critic-rl'), 'critic-rl'),
-    ...{ read: 'expected', completions_per_state: 1, baseline: 'none' },
   };
   const result = await evaluate(
     {
@@ -74,9 +74,9 @@ try {
       actor: { model: baseActor },
       sampling: { max_new_tokens: recipe.sampling.max_new_tokens },
       critics: {
-        generative: { from: join(demo, 'critic-rl'), read: 'sampled' },
-        'generative-expected': words,
-        'generative-carried': { ...words, carry_until: 'left' },
+        generative: { from: join(demo, 'critic-rl') },
+        'generative-afresh': { ...words, carry_until: null },
+        'generative-sampled-2': { ...words, ...twoSampled },
         'language-model': { from: join(folder, 'critics-language-model') },
         'value-head': head,
         'monte-carlo-9': { use: 'monte-carlo', continuations: 9 },

@@ -23,6 +23,8 @@ import {
 import { mostUncertain } from './ensemble/uncertain.ts';
 import { areOfOneEach, BLIND, blindDraw, haveLater } from './few-states/few-states.ts';
 
+const SHARE = 0.25;
+
 const options = z
   .strictObject({
     /** Each as a config names it: `[{use: value-head, model: ...}, {use: generative, ...}]`. */
@@ -32,13 +34,19 @@ const options = z
       .max(8),
     by: z.enum(['mean', 'cascade']).default('mean'),
     /** By cascade: the share of a batch's states that the further critics value, in (0, 1]. */
-    share: z.number().positive().max(1).default(0.25),
+    share: z.number().positive().max(1).default(SHARE),
     /** By cascade: at most so many states of a batch; null: as `share` says. */
     max_states: z.int().positive().nullable().default(null),
   })
-  .refine((o) => o.by === 'cascade' || o.max_states === null, {
-    path: ['max_states'],
-    message: 'has no effect with `by: mean`, where every critic values all states',
+  .superRefine((o, context) => {
+    if (o.by === 'cascade') return;
+    const idle = [...(o.max_states === null ? [] : ['max_states'])];
+    if (o.share !== SHARE) idle.push('share');
+    for (const option of idle)
+      context.addIssue({
+        ...{ code: 'custom', path: [option] },
+        message: 'has no effect with `by: mean`, where every critic values all states',
+      });
   });
 
 type Options = z.infer<typeof options>;

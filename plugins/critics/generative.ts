@@ -32,6 +32,7 @@ import { corrected } from './generative/correction.ts';
 import { needsWholeBatches, reserveOf, valueStates } from './generative/valuing.ts';
 
 const LOOK_EVERY = 64;
+const MAX_NEW_TOKENS = 1024;
 
 /** Options of a critic that is a language model and writes scores. */
 export const scorerFields = {
@@ -81,7 +82,7 @@ export const scorerFields = {
   look_every: z.int().positive().default(LOOK_EVERY),
   temperature: temperature.default(1),
   /** Of a completion; with `answer: forced`, of the words before the score. */
-  max_new_tokens: z.int().positive().default(1024),
+  max_new_tokens: z.int().positive().default(MAX_NEW_TOKENS),
   /** REINFORCE's baseline; `none` is the paper's. */
   baseline: z.enum(criticBaselines).default('none'),
   /** Of REINFORCE: corrects for the engine that samples; null: it does not. */
@@ -159,18 +160,21 @@ export default defineCritic({
   create,
   models: ({ model, worker }) => [{ model, worker }],
   startFrom: (given, model) => ({ ...given, model }),
-  standalone: (given, model, { thinking, maxNewTokens, completions, temperature }) => ({
-    ...given,
-    ...{ model, baseline: 'none', completions_per_state: completions, share_of_states: 1 },
-    importance_sampling: null, // nothing is learned
-    ...(completions < 3 && { agree_within: null }),
-    ...(thinking !== undefined && { thinking }),
-    ...(thinking === false && { carry_until: null, ...neverLooks }),
-    ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
-    ...((maxNewTokens ?? Number.POSITIVE_INFINITY) <= Number(given.look_every ?? LOOK_EVERY) &&
-      neverLooks),
-    ...(temperature !== undefined && { temperature }),
-  }),
+  standalone: (given, model, { thinking, maxNewTokens, completions, temperature }) => {
+    const own: Record<string, unknown> = {
+      ...given,
+      ...{ model, baseline: 'none', completions_per_state: completions, share_of_states: 1 },
+      importance_sampling: null, // nothing is learned
+      ...(completions < 3 && { agree_within: null }),
+      ...(thinking !== undefined && { thinking }),
+      ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
+      ...(temperature !== undefined && { temperature }),
+    };
+    const thinks = own.thinking !== false;
+    const { look_every = LOOK_EVERY, max_new_tokens = MAX_NEW_TOKENS } = own;
+    const looks = thinks && own.answer === 'forced' && Number(look_every) < Number(max_new_tokens);
+    return { ...own, ...(!thinks && { carry_until: null }), ...(!looks && neverLooks) };
+  },
 });
 
 async function create(given: Options, environment: CriticEnvironment): Promise<CreatedCritic> {
@@ -252,7 +256,8 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
     },
     restore: (folder) => model.restore(folder),
     configure(next) {
-      o = next as Options;
+      // Those of a critic without words lack the options of words, which stay as they were.
+      o = { ...o, ...(next as Options) };
     },
   };
 

@@ -40,7 +40,7 @@ export async function collect(name: string, ground: Ground, tools: Tools): Promi
     tools.log,
   );
   const problems = [...lines.known];
-  const wanted = options.actor ? await fittingProblems(ground, tools, problems.length) : null;
+  const wanted = options.actor ? await wantedProblems(ground, tools, problems.length) : null;
   if (wanted === null && problems.length === 0) {
     for (const one of broughtByTask(ground)) problems.push(one);
     for (const one of problems) lines.add(one);
@@ -49,7 +49,7 @@ export async function collect(name: string, ground: Ground, tools: Tools): Promi
     if (from === problems.length && from === 0) tools.log(`${name}: sampling`);
     tools.signal.throwIfAborted();
     const some = wanted.slice(from, from + CHUNK);
-    for (const one of await sampled(ground, some, from)) {
+    for (const one of await sampled(ground, some, from, tools)) {
       lines.add(one);
       problems.push(one);
     }
@@ -64,10 +64,10 @@ async function modelOf({ options, sourceOf }: Ground, { log }: Tools): Promise<u
   return fingerprint(await sourceOf(model, worker));
 }
 
-/** What doesn't fit is an error, or dropped and told, by `sampling.overlong_prompts`. */
-async function fittingProblems(
+/** Those of the split; none, if all of them are known. */
+async function wantedProblems(
   ground: Ground,
-  { log }: Tools,
+  tools: Tools,
   known: number,
 ): Promise<readonly Problem[]> {
   const { task, options } = ground;
@@ -78,33 +78,47 @@ async function fittingProblems(
   const all = [...new Map(given.map((one) => [one.id, withColumns(one)])).values()];
   if (known >= all.length) return [];
   if (all.length < given.length)
-    log(`the task has ${all.length} ${split} problems, not ${prompts}: each is taken once`);
-  const actor = (await ground.actor())!;
+    tools.log(`the task has ${all.length} ${split} problems, not ${prompts}: each is taken once`);
+  return fitting(ground, (await ground.actor())!, all, tools);
+}
+
+/** What doesn't fit is an error, or dropped and told, by `sampling.overlong_prompts`. */
+async function fitting(
+  { options }: Ground,
+  actor: LanguageModel,
+  all: readonly Problem[],
+  { log }: Tools,
+): Promise<readonly Problem[]> {
   const limit = promptLimit(runSampling.parse(options.sampling), actor.loaded.context_length);
   if (limit === null) return all;
   const ids = await promptIdsOf(actor, all);
-  const fitting = all.filter((_, i) => ids[i]!.length <= limit.tokens);
-  if (fitting.length === all.length) return all;
+  const short = all.filter((_, i) => ids[i]!.length <= limit.tokens);
+  if (short.length === all.length) return all;
   const found =
-    `${all.length - fitting.length} of ${all.length} prompts have more than ${limit.tokens} ` +
+    `${all.length - short.length} of ${all.length} prompts have more than ${limit.tokens} ` +
     `tokens (${limit.because})`;
-  if (options.sampling.overlong_prompts === 'error' || fitting.length === 0)
+  if (options.sampling.overlong_prompts === 'error' || short.length === 0)
     throw new UserError(
       `${found}: make room, or set sampling.overlong_prompts: drop to leave them out`,
     );
   log(`${found}: they are left out`);
-  return fitting;
+  return short;
 }
 
 /** Success of the actor on other problems, for In-Context Conditioning. */
-async function profileOf(ground: Ground, actor: LanguageModel): Promise<ActorProfile> {
+async function profileOf(
+  ground: Ground,
+  actor: LanguageModel,
+  tools: Tools,
+): Promise<ActorProfile> {
   const known = profiles.get(actor);
   if (known) return known;
   const { options, task } = ground;
   const { success_rate, name, model } = options.actor!;
   const measure = async () => {
-    const problems = await task.problems('train', options.seed, 0, options.icc_rollouts);
-    const responses = await sample(ground, actor, problems.map(withColumns), 1, 'icc', 0);
+    const given = await task.problems('train', options.seed, 0, options.icc_rollouts);
+    const problems = await fitting(ground, actor, given.map(withColumns), tools);
+    const responses = await sample(ground, actor, problems, 1, 'icc', 0);
     return mean(await rewardsOf(ground, problems, responses, 1));
   };
   const profile = {
@@ -154,10 +168,11 @@ async function sampled(
   ground: Ground,
   problems: readonly Problem[],
   from: number,
+  tools: Tools,
 ): Promise<CollectedProblem[]> {
   const { options } = ground;
   const actor = (await ground.actor())!;
-  const profile = await profileOf(ground, actor);
+  const profile = await profileOf(ground, actor, tools);
   const count = Math.max(options.num_generations, options.candidates);
   const all = await sample(ground, actor, problems, count, 'actor', from);
   const rewards = await rewardsOf(ground, problems, all, count);

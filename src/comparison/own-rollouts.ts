@@ -21,7 +21,7 @@ function different(rollouts: readonly Rollout[]): Rollout[] {
 
 /** States with known values where they are asked for, else logged responses with their outcomes. */
 export function broughtByTask({ task, options, references }: Ground): CollectedProblem[] {
-  const { split, seed, prompts, num_generations, candidates } = options;
+  const { split, seed, prompts, num_generations } = options;
   const count = prompts * num_generations;
   if (references === 'exact')
     return task.referenceStates!(seed, count).map(({ state, value }) => ({
@@ -54,13 +54,10 @@ export function broughtByTask({ task, options, references }: Ground): CollectedP
     return {
       ...{ problem: first.problem, actor: first.actor, promptIds: null },
       states: rewards.length === 0 ? states : [s0, ...states],
-      responses:
-        candidates === 0
-          ? []
-          : own.map(({ response: text, reward, prefixes }) => ({
-              ...{ text, reward, completionIds: null, written: 0 },
-              last: { index: prefixes.length - 1, text: prefixes.at(-1) ?? '', tokens: null },
-            })),
+      responses: own.map(({ response: text, reward, prefixes }) => ({
+        ...{ text, reward, completionIds: null, written: 0 },
+        last: { index: prefixes.length - 1, text: prefixes.at(-1) ?? '', tokens: null },
+      })),
     };
   });
 }

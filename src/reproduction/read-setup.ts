@@ -4,11 +4,12 @@ import type { Config } from '../config/schema.ts';
 import { UserError } from '../user-error.ts';
 import { exampleFile } from './families.ts';
 import { givenSetup } from './given.ts';
-import { type Setup, withOptions } from './setup.ts';
+import { type Setup, twoSampled, withOptions } from './setup.ts';
 import { type Size, sizes } from './sizes.ts';
 
 /**
- * @param path of the recipe; absent: `examples/miniature.yaml`
+ * @param path of the recipe; absent: `examples/miniature.yaml`, with a critic that draws twice and
+ *   shares no prefixes: the savings are rows of the tables
  * @param shifts files by name, whose `task` is a further shift of table 3
  * @throws UserError for a config that no table can be made of
  */
@@ -24,6 +25,7 @@ export function setupOf(
     throw new UserError('--shift: has no effect on the task "miniature", whose shifts are its own');
   if ((task as { readonly modulus?: number }).modulus === 11)
     throw new UserError(`${path}: task.modulus is 11, and the tables need 7; leave it out`);
-  const recipe: Config = { ...config, task: task!, critic: critic! };
+  const measured = path === undefined && { ...twoSampled, share_prefixes: false };
+  const recipe: Config = { ...config, task: task!, critic: { ...critic!, ...measured } };
   return { recipe, size: sizes[size] };
 }

@@ -34,5 +34,11 @@ export interface Given {
 export const withOptions = (choice: Config['task']) =>
   typeof choice === 'string' ? { use: choice } : choice;
 
+/** How the tables' critic values a state, where a row does not say otherwise. */
+export const twoSampled = {
+  ...{ completions_per_state: 2, read: 'sampled', carry_until: null },
+  baseline: 'leave-one-out',
+} as const;
+
 /** Folder that the files of configs are relative to. */
 export const baseOf = ({ given }: Setup): string => given?.base ?? '.';

@@ -109,6 +109,11 @@ export async function writeCheckpoint(
  * Reads a checkpoint and checks every file. Throws an error that says what is wrong and what to do.
  */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
+  if (!existsSync(path)) {
+    const names = await checkpointNames(dirname(path));
+    const there = names.length > 0 ? names.join(', ') : 'no checkpoints';
+    throw new UserError(`there is no checkpoint ${path}; in ${dirname(path)} there are ${there}`);
+  }
   const refuse = (why: string, cause?: unknown) =>
     new UserError(`the checkpoint ${path} can't be used: ${why}. ${remedy(path)}`, { cause });
   let text: string;

@@ -54,6 +54,16 @@ it('imitates the scores alone, and its error falls below that of the best consta
   expect(new Set(asked)).toEqual(new Set([false]));
 });
 
+it('stays without words and thoughts when its options change during a run', async () => {
+  const critic = await taught(0);
+  asked.length = 0;
+  critic.configure!(languageModel.options.parse({ model: 'memory', temperature: 0.5 }));
+  expect(critic.wholeBatches).toBe(false);
+  const states = traces(0, 4).map(({ state }) => state);
+  await critic.value(states, { purpose: 'test', iteration: 0 });
+  expect(new Set(asked)).toEqual(new Set([false]));
+});
+
 it('has no option `thinking`, and room for a score', () => {
   expect(languageModel.options.safeParse({ model: 'm', thinking: true }).success).toBe(false);
   expect(languageModel.options.parse({ model: 'm' })).toMatchObject({ max_new_tokens: 16 });

@@ -55,6 +55,15 @@ it.each([generative, languageModel, valueHead])(
   },
 );
 
+it.each([{ answer: 'free' }, { max_new_tokens: 8 }, { thinking: false }])(
+  'a critic of a run that thinks until it is sure takes %j, and looks no more',
+  (changes) => {
+    const run = { model: 'm', answer: 'forced', sure_within: 0.1, look_every: 8 };
+    const own = generative.standalone!({ ...run, ...changes }, 'folder', { completions: 1 });
+    expect(generative.options.parse(own)).toMatchObject({ ...changes, sure_within: null });
+  },
+);
+
 it('`look_every` without `sure_within` is refused', () => {
   const refused = generative.options.safeParse({ model: 'm', look_every: 8 });
   expect(refused.error?.issues).toMatchObject([{ path: ['look_every'] }]);

@@ -15,6 +15,7 @@ import { setupOf } from '../../src/reproduction/read-setup.ts';
 import { strengthsIn } from '../../src/reproduction/strong-actors.ts';
 import { settingOf } from '../../src/reproduction/sweep.ts';
 import { rl } from '../../src/reproduction/tables/4-rl.ts';
+import { cost } from '../../src/reproduction/tables/5-cost.ts';
 
 it('makes critics with words and without of one recipe', () => {
   const setup = setupOf(undefined, 'tiny');
@@ -89,6 +90,15 @@ describe('the tasks of tables 1 and 4', () => {
     const [, longer] = familiesOf(setup);
     expect(longer!.setup.recipe.critic).toEqual({ use: 'generative' });
     expect(longer!.setup.recipe.sampling.max_new_tokens).toBe(30);
+  });
+  it('measure savings against a critic that draws twice, whatever the demo does', () => {
+    const drawn = { completions_per_state: 2, read: 'sampled', carry_until: null };
+    expect(full.recipe.critic).toMatchObject({ ...drawn, share_prefixes: false });
+    const path = 'examples/miniature.yaml';
+    expect(setupOf(path, 'full').recipe.critic).toEqual(loadConfigFile(path).config.critic);
+    const parts = cost.parts(setupOf(path, 'tiny'), 0).filter(({ name }) => name === 'cost');
+    const critics = parts.map(({ options }) => (options as { critic: object }).critic);
+    expect(critics).toContainEqual(expect.objectContaining(drawn));
   });
   it('refuses a config of another task whose models the task makes', () => {
     expect(() => setupOf('examples/cups.yaml', 'full')).toThrow('by "miniature" alone');

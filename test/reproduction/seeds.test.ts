@@ -1,12 +1,10 @@
 /** The law of seeds: what selects is never what a table reports. */
 import { expect, it } from 'vitest';
-import { loadConfigFile } from '../../src/config/load.ts';
 import { inOrder, keyOf } from '../../src/reproduction/parts.ts';
+import { setupOf } from '../../src/reproduction/read-setup.ts';
 import { tables } from '../../src/reproduction/reproduce.ts';
 import { MOST_SEEDS, seedsOf, tuningSeeds } from '../../src/reproduction/seeds.ts';
 import { sizes } from '../../src/reproduction/sizes.ts';
-
-const { config: recipe } = loadConfigFile('examples/miniature.yaml');
 
 /** All objects in plain data. */
 function* objectsIn(value: unknown): Generator<Record<string, unknown>> {
@@ -25,7 +23,7 @@ it('no two purposes have a seed in common', () => {
 });
 
 it.each(['hour', 'full', 'tiny'] as const)('all parts of the size %s keep to it', (name) => {
-  const setup = { recipe, size: sizes[name] };
+  const setup = setupOf(undefined, name);
   const parts = inOrder(tables.flatMap((table) => table.parts(setup, 1)));
   const tuning = tuningSeeds(sizes[name].tuning);
   let [runs, evaluations, sweeps] = [0, 0, 0];
@@ -52,7 +50,7 @@ it.each(['hour', 'full', 'tiny'] as const)('all parts of the size %s keep to it'
 });
 
 it('every method is tuned by as many settings, and a sweep costs the same for any number of seeds', () => {
-  const setup = { recipe, size: sizes.full };
+  const setup = setupOf(undefined, 'full');
   const sweepsOf = (seeds: readonly number[]) =>
     inOrder(seeds.flatMap((seed) => tables.flatMap((table) => table.parts(setup, seed)))).filter(
       ({ name }) => name.startsWith('sweep-'),
@@ -65,8 +63,9 @@ it('every method is tuned by as many settings, and a sweep costs the same for an
 });
 
 it('every part that trains or values an actor depends on how the recipe’s actor learns', () => {
+  const { recipe, size } = setupOf(undefined, 'tiny');
   const keysOf = (one: typeof recipe) =>
-    inOrder(tables.flatMap((table) => table.parts({ recipe: one, size: sizes.tiny }, 0)));
+    inOrder(tables.flatMap((table) => table.parts({ recipe: one, size }, 0)));
   const actor = { ...recipe.actor!, clip_high: 0.5 };
   const [before, after] = [keysOf(recipe), keysOf({ ...recipe, actor })];
   const kept = new Set(after.map(keyOf));

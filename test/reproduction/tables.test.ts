@@ -1,18 +1,17 @@
 /** Tables 2, 3 and 6 from evaluations by hand, and what is said of them. */
 import { describe, expect, it } from 'vitest';
 import type { DistributionResult } from '../../src/comparison/result.ts';
-import { loadConfigFile } from '../../src/config/load.ts';
 import { shiftsOf } from '../../src/reproduction/critics.ts';
 import type { Results } from '../../src/reproduction/parts.ts';
+import { setupOf } from '../../src/reproduction/read-setup.ts';
 import { reproduce } from '../../src/reproduction/reproduce.ts';
-import { sizes } from '../../src/reproduction/sizes.ts';
 import { type Block, plain, type Table } from '../../src/reproduction/table.ts';
 import { ranking } from '../../src/reproduction/tables/2-ranking.ts';
 import { shift } from '../../src/reproduction/tables/3-shift.ts';
 import { rl } from '../../src/reproduction/tables/4-rl.ts';
 import { icc } from '../../src/reproduction/tables/6-icc.ts';
 
-const setup = { recipe: loadConfigFile('examples/miniature.yaml').config, size: sizes.tiny };
+const setup = setupOf(undefined, 'tiny');
 
 /** Figures of critics by measure. */
 type Given = Readonly<Record<string, Readonly<Record<string, number>>>>;

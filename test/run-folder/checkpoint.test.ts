@@ -146,6 +146,17 @@ describe('a checkpoint', () => {
     );
   });
 
+  it('that is not there is told of, with those that are', async () => {
+    const none = join(folder, 'critic-sft');
+    await expect(readCheckpoint(none)).rejects.toThrow(
+      `there is no checkpoint ${none}; in ${folder} there are joint-000040`,
+    );
+    const nowhere = join(folder, 'no-run', 'checkpoints', 'critic-sft');
+    await expect(readCheckpoint(nowhere)).rejects.toThrow(
+      `there is no checkpoint ${nowhere}; in ${join(nowhere, '..')} there are no checkpoints`,
+    );
+  });
+
   it('of large files is checked by blocks, the first and last included', async () => {
     const large = await writeCheckpoint(folder, 'joint-000041', state(), parts(70 * 2 ** 20));
     const file = join(large, 'actor', 'deeper', 'weights');

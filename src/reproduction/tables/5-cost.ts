@@ -2,7 +2,7 @@ import type { ConfigInput } from '../../config/schema.ts';
 import { criticsEvaluation } from '../critics.ts';
 import { jointConfig, type MethodKey, methods, startOf, trainBy } from '../methods.ts';
 import type { Part, Results } from '../parts.ts';
-import type { Setup } from '../setup.ts';
+import { type Setup, twoSampled } from '../setup.ts';
 import { ONE_CORE, plain, type Row, type Table, valueIn } from '../table.ts';
 import type { RunFigures } from '../work.ts';
 
@@ -18,7 +18,6 @@ interface Way {
   readonly prompts: 'generative-expected' | 'language-model' | null;
 }
 
-const two = { completions_per_state: 2 };
 const one = { completions_per_state: 1, read: 'expected', baseline: 'batch-mean' };
 const words = { key: 'genac', prompts: 'generative-expected' } as const;
 
@@ -53,10 +52,14 @@ const allWays: Readonly<Record<string, Way>> = {
 /** A recipe of the user's may ask for another number of completions, or for a correction. */
 function waysOf({ given }: Setup): [name: string, way: Way][] {
   const all = Object.entries(allWays);
-  if (!given) return all;
+  if (!given)
+    return all.map(([name, way]) => [
+      name,
+      way.key === 'genac' ? { ...way, critic: { ...twoSampled, ...way.critic } } : way,
+    ]);
   return all.flatMap(([name, way]) => {
     if (way.ofMiniature) return [];
-    const { critic = way === words ? two : {} } = way;
+    const { critic = way === words ? { completions_per_state: 2 } : {} } = way;
     const uncorrected = way.key === 'silent' && { importance_sampling: null };
     const drawn = way.prompts !== null && { agree_within: null };
     return [[name, { ...way, critic: { ...drawn, ...critic, ...uncorrected } }]];

@@ -1,7 +1,7 @@
 import type { ConfigInput } from '../../config/schema.ts';
 import { jointConfig, type Setting, startOf, trainBy } from '../methods.ts';
 import type { Part } from '../parts.ts';
-import type { Setup } from '../setup.ts';
+import { type Setup, twoSampled } from '../setup.ts';
 import { measureSuccess, scoreOf, successOf, type Trained } from '../sweep.ts';
 import { plain, type Table } from '../table.ts';
 import { successAt } from './4-rl.ts';
@@ -49,7 +49,7 @@ function run(setup: Setup, seed: number, name: string): Part<Omit<Trained, 'sett
   const { learning_rate: _, decay: __, min_lr_ratio: ___, ...frozen } = recipe.joint!;
   const config: Omit<ConfigInput, 'folder'> = {
     ...recipe,
-    critic: { ...(recipe.critic as { readonly use: string }), ...critic },
+    critic: { ...(recipe.critic as { readonly use: string }), ...twoSampled, ...critic },
     joint: { ...(joint?.critic === 'frozen' ? frozen : recipe.joint), ...joint },
     ...(segment > 1 && {
       credit: {
