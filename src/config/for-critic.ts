@@ -1,7 +1,7 @@
 /** Refuses a config that its critic can't serve, before any model is loaded. */
 
 import type { CriticPlugin } from '../critic.ts';
-import { changedOptions, criticsOwn, defaults } from './changed.ts';
+import { changedOptions, defaults, updatesWithoutEffect } from './changed.ts';
 import { ConfigError } from './error.ts';
 import type { Config } from './schema.ts';
 
@@ -37,22 +37,14 @@ function stagesWithoutEffect(
 }
 
 function jointProblems(config: Config, critic: CheckedCritic): string[] {
-  const { name, needs, learns, continues } = critic;
+  const { name, needs, continues } = critic;
   const { sampling, credit, gates } = config;
   const problems: string[] = [];
   if (continues && config.actor === null)
     problems.push(
       `critic: "${name}" lets the actor continue responses, and there is no actor: name its model in \`actor\``,
     );
-  if (!learns)
-    problems.push(
-      ...changedOptions(
-        config,
-        'joint',
-        ['critic', ...criticsOwn],
-        `has no effect with the critic "${name}", which does not learn`,
-      ),
-    );
+  problems.push(...updatesWithoutEffect(config, critic));
   if (needs === 'outcomes') {
     problems.push(
       ...changedOptions(

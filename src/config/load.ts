@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { readText } from '../files/text-file.ts';
 import { drawsUnlike } from '../workers/engine.ts';
-import { changedOptions, criticsOwn, defaults } from './changed.ts';
+import { defaults, ratesWithoutEffect } from './changed.ts';
 import { ConfigError, issuesOf } from './error.ts';
 import { unusableIn } from './plain-data.ts';
 import { asWritten, presentNames, warnOfOldNames } from './renamed.ts';
@@ -110,20 +110,7 @@ function withoutEffect(config: Config): string[] {
       problems.push(`${section}: has no effect, for \`stages\` leaves ${stage} out`);
     }
   }
-  if (config.joint.critic === 'frozen') {
-    const why = 'has no effect with joint.critic: frozen';
-    problems.push(...changedOptions(config, 'joint', criticsOwn, why));
-  }
-  for (const [name, { decay, min_lr_ratio }] of Object.entries({
-    actor: config.actor,
-    critic_rl: config.critic_rl,
-    joint: config.joint,
-  }).flatMap(([name, section]) => (section ? [[name, section] as const] : []))) {
-    const usual = name === 'critic_rl' ? defaults.critic_rl.min_lr_ratio : 0;
-    if (decay === 'constant' && min_lr_ratio !== usual) {
-      problems.push(`${name}.min_lr_ratio: has no effect with ${name}.decay: constant`);
-    }
-  }
+  problems.push(...ratesWithoutEffect(config));
   const { every, minutes, keep } = config.checkpoints;
   if (every === 0 && minutes === null && keep !== defaults.checkpoints.keep) {
     problems.push(

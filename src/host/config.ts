@@ -5,7 +5,9 @@
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import type { HostArguments } from '../bridge/host-operations.ts';
+import { ratesWithoutEffect, updatesWithoutEffect } from '../config/changed.ts';
 import { ConfigError, issuesOf } from '../config/error.ts';
+import { type CheckedCritic, discountProblems } from '../config/for-critic.ts';
 import { readYaml } from '../config/load.ts';
 import { withPresentNames } from '../config/renamed.ts';
 import {
@@ -106,15 +108,49 @@ export async function loadHostConfig(given: HostArguments<'open'>): Promise<Load
     { ...file, ...('critic' in file && { critic: asTree(file.critic) }) },
     { ...options, ...('critic' in options && { critic: asTree(options.critic) }) },
   );
+  refuseTwoCritics(file.critic, options.critic, config_file);
   const critic = withOwnFile(asTree(asked.critic), base);
   const own = { ...asked, critic: await withDefaultModel(critic, given.critic_default, base) };
-  const trained = await trainedWith(own, given.trust_code);
+  const trained = await trainedWith(own, base, given.trust_code);
   if (trained?.options.task !== undefined) base = trained.base;
   const input = trained ? merged(trained.options, { ...own, critic: trained.critic }) : own;
   const read = hostConfigSchema.safeParse(input);
   if (!read.success)
     throw new ConfigError(issuesOf(read.error, hostConfigSchema, input), config_file ?? undefined);
   return { config: read.data, base };
+}
+
+/**
+ * @throws ConfigError for options without effect on this critic
+ */
+export function refuseForHost(
+  config: HostConfig,
+  critic: CheckedCritic,
+  file: string | null,
+): void {
+  const idle = [...ratesWithoutEffect(config), ...updatesWithoutEffect(config, critic)];
+  const problems = [
+    ...discountProblems(critic, config.credit.gamma, 'gamma'),
+    ...idle.map((problem) =>
+      problem
+        .replace(/^joint\.learning_rate/, '$& (TRL: critic_learning_rate)')
+        .replace(/^joint\.critic/, '$& (TRL: critic_update)'),
+    ),
+  ];
+  if (problems.length > 0) throw new ConfigError(problems, file ?? undefined);
+}
+
+/** One critic's options are none of another's. */
+function refuseTwoCritics(inFile: unknown, given: unknown, file: string | null): void {
+  const [own, hosts] = [asTree(inFile).use, asTree(given).use];
+  if (own === undefined || hosts === undefined || own === hosts) return;
+  throw new ConfigError(
+    [
+      `critic: it is ${JSON.stringify(own)} in the file, and ${JSON.stringify(hosts)} by the ` +
+        'trainer\'s option `critic`, whose default is "generative": name one critic in both',
+    ],
+    file ?? undefined,
+  );
 }
 
 /** A file that the host names is its own, also where the task of a run lies elsewhere. */
@@ -143,27 +179,31 @@ interface Trained {
 /** Options of the run that trained the critic's model; null: the model is in no run's folder. */
 async function trainedWith(
   asked: Tree & { critic: Tree },
+  base: string,
   trustCode: boolean,
 ): Promise<Trained | null> {
   const { critic } = asked;
-  if (typeof critic.model !== 'string') return null;
+  if (typeof critic.model !== 'string' || typeof critic.use !== 'string') return null;
+  // The model of an API, for one, lies in no folder.
+  const { models, startFrom } = await importCritic(critic.use, base);
+  if (!models && !startFrom) return null;
   const { model, run } = await findCritic(expandHome(critic.model));
   const own = { ...critic, model };
   if (!run) return { options: {}, critic: own, base: '.' };
-  const { config, base } = run;
+  const { config } = run;
   const options: Tree = {
     ...(asked.task === undefined && { task: config.task }),
     ...(config.credit.segmentation && { credit: pick(config) }),
   };
-  const before = withOwnFile(asTree(config.critic), base);
+  const before = withOwnFile(asTree(config.critic), run.base);
   const isSame = before.use === critic.use;
   // What the host itself names is its own; the rest comes with the run.
   const { use: _, ...inherited } = Object.fromEntries(
     Object.entries(isSame ? before : {}).filter(([key]) => !(key in critic)),
   );
-  const foreign = namedBy({ task: options.task, critic: inherited }, base);
+  const foreign = namedBy({ task: options.task, critic: inherited }, run.base);
   refuseForeign(config.folder, foreign, trustCode, 'critic_trust_code=True (TRL)');
-  return { options, critic: isSame ? merged(before, own) : own, base };
+  return { options, critic: isSame ? merged(before, own) : own, base: run.base };
 }
 
 const pick = ({ credit: { segmentation } }: Config) => ({ segmentation });

@@ -7,8 +7,6 @@ import { basename, dirname, join } from 'node:path';
 import type { HostArguments, HostResult } from '../bridge/host-operations.ts';
 import { type Tensors, tensor } from '../bridge/tensor.ts';
 import { createCritic, valuesOf } from '../checked-critic.ts';
-import { ConfigError } from '../config/error.ts';
-import { discountProblems } from '../config/for-critic.ts';
 import { assignCredit } from '../credit.ts';
 import type { Critic } from '../critic.ts';
 import { mapYielding } from '../event-loop.ts';
@@ -37,7 +35,7 @@ import type { WorkerGroup } from '../workers/local.ts';
 import { hostMetrics, type Metrics, reportedValuations } from './answer.ts';
 import { trajectoriesOf } from './batch.ts';
 import { CarefulValuer } from './careful-valuer.ts';
-import { type HostConfig, loadHostConfig } from './config.ts';
+import { type HostConfig, loadHostConfig, refuseForHost } from './config.ts';
 import { HostContinuations } from './continuations.ts';
 import { HostSft } from './host-sft.ts';
 import type { AskHost } from './reverse-requests.ts';
@@ -105,8 +103,7 @@ export class HostSession {
         ? null
         : (await loadTask(config.task as PluginChoice, { ...bareEnvironment(base), log })).task;
     const { plugin, options } = await loadCritic(config.critic as PluginChoice, base);
-    const problems = discountProblems(plugin, config.credit.gamma, 'gamma');
-    if (problems.length > 0) throw new ConfigError(problems, given.config_file ?? undefined);
+    refuseForHost(config, plugin, given.config_file);
     const names = workersOf(
       { actor: null, workers: config.workers },
       await workersOfCritic({ plugin, options }, base),

@@ -80,7 +80,10 @@ const ppo: Method = {
   ...{ ...learned, criticRate: headRate },
 };
 
-/** SP3O (arXiv 2609.18708): the same head, trained and read at three places of a response. */
+/**
+ * SP3O (arXiv 2609.18708): the same head, trained and read at three places of a response in stage 3;
+ * stage 2 trains it at every state.
+ */
 const sparse: Method = {
   ...{ name: 'SP3O (sparse positions)', settings: grid([0.95, 1], rates), chosen: 2 },
   recipe: 'PPO’s recipe with values at 30, 60 and 90% of a response alone (arXiv 2609.18708)',

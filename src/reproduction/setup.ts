@@ -36,7 +36,7 @@ export const withOptions = (choice: Config['task']) =>
 
 /** How the tables' critic values a state, where a row does not say otherwise. */
 export const twoSampled = {
-  ...{ completions_per_state: 2, read: 'sampled', carry_until: null },
+  ...{ completions_per_state: 2, read: 'sampled', agree_within: null, carry_until: null },
   baseline: 'leave-one-out',
 } as const;
 

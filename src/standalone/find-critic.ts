@@ -50,7 +50,9 @@ async function weightsIn(folder: string, given: string): Promise<string> {
   if (isModel(folder)) return folder;
   if (existsSync(join(folder, 'controller.json')))
     throw new UserError(
-      `the checkpoint ${folder} has no critic of its own (its run's critic has no weights)`,
+      existsSync(join(folder, 'critic'))
+        ? `the checkpoint ${folder} has a critic of several parts (${readdirSync(join(folder, 'critic')).sort().join(', ')}), which can't be used by itself`
+        : `the checkpoint ${folder} has no critic of its own (its run's critic has no weights)`,
     );
   const files = readdirSync(folder).slice(0, 8).join(', ');
   throw new UserError(

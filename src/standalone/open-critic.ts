@@ -24,6 +24,7 @@ import type { ActorProfile, Prompt, State } from '../types.ts';
 import { UserError } from '../user-error.ts';
 import { startWorkers, type WorkerGroup } from '../workers/local.ts';
 import { type FoundCritic, findCritic } from './find-critic.ts';
+import { refuseIdle } from './idle-options.ts';
 
 export interface OpenCriticOptions {
   /**
@@ -205,9 +206,9 @@ async function load(
   const given = run?.config.critic ?? (await criticOfFolders());
   const trained: { readonly use: string; readonly [option: string]: unknown } =
     typeof given === 'string' ? { use: given } : given;
-  const icc = trained.icc !== false;
   const { use, ...rest } = trained;
   const { standalone } = await importCritic(use, base);
+  refuseIdle(use, options, standalone && ((wanted) => standalone(rest, source, wanted)));
   const wanted = { ...options, completions: options.completions ?? 1 };
   const own = standalone?.(rest, source, wanted);
   const choice = { ...(own ?? rest), use } as PluginChoice;
@@ -221,7 +222,8 @@ async function load(
   const startFrom = own ? undefined : plugin.startFrom;
   const critic = await createCritic(plugin, startFrom?.(checked, source) ?? checked, environment);
   if (!own && !startFrom) await critic.load?.(source);
-  return { critic, icc };
+  // What is told of the actor is told in words.
+  return { critic, icc: critic.prompt !== undefined && trained.icc !== false };
 }
 
 /** An actor of which nothing is known. */

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DistributionResult } from '../../src/comparison/result.ts';
 import { shiftsOf } from '../../src/reproduction/critics.ts';
+import { checkParts } from '../../src/reproduction/early-checks.ts';
 import type { Results } from '../../src/reproduction/parts.ts';
 import { setupOf } from '../../src/reproduction/read-setup.ts';
 import { reproduce } from '../../src/reproduction/reproduce.ts';
@@ -9,9 +10,24 @@ import { type Block, plain, type Table } from '../../src/reproduction/table.ts';
 import { ranking } from '../../src/reproduction/tables/2-ranking.ts';
 import { shift } from '../../src/reproduction/tables/3-shift.ts';
 import { rl } from '../../src/reproduction/tables/4-rl.ts';
+import { cost } from '../../src/reproduction/tables/5-cost.ts';
 import { icc } from '../../src/reproduction/tables/6-icc.ts';
+import { open } from '../../src/reproduction/tables/7-open.ts';
 
 const setup = setupOf(undefined, 'tiny');
+
+it.each([
+  { completions_per_state: 4, agree_within: 1 },
+  { importance_sampling: { mode: 'token_truncate', cap: 2 } },
+  { answer: 'forced', sure_within: 0.1, look_every: 8 },
+])('of a miniature recipe whose critic has %j, each part can run', async (changes) => {
+  const given = setupOf('examples/miniature.yaml', 'tiny');
+  const critic = { ...(given.recipe.critic as { use: string }), ...changes };
+  const parts = [cost, open].flatMap((table) =>
+    table.parts({ ...given, recipe: { ...given.recipe, critic } }, 0),
+  );
+  await expect(checkParts(parts, '.')).resolves.toBeUndefined();
+});
 
 /** Figures of critics by measure. */
 type Given = Readonly<Record<string, Readonly<Record<string, number>>>>;

@@ -305,7 +305,7 @@ def controller_options(
         "critic": critic,
         "credit": given(gamma="gamma", segmentation="segmentation") | given(**{"lambda": "lam"}),
         "icc": given(success_rate="actor_success_rate"),
-        "joint": rate | ({} if critic_option(args, "critic_update") else {"critic": "frozen"}),
+        "joint": rate if critic_option(args, "critic_update") else {"critic": "frozen"},
         "critic_rl": rate,
         **({} if device is None else {"workers": {"critic": {"devices": device}}}),
     }

@@ -49,20 +49,17 @@ const allWays: Readonly<Record<string, Way>> = {
   },
 };
 
-/** A recipe of the user's may ask for another number of completions, or for a correction. */
+/** A recipe may ask for another number of completions, or for a correction. */
 function waysOf({ given }: Setup): [name: string, way: Way][] {
-  const all = Object.entries(allWays);
-  if (!given)
-    return all.map(([name, way]) => [
-      name,
-      way.key === 'genac' ? { ...way, critic: { ...twoSampled, ...way.critic } } : way,
-    ]);
-  return all.flatMap(([name, way]) => {
-    if (way.ofMiniature) return [];
-    const { critic = way === words ? { completions_per_state: 2 } : {} } = way;
+  return Object.entries(allWays).flatMap(([name, way]): [string, Way][] => {
+    if (given && way.ofMiniature) return [];
+    if (way.prompts === null) return [[name, way]];
+    const drawn = given
+      ? way === words && { completions_per_state: 2 }
+      : way.key === 'genac' && twoSampled;
     const uncorrected = way.key === 'silent' && { importance_sampling: null };
-    const drawn = way.prompts !== null && { agree_within: null };
-    return [[name, { ...way, critic: { ...drawn, ...critic, ...uncorrected } }]];
+    const critic = { agree_within: null, ...drawn, ...way.critic, ...uncorrected };
+    return [[name, { ...way, critic }]];
   });
 }
 
