@@ -50,7 +50,7 @@ export async function steer(input: ConfigInput, goals: Goals): Promise<string[]>
 
 if (process.argv[1] === import.meta.filename) {
   const { config } = loadConfigFile('examples/miniature.yaml');
-  // `leave-one-out` needs two completions, so the baseline is the batch's mean.
-  const critic = { ...(config.critic as { use: string }), baseline: 'batch-mean' };
+  // With the baseline `leave-one-out` it could not go down to one.
+  const critic = { ...(config.critic as { use: string }), completions_per_state: 2 };
   await steer({ ...config, critic, folder: 'runs/steered' }, { explained: 0.5, success: 0.8 });
 }
