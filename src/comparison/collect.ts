@@ -9,6 +9,7 @@ import type { LanguageModel, Sampled } from '../language-model.ts';
 import { deriveSeed, Random } from '../math/random.ts';
 import { mean } from '../math/statistics.ts';
 import { withColumns } from '../rewards/columns.ts';
+import type { Split } from '../task.ts';
 import { segmentResponse, textBefore } from '../text/segment.ts';
 import type { ActorProfile, Problem } from '../types.ts';
 import { UserError } from '../user-error.ts';
@@ -79,7 +80,7 @@ async function wantedProblems(
   if (known >= all.length) return [];
   if (all.length < given.length)
     tools.log(`the task has ${all.length} ${split} problems, not ${prompts}: each is taken once`);
-  return fitting(ground, (await ground.actor())!, all, tools);
+  return fitting(ground, (await ground.actor())!, all, split, tools);
 }
 
 /** What doesn't fit is an error, or dropped and told, by `sampling.overlong_prompts`. */
@@ -87,6 +88,7 @@ async function fitting(
   { options }: Ground,
   actor: LanguageModel,
   all: readonly Problem[],
+  split: Split,
   { log }: Tools,
 ): Promise<readonly Problem[]> {
   const limit = promptLimit(runSampling.parse(options.sampling), actor.loaded.context_length);
@@ -95,8 +97,8 @@ async function fitting(
   const short = all.filter((_, i) => ids[i]!.length <= limit.tokens);
   if (short.length === all.length) return all;
   const found =
-    `${all.length - short.length} of ${all.length} prompts have more than ${limit.tokens} ` +
-    `tokens (${limit.because})`;
+    `${all.length - short.length} of ${all.length} ${split} prompts have more than ` +
+    `${limit.tokens} tokens (${limit.because})`;
   if (options.sampling.overlong_prompts === 'error' || short.length === 0)
     throw new UserError(
       `${found}: make room, or set sampling.overlong_prompts: drop to leave them out`,
@@ -117,7 +119,7 @@ async function profileOf(
   const { success_rate, name, model } = options.actor!;
   const measure = async () => {
     const given = await task.problems('train', options.seed, 0, options.icc_rollouts);
-    const problems = await fitting(ground, actor, given.map(withColumns), tools);
+    const problems = await fitting(ground, actor, given.map(withColumns), 'train', tools);
     const responses = await sample(ground, actor, problems, 1, 'icc', 0);
     return mean(await rewardsOf(ground, problems, responses, 1));
   };
