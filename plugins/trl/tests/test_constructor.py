@@ -183,7 +183,7 @@ def test_every_critic_field_reaches_the_controller() -> None:
         },
         "credit": {"gamma": 0.9, "segmentation": {"by": "line"}, "lambda": 0.5},
         "icc": {"success_rate": 0.5},
-        "joint": {"learning_rate": 1e-5, "critic": "frozen"},
+        "joint": {"critic": "frozen"},
         "critic_rl": {"learning_rate": 1e-5},
         "workers": {"critic": {"devices": "1"}},
     }
