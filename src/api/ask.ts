@@ -42,15 +42,20 @@ export async function askAll(
 ): Promise<NonNullable<CacheLine['answer']>[] | null> {
   const { api, cache } = asking;
   const keys = questions.map((question) => keyOf(question, api));
-  const missing = [...keys.keys()].filter((i) => cache.get(keys[i]!) === null);
-  let answered = questions.length - missing.length;
+  // Equal questions have one answer, and it is paid for once.
+  const copies = new Map<string, number[]>();
+  for (const [i, key] of keys.entries())
+    if (cache.get(key) === null) copies.set(key, [...(copies.get(key) ?? []), i]);
+  const missing = [...copies.values()];
+  let answered = questions.length - missing.flat().length;
   let fault: unknown = null;
   const gate = { until: 0 };
   let next = 0;
   asking.progress(answered, questions.length);
   const work = async () => {
     while (next < missing.length && fault === null && !asking.stopped()) {
-      const i = missing[next++]!;
+      const same = missing[next++]!;
+      const i = same[0]!;
       try {
         if (
           await askOne(
@@ -60,8 +65,10 @@ export async function askAll(
             gate,
             () => fault !== null || asking.stopped(),
           )
-        )
-          asking.progress(++answered, questions.length);
+        ) {
+          answered += same.length;
+          asking.progress(answered, questions.length);
+        }
       } catch (error) {
         fault ??= error;
       }

@@ -14,6 +14,8 @@ export class Ledger {
   readonly #price: ApiModel['price'];
   readonly #limit: number | null;
   readonly #maxTokens: number;
+  /** Bytes of `extra`, which may hold tools or a schema that the server counts as input. */
+  readonly #extra: number;
   #answers = 0;
   #input = 0;
   #output = 0;
@@ -25,10 +27,11 @@ export class Ledger {
   #reserved = 0;
   #waiting: (() => void)[] = [];
 
-  constructor({ price, max_cost, max_tokens }: ApiModel, paid: readonly CacheLine[]) {
+  constructor({ price, max_cost, max_tokens, extra }: ApiModel, paid: readonly CacheLine[]) {
     this.#price = price;
     this.#limit = max_cost;
     this.#maxTokens = max_tokens;
+    this.#extra = Object.keys(extra).length === 0 ? 0 : Buffer.byteLength(JSON.stringify(extra));
     for (const line of paid) this.note(line);
   }
 
@@ -40,7 +43,7 @@ export class Ledger {
     if (!this.#price) return 0;
     const bytes = messages.reduce(
       (sum, { content }) => sum + Buffer.byteLength(content) + AROUND_A_MESSAGE,
-      0,
+      this.#extra,
     );
     return (bytes * this.#price.input + this.#maxTokens * this.#price.output) / 1e6;
   }

@@ -143,7 +143,10 @@ function failureOf(
       const what = `HTTP ${status}, and the body was cut off (${excerpt(why)})`;
       return again(what, 'the server or a proxy closes connections early', { charged: true });
     }
-    return again(`no connection (${excerpt(why)})`, 'does the server run at base_url?', {});
+    if (neverSent(cause))
+      return again(`no connection (${excerpt(why)})`, 'does the server run at base_url?', {});
+    const what = `the connection broke before an answer (${excerpt(why)})`;
+    return again(what, 'the server or a proxy closes connections early', { charged: true });
   }
   const code = error.status as number | undefined;
   const what = `HTTP ${code}: ${excerpt(redact(bodyOf(error)))}`;
@@ -196,6 +199,18 @@ const bodyOf = ({ error, message }: APIError) =>
   typeof (error as { message?: unknown } | undefined)?.message === 'string'
     ? (error as { message: string }).message
     : message;
+
+/** Errors of name resolution, of connecting and of TLS come before the request. */
+const BEFORE_SENDING =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_|ENETUNREACH|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_TLS|ERR_SSL|ERR_INVALID|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO)/;
+
+/** False: the server may have read the request, and charge for it. */
+function neverSent(cause: unknown): boolean {
+  let one = cause as { code?: string; message?: string; cause?: unknown } | undefined;
+  for (; one; one = one.cause as typeof one)
+    if (BEFORE_SENDING.test(one.code ?? '') || one.message === 'bad port') return true;
+  return false;
+}
 
 function innermost(cause: unknown): string {
   let current = cause as { cause?: unknown; message?: string; code?: string } | undefined;

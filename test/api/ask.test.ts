@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { askAll } from '../../src/api/ask.ts';
-import { AnswerCache } from '../../src/api/cache.ts';
+import { AnswerCache, type Question } from '../../src/api/cache.ts';
 import { Ledger } from '../../src/api/ledger.ts';
 import { sender } from '../../src/api/request.ts';
 import { apiSchema } from '../../src/config/api.ts';
@@ -47,7 +47,7 @@ const questions = (count: number) =>
   }));
 
 async function ask(
-  count: number,
+  asked: number | readonly Question[],
   options: Partial<z.input<typeof apiSchema>> = {},
   ownKey: string | null = key,
 ) {
@@ -61,7 +61,7 @@ async function ask(
   });
   const cache = new AnswerCache(cacheFile(), scratch);
   const ledger = new Ledger(api, cache.paid);
-  const answers = await askAll(questions(count), {
+  const answers = await askAll(typeof asked === 'number' ? questions(asked) : asked, {
     ...{ api, cache, ledger, run: scratch, stopped: () => stopped },
     send: sender(api, ownKey, redactor(ownKey)),
     progress: (done, total) => progress.push(`${done}/${total}`),
@@ -150,7 +150,7 @@ describe('a fault that may pass is tried again', () => {
       },
       /HTTP 200, and the body was cut off/,
     ],
-    ['a connection that is closed', (r) => r.destroy(), /no connection/],
+    ['a connection that is closed', (r) => r.destroy(), /the connection broke before an answer/],
     ['no answer at all', () => {}, /no whole answer within 0.3 s/],
     [
       'a body that never ends',
@@ -272,6 +272,18 @@ describe('the cache', () => {
   });
 });
 
+it('equal questions are sent once, and have one answer, also when they are read again', async () => {
+  let sent = 0;
+  server.behave((response) => answer(response, `answer ${sent++}`));
+  const [one, other] = questions(2);
+  for (let i = 0; i < 2; i++) {
+    const { texts } = await ask([one!, other!, one!, one!], { concurrency: 1 });
+    expect(texts).toEqual(['answer 0', 'answer 1', 'answer 0', 'answer 0']);
+    expect(progress.at(-1)).toBe('4/4');
+  }
+  expect(server.received).toHaveLength(2);
+});
+
 describe('max_cost', () => {
   // A question is 10 bytes and 32 around them: 42 dollars per million in, and 100 tokens out: 142
   // at the most, 110 as the server counts.
@@ -285,6 +297,21 @@ describe('max_cost', () => {
     await expect(ask(10, { ...priced, max_cost: 400e-6 })).rejects.toThrow('3 of 10');
     expect(server.received).toHaveLength(3);
     expect((await ask(10, { ...priced, max_cost: 1 })).texts).toHaveLength(10);
+  });
+
+  it('counts what goes beside the messages, such as a schema', () => {
+    const extra = { response_format: { description: 'x'.repeat(1000) } };
+    const bound = (more: object) =>
+      new Ledger(apiSchema.parse({ model: 'm', ...priced, ...more }), []).bound(questions(1)[0]!);
+    expect(bound({})).toBeCloseTo(142e-6, 12);
+    expect(bound({ extra })).toBeCloseTo((142 + JSON.stringify(extra).length) * 1e-6, 12);
+  });
+
+  it('counts a request whose connection broke, for the server may have answered it', async () => {
+    server.behave(failing((response) => response.destroy()));
+    await expect(ask(3, { ...priced, max_cost: 400e-6, concurrency: 1 })).rejects.toThrow(
+      '2 of 3 answers are kept',
+    );
   });
 
   it('takes the most where the server counts no tokens, and says so', async () => {
