@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..models.model import LoadedModel, largest
-from ..models.tokens import StopStrings
 from ..models.ways import Way
 from ..wire.context import OperationError
+from .endings import Endings
 from .engine import REASONS, Completion, GenerationRequest, Progress
 from .random import uniforms
 from .rows import Rows
@@ -37,8 +37,7 @@ class Stops:
         tokens[list(request.options.stop_tokens)] = True
         #: bool [V]
         self.tokens = tokens.to(model.device)
-        strings = list(request.options.stop_strings)
-        self.strings = StopStrings(model.decoder, strings) if strings else None
+        self.strings = Endings(model, request)
 
 
 def choose_batch_size(model: LoadedModel, prompt: int, new_tokens: int, per_prompt: int) -> int:
@@ -129,24 +128,20 @@ class Batch:
                 all_tokens[alive_rows, step], all_logprobs[alive_rows, step] = tokens, logprobs
             by_token = stops.tokens[tokens].cpu().numpy() & ~finished
             newly = by_token
-            if stops.strings is not None:
+            if stops.strings.may_end is not None:
                 newly = by_token | self._stopped(
-                    stops.strings, tokens, all_tokens, alive, finished | by_token, step
+                    tokens, all_tokens, alive, finished | by_token, step
                 )
             newly = newly | (~finished & (self.limits[alive] == step + 1))
             if newly.any():
                 ended = alive[newly]
                 lengths[ended] = step + 1
                 reasons[alive[by_token]] = STOP_TOKEN
-                if stops.strings is not None:
+                if stops.strings.may_end is not None:
                     by_string = newly & ~by_token
-                    reasons[
-                        [
-                            i
-                            for i in alive[by_string]
-                            if stops.strings.ended(all_tokens[i, : step + 1].tolist())
-                        ]
-                    ] = STOP_STRING
+                    reasons[[i for i in alive[by_string] if self._ended(i, all_tokens, step)]] = (
+                        STOP_STRING
+                    )
                 finished = finished | newly
                 self._hand_over(ended, all_tokens, all_logprobs, lengths, reasons)
                 remaining = int((~finished).sum())
@@ -176,7 +171,6 @@ class Batch:
 
     def _stopped(
         self,
-        stop: StopStrings,
         tokens: Tensor,
         all_tokens: Tensor,
         alive: np.ndarray,
@@ -185,9 +179,15 @@ class Batch:
     ) -> np.ndarray:
         """Returns bool [rows]: the rows whose text holds a stop string now."""
         found = np.zeros(len(alive), bool)
-        for row in np.flatnonzero(stop.may_end[tokens.cpu().numpy()] & ~skip):
-            found[row] = stop.ended(all_tokens[alive[row], : step + 1].tolist())
+        may_end = self.stops.strings.may_end
+        assert may_end is not None
+        for row in np.flatnonzero(may_end[tokens.cpu().numpy()] & ~skip):
+            found[row] = self._ended(alive[row], all_tokens, step)
         return found
+
+    def _ended(self, i: int, all_tokens: Tensor, step: int) -> bool:
+        new = all_tokens[i, : step + 1].tolist()
+        return self.stops.strings.ended(int(self.numbers[i]), new)
 
     def _hand_over(
         self,

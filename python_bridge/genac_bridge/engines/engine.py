@@ -27,8 +27,8 @@ class Options:
     stop_tokens: tuple[int, ...]
     """Ids of the vocabulary; the model's own end-of-sequence tokens are among them."""
     stop_strings: tuple[str, ...]
-    """A completion ends with the token that completes one of these in the text of its new
-    tokens."""
+    """A completion ends with the new token that completes one of these in its text, of which
+    `begun` is the beginning."""
 
 
 @dataclass
@@ -86,6 +86,9 @@ class GenerationRequest:
     batch_size: int | None
     """Sequences that are decoded at once; None: the engine's choice."""
     progress: Progress
+    begun: list[np.ndarray] = field(default_factory=list)
+    """int32 [T] for each prompt: the tokens at its end that are the beginning of its completions,
+    whose stop strings may begin there; an empty list: there are none."""
 
 
 class Engine(Protocol):

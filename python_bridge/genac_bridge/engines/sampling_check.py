@@ -14,7 +14,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from ..models.masters import Masters
-from ..models.model import LoadedModel, accepts, largest
+from ..models.model import LoadedModel, accepts, broken, largest
 from ..models.ragged import pad
 from ..models.ways import WAYS, Way
 from ..wire.context import BadArguments, no_memory
@@ -196,7 +196,8 @@ def choose_way(model: LoadedModel) -> Way:
     rough = rounds(model)
     with undisturbed(model), model.autocast() if rough else contextlib.nullcontext():
         trials = Trials(model, ROUGH if rough else TOLERANCE)
-        reason = trials.reason
+        # Attention may turn a row of nan into numbers, so a trial does not find all of them.
+        reason = broken(model.named_parameters()) or trials.reason
         for way in WAYS if reason is None else ():
             why = refusal(trials, partial(check_way, model, way))
             if why is None:
@@ -348,6 +349,9 @@ def check_values(model: LoadedModel) -> None:
                     "its hidden states are not finite: its weights are broken",
                     float("nan"),
                 )
+        wrong = broken(model.named_parameters())
+        if wrong is not None:
+            reason, off = wrong, float("nan")
     if not off <= (ROUGH if rounds(model) else TOLERANCE):
         raise BadArguments(
             f"load_model: a {type(model.base).__name__} can't give values ({model.name!r}): "

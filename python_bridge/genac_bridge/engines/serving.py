@@ -40,6 +40,7 @@ def sample(
         options=options_of(model, arguments),
         batch_size=arguments.batch_size,
         progress=Progress(context, answers.add),
+        begun=prefixes,
     )
     version = engine.version
     done = answers.complete(calls.generate(model, engine, request))

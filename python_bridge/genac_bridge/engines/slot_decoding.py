@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..models.model import LoadedModel
-from ..models.tokens import StopStrings
 from .decoding import hand_over
+from .endings import Endings
 from .engine import REASONS, Completion, GenerationRequest
 from .random import uniforms
 from .slots import COLUMNS, LOOK, Draw, Slots, rounded_up
@@ -57,8 +57,7 @@ class SlotDecoder:
         self.draw = Draw(options.temperature, options.top_k, options.top_p)
         self.is_stop = np.zeros(model.vocabulary, bool)
         self.is_stop[list(options.stop_tokens)] = True
-        strings = list(options.stop_strings)
-        self.strings = StopStrings(model.decoder, strings) if strings else None
+        self.strings = Endings(model, request)
         count = len(request.seeds)
         self.owner = np.arange(count) // request.per_prompt
         self.lengths = np.array([len(prompt) for prompt in request.prompts], np.int64)
@@ -214,11 +213,12 @@ class SlotDecoder:
         found = np.flatnonzero(stops[:left])
         count = int(found[0]) + 1 if len(found) else min(left, len(tokens))
         reason = 1 if len(found) else (0 if count == left else None)
-        if self.strings is not None:
+        may_end = self.strings.may_end
+        if may_end is not None:
             given = [t for part, _ in self.parts.get(number, []) for t in part.tolist()]
             for step in range(count - (reason == 1)):
                 given.append(int(tokens[step]))
-                if self.strings.may_end[tokens[step]] and self.strings.ended(given):
+                if may_end[tokens[step]] and self.strings.ended(number, given):
                     return step + 1, 2
         return count, reason
 

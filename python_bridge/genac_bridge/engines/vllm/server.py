@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ...models.model import LoadedModel
-from ...models.tokens import StopStrings
 from ..decoding import hand_over
+from ..endings import Endings
 from ..engine import Completion, GenerationRequest, Reason
 from .settings import refused
 
@@ -172,8 +172,7 @@ class Asking:
         self, http: Http, name: str, model: LoadedModel, request: GenerationRequest
     ) -> None:
         self._http, self._name, self._model, self._request = http, name, model, request
-        strings = list(request.options.stop_strings)
-        self._strings = StopStrings(model.decoder, strings) if strings else None
+        self._strings = Endings(model, request)
         self._prefix = f"genac-{uuid.uuid4().hex}"
         self._ended = threading.Event()
 
@@ -190,7 +189,8 @@ class Asking:
                 done, _ = wait(waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
                 for future in done:
                     number = waiting.pop(future)
-                    hand_over(self._model, progress, [number], [self._read(future.result())])
+                    completion = self._read(number, future.result())
+                    hand_over(self._model, progress, [number], [completion])
                 progress.context.progress(len(progress.finished) / count)
         finally:
             if waiting:
@@ -229,7 +229,7 @@ class Asking:
             "stop_token_ids": list(options.stop_tokens),
             "ignore_eos": True,
             "logprobs": 0,
-            "detokenize": self._strings is not None,
+            "detokenize": self._strings.may_end is not None,
             "stop": list(options.stop_strings) or None,
             "include_stop_str_in_output": True,
         }
@@ -242,7 +242,7 @@ class Asking:
         }
         return self._http.post("inference/v1/generate", asked, seconds=None)
 
-    def _read(self, answer: Any) -> Completion:
+    def _read(self, number: int, answer: Any) -> Completion:
         (choice,) = answer["choices"]
         labels = {span["version"] for span in choice["weight_versions"] or []}
         if labels != {self._http.label}:
@@ -258,18 +258,17 @@ class Asking:
             reason = "stop_string"
         elif choice["finish_reason"] != "length":
             raise ServerError(f"a sequence ended by {choice['finish_reason']!r}")
-        end = self._end_by_string(ids[:-1] if reason == "stop_token" else ids)
+        end = self._end_by_string(number, ids[:-1] if reason == "stop_token" else ids)
         if end is not None:
             ids, logprobs, reason = ids[:end], logprobs[:end], "stop_string"
         details = (answer.get("usage") or {}).get("prompt_tokens_details") or {}
         self._request.progress.cached += details.get("cached_tokens") or 0
         return Completion(np.array(ids, np.int32), np.array(logprobs, np.float32), reason)
 
-    def _end_by_string(self, ids: list[int]) -> int | None:
+    def _end_by_string(self, number: int, ids: list[int]) -> int | None:
         """Returns how many tokens complete a stop string, in the text of the model's decoder."""
-        strings = self._strings
-        ends = range(1, len(ids) + 1) if strings is not None else ()
-        return next(
-            (e for e in ends if strings and strings.may_end[ids[e - 1]] and strings.ended(ids[:e])),
-            None,
-        )
+        may_end, ended = self._strings.may_end, self._strings.ended
+        if may_end is None:
+            return None
+        ends = (e for e in range(1, len(ids) + 1) if may_end[ids[e - 1]])
+        return next((e for e in ends if ended(number, ids[:e])), None)

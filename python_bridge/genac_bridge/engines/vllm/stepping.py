@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...models.model import LoadedModel
-from ...models.tokens import StopStrings
 from ..decoding import hand_over
+from ..endings import Endings
 from ..engine import Completion, GenerationRequest, Reason
 
 #: Tokens between two looks at a sequence, where no stop string may end it.
@@ -22,10 +22,9 @@ class Stepping:
 
     def __init__(self, llm: Any, model: LoadedModel, request: GenerationRequest) -> None:
         self._llm, self._model, self._request = llm, model, request
-        options, self._progress = request.options, request.progress
-        strings = list(options.stop_strings)
+        self._progress = request.progress
         #: vLLM is not asked: what a text holds is for the model's decoder to say.
-        self._strings = StopStrings(model.decoder, strings) if strings else None
+        self._strings = Endings(model, request)
         #: Of the sequences that vLLM has, by its name for each.
         self._numbers: dict[str, int] = {}
         self._ids: dict[int, list[int]] = {}
@@ -81,7 +80,7 @@ class Stepping:
             flat_logprobs=True,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
-            stream_interval=LOOK if self._strings is None else 1,
+            stream_interval=LOOK if self._strings.may_end is None else 1,
         )
 
     def _take(self, output: Any) -> None:
@@ -93,12 +92,13 @@ class Stepping:
         new, given = list(part.token_ids), [] if part.logprobs is None else part.logprobs.logprobs
         by_token = isinstance(part.stop_reason, int)
         reason: Reason | None = None
+        may_end = self._strings.may_end
         for place, (token, logprob) in enumerate(zip(new, given, strict=True)):
             ids.append(token)
             logprobs.append(logprob)
             if by_token and place == len(new) - 1:
                 break  # it ends the sequence by itself
-            if self._strings and self._strings.may_end[token] and self._strings.ended(ids):
+            if may_end is not None and may_end[token] and self._strings.ended(number, ids):
                 reason = "stop_string"
                 break
         if part.finish_reason is not None and reason is None:
