@@ -52,6 +52,20 @@ describe('problems', () => {
     ]);
   });
 
+  it('are the same in every process, also of generators that walk over sets of strings', async () => {
+    const generators = ['ransom_note', 'isomorphic_strings', 'polynomial_multiplication'];
+    const problemsIn = async (where: PythonTasks) => {
+      const { task } = await where.load({ use, generators });
+      return task.problems('train', 0, 0, 12);
+    };
+    const other = await pythonTasks('.');
+    try {
+      expect(await problemsIn(other)).toEqual(await problemsIn(tasks));
+    } finally {
+      await other.close();
+    }
+  }, 60_000);
+
   it('have seeds that never meet between the splits', async () => {
     const task = await load();
     for (const seed of [0, 1, 2 ** 40]) {
@@ -111,6 +125,10 @@ describe('the answer of a response', () => {
     [' \n', 'last-line', null],
     ['1 or -1,234.50.', 'last-number', '-1234.50'],
     ['2, 3 and .5', 'last-number', '.5'],
+    ['it is −3', 'last-number', '-3'],
+    ['the difference is 10-3', 'last-number', '3'],
+    ['between 2019-2021', 'last-number', '2021'],
+    ['x=-5', 'last-number', '-5'],
     ['none', 'last-number', null],
     [' all ', 'response', 'all'],
   ])('%j by %j is %j', (text, place, expected) => {

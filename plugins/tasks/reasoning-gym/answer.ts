@@ -9,7 +9,9 @@ export const answerSchema = z.union([
 
 export type AnswerPlace = z.infer<typeof answerSchema>;
 
-const number = /[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?\.\d+/g;
+/** Behind a digit or a bracket a sign is an operation or a range. */
+const number =
+  /(?:(?<![\d)])[-−+])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|\.\d+)/g;
 
 /**
  * The answer, without blanks around it; null: the response gives none.
@@ -28,7 +30,8 @@ export function answerOf(response: string, place: AnswerPlace): string | null {
 function find(response: string, place: AnswerPlace): string | undefined {
   if (place === 'response') return response;
   if (place === 'last-line') return response.trimEnd().split('\n').at(-1);
-  if (place === 'last-number') return response.match(number)?.at(-1)?.replaceAll(',', '');
+  if (place === 'last-number')
+    return response.match(number)?.at(-1)?.replaceAll(',', '').replace('−', '-');
   if ('after' in place) {
     const at = response.lastIndexOf(place.after);
     return at === -1 ? undefined : response.slice(at + place.after.length).split('\n', 1)[0];
