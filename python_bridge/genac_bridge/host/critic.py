@@ -79,12 +79,18 @@ class Critic:
         assert process.stdout is not None
         with self._lock:
             if process.stdin.closed:
-                raise CriticError("the critic is closed")
+                raise CriticError("the critic is closed, or a question was interrupted: open it again")
             answer = ""
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(line) + "\n")
-                process.stdin.flush()
-                answer = process.stdout.readline()
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(json.dumps(line) + "\n")
+                    process.stdin.flush()
+                    answer = process.stdout.readline()
+            except BaseException:
+                # The answer may still come, and the next question would be given it.
+                process.kill()
+                process.stdin.close()
+                raise
         if not answer:  # it ended, and said why
             process.wait(60)
             self._reader.join(10)
