@@ -62,6 +62,8 @@ export class HostSession {
   #update: Promise<Metrics> | null = null;
   /** Metrics of the last finished update, sent with the next training batch. */
   #pendingMetrics: Metrics = {};
+  /** A host that was started again counts them from 0, and draws depend on them. */
+  #evaluations = 0;
   /** When the last update was done: what comes after it is the critic's idle time. */
   #idleSince = performance.now();
 
@@ -144,6 +146,7 @@ export class HostSession {
     const done = await this.fence();
     const evaluates = ask.purpose === 'evaluation';
     if (evaluates) this.#pendingMetrics = done;
+    const iteration = evaluates ? this.#evaluations++ : ask.iteration;
     const waited = seconds(began);
     const trajectories = trajectoriesOf(ask, tensors);
     const profile = { ...this.actor, successRate: this.#successRate };
@@ -158,7 +161,7 @@ export class HostSession {
       valueAll(
         (states, context) => this.#valuer.value(states, context, ask.purpose === 'critic-rl'),
         segmented,
-        { purpose: ask.purpose, iteration: ask.iteration, report: spent.add },
+        { purpose: ask.purpose, iteration, report: spent.add },
       );
     const valuations = await (this.#continuations?.during(trajectories, value) ?? value());
     const options = creditOptions(this.#config, critic, ask.scale);
@@ -288,7 +291,10 @@ export class HostSession {
     const state = {
       ...{ stage, iteration, complete },
       success_rate: this.#successRate,
-      progress: stage === 'critic-sft' ? this.#sft.progress : told,
+      progress: {
+        ...(stage === 'critic-sft' ? this.#sft.progress : told),
+        evaluations: this.#evaluations,
+      },
       host: { speaks: this.#valuer.speaks, reward_range },
       written: { metrics: 0, trajectories: 0 },
       seconds: 0,
@@ -306,7 +312,10 @@ export class HostSession {
     await this.fence();
     const checkpoint = await readCheckpoint(folder);
     await restoreCritic(this.#critic, checkpoint);
-    const { stage, iteration, complete, progress, success_rate, host } = checkpoint;
+    const { stage, iteration, complete, success_rate, host } = checkpoint;
+    // Older checkpoints don't have it.
+    const { evaluations = this.#evaluations, ...progress } = checkpoint.progress;
+    this.#evaluations = evaluations;
     this.#successRate = success_rate;
     this.#valuer.speaks = host?.speaks ?? null;
     if (stage === 'critic-sft' && !complete) this.#sft.resume({ iteration, progress });

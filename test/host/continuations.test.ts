@@ -1,8 +1,9 @@
 /** A critic asks the host's actor for continuations, while the host waits for credit. */
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { tensor } from '../../src/bridge/tensor.ts';
-import { batch, type Host, opened } from './host.ts';
+import { batch, type Host, opened, scratch } from './host.ts';
 
 const use = fileURLToPath(new URL('./continuing-critic.ts', import.meta.url));
 const open = (continues = true) => opened({ critic: { use } }, { continues });
@@ -120,4 +121,26 @@ it('gives the same draws for the same states, and other ones for others, in one 
   }
   expect(seeds[0]).toBe(seeds[1]);
   expect(seeds[0]).not.toBe(seeds[2]);
+});
+
+it('draws for each evaluation anew, also where a checkpoint lies between', async () => {
+  const folder = join(scratch, 'between-evaluations');
+  const seedOf = async (host: Host) => {
+    // A host that was started again begins with 0.
+    const credit = host.ask('assign_credit', { ...given, purpose: 'evaluation' }, tensors);
+    const { message } = await host.next('reverse_request');
+    answer(host, message.id);
+    await credit;
+    return (message.arguments as { seed: number }).seed;
+  };
+  const { host } = await open();
+  const before = await seedOf(host);
+  const place = { stage: 'joint', iteration: 1, complete: false };
+  await host.ask('save', { folder, optimizer: true, ...place });
+  const after = await seedOf(host);
+  const { host: again } = await open();
+  await again.ask('restore', { folder });
+  expect(await seedOf(again)).toBe(after);
+  expect(after).not.toBe(before);
+  expect((await again.ask('fence', {})).result).toEqual({ metrics: {} });
 });

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import load_dataset
+from transformers.trainer_utils import get_last_checkpoint
 from trl import (
     DatasetMixtureConfig,
     ModelConfig,
@@ -67,8 +68,8 @@ class GenACScriptArguments(ScriptArguments):
         default=False,
         metadata={
             "help": "Go on from the last checkpoint of the critic's training before the actor's, "
-            "in `output_dir/genac-critic`, if there is one. `resume_from_checkpoint` is for what "
-            "comes after."
+            "in `output_dir/genac-critic`, if there is one; where `output_dir` has one of what "
+            "comes after, go on from that. `resume_from_checkpoint` names another one."
         },
     )
 
@@ -148,13 +149,17 @@ def main(arguments: list[str] | None = None) -> None:
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     ) as trainer:
+        resume = config.resume_from_checkpoint
         if script.critic_traces or script.critic_steps:
+            if script.critic_resume:
+                # One of train() has a critic that is past its first stages.
+                resume = resume or get_last_checkpoint(config.output_dir)
             trainer.train_critic(
                 script.critic_traces,
                 script.critic_steps,
-                resume_from_checkpoint=config.resume_from_checkpoint or script.critic_resume,
+                resume_from_checkpoint=resume or script.critic_resume,
             )
-        trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
+        trainer.train(resume_from_checkpoint=resume)
         trainer.save_model(config.output_dir)
         trainer.save_critic(os.path.join(config.output_dir, "genac"))
         trainer.accelerator.print(

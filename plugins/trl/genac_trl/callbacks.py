@@ -133,14 +133,10 @@ class SaveValuationsCallback(TrainerCallback):
     def __init__(self, trainer: Any, path: str | Path | None = None) -> None:
         self.trainer = trainer
         self.path = Path(path or Path(trainer.args.output_dir, "valuations.jsonl"))
-        self._written: Any = None
         trainer.tell_valuations = True
+        trainer._critic.on_valued.append(self._write)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        valuations = self.trainer.valuations
-        if not valuations or valuations is self._written:
-            return
-        self._written = valuations
+    def _write(self, valuations: list[dict[str, Any]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in valuations)

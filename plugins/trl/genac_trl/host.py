@@ -86,7 +86,10 @@ class TRLHost:
     def log_credit(self, batch: Batch, credit: Credit) -> None:
         """With TRL's metrics of the batch, in its next log; and in its table of completions."""
         trainer = self._trainer
-        log_valuations(trainer, credit.valuations)
+        valuations = credit.valuations
+        if credit.advantages is None and self.is_main and trainer.tell_valuations:
+            valuations = [{"segments": []}] * len(batch.rows)
+        log_valuations(trainer, valuations)
         mode = "train" if trainer.model.training else "eval"
         for name, value in {**credit.metrics, **trainer.reward_range.metrics()}.items():
             trainer._metrics[mode][name].append(value)

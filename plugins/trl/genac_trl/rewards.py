@@ -68,6 +68,8 @@ class RewardRange:
         self._tell = tell
         #: Of all rewards of training so far.
         self._seen: tuple[float, float] | None = None
+        #: What `to_unit` took for [0, 1] last.
+        self._last = self._given or (0.0, 1.0)
 
     @property
     def seen(self) -> tuple[float, float] | None:
@@ -83,6 +85,14 @@ class RewardRange:
         if self._seen is None or _within(self._seen):
             return None
         return self._seen
+
+    @property
+    def width(self) -> float:
+        """Of the range that `to_unit` took for [0, 1] last: 1 in [0, 1] in the rewards' own units.
+
+        0: all rewards so far were alike.
+        """
+        return self._last[1] - self._last[0]
 
     def restore(self, seen: Sequence[float] | None) -> None:
         """As a checkpoint holds `seen`."""
@@ -103,7 +113,7 @@ class RewardRange:
         learn: bool = True,
     ) -> np.ndarray:
         """Returns float64 [N] in [0, 1], NaN where no function applied. `learn` False: an
-        evaluation, which leaves the range.
+        evaluation, which leaves the range as training has seen it; before any, these rewards' own.
 
         Raises `ValueError` for an infinite reward, and for one outside a range that was given.
         """
@@ -120,13 +130,12 @@ class RewardRange:
         known = total[~np.isnan(total)]
         if len(known) == 0:
             return total
-        seen = (float(known.min()), float(known.max()))
-        if self._seen is not None:
-            seen = (min(seen[0], self._seen[0]), max(seen[1], self._seen[1]))
+        seen = self._seen or (float(known.min()), float(known.max()))
         if learn:
+            seen = (min(seen[0], float(known.min())), max(seen[1], float(known.max())))
             self._say(seen)
             self._seen = seen
-        least, largest = (0.0, 1.0) if _within(seen) else seen
+        self._last = least, largest = (0.0, 1.0) if _within(seen) else seen
         if largest - least < TOLERANCE:  # all alike so far: neither a success nor a failure
             return np.where(np.isnan(total), np.nan, 0.5)
         return np.clip((total - least) / (largest - least), 0, 1)

@@ -281,7 +281,7 @@ class GenACTrainer(GRPOTrainer):
         )
         group = self.num_generations if self.model.training else self.num_generations_eval
         rows = gather_object(rows_of(self, output, seen))
-        return TRLBatch(rows, rewards, group, output, inputs)
+        return TRLBatch(rows, rewards, group, self.reward_range.width, output, inputs)
 
     def _compute_loss(self, model: Any, inputs: Any) -> Any:
         """Returns TRL's loss, with the sequence's ratio and each token's own advantage where

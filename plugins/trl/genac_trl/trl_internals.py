@@ -184,7 +184,7 @@ def log_advantages(trainer: Any, advantages: list[float]) -> None:
 
 def log_valuations(trainer: Any, valuations: list[dict[str, Any]]) -> None:
     """Columns of TRL's table of completions: the value at the start and at the last state, and the
-    critic's last words.
+    critic's last words; None for a completion that was not valued.
     """
     extra = trainer._logs["extra"]
     for one in valuations:

@@ -34,6 +34,36 @@ def test_valuations_are_written_batch_by_batch(
         assert line["segments"][0]["advantage"] == pytest.approx(line["reward"] - 0.5, abs=1e-6)
 
 
+def test_no_batch_is_lost_between_two_steps(
+    make: Make, own_critic: str, no_gate: str, data: Dataset, tmp_path: Path
+) -> None:
+    """Two batches a step, and an evaluation between; those of the critic alone too."""
+    trainer = make(
+        {"eval_dataset": data.select(range(1))},
+        critic=own_critic,
+        controller_config=no_gate,
+        gradient_accumulation_steps=2,
+        steps_per_generation=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        per_device_eval_batch_size=4,
+    )
+    trainer.add_callback(SaveValuationsCallback(trainer))
+    trainer.train_critic(steps=2)
+    trainer.train()
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "valuations.jsonl").read_text().splitlines()
+    ]
+    assert [(line["purpose"], line["step"]) for line in lines[::4]] == [
+        *[("critic-rl", 0)] * 2,
+        *[("joint", 0)] * 2,
+        ("evaluation", 1),
+        *[("joint", 1)] * 2,
+        ("evaluation", 2),
+    ]
+
+
 def test_quality_is_measured_against_continuations(
     make: Make, own_critic: str, data: Dataset
 ) -> None:

@@ -305,6 +305,49 @@ def test_a_broken_off_script_goes_on_as_if_it_never_had_been(
     assert resumed.train_critic(traces, steps=4, resume_from_checkpoint=True) == {}
 
 
+class BreakAfterOracle(TrainerCallback):
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if "oracle/cost" in logs:
+            raise Break
+
+
+def test_a_script_broken_off_behind_the_oracle_goes_on_as_if_it_never_had_been(
+    make: Make, scorer: str, brief: str, api: Api, tmp_path: Path
+) -> None:
+    """The traces are there, a checkpoint is not: the actor is sampled again, and nothing is asked
+    twice. Rewards leave [0, 1], so their range is learnt.
+    """
+
+    def tens(completions: list[Any], **_: Any) -> list[float]:
+        return [10 * share for share in letters(completions)]
+
+    def build(folder: str, *callbacks: Any) -> GenACTrainer:
+        return make(
+            {"callbacks": list(callbacks), "reward_funcs": tens},
+            output_dir=str(tmp_path / folder),
+            critic_model=scorer,
+            controller_config=brief,
+            critic_max_new_tokens=2,
+            segmentation={"by": "tokens", "tokens": 4},
+        )
+
+    def learn(trainer: GenACTrainer) -> None:
+        trainer.train_critic({"api": api.options}, steps=2, resume_from_checkpoint=True)
+
+    broken = build("run", BreakAfterOracle())
+    with pytest.raises(Break):
+        learn(broken)
+    broken.close()
+    assert (tmp_path / "run" / "genac-oracle" / "traces.jsonl").is_file()
+    resumed = build("run")
+    learn(resumed)
+    assert len(api.asked) == 6
+    whole = build("whole")
+    learn(whole)
+    for name in ("critic/loss", "actor/success_rate", "reward_range/least", "reward"):
+        assert logged(resumed, name) == logged(whole, name) != [], name
+
+
 def test_a_stage_begins_with_a_fresh_optimizer(
     make: Make, scorer: str, brief: str, traces: str, tmp_path: Path
 ) -> None:

@@ -152,6 +152,23 @@ def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(
     assert Path(trainer.args.output_dir, "checkpoint-2", "genac", "controller.json").is_file()
 
 
+def test_the_table_of_completions_has_empty_cells_where_the_critic_failed(
+    make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(critic=own_critic, critic_on_failure="group-mean", log_completions=True)
+    ask = trainer._critic.ask
+
+    def failing(operation: str, *rest: Any, **more: Any) -> Any:
+        if operation == "assign_credit" and trainer.state.global_step == 1:
+            raise ControllerError("this batch")
+        return ask(operation, *rest, **more)
+
+    monkeypatch.setattr(trainer._critic, "ask", failing)
+    trainer.train()
+    for name in ("value_start", "value_end", "critic"):
+        assert list(trainer._logs["extra"][name]) == [None] * 4, name
+
+
 def test_a_config_that_is_wrong_is_told_at_construction(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "controller.yaml"
     path.write_text("credit: {lamda: 0.9}\n")

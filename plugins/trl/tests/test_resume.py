@@ -85,6 +85,23 @@ def test_resumed_run_is_the_run(learning: Make, tmp_path: Path) -> None:
     assert all(torch.equal(again[name], ended[name]) for name in ended)
 
 
+def test_evaluations_after_a_resume_are_those_of_the_run(
+    learning: Make, tmp_path: Path, data: Any
+) -> None:
+    """The critic's completions are drawn as if there had been no break."""
+    evaluated = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 4}
+    rows = {"eval_dataset": data.select(range(3))}
+    whole = learning("whole", trainer=rows, **evaluated)
+    whole.train()
+    whole.close()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "resumed" / "checkpoint-2")
+    resumed = learning("resumed", trainer=rows, **evaluated)
+    resumed.train(resume_from_checkpoint=True)
+    for name in ("eval_reward", "eval_critic/mse_to_outcomes", "eval_value/last_wrong"):
+        assert len(set(logged(whole, name))) == 4, name
+        assert logged(resumed, name) == logged(whole, name), name
+
+
 def test_a_killed_run_goes_on_as_if_it_never_had_been(
     learning: Make, tmp_path: Path, tiny: str, scorer: str, no_gate: str
 ) -> None:

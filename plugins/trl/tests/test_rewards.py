@@ -195,6 +195,25 @@ def test_range_is_mapped_for_the_critic_and_nobody_else(credited: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("given", [[0.0, 10.0], "auto"])
+def test_advantages_that_nothing_divides_are_in_the_rewards_own_units(
+    credited: Any, given: Any
+) -> None:
+    """As TRL's own are, which train the batches whose gate closes."""
+
+    def tens(completions: list[Any], **_: Any) -> list[float]:
+        return [10 * share for share in letters(completions)]
+
+    trainer, output = credited(tens, reward_range=given)
+    width = 10 * (max(of(trainer)) - min(of(trainer))) if given == "auto" else 10
+    for row, one in enumerate(trainer.valuations):
+        values = [value for tokens, value in letter_values(one) for _ in range(tokens)]
+        got = output["advantages"][row, : len(values)].numpy()
+        np.testing.assert_allclose(got, width * (one["reward"] - np.array(values)), atol=1e-5)
+        assert one["segments"][0]["advantage"] == pytest.approx(got[0])
+        assert trainer._logs["advantages"][row] == pytest.approx(got.mean(), abs=1e-5)
+
+
 def test_a_reward_outside_names_function_and_value(credited: Any) -> None:
     def five(completions: list[Any], **_: Any) -> list[float | None]:
         return [None, 5.0, 0.0, 0.0]
@@ -273,10 +292,11 @@ class TestRangeThatIsLearnt:
             value, abs=1e-15 if len(str(value)) < 9 else 5e-8
         )
 
-    def test_an_evaluation_changes_nothing(self) -> None:
+    def test_an_evaluation_is_read_on_the_range_of_training_and_leaves_it(self) -> None:
         learns, _ = self.make()
+        assert self.unit(learns, 2.0, 6.0, 4.0, learn=False) == [0, 1, 0.5]  # nothing else is known
         self.unit(learns, 2.0, 4.0)
-        assert self.unit(learns, 6.0, 2.0, learn=False) == [1, 0]
+        assert self.unit(learns, 8.0, 3.0, 0.0, learn=False) == [1, 0.5, 0]
         assert learns.learnt == (2, 4)
 
     def test_a_checkpoint_holds_it(self) -> None:

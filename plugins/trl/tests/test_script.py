@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from transformers import AutoModelForCausalLM
 
+from genac_trl import __main__ as script
 from genac_trl.__main__ import reward_function
 
 REWARDS = """
@@ -59,6 +62,37 @@ def test_the_command_trains_and_saves(tiny: str, traces: str, tmp_path: Path) ->
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "genac" / "critic")
     assert "GenAC" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("saved", "given", "of_critic", "of_actor"),
+    [
+        (["checkpoint-2", "checkpoint-10"], None, "out/checkpoint-10", "out/checkpoint-10"),
+        (["checkpoint-2", "checkpoint-10"], "mine", "mine", "mine"),
+        ([], None, True, None),
+    ],
+)
+def test_critic_resume_goes_on_from_the_actor_s_checkpoint_where_there_is_one(
+    saved: list[str],
+    given: str | None,
+    of_critic: Any,
+    of_actor: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    for name in saved:
+        Path("out", name).mkdir()
+    made = MagicMock()
+    monkeypatch.setattr(script, "GenACTrainer", made)
+    monkeypatch.setattr(script, "dataset_of", MagicMock())
+    arguments = ["--model_name_or_path", "m", "--output_dir", "out", "--use_cpu", "true"]
+    arguments += ["--critic_steps", "1", "--critic_resume", "true"]
+    script.main(arguments + ([] if given is None else ["--resume_from_checkpoint", given]))
+    trainer = made.return_value.__enter__.return_value
+    assert trainer.train_critic.call_args.kwargs["resume_from_checkpoint"] == of_critic
+    assert trainer.train.call_args.kwargs["resume_from_checkpoint"] == of_actor
 
 
 def test_reward_functions_by_name() -> None:

@@ -40,6 +40,9 @@ class Batch:
     rewards: np.ndarray
     """float64 [N] in [0, 1]; NaN: the response has no reward."""
     group_size: int
+    width: float = 1.0
+    """Of the range of the host's own rewards that [0, 1] stands for: advantages that nothing
+    divides are given in the rewards' own units."""
 
 
 @dataclass

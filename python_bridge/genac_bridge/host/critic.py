@@ -79,7 +79,9 @@ class Critic:
         assert process.stdout is not None
         with self._lock:
             if process.stdin.closed:
-                raise CriticError("the critic is closed, or a question was interrupted: open it again")
+                raise CriticError(
+                    "the critic is closed, or a question was interrupted: open it again"
+                )
             answer = ""
             try:
                 with contextlib.suppress(BrokenPipeError):

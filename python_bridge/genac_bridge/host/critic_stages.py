@@ -25,7 +25,7 @@ def train_critic(
     place = checkpoints.restore() if resume else Place("critic-sft", 0, False)
     last: dict[str, float] = {}
     if traces is not None and place.stage == "critic-sft" and not place.complete:
-        last |= imitate(critic, trace_source(critic, traces, resume), checkpoints)
+        last |= imitate(critic, trace_source(critic, traces, place.iteration > 0), checkpoints)
     done = place.iteration if place.stage == "critic-rl" else 0
     if done < steps:
         last |= learn_alone(critic, steps, done, checkpoints, scale)

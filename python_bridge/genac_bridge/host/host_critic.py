@@ -55,6 +55,8 @@ class HostCritic:
         #: The last batch as the critic valued it: see `valuations_of`. Main process only.
         self.valuations: list[dict[str, Any]] = []
         self.tells_valuations = tells_valuations
+        #: Each is given `valuations` whenever a batch was valued. Main process only.
+        self.on_valued: list[Callable[[list[dict[str, Any]]], None]] = []
         self.advice = advice or Advice()
         self._on_failure = on_failure
         #: Could the last batch not be valued?
@@ -112,6 +114,9 @@ class HostCritic:
 
         advantages, metrics = on_main_with_help(self.host, work, continued)
         valuations = self.valuations if advantages is not None and self.tells_valuations else []
+        if valuations:
+            for tell in self.on_valued:
+                tell(valuations)
         return Credit(advantages, metrics, valuations)
 
     def _assigned(
@@ -122,6 +127,7 @@ class HostCritic:
     ) -> tuple[list[np.ndarray] | None, dict[str, float]]:
         began = time.perf_counter()
         rows, rewards = batch.rows, batch.rewards
+        unit = batch.width if asked["scale"] == "none" else 1.0
         try:
             arguments, tensors, sent = to_wire(rows, rewards, batch.group_size)
             report = len(sent) if self.tells_valuations else 0
@@ -160,7 +166,9 @@ class HostCritic:
             self.valuations = valuations_of(rows, sent, rewards, result["valuations"])
             for one in self.valuations:
                 one |= {"purpose": asked["purpose"], "step": self.host.step}
-        return from_wire(answer["advantages"], rows, sent), metrics
+                for segment in one["segments"]:
+                    segment["advantage"] *= unit
+        return from_wire(answer["advantages"] * unit, rows, sent), metrics
 
     def value(
         self, prompts: list[Any], responses: list[str], greedy: bool = True
@@ -209,7 +217,10 @@ class HostCritic:
         on_main(self.host, work)
 
     def restore(self, folder: str | os.PathLike[str]) -> None:
-        """Restores what `save` wrote, and `batches["joint"]`. Raises `ControllerError`."""
+        """Restores what `save` wrote, and `batches["joint"]`; the controller counts evaluations.
+
+        Raises `ControllerError`.
+        """
         self.batches["joint"] = self.restore_place(folder)["iteration"]
 
     def restore_place(self, folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from .processes import hidden, on_main
 from .responses import responses
 
 
-def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
-    """Returns the traces for `imitate`: a file, or `oracle`.
+def trace_source(critic: HostCritic, traces: Any, begun: bool) -> str:
+    """Returns the traces for `imitate`: a file, or `oracle`. `begun`: a checkpoint within stage 1
+    was restored.
 
     Raises `ValueError`, `ControllerError`.
     """
@@ -32,7 +33,7 @@ def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
             )
         return path
     if isinstance(traces, dict) and set(traces) == {"api"} and isinstance(traces["api"], dict):
-        return gathered(critic, traces["api"], resume)
+        return gathered(critic, traces["api"], begun)
     raise ValueError(
         f"traces is {traces!r}; it can be the path of a JSONL file, 'oracle' (that of the task in "
         f"`{critic.advice.config_file}`), or {{'api': {{'model': ..., ...}}}} with the options "
@@ -40,11 +41,16 @@ def trace_source(critic: HostCritic, traces: Any, resume: bool) -> str:
     )
 
 
-def gathered(critic: HostCritic, api: dict[str, Any], resume: bool) -> str:
-    """Returns the file of the oracle's answers about the actor's responses to the training set."""
+def gathered(critic: HostCritic, api: dict[str, Any], begun: bool) -> str:
+    """Returns the file of the oracle's answers about the actor's responses to the training set.
+
+    `begun`: one that is there is taken, as a checkpoint has restored what comes of the sampling:
+    random draws, success rate, range of rewards. Else the actor is sampled again; answers that are
+    kept cost nothing.
+    """
     host = critic.host
     folder = str(Path(host.output_dir, "genac-oracle").resolve())
-    asked = {"api": api, "folder": folder, "resume": resume}
+    asked = {"api": api, "folder": folder, "resume": begun}
     opened = on_main(host, lambda: critic.ask("open_oracle", asked)[0])
     if opened["traces"] is not None:
         return str(opened["traces"])
