@@ -14,14 +14,14 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
 from .engines.calls import publish
 from .loading import from_pretrained
 from .models.adapters import refuse_other_base, write_base
 from .models.digest import digest
-from .models.model import LoadedModel
+from .models.model import LoadedModel, broken
 from .models.value_head import VALUE_HEAD
 from .wire.context import BadArguments, OperationError
 
@@ -29,6 +29,9 @@ STATE = "genac_state.safetensors"
 FORMAT = "2"
 #: Its weights are not compared: its digest is another one.
 EARLIER = "1"
+#: By whether it is an adapter. Earlier adapters have a "digest" of their base, too, whose numbers
+#: follow the dtype that the model computed in: it is not compared.
+DIGEST = {False: "digest", True: "adapter_digest"}
 
 
 def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
@@ -48,13 +51,7 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
         if model.base_digest is not None:
             write_base(path, model.base_digest)
         if model.value_head is not None:
-            save_file(
-                {
-                    k: v.detach().cpu().contiguous()
-                    for k, v in model.value_head.state_dict().items()
-                },
-                os.path.join(path, VALUE_HEAD),
-            )
+            model.value_head.write(path)
         if with_optimizer:
             tensors = model.optimizer.state() if model.optimizer is not None else {}
             files = {
@@ -62,11 +59,19 @@ def save(model: LoadedModel, path: str, with_optimizer: bool) -> int:
                 for name in sorted(os.listdir(path))
                 if name.endswith(".safetensors")
             }
+            adapter = isinstance(model.network, PeftModel)
+            with model.full_precision():
+                held: dict[str, Tensor] = (
+                    get_peft_model_state_dict(network)
+                    if adapter
+                    else dict(network.named_parameters())
+                )
+                found = digest(all_weights(held, head_of(model)), torch.float32)
             metadata = {
                 "format": FORMAT,
                 "kind": model.kind,
                 "step": str(model.step),
-                "digest": digest(model.named_parameters(), torch.float32),
+                DIGEST[adapter]: found,
                 "files": json.dumps(files),
             }
             save_file(tensors, state_path, metadata=metadata)
@@ -115,6 +120,15 @@ def read_state(path: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     return metadata, tensors
 
 
+def head_of(model: LoadedModel) -> dict[str, Tensor]:
+    return {} if model.value_head is None else model.value_head.state_dict()
+
+
+def all_weights(weights: dict[str, Tensor], head: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """Returns the weights of a folder and of its value head, by name."""
+    return [*weights.items(), *((f"value_head.{name}", w) for name, w in head.items())]
+
+
 def differing(have: dict[str, Tensor], want: dict[str, Tensor]) -> str | None:
     """Returns the first name or shape in which two state dicts differ."""
     for name in sorted(have.keys() ^ want.keys()):
@@ -145,6 +159,11 @@ def restore(model: LoadedModel, path: str) -> None:
             f"restore_model: {path!r} and model {model.name!r} differ in having LoRA; load the "
             "model as it was when saved"
         )
+    head: dict[str, Tensor] = {}
+    if model.value_head is not None:
+        if not os.path.isfile(os.path.join(path, VALUE_HEAD)):
+            raise BadArguments(f"restore_model: {path!r} has no {VALUE_HEAD}")
+        head = model.value_head.weights_in(path, "restore_model")
     if model.optimizer is not None:
         wrong = model.optimizer.check(state)
         if not state and metadata["step"] != "0":
@@ -153,23 +172,21 @@ def restore(model: LoadedModel, path: str) -> None:
             raise BadArguments(
                 f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}"
             )
-    head = load_file(os.path.join(path, VALUE_HEAD)) if model.value_head is not None else {}
     if adapter:
         refuse_other_base(path, model.base_digest or "", "restore_model")
-        fresh = load_peft_weights(path, device="cpu")
+        fresh = held = load_peft_weights(path, device="cpu")
         wrong = differing(fresh, get_peft_model_state_dict(model.network))
     else:
         assert model.loading is not None
         network = from_pretrained(path, model.kind, model.loading)
-        fresh = network.state_dict()
+        fresh, held = network.state_dict(), dict(network.named_parameters())
         wrong = differing(fresh, model.network.state_dict())
-        named = [
-            *network.named_parameters(),
-            *((f"value_head.{k}", nn.Parameter(v)) for k, v in head.items()),
-        ]
-        known = metadata["format"] == FORMAT
-        if wrong is None and known and digest(named, torch.float32) != metadata["digest"]:
-            wrong = "its weights are not those that were saved (the digest differs)"
+    named = all_weights(held, head)
+    known = None if metadata["format"] == EARLIER else metadata.get(DIGEST[adapter])
+    wrong = wrong or differing(head, head_of(model))
+    if wrong is None and known is not None and digest(named, torch.float32) != known:
+        wrong = "its weights are not those that were saved (the digest differs)"
+    wrong = wrong or broken(named)
     if wrong is not None:
         raise BadArguments(f"restore_model: {path!r} does not fit model {model.name!r}: {wrong}")
     with torch.no_grad(), model.full_precision():

@@ -184,6 +184,110 @@ def test_a_damaged_folder_is_refused_and_the_model_stays(
     assert all(torch.equal(state[name], after[name]) for name in state)
 
 
+def test_a_changed_adapter_or_head_is_refused_and_the_model_stays(
+    client: Client, folder: str, tmp_path: Path
+) -> None:
+    for number, setup in enumerate(SETUPS[1:]):
+        kind = setup.get("kind", "causal")
+        client.load(folder, **setup)
+        train(client, 2, kind)
+        for name in ("adapter_model.safetensors", "value_head.safetensors"):
+            path = tmp_path / f"{number}-{name}"
+            save(client, path)
+            if not (path / name).exists():
+                continue
+            with safe_open(path / name, "pt") as file:
+                metadata = file.metadata()
+            tensors = load_file(path / name)
+            tensors[max(tensors)][0] += 0.25
+            save_file(tensors, path / name, metadata)
+            assert_refused(client, path, "its weights are not those that were saved")
+
+
+def assert_refused(client: Client, path: Path, words: str, model: str = "m") -> None:
+    """That restoring says so and changes nothing."""
+    loaded = client.operations.models[model]
+    before, step = client.weights(model), loaded.step
+    state = {} if loaded.optimizer is None else loaded.optimizer.state()
+    with pytest.raises(OperationError, match=words) as caught:
+        restore(client, path, model)
+    assert caught.value.code == "bad_arguments"
+    assert loaded.step == step
+    assert all(torch.equal(before[name], new) for name, new in client.weights(model).items())
+    after = {} if loaded.optimizer is None else loaded.optimizer.state()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=NAMES)
+@pytest.mark.parametrize("what", ["exp_avg", "exp_avg_sq"])
+def test_moments_that_are_not_finite_are_refused_and_the_model_stays(
+    client: Client, folder: str, tmp_path: Path, setup: dict[str, Any], what: str
+) -> None:
+    client.load(folder, **setup)
+    train(client, 2, setup.get("kind", "causal"))
+    save(client, tmp_path)
+    train(client, 1, setup.get("kind", "causal"))
+    with safe_open(tmp_path / STATE, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(tmp_path / STATE)
+    tensors[max(name for name in tensors if name.endswith(what))].flatten()[-1] = torch.inf
+    save_file(tensors, tmp_path / STATE, metadata)
+    assert_refused(client, tmp_path, f"its optimizer.*{what} is not finite")
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=NAMES)
+def test_broken_weights_are_refused_by_name(
+    client: Client, folder: str, tmp_path: Path, setup: dict[str, Any]
+) -> None:
+    client.load(folder, "broken", **setup)
+    with torch.no_grad():
+        weight = next(
+            w
+            for name, w in client.operations.models["broken"].named_parameters()
+            if w.requires_grad and ".1." in name and "q_proj" in name
+        )
+        weight[-1, -1] = -torch.inf
+    save(client, tmp_path, model="broken")
+    client.load(folder, **setup)
+    assert_refused(client, tmp_path, "its weights are broken: .*1.self_attn.q_proj.* is not finite")
+
+
+def test_an_adapter_goes_on_in_another_dtype(client: Client, folder: str, tmp_path: Path) -> None:
+    client.load(folder, dtype="bfloat16", lora=LORA)
+    train(client, 2)
+    save(client, tmp_path)
+    trained = client.weights()
+    client.load(folder, lora=LORA)
+    assert restore(client, tmp_path)["step"] == 2
+    for name, weight in client.weights().items():
+        assert "lora" not in name or torch.equal(weight, trained[name])
+
+
+@pytest.mark.parametrize("optimizer", [True, False])
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ({"bins": 21}, "has 21 bins, and one number was asked for"),
+        ({"bounded": True}, r"has one number between 0 and 1 \(bounded\), and one number was"),
+    ],
+)
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_head_of_another_kind_is_refused_and_the_model_stays(
+    client: Client,
+    folder: str,
+    tmp_path: Path,
+    optimizer: bool,
+    saved: dict[str, Any],
+    words: str,
+    steps: int,
+) -> None:
+    client.load(folder, "other", kind="value", **saved)
+    client.operations.models["other"].step = steps
+    save(client, tmp_path, model="other")
+    client.load(folder, kind="value", seed=1, **({} if optimizer else {"optimizer": None}))
+    assert_refused(client, tmp_path, f"restore_model: the value head .* {words}")
+
+
 @pytest.mark.parametrize(
     ("known", "refused"),
     [("1", None), ("2", "digest differs"), ("3", "reads '2' and '1'")],

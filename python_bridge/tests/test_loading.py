@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from conftest import LOADING, Client, llama, ragged, word_tokenizer
 from genac_bridge.models.adapters import base_digest, linear_modules
+from genac_bridge.models.model import short_rope
 from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "target_modules": ["q_proj"]}
@@ -345,3 +347,33 @@ def test_a_kernel_that_the_weights_own_config_names_is_not_fetched(
     ):
         client.load(str(base), initialization=initialization)
     client.load(str(base), loading={**LOADING, "attn_implementation": "eager"})
+
+
+@pytest.mark.parametrize("kind", ["causal", "value"])
+def test_long_rope_is_read_up_to_where_batches_would_change(
+    client: Client, tmp_path: Path, kind: str
+) -> None:
+    """Transformers would rotate the short sequences of a batch by the factors of a long one."""
+    word_tokenizer().save_pretrained(tmp_path)
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+    rope |= {"original_max_position_embeddings": 16, "rope_theta": 10000.0, "factor": 4.0}
+    llama(47, rope_parameters=rope, max_position_embeddings=64).save_pretrained(tmp_path)
+    assert client.load(tmp_path, kind=kind)["context_length"] == 16
+    client.score(ragged(np.random.default_rng(0), [16, 3]))
+    with pytest.raises(OperationError, match="17 tokens, more than the context of 16"):
+        client.score(ragged(np.random.default_rng(0), [17, 3]))
+
+
+def test_long_rope_is_found_wherever_a_config_says_it() -> None:
+    def limit(**config: Any) -> int | None:
+        return short_rope(SimpleNamespace(**config))
+
+    own, old = {"original_max_position_embeddings": 16}, {"type": "longrope"}
+    rope = {"rope_type": "longrope", **own}
+    assert limit(rope_parameters=rope) == 16
+    assert limit(rope_parameters={"sliding": {"rope_type": "default"}, "full": rope}) == 16
+    assert limit(rope_scaling=old, **own) == 16
+    assert limit(rope_scaling=old) is None
+    assert limit(rope_parameters={**rope, "rope_type": "yarn"}) is None
+    assert limit(rope_parameters={"sliding": None, "full": {"rope_type": "default"}}) is None
+    assert limit(rope_scaling=None) is limit() is None

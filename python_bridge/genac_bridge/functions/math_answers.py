@@ -16,6 +16,9 @@ _NUMBER = re.compile(
 # 1e-05 and 1.5E+16: how Python and many models write small and large numbers, and what math-verify
 # can't read.
 _SCIENTIFIC = re.compile(r"(?<![\w.])([+-]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([+-]?\d{1,3})(?![\w.])")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+# What is escaped is no brace.
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _FUNCTIONS = frozenset(
@@ -45,13 +48,17 @@ _FUNCTIONS = frozenset(
 
 def boxed(text: str) -> str | None:
     r"""Returns the contents of the last `\boxed{...}`, braces balanced; None: there is none."""
-    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
-        depth = 1
-        for match in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-            depth += {"{": 1, "}": -1}.get(match.group(), 0)
-            if depth == 0:
-                return text[start : start + match.start()].strip()
-    return None
+    boxes = {match.end() for match in _BOX.finditer(text)}
+    last, end = -1, -1
+    opened: list[int] = []
+    for match in _BRACES.finditer(text) if boxes else ():
+        if match.group() == "{":
+            opened.append(match.end())
+        elif match.group() == "}" and opened:
+            start = opened.pop()
+            if start in boxes and start > last:
+                last, end = start, match.start()
+    return text[last:end].strip() if last >= 0 else None
 
 
 def hashes(text: str) -> str | None:

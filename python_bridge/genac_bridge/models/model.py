@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -92,12 +93,13 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int | None:
-        """Positions that the architecture was made for; None: it has no such limit."""
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
-            value = getattr(self.config, name, None)
-            if isinstance(value, int) and value > 0:
-                return value
-        return None
+        """Positions that the architecture was made for, and in which a sequence does not change
+        the others of its batch; None: it has no such limit.
+        """
+        names = ("max_position_embeddings", "n_positions", "max_seq_len")
+        values = (getattr(self.config, name, None) for name in names)
+        made_for = next((v for v in values if isinstance(v, int) and v > 0), None)
+        return min((v for v in (made_for, short_rope(self.config)) if v is not None), default=None)
 
     @property
     def template_options(self) -> dict[str, Any]:
@@ -214,6 +216,39 @@ def largest(config: Any, *names: str) -> int | None:
             value = max((v for v in value if isinstance(v, int)), default=None)
         if isinstance(value, int) and value > 0:
             return value
+    return None
+
+
+def short_rope(config: Any) -> int | None:
+    """Returns the positions of the short factors of `longrope`; None: it has another rope.
+
+    Transformers takes the long factors for a whole batch as soon as one sequence is longer.
+    """
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(rope, dict):
+        return None
+    own, found = "original_max_position_embeddings", []
+    for part in (rope, *rope.values()):  # of all layers, or of each type of layers
+        if isinstance(part, dict) and part.get("rope_type", part.get("type")) == "longrope":
+            found.append(part.get(own) or getattr(config, own, None))
+    return min((n for n in found if isinstance(n, int) and n > 0), default=None)
+
+
+@torch.no_grad()
+def broken(named: Iterable[tuple[str, Tensor]]) -> str | None:
+    """Returns in words which weights hold nan or infinity first; None: none do. Quantized ones
+    are skipped. The host waits once.
+    """
+    # Of these types the smallest and the largest number, or nan, take no copy.
+    types = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    plain = [(name, w) for name, w in named if w.dtype in types and w.numel() > 0]
+    whole = [
+        torch.stack(w.aminmax()).isfinite().all().to(plain[0][1].device, non_blocking=True)
+        for _, w in plain
+    ]
+    for (name, _), fine in zip(plain, torch.stack(whole).tolist() if whole else [], strict=True):
+        if not fine:
+            return f"its weights are broken: {name} is not finite"
     return None
 
 

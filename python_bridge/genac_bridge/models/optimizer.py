@@ -145,6 +145,8 @@ class Optimizer:
                 )
             if any(f"optimizer.{name}.{other}" not in tensors for other in (*MOMENTS, "step")):
                 return f"its optimizer state of {name!r} is not whole"
+            if not bool(tensor.isfinite().all()):
+                return f"its {key} is not finite"
         return None
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

@@ -257,7 +257,8 @@ def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, 
 
     Raises `BadState` where the model's step or accumulations are not those expected, and
     `OperationError` for a gradient that is not finite, which is discarded. A failure in the middle
-    discards the gradient too, and says that weights may have moved.
+    discards the gradient too, and says that weights may have moved. A change that is not finite
+    is an `OperationError` that says that the weights are broken.
     """
     if model.optimizer is None:
         raise BadState(
@@ -299,5 +300,11 @@ def step(model: LoadedModel, arguments: Step, context: Context) -> tuple[float, 
         model.accumulations = 0
         if model.masters is not None:
             model.masters.refresh()
+    if not math.isfinite(update_norm):
+        raise OperationError(
+            "internal",
+            f"step: the change of model {model.name!r} has norm {update_norm}; its weights are "
+            f"broken now: restore step {model.step} from a checkpoint",
+        )
     model.step += 1
     return grad_norm, update_norm

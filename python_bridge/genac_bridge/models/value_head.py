@@ -6,12 +6,15 @@ import math
 import os
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..wire.context import BadArguments
 
 VALUE_HEAD = "value_head.safetensors"
+#: Entry of its metadata: is the head bounded?
+BOUNDED = "bounded"
 #: Deviation of the Gaussian around a return, in distances of two bins (arXiv 2403.03950).
 SIGMA = 0.75
 
@@ -29,19 +32,30 @@ class ValueHead(nn.Linear):
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
 
+    def write(self, folder: str) -> None:
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+        save_file(tensors, os.path.join(folder, VALUE_HEAD), {BOUNDED: str(self.bounded)})
+
     def read(self, folder: str) -> None:
-        """Takes a folder's head, if it has one. Raises `BadArguments` for one of other bins."""
+        """Takes a folder's head, if it has one. Raises `BadArguments` for one of another kind."""
+        if os.path.isfile(os.path.join(folder, VALUE_HEAD)):
+            self.load_state_dict(self.weights_in(folder, "load_model"))
+
+    def weights_in(self, folder: str, operation: str) -> dict[str, Tensor]:
+        """Returns the weights of a folder's head. Raises `BadArguments` for one of other bins, or
+        that is bounded where this one is not. Earlier folders don't say whether it is.
+        """
         saved = os.path.join(folder, VALUE_HEAD)
-        if not os.path.isfile(saved):
-            return
         weights = load_file(saved)
+        with safe_open(saved, framework="pt") as file:
+            bounded = (file.metadata() or {}).get(BOUNDED, str(self.bounded)) == "True"
         found, own = weights["weight"].shape[0], self.weight.shape[0]
-        if found != own:
+        if (found, bounded) != (own, self.bounded):
             raise BadArguments(
-                f"load_model: the value head in {folder!r} has {words(found)}, and {words(own)} "
-                "was asked for: load it as it was trained"
+                f"{operation}: the value head in {folder!r} has {words(found, bounded)}, and "
+                f"{words(own, self.bounded)} was asked for: load it as it was trained"
             )
-        self.load_state_dict(weights)
+        return weights
 
     def values(self, outputs: Tensor) -> Tensor:
         """Values float32 [M] of the head's outputs [M, 1 or bins]."""
@@ -50,8 +64,10 @@ class ValueHead(nn.Linear):
         return torch.sigmoid(outputs.squeeze(-1)) if self.bounded else outputs.squeeze(-1)
 
 
-def words(outputs: int) -> str:
-    return "one number" if outputs == 1 else f"{outputs} bins"
+def words(outputs: int, bounded: bool) -> str:
+    if outputs > 1:
+        return f"{outputs} bins"
+    return "one number between 0 and 1 (bounded)" if bounded else "one number"
 
 
 def centres(bins: int, like: Tensor) -> Tensor:

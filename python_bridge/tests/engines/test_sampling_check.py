@@ -51,13 +51,19 @@ def test_attention_to_both_sides_is_refused(client: Client, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["causal", "value"])
-def test_broken_weights_are_told_at_load(client: Client, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("name", ["mlp.up_proj", "self_attn.q_proj", "self_attn.k_proj"])
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+def test_broken_weights_are_told_at_load(
+    client: Client, tmp_path: Path, kind: str, name: str, number: float
+) -> None:
+    """Attention may turn nan into numbers: then only the weights tell."""
     network = LlamaForCausalLM(llama(47))
     with torch.no_grad():
-        network.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+        network.model.layers[1].get_submodule(name).weight[0, 0] = number
     network.save_pretrained(tmp_path)
     word_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(OperationError, match="not finite") as caught:
+    words = f"its weights are broken: .*layers.1.{name}.weight is not finite"
+    with pytest.raises(OperationError, match=words) as caught:
         client.load(tmp_path, kind=kind, initialization="pretrained")
     assert caught.value.code == "bad_arguments"
 

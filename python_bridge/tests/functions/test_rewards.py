@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from decimal import Decimal
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from genac_bridge.functions import math_verifier
 from genac_bridge.functions.call import call
-from genac_bridge.functions.math_answers import answer_of, equal, reference_of
+from genac_bridge.functions.math_answers import answer_of, boxed, equal, reference_of
 from genac_bridge.wire.context import BadArguments, OperationError
 
 FUNCTIONS = """
@@ -179,6 +182,32 @@ ALL = ["boxed", "hashes", "number"]
 )
 def test_where_an_answer_stands(text: str, answer: str | None) -> None:
     assert answer_of(text, ALL) == answer
+
+
+def boxed_by_each_start(text: str) -> str | None:
+    """The definition: the last box that is closed, read from its own brace."""
+    for start in reversed([m.end() for m in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
+        depth = 1
+        for match in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+            depth += {"{": 1, "}": -1}.get(match.group(), 0)
+            if depth == 0:
+                return text[start : start + match.start()].strip()
+    return None
+
+
+PARTS = ["\\boxed{", "\\fbox \n{", "\\boxed", "{", "}", "\\", "\\{", "\\}", "\n", " ", "7", "é"]
+
+
+@settings(max_examples=1500, deadline=None)
+@given(text=st.lists(st.sampled_from(PARTS), max_size=24).map("".join))
+def test_boxes_are_those_of_the_definition(text: str) -> None:
+    assert boxed(text) == boxed_by_each_start(text)
+
+
+def test_boxes_that_never_end_take_linear_time() -> None:
+    start = time.monotonic()
+    assert boxed(r"\boxed{1}" + r"\boxed{ {x} " * 30_000) == "1"
+    assert time.monotonic() - start < 2
 
 
 def test_conventions_are_those_that_were_asked_for() -> None:

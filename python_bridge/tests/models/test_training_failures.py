@@ -71,6 +71,25 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights(client: Client, folder
     assert client.accumulate(batch, ALL_STREAMS)["accumulations"] == 1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_change_that_is_not_finite_is_no_step(client: Client, folder: str, dtype: str) -> None:
+    client.load(folder, dtype=dtype)
+    batch = batch_of(np.random.default_rng(12), [5, 5])
+    client.accumulate(batch, ALL_STREAMS)
+    client.step()
+    model = client.operations.models["m"]
+    assert model.optimizer is not None
+    for state in model.optimizer.parts[0].state.values():
+        state["exp_avg"].fill_(math.nan)
+    client.accumulate(batch, ALL_STREAMS)
+    with pytest.raises(
+        OperationError,
+        match="change of model 'm' has norm nan; its weights are broken now: restore step 1 from",
+    ):
+        client.step(expected_step=1)
+    assert (model.step, model.accumulations) == (1, 0)
+
+
 def test_out_of_memory_has_its_own_code(
     client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from conftest import Client, ragged, split
+from genac_bridge.models.value_head import VALUE_HEAD
 from genac_bridge.wire.context import OperationError
 
 
@@ -180,6 +183,21 @@ def test_a_categorical_head_learns_and_keeps_its_bins(
     np.testing.assert_array_equal(client.score(batch)["values"], values)
     with pytest.raises(OperationError, match="has 21 bins, and one number was asked for"):
         client.load(tmp_path / "saved", kind="value", initialization="pretrained")
+
+
+def test_a_head_is_loaded_as_it_was_trained(client: Client, folder: str, tmp_path: Path) -> None:
+    for bounded in (False, True):
+        path = tmp_path / str(bounded)
+        client.load(folder, kind="value", bounded=bounded)
+        client.run("save_model", model="m", path=str(path), optimizer=False)
+        again: dict[str, Any] = {"kind": "value", "initialization": "pretrained"}
+        client.load(path, bounded=bounded, **again)
+        with pytest.raises(OperationError, match="load it as it was trained") as caught:
+            client.load(path, bounded=not bounded, **again)
+        assert caught.value.code == "bad_arguments"
+        # Earlier folders don't say what it is.
+        save_file(load_file(path / VALUE_HEAD), path / VALUE_HEAD)
+        client.load(path, bounded=not bounded, **again)
 
 
 def test_bins_have_no_clip_and_no_bound(client: Client, folder: str) -> None:
