@@ -103,7 +103,7 @@ function environment(own: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   return {
     ...process.env,
     PYTHONUNBUFFERED: '1',
-    // Code that walks over sets of strings, as some problems' generators do, else differs by process.
+    // What walks over sets of strings, as some problems' generators do, else differs by process.
     PYTHONHASHSEED: '0',
     PYTHONPATH:
       before === undefined || before === '' ? pythonBridge : `${pythonBridge}${delimiter}${before}`,
