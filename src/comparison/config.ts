@@ -127,29 +127,13 @@ export function checkEvaluation(input: unknown, source?: string): EvaluationConf
   for (const [name, { merged, parsed }] of shifts)
     if (!parsed.success)
       problems.push(...issuesOf(parsed.error, distribution, merged, `shifts.${name}`));
-  if (problems.length === 0) problems.push(...withoutEffect(read.data));
+  const isRanked = [read.data, ...shifts.map(({ 1: { merged } }) => merged)].some(
+    ({ candidates }) => candidates !== 0,
+  );
+  if (!isRanked && read.data.rank_by !== 'last-state')
+    problems.push('rank_by: has no effect with `candidates: 0`');
   if (problems.length > 0) throw new ConfigError(problems, source, heading);
   return read.data;
-}
-
-/** Options that differ from their defaults, and that neither the evaluation nor a shift uses. */
-function withoutEffect(config: EvaluationConfig): string[] {
-  const all = [...distributionsOf(config).values()];
-  const usual = distribution.parse({ task: config.task, actor: null });
-  const idle = (
-    option: 'continuations' | 'rank_by',
-    why: string,
-    isIdle: (one: Distribution) => boolean,
-  ) =>
-    all.every(isIdle) && JSON.stringify(config[option]) !== JSON.stringify(usual[option])
-      ? [`${option}: has no effect ${why}`]
-      : [];
-  return [
-    ...idle('continuations', 'with these `references`', ({ references }) =>
-      ['exact', 'outcomes'].includes(references),
-    ),
-    ...idle('rank_by', 'with `candidates: 0`', ({ candidates }) => candidates === 0),
-  ];
 }
 
 /** `none`, as the options say, and each shift. */

@@ -54,6 +54,7 @@ class Critic:
                     *([] if value is True else [str(value)]),
                 ]
         self._lock = threading.Lock()
+        self._closed = "the critic is closed"
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -79,9 +80,7 @@ class Critic:
         assert process.stdout is not None
         with self._lock:
             if process.stdin.closed:
-                raise CriticError(
-                    "the critic is closed, or a question was interrupted: open it again"
-                )
+                raise CriticError(self._closed)
             answer = ""
             try:
                 with contextlib.suppress(BrokenPipeError):
@@ -90,6 +89,7 @@ class Critic:
                     answer = process.stdout.readline()
             except BaseException:
                 # The answer may still come, and the next question would be given it.
+                self._closed = "a question was interrupted, which closed the critic: open it again"
                 process.kill()
                 process.stdin.close()
                 raise

@@ -40,5 +40,5 @@ def test_an_answer_that_nobody_waits_for_is_not_the_next_one(
                 critic.value("p", "slow")
         finally:
             signal.signal(signal.SIGALRM, before)
-        with pytest.raises(CriticError, match="a question was interrupted: open it again"):
+        with pytest.raises(CriticError, match="a question was interrupted, which closed"):
             critic.value("p", "b")
