@@ -202,7 +202,8 @@ function render(): string {
     return `| ${ways[name]!.words} | ${cell(of('tokens'), 1)} | ${cell(of('half'), 3)} | ${cell(of('end'), 3)} | ${cell(of('mse'), 4)} |`;
   });
   return [
-    `Medians of the seeds ${values.seeds} (each in brackets; \`shut\`: the gate before joint training did not open), 60 iterations, 256 held-out problems.`,
+    `Medians of the seeds ${values.seeds} (each in brackets; \`shut\`: the gate before joint ` +
+      'training did not open), 60 iterations, 256 held-out problems.',
     '',
     '| the critic | critic tokens for each actor token | success at half | at the end | critic’s MSE at half |',
     '|---|---|---|---|---|',

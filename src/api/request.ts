@@ -201,8 +201,10 @@ const bodyOf = ({ error, message }: APIError) =>
     : message;
 
 /** Errors of name resolution, of connecting and of TLS come before the request. */
-const BEFORE_SENDING =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_|ENETUNREACH|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_TLS|ERR_SSL|ERR_INVALID|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO)/;
+const BEFORE_SENDING = new RegExp(
+  '^(ECONNREFUSED|ENOTFOUND|EAI_|ENETUNREACH|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT|' +
+    'ERR_TLS|ERR_SSL|ERR_INVALID|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO)',
+);
 
 /** False: the server may have read the request, and charge for it. */
 function neverSent(cause: unknown): boolean {

@@ -48,12 +48,16 @@ async function weightsIn(folder: string, given: string): Promise<string> {
   }
   if (isModel(join(folder, 'critic'))) return join(folder, 'critic');
   if (isModel(folder)) return folder;
-  if (existsSync(join(folder, 'controller.json')))
+  if (existsSync(join(folder, 'controller.json'))) {
+    const own = join(folder, 'critic');
+    const parts = existsSync(own) ? readdirSync(own).sort().join(', ') : null;
     throw new UserError(
-      existsSync(join(folder, 'critic'))
-        ? `the checkpoint ${folder} has a critic of several parts (${readdirSync(join(folder, 'critic')).sort().join(', ')}), which can't be used by itself`
-        : `the checkpoint ${folder} has no critic of its own (its run's critic has no weights)`,
+      parts === null
+        ? `the checkpoint ${folder} has no critic of its own (its run's critic has no weights)`
+        : `the checkpoint ${folder} has a critic of several parts (${parts}), which can't be ` +
+            'used by itself',
     );
+  }
   const files = readdirSync(folder).slice(0, 8).join(', ');
   throw new UserError(
     `${given} holds no critic: no checkpoint and no config.json (it holds ${files || 'nothing'})`,

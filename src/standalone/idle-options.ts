@@ -31,7 +31,5 @@ export function refuseIdle(
     (option) => given[option] !== undefined && !takes(option),
   );
   if (idle.length > 0)
-    throw new UserError(
-      `${idle.join(', ')}: without effect on the critic "${use}", leave ${idle.length > 1 ? 'them' : 'it'} out`,
-    );
+    throw new UserError(`the critic "${use}" has no ${idle.join(', ')}: leave it out`);
 }

@@ -222,7 +222,7 @@ async function load(
   const startFrom = own ? undefined : plugin.startFrom;
   const critic = await createCritic(plugin, startFrom?.(checked, source) ?? checked, environment);
   if (!own && !startFrom) await critic.load?.(source);
-  // What is told of the actor is told in words.
+  // The actor's profile is a part of the critic's prompt.
   return { critic, icc: critic.prompt !== undefined && trained.icc !== false };
 }
 

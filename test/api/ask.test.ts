@@ -272,7 +272,7 @@ describe('the cache', () => {
   });
 });
 
-it('equal questions are sent once, and have one answer, also when they are read again', async () => {
+it('equal questions are sent once and have one answer, also when read again', async () => {
   let sent = 0;
   server.behave((response) => answer(response, `answer ${sent++}`));
   const [one, other] = questions(2);

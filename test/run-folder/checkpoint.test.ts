@@ -146,7 +146,7 @@ describe('a checkpoint', () => {
     );
   });
 
-  it('that is not there is told of, with those that are', async () => {
+  it('that is missing is an error that names the others', async () => {
     const none = join(folder, 'critic-sft');
     await expect(readCheckpoint(none)).rejects.toThrow(
       `there is no checkpoint ${none}; in ${folder} there are joint-000040`,

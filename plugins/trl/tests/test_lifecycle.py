@@ -131,11 +131,7 @@ def test_training_may_go_on_with_the_group_mean(
     assert said.count(f"the critic is not in {checkpoint / 'genac'}") == 1
 
 
-def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saving = {"save_strategy": "steps", "save_steps": 2}
-    trainer = make(critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=2, **saving)
+def fail_second_batch(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = trainer._critic.ask
 
     def failing(operation: str, *rest: Any, **more: Any) -> Any:
@@ -144,6 +140,14 @@ def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(
         return ask(operation, *rest, **more)
 
     monkeypatch.setattr(trainer._critic, "ask", failing)
+
+
+def test_a_batch_that_could_not_be_valued_costs_no_checkpoint(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    trainer = make(critic_max_new_tokens=4, critic_on_failure="group-mean", max_steps=2, **saving)
+    fail_second_batch(trainer, monkeypatch)
     trainer.train()
     failed = [
         entry["critic/failed"] for entry in trainer.state.log_history if "critic/failed" in entry
@@ -156,14 +160,7 @@ def test_the_table_of_completions_has_empty_cells_where_the_critic_failed(
     make: Make, own_critic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make(critic=own_critic, critic_on_failure="group-mean", log_completions=True)
-    ask = trainer._critic.ask
-
-    def failing(operation: str, *rest: Any, **more: Any) -> Any:
-        if operation == "assign_credit" and trainer.state.global_step == 1:
-            raise ControllerError("this batch")
-        return ask(operation, *rest, **more)
-
-    monkeypatch.setattr(trainer._critic, "ask", failing)
+    fail_second_batch(trainer, monkeypatch)
     trainer.train()
     for name in ("value_start", "value_end", "critic"):
         assert list(trainer._logs["extra"][name]) == [None] * 4, name
