@@ -5,7 +5,7 @@
  *     node --import tsx bench/critic-savings.ts [--seeds 0,1,2] [--folder runs/bench-demo]
  *
  * Each way starts from the demo's base actor of the seed; those that reason from the demo's critic
- * too. What the folder holds is not run again. About 8 minutes for a seed's demo, and 8 for the
+ * too. What the folder holds is not run again. About 6 minutes for a seed's demo, and 15 for the
  * ways, on 2 cores. Of the page, the part between the marks is replaced.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -5,7 +5,7 @@
  *     node --import tsx bench/demo.ts [--seeds 0,1,2] [--folder runs/bench-demo]
  *
  * Seeds that the folder holds are not run again, so that an interrupted measurement can continue.
- * About 8 minutes a seed on 2 cores. Of the page, the part between the marks is replaced.
+ * About 6 minutes a seed on 2 cores. Of the page, the part between the marks is replaced.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';

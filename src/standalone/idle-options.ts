@@ -31,5 +31,5 @@ export function refuseIdle(
     (option) => given[option] !== undefined && !takes(option),
   );
   if (idle.length > 0)
-    throw new UserError(`the critic "${use}" has no ${idle.join(', ')}: leave it out`);
+    throw new UserError(`leave out ${idle.join(', ')}: the critic "${use}" has no such option`);
 }

@@ -23,7 +23,7 @@ describe('the critic', () => {
     'of the file, %j, is not replaced by the trainer’s: both name it, or one alone',
     async (critic) => {
       await expect(load({ critic: { use: 'generative' } }, { critic })).rejects.toThrow(
-        /controller\.yaml[\s\S]*critic: it is "(value-head|language-model)" in the file, and "generative" by/,
+        /controller\.yaml[\s\S]*critic: it is "(value|language)-\w+" in the file, and "generative" by/,
       );
       const use = typeof critic === 'string' ? critic : critic.use;
       const { config } = await load({ critic: { use } }, { critic });

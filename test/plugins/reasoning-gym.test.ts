@@ -52,7 +52,7 @@ describe('problems', () => {
     ]);
   });
 
-  it('are the same in every process, also of generators that walk over sets of strings', async () => {
+  it('are the same in every process, also where a generator walks over a set', async () => {
     const generators = ['ransom_note', 'isomorphic_strings', 'polynomial_multiplication'];
     const problemsIn = async (where: PythonTasks) => {
       const { task } = await where.load({ use, generators });

@@ -17,7 +17,12 @@ class Endings:
         strings = list(request.options.stop_strings)
         self._strings = StopStrings(model.decoder, strings) if strings else None
         self._per_prompt = request.per_prompt
-        self._begun = [own.tolist() for own in request.begun]
+        begun = [own.tolist() for own in request.begun]
+        #: A stop string that is whole in the beginning is not the new tokens' doing.
+        self._begun = [
+            [] if own and self._strings is not None and self._strings.ended(own) else own
+            for own in begun
+        ]
         #: bool [V]: tokens that may complete a stop string; None: there is none.
         self.may_end = self._strings.may_end if self._strings is not None else None
 

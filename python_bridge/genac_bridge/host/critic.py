@@ -91,6 +91,7 @@ class Critic:
                 # The answer may still come, and the next question would be given it.
                 self._closed = "a question was interrupted, which closed the critic: open it again"
                 process.kill()
+                process.wait()
                 process.stdin.close()
                 raise
         if not answer:  # it ended, and said why

@@ -65,6 +65,10 @@ def test_a_stop_string_may_begin_in_the_prefix(
     assert whole["finish_reasons"] == rest["finish_reasons"] == ["stop_string"]
     assert rest["texts"] == whole["texts"]
     assert completions(new) == [ids[cut : cut + 1]]
+    # One that is whole in the prefix ends nothing.
+    before = text[: ends[cut - 1]]
+    going, _ = client.sample(asked, max_new_tokens=20, temperature=0.0, stop_strings=[before])
+    assert going["texts"] == free["texts"]
 
 
 def test_a_prefix_must_leave_a_prompt_and_room(client: Client, folder: str) -> None:
