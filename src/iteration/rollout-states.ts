@@ -7,7 +7,7 @@ import type { State, Trajectory } from '../types.ts';
 
 /**
  * One state of each rollout, its prefix drawn at random; the reward is the reference. An unbiased
- * but noisy one, where a task knows no exact values.
+ * but noisy one, where a task knows no exact values. Each state stands by itself.
  *
  * @param from number of the first rollout, on which the draws depend
  */
@@ -23,7 +23,10 @@ export function statesOfRollouts(
   });
 }
 
-/** All states of each rollout that the actor alone led to, in order. */
+/**
+ * All states of each rollout that the actor alone led to, in order. They say which rollout they are
+ * of, so that a critic can treat those of one response together.
+ */
 export function allStatesOfRollouts(
   rollouts: readonly Rollout[],
   purpose: string,
@@ -33,7 +36,7 @@ export function allStatesOfRollouts(
     rollout.prefixes.slice(rollout.firstUnedited).map((_, k) => {
       const index = rollout.firstUnedited + k;
       const state = stateOf(rollout, index, `${purpose}-${from + i}.${index}`, i);
-      return { state, value: rollout.reward };
+      return { state: { ...state, trajectory: i }, value: rollout.reward };
     }),
   );
 }

@@ -167,5 +167,5 @@ export function headPretraining(
     return train(work, { ...config, critic, actor: actorOf(setup, actor) });
   };
   const options = [withActor(setup, config), heads[kind], model ?? null];
-  return { ...{ name: kind, seed, version: 2, after: [base], options }, run };
+  return { ...{ name: kind, seed, version: 3, after: [base], options }, run };
 }
