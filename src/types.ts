@@ -90,7 +90,7 @@ export interface State {
   /** k. */
   readonly index: number;
   readonly group: number;
-  /** Index of the trajectory that it belongs to; null: shared by its group. */
+  /** Index of the trajectory that it belongs to; null: its group shares it, or it stands alone. */
   readonly trajectory: number | null;
   readonly actor: ActorProfile;
 }

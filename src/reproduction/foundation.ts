@@ -140,7 +140,8 @@ export function headOn(setup: Setup, kind: Head, model: string): Named {
 }
 
 /**
- * Pretraining on all states of the base actor's own responses (VC-PPO, arXiv 2503.01491).
+ * Pretraining on the states of the base actor's own responses (VC-PPO, arXiv 2503.01491): on all
+ * of them, or on those at the head's positions.
  *
  * @param model that it begins with; absent: the base actor's weights
  */

@@ -81,8 +81,8 @@ const ppo: Method = {
 };
 
 /**
- * SP3O (arXiv 2609.18708): the same head, trained and read at three places of a response in stage
- * 3; stage 2 trains it at every state.
+ * SP3O (arXiv 2609.18708): the same head, trained and read at three places of a response, in its
+ * pretraining too.
  */
 const sparse: Method = {
   ...{ name: 'SP3O (sparse positions)', settings: grid([0.95, 1], rates), chosen: 2 },

@@ -13,6 +13,7 @@ import { createCritic } from '../../src/checked-critic.ts';
 import { assignCredit, segmentTrajectory } from '../../src/credit.ts';
 import type { Critic } from '../../src/critic.ts';
 import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
+import { allStatesOfRollouts } from '../../src/iteration/rollout-states.ts';
 import { deriveSeed, Random } from '../../src/math/random.ts';
 import { meanSquaredError, variance } from '../../src/math/statistics.ts';
 import { textState } from '../../src/state.ts';
@@ -123,6 +124,20 @@ describe('positions', () => {
     const values = (await critic.value(states, context)).map(({ value }) => value);
     expect(values[2]).toBe(values[1]);
     expect(values[0]).not.toBe(values[1]);
+  });
+
+  it('and lambda act on the responses of stage 2, each by itself', async () => {
+    const prefixes = ['', 'a', 'a b', 'a b c'];
+    const rollouts = [1, 0].map((reward, i) => ({
+      ...{ problem: { ...problem, id: `p${i}` }, actor, prefixes, firstUnedited: 0, reward },
+      response: 'a b c d',
+    }));
+    const outcomes = allStatesOfRollouts(rollouts, 'critic-rl', 0).map(({ state, value }, i) => ({
+      ...{ state, rewards: [value], valuation: valuation([0.1, 0.2, 0.3, 0.4][i % 4]!) },
+    }));
+    const states = outcomes.map(({ state }) => state);
+    expect(readInstead(states, [0.5])).toEqual([0, 0, 2, 2, 4, 4, 6, 6]);
+    expect([...lambdaReturns(outcomes, 0)]).toEqual([0.2, 0.3, 0.4, 1, 0.2, 0.3, 0.4, 0]);
   });
 });
 
