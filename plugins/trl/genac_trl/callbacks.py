@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,9 @@ class SaveValuationsCallback(TrainerCallback):
     (UTF-16 units of the response before it), `tokens`, `value`, `advantage`, `parsed` and the
     critic's `rationale`.
 
+    Where training resumes from a checkpoint, what the file has of later steps is taken out: they
+    are made again.
+
     Args:
         trainer: the `GenACTrainer`.
         path: default `OUTPUT_DIR/valuations.jsonl`.
@@ -136,7 +140,29 @@ class SaveValuationsCallback(TrainerCallback):
         trainer.tell_valuations = True
         trainer._critic.on_valued.append(self._write)
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 0 or not state.is_world_process_zero or not self.path.exists():
+            return
+        kept = self.path.with_name(self.path.name + ".unfinished")
+        with (
+            self.path.open(encoding="utf-8") as before,
+            kept.open("w", encoding="utf-8") as after,
+        ):
+            after.writelines(line for line in before if _was_before(line, state.global_step))
+        os.replace(kept, self.path)
+
     def _write(self, valuations: list[dict[str, Any]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in valuations)
+
+
+def _was_before(line: str, step: int) -> bool:
+    """Was it written before the checkpoint of this step? A line that a kill cut short was not."""
+    try:
+        one = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    purpose, at = one["purpose"], one["step"]
+    # A step's evaluation comes before its checkpoint, and its training after it.
+    return purpose == "critic-rl" or at < step or (purpose == "evaluation" and at == step)

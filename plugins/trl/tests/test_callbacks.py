@@ -64,6 +64,37 @@ def test_no_batch_is_lost_between_two_steps(
     ]
 
 
+def test_a_resumed_run_has_each_step_once(
+    make: Make, own_critic: str, no_gate: str, data: Dataset, tmp_path: Path
+) -> None:
+    def trainer(steps: int) -> Any:
+        one = make(
+            {"eval_dataset": data.select(range(1))},
+            critic=own_critic,
+            controller_config=no_gate,
+            max_steps=steps,
+            save_strategy="steps",
+            save_steps=2,
+            eval_strategy="steps",
+            eval_steps=2,
+            per_device_eval_batch_size=4,
+        )
+        one.add_callback(SaveValuationsCallback(one))
+        return one
+
+    trainer(3).train()
+    path = tmp_path / "out" / "valuations.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 3, "purp')  # as a kill leaves it
+    trainer(4).train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    steps = [0, 1, 2, 3]
+    joint = [line["step"] for line in lines if line["purpose"] == "joint"]
+    assert joint == [step for step in steps for _ in range(4)]
+    evaluated = {line["step"] for line in lines if line["purpose"] == "evaluation"}
+    assert evaluated == {2, 4}
+
+
 def test_quality_is_measured_against_continuations(
     make: Make, own_critic: str, data: Dataset
 ) -> None:
