@@ -41,6 +41,8 @@ export interface Method {
   readonly scale: 'batch-std' | 'group-std' | 'none';
   /** Does the group mean replace values that explain nothing of a batch? */
   readonly fallback: boolean;
+  /** A config's own lambda takes the place of the first one: it is for critics of this kind. */
+  readonly takesLambda?: true;
   /** The critic's learning rate in joint training; absent: the recipe's. */
   criticRate?(setup: Setup): number;
 }
@@ -62,7 +64,7 @@ const genac: Method = {
     'the group mean replaces values that explain nothing of a batch (one of our departures)',
   critic: (setup) => scorer(setup, 'generative'),
   before: (setup, seed, steps) => pretraining(setup, seed, steps, 'generative'),
-  ...{ scale: 'batch-std', fallback: true },
+  ...{ scale: 'batch-std', fallback: true, takesLambda: true },
 };
 
 /**
@@ -133,7 +135,7 @@ const silent: Method = {
   recipe: 'a language model that writes the score alone (arXiv 2609.39247), by GenAC’s own stages',
   critic: (setup) => scorer(setup, 'language-model'),
   before: (setup, seed, steps) => pretraining(setup, seed, steps, 'language-model'),
-  ...{ scale: 'batch-std', fallback: true },
+  ...{ scale: 'batch-std', fallback: true, takesLambda: true },
 };
 
 /** What the task asks the current actor: a critic without any error. */
@@ -157,9 +159,9 @@ const RATE = 5e-4;
 
 /** A method's settings, the recipe's own first. */
 export function settingsOf({ recipe, given }: Setup, key: MethodKey): Setting[] {
-  const { settings } = methods[key];
+  const { settings, takesLambda }: Method = methods[key];
   const [first] = settings;
-  const asConfig = given && (key === 'genac' || key === 'silent');
+  const asConfig = given && takesLambda;
   return settings.map(({ lambda, learning_rate }) => ({
     lambda: asConfig && lambda === first!.lambda ? recipe.credit.lambda : lambda,
     learning_rate: learning_rate * (recipe.actor!.learning_rate / RATE),
