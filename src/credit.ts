@@ -68,8 +68,8 @@ export interface CreditAssignment {
 }
 
 /**
- * States s_0 .. s_{n-1} of a trajectory. With `shareFirst`, s_0 is one state for the whole group,
- * valued once.
+ * States s_0 .. s_{n-1} of a trajectory; n is at least 1. With `shareFirst`, s_0 is one state for
+ * the whole group, valued once.
  */
 export function segmentTrajectory<T extends Trajectory>(
   trajectory: T,
@@ -78,7 +78,9 @@ export function segmentTrajectory<T extends Trajectory>(
   actor: ActorProfile,
   shareFirst = true,
 ): SegmentedTrajectory<T> {
-  const segments = segmentResponse(trajectory, segmentation);
+  const found = segmentResponse(trajectory, segmentation);
+  // A host's response may have no token: what it says of s_0 is its reward.
+  const segments = found.length > 0 ? found : [{ start: 0, end: 0 }];
   const { problem, promptIds, group } = trajectory;
   const states = segments.map((segment, k) =>
     k === 0 && shareFirst

@@ -49,6 +49,25 @@ describe('assignCredit', () => {
     ]);
   });
 
+  it('takes from a response without tokens what it says of s_0', () => {
+    const texts = [
+      ['a b c', 1],
+      ['', 0],
+      ['d', 0],
+    ] as const;
+    const { credits, outcomes } = credit(
+      texts.map(([text, reward]) => rewardedTrajectory(0, text, reward)),
+      (text) => (text === '' ? 0.4 : 0.7),
+      { ...options, lambda: { length_adaptive: 0.05 } },
+    );
+    expect(outcomes.map(({ rewards }) => rewards)).toEqual([[1, 0, 0], [1]]);
+    expect(credits.map(({ values, advantages }) => [values.length, advantages.length])).toEqual([
+      [2, 3],
+      [1, 0],
+      [1, 1],
+    ]);
+  });
+
   it('values s_0 once for its whole group, and teaches the critic all the rewards that it led to', () => {
     const { outcomes } = credit(
       [

@@ -1,5 +1,6 @@
 /** Intervals by a bootstrap over problems (Efron 1979, percentiles); comparisons are paired. */
 import { deriveSeed, Random } from '../math/random.ts';
+import { groupBy } from '../math/statistics.ts';
 import { type Judgement, type Measure, measures } from './measures.ts';
 
 export interface Figure {
@@ -20,18 +21,39 @@ interface Sums {
   readonly perProblem: Float64Array;
 }
 
-/** The problems of each resample, the same for all critics: [resamples][problems]. */
-export function resamplesOf(problems: number, count: number, seed: number): Int32Array[] {
+/** Which cases are drawn together, the same for all critics. */
+export interface Resamples {
+  /** Cases of each resample, by their numbers. */
+  readonly draws: readonly Int32Array[];
+  /** Number of the problem that each case is of. */
+  readonly problemOf: Int32Array;
+}
+
+/**
+ * Resamples of problems. A problem that several actors answered is several cases, and is drawn with
+ * all of them: they are no independent ones.
+ *
+ * @param names of the problem of each case; equal ones are one problem
+ */
+export function resamplesOf(
+  names: readonly (string | number)[],
+  count: number,
+  seed: number,
+): Resamples {
+  const problems = [...groupBy(names.keys(), (i) => names[i]!).values()];
+  const problemOf = new Int32Array(names.length);
+  for (const [problem, cases] of problems.entries()) for (const i of cases) problemOf[i] = problem;
   const random = new Random(deriveSeed(seed, 'evaluate/bootstrap'));
-  return Array.from({ length: count }, () =>
-    Int32Array.from({ length: problems }, () => random.integer(problems)),
+  const draws = Array.from({ length: count }, () =>
+    Int32Array.from(problems.flatMap(() => problems[random.integer(problems.length)]!)),
   );
+  return { draws, problemOf };
 }
 
 /** The mean of all values, with an interval by the same resamples of problems. */
 export function meanOver(
   perProblem: readonly (readonly number[])[],
-  resamples: readonly Int32Array[],
+  { draws, problemOf }: Resamples,
 ): Measured {
   const sums = perProblem.map((values) => values.reduce((sum, one) => sum + one, 0));
   const meanOf = (problems: Iterable<number>) => {
@@ -42,10 +64,11 @@ export function meanOver(
     }
     return n === 0 ? Number.NaN : sum / n;
   };
-  const resampled = Float64Array.from(resamples, (some) => meanOf(some));
-  const known = perProblem.filter((values) => values.length > 0);
-  const n = known.reduce((count, values) => count + values.length, 0);
-  return { ...interval(meanOf(perProblem.keys()), resampled, known.length), n };
+  const resampled = Float64Array.from(draws, (some) => meanOf(some));
+  const known = [...perProblem.keys()].filter((i) => perProblem[i]!.length > 0);
+  const n = known.reduce((count, i) => count + perProblem[i]!.length, 0);
+  const problems = new Set(known.map((i) => problemOf[i]!)).size;
+  return { ...interval(meanOf(perProblem.keys()), resampled, problems), n };
 }
 
 /** All measures of one critic, on all problems and on each resample. */
@@ -55,8 +78,8 @@ export class Measurement {
   /** With a case of the measure. */
   readonly #problems = new Map<string, number>();
 
-  /** @param judgements of each problem */
-  constructor(judgements: readonly Judgement[], resamples: readonly Int32Array[]) {
+  /** @param judgements of each case of `resamples` */
+  constructor(judgements: readonly Judgement[], { draws, problemOf }: Resamples) {
     const everyone = Int32Array.from(judgements.keys());
     const figures = new Map<string, Measured>();
     for (const measure of measures) {
@@ -64,12 +87,13 @@ export class Measurement {
       const total = added(sums, everyone);
       const value = measure.of(total);
       if (sums.width === 0 || Number.isNaN(value)) continue;
-      const resampled = Float64Array.from(resamples, (some) => measure.of(added(sums, some)));
+      const resampled = Float64Array.from(draws, (some) => measure.of(added(sums, some)));
       this.#resampled.set(measure.name, resampled);
       const casesOf = measure.cases ?? ((some: Float64Array) => some[0]!);
       const rows = everyone.filter((one) => casesOf(added(sums, Int32Array.of(one))) > 0);
-      this.#problems.set(measure.name, rows.length);
-      figures.set(measure.name, { ...interval(value, resampled, rows.length), n: casesOf(total) });
+      const problems = new Set(Array.from(rows, (row) => problemOf[row]!)).size;
+      this.#problems.set(measure.name, problems);
+      figures.set(measure.name, { ...interval(value, resampled, problems), n: casesOf(total) });
     }
     this.figures = figures;
   }

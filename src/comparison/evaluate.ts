@@ -135,7 +135,8 @@ async function measured(
   tools: Tools,
 ): Promise<DistributionResult> {
   const { problems } = collected;
-  const resamples = resamplesOf(problems.length, bootstrap, seed);
+  const names = problems.map(({ problem }) => problem.id);
+  const resamples = resamplesOf(names, bootstrap, seed);
   const results: Record<string, CriticResult> = {};
   let first: Measurement | null = null;
   let last: readonly Judgement[] = [];
@@ -159,7 +160,7 @@ async function measured(
   );
   return {
     references: ground.references,
-    problems: problems.length,
+    problems: new Set(names).size,
     states: problems.reduce((sum, { states }) => sum + states.length, 0),
     responses: success.n,
     ...{ success: success.value, success_measured: success },

@@ -1,4 +1,5 @@
 /** Floors of every table: what a critic must do better than to be worth its cost. */
+import { groupBy } from '../math/statistics.ts';
 import type { Task } from '../task.ts';
 import { UserError } from '../user-error.ts';
 import type { JudgedState, Judgement } from './measures.ts';
@@ -29,17 +30,24 @@ export function floorsOf(
         classes.set(state, name);
       }
     }
+  const cases = groupBy(judgements.keys(), (p) => problems[p]!.problem.id);
+  const floor = (keyOf: KeyOf) => floorOf(judgements, [...cases.values()], keyOf);
   return {
-    constant: floorOf(judgements, () => 0),
-    position: floorOf(judgements, ({ index }) => index),
-    ...(stateClass && {
-      'state class': floorOf(judgements, (state) => classes.get(state)!),
-    }),
+    constant: floor(() => 0),
+    position: floor(({ index }) => index),
+    ...(stateClass && { 'state class': floor((state) => classes.get(state)!) }),
   };
 }
 
-/** @param keyOf states of one key get one value */
-function floorOf(judgements: readonly Judgement[], keyOf: KeyOf): Judgement[] {
+/**
+ * @param cases numbers of the judgements of each problem: one for each actor that answered it
+ * @param keyOf states of one key get one value
+ */
+function floorOf(
+  judgements: readonly Judgement[],
+  cases: readonly (readonly number[])[],
+  keyOf: KeyOf,
+): Judgement[] {
   const total = new Map<number | string, { sum: number; count: number }>();
   const add = (state: JudgedState, sign: 1 | -1) => {
     const own = total.get(keyOf(state)) ?? { sum: 0, count: 0 };
@@ -48,17 +56,28 @@ function floorOf(judgements: readonly Judgement[], keyOf: KeyOf): Judgement[] {
     total.set(keyOf(state), own);
   };
   for (const { states } of judgements) for (const state of states) add(state, 1);
-  return judgements.map(({ states, candidates }) => {
-    for (const state of states) add(state, -1);
+  const valued = new Array<Judgement>(judgements.length);
+  for (const own of cases) {
+    const ofProblem = own.flatMap((p) => judgements[p]!.states);
+    for (const state of ofProblem) add(state, -1);
     const everything = [...total.values()];
     const count = everything.reduce((n, one) => n + one.count, 0);
     const overall = count === 0 ? 0.5 : everything.reduce((n, one) => n + one.sum, 0) / count;
-    const valued = states.map((state) => {
+    const meanOf = (state: JudgedState) => {
       const others = total.get(keyOf(state))!;
-      const value = others.count === 0 ? overall : others.sum / others.count;
-      return { ...state, value: Math.min(1, Math.max(0, value)), parsed: true };
-    });
-    for (const state of states) add(state, 1);
-    return { states: valued, candidates: candidates.map((one) => ({ ...one, value: overall })) };
-  });
+      return others.count === 0 ? overall : others.sum / others.count;
+    };
+    for (const p of own) {
+      const { states, candidates } = judgements[p]!;
+      valued[p] = {
+        states: states.map((state) => {
+          const value = Math.min(1, Math.max(0, meanOf(state)));
+          return { ...state, value, parsed: true };
+        }),
+        candidates: candidates.map((one) => ({ ...one, value: overall })),
+      };
+    }
+    for (const state of ofProblem) add(state, 1);
+  }
+  return valued;
 }

@@ -35,7 +35,9 @@ export function broughtByTask({ task, options, references }: Ground): CollectedP
     }));
   const rollouts = different(task.frozenRollouts!(split, seed, 0, count));
   // Responses of several actors to one problem are not compared with each other.
-  const groups = groupBy(rollouts, ({ problem, actor }) => `${problem.id} ${actor.name}`);
+  const groups = groupBy(rollouts, ({ problem, actor }) =>
+    JSON.stringify([problem.id, actor.name]),
+  );
   return [...groups.values()].map((own) => {
     const first = own[0]!;
     const states = own.flatMap((rollout, response) =>

@@ -76,11 +76,16 @@ export class HostContinuations implements Continuations {
   };
 }
 
-/** The row of the batch that a state belongs to; any of its group's for a shared first state. */
+/** The row of the batch that a state belongs to; else any of its group's that begins so. */
 function rowOf({ id, trajectory, group, tokens }: State, batch: readonly Trajectory[]): number {
-  const row = trajectory ?? batch.findIndex((one) => one.group === group);
+  const { promptIds, completionIds } = tokens!;
+  const row =
+    trajectory ??
+    batch.findIndex((one) => one.group === group && beginsWith(one.completionIds, completionIds));
   const prompt = batch[row]?.promptIds;
-  const known = tokens!.promptIds;
-  if (prompt?.length === known.length && prompt.every((token, i) => token === known[i])) return row;
+  if (prompt?.length === promptIds.length && beginsWith(prompt, promptIds)) return row;
   throw new UserError(`state ${id} is of no response that the host waits for`);
 }
+
+const beginsWith = (ids: Int32Array, beginning: Int32Array) =>
+  beginning.every((token, i) => token === ids[i]);

@@ -39,9 +39,11 @@ export async function continueStates(
     ...{ max_new_tokens, temperature, top_p, top_k, stop_strings },
     seed: (i) => seed(open[Math.floor(i / count)]! * count + (i % count)),
   });
+  // A reward is of the whole response, in words and in tokens.
   const reward = async (s: number, { text, finishReason, completionIds }: Finish) => {
     const problem = wholeProblem(states[s]!.problem);
-    const judged = await rewardOf({ text, finishReason, problem });
+    const whole = joined(tokens[s]!.completionIds, completionIds);
+    const judged = await rewardOf({ text, finishReason, problem, completionIds: whole });
     return { text, completionIds, reward: judged.reward };
   };
   const rewarded = await mapYielding(sampled, (one, i) =>
@@ -63,6 +65,13 @@ export async function continueStates(
 type Finish = Pick<Sampled, 'text' | 'finishReason' | 'completionIds'>;
 type Rewarded = Continuation & { readonly reward: number };
 const none = new Int32Array();
+
+function joined(before: Int32Array, after: Int32Array): Int32Array {
+  const whole = new Int32Array(before.length + after.length);
+  whole.set(before);
+  whole.set(after, before.length);
+  return whole;
+}
 
 /** For critics: the draws depend on the run's seed, the purpose and the state alone. */
 export function continuationsOf(

@@ -41,7 +41,10 @@ export function allStatesOfRollouts(
   );
 }
 
-/** Each trajectory with one of its segments and states, drawn at random. */
+/**
+ * Each trajectory with one of its segments and states, drawn at random. Each state stands by
+ * itself: a critic must not take it for all that there is of its response.
+ */
 export function oneStateOfEach<T extends Trajectory>(
   segmented: readonly SegmentedTrajectory<T>[],
   seed: number,
@@ -51,7 +54,8 @@ export function oneStateOfEach<T extends Trajectory>(
   return segmented.map(({ trajectory, segments, states }, i) => {
     const prefixes = { prefixes: states, firstUnedited: 0 };
     const k = drawIndex(prefixes, seed, purpose, from + i);
-    const one = { segments: segments.slice(k, k + 1), states: states.slice(k, k + 1) };
+    const drawn = states.slice(k, k + 1).map((state) => ({ ...state, trajectory: null }));
+    const one = { segments: segments.slice(k, k + 1), states: drawn };
     return { trajectory, ...one };
   });
 }

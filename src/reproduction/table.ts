@@ -40,7 +40,7 @@ export interface Table {
   /** It is made of models and words of the miniature, and of no other task. */
   readonly ofMiniature?: true;
   parts(setup: Setup, seed: number): readonly Part[];
-  /** Of one seed. All seeds have the same blocks, rows and columns. */
+  /** Of one seed. All seeds have the same blocks and columns. */
   blocks(setup: Setup, seed: number, results: Results): readonly Block[];
   verdict(blocks: readonly Block[]): Verdict;
   /** Of one seed, for a picture beside the blocks. All seeds have the same plots and series. */
@@ -53,22 +53,32 @@ const LEAST_SEEDS = 3;
 /**
  * The blocks of several seeds as one: each figure is the mean of the seeds' figures, its interval
  * Student's t over seeds, and its n the sum; two seeds have none. One seed's figures stay as they
- * are, with intervals over problems. A figure that a seed lacks is absent.
+ * are, with intervals over problems. A figure that a seed lacks is absent. Rows are matched by
+ * name: a seed without pools of responses ranks no critic.
  */
 export function overSeeds(all: readonly (readonly Block[])[]): Block[] {
   const [first, ...others] = all;
   if (others.length === 0) return [...first!];
   return first!.map((block, b) => ({
     ...block,
-    rows: block.rows.map((row, r) => ({
-      ...row,
-      cells: row.cells.map((_, c) => {
-        const own = all.map((blocks) => blocks[b]!.rows[r]!.cells[c]!);
-        return own.some((cell) => cell === null) ? null : meanOf(own);
-      }),
-    })),
+    rows: namesIn(all.map((blocks) => blocks[b]!)).map((name) => {
+      const own = all.map((blocks) => blocks[b]!.rows.find((row) => row.name === name));
+      return {
+        name,
+        cells: block.columns.map((_, c) => {
+          const cells = own.flatMap((row) => row?.cells[c] ?? []);
+          return cells.length < all.length ? null : meanOf(cells);
+        }),
+      };
+    }),
   }));
 }
+
+/** In the order of the block that has most. */
+const namesIn = (blocks: readonly Block[]) => {
+  const longest = [...blocks].sort((a, b) => b.rows.length - a.rows.length);
+  return [...new Set(longest.flatMap(({ rows }) => rows.map(({ name }) => name)))];
+};
 
 function meanOf(cells: readonly Measured[]): Measured {
   const values = cells.map(({ value }) => value);

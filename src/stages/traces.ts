@@ -24,15 +24,22 @@ export class TraceSource {
   #kept = 0;
   #next = 0;
   readonly #read: (from: number, count: number) => readonly OracleTrace[];
+  readonly #inBlocks: boolean;
   readonly #agreement: number;
   readonly #format: CriticFormat;
 
+  /**
+   * @param inBlocks they are made on demand, so that what is left of a block when enough are taken
+   *   is no loss; else none is passed over
+   */
   constructor(
     read: (from: number, count: number) => readonly OracleTrace[],
+    inBlocks: boolean,
     agreement: number,
     format: CriticFormat,
   ) {
     this.#read = read;
+    this.#inBlocks = inBlocks;
     this.#agreement = agreement;
     this.#format = format;
   }
@@ -61,7 +68,7 @@ export class TraceSource {
   take(count: number): OracleTrace[] {
     const taken: OracleTrace[] = [];
     for (let looked = 0; taken.length < count; ) {
-      const batch = this.#read(this.#next, count);
+      const batch = this.#read(this.#next, this.#inBlocks ? count : count - taken.length);
       this.#next += batch.length;
       looked += batch.length;
       for (const trace of batch) {
@@ -203,7 +210,7 @@ export function traceSources(
     const train = all.length > 1 ? all.slice(held) : all;
     const read = (from: number, count: number) =>
       Array.from({ length: count }, (_, i) => train[(from + i) % train.length]!);
-    const source = new TraceSource(read, agreement, format);
+    const source = new TraceSource(read, false, agreement, format);
     return { train: source, heldOut: source.passing(all.slice(0, held)) };
   }
   const oracle = task?.oracleTraces?.bind(task);
@@ -219,6 +226,7 @@ export function traceSources(
   const heldOutFrom = 1e9;
   const source = new TraceSource(
     (from, count) => oracle(config.seed, from, count),
+    true,
     agreement,
     format,
   );

@@ -65,8 +65,8 @@ test('floors are fitted on the other problems', () => {
       reference: { mean: index === 0 ? mean : 1, square: mean, count: null },
     })),
   }));
-  const problems = judged.map(({ states }) => ({
-    problem: { id: 'p', prompt: '1 + 1', columns: { right: 'right' } },
+  const problems = judged.map(({ states }, p) => ({
+    problem: { id: `p${p}`, prompt: '1 + 1', columns: { right: 'right' } },
     actor: { name: 'actor', parameters: 1, successRate: null },
     ...{ promptIds: null, responses: [] },
     states: states.map(({ index, reference }, i) => ({
@@ -93,6 +93,12 @@ test('floors are fitted on the other problems', () => {
   expect(classes[1]![1]).toBeCloseTo((0.2 + 0.7 + 2) / 4, 12);
   const silent = { stateClass: () => undefined as never };
   expect(() => floorsOf(judged, problems, silent)).toThrow('stateClass must return a string');
+  // The same problem by another actor tells nothing of it either.
+  problems[2]!.problem.id = problems[1]!.problem.id;
+  const [first] = judged;
+  const constant = first!.states.reduce((sum, { reference }) => sum + reference.mean, 0) / 2;
+  for (const p of [1, 2])
+    expect(floorsOf(judged, problems, {}).constant![p]!.states[0]!.value).toBeCloseTo(constant, 12);
   const position = valuesOf('position');
   expect(position[0]![0]).toBeCloseTo(0.65, 12);
   expect(position[2]![0]).toBeCloseTo(0.4, 12);

@@ -52,6 +52,14 @@ it('keeps the state’s tokens, and counts them against the most that a response
   expect(states.every(({ problem }) => Object.keys(problem.columns).length === 0)).toBe(true);
   expect(judged.every(({ problem }) => problem.columns.answer === 'c')).toBe(true);
   for (const { text, reward } of continued.flat()) expect(reward).toBe(text.includes('c') ? 1 : 0);
+  // Both are of the whole response.
+  const whole = continued.flatMap((own, k) =>
+    own.map(({ text, completionIds }) => ({
+      text,
+      completionIds: Int32Array.of(...states[k]!.tokens!.completionIds, ...completionIds),
+    })),
+  );
+  expect(judged.map(({ text, completionIds }) => ({ text, completionIds }))).toEqual(whole);
 });
 
 it('draws by the state, whatever else is asked, and by purpose and iteration', async () => {

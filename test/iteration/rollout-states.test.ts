@@ -1,11 +1,15 @@
 /** States of finished responses: which of them are together. */
+import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { segmentTrajectory } from '../../src/credit.ts';
+import { readInstead } from '../../plugins/critics/value-head/positions.ts';
+import { lambdaReturns } from '../../plugins/critics/value-head/returns.ts';
+import { assignCredit, segmentTrajectory } from '../../src/credit.ts';
 import {
   allStatesOfRollouts,
   oneStateOfEach,
   statesOfRollouts,
 } from '../../src/iteration/rollout-states.ts';
+import { mean } from '../../src/math/statistics.ts';
 import type { Rollout } from '../../src/task.ts';
 import { rewardedTrajectory } from '../fixtures/trajectories.ts';
 
@@ -49,7 +53,30 @@ it('one of each trajectory keeps its segment', () => {
   );
   for (const [i, { segments, states }] of oneStateOfEach(segmented, 3, 'x', 0).entries()) {
     expect([segments.length, states.length]).toEqual([1, 1]);
-    const own = segmented[i]!.states.indexOf(states[0]!);
+    const own = segmented[i]!.states.findIndex(({ id }) => id === states[0]!.id);
     expect(segmented[i]!.segments[own]).toBe(segments[0]);
   }
+});
+
+it('drawn from the responses of a host, each is judged by its own outcome', () => {
+  const rule = { by: 'tokens', tokens: 1, max_segments: 9, min_tokens: 1, budget: null } as const;
+  fc.assert(
+    fc.property(fc.nat(), fc.array(fc.constantFrom(0, 1), { minLength: 1 }), (seed, rewards) => {
+      const whole = rewards.map((reward, i) =>
+        segmentTrajectory(rewardedTrajectory(0, 'a b c d e', reward), i, rule, actor),
+      );
+      const drawn = oneStateOfEach(whole, seed, 'critic-rl', 0);
+      const valuation = { value: 0.1, rationale: '', parsed: 'ok', completions: [] } as const;
+      const valuations = new Map(
+        drawn.flatMap(({ states }) => states).map(({ id }) => [id, valuation]),
+      );
+      const options = { gamma: 1, lambda: 1, scale: 'none', fallback: 'off' } as const;
+      const { outcomes } = assignCredit(drawn, valuations, options);
+      const states = outcomes.map(({ state }) => state);
+      expect(readInstead(states, [0.3, 0.6])).toEqual([...states.keys()]);
+      expect([...lambdaReturns(outcomes, 0.5)]).toEqual(
+        outcomes.map((outcome) => mean(outcome.rewards)),
+      );
+    }),
+  );
 });

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { areOfOneEach, BLIND, valueFew } from '../../plugins/critics/few-states/few-states.ts';
+import { allStatesOfRollouts } from '../../src/iteration/rollout-states.ts';
 import { Random } from '../../src/math/random.ts';
 import { firstState, segmentState } from '../../src/state.ts';
 import type { State, Valuation } from '../../src/types.ts';
@@ -88,6 +89,19 @@ describe('valueFew', () => {
         expect(await fair(one)).toEqual(await fair(other));
       }),
     ));
+
+  it('learns from first states, also where each response has its own (stage 2)', async () => {
+    const problem = { id: 'p', prompt: 'x', columns: {} };
+    const prefixes = ['', 'a', 'a b', 'a b c', 'a b c d', 'a b c d e'];
+    const rollout = { problem, actor, prefixes, response: 'a', firstUnedited: 0, reward: 1 };
+    const states = allStatesOfRollouts(new Array(16).fill(rollout), 'critic-rl', 0).map(
+      ({ state }) => state,
+    );
+    const { ask } = asking(noise(3));
+    const values = await valueFew(states, 0.6, () => 0.99, ask);
+    const fair = states.filter((_, s) => !values[s]!.hindsight);
+    expect(fair.map(({ index }) => index)).toEqual(new Array(16).fill(0));
+  });
 
   it('puts the others on the line between their neighbours', async () => {
     const states = batch([[9, 9]]);

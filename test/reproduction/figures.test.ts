@@ -48,6 +48,13 @@ describe('over seeds', () => {
     expect(valueIn(all!, 'value-head', 1)).toBe(0.5);
     expect(valueIn(all!, 'generative', 1)).toBeNaN();
   });
+  it('a row that a seed lacks has no figure, and keeps its place', () => {
+    const few = { ...block(0.3), rows: block(0.3).rows.slice(1) };
+    const [all] = overSeeds([[few], [block(0.2)], [block(0.4)]]);
+    expect(all!.rows.map(({ name }) => name)).toEqual(['generative', 'value-head']);
+    expect(all!.rows[0]!.cells).toEqual([null, null]);
+    expect(valueIn(all!, 'value-head', 0)).toBeCloseTo(0.6, 12);
+  });
   it('two have no interval, and what is the same for all seeds has none', () => {
     const cellsOf = (blocks: readonly Block[]) => blocks[0]!.rows[1]!.cells;
     const two = cellsOf(overSeeds([[block(0.2)], [block(0.4)]]));
@@ -74,10 +81,13 @@ it('plots of several seeds are the means of their points, as many as every seed 
 });
 
 it('a mean over problems counts each value once', () => {
-  const { value, low, high, n } = meanOver([[1, 1], [0]], resamplesOf(2, 500, 0));
+  const { value, low, high, n } = meanOver(
+    [[1, 1], [0]],
+    resamplesOf([...Array(2).keys()], 500, 0),
+  );
   expect(value).toBeCloseTo(2 / 3, 12);
   expect([low, high, n]).toEqual([0, 1, 3]);
-  expect(meanOver([[1, 0]], resamplesOf(1, 100, 0)).low).toBeNaN();
+  expect(meanOver([[1, 0]], resamplesOf([...Array(1).keys()], 100, 0)).low).toBeNaN();
 });
 
 describe('a curve', () => {

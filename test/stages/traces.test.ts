@@ -2,9 +2,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { configSchema } from '../../src/config/schema.ts';
 import { traceOf } from '../../src/stages/questions.ts';
-import { readTraceFile, writeTraceFile } from '../../src/stages/traces.ts';
+import { readTraceFile, traceSources, writeTraceFile } from '../../src/stages/traces.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'genac-traces-'));
@@ -66,4 +68,42 @@ it('an answer that no critic would write is a trace without a score, cut', () =>
   const long = traceOf(asked, `${'x'.repeat(2e6)}<score>5</score>`, paperFormat);
   expect(long.score).toBeNaN();
   expect(long.rationale.length).toBeLessThan(1.001e6);
+});
+
+it('of a file, every trace that passes the filter is learned from once in a pass', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.boolean(), { minLength: 20, maxLength: 60 }),
+      fc.integer({ min: 1, max: 40 }),
+      (agrees, batch) => {
+        const lines = agrees.map((agree, i) =>
+          JSON.stringify({
+            ...{ ...trace, partial_response: `${i}` },
+            observed_outcome: agree ? 0.5 : 0,
+          }),
+        );
+        const critic_sft = configSchema.shape.critic_sft.parse({
+          ...{ batch, agreement: 0.2, traces: fileOf(lines.join('\n')) },
+        });
+        const { train } = traceSources({ seed: 1, critic_sft }, null, paperFormat);
+        // A twentieth is held out.
+        const held = Math.max(1, Math.floor(agrees.length / 20));
+        const size = agrees.length - held;
+        const seen = new Map<string, number>();
+        const passed = () => train.kept + train.dropped.disagrees;
+        fc.pre(agrees.filter(Boolean).length > held + 3);
+        while (passed() < 5 * size)
+          for (const { state } of train.take(batch))
+            seen.set(state.response, (seen.get(state.response) ?? 0) + 1);
+        expect(train.dropped.unparsable).toBe(0);
+        const counts = [...seen.values()];
+        expect(Math.min(...counts)).toBeGreaterThanOrEqual(5);
+        expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(
+          Math.ceil(batch / counts.length) + 1,
+        );
+        expect(counts.length).toBeGreaterThanOrEqual(agrees.filter(Boolean).length - held);
+      },
+    ),
+    { numRuns: 30 },
+  );
 });

@@ -32,7 +32,7 @@ interface Gap {
  * One valuation for each state, in order. Those of states that were not drawn blindly have
  * `hindsight`.
  *
- * Asked are: the states that a group shares, and the last state of each response; of the others
+ * Asked are: the first state of each group or response, and each response's last one; of the others
  * each with probability `BLIND` x `share`; and then, while `share` of all states is not reached,
  * those in the middle between two answers, the largest change of value first.
  *
@@ -58,9 +58,7 @@ export async function valueFew(
     return numbers.length;
   };
   const all = [...states.keys()];
-  const blind = new Set(
-    all.filter((s) => isShared(states[s]!) || draw(states[s]!) < BLIND * share),
-  );
+  const blind = new Set(all.filter((s) => isFirst(states[s]!) || draw(states[s]!) < BLIND * share));
   const ends = lines.flatMap((line) => [line[0]!, line.at(-1)!]);
   let left = Math.round(share * states.length) - (await answer([...blind, ...ends]));
   // A batch may have more responses than a call may have arguments.
@@ -102,6 +100,8 @@ export function haveLater(states: readonly State[]): Set<number> {
 }
 
 const isShared = ({ trajectory }: State) => trajectory === null;
+/** Nothing came before it that could have led to its being asked. */
+const isFirst = (state: State) => isShared(state) || state.index === 0;
 
 /** The states of each response, in order; the first one may be its group's. */
 function responsesOf(states: readonly State[]): number[][] {
