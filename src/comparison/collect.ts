@@ -32,7 +32,8 @@ export interface Collected {
 export async function collect(name: string, ground: Ground, tools: Tools): Promise<Collected> {
   const { options, references } = ground;
   const model = options.actor && (await modelOf(ground, tools));
-  const { rank_by: _, ...sampledBy } = options;
+  const { rank_by: _, group_size, ...others } = options;
+  const sampledBy = group_size === null ? others : { ...others, group_size };
   const files = namedFiles([options.task, options.rewards], tools.base);
   const digest = digestOf([sampledBy, references, ground.segmentation, model, ...files]);
   const lines = await Lines.open<CollectedProblem>(
@@ -175,7 +176,8 @@ async function sampled(
   const { options } = ground;
   const actor = (await ground.actor())!;
   const profile = await profileOf(ground, actor, tools);
-  const count = Math.max(options.num_generations, options.candidates);
+  const { num_generations, candidates, group_size } = options;
+  const count = Math.max(num_generations, candidates, group_size ?? 0);
   const all = await sample(ground, actor, problems, count, 'actor', from);
   const rewards = await rewardsOf(ground, problems, all, count);
   const promptIds = await promptIdsOf(actor, problems);
@@ -186,7 +188,7 @@ async function sampled(
       problem,
       actor: profile,
       promptIds: Array.from(promptIds[p]!),
-      states: unreferenced(ground, own.slice(0, options.num_generations), reward, from + p),
+      states: unreferenced(ground, own.slice(0, num_generations), reward, from + p),
       responses: own.map(({ text, completionIds, finishReason }, r) => ({
         ...{ text, reward: reward[r]!, completionIds: Array.from(completionIds) },
         written: completionIds.length - (finishReason === 'stop_token' ? 1 : 0),

@@ -56,6 +56,11 @@ const fields = {
   prompts: positive.default(128),
   /** Responses to each, whose states are valued. */
   num_generations: positive.max(RESPONSES).default(2),
+  /**
+   * Responses to each whose rewards a critic of outcomes knows, such as `group-mean`: as many as
+   * training has of a problem. null: `num_generations`.
+   */
+  group_size: positive.max(RESPONSES).nullable().default(null),
   /** States of each response: all of them, or one drawn at random. */
   states_per_response: z.enum(['all', 'one']).default('all'),
   /**
@@ -125,8 +130,12 @@ export function checkEvaluation(input: unknown, source?: string): EvaluationConf
   const problems = Object.keys(read.data.critics).length === 0 ? ['critics: none is named'] : [];
   const shifts = shiftsOf(read.data);
   for (const [name, { merged, parsed }] of shifts)
-    if (!parsed.success)
-      problems.push(...issuesOf(parsed.error, distribution, merged, `shifts.${name}`));
+    problems.push(
+      ...(parsed.success
+        ? problemsOfGroup(parsed.data, `shifts.${name}.`)
+        : issuesOf(parsed.error, distribution, merged, `shifts.${name}`)),
+    );
+  problems.push(...problemsOfGroup(read.data, ''));
   const isRanked = [read.data, ...shifts.map(({ 1: { merged } }) => merged)].some(
     ({ candidates }) => candidates !== 0,
   );
@@ -134,6 +143,22 @@ export function checkEvaluation(input: unknown, source?: string): EvaluationConf
     problems.push('rank_by: has no effect with `candidates: 0`');
   if (problems.length > 0) throw new ConfigError(problems, source, heading);
   return read.data;
+}
+
+function problemsOfGroup(
+  {
+    group_size,
+    num_generations,
+    actor,
+  }: Pick<Distribution, 'group_size' | 'num_generations' | 'actor'>,
+  at: string,
+): string[] {
+  if (group_size === null) return [];
+  if (actor === null)
+    return [`${at}group_size: has no effect without an actor: a group is what the task brings`];
+  return group_size < num_generations
+    ? [`${at}group_size: ${group_size} is less than num_generations: ${num_generations}`]
+    : [];
 }
 
 /** `none`, as the options say, and each shift. */

@@ -52,6 +52,7 @@ export async function valuesOfCritic(
   const { candidates, rank_by } = ground.options;
   const rankBy = candidates === 0 ? null : rank_by;
   const digest = digestOf([collected.digest, named.identity, greedy, rankBy]);
+  const limits = limitsOf(ground.options);
   const lines = await Lines.open<Part>(path, digest, tools.log);
   const parts = [...lines.known];
   const { problems } = collected;
@@ -60,7 +61,7 @@ export async function valuesOfCritic(
     for (let from = parts.length * CHUNK; from < problems.length; from += CHUNK) {
       tools.signal.throwIfAborted();
       const context = { purpose: `evaluate/${name}`, iteration: from, greedy };
-      const part = await valued(critic, named.name, problems, from, rankBy, context);
+      const part = await valued(critic, named.name, problems, from, rankBy, limits, context);
       lines.add(part);
       parts.push(part);
       const done = Math.min(from + CHUNK, problems.length);
@@ -74,22 +75,37 @@ export async function valuesOfCritic(
   };
 }
 
+/** Of the responses to a problem, which are sampled for several purposes: so many of the first. */
+interface Limits {
+  /** Whose rewards critics of outcomes know. */
+  readonly group: number;
+  readonly ranked: number;
+}
+
+/** What a task brings itself is taken whole. */
+const limitsOf = ({ actor, group_size, num_generations, candidates }: Ground['options']): Limits =>
+  actor === null
+    ? { group: Number.POSITIVE_INFINITY, ranked: Number.POSITIVE_INFINITY }
+    : { group: group_size ?? num_generations, ranked: Math.max(candidates, num_generations) };
+
 async function valued(
   critic: Critic,
   name: string,
   all: readonly CollectedProblem[],
   from: number,
   rankBy: RankBy,
+  limits: Limits,
   context: Omit<CriticContext, 'report' | 'rewards'>,
 ): Promise<Part> {
   const problems = all.slice(from, from + CHUNK);
+  const groups = problems.map(({ responses }) => responses.slice(0, limits.group));
   const reports: UpdateMetrics[] = [];
   const report = (metrics: UpdateMetrics) => void reports.push(metrics);
-  const states = problems.map((one, i) => asked(critic, one, from + i));
+  const states = problems.map((one, i) => asked(critic, one, groups[i]!.length, from + i));
   const began = performance.now();
   const { states: flat, ...rewards } =
     critic.needs === 'outcomes'
-      ? numbered(states.flat(2), problems, from)
+      ? numbered(states.flat(2), groups, from)
       : { states: states.flat(2) };
   const valuations = await valuesOf(critic, flat, { ...context, ...rewards, report });
   refuseUnasked(name, valuations);
@@ -98,7 +114,7 @@ async function valued(
   const whole =
     critic.needs === 'outcomes' || rankBy === null
       ? problems.map(({ responses }) => responses.map(() => null))
-      : await rankingValues(critic, name, problems, from, rankBy, context);
+      : await rankingValues(critic, name, problems, from, rankBy, limits, context);
   let next = 0;
   return {
     cost,
@@ -124,10 +140,15 @@ function refuseUnasked(name: string, valuations: readonly Valuation[]): void {
 }
 
 /** s_0 is one state for all responses, or one for each: then its value is their mean. */
-function asked({ sharesFirstState }: Critic, problem: CollectedProblem, p: number): State[][] {
+function asked(
+  { sharesFirstState }: Critic,
+  problem: CollectedProblem,
+  responses: number,
+  p: number,
+): State[][] {
   return statesOf(problem, p).map((state) => {
     if (state.trajectory !== null || sharesFirstState) return [state];
-    return problem.responses.map((_, r) => ({
+    return Array.from({ length: responses }, (_, r) => ({
       ...{ ...state, id: `${state.id}r${r}.0`, trajectory: trajectoryOf(p, r) },
     }));
   });
@@ -139,21 +160,28 @@ async function rankingValues(
   problems: readonly CollectedProblem[],
   from: number,
   by: NonNullable<RankBy>,
+  { ranked }: Limits,
   context: Omit<CriticContext, 'report' | 'rewards'>,
-): Promise<number[][]> {
-  const states = problems.map((one, i) => candidatesOf(one, from + i, by));
+): Promise<(number | null)[][]> {
+  const states = problems.map((one, i) => candidatesOf(one, from + i, by).slice(0, ranked));
   const valuations: Valuation[] = await valuesOf(critic, states.flat(), {
     ...{ ...context, purpose: `${context.purpose}/ranking` },
   });
   refuseUnasked(name, valuations);
   let next = 0;
-  return states.map((own) => own.map(() => valuations[next++]!.value));
+  return problems.map(({ responses }, i) =>
+    responses.map((_, r) => (r < states[i]!.length ? valuations[next++]!.value : null)),
+  );
 }
 
 /** For critics that need outcomes: all rewards, and the states numbered by their places there. */
-function numbered(states: readonly State[], problems: readonly CollectedProblem[], from: number) {
+function numbered(
+  states: readonly State[],
+  groups: readonly CollectedProblem['responses'][],
+  from: number,
+) {
   const places = new Map<number, number>();
-  const rewards = problems.flatMap(({ responses }, i) =>
+  const rewards = groups.flatMap((responses, i) =>
     responses.map(({ reward }, r) => {
       places.set(trajectoryOf(from + i, r), places.size);
       return { group: from + i, reward };

@@ -12,7 +12,7 @@ import {
   pretraining,
 } from './foundation.ts';
 import { shiftsOfActors } from './given.ts';
-import { actorFrom, hotter, judgingOf, measuringOf } from './measuring.ts';
+import { actorFrom, groupOf, hotter, judgingOf, measuringOf } from './measuring.ts';
 import type { Part } from './parts.ts';
 import type { Given, Setup } from './setup.ts';
 import { strongActorIn, strongActors } from './strong-actors.ts';
@@ -60,6 +60,7 @@ export function criticsEvaluation(setup: Setup, seed: number): Part<EvaluationRe
   const input = {
     ...measuringOf(setup, steps, seed),
     ...{ prompts, candidates, bootstrap, icc_rollouts: 2 * prompts },
+    ...{ num_generations: 2, group_size: Math.max(2, groupOf(setup)) },
     ...judgingOf(setup),
   };
   // An actor of another length would write as many steps as it always did.

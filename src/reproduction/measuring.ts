@@ -20,6 +20,10 @@ export function measuringOf(setup: Setup, steps: number, seed: number, learns = 
   };
 }
 
+/** Responses to a problem that joint training has at once. */
+export const groupOf = ({ recipe, size }: Setup): number =>
+  size.sampling.num_generations ?? recipe.sampling.num_generations;
+
 /** The temperature of an actor that is further from its best. */
 export const hotter = ({ recipe, given }: Setup): number =>
   given ? Number((1.3 * recipe.sampling.temperature).toFixed(3)) : 1.3;

@@ -262,6 +262,12 @@ describe('options', () => {
     [{ continuations: 1 }, /continuations: 1/],
     [{ problems: 3 }, /problems: no such option/],
     [{ candidates: 100_001 }, /candidates: 100001/],
+    [{ group_size: 1 }, /^.*\n.*group_size: 1 is less than num_generations: 2/],
+    [
+      { shifts: { few: { num_generations: 9, group_size: 8 } } },
+      /shifts.few.group_size: 8 is less/,
+    ],
+    [{ actor: null, group_size: 8 }, /group_size: has no effect without an actor/],
     [{ critics: { mean: 'group-mean', 7: 'oracle' } }, /not digits alone/],
     [{ critics: { ['__proto__']: 'oracle' } }, /critics/],
     [{ shifts: { '..': {} } }, /letters, digits/],

@@ -147,6 +147,19 @@ describe('an evaluation', () => {
     expect(server.received.length).toBeLessThan(before + states);
   }, 120_000);
 
+  it('of a critic of outcomes is of as many responses as it is told, whatever is ranked', async () => {
+    const { candidates: _, ...given } = input('groups', { critics: { mean: 'group-mean' } });
+    const { result } = await told({
+      ...{ ...given, candidates: 0, group_size: 2 },
+      shifts: { large: { group_size: 8 }, ranked: { candidates: 8 } },
+    });
+    const { none, large, ranked } = result.distributions;
+    expect(none!.critics.mean!.figures).toEqual(whole.distributions.none!.critics.mean!.figures);
+    expect(ranked!.critics.mean!.figures.mse).toEqual(none!.critics.mean!.figures.mse);
+    const errors = [none!, large!].map(({ critics }) => critics.mean!.figures.mse!.value);
+    expect(errors[1]).toBeLessThan(errors[0]!);
+  }, 120_000);
+
   it('has a table for each shift', async () => {
     const { result } = await told(
       input('shifted', {

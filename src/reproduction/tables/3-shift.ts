@@ -1,5 +1,6 @@
 import { criticsEvaluation, shiftsOf } from '../critics.ts';
 import { againstContinuations, STRONGER } from '../given.ts';
+import { groupOf } from '../measuring.ts';
 import { type Block, figuresOf, type Table, valueIn } from '../table.ts';
 
 const ofExactValues = [
@@ -30,6 +31,8 @@ export const shift: Table = {
     ...(setup.given ? againstContinuations(setup) : ofExactValues),
     ...Object.entries(shiftsOf(setup)).map(([name, words]) => `\`${name}\`: ${words}.`),
     ...(setup.given ? [STRONGER] : ofChains),
+    `\`group-mean\` knows the rewards of ${groupOf(setup)} responses, as in training; a state’s own ` +
+      'response is among them.',
     'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
       'do not: the best constant, and the best value for each state number.',
     ...(setup.given ? [] : [STATE_CLASS]),
