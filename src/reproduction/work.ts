@@ -11,6 +11,7 @@ import { resumeRun, startRun } from '../run/run.ts';
 import { type MetricsLine, metric, readMetrics } from '../run-folder/read.ts';
 import { readStatus } from '../run-folder/status.ts';
 import type { Work } from './parts.ts';
+import { PhaseClock } from './phase-clock.ts';
 
 /** Held-out success of the actor during joint training. */
 export interface CurvePoint {
@@ -28,7 +29,7 @@ export interface RunFigures {
   readonly curve: readonly CurvePoint[];
   /** Means over the iterations of joint training, by metric. */
   readonly means: Readonly<Record<string, number>>;
-  /** Seconds of an iteration, by phase; of those that this process saw. */
+  /** Seconds of an iteration, by phase. */
   readonly phases: Readonly<Record<string, number>>;
 }
 
@@ -52,9 +53,12 @@ export async function train(
   signal.throwIfAborted();
   const path = join(folder, 'run');
   const status = readStatus(path);
-  const clock = new PhaseClock();
+  const clock = new PhaseClock(join(folder, 'phases.json'));
   if (status?.state !== 'done') {
-    if (status === null) await rm(path, { recursive: true, force: true });
+    if (status === null) {
+      await rm(path, { recursive: true, force: true });
+      clock.clear();
+    }
     const input = { ...config, folder: path } as ConfigInput;
     const run = status === null ? startRun(input, { base, workers }) : resumeRun(path, { workers });
     const stop = () => void run.stop();
@@ -89,37 +93,6 @@ export async function keepOnly(run: string, keep: Keep): Promise<void> {
   const names = existsSync(folder) ? readdirSync(folder) : [];
   for (const name of names.filter((one) => keep === 'none' || /-\d{6,}$/.test(one)))
     await rm(join(folder, name), { recursive: true });
-}
-
-/** Seconds of the phases of joint training, from the events of a run. */
-export class PhaseClock {
-  readonly #seconds = new Map<string, number>();
-  #iterations = 0;
-  #phase: string | null = null;
-  #since = 0;
-
-  /** @param now milliseconds */
-  note(
-    event: { readonly type: string; readonly phase?: string; readonly stage?: string },
-    now: number = performance.now(),
-  ): void {
-    if (event.stage !== 'joint') return;
-    if (event.type === 'iteration') this.#iterations++;
-    if (event.type !== 'phase' && event.type !== 'iteration') return;
-    if (this.#phase !== null) {
-      const before = this.#seconds.get(this.#phase) ?? 0;
-      this.#seconds.set(this.#phase, before + (now - this.#since) / 1000);
-    }
-    this.#phase = event.type === 'phase' ? event.phase! : null;
-    this.#since = now;
-  }
-
-  perIteration(): Record<string, number> {
-    const entries = [...this.#seconds].filter(([phase]) => phase !== 'evaluate');
-    return Object.fromEntries(
-      this.#iterations === 0 ? [] : entries.map(([p, seconds]) => [p, seconds / this.#iterations]),
-    );
-  }
 }
 
 /** Metrics of an iteration that count tokens which a critic wrote, or let the actor write. */

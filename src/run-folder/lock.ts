@@ -3,13 +3,22 @@
  * is atomic. It is taken over only if its holder is dead.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { UserError } from '../user-error.ts';
-import { isAlive, processIsAlive, processStart, readStatus } from './status.ts';
+import { isAlive, processIsAlive, processStart, readStatus, SILENCE_MS } from './status.ts';
 
 const holderSchema = z.strictObject({
   pid: z.int(),
@@ -24,6 +33,9 @@ export interface RunLock {
   /** May be called twice. */
   release(): void;
 }
+
+/** A holder tells other hosts, which can't see its process, that it lives. */
+const RENEWAL_MS = 2000;
 
 /** Number of looks, while another process takes over a dead holder's lock. */
 const ATTEMPTS = 100;
@@ -48,15 +60,36 @@ export async function lockRun(folder: string, whatToDo = endTheRun(folder)): Pro
   writeFileSync(claim, JSON.stringify(me));
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (taken(folder, claim, lock)) return { release: () => releaseIfMine(lock, nonce) };
-      const held = contentOf(lock);
-      if (held !== null) refuseIfAlive(folder, holderIn(held), whatToDo);
+      if (taken(folder, claim, lock)) return held(lock, nonce);
+      const content = contentOf(lock);
+      if (content !== null) refuseIfAlive(folder, holderIn(content), whatToDo);
       await sleep(10);
     }
   } finally {
     rmSync(claim, { force: true });
   }
   throw new UserError(`${lock} can't be taken over from a process that is dead: remove it`);
+}
+
+function held(lock: string, nonce: string): RunLock {
+  const timer = setInterval(() => {
+    if (isMine(lock, nonce)) renew(lock);
+  }, RENEWAL_MS);
+  timer.unref();
+  return {
+    release() {
+      clearInterval(timer);
+      if (isMine(lock, nonce)) rmSync(lock, { force: true });
+    },
+  };
+}
+
+/** A disk that is full or gone is told by what writes the results. */
+function renew(lock: string): void {
+  const now = new Date();
+  try {
+    utimesSync(lock, now, now);
+  } catch {}
 }
 
 /**
@@ -119,9 +152,15 @@ function holderIn(content: string): Holder | null {
 function holderIsAlive(folder: string, holder: Holder | null): boolean {
   if (holder === null) return false;
   if (holder.host === hostname()) return processIsAlive(holder.pid, holder.process_start);
-  // The process is on another host; its run renews its status.
+  // The process is on another host: it renews the lock, and a run its status.
   const status = readStatus(folder);
-  return status !== null && isAlive(status);
+  return (status !== null && isAlive(status)) || ageOf(join(folder, 'run.lock')) < SILENCE_MS;
+}
+
+/** Milliseconds since it was renewed. */
+function ageOf(path: string): number {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found ? Date.now() - found.mtimeMs : Number.POSITIVE_INFINITY;
 }
 
 function refuseIfAlive(folder: string, holder: Holder | null, whatToDo: string): void {
@@ -131,7 +170,7 @@ function refuseIfAlive(folder: string, holder: Holder | null, whatToDo: string):
   );
 }
 
-function releaseIfMine(lock: string, nonce: string): void {
-  const held = contentOf(lock);
-  if (held !== null && holderIn(held)?.nonce === nonce) rmSync(lock, { force: true });
+function isMine(lock: string, nonce: string): boolean {
+  const content = contentOf(lock);
+  return content !== null && holderIn(content)?.nonce === nonce;
 }

@@ -40,7 +40,7 @@ const HEARTBEAT_MS = 2_000;
  * Milliseconds without a renewal after which a run on another host counts as dead, because its
  * process can't be checked.
  */
-const SILENCE_MS = 30_000;
+export const SILENCE_MS = 30_000;
 
 export class StatusFile {
   #status: Status;

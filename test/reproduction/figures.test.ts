@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { meanOver, resamplesOf } from '../../src/comparison/bootstrap.ts';
 import type { Plot } from '../../src/reports/report-plots.ts';
+import { PhaseClock } from '../../src/reproduction/phase-clock.ts';
 import {
   casesOf,
   cellText,
@@ -22,7 +23,7 @@ import {
 } from '../../src/reproduction/table.ts';
 import { costOfHalf, successAt } from '../../src/reproduction/tables/4-rl.ts';
 import { passesOf, tokensOf } from '../../src/reproduction/tables/5-cost.ts';
-import { curveOf, keepOnly, PhaseClock } from '../../src/reproduction/work.ts';
+import { curveOf, keepOnly } from '../../src/reproduction/work.ts';
 
 const measured = (value: number, n = 10) => ({ value, low: value - 0.1, high: value + 0.1, n });
 const block = (value: number): Block => ({
@@ -137,7 +138,8 @@ describe('a curve', () => {
 });
 
 it('phases are timed between their events, and an evaluation is none of an iteration', () => {
-  const clock = new PhaseClock();
+  const path = join(mkdtempSync(join(tmpdir(), 'genac-phases-')), 'phases.json');
+  let clock = new PhaseClock(path);
   const phase = (name: string, now: number) =>
     clock.note({ type: 'phase', phase: name, stage: 'joint' }, now);
   for (const from of [0, 10_000]) {
@@ -148,7 +150,13 @@ it('phases are timed between their events, and an evaluation is none of an itera
     phase('evaluate', from + 6000);
   }
   clock.note({ type: 'phase', phase: 'value', stage: 'critic-rl' }, 50_000);
-  expect(clock.perIteration()).toEqual({ sample: 1, value: 3, update: 2 });
+  const expected = { sample: 1, value: 3, update: 2 };
+  expect(clock.perIteration()).toEqual(expected);
+  // Another process goes on, or has nothing left to do.
+  clock = new PhaseClock(path);
+  expect(clock.perIteration()).toEqual(expected);
+  clock.clear();
+  expect(new PhaseClock(path).perIteration()).toEqual({});
 });
 
 describe('tokens of an iteration', () => {

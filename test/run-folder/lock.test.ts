@@ -1,9 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, linkSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readdirSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { lockRun } from '../../src/run-folder/lock.ts';
 
 const folder = () => mkdtempSync(join(tmpdir(), 'genac-lock-'));
@@ -43,6 +51,27 @@ it('is taken over from the dead: a process that is gone, one with its number tha
     expect(readdirSync(path)).toEqual([]);
   }
 });
+
+it('of another host is alive while it is renewed, and dead half a minute later', async () => {
+  const path = folder();
+  const lock = join(path, 'run.lock');
+  const there = { pid: 7, process_start: '1', host: 'node-17', nonce: 'a' };
+  writeFileSync(lock, JSON.stringify(there));
+  await expect(lockRun(path)).rejects.toThrow('is in use by process 7 on node-17');
+  const before = new Date(Date.now() - 31_000);
+  utimesSync(lock, before, before);
+  const mine = await lockRun(path);
+  // The holder renews it, as long as it is its own.
+  utimesSync(lock, before, before);
+  const renewed = () => statSync(lock).mtimeMs > Date.now() - 10_000;
+  await vi.waitFor(() => expect(renewed()).toBe(true), { timeout: 10_000, interval: 100 });
+  writeFileSync(lock, JSON.stringify(there));
+  utimesSync(lock, before, before);
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  expect(renewed()).toBe(false);
+  mine.release();
+  expect(existsSync(lock)).toBe(true);
+}, 30_000);
 
 it('is taken by one alone of many processes that try at once, where a dead one held it', async () => {
   const script = `
