@@ -42,6 +42,7 @@ from .models.quantization import (
     quantization,
     ready_for_lora,
     refuse_training,
+    says_quantized,
 )
 from .models.tokens import TOKENIZER_FILES, has_tokenizer
 from .models.value_head import ValueHead
@@ -115,8 +116,10 @@ def from_pretrained(
     }
     if loading.quantization_config is not None:
         more |= {"quantization_config": quantization(loading.quantization_config)}
-        more |= {"device_map": device_map(device or torch.device("cpu"))}
     try:
+        config = AutoConfig.from_pretrained(source, **files_of(loading))
+        if loading.quantization_config is not None or says_quantized(config):
+            more |= {"device_map": device_map(device or torch.device("cpu"))}
         network, report = auto_class(kind).from_pretrained(
             source,
             output_loading_info=True,

@@ -128,8 +128,8 @@ class Operations:
         self.models[parsed.model] = model
         if replaced is not None and replaced.engine is not None:
             calls.close(replaced.engine, calls.name_of(replaced))
-        if replaced is not None and replaced.device.type != "cpu":
-            # A model and its engine hold each other, and much of a GPU's memory.
+        if replaced is not None:
+            # A model and its engine hold each other, and much of a device's memory.
             del replaced
             gc.collect()
         eos = model.eos_token_ids[0] if model.eos_token_ids else None

@@ -17,6 +17,7 @@ from .models.adapters import add_lora, base_of, is_adapter, read_config
 from .models.masters import Masters
 from .models.model import LoadedModel, largest
 from .models.optimizer import Optimizer
+from .models.quantization import says_quantized
 from .sources import files_of
 from .wire.arguments import LoadModel, parse
 from .wire.context import BadArguments
@@ -39,6 +40,8 @@ def without_weights(arguments: LoadModel) -> LoadedModel:
     base = base_of(source, read_config(source)) if adapter else source
     try:
         config = AutoConfig.from_pretrained(base, **files_of(loading))
+        if arguments.initialization == "pretrained" and says_quantized(config):
+            raise BadArguments(f"plan: {base!r} is quantized; its size is known once it is loaded")
         with META:
             network: nn.Module = auto_class(arguments.kind).from_config(
                 config,

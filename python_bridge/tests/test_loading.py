@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -20,8 +21,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from conftest import LOADING, Client, llama, ragged, word_tokenizer
+from genac_bridge import loading
 from genac_bridge.models.adapters import base_digest, linear_modules
 from genac_bridge.models.model import short_rope
+from genac_bridge.wire.arguments import LoadingOptions
 from genac_bridge.wire.context import OperationError
 
 LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "target_modules": ["q_proj"]}
@@ -286,14 +289,7 @@ def test_weights_of_other_sizes_are_named(client: Client, base: Path) -> None:
     [
         ({"load_in_4bit": True}, "bitsandbytes"),
         ({"load_in_8bit": True}, "bitsandbytes"),
-        (
-            {
-                "load_in_4bit": True,
-                "bnb_4bit_quant_type": "nf4",
-                "bnb_4bit_compute_dtype": "bfloat16",
-            },
-            "bitsandbytes",
-        ),
+        ({"load_in_4bit": True, "bnb_4bit_compute_dtype": "bfloat16"}, "bitsandbytes"),
         ({"bits": 4}, "is not valid"),
         ({"quant_method": "magic"}, "is not valid"),
     ],
@@ -317,12 +313,33 @@ def test_a_folder_of_quantized_weights_says_what_it_needs(client: Client, base: 
 def test_quantized_weights_are_trained_with_lora_only(
     client: Client, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from genac_bridge import loading
-
     monkeypatch.setattr(loading, "is_quantized", lambda network: True)
     assert "no optimizer can move them; train it with `lora`" in refusal(client, base)
     load(client, base, optimizer=None)
     assert load(client, base, lora=LORA)["trainable_parameters"] == 2 * 2 * (32 * 2)
+
+
+@pytest.mark.parametrize("by", ["option", "folder", "neither"])
+def test_quantized_weights_are_put_on_their_device_while_they_are_read(
+    base: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    if by == "folder":
+        edit(base / "config.json", quantization_config=quantized)
+    options = {**LOADING, "quantization_config": quantized if by == "option" else None}
+    seen: dict[str, Any] = {}
+
+    class Auto:
+        @staticmethod
+        def from_pretrained(source: str, **given: Any) -> Any:
+            seen.update(given)
+            return "network", {"mismatched_keys": [], "missing_keys": []}
+
+    monkeypatch.setattr(loading, "auto_class", lambda kind: Auto)
+    how = msgspec.convert(options, LoadingOptions)
+    loading.from_pretrained(str(base), "causal", how, torch.device("cuda", 1))
+    expected = {} if by == "neither" else {"device_map": {"": torch.device("cuda", 1)}}
+    assert {name: value for name, value in seen.items() if name == "device_map"} == expected
 
 
 def test_drawn_weights_are_not_quantized(client: Client, base: Path) -> None:

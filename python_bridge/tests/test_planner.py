@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,37 @@ def test_what_can_not_be_planned_says_so(folder: str, tmp_path: Path) -> None:
     assert "can't be planned" in plan_of(arguments(tmp_path))["reason"]
     with pytest.raises(BadArguments, match=r"plan: .*kind"):
         plan_of(arguments(folder, kind="other"))
+
+
+def test_a_folder_of_quantized_weights_can_not_be_planned(
+    client: Client, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its layers are smaller than those that its config makes. It is not refused before it is
+    loaded, either.
+    """
+    quantized = tmp_path / "quantized"
+    shutil.copytree(folder, quantized)
+    config = json.loads((quantized / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (quantized / "config.json").write_text(json.dumps(config))
+    adapter = tmp_path / "adapter"
+    client.load(folder, lora=LORA)
+    client.operations.models["m"].network.save_pretrained(adapter)
+    names = json.loads((adapter / "adapter_config.json").read_text())
+    names["base_model_name_or_path"] = str(quantized)
+    (adapter / "adapter_config.json").write_text(json.dumps(names))
+    for source in (quantized, adapter):
+        asked = arguments(source, initialization="pretrained")
+        assert "is quantized; its size is known once it is loaded" in plan_of(asked)["reason"]
+    assert "reason" not in plan_of(arguments(quantized))  # drawn: its weights are not quantized
+    monkeypatch.setattr(memory, "device_bytes", lambda _: 1000)
+    monkeypatch.setattr("genac_bridge.loading.load", _reached)
+    with pytest.raises(OperationError, match="it was reached"):
+        client.load(str(quantized), initialization="pretrained")
+
+
+def _reached(*_: Any) -> Any:
+    raise BadArguments("it was reached")
 
 
 def test_models_of_one_worker_share_its_part(folder: str) -> None:

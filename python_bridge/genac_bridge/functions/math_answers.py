@@ -16,6 +16,16 @@ _NUMBER = re.compile(
 # 1e-05 and 1.5E+16: how Python and many models write small and large numbers, and what math-verify
 # can't read.
 _SCIENTIFIC = re.compile(r"(?<![\w.])([+-]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([+-]?\d{1,3})(?![\w.])")
+# 12{,}000 and 12,\!000 and 12\,000: how LaTeX keeps the thousands together.
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3})")
+# -$5: the sign of an amount stands before its currency.
+_CURRENCY = re.compile(r"(?<![\w)])-(?:\\?\$|€|£)(?=\.?\d)")
+# 12 000: blanks between thousands.
+_SPACED = re.compile(r"(?<![\w.,/])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?![\w/])")
+# 1 1/2 is 1 + 1/2.
+_MIXED = re.compile(r"(?<![\w./])(-?)(\d+)\s+(\d+)\s*/\s*(\d+)(?![\w./])")
+# Blanks between two digits make two numbers of them, others mean nothing.
+_BLANKS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 # What is escaped is no brace.
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -68,7 +78,8 @@ def hashes(text: str) -> str | None:
 
 
 def last_number(text: str) -> str | None:
-    found = [match for match in _NUMBER.findall(text) if match]
+    plain = _CURRENCY.sub("-", _THOUSANDS.sub(",", text.replace("\u2212", "-")))
+    found = [match for match in _NUMBER.findall(plain) if match]
     return found[-1] if found else None
 
 
@@ -97,8 +108,12 @@ def reference_of(text: str, conventions: Sequence[str]) -> str:
 
 
 def positional(text: str) -> str:
-    """Returns the text with its numbers in positional notation: `1e-05` is `0.00001`."""
-    return _SCIENTIFIC.sub(lambda match: format(Decimal(match.group()), "f"), text)
+    """Returns the text with its numbers in positional notation: `1e-05` is `0.00001`, `12 000` is
+    `12000`, and `1 1/2` is `(1+1/2)`.
+    """
+    plain = _SCIENTIFIC.sub(lambda match: format(Decimal(match.group()), "f"), text)
+    plain = _SPACED.sub(lambda match: "".join(match.group().split()), plain)
+    return _MIXED.sub(r"\1(\2+\3/\4)", plain)
 
 
 def equal(reference: str, answer: str) -> bool | None:
@@ -109,7 +124,7 @@ def equal(reference: str, answer: str) -> bool | None:
     reference, answer = positional(reference), positional(answer)
     if not reference:
         return None
-    if "".join(reference.split()) == "".join(answer.split()):
+    if _BLANKS.sub("", reference.strip()) == _BLANKS.sub("", answer.strip()):
         return True
     from math_verify import verify
 

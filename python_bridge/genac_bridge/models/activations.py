@@ -21,6 +21,13 @@ class Activations:
     """From forward to backward; 0 where nothing is trained."""
     passing: int
     """While one layer is computed."""
+    by_length: int = 0
+    """And for each token of its sequence beyond the few that `kept` was counted with: eager
+    attention keeps its weights. Part of `kept`, or with recomputing of `passing`."""
+
+    def of(self, beyond: int) -> int:
+        """Returns all of it, for a token of a sequence that is longer by `beyond` tokens."""
+        return self.kept + self.passing + self.by_length * max(0, beyond)
 
 
 def saved_bytes(run: Callable[[], Any], network: nn.Module) -> int:

@@ -98,8 +98,15 @@ def count_activations(model: LoadedModel) -> tuple[Activations, Activations]:
     computed again (checkpointed). Changes nothing.
     """
     network, config = model.network, model.config
-    ids = torch.zeros(1, COUNTED, dtype=torch.int64, device=model.device)
-    kept = saved_bytes(lambda: model.hidden_states(ids), network) // COUNTED
+
+    def counted(length: int) -> int:
+        ids = torch.zeros(1, length, dtype=torch.int64, device=model.device)
+        return saved_bytes(lambda: model.hidden_states(ids), network) // length
+
+    kept, by_length = counted(COUNTED), 0
+    # Others keep weights only where there is no kernel for them: not on a GPU.
+    if getattr(config, "_attn_implementation", None) == "eager":
+        by_length = max(0, counted(2 * COUNTED) - kept) // COUNTED
     hidden = largest(config, "hidden_size") or 1024
     inner = largest(config, "intermediate_size") or 4 * hidden
     size = model.dtype.itemsize
@@ -108,10 +115,11 @@ def count_activations(model: LoadedModel) -> tuple[Activations, Activations]:
         # All logits at once: in the network's type, and in float32 with their gradients.
         passing += model.vocabulary * (size + 12)
     layers = len(layers_of(network))
-    plain = Activations(kept, passing)
+    plain = Activations(kept, passing, by_length)
     if layers == 0 or kept == 0:
         return plain, plain
-    return plain, Activations(layers * hidden * size, passing + -(-kept // layers))
+    again = passing + -(-kept // layers)
+    return plain, Activations(layers * hidden * size, again, -(-by_length // layers))
 
 
 #: Bytes of each model of this process, by device and name: they share the process's memory.
@@ -173,18 +181,16 @@ def left(model: LoadedModel, total: int, beside: int) -> int:
     return int(total * USABLE * share(model)) - beside - weights_of(model, total).total
 
 
-def room(model: LoadedModel, total: int, beside: int) -> tuple[int, int]:
+def room(model: LoadedModel, total: int, beside: int, longest: int = COUNTED) -> tuple[int, int]:
     """Returns the padded tokens whose activations fit on a device of `total` bytes, beside other
     models of this process that take `beside` bytes: all kept, and those of layers computed again.
-    Depends on shapes alone, not on the moment. Below 1: nothing fits.
+    Depends on shapes alone, not on the moment. Below 1: nothing fits. `longest`: tokens of a
+    sequence.
     """
     free = left(model, total, beside) - head_bytes(model, total)
     assert model.activations is not None
-    kept, recomputed = model.activations
-    return (
-        free // (kept.kept + kept.passing),
-        free // (recomputed.kept + recomputed.passing),
-    )
+    kept, recomputed = (one.of(longest - COUNTED) for one in model.activations)
+    return free // kept, free // recomputed
 
 
 def recomputes(model: LoadedModel, longest: int) -> bool:
@@ -195,7 +201,8 @@ def recomputes(model: LoadedModel, longest: int) -> bool:
     total = device_bytes(model.device)
     if asked or model.activations is None or total is None:
         return asked
-    return room(model, total, others(model.device, model.name))[0] < max(FEW, longest)
+    beside = others(model.device, model.name)
+    return room(model, total, beside, longest)[0] < max(FEW, longest)
 
 
 def tokens_that_fit(model: LoadedModel, longest: int) -> int | None:
@@ -206,7 +213,7 @@ def tokens_that_fit(model: LoadedModel, longest: int) -> int | None:
     if model.activations is None or total is None:
         return None
     beside = others(model.device, model.name)
-    return max(1, room(model, total, beside)[recomputes(model, longest)])
+    return max(1, room(model, total, beside, longest)[recomputes(model, longest)])
 
 
 def refuse_too_large(model: LoadedModel, device: torch.device, total: int) -> None:

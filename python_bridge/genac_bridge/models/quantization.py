@@ -42,6 +42,12 @@ def is_quantized(network: Any) -> bool:
     )
 
 
+def says_quantized(config: Any) -> bool:
+    """Does a model's own config say that its weights are quantized?"""
+    both = (config, config.get_text_config())
+    return any(getattr(one, "quantization_config", None) is not None for one in both)
+
+
 def ready_for_lora(network: nn.Module) -> nn.Module:
     """Freezes the weights, and converts those that are not quantized to float32."""
     from peft import prepare_model_for_kbit_training

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from conftest import LOADING, Client
 from genac_bridge.engines.engine import GenerationRequest, Options, Progress
+from genac_bridge.engines.vllm import server
 from genac_bridge.engines.vllm.server import Asking, Http, Server, ServerError
 from genac_bridge.engines.vllm.settings import settings_of
 from genac_bridge.models.model import LoadedModel
@@ -127,6 +129,51 @@ def test_each_sequence_is_a_request_with_its_own_seed_and_limit(
     assert (last["model"], last["token_ids"], last["cache_salt"]) == ("served", [5], "now")
     wanted = {"max_tokens": 2, "temperature": 0.7, "stop_token_ids": [1, 9], "logprobs": 0}
     assert {name: last["sampling_params"][name] for name in wanted} == wanted
+
+
+def test_a_server_that_is_silent_is_asked_whether_it_lives(
+    stand_in: StandIn, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path == "/health":
+            health.append(path)
+            if len(health) == 1:
+                return 200, {}  # it is only slow
+        released.wait(30)
+        return 200, {}
+
+    health: list[str] = []
+    stand_in.answer = answer
+    monkeypatch.setattr(server, "SILENCE", 0.3)
+    monkeypatch.setattr(server, "HEALTH", 0.5)
+    monkeypatch.setattr(server, "ABORTING", 0.3)
+    began = time.monotonic()
+    with pytest.raises(ServerError, match=r"the server at http://.*/health does not answer"):
+        asking(stand_in, model, Progress(NullContext())).run()
+    assert time.monotonic() - began < 10
+    assert len(health) == 2
+    released.set()
+
+
+def test_what_is_cancelled_does_not_wait_for_a_server_that_hangs(
+    stand_in: StandIn, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    stand_in.answer = lambda path, body: (200, {"hung": released.wait(30)})
+    monkeypatch.setattr(server, "ABORTING", 0.3)
+
+    class Cancelled(NullContext):
+        def check(self) -> None:
+            if stand_in.asked:
+                raise OperationError("cancelled", "cancelled")
+
+    began = time.monotonic()
+    with pytest.raises(OperationError, match="cancelled"):
+        asking(stand_in, model, Progress(Cancelled())).run()
+    assert time.monotonic() - began < 5
+    released.set()
 
 
 def test_a_stop_string_is_cut_where_the_model_s_decoder_finds_it(

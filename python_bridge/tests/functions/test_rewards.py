@@ -178,6 +178,13 @@ ALL = ["boxed", "hashes", "number"]
         ("10-5", "5"),
         ("x = -5", "-5"),
         ("no idea", None),
+        ("So the answer is \u22125.", "-5"),
+        ("3\u22122", "2"),
+        ("Answer: -$5", "-5"),
+        (r"$-\$5$", "-5"),
+        ("$5 - $3", "3"),
+        (r"The answer is \(12{,}000\).", "12,000"),
+        (r"The answer is $12,\!000$.", "12,000"),
     ],
 )
 def test_where_an_answer_stands(text: str, answer: str | None) -> None:
@@ -271,6 +278,15 @@ def test_a_reference_is_its_answer_or_holds_it(text: str, answer: str) -> None:
         ("0", "0.0", True),
         ("1/3", "0.333333", True),
         ("123456789012345678", "123456789012345678.0", True),
+        ("1 1/2", "3/2", True),
+        ("1.5", "1 1/2", True),
+        ("-1 1/2", "-1.5", True),
+        ("1 1/2", "11/2", False),
+        ("-1 1/2", "-11/2", False),
+        ("2 3", "23", False),
+        ("12 000", "12,000", True),
+        ("12 000", "12", False),
+        ("(1, 2)", "(1,2)", True),
     ],
 )
 def test_the_same_mathematical_object(reference: str, answer: str, same: bool | None) -> None:

@@ -124,6 +124,27 @@ def test_planned_bytes_are_those_in_use(client: Client, folder: str, kind: str, 
     assert memory.weights_of(model).total == pytest.approx(counted, rel=0.03)
 
 
+def test_eager_attention_keeps_more_the_longer_a_sequence_is(
+    client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = {**LOADING, "attn_implementation": "eager", "memory_share": 1}
+    client.load(folder, loading=loading)
+    model = client.operations.models["m"]
+    model.activations = memory.count_activations(model)
+    kept, recomputed = model.activations
+    for length in (16, 24, 48):
+        ids = torch.zeros(1, length, dtype=torch.int64)
+        each = saved_bytes(lambda ids=ids: model.hidden_states(ids), model.network) / length
+        assert kept.of(length - 16) - kept.passing == pytest.approx(each, rel=0.02)
+    assert recomputed.of(32) - recomputed.of(0) == pytest.approx(32 * kept.by_length / 2, rel=0.02)
+    monkeypatch.setattr(memory, "device_bytes", lambda _: 2**30)
+    monkeypatch.setattr(memory, "_fixed", {})
+    short, long = (memory.tokens_that_fit(model, length) for length in (16, 64))
+    assert short
+    assert long
+    assert short / long == pytest.approx(kept.of(48) / kept.of(0), rel=0.01)
+
+
 def test_micro_batches_follow_from_the_device_and_the_models_on_it(
     client: Client, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

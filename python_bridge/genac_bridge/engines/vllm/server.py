@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -29,6 +30,10 @@ LOOK = 0.2
 ABORTS = 25
 #: Seconds for anything but a completion, which may take as long as it takes.
 PATIENCE = 600.0
+#: Seconds without a completion after which a server is asked whether it lives, and to answer.
+SILENCE, HEALTH = 60.0, 30.0
+#: Seconds for an abort: what is cancelled does not wait for a server that hangs.
+ABORTING = 5.0
 #: How a server is started.
 FLAGS = (
     "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --generation-config vllm "
@@ -183,11 +188,16 @@ class Asking:
         waiting: dict[Future[Any], int] = {
             pool.submit(self._ask, number): number for number in range(count)
         }
+        heard = time.monotonic()
         try:
             while waiting:
                 progress.context.check()
                 done, _ = wait(waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
+                if not done and time.monotonic() - heard > SILENCE:
+                    self._http.get("health", HEALTH)
+                    heard = time.monotonic()
                 for future in done:
+                    heard = time.monotonic()
                     number = waiting.pop(future)
                     completion = self._read(number, future.result())
                     hand_over(self._model, progress, [number], [completion])
@@ -209,7 +219,7 @@ class Asking:
                 return
             names = [f"generate-tokens-{self._prefix}-{waiting[future]}" for future in asked]
             try:
-                self._http.post("inference/v1/abort_requests", {"request_ids": names})
+                self._http.post("inference/v1/abort_requests", {"request_ids": names}, ABORTING)
             except ServerError as error:
                 print(error, flush=True)
                 return
