@@ -210,7 +210,12 @@ export interface CriticPlugin<Options = unknown> extends CriticTraits {
   names?(options: Options): readonly string[];
   /** The models that these options name, and their workers, which the run starts. Default: none. */
   models?(options: Options): readonly { readonly model: string; readonly worker: string }[];
-  /** Other critics that these options name, as its parts. Default: none. */
+  /**
+   * Options that are files or folders relative to the working directory; a run keeps them as
+   * absolute paths. `model` and `tokenizer`, which may be names, need not be told. Default: none.
+   */
+  readonly paths?: readonly string[];
+  /** Other critics that these options name in a list, as its parts. Default: none. */
   parts?(options: Options): readonly CriticChoice[];
   /**
    * These options with the weights that `save` wrote to `folder` in the place of their model.

@@ -12,12 +12,15 @@ import {
   apiRules,
   type CreatedCritic,
   type CriticEnvironment,
+  type CriticFormat,
   defineCritic,
   mean,
   type Prompt,
+  parseScore,
   readScore,
   readTraceFile,
   type State,
+  UserError,
   type Valuation,
   writeTrace,
 } from '../../src/plugin-api.ts';
@@ -41,6 +44,7 @@ export default defineCritic({
   name: 'api',
   needs: 'states',
   options: options.superRefine(apiRules),
+  paths: ['cache', 'shots'],
   names: ({ base_url, api_key_env, cache, shots }) => [
     `${api_key_env === null ? 'prompts are' : `the key in ${api_key_env} is`} sent to ${base_url}`,
     ...(cache === null ? [] : [`${cache} is written`]),
@@ -57,7 +61,7 @@ async function create(
   const client = new ApiClient(o, { folder: own, signal, log });
   const profileOf = (state: State) => (o.icc ? state.actor : null);
   const promptOf = (state: State) => asMessages(format.prompt(state, profileOf(state), o.thinking));
-  const shots = o.shots === null ? [] : readTraceFile(o.shots).slice(0, o.shot_count);
+  const shots = o.shots === null ? [] : shotsIn(o.shots, format).slice(0, o.shot_count);
   const shown = shots.flatMap(({ state, rationale, score }) => [
     ...promptOf(state),
     {
@@ -104,6 +108,18 @@ async function create(
       });
     },
   };
+}
+
+/** Those that are as the critic is asked to write. */
+function shotsIn(path: string, format: CriticFormat) {
+  const shots = readTraceFile(path).filter(
+    ({ rationale, score }) =>
+      parseScore(writeTrace(rationale, score, format), format.score)?.score === score,
+  );
+  if (shots.length > 0) return shots;
+  throw new UserError(
+    `critic.shots: no trace in ${path} has a score that can be read: an integer from 0 to 10`,
+  );
 }
 
 const fallbackOf = ({ actor }: State) => actor.successRate ?? 0.5;

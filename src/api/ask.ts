@@ -134,7 +134,8 @@ function refuseToWait({ kind, what, advice, wait }: Failed, tries: number, api: 
     throw new UserError(
       `${what}; it asks to come back in ${Math.ceil(wait)} s: resume the run then (${advice})`,
     );
-  return wait ?? backoff(tries, api.backoff);
+  // "At once" is no time to recover in.
+  return wait || backoff(tries, api.backoff);
 }
 
 /** Waits until a time of `performance.now()`. @returns false: stopped before */

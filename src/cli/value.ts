@@ -1,9 +1,10 @@
 /** `genac value`: a trained critic by itself. */
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ConfigError, issuesOf } from '../config/error.ts';
 import { readValue } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { textOf } from '../files/text-file.ts';
 import { answerLine } from '../standalone/lines.ts';
 import {
   type OpenCriticOptions,
@@ -100,6 +101,8 @@ function segmentationOf(text: string) {
 
 /** Line by line, so that another process can write a line and wait for its result. */
 async function judgeLines(critic: OpenedCritic, input: string, output: string): Promise<void> {
+  if (isSameFile(input, output))
+    throw new UserError(`--output ${output} is the input itself, which it would replace`);
   const from = input === '-' ? process.stdin : createReadStream(input);
   const to = output === '-' ? process.stdout : createWriteStream(output);
   let failed = 0;
@@ -109,9 +112,10 @@ async function judgeLines(critic: OpenedCritic, input: string, output: string): 
     to.once('error', fail);
   });
   const judge = async () => {
-    for await (const line of linesOf(from)) {
-      if (line.trim() === '') continue;
-      const answer = await answerLine(critic, line);
+    for await (const bytes of linesOf(from)) {
+      const line = textOf(bytes);
+      if (line?.trim() === '') continue;
+      const answer = line === null ? { error: 'not UTF-8' } : await answerLine(critic, line);
       if ('error' in answer) failed++;
       to.write(`${JSON.stringify(answer)}\n`);
     }
@@ -124,15 +128,25 @@ async function judgeLines(critic: OpenedCritic, input: string, output: string): 
 /**
  * Cuts at line feeds only: `node:readline` also cuts at line separators, which JSON may contain.
  */
-async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<string> {
-  input.setEncoding('utf8');
-  let rest = '';
+async function* linesOf(input: AsyncIterable<string | Buffer>): AsyncGenerator<Buffer> {
+  let rest: Buffer[] = [];
   for await (const chunk of input) {
-    const lines = `${rest}${chunk}`.split('\n');
-    rest = lines.pop()!;
-    yield* lines;
+    let bytes = Buffer.from(chunk);
+    for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10)) {
+      yield Buffer.concat([...rest, bytes.subarray(0, end)]);
+      bytes = bytes.subarray(end + 1);
+      rest = [];
+    }
+    rest.push(bytes);
   }
-  yield rest;
+  yield Buffer.concat(rest);
+}
+
+/** By whatever names. */
+function isSameFile(input: string, output: string): boolean {
+  if (input === '-' || output === '-') return false;
+  const [from, to] = [input, output].map((path) => statSync(path, { throwIfNoEntry: false }));
+  return from !== undefined && to !== undefined && from.dev === to.dev && from.ino === to.ino;
 }
 
 function show<T>(result: T, { json }: ValueFlags, text: (result: T) => string): void {

@@ -15,18 +15,28 @@ export function modelFrom(model: string): string {
 /**
  * Returns the config with absolute paths instead of paths relative to the working directory, so
  * that the run can be resumed from anywhere. Paths of the task, of rewards and of the user's own
- * files are relative to the config file's folder, which the run keeps.
+ * files are relative to the config file's folder, which the run keeps; those that a critic's other
+ * options name are known to its plugin (`absolute-critic.ts`).
  */
 export function withAbsolutePaths(config: Config): Config {
   const { actor, critic, critic_sft, start_from } = config;
   const { traces } = critic_sft;
   const named = typeof critic === 'string' ? null : (critic as { model?: unknown }).model;
+  const tokenizer = actor?.tokenizer ?? null;
   return {
     ...config,
     folder: pathFrom('.', config.folder),
     start_from: start_from === null ? null : pathFrom('.', start_from),
     // ICC keeps the actor's name from the config.
-    actor: actor && { ...actor, name: actor.name ?? actor.model, model: modelFrom(actor.model) },
+    actor: actor && {
+      ...{ ...actor, name: actor.name ?? actor.model, model: modelFrom(actor.model) },
+      tokenizer: tokenizer && modelFrom(tokenizer),
+    },
+    log: config.log.map((logger) =>
+      'folder' in logger && typeof logger.folder === 'string'
+        ? { ...logger, folder: pathFrom('.', logger.folder) }
+        : logger,
+    ),
     critic:
       typeof critic === 'string' || typeof named !== 'string'
         ? critic

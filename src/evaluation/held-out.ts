@@ -73,6 +73,9 @@ export async function evaluate(
   return success;
 }
 
+/** The metric that says that a critic was evaluated. */
+export const heldOutError = 'critic/heldout_mse';
+
 /** `{mse: 1}` -> `{'critic/heldout_mse': 1}`. */
 const heldOut = (errors: object): Record<string, number> =>
   Object.fromEntries(

@@ -11,14 +11,20 @@ export type Segmented = readonly SegmentedTrajectory<RewardedTrajectory>[];
 export function hostMetrics(
   segmented: Segmented,
   assignment: CreditAssignment,
-  successRate: number,
+  successRate: number | null,
 ): Metrics {
-  const all = Object.entries(rolloutMetrics(segmented, assignment, successRate));
-  const ours = /^(critic|value|gate)\/|^actor\/success_rate$/;
-  return Object.fromEntries(all.filter(([name]) => ours.test(name)));
+  const all = Object.entries(rolloutMetrics(segmented, assignment, successRate ?? 0));
+  const ours = all.filter(([name]) => /^(critic|value|gate)\//.test(name));
+  return {
+    ...Object.fromEntries(ours),
+    ...(successRate !== null && { 'actor/success_rate': successRate }),
+  };
 }
 
-/** The first `count` trajectories, segment by segment. */
+/**
+ * The first `count` trajectories, segment by segment: the critic's own values, also where the gate
+ * put the group mean in their place, and the advantages that train the actor.
+ */
 export function reportedValuations(
   segmented: Segmented,
   assignment: CreditAssignment,
@@ -28,10 +34,13 @@ export function reportedValuations(
   return segmented.slice(0, count).map(({ segments, states }, i) => {
     const credit = assignment.credits[i]!;
     return segments.map(({ start, end }, k) => {
-      const { parsed, rationale } = valuations.get(states[k]!.id)!;
+      const { value, parsed, rationale } = valuations.get(states[k]!.id)!;
+      const tokens = credit.advantages.subarray(start, end);
+      // What the actor did not write has none.
+      const advantage = tokens.find((one) => one !== 0) ?? 0;
       return {
-        ...{ from: states[k]!.response.length, tokens: end - start, value: credit.values[k]! },
-        ...{ advantage: credit.segmentAdvantages[k]!, parsed, rationale },
+        ...{ from: states[k]!.response.length, tokens: end - start, value },
+        ...{ advantage, parsed, rationale },
       };
     });
   });

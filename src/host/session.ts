@@ -64,7 +64,7 @@ export class HostSession {
   #pendingMetrics: Metrics = {};
   /** A host that was started again counts them from 0, and draws depend on them. */
   #evaluations = 0;
-  /** When the last update was done: what comes after it is the critic's idle time. */
+  /** When the critic last ended any work: what comes after it is its idle time. */
   #idleSince = performance.now();
 
   private constructor(parts: {
@@ -176,7 +176,7 @@ export class HostSession {
     const metrics = {
       ...(!evaluates && done),
       ...spent.metrics,
-      ...(trajectories.length > 0 && hostMetrics(segmented, assignment, this.#successRate ?? 0)),
+      ...(trajectories.length > 0 && hostMetrics(segmented, assignment, this.#successRate)),
       'critic/seconds_idle': idle,
       'critic/seconds_waited_for_update': waited,
       'critic/seconds_valuing': seconds(valuing),
@@ -187,6 +187,7 @@ export class HostSession {
       advantages.set(own, at);
       at += own.length;
     }
+    this.#idleSince = performance.now();
     return {
       result: { metrics, valuations: reportedValuations(segmented, assignment, ask.report) },
       tensors: { advantages: tensor(advantages) },
@@ -225,7 +226,7 @@ export class HostSession {
 
   /** Values of partial responses by themselves. */
   async value({ prompts, responses, greedy }: HostArguments<'value'>) {
-    await this.fence();
+    this.#pendingMetrics = await this.fence();
     if (prompts.length !== responses.length)
       throw new RangeError(
         `there are ${prompts.length} prompts, but ${responses.length} responses`,
@@ -240,6 +241,7 @@ export class HostSession {
     const valuations = await valuesOf(this.#critic, states, {
       ...{ purpose: 'value', iteration: 0, greedy },
     });
+    this.#idleSince = performance.now();
     return {
       result: {
         rationales: valuations.map(({ rationale }) => rationale),
@@ -271,8 +273,10 @@ export class HostSession {
     ask: HostArguments<'imitate'>,
     progress: (step: number, steps: number, metrics: Metrics) => void,
   ): Promise<HostResult<'imitate'>> {
-    await this.fence();
-    return this.#sft.imitate(ask, progress);
+    this.#pendingMetrics = await this.fence();
+    const told = await this.#sft.imitate(ask, progress);
+    this.#idleSince = performance.now();
+    return told;
   }
 
   async save({

@@ -39,7 +39,9 @@ export async function checkParts(wanted: readonly Part[], base: string): Promise
       await checkRun(run, base).catch(note);
     for (const input of found<EvaluationInput>(options, ['prompts', 'icc_rollouts', 'sampling']))
       try {
-        const others = { folder: 'none', critics: { none: 'group-mean' }, actor: null };
+        // The actor is made by an earlier part.
+        const actor = { model: 'none' };
+        const others = { folder: 'none', critics: { none: 'group-mean' }, actor };
         checkEvaluation({ ...input, ...others });
       } catch (error) {
         note(error);

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import packageJson from '../../package.json' with { type: 'json' };
@@ -18,7 +18,8 @@ import { shortText } from '../text/printable.ts';
 import type { Json } from '../types.ts';
 import { UserError } from '../user-error.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import type { RunEvent } from './events.ts';
+import type { RunEvent, StagePosition } from './events.ts';
+import { readMetrics } from './read.ts';
 
 /** What another process needs to resume the run. */
 const runSchema = z.strictObject({
@@ -59,6 +60,7 @@ export class RunFolder {
   readonly #secondsBefore: number;
   readonly #began = performance.now();
   #checkpointed = performance.now();
+  #evaluated: Evaluated | null = null;
 
   private constructor(path: string, secondsBefore: number) {
     this.path = path;
@@ -85,7 +87,7 @@ export class RunFolder {
       join(folder.path, 'run.json'),
       `${JSON.stringify({ genac: packageJson.version, base, source: sourceOf(file) })}\n`,
     );
-    await writeFile(join(folder.path, 'config.yaml'), stringify(config));
+    await writeFile(join(folder.path, 'config.yaml'), stringify(config, { blockQuote: false }));
     return folder;
   }
 
@@ -122,7 +124,7 @@ export class RunFolder {
    */
   static async reopen(
     path: string,
-    from: Pick<Checkpoint, 'written' | 'seconds'> | null,
+    from: Pick<Checkpoint, 'written' | 'seconds' | 'stage' | 'iteration'> | null,
   ): Promise<RunFolder> {
     const folder = new RunFolder(path, from?.seconds ?? 0);
     for (const [file, bytes] of [
@@ -137,7 +139,18 @@ export class RunFolder {
       if (existsSync(file)) await truncate(file, bytes);
     }
     await mkdir(folder.checkpoints, { recursive: true });
+    if (from !== null) folder.#evaluated = evaluationsAt(from, folder.metrics);
     return folder;
+  }
+
+  /**
+   * Was this measured at this place before the checkpoint that the run goes on from? Then it is not
+   * measured again.
+   */
+  wasMeasured({ stage, iteration }: StagePosition, metric: string): boolean {
+    const known = this.#evaluated;
+    if (known?.place.stage !== stage || known.place.iteration !== iteration) return false;
+    return known.metrics.includes(metric);
   }
 
   /**
@@ -245,6 +258,20 @@ export class RunFolder {
   recordTrajectory(trajectory: Json): void {
     this.#append(this.trajectories, readableLine(trajectory));
   }
+}
+
+interface Evaluated {
+  readonly place: StagePosition;
+  readonly metrics: readonly string[];
+}
+
+/** @param metrics the run's file of them, up to the checkpoint */
+function evaluationsAt({ stage, iteration }: StagePosition, metrics: string): Evaluated {
+  const lines = existsSync(metrics) ? readMetrics(dirname(metrics)) : [];
+  const own = lines.filter(
+    (line) => line.type === 'evaluation' && line.stage === stage && line.iteration === iteration,
+  );
+  return { place: { stage, iteration }, metrics: own.flatMap((line) => Object.keys(line)) };
 }
 
 const LONGEST_SOURCE = 16 * 2 ** 20;

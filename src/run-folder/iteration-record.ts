@@ -85,18 +85,19 @@ export function rewardMetrics(
 }
 
 /**
- * Returns the mean value at the first and last state, for right (r >= 0.5) and wrong responses.
- * Absent if an iteration has none.
+ * Returns the critic's mean value at the first and last state, for right (r >= 0.5) and wrong
+ * responses, also where the gate put the group mean in its place. Absent if an iteration has none.
  */
-function valueMetrics(segmented: Segmented, { credits }: CreditAssignment): Metrics {
+function valueMetrics(segmented: Segmented, { outcomes }: CreditAssignment): Metrics {
+  const known = new Map(outcomes.map(({ state, valuation }) => [state.id, valuation.value]));
   const metrics: Record<string, number> = {};
   for (const [name, wanted] of [
     ['right', true],
     ['wrong', false],
   ] as const) {
-    const values = credits
-      .filter((_, i) => segmented[i]!.trajectory.reward >= 0.5 === wanted)
-      .map((c) => c.values);
+    const values = segmented
+      .filter(({ trajectory }) => trajectory.reward >= 0.5 === wanted)
+      .map(({ states }) => states.map(({ id }) => known.get(id)!));
     if (values.length === 0) continue;
     metrics[`value/first_${name}`] = mean(values.map((v) => v[0]!));
     metrics[`value/last_${name}`] = mean(values.map((v) => v.at(-1)!));

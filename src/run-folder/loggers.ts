@@ -13,6 +13,12 @@ const LOOK_MS = 1000;
 /** wandb sends the rest over the network; a stopped run should not wait long for it. */
 const CLOSE_SECONDS = 60;
 
+/** By logger. */
+interface Told {
+  readonly failed: Readonly<Record<string, string>>;
+  readonly notices: Readonly<Record<string, string>>;
+}
+
 export interface Loggers {
   /** Lets the loggers send the rest, and ends them. Never rejects. */
   close(): Promise<void>;
@@ -31,8 +37,14 @@ export async function openLoggers(
   tell: (text: string) => void,
 ): Promise<Loggers> {
   const told = new Set<string>();
-  const report = (failed: Json) => {
-    for (const [name, error] of Object.entries(failed as Record<string, string>)) {
+  const noticed = new Set<string>();
+  const report = ({ failed, notices }: Told) => {
+    for (const [name, notice] of Object.entries(notices))
+      if (!noticed.has(name)) {
+        noticed.add(name);
+        tell(`log: ${name}: ${notice}`);
+      }
+    for (const [name, error] of Object.entries(failed)) {
       if (told.has(name)) continue;
       told.add(name);
       tell(
@@ -48,11 +60,15 @@ export async function openLoggers(
     deadlineMs: number,
   ): Promise<void> => {
     try {
-      report(
-        (await python.call(`${module}:${name}`, { folder, ...keywords }, { deadlineMs })) ?? {},
+      const answer = await python.call(
+        `${module}:${name}`,
+        { folder, ...keywords },
+        { deadlineMs },
       );
+      report((answer as Told | null) ?? { failed: {}, notices: {} });
     } catch (error) {
-      report(Object.fromEntries(config.log.map(({ use }) => [use, (error as Error).message])));
+      const failed = config.log.map(({ use }) => [use, (error as Error).message] as const);
+      report({ failed: Object.fromEntries(failed), notices: {} });
     }
   };
   await ask(
@@ -66,7 +82,7 @@ export async function openLoggers(
   );
   let asking: Promise<void> | null = null;
   const timer = setInterval(() => {
-    asking ??= ask('failures', {}, 600_000).finally(() => {
+    asking ??= ask('told', {}, 600_000).finally(() => {
       asking = null;
     });
   }, LOOK_MS).unref();

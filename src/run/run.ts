@@ -4,8 +4,9 @@ import { join, resolve } from 'node:path';
 import { withAbsolutePaths } from '../config/absolute-paths.ts';
 import { nearest } from '../config/error.ts';
 import { checkConfig } from '../config/load.ts';
-import type { ConfigInput } from '../config/schema.ts';
+import type { Config, ConfigInput } from '../config/schema.ts';
 import type { Settings } from '../config/settings.ts';
+import { withAbsoluteCritic } from '../extensions/absolute-critic.ts';
 import {
   linksIn,
   namedBy,
@@ -68,16 +69,20 @@ export interface RunOptions {
  * what goes wrong later rejects `finished` and ends the iteration with the same error.
  */
 export function startRun(input: ConfigInput, options: RunOptions = {}): Run {
-  const config = withAbsolutePaths(checkConfig(input));
+  const given = withAbsolutePaths(checkConfig(input));
   const base = resolve(options.base ?? '.');
-  const open = async () => {
-    const folder = await RunFolder.create(config, base, options.file);
-    const critic = await namedByCritic(config.critic, base);
-    rememberOwnRun(folder.path, [...namedBy(config, base), ...critic]);
-    return folder;
+  const find = async () => {
+    const critic = (await withAbsoluteCritic(given.critic, base)) as Config['critic'];
+    const config = { ...given, critic };
+    const open = async () => {
+      const folder = await RunFolder.create(config, base, options.file);
+      const named = await namedByCritic(critic, base);
+      rememberOwnRun(folder.path, [...namedBy(config, base), ...named]);
+      return folder;
+    };
+    return { config, base, checkpoint: null, past: [], open, notes: [] };
   };
-  const source = { config, base, checkpoint: null, past: [], open, notes: [] };
-  return begin(config.folder, async () => source, options);
+  return begin(given.folder, find, options);
 }
 
 export interface ResumeOptions extends Pick<RunOptions, 'workers'> {

@@ -33,6 +33,7 @@ export class Steering {
   #waiting: Asked[] = [];
   #past: readonly SettingChange[];
   #paused = false;
+  #over = false;
   #wake: () => void = () => {};
   readonly #options: SteeringOptions;
   /** null: it is not made yet. */
@@ -79,6 +80,7 @@ export class Steering {
       throw new ConfigError(['no value is named that can change']);
     if (this.#critic) refuseFixed(this.#critic, values);
     this.#asked = changedConfig(this.#asked, values, this.#options.plugin);
+    if (this.#over) return Promise.resolve(null);
     return new Promise((tell) => this.#waiting.push({ values, tell }));
   }
 
@@ -90,7 +92,8 @@ export class Steering {
   }
 
   /**
-   * Between two iterations: values change, a paused run waits. False: the stage should end here.
+   * Between two iterations: values change, a paused run waits. False: the stage should end here;
+   * values that were asked for before that hold from here on in the run that goes on.
    */
   async boundary(place: StagePosition): Promise<boolean> {
     const { signal, emit } = this.#options;
@@ -103,7 +106,6 @@ export class Steering {
       }
       if (!signal.aborted) emit({ type: 'resumed', ...place });
     }
-    if (signal.aborted) return false;
     const due = this.#past.filter((setting) => orderOf(setting) === orderOf(place));
     this.#past = this.#past.filter((setting) => orderOf(setting) > orderOf(place));
     for (const { values } of due) this.#apply(values);
@@ -114,11 +116,12 @@ export class Steering {
       emit({ type: 'set', ...place, values });
       tell(place);
     }
-    return true;
+    return !signal.aborted;
   }
 
   /** The run is over: nothing that was asked for takes effect any more. */
   end(): void {
+    this.#over = true;
     for (const { tell } of this.#waiting) tell(null);
     this.#waiting = [];
   }

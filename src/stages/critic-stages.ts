@@ -8,7 +8,7 @@
  * - Stage 2 ends with the critic of the least held-out error (`critic_rl.keep: best`).
  */
 import { valuesOf } from '../checked-critic.ts';
-import { evaluateCritic, knownSuccessRate } from '../evaluation/held-out.ts';
+import { evaluateCritic, heldOutError, knownSuccessRate } from '../evaluation/held-out.ts';
 import { learnFrom } from '../iteration/batch.ts';
 import {
   bestCriticFolder,
@@ -31,7 +31,7 @@ import { traceSources } from './traces.ts';
 
 /** Stage 1: the critic imitates an oracle's traces. */
 export async function fineTuneCritic(training: Training, start: StageState): Promise<StageState> {
-  const { config, critic, task, emit } = training;
+  const { config, critic, task, emit, folder } = training;
   mustImitate(critic);
   const stage = 'critic-sft';
   const { steps, cooldown } = config.critic_sft;
@@ -43,7 +43,11 @@ export async function fineTuneCritic(training: Training, start: StageState): Pro
   const imitation = new SftLoop(critic, sources, config.critic_sft, start);
   const successRate = gathered?.successRate ?? start.successRate;
   const stageState = () => ({ stage, successRate, ...imitation.stageState }) as const;
-  if (start.iteration === 0) await evaluateCritic(training, stage, 0);
+  const evaluateAt = async (iteration: number) => {
+    if (!folder.wasMeasured({ stage, iteration }, heldOutError))
+      await evaluateCritic(training, stage, iteration);
+  };
+  if (start.iteration === 0) await evaluateAt(0);
   for (;;) {
     const iteration = imitation.stageState.iteration;
     if (
@@ -64,7 +68,7 @@ export async function fineTuneCritic(training: Training, start: StageState): Pro
   const { kept, disagrees, unparsable } = imitation.traces;
   const causes = `dropped ${disagrees} (disagree with the outcome) and ${unparsable} (unparsable)`;
   emit({ type: 'message', text: `stage 1: ${kept} traces kept, ${causes}` });
-  await evaluateCritic(training, stage, imitation.stageState.iteration);
+  await evaluateAt(imitation.stageState.iteration);
   return endStage(training, stageState());
 }
 
@@ -95,7 +99,7 @@ export async function pretrainCritic(training: Training, start: StageState): Pro
     best = mse;
     await keepBestCritic(training);
   };
-  if (iteration === 0) await look();
+  if (iteration === 0 && !folder.wasMeasured({ stage, iteration }, heldOutError)) await look();
   while (iteration < steps && (await boundary(training, { stage, iteration }))) {
     const o = training.config.critic_rl;
     phase(training, stage, iteration, 'value');

@@ -50,7 +50,9 @@ export class JointProgress {
     training.emit({ type: 'stage', stage: 'joint', iterations: steps, from: start.iteration });
     const progress = new JointProgress(training, start, await knownSuccessRate(training, start));
     reportTruncation(training);
-    if (start.iteration === 0) await passGate(training, progress.successRate);
+    const { iteration } = start;
+    if (iteration === 0 && !training.folder.wasMeasured({ stage: 'joint', iteration }, 'gate/mse'))
+      await passGate(training, progress.successRate);
     return progress;
   }
 
@@ -95,7 +97,9 @@ export class JointProgress {
 
   /** The last evaluation and the stage's checkpoint. */
   async end(): Promise<StageState> {
-    if (!this.#training.stopping()) await this.#evaluate();
+    const place = { stage: 'joint', iteration: this.iteration } as const;
+    const known = this.#training.folder.wasMeasured(place, 'evaluation/success');
+    if (!this.#training.stopping() && !known) await this.#evaluate();
     return endStage(this.#training, this.#stageState);
   }
 

@@ -42,7 +42,9 @@ export async function answerLine(
     const issues = read.error.issues.map(({ path, message }) => [...path, message].join(': '));
     return { ...(line as object), error: issues.join('; ') };
   }
-  const { prompt, response, responses, actor: given, only_prompt } = read.data;
+  // A fault of an earlier answer is none of this one.
+  const { error: _, ...kept } = read.data;
+  const { prompt, response, responses, actor: given, only_prompt } = kept;
   const actor = given && {
     name: given.name,
     parameters: given.parameters,
@@ -51,12 +53,11 @@ export async function answerLine(
   try {
     if (responses) {
       const ranking = await critic.rank(prompt, responses, actor);
-      return { ...read.data, ranking: ranking.map(({ response: _, ...rest }) => rest) };
+      return { ...kept, ranking: ranking.map(({ response: _, ...rest }) => rest) };
     }
-    if (only_prompt)
-      return { ...read.data, critic_prompt: critic.prompt(prompt, response!, actor) };
-    return { ...read.data, ...(await critic.value(prompt, response!, actor)) };
+    if (only_prompt) return { ...kept, critic_prompt: critic.prompt(prompt, response!, actor) };
+    return { ...kept, ...(await critic.value(prompt, response!, actor)) };
   } catch (error) {
-    return { ...read.data, error: (error as Error).message };
+    return { ...kept, error: (error as Error).message };
   }
 }

@@ -122,6 +122,14 @@ it('sends what the options say, the key in a header alone, and no header without
 });
 
 describe('a fault that may pass is tried again', () => {
+  it('not at once, also where the server says so', async () => {
+    const slow: Behaviour = (r) => send(r, 429, 'slow down', { 'retry-after': '0' });
+    server.behave(slow);
+    const began = performance.now();
+    await expect(ask(1, { tries: 3, backoff: 0.1 })).rejects.toThrow('at the last of 3 tries');
+    expect(performance.now() - began).toBeGreaterThan(100);
+  });
+
   it.each<[string, Behaviour, RegExp]>([
     [
       'a limit of the rate',

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { passAtK } from '../../src/evaluation/held-out.ts';
-import { startRun } from '../../src/run/run.ts';
+import { resumeRun, startRun } from '../../src/run/run.ts';
 import { readCheckpoint } from '../../src/run-folder/checkpoint.ts';
 import { readMetrics } from '../../src/run-folder/read.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
@@ -86,6 +86,43 @@ describe('held-out figures', () => {
       if ((line['actor/steps'] as number) > 0) expect(line['actor/sampling_kl']).toBeLessThan(1e-6);
     }
   }, 120_000);
+});
+
+describe('an evaluation during which a run is stopped', () => {
+  it.each([
+    ['critic-sft', 0, { critic_sft: { steps: 2, cooldown: 0, batch: 4 } }],
+    ['critic-rl', 0, { critic_rl: { steps: 2, states: 4, evaluate_every: 2 } }],
+    ['joint', 2, { joint: { steps: 2, learning_rate: 1e-3 } }],
+  ] as const)(
+    'of %s, before iteration %i, is not made again',
+    async (stage, iteration, steps) => {
+      const folder = join(scratch, `stopped-${stage}`);
+      const run = startRun(
+        {
+          ...{ folder, stages: [stage] },
+          task: { use: 'miniature', steps: 2, actors: 4 },
+          actor: { model: 'task:blank', learning_rate: 1e-3 },
+          critic: { use: 'generative', model: 'task:blank', max_new_tokens: 4 },
+          workers: { actor: { threads: 1 }, critic: { threads: 1 } },
+          sampling: { batch_size: 2, num_generations: 2, max_new_tokens: 8 },
+          icc: { warm_rollouts: 4 },
+          ...steps,
+          ...(stage === 'joint' && { gates: { joint: null, explained_variance: false } }),
+          evaluation: { every: 0, prompts: 2, states: 4 },
+        },
+        { workers },
+      );
+      for await (const event of run)
+        if (event.type === 'phase' && event.phase === 'evaluate' && event.iteration === iteration)
+          void run.stop();
+      expect(await run.finished).toBe('stopped');
+      expect(await resumeRun(folder, { workers }).finished).toBe('done');
+      const places = readMetrics(folder).map((line) => `${line.type} ${line.iteration}`);
+      expect(new Set(places).size).toBe(places.length);
+      expect(places).toContain(`evaluation ${iteration}`);
+    },
+    120_000,
+  );
 });
 
 describe('stage 2 without a best critic', () => {

@@ -2,7 +2,7 @@
  * A critic that a run trained, used by itself: from TypeScript, from the command line, from Python.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -188,6 +188,24 @@ describe('genac value', () => {
     expect(second.ranking).toHaveLength(2);
     expect(third.error).toContain('either `response` or `responses`');
     expect(genac(trained, '--input', join(scratch, 'none.jsonl')).stderr).toContain('ENOENT');
+    const kept = readFileSync(input, 'utf8');
+    const link = join(scratch, 'link.jsonl');
+    symlinkSync(input, link);
+    const refused = genac(trained, '--input', input, '--output', link);
+    expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining('is the input')]);
+    expect(readFileSync(input, 'utf8')).toBe(kept);
+    // A byte order mark, a fault of an earlier answer, a blank line, and bytes that are no text.
+    const again = JSON.stringify({ prompt: problem, response: 'a 1', error: 'old' });
+    const bytes = Buffer.from(`\ufeff${again}\n\n"é`);
+    writeFileSync(input, bytes.subarray(0, -1));
+    const mended = genac(trained, '--input', input, '--output', output);
+    expect(mended.stderr).toContain('1 lines could not be judged');
+    const [valued, broken, ...more] = readFileSync(output, 'utf8').trim().split('\n');
+    expect(JSON.parse(valued!)).toHaveProperty('prefixes');
+    expect(JSON.parse(valued!)).not.toHaveProperty('error');
+    expect([JSON.parse(broken!), more]).toEqual([{ error: 'not UTF-8' }, []]);
+    const dashed = ['--response', '-3.', '--response', '- item'];
+    expect(genac(trained, '--prompt', problem, ...dashed, '--json').status).toBe(0);
   }, 120_000);
 });
 

@@ -82,6 +82,54 @@ describe('credit', () => {
     expect(result.metrics).toMatchObject({ 'critic/outcomes': 3, 'critic/learning_rate': 0.5 });
   });
 
+  it('reports what the critic says also where the gate takes the group mean, and what trains', async () => {
+    const { host } = await opened({ gates: { explained_variance: true } });
+    const [ask, tensors] = batch({ scale: 'group-std' });
+    const rewards = tensor(Float64Array.of(0, 1)); // the critic has it the other way round
+    const { result, tensors: trained } = await host.ask('assign_credit', ask, {
+      ...tensors,
+      rewards,
+    });
+    const told = result.valuations as unknown as { value: number; advantage: number }[][];
+    expect(told.map((own) => own.map(({ value }) => value))).toEqual([
+      [0.5, 1],
+      [0.5, 0.5],
+    ]);
+    expect(result.metrics).toMatchObject({
+      ...{ 'gate/fallback': 1, 'value/last_wrong': 1, 'value/last_right': 0.5 },
+    });
+    const advantages = [...(trained.advantages!.data as Float32Array)];
+    expect(told.flatMap((own) => own.map(({ advantage }) => advantage))).toEqual(
+      [0, 2, 3, 5].map((t) => advantages[t]),
+    );
+  });
+
+  it('keeps the metrics of an update for the next batch, whatever is asked between', async () => {
+    const { host } = await opened();
+    await host.ask('assign_credit', ...batch());
+    await host.ask('value', { prompts: ['p'], responses: ['ab'] });
+    const { result } = await host.ask('assign_credit', ...batch({ iteration: 1 }));
+    expect(result.metrics).toMatchObject({ 'critic/outcomes': 3 });
+  });
+
+  it('counts as idle what lies between two works of the critic, updates or not', async () => {
+    const { host } = await opened({ joint: { critic: 'frozen' } });
+    const idle: number[] = [];
+    for (let iteration = 0; iteration < 4; iteration++) {
+      const { result } = await host.ask('assign_credit', ...batch({ iteration }));
+      idle.push((result.metrics as unknown as Record<string, number>)['critic/seconds_idle']!);
+      await new Promise((resolve) => setTimeout(resolve, 150));
+    }
+    for (const seconds of idle.slice(1)) expect(seconds).toBeGreaterThan(0.14);
+    expect(Math.max(...idle.slice(1))).toBeLessThan(0.14 + 0.15);
+  });
+
+  it('does not say how the actor does before that is known', async () => {
+    const { host } = await opened();
+    const { result } = await host.ask('assign_credit', ...batch({ purpose: 'evaluation' }));
+    expect(result.metrics).not.toHaveProperty('actor/success_rate');
+  });
+
   it('waits for the update before it values again', async () => {
     const { host } = await opened({ critic: { use: critic, slow: 150 } });
     await host.ask('assign_credit', ...batch());

@@ -83,6 +83,15 @@ it('tells the model of the actor, or not; shows traces before the question', asy
   const [first, second] = server.received.map(({ body }) => body.messages);
   expect(first!.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
   expect(first![1]!.content).toBe('It is right.\n<score>10</score>');
+  // A trace that can't be read teaches nothing.
+  const unread = { state, rationale: 'I cannot say.', score: Number.NaN, observed: 1 };
+  const half = { state, rationale: 'Half.', score: 7.5, observed: 1 };
+  await writeTraceFile(shots, [unread, half]);
+  await expect(make({ shots })).rejects.toThrow('no trace in');
+  const good = { state, rationale: 'It is right.', score: 10, observed: 1 };
+  await writeTraceFile(shots, [unread, half, good]);
+  await (await make({ shots, shot_count: 1 })).value([stateOf('z')], context);
+  expect(server.received.at(-1)!.body.messages[1]!.content).toBe(first![1]!.content);
   expect(first![2]!.content).toContain('name: the-actor');
   expect(second![0]!.content).not.toContain('the-actor');
   expect(second![0]!.content).toContain('Answer with the score alone');

@@ -113,7 +113,7 @@ it('loggers get the names in both languages from one table', async () => {
   const python = {
     call: async (name: string, keywords: unknown) => {
       calls.push({ name, keywords });
-      return {};
+      return null;
     },
   };
   const config = configSchema.parse({ folder, task: 't', critic: 'c', actor: null });

@@ -25,6 +25,9 @@ class Logger(Protocol):
     def log(self, number: int, step: int, metrics: dict[str, float]) -> None:
         """Row number `number` (from 1). Several rows may have one step; steps never fall."""
 
+    def rewind(self, step: int) -> bool:
+        """Takes back what it has of this step and later ones. False: it can't."""
+
     def flush(self) -> None: ...
 
     def finish(self) -> None:
@@ -73,6 +76,13 @@ class TensorBoard:
             *(self.Summary.Value(tag=name, simple_value=value) for name, value in values.items()),
         )
 
+    def rewind(self, step: int) -> bool:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        start = SessionLog(status=SessionLog.START)
+        self.writer.add_event(self.Event(wall_time=time.time(), step=step, session_log=start))
+        return True
+
     def flush(self) -> None:
         self.writer.flush()
 
@@ -120,6 +130,9 @@ class WeightsAndBiases:
             metrics, step=number, commit=True
         )  # else it is held back until the next row, and lost with a sudden end
 
+    def rewind(self, step: int) -> bool:
+        return False
+
     def flush(self) -> None:
         pass
 
@@ -165,6 +178,9 @@ class Trackio:
 
     def log(self, number: int, step: int, metrics: dict[str, float]) -> None:
         self.run.log(metrics, step=step)
+
+    def rewind(self, step: int) -> bool:
+        return False
 
     def flush(self) -> None:
         pass

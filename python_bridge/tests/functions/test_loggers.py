@@ -3,8 +3,12 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
-from genac_bridge.functions.loggers import Rows
+import pytest
+
+from genac_bridge.functions import loggers
+from genac_bridge.functions.loggers import Feed, Rows
 
 NAMES: dict[str, dict[str, str]] = {"iteration": {}, "evaluation": {}}
 
@@ -82,3 +86,89 @@ def test_old_names_of_each_type_become_the_present_ones(tmp_path: Path) -> None:
     assert iteration["train/critic/parse_rate"] == 1.0
     assert iteration["train/actor/success_rate"] == 0.25
     assert "train/success_rate" not in iteration
+
+
+def course(rewards: list[float], seconds: float) -> str:
+    """Iterations with these rewards, and an evaluation before the third."""
+    lines = [line("iteration", "joint", i, reward=r) for i, r in enumerate(rewards)]
+    lines.insert(2, line("evaluation", "joint", 2, **{"evaluation/success": rewards[1]}))
+    return "".join(lines).replace('"seconds": 1.5', f'"seconds": {seconds}')
+
+
+def fed(tmp_path: Path, name: str, text: str, options: dict[str, Any] | None = None) -> Feed:
+    (tmp_path / "metrics.jsonl").write_text(text)
+    feed = Feed(name, options or {"folder": None}, str(tmp_path), {}, NAMES)
+    feed.over.set()
+    feed.run()
+    assert feed.error is None
+    return feed
+
+
+def test_tensorboard_shows_the_course_that_a_resumed_run_took(tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+
+    def shown() -> list[tuple[int, float]]:
+        read = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+        read.Reload()
+        return [(one.step, round(one.value, 3)) for one in read.Scalars("train/reward")]
+
+    fed(tmp_path, "tensorboard", course([0.1, 0.2, 0.3, 0.4], 1.0))
+    # The same course on a slower machine is nothing new.
+    feed = fed(tmp_path, "tensorboard", course([0.1, 0.2, 0.3, 0.4, 0.5], 9.0))
+    assert shown() == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4), (5, 0.5)]
+    feed = fed(tmp_path, "tensorboard", course([0.1, 0.2, 0.9, 0.8], 1.0))
+    assert shown() == [(1, 0.1), (2, 0.2), (3, 0.9), (4, 0.8)]
+    assert feed.notice is None
+    fed(tmp_path, "tensorboard", course([0.1, 0.2, 0.9, 0.8, 0.7], 1.0))
+    assert shown() == [(1, 0.1), (2, 0.2), (3, 0.9), (4, 0.8), (5, 0.7)]
+
+
+class Held:
+    """A logger that can't take rows back."""
+
+    id = "held"
+    rows: list[tuple[int, float]]
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def rows_logged(self) -> int | None:
+        return None
+
+    def log(self, number: int, step: int, metrics: dict[str, float]) -> None:
+        self.rows.append((number, metrics.get("train/reward", -1)))
+
+    def rewind(self, step: int) -> bool:
+        return False
+
+    def flush(self) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+def test_a_logger_that_keeps_its_rows_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Held.rows = []
+    monkeypatch.setitem(loggers.kinds, "held", Held)
+    assert fed(tmp_path, "held", course([0.1, 0.2, 0.3], 1.0)).notice is None
+    feed = fed(tmp_path, "held", course([0.1, 0.9, 0.8, 0.7], 1.0))
+    assert feed.notice is not None
+    assert feed.notice.startswith("its rows 2 to 4 are of another course of the run")
+    assert Held.rows == [(1, 0.1), (2, 0.2), (3, -1), (4, 0.3), (5, 0.7)]
+    assert fed(tmp_path, "held", course([0.1, 0.9, 0.8, 0.7, 0.6], 1.0)).notice is None
+    assert Held.rows[-1] == (6, 0.6)
+
+
+def test_a_note_without_digests_is_believed(tmp_path: Path) -> None:
+    (tmp_path / "loggers").mkdir()
+    (tmp_path / "loggers" / "tensorboard.json").write_text('{"id": "x", "rows": 3}')
+    fed(tmp_path, "tensorboard", course([0.1, 0.2, 0.3], 1.0))
+    feed = fed(tmp_path, "tensorboard", course([0.1, 0.2, 0.3, 0.4], 1.0))
+    assert feed.notice is None
+    assert feed.digests[:3] == [""] * 3
+    assert len(feed.digests) == 5
