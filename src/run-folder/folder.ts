@@ -47,6 +47,12 @@ export function refuseOtherKinds(path: string): void {
   for (const name of [...ownFiles, ...logs]) refuseNoFile(join(path, name));
 }
 
+/** Texts of several lines are not always read as they were written (yaml 2.9.1). */
+const plain = {
+  ...{ blockQuote: false, lineWidth: 0 },
+  doubleQuotedMinMultiLineLength: Number.MAX_SAFE_INTEGER,
+} as const;
+
 /** Files that a start writes before its first stage, without logs. */
 const madeAtStart = 'config.yaml run.json versions.json status.json models checkpoints'.split(' ');
 /** Files of a run that must not exist in a new run's folder. */
@@ -87,7 +93,7 @@ export class RunFolder {
       join(folder.path, 'run.json'),
       `${JSON.stringify({ genac: packageJson.version, base, source: sourceOf(file) })}\n`,
     );
-    await writeFile(join(folder.path, 'config.yaml'), stringify(config, { blockQuote: false }));
+    await writeFile(join(folder.path, 'config.yaml'), stringify(config, plain));
     return folder;
   }
 

@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { checkConfig } from '../../src/config/load.ts';
 import { askRun, serveControl } from '../../src/run/control.ts';
@@ -86,6 +87,24 @@ describe('a folder that was removed or renamed while the run goes on', () => {
     await new Promise((resolve) => setTimeout(resolve, 500)); // it looks every 200 ms
     control.close();
   });
+});
+
+it('its config is the run’s, whatever texts are in it', async () => {
+  const letter = fc.constantFrom(...'\n \r\ta:#"\'-|>{%&*!0~\u2028\\é,?@`');
+  const text = fc.string({ unit: letter, minLength: 1, maxLength: 120 });
+  const path = join(scratch, 'texts');
+  await fc.assert(
+    fc.asyncProperty(fc.array(text, { minLength: 1, maxLength: 3 }), async (stop_strings) => {
+      const config = checkConfig({
+        ...{ folder: path, task: 't', critic: 'c', actor: { model: 'm' } },
+        sampling: { stop_strings },
+      });
+      await RunFolder.create(config, scratch);
+      expect((await RunFolder.read(path)).config).toEqual(config);
+      rmSync(path, { recursive: true });
+    }),
+    { examples: [[[' \n', '\n\n', `${'"'.repeat(60)}\n \n${'-'.repeat(40)}`]]], numRuns: 60 },
+  );
 });
 
 describe('what stands in the place of a file or a folder', () => {
