@@ -72,9 +72,7 @@ export async function lockRun(folder: string, whatToDo = endTheRun(folder)): Pro
 }
 
 function held(lock: string, nonce: string): RunLock {
-  const timer = setInterval(() => {
-    if (isMine(lock, nonce)) renew(lock);
-  }, RENEWAL_MS);
+  const timer = setInterval(() => renew(lock, nonce), RENEWAL_MS);
   timer.unref();
   return {
     release() {
@@ -85,10 +83,10 @@ function held(lock: string, nonce: string): RunLock {
 }
 
 /** A disk that is full or gone is told by what writes the results. */
-function renew(lock: string): void {
+function renew(lock: string, nonce: string): void {
   const now = new Date();
   try {
-    utimesSync(lock, now, now);
+    if (isMine(lock, nonce)) utimesSync(lock, now, now);
   } catch {}
 }
 
