@@ -73,6 +73,7 @@ try {
       ...{ folder: join(folder, 'critics'), seed, task: recipe.task, prompts: 256 },
       actor: { model: baseActor },
       sampling: { max_new_tokens: recipe.sampling.max_new_tokens },
+      group_size: recipe.sampling.num_generations,
       critics: {
         generative: { from: join(demo, 'critic-rl') },
         'generative-afresh': { ...words, carry_until: null },
