@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import TrainerCallback
 
-from .continuations import per_function_rewards
+from .continuations import parts, per_function_rewards
 from .trl_internals import sampled, tokenized, undisturbed
 
 
@@ -26,7 +28,8 @@ class CriticQualityCallback(TrainerCallback):
     - `critic/heldout_parse_rate`: the share of states for which it wrote a valid score.
 
     A state is the prompt and a beginning, of random length, of a response of the actor as it is
-    then. One process only.
+    then. One process only, and no actor whose responses can't be continued (`tools`,
+    `rollout_func`, `environment_factory`).
 
     Args:
         trainer: the `GenACTrainer`.
@@ -50,6 +53,8 @@ class CriticQualityCallback(TrainerCallback):
             raise ValueError(
                 "CriticQualityCallback measures in one process, and this run has several"
             )
+        if trainer.no_continuations is not None:
+            raise ValueError(f"CriticQualityCallback: {trainer.no_continuations}")
         rows = dataset if dataset is not None else trainer.eval_dataset
         if rows is None or isinstance(rows, dict):
             raise ValueError(
@@ -86,10 +91,10 @@ class CriticQualityCallback(TrainerCallback):
             ids = tokenized(trainer, prompts)
             begun = [
                 own[: cuts.randrange(len(own))] if len(own) > 1 else []
-                for own in sampled(trainer, ids)
+                for own in self._sampled(ids)
             ]
             repeated = [i for i in range(len(ids)) for _ in range(k)]
-            more = sampled(trainer, [ids[i] + begun[i] for i in repeated])
+            more = self._sampled([ids[i] + begun[i] for i in repeated])
             whole = [(begun[i] + own)[:limit] for i, own in zip(repeated, more, strict=True)]
             rewards = self._rewards(
                 [self.rows[i] for i in repeated], [ids[i] for i in repeated], whole
@@ -110,11 +115,30 @@ class CriticQualityCallback(TrainerCallback):
             "critic/heldout_parse_rate": float(np.mean(parsed)),
         }
 
+    def _parts(self, count: int) -> Iterator[list[int]]:
+        """Yields the numbers below `count`, at most a generation batch at a time."""
+        args = self.trainer.args
+        return parts(
+            self.trainer, count, args.per_device_train_batch_size * args.steps_per_generation
+        )
+
+    def _sampled(self, ids: list[list[int]]) -> list[list[int]]:
+        return [
+            own
+            for numbers in self._parts(len(ids))
+            for own in sampled(self.trainer, [ids[i] for i in numbers])
+        ]
+
     def _rewards(
         self, rows: list[dict[str, Any]], prompt_ids: list[list[int]], ids: list[list[int]]
     ) -> np.ndarray:
         trainer = self.trainer
-        per_function = per_function_rewards(trainer, rows, prompt_ids, ids)
+        scored = []
+        for numbers in self._parts(len(ids)):
+            given, whole = [rows[i] for i in numbers], [ids[i] for i in numbers]
+            before = [prompt_ids[i] for i in numbers]
+            scored.append(per_function_rewards(trainer, given, before, whole))
+        per_function = torch.cat(scored)
         weights, names = trainer.reward_weights, trainer.reward_func_names
         unit: np.ndarray = trainer.reward_range.to_unit(per_function, weights, names, learn=False)
         return unit

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 
 from genac_bridge.host.batch import Row, plain_prompt
 
@@ -22,12 +23,7 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
     ids = [np.asarray(own, np.int32) for own in seen["ids"]]
     texts, ends = trainer._decoded(ids)
     masks = output.get("tool_mask")
-    logprobs = output.get("sampling_per_token_logps", output.get("old_per_token_logps"))
-    if (
-        logprobs is None
-        and (critic_option(trainer.args, "segmentation") or {}).get("by") == "low-probability"
-    ):
-        logprobs = log_probabilities(trainer, output)
+    logprobs = _log_probabilities(trainer, output, seen["ids"])
     stops = stop_tokens(trainer)
     prompts = [
         own[mask.bool()].to(torch.int32).cpu().numpy()
@@ -48,6 +44,26 @@ def rows_of(trainer: Any, output: dict[str, Any], seen: dict[str, Any]) -> list[
             zip(seen["prompts"], ids, texts, ends, strict=True)
         )
     ]
+
+
+def _log_probabilities(
+    trainer: Any, output: dict[str, Any], ids: list[list[int]]
+) -> torch.Tensor | None:
+    """Returns float32 [B, T]; None: TRL has none, and the options ask for none. In all processes
+    together.
+    """
+    sampler: torch.Tensor | None = output.get("sampling_per_token_logps")
+    if sampler is not None:
+        return sampler
+    known: torch.Tensor | None = output.get("old_per_token_logps")
+    if known is None:
+        by = (critic_option(trainer.args, "segmentation") or {}).get("by")
+        wanted = by == "low-probability"
+    else:
+        # TRL's own are of no use where it masks a whole completion. All processes compute, or none.
+        masked = bool((output["completion_mask"].sum(dim=1) == 0).any())
+        wanted = any(gather_object([masked]))
+    return log_probabilities(trainer, output, ids) if wanted else known
 
 
 def padded(advantages: list[np.ndarray], like: torch.Tensor) -> torch.Tensor:

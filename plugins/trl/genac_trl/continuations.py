@@ -49,14 +49,14 @@ def continued(
         new = _completed(trainer, [_prompt_ids(rows[owner]) for owner in owners], begun, inputs)
         whole = [before + own for before, own in zip(begun, new, strict=True)]
         examples = _examples(trainer, inputs, set(owners))
-        parts = []
-        for numbers in _parts(trainer, len(owners), len(inputs)):
+        scored = []
+        for numbers in parts(trainer, len(owners), len(inputs)):
             given = [examples[owners[i]] for i in numbers]
             prompt_ids = [_prompt_ids(rows[owners[i]]) for i in numbers]
-            parts.append(
+            scored.append(
                 per_function_rewards(trainer, given, prompt_ids, [whole[i] for i in numbers])
             )
-    per_function = _in_order(trainer, parts)[: len(owners)]
+    per_function = _in_order(trainer, scored)[: len(owners)]
     rewards = trainer.reward_range.to_unit(
         per_function, trainer.reward_weights, trainer.reward_func_names, learn=False
     )
@@ -92,7 +92,7 @@ def _completed(
     room = max(limit - len(begun[i]) for i in open_ones)
     own: list[list[int]] = []
     with limited_to(trainer, room):
-        for numbers in _parts(trainer, len(open_ones), len(inputs)):
+        for numbers in parts(trainer, len(open_ones), len(inputs)):
             chosen = [open_ones[n] for n in numbers]
             own += sampled(trainer, [prompts[i] + begun[i] for i in chosen])
     for i, ids in zip(open_ones, gather_object(own), strict=False):
@@ -100,7 +100,7 @@ def _completed(
     return new
 
 
-def _parts(trainer: Any, count: int, size: int) -> Iterator[list[int]]:
+def parts(trainer: Any, count: int, size: int) -> Iterator[list[int]]:
     """Yields the numbers below `count` that this process is to do, at most `size` at a time. Each
     process has as many, for what they do together; beyond the last number, the first ones come
     again.
@@ -112,10 +112,10 @@ def _parts(trainer: Any, count: int, size: int) -> Iterator[list[int]]:
         yield numbers[start : start + size]
 
 
-def _in_order(trainer: Any, parts: list[torch.Tensor]) -> torch.Tensor:
-    """Returns what all processes gave for each of their `_parts`, in the order of the numbers."""
+def _in_order(trainer: Any, given: list[torch.Tensor]) -> torch.Tensor:
+    """Returns what all processes gave for each of their `parts`, in the order of the numbers."""
     processes = trainer.accelerator.num_processes
-    split = [part.reshape(processes, -1, part.shape[-1]) for part in parts]
+    split = [part.reshape(processes, -1, part.shape[-1]) for part in given]
     return torch.cat(split, dim=1).flatten(0, 1)
 
 

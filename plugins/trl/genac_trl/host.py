@@ -35,12 +35,16 @@ class TRLHost:
         self._trainer = trainer
 
     @property
+    def processes(self) -> int:
+        return int(self._trainer.accelerator.num_processes)
+
+    @property
     def is_main(self) -> bool:
         return bool(self._trainer.accelerator.is_main_process)
 
     def broadcast(self, value: T) -> T:
         boxed = [value]
-        if self._trainer.accelerator.num_processes > 1:
+        if self.processes > 1:
             broadcast_object_list(boxed)
         return boxed[0]
 
@@ -86,10 +90,7 @@ class TRLHost:
     def log_credit(self, batch: Batch, credit: Credit) -> None:
         """With TRL's metrics of the batch, in its next log; and in its table of completions."""
         trainer = self._trainer
-        valuations = credit.valuations
-        if credit.advantages is None and self.is_main and trainer.tell_valuations:
-            valuations = [{"segments": []}] * len(batch.rows)
-        log_valuations(trainer, valuations)
+        log_valuations(trainer, credit.valuations)
         mode = "train" if trainer.model.training else "eval"
         for name, value in {**credit.metrics, **trainer.reward_range.metrics()}.items():
             trainer._metrics[mode][name].append(value)

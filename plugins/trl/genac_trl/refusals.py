@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .config import WITHOUT, has_critic
+from .trl_internals import has_liger_loss
 
 
 def refuse_data_without_prompts(**data: Any) -> None:
@@ -28,9 +29,10 @@ def refuse_what_has_no_meaning(args: Any) -> None:
         return
     for condition, why in (
         (
-            args.use_liger_kernel,
-            "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each "
-            "completion, and the critic gives one for each token; set it to False",
+            args.use_liger_kernel and has_liger_loss(),
+            "use_liger_kernel=True: in this version of TRL, the Liger kernel's GRPO loss takes one "
+            "advantage for each completion, and the critic gives one for each token; set it to "
+            "False or use TRL 1.14 or newer",
         ),
         (
             args.multi_objective_aggregation != "sum_then_normalize",

@@ -38,7 +38,9 @@ def set_torn_aside(output_dir: str | Path) -> list[str]:
 
 
 def report_torn(trainer: Any) -> None:
-    """`set_torn_aside` in the main process, with a line for each."""
+    """`set_torn_aside` in the main process, with a line for each. All processes wait for it, so
+    that each finds the same last checkpoint.
+    """
     if trainer.accelerator.is_main_process:
         for path in set_torn_aside(trainer.args.output_dir):
             print(
@@ -46,6 +48,7 @@ def report_torn(trainer: Any) -> None:
                 "from another one",
                 flush=True,
             )
+    trainer.accelerator.wait_for_everyone()
 
 
 @contextmanager

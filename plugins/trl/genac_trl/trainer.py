@@ -36,7 +36,7 @@ from .refusals import refuse_data_without_prompts, refuse_what_has_no_meaning
 from .rewards import RewardRange
 from .sequence_ratio import broadcast, sequence_ratios
 from .torn_checkpoints import CHECKPOINT_FOLDER, report_torn, whole_or_set_aside
-from .trl_internals import check_output, check_version
+from .trl_internals import check_output, check_version, log_unvalued
 
 
 class GenACTrainer(GRPOTrainer):
@@ -281,6 +281,8 @@ class GenACTrainer(GRPOTrainer):
         )
         group = self.num_generations if self.model.training else self.num_generations_eval
         rows = gather_object(rows_of(self, output, seen))
+        if self.tell_valuations:
+            log_unvalued(self, len(rows))
         return TRLBatch(rows, rewards, group, self.reward_range.width, output, inputs)
 
     def _compute_loss(self, model: Any, inputs: Any) -> Any:

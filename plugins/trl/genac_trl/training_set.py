@@ -12,13 +12,18 @@ def batches(trainer: Any, skipped: int = 0) -> Iterator[list[dict[str, Any]]]:
     """Yields the training set's batches for generation, again and again, after the first `skipped`
     ones.
 
-    They draw nothing from PyTorch's global generator.
+    TRL's sampler gives each of them once for every step that training takes on it; here each comes
+    once. They draw nothing from PyTorch's global generator.
     """
+    repeats = trainer.args.steps_per_generation * trainer.num_iterations
     trainer.model.train()
     while True:
         loader = iter(trainer.get_train_dataloader())
-        seen = 0
+        seen = given = 0
         while (batch := following(loader)) is not None:
+            given += 1
+            if (given - 1) % repeats != 0:
+                continue
             seen += 1
             if seen > skipped:
                 yield batch

@@ -53,6 +53,13 @@ def check_output(output: dict[str, Any]) -> None:
     )
 
 
+def has_liger_loss() -> bool:
+    """Does GRPOTrainer take its loss from the Liger kernel? Before TRL 1.14; later versions take
+    layers from it, if anything.
+    """
+    return hasattr(trl.GRPOTrainer, "compute_liger_loss")
+
+
 def stop_tokens(trainer: Any) -> set[int]:
     """Returns the ids that end a completion: several since TRL 1.16."""
     several = getattr(trainer, "eos_token_ids", None)
@@ -136,7 +143,7 @@ def undisturbed(trainer: Any, seed: int | None = None) -> Iterator[None]:
     logs = [trainer._pending_extra_logs, trainer._pending_metrics]
     pending = [{name: list(values) for name, values in log.items()} for log in logs]
     modes = [(module, module.training) for module in trainer.model.modules()]
-    seen = trainer._seen
+    seen = getattr(trainer, "_seen", None)  # a plain GRPOTrainer keeps nothing
     draws = (random.getstate(), np.random.get_state())
     try:
         with torch.random.fork_rng():
@@ -154,16 +161,20 @@ def undisturbed(trainer: Any, seed: int | None = None) -> Iterator[None]:
             log.update(values)
 
 
-def log_probabilities(trainer: Any, output: dict[str, Any]) -> torch.Tensor:
-    """Returns float32 [B, T] of the completions' tokens.
+def log_probabilities(
+    trainer: Any, output: dict[str, Any], completions: list[list[int]]
+) -> torch.Tensor:
+    """Returns float32 [B, T] of the tokens of `completions`, which `output` has padded.
 
-    By itself GRPOTrainer computes them only where an update is off policy.
+    By itself GRPOTrainer computes them only where an update is off policy, and not for completions
+    that `mask_truncated_completions` takes out of its own mask.
     """
-    ids, mask = (
-        torch.cat([output[f"prompt_{name}"], output[f"completion_{name}"]], dim=1)
-        for name in ("ids", "mask")
-    )
-    length = output["completion_ids"].shape[1]
+    own = output["completion_ids"]
+    length = own.shape[1]
+    ends = torch.tensor([len(ids) for ids in completions], device=own.device)
+    read = torch.arange(length, device=own.device) < ends.unsqueeze(1)
+    ids = torch.cat([output["prompt_ids"], own], dim=1)
+    mask = torch.cat([output["prompt_mask"], read.to(output["prompt_mask"].dtype)], dim=1)
     with torch.no_grad():
         result: torch.Tensor = trainer._get_per_token_logps_and_entropies(
             trainer.model, ids, mask, length, batch_size=trainer.args.per_device_train_batch_size
@@ -182,16 +193,29 @@ def log_advantages(trainer: Any, advantages: list[float]) -> None:
         logged[-i] = advantages[-i]
 
 
-def log_valuations(trainer: Any, valuations: list[dict[str, Any]]) -> None:
-    """Columns of TRL's table of completions: the value at the start and at the last state, and the
-    critic's last words; None for a completion that was not valued.
+def log_unvalued(trainer: Any, count: int) -> None:
+    """Columns of TRL's table of completions, for its last `count` ones: the value at the start and
+    at the last state, and the critic's last words. They are empty until `log_valuations`.
     """
+    for name in ("value_start", "value_end", "critic"):
+        trainer._logs["extra"][name].extend([None] * count)
+
+
+def log_valuations(trainer: Any, valuations: list[dict[str, Any]]) -> None:
+    """Fills these columns.
+
+    `valuations`: one for each completion of the last batch of all processes.
+    """
+    if not valuations:  # nobody asked for them
+        return
     extra = trainer._logs["extra"]
-    for one in valuations:
-        first, last = (one["segments"][0], one["segments"][-1]) if one["segments"] else ({}, {})
-        extra["value_start"].append(rounded(first.get("value")))
-        extra["value_end"].append(rounded(last.get("value")))
-        extra["critic"].append(last.get("rationale"))
+    count = min(len(extra["critic"]), len(valuations))
+    for i in range(1, count + 1):
+        segments = valuations[-i]["segments"]
+        if segments:
+            extra["value_start"][-i] = rounded(segments[0]["value"])
+            extra["value_end"][-i] = rounded(segments[-1]["value"])
+            extra["critic"][-i] = segments[-1]["rationale"]
 
 
 def rounded(value: float | None) -> float | None:

@@ -98,6 +98,7 @@ def test_a_resumed_run_has_each_step_once(
 def test_quality_is_measured_against_continuations(
     make: Make, own_critic: str, data: Dataset
 ) -> None:
+    """A generation batch at a time."""
     trainer = make({"eval_dataset": data}, critic=own_critic, max_steps=2)
     seen: list[Any] = []
 
@@ -106,12 +107,21 @@ def test_quality_is_measured_against_continuations(
         return letters(completions)
 
     trainer.reward_funcs = [reward]
+    sampled: list[int] = []
+    generate = trainer._generate_single_turn
+
+    def counted(prompt_ids: Any, *rest: Any) -> Any:
+        sampled.append(len(prompt_ids))
+        return generate(prompt_ids, *rest)
+
+    trainer._generate_single_turn = counted
     callback = CriticQualityCallback(trainer, states=6, continuations=5)
     state = torch.random.get_rng_state()
     measured = callback.measure()
     assert torch.equal(state, torch.random.get_rng_state())
-    (completions,) = seen
-    assert len(completions) == 30
+    assert sampled == [4, 2, *[4] * 7, 2]
+    assert [len(part) for part in seen] == [*[4] * 7, 2]
+    completions = [text for part in seen for text in part]
     observed = np.array(letters(completions)).reshape(6, 5).mean(1)
     assert measured["critic/heldout_mse_of_constant"] == pytest.approx(observed.var(), abs=1e-6)
     assert measured["critic/heldout_parse_rate"] == 1
@@ -165,3 +175,15 @@ def test_quality_is_logged_and_leaves_training_as_it_was(
 def test_quality_without_held_out_prompts_is_refused(make: Make, own_critic: str) -> None:
     with pytest.raises(ValueError, match="needs a dataset of held-out prompts"):
         CriticQualityCallback(make(critic=own_critic))
+
+
+def test_quality_of_an_actor_that_can_t_go_on_from_the_middle_is_refused(
+    make: Make, own_critic: str, data: Dataset
+) -> None:
+    trainer = make(
+        {"rollout_func": lambda prompts, trainer: {}, "eval_dataset": data}, critic=own_critic
+    )
+    with pytest.raises(
+        ValueError, match="CriticQualityCallback: responses can't be continued: `ro"
+    ):
+        CriticQualityCallback(trainer)

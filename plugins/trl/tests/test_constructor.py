@@ -315,8 +315,8 @@ def test_one_response_to_a_prompt(critic: str) -> None:
 REFUSED = [
     (
         {"use_liger_kernel": True},
-        "use_liger_kernel=True: the Liger kernel's GRPO loss takes one advantage for each "
-        "completion",
+        "use_liger_kernel=True: in this version of TRL, the Liger kernel's GRPO loss takes one "
+        "advantage for each completion",
     ),
     (
         {"multi_objective_aggregation": "normalize_then_sum"},
@@ -328,10 +328,23 @@ REFUSED = [
 @pytest.mark.parametrize(("options", "words"), REFUSED)
 @pytest.mark.parametrize("config", [GRPOConfig, GenACConfig])
 def test_options_without_a_meaning_are_refused(
-    make: Make, config: Any, options: dict[str, Any], words: str
+    make: Make,
+    config: Any,
+    options: dict[str, Any],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Before TRL 1.14 it is there.
+    monkeypatch.setattr(GRPOTrainer, "compute_liger_loss", print, raising=False)
     with pytest.raises(ValueError, match=f"{words}.*, or critic='group-mean'$"):
         make(config=config, **options)
+
+
+def test_layers_of_the_liger_kernel_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(GRPOTrainer, "compute_liger_loss", raising=False)
+    refuse_what_has_no_meaning(
+        GenACConfig(output_dir="unused", use_cpu=True, use_liger_kernel=True)
+    )
 
 
 @pytest.mark.parametrize("options", [options for options, _ in REFUSED])

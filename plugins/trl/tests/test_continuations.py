@@ -352,19 +352,21 @@ def test_why_responses_can_t_be_continued_is_told_with_the_critic_s_need(
         )
 
 
-def test_two_processes_share_the_work(tiny: str, no_gate: str, tmp_path: Path) -> None:
-    script = Path(__file__).with_name("continuations_script.py")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
-            *(str(script), str(tmp_path), tiny, str(CONTINUING), no_gate),
-        ],
+def in_two_processes(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    start = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    return subprocess.run(
+        [sys.executable, *start, str(Path(__file__).with_name(script)), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=100,
         check=False,
     )
+
+
+def test_two_processes_share_the_work(tiny: str, no_gate: str, tmp_path: Path) -> None:
+    given = (str(tmp_path), tiny, str(CONTINUING), no_gate)
+    done = in_two_processes("continuations_script.py", *given)
     assert done.returncode == 0, done.stderr[-4000:]
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
     # Five states of rows of both processes, three completions of each: 15 for two processes.
@@ -374,3 +376,13 @@ def test_two_processes_share_the_work(tiny: str, no_gate: str, tmp_path: Path) -
     assert [first["sampled"], second["sampled"]] == [[4, 4], [4, 4]]
     assert first["credit"] == second["credit"]
     assert first["critic/continuation_tokens"] > 0
+
+
+def test_a_reward_function_that_fails_in_one_process_ends_the_run(
+    tiny: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "controller.yaml"
+    config.write_text("critic: {continuations: 2}\n")
+    done = in_two_processes("failing_reward_script.py", str(tmp_path / "out"), tiny, str(config))
+    assert done.returncode != 0
+    assert "RuntimeError: the sandbox has no answer" in done.stderr

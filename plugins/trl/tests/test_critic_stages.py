@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def test_updates_of_the_critic_alone_leave_the_actor(make: Make) -> None:
     assert trainer._critic.batches == {"joint": 0, "critic-rl": 2, "evaluation": 0}
     trainer.train()
     assert trainer._critic.batches["joint"] == 2
+
+
+def test_the_critic_alone_sees_each_prompt_of_an_epoch_once(make: Make, own_critic: str) -> None:
+    """However many steps training takes on one generation batch."""
+    trainer = make(critic=own_critic, gradient_accumulation_steps=4, num_iterations=2)
+    host = trainer._critic.host
+    # Twelve prompts, and a generation batch has four: three batches are an epoch.
+    epoch = [{row.prompt for row in batch.rows} for batch in islice(host.sample_batches(), 4)]
+    assert [len(prompts) for prompts in epoch] == [4, 4, 4, 4]
+    assert len(set().union(*epoch[:3])) == 12
+    assert epoch[3] == epoch[0]
+    later = next(iter(host.sample_batches(skipped=2)))
+    assert {row.prompt for row in later.rows} == epoch[2]
 
 
 def test_the_old_name_of_steps_is_read_with_a_warning(make: Make, own_critic: str) -> None:

@@ -12,13 +12,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from transformers import TrainerCallback
 
-from conftest import Make, alive
+from conftest import OWN_CRITIC, Make, alive
 from genac_bridge.host.node import controller_command
 from genac_trl import ControllerError
 
@@ -129,6 +131,64 @@ def test_training_may_go_on_with_the_group_mean(
     said = capfd.readouterr().out
     assert said.count("training goes on with GRPO's own advantages") == 1
     assert said.count(f"the critic is not in {checkpoint / 'genac'}") == 1
+
+
+@pytest.fixture
+def failing_learner() -> Iterator[str]:
+    """Path of a critic whose every update fails."""
+    source = OWN_CRITIC.replace("needs: 'states',", "needs: 'states', learns: true,").replace(
+        "create: () => ({",
+        "create: () => ({ learn: async () => { throw new Error('no memory for this'); },",
+    )
+    folder = Path(__file__).parents[3] / "node_modules" / ".cache" / "genac-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"failing-learner-{os.getpid()}.mjs"
+    path.write_text(source)
+    yield str(path)
+    path.unlink()
+
+
+SAVED_EACH_STEP = {"save_strategy": "steps", "save_steps": 1}
+
+
+def test_an_update_that_failed_costs_no_checkpoint(
+    make: Make, failing_learner: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The save after it is the first to hear of it."""
+    how = {"critic": failing_learner, "critic_on_failure": "group-mean", "max_steps": 2}
+    trainer = make(**how, **SAVED_EACH_STEP)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    for step in (1, 2):
+        checkpoint = Path(trainer.args.output_dir, f"checkpoint-{step}")
+        assert (checkpoint / "trainer_state.json").is_file()
+        assert (checkpoint / "genac" / "controller.json").is_file()
+    said = capfd.readouterr().out
+    assert said.count("GenAC: the critic failed, and was saved:") == 1
+    assert "no memory for this" in said
+
+
+def test_an_update_that_failed_ends_the_run_by_default(make: Make, failing_learner: str) -> None:
+    with pytest.raises(ControllerError, match="no memory for this"):
+        make(critic=failing_learner, **SAVED_EACH_STEP).train()
+
+
+def test_the_controller_s_death_before_a_save_costs_the_critic_s_part_alone(
+    make: Make, own_critic: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Kill(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 1:
+                os.kill(started(trainer)[0], signal.SIGKILL)
+
+    how = {"critic": own_critic, "critic_on_failure": "group-mean", "max_steps": 2}
+    trainer = make({"callbacks": [Kill()]}, **how, **SAVED_EACH_STEP)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    checkpoint = Path(trainer.args.output_dir, "checkpoint-1")
+    assert (checkpoint / "trainer_state.json").is_file()
+    assert not (checkpoint / "genac").exists()
+    assert f"the critic is not in {checkpoint / 'genac'}" in capfd.readouterr().out
 
 
 def fail_second_batch(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,6 +246,34 @@ def test_segments_begin_after_unlikely_tokens(credited: Any) -> None:
         ]
 
 
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_truncated_completions_that_are_masked_have_segments_too(
+    credited: Any, num_iterations: int
+) -> None:
+    """On policy, and off policy, where TRL has log-probabilities, but none of these."""
+    trainer, output = credited(
+        segmentation={"by": "low-probability", "probability": 0.0034, "max_segments": 100},
+        max_completion_length=100,
+        mask_truncated_completions=True,
+        num_iterations=num_iterations,
+        per_device_train_batch_size=8,
+    )
+    masked = output["completion_mask"].sum(1) == 0
+    assert masked.any()
+    assert not masked.all()
+    lengths = [sum(part["tokens"] for part in one["segments"]) for one in trainer.valuations]
+    read = torch.arange(100) < torch.tensor(lengths).unsqueeze(1)
+    with torch.no_grad():
+        unlikely = logps(trainer, {**output, "completion_mask": read.long()}).exp() < 0.0034
+    assert unlikely[masked].any()
+    for row, one in enumerate(trainer.valuations):
+        starts = np.cumsum([segment["tokens"] for segment in one["segments"]])[:-1]
+        assert (
+            starts.tolist()
+            == (np.flatnonzero(unlikely[row, : lengths[row] - 1].numpy()) + 1).tolist()
+        )
+
+
 def test_segments_that_need_what_is_not_there_are_refused(
     make: Make, own_critic: str, tmp_path: Path
 ) -> None:

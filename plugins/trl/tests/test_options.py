@@ -13,6 +13,7 @@ from datasets import Dataset, IterableDataset
 from trl import GRPOConfig
 
 from conftest import Make, first_batch, letter_values, logged, moved, weights
+from genac_bridge.host.responses import responses
 from genac_trl import GenACConfig, GenACTrainer
 from genac_trl.trainer import GenACTrainer as Trainer
 
@@ -315,10 +316,39 @@ def test_table_of_completions(judged: Make) -> None:
         assert advantage == pytest.approx(total / tokens, abs=1e-6)
 
 
+def test_table_of_completions_where_some_batches_get_no_credit(judged: Make, data: Any) -> None:
+    """As those that an oracle is asked about. A small evaluation comes between."""
+    trainer = judged(
+        {"eval_dataset": data.select(range(1))},
+        max_steps=1,
+        per_device_train_batch_size=12,
+        per_device_eval_batch_size=4,
+        eval_on_start=True,
+    )
+    assert len(responses(trainer._critic.host, 12).rows) == 12
+    logs = trainer._logs
+    assert list(logs["extra"]["critic"]) == [None] * 12
+    tables = []
+    log = trainer.log
+
+    def logging(*given: Any, **more: Any) -> None:
+        tables.append((list(logs["completion"]), list(logs["extra"]["critic"])))
+        log(*given, **more)
+
+    trainer.log = logging
+    trainer.train()
+    # Of the evaluation, after it the training's.
+    assert [len(completions) for completions, _ in tables[:2]] == [12, 12]
+    assert [words is None for words in tables[0][1]] == [True] * 8 + [False] * 4
+    assert None not in tables[1][1]
+    assert [one["response"] for one in trainer.valuations] == tables[1][0]
+
+
 def test_nothing_is_told_where_nobody_asks(judged: Make) -> None:
     trainer = judged(log_completions=False)
     first_batch(trainer)
     assert trainer.valuations == []
+    assert "critic" not in trainer._logs["extra"]
     trainer.tell_valuations = True
     first_batch(trainer)
     assert len(trainer.valuations) == 4

@@ -85,6 +85,18 @@ def test_resumed_run_is_the_run(learning: Make, tmp_path: Path) -> None:
     assert all(torch.equal(again[name], ended[name]) for name in ended)
 
 
+def test_resume_between_two_generation_batches(learning: Make, tmp_path: Path) -> None:
+    """Each lasts two steps."""
+    whole = learning("whole", num_iterations=2)
+    whole.train()
+    whole.close()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "resumed" / "checkpoint-2")
+    resumed = learning("resumed", num_iterations=2)
+    resumed.train(resume_from_checkpoint=True)
+    assert moved(resumed, weights(whole)) == set()
+    assert entries(resumed) == entries(whole)
+
+
 def test_evaluations_after_a_resume_are_those_of_the_run(
     learning: Make, tmp_path: Path, data: Any
 ) -> None:

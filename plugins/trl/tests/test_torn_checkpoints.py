@@ -7,14 +7,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from transformers.trainer_utils import get_last_checkpoint
 
 from conftest import Make
 from genac_trl import ControllerError
-from genac_trl.torn_checkpoints import set_torn_aside
+from genac_trl.torn_checkpoints import report_torn, set_torn_aside
 
 
 def whole(folder: Path, step: int) -> Path:
@@ -46,6 +49,23 @@ def test_what_is_torn_is_renamed_and_nothing_else(tmp_path: Path) -> None:
         "checkpoint-2",
     }
     assert set_torn_aside(tmp_path) == []
+
+
+def test_all_processes_wait_until_what_is_torn_is_renamed(tmp_path: Path) -> None:
+    (whole(tmp_path, 1) / "trainer_state.json").unlink()
+    both = threading.Barrier(2, timeout=10)
+
+    def process(is_main: bool) -> Any:
+        accelerator = SimpleNamespace(is_main_process=is_main, wait_for_everyone=both.wait)
+        return SimpleNamespace(
+            args=SimpleNamespace(output_dir=str(tmp_path)), accelerator=accelerator
+        )
+
+    main = threading.Timer(0.2, report_torn, [process(True)])
+    main.start()
+    report_torn(process(False))
+    assert get_last_checkpoint(str(tmp_path)) is None
+    main.join()
 
 
 def test_a_trainer_goes_on_from_the_last_whole_one(make: Make, scorer: str) -> None:

@@ -59,8 +59,6 @@ class HostCritic:
         self.on_valued: list[Callable[[list[dict[str, Any]]], None]] = []
         self.advice = advice or Advice()
         self._on_failure = on_failure
-        #: Could the last batch not be valued?
-        self._failed = False
         #: What `say_once` has printed.
         self._said: set[str] = set()
 
@@ -147,14 +145,12 @@ class HostCritic:
         except ControllerError as error:
             if self._on_failure == "error":
                 raise
-            self._failed = True
             self.say_once(
                 "failed",
                 "GenAC: the critic failed, and training goes on with GRPO's own advantages until "
                 f"it answers again (critic/failed): {error}",
             )
             return None, {"critic/failed": 1.0}
-        self._failed = False
         metrics = {name: float(value) for name, value in result["metrics"].items()}
         warning = silence(metrics, self.host.group_size, self.advice)
         if warning is not None:
@@ -194,7 +190,8 @@ class HostCritic:
     def save(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
         """Writes the critic to `folder/critic` and the controller's state to `folder`.
 
-        The critic loads with `from_pretrained`. `folder` is made, or replaced. Raises
+        The critic loads with `from_pretrained`. `folder` is made, or replaced. With
+        `on_failure="group-mean"`, a critic that can't be saved is said to be missing; else raises
         `ControllerError`.
         """
 
@@ -205,16 +202,28 @@ class HostCritic:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             place = {"stage": "joint", "iteration": self.batches["joint"], "complete": False}
             kept = {"optimizer": optimizer, "reward_range": self.host.rewards_seen}
-            try:
-                self.ask("save", {"folder": path, **kept, **place})
-            except ControllerError as error:
-                if not self._failed:
-                    raise
-                self.say_once(
-                    "unsaved", f"GenAC: the critic is not in {path}, for it failed before: {error}"
-                )
+            self._save({"folder": path, **kept, **place})
 
         on_main(self.host, work)
+
+    def _save(self, asked: dict[str, Any]) -> None:
+        try:
+            self.ask("save", asked)
+            return
+        except ControllerError as error:
+            if self._on_failure == "error":
+                raise
+            first = error
+        # It may be the critic's last update that failed, of which the controller tells here first.
+        # The critic itself is whole then, and is saved when asked again.
+        try:
+            self.ask("save", asked)
+        except ControllerError as error:
+            self.say_once(
+                "unsaved", f"GenAC: the critic is not in {asked['folder']}, for it failed: {error}"
+            )
+        else:
+            self.say_once("failed update", f"GenAC: the critic failed, and was saved: {first}")
 
     def restore(self, folder: str | os.PathLike[str]) -> None:
         """Restores what `save` wrote, and `batches["joint"]`; the controller counts evaluations.

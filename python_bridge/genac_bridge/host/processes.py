@@ -30,13 +30,23 @@ def on_main_with_help(
 
     `work` is given a function: called with a payload, it calls `help_with` with that payload in all
     processes at the same time, and returns what the main process got. What `help_with` raises in
-    another process ends that process.
+    another process ends that process. Of several processes, what it raises in the main one ends
+    that one too, whatever `work` makes of it: the others still wait for its part of the help, and
+    can be told nothing.
     """
     if host.is_main:
+        failures: list[Exception] = []
 
         def ask_all(payload: Payload) -> Answer:
+            if failures:
+                raise failures[0]
             host.broadcast(("help", payload, None))
-            return help_with(payload)
+            try:
+                return help_with(payload)
+            except Exception as error:
+                if host.processes > 1:
+                    failures.append(error)
+                raise
 
         result: Any = None
         fault: str | None = None
@@ -44,6 +54,8 @@ def on_main_with_help(
             result = work(ask_all)
         except ControllerError as error:
             fault = str(error)
+        if failures:
+            raise failures[0]
         host.broadcast(("done", result, fault))
     else:
         nothing: tuple[str, Any, str | None] = ("", None, None)

@@ -15,6 +15,10 @@ class HostTrainer(Protocol):
     """An adapter of one trainer. With several processes, each has one."""
 
     @property
+    def processes(self) -> int:
+        """How many processes train together."""
+
+    @property
     def is_main(self) -> bool:
         """Is this the one process that talks to the controller?"""
 

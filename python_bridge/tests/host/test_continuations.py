@@ -129,6 +129,7 @@ class Process(Tiny):
     """One of two processes, each in a thread."""
 
     can_continue = True
+    processes = 2
 
     def __init__(self, folder: Path, group: Group, is_main: bool) -> None:
         super().__init__(folder, [])
@@ -196,6 +197,37 @@ def test_a_failure_after_help_is_raised_in_all(tmp_path: Path) -> None:
     for _, outcome in in_both(tmp_path, work):
         assert isinstance(outcome, ControllerError)
         assert str(outcome) == "no use for 4"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_help_that_fails_in_the_main_process(tmp_path: Path, processes: int) -> None:
+    """With one process, it is the answer to who asked for it. With several, the others wait within
+    the help, and are told nothing.
+    """
+    group = Group()
+    group.barrier = threading.Barrier(1)  # the other process is not there
+    main = Process(tmp_path, group, is_main=True)
+    main.processes = processes
+    helped: list[int] = []
+
+    def help_with(number: int) -> int:
+        helped.append(number)
+        raise TimeoutError("the sandbox")
+
+    def work(ask_all: Callable[[int], int]) -> str:
+        for number in (1, 2):
+            with pytest.raises(TimeoutError):
+                ask_all(number)
+        return "without help"
+
+    if processes == 1:
+        assert on_main_with_help(main, work, help_with) == "without help"
+        assert helped == [1, 2]
+    else:
+        with pytest.raises(TimeoutError, match="the sandbox"):
+            on_main_with_help(main, work, help_with)
+        assert helped == [1]
+        assert group.value == ("help", 1, None)
 
 
 class Asking:

@@ -53,6 +53,7 @@ class Tiny:
     """
 
     rewards_seen: tuple[float, float] | None = None
+    processes = 1
     is_main = True
     step = 0
     group_size = 2
