@@ -21,15 +21,16 @@ import {
 import { explainedVariance, groupBy, isNoise, mean, meanSquaredError } from './math/statistics.ts';
 import { firstState, segmentState } from './state.ts';
 import { type BudgetedSegmentation, segmentResponse } from './text/segment.ts';
-import type {
-  ActorProfile,
-  Credit,
-  Outcome,
-  RewardedTrajectory,
-  Segment,
-  State,
-  Trajectory,
-  Valuation,
+import {
+  type ActorProfile,
+  type Credit,
+  isJudged,
+  type Outcome,
+  type RewardedTrajectory,
+  type Segment,
+  type State,
+  type Trajectory,
+  type Valuation,
 } from './types.ts';
 
 export interface CreditOptions {
@@ -122,7 +123,7 @@ function* creditSteps(
   options: CreditOptions,
 ): Generator<void, CreditAssignment> {
   const outcomes = yield* outcomesOf(segmented, valuations);
-  const fair = outcomes.filter(({ valuation }) => !valuation.hindsight);
+  const fair = outcomes.filter(({ valuation }) => isJudged(valuation));
   const { valued, rewarded } = yield* eachReward(fair);
   const explained = explainedVariance(valued, rewarded);
   const fellBack =

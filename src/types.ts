@@ -138,7 +138,15 @@ export interface Valuation {
    * and is not judged by it. Default: false.
    */
   readonly hindsight?: boolean;
+  /**
+   * Which of several critics' words it is depends on what came after the state: it is no fair
+   * sample to judge by, though a part may learn from the outcome. Default: false.
+   */
+  readonly unjudged?: boolean;
 }
+
+/** Valuations that a critic may be judged by. */
+export const isJudged = ({ hindsight, unjudged }: Valuation): boolean => !hindsight && !unjudged;
 
 /**
  * A valued state and the rewards of all trajectories that went through it: what a critic learns

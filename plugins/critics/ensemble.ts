@@ -74,8 +74,10 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       `the critic "ensemble" can't have the part "${other.name}": its values come from the rewards ` +
         'of the group, and the others value states',
     );
-  const learns = members.slice(1).some(({ learn }) => learn);
-  /** Numbers of the states that the further critics learn from, whatever came after these. */
+  /**
+   * Numbers of the states that the further critics learn from and the whole is judged by, whatever
+   * came after these.
+   */
   const drawn = (states: readonly State[], limit: number, context: CriticContext) => {
     const draw = blindDraw(environment.seed, context);
     return [...states.keys()].filter((s) => draw(states[s]!) < (BLIND * limit) / states.length);
@@ -121,8 +123,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       const later = areOfOneEach(states) ? haveLater(states) : new Set(all);
       const blind =
         o.by === 'mean' ? [] : drawn(states, limit, context).filter((s) => later.has(s));
-      const sure = learns ? blind : [];
-      const chosen = o.by === 'mean' ? all : mostUncertain(states, first, limit, sure);
+      const chosen = o.by === 'mean' ? all : mostUncertain(states, first, limit, blind);
       const fair = new Set(o.by === 'mean' ? all : [...blind, ...all.filter((s) => !later.has(s))]);
       const others: Estimates[] = [];
       for (let i = 1; i < members.length; i++)
@@ -141,6 +142,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
           rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
           parsed: used.length > 0 ? 'ok' : 'malformed',
           completions: own.flatMap((one, i) => completionsOf(one, i)),
+          ...((!fair.has(s) || used.some((one) => one?.hindsight)) && { unjudged: true }),
         };
         estimates.set(valuation, fair.has(s) ? own : own.map((one, i) => (i === 0 ? one : null)));
         return valuation;

@@ -30,6 +30,8 @@ export class Pending {
    * answer, was lost.
    */
   idleHeartbeats = 0;
+  /** As many of them are waited for before it is sent again; twice as many each time. */
+  patience = 2;
   /** Set once cancelling was asked for. */
   cancelled = false;
   readonly #options: PendingOptions;

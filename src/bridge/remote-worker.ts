@@ -175,6 +175,7 @@ export class RemoteWorker implements Worker {
    */
   resend(): void {
     for (const pending of this.#pending.values()) {
+      pending.patience = 2;
       this.#send(pending);
       if (pending.cancelled) this.send({ type: 'cancel', id: pending.id });
     }
@@ -208,7 +209,11 @@ export class RemoteWorker implements Worker {
     this.heartbeat = heartbeat;
     if (heartbeat.running !== null || heartbeat.queued > 0 || !this.isReady) return;
     for (const pending of this.#pending.values())
-      if (++pending.idleHeartbeats >= 2) this.#send(pending);
+      if (++pending.idleHeartbeats >= pending.patience) {
+        // A large one may still be on its way, and its copies would hold up what follows.
+        pending.patience *= 2;
+        this.#send(pending);
+      }
   }
 
   #partial(message: MessageOf<'partial'>, tensors: Tensors): void {

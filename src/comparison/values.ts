@@ -51,8 +51,9 @@ export async function valuesOfCritic(
   const path = join(tools.folder, 'values', name, `${named.name}.jsonl`);
   const { candidates, rank_by } = ground.options;
   const rankBy = candidates === 0 ? null : rank_by;
-  const digest = digestOf([collected.digest, named.identity, greedy, rankBy]);
   const limits = limitsOf(ground.options);
+  const group = named.plugin.needs === 'outcomes' ? [String(limits.group)] : [];
+  const digest = digestOf([collected.digest, named.identity, greedy, rankBy, ...group]);
   const lines = await Lines.open<Part>(path, digest, tools.log);
   const parts = [...lines.known];
   const { problems } = collected;

@@ -86,7 +86,8 @@ export async function heldOutStates(training: Training): Promise<readonly Refere
   const { model } = actorOf(training);
   const made = ofFrozenActor.get(model);
   if (made?.step === model.step) return made.states;
-  const states = statesOfActor(training, count);
+  // Whatever was set since: errors of one stage are compared with each other.
+  const states = statesOfActor({ ...training, config: training.begun }, count);
   ofFrozenActor.set(model, { step: model.step, states });
   return states;
 }

@@ -142,8 +142,9 @@ export class HostSession {
   ): Promise<{ result: HostResult<'assign_credit'>; tensors: Tensors; afterwards: () => void }> {
     if (this.#lost) throw this.#lost;
     const began = performance.now();
-    const idle = this.#update ? 0 : (began - this.#idleSince) / 1000;
     const done = await this.fence();
+    // An update that was still running ends after this began.
+    const idle = Math.max(0, began - this.#idleSince) / 1000;
     const evaluates = ask.purpose === 'evaluation';
     if (evaluates) this.#pendingMetrics = done;
     const iteration = evaluates ? this.#evaluations++ : ask.iteration;

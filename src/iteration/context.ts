@@ -37,6 +37,8 @@ export interface Actor {
 export interface Training {
   /** The config of this iteration; some values may change between two iterations. */
   readonly config: Config;
+  /** As the run began. */
+  readonly begun: Config;
   readonly task: Task;
   /** Rewards responses. */
   readonly rewardOf: RewardOf;

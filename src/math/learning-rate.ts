@@ -42,7 +42,10 @@ export interface PlateauSchedule {
  */
 export function plateauRate(schedule: PlateauSchedule, step: number, coolFrom: number): number {
   const { learning_rate: peak, warmup, cooldown, min_lr_ratio } = schedule;
-  return step < coolFrom
-    ? learningRate({ peak, decay: 'constant', warmup, min_lr_ratio: 1 }, step, coolFrom)
-    : learningRate({ peak, decay: 'linear', warmup: 0, min_lr_ratio }, step - coolFrom, cooldown);
+  const rising = { peak, decay: 'constant', warmup, min_lr_ratio: 1 } as const;
+  if (step < coolFrom) return learningRate(rising, step, coolFrom);
+  // The fall begins where the warm-up was, if it begins amid that.
+  const reached = coolFrom > 0 ? learningRate(rising, coolFrom - 1, coolFrom) : peak;
+  const falling = { peak: reached, decay: 'linear', warmup: 0, min_lr_ratio } as const;
+  return learningRate(falling, step - coolFrom, cooldown);
 }

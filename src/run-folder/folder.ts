@@ -273,11 +273,19 @@ interface Evaluated {
 
 /** @param metrics the run's file of them, up to the checkpoint */
 function evaluationsAt({ stage, iteration }: StagePosition, metrics: string): Evaluated {
-  const lines = existsSync(metrics) ? readMetrics(dirname(metrics)) : [];
-  const own = lines.filter(
+  const own = readableMetrics(dirname(metrics)).filter(
     (line) => line.type === 'evaluation' && line.stage === stage && line.iteration === iteration,
   );
   return { place: { stage, iteration }, metrics: own.flatMap((line) => Object.keys(line)) };
+}
+
+/** None where a line is damaged: to evaluate once too often costs less than the run. */
+function readableMetrics(folder: string) {
+  try {
+    return readMetrics(folder);
+  } catch {
+    return [];
+  }
 }
 
 const LONGEST_SOURCE = 16 * 2 ** 20;

@@ -62,7 +62,7 @@ export async function lockRun(folder: string, whatToDo = endTheRun(folder)): Pro
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (taken(folder, claim, lock)) return held(lock, nonce);
       const content = contentOf(lock);
-      if (content !== null) refuseIfAlive(folder, holderIn(content), whatToDo);
+      if (content !== null) refuseIfAlive(folder, lock, holderIn(content), whatToDo);
       await sleep(10);
     }
   } finally {
@@ -100,7 +100,7 @@ function renew(lock: string, nonce: string): void {
 function taken(folder: string, claim: string, path: string): boolean {
   if (linked(claim, path)) return true;
   const held = contentOf(path);
-  if (held === null || holderIsAlive(folder, holderIn(held))) return false;
+  if (held === null || holderIsAlive(folder, path, holderIn(held))) return false;
   const right = `${path}.${digestOf(held)}`;
   if (!taken(folder, claim, right)) return false;
   try {
@@ -147,12 +147,13 @@ function holderIn(content: string): Holder | null {
   }
 }
 
-function holderIsAlive(folder: string, holder: Holder | null): boolean {
+/** @param path of the lock, or of the right to take it over */
+function holderIsAlive(folder: string, path: string, holder: Holder | null): boolean {
   if (holder === null) return false;
   if (holder.host === hostname()) return processIsAlive(holder.pid, holder.process_start);
   // The process is on another host: it renews the lock, and a run its status.
   const status = readStatus(folder);
-  return (status !== null && isAlive(status)) || ageOf(join(folder, 'run.lock')) < SILENCE_MS;
+  return (status !== null && isAlive(status)) || ageOf(path) < SILENCE_MS;
 }
 
 /** Milliseconds since it was renewed. */
@@ -161,8 +162,13 @@ function ageOf(path: string): number {
   return found ? Date.now() - found.mtimeMs : Number.POSITIVE_INFINITY;
 }
 
-function refuseIfAlive(folder: string, holder: Holder | null, whatToDo: string): void {
-  if (holder === null || !holderIsAlive(folder, holder)) return;
+function refuseIfAlive(
+  folder: string,
+  lock: string,
+  holder: Holder | null,
+  whatToDo: string,
+): void {
+  if (holder === null || !holderIsAlive(folder, lock, holder)) return;
   throw new UserError(
     `${folder} is in use by process ${holder.pid} on ${holder.host}: ${whatToDo}`,
   );

@@ -79,6 +79,7 @@ export async function prepareTraining(preparation: Preparation): Promise<Trainin
     get config() {
       return steering.config;
     },
+    begun: config,
     task,
     rewardOf,
     critic,

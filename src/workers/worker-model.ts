@@ -109,6 +109,7 @@ export class WorkerModel implements LanguageModel {
     const { seed, onFinished, ...sampling } = rest;
     const sequences = prompts.length * completionsPerPrompt;
     const prefixes = areSequences(prompts) ? prompts : null;
+    const told = new Set<number>();
     const { result, tensors } = await this.worker.request(
       'sample',
       {
@@ -132,13 +133,17 @@ export class WorkerModel implements LanguageModel {
             const { indices, texts, finish_reasons } = data as unknown as PartialSample;
             const unpacked = finishedSequences(part, texts, finish_reasons);
             indices.forEach((sequence, i) => {
+              told.add(sequence);
               onFinished(sequence, unpacked[i]!);
             });
           },
         }),
       },
     );
-    return answeredSequences(result, tensors, completionsPerPrompt, onlyIds);
+    const answered = answeredSequences(result, tensors, completionsPerPrompt, onlyIds);
+    // A part can be lost with a connection. The answer has them all.
+    for (const [i, one] of answered.entries()) if (!told.has(i)) onFinished?.(i, one);
+    return answered;
   }
 
   /**

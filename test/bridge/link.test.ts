@@ -154,6 +154,19 @@ describe('what gets lost', () => {
     expect((await reply).result.value).toBe(1);
   });
 
+  test('and then ever more rarely: it may still be on its way', async () => {
+    const { peer, worker } = await connected();
+    const reply = worker.request('call', call);
+    const { id } = await peer.next('request');
+    for (let sequence = 0; sequence < 40; sequence++) peer.idle(sequence);
+    // After 2, 4, 8 and 16 heartbeats.
+    for (let copy = 0; copy < 4; copy++) expect((await peer.next('request')).id).toBe(id);
+    peer.answer(id, 1);
+    await reply;
+    worker.request('call', call).catch(() => {});
+    expect((await peer.next('request')).id).not.toBe(id);
+  });
+
   test('a worker that says nothing is lost: requests end, listeners hear it once, others go on', async () => {
     const { link, transport, peer, worker } = await connected({ silenceMs: 120 });
     const other = link.expect('v');

@@ -63,6 +63,18 @@ describe('plateauRate', () => {
     const rates = Array.from({ length: 7 }, (_, step) => plateauRate(schedule, step, 4));
     expect(rates).toEqual([0.5, 1, 1, 1, 1, 0.75, 0.5]);
   });
+  it('falls from where the warm-up was, if that was all', () => {
+    const schedule = { learning_rate: 1, warmup: 50, cooldown: 3, min_lr_ratio: 0.5 };
+    const rates = [8, 9, 10, 11, 12].map((step) => plateauRate(schedule, step, 10));
+    expect(rates.map((rate) => rate.toFixed(3))).toEqual([
+      '0.180',
+      '0.200',
+      '0.200',
+      '0.150',
+      '0.100',
+    ]);
+    expect(plateauRate({ ...schedule, warmup: 5 }, 0, 0)).toBe(1);
+  });
 });
 
 describe('statistics', () => {

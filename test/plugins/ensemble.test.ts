@@ -12,7 +12,7 @@ import { segmentTrajectory } from '../../src/credit.ts';
 import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
 import { startRun } from '../../src/run/run.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
-import type { State, Valuation } from '../../src/types.ts';
+import { isJudged, type State, type Valuation } from '../../src/types.ts';
 import { criticConformance } from '../conformance/critic.ts';
 import { rewardedTrajectory } from '../fixtures/trajectories.ts';
 
@@ -47,6 +47,13 @@ it('has the mean of its critics, without those that said nothing', async () => {
   const none = await make({ critics: [part(0.2, { silent: true }), part(0.6, { silent: true })] });
   const [nothing] = await none.value(statesOf('a'), context);
   expect(nothing).toMatchObject({ value: 0.2, parsed: 'malformed' });
+});
+
+it('is not judged by values that a part made of later ones', async () => {
+  const two = await make({ critics: [part(0.2, { late: true }), part(0.6)] });
+  const values = await two.value(statesOf('a b c'), context);
+  expect(values.map(isJudged)).toEqual([true, false, false]);
+  expect(values.some(({ hindsight }) => hindsight)).toBe(false);
 });
 
 describe('a cascade', () => {
@@ -91,10 +98,14 @@ describe('a cascade', () => {
         if (metrics['part-1/learned'] && state.index < 4) learned.push(state.id);
       }
       const dear = states.filter((_, s) => valuations[s]!.value === 0.9);
-      return { learned, dear: dear.map(({ id }) => id) };
+      const judged = states.filter(({ index }, s) => isJudged(valuations[s]!) && index < 4);
+      return { learned, dear: dear.map(({ id }) => id), judged: judged.map(({ id }) => id) };
     };
     const [right, wrong] = [await asked('9 9 9 9'), await asked('1 2 1 2')];
     expect(right.learned).toEqual(wrong.learned);
+    // Nor is it judged by the others.
+    expect(right.judged).toEqual(right.learned);
+    expect(wrong.judged).toEqual(right.judged);
     expect(right.learned.length).toBeGreaterThan(1);
     expect(right.dear).not.toEqual(wrong.dear);
     expect(right.dear.length).toBeGreaterThan(right.learned.length);

@@ -93,14 +93,16 @@ describe('valueFew', () => {
   it('learns from first states, also where each response has its own (stage 2)', async () => {
     const problem = { id: 'p', prompt: 'x', columns: {} };
     const prefixes = ['', 'a', 'a b', 'a b c', 'a b c d', 'a b c d e'];
-    const rollout = { problem, actor, prefixes, response: 'a', firstUnedited: 0, reward: 1 };
-    const states = allStatesOfRollouts(new Array(16).fill(rollout), 'critic-rl', 0).map(
-      ({ state }) => state,
-    );
-    const { ask } = asking(noise(3));
-    const values = await valueFew(states, 0.6, () => 0.99, ask);
-    const fair = states.filter((_, s) => !values[s]!.hindsight);
-    expect(fair.map(({ index }) => index)).toEqual(new Array(16).fill(0));
+    for (const firstUnedited of [0, 2]) {
+      const rollout = { problem, actor, prefixes, response: 'a', firstUnedited, reward: 1 };
+      const states = allStatesOfRollouts(new Array(16).fill(rollout), 'critic-rl', 0).map(
+        ({ state }) => state,
+      );
+      const { ask } = asking(noise(3));
+      const values = await valueFew(states, 0.6, () => 0.99, ask);
+      const fair = states.filter((_, s) => !values[s]!.hindsight);
+      expect(fair.map(({ index }) => index)).toEqual(new Array(16).fill(firstUnedited));
+    }
   });
 
   it('puts the others on the line between their neighbours', async () => {

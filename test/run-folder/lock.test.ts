@@ -5,6 +5,7 @@ import {
   linkSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -71,6 +72,20 @@ it('of another host is alive while it is renewed, and dead half a minute later',
   expect(renewed()).toBe(false);
   mine.release();
   expect(existsSync(lock)).toBe(true);
+}, 30_000);
+
+it('of another host that takes over a dead one’s is not taken from it', async () => {
+  const path = folder();
+  const lock = join(path, 'run.lock');
+  const dead = JSON.stringify({ pid: 7, process_start: '1', host: 'node-17', nonce: 'a' });
+  writeFileSync(lock, dead);
+  const before = new Date(Date.now() - 60_000);
+  utimesSync(lock, before, before);
+  const digest = createHash('sha256').update(dead).digest('hex').slice(0, 16);
+  const taking = { pid: 8, process_start: '1', host: 'node-18', nonce: 'b' };
+  writeFileSync(`${lock}.${digest}`, JSON.stringify(taking));
+  await expect(lockRun(path)).rejects.toThrow("can't be taken over");
+  expect(readFileSync(lock, 'utf8')).toBe(dead);
 }, 30_000);
 
 it('is taken by one alone of many processes that try at once, where a dead one held it', async () => {

@@ -141,6 +141,32 @@ describe('WorkerModel', () => {
     expect(buffers.size).toBe(2);
   });
 
+  it('hands on what the answer has and no part had: a part can be lost with a connection', async () => {
+    const tensors = {
+      prompt_ids: tensor(Int32Array.of(1)),
+      prompt_cu_seqlens: tensor(Int32Array.of(0, 1)),
+      completion_ids: tensor(Int32Array.of(5, 6)),
+      completion_cu_seqlens: tensor(Int32Array.of(0, 1, 2)),
+      logprobs: tensor(Float32Array.of(-1, -2)),
+      text_ends: tensor(Int32Array.of(1, 1)),
+    };
+    const finish_reasons = ['length', 'length'];
+    const { model } = await modelWith({
+      sample: { result: { texts: ['x', 'y'], finish_reasons, version: 0 }, tensors },
+    });
+    const told: [number, string][] = [];
+    const answered = await model.sample({
+      ...{ prompts: ['p'], completionsPerPrompt: 2, seed: () => [1, 2] as const },
+      ...{ max_new_tokens: 3, temperature: 1, top_p: null, top_k: null, stop_strings: [] },
+      onFinished: (i, { text }) => void told.push([i, text]),
+    });
+    expect(answered.map(({ text }) => text)).toEqual(['x', 'y']);
+    expect(told).toEqual([
+      [0, 'x'],
+      [1, 'y'],
+    ]);
+  });
+
   it('refuses an answer whose offsets do not fit its tokens', async () => {
     const cu = {
       prompt_ids: tensor(Int32Array.of(1)),

@@ -58,7 +58,11 @@ export async function valueFew(
     return numbers.length;
   };
   const all = [...states.keys()];
-  const blind = new Set(all.filter((s) => isFirst(states[s]!) || draw(states[s]!) < BLIND * share));
+  // Nothing came before the first ones that could have led to their being asked.
+  const firsts = new Set(lines.map(([first]) => first!));
+  const blind = new Set(
+    all.filter((s) => isShared(states[s]!) || firsts.has(s) || draw(states[s]!) < BLIND * share),
+  );
   const ends = lines.flatMap((line) => [line[0]!, line.at(-1)!]);
   let left = Math.round(share * states.length) - (await answer([...blind, ...ends]));
   // A batch may have more responses than a call may have arguments.
@@ -100,8 +104,6 @@ export function haveLater(states: readonly State[]): Set<number> {
 }
 
 const isShared = ({ trajectory }: State) => trajectory === null;
-/** Nothing came before it that could have led to its being asked. */
-const isFirst = (state: State) => isShared(state) || state.index === 0;
 
 /** The states of each response, in order; the first one may be its group's. */
 function responsesOf(states: readonly State[]): number[][] {

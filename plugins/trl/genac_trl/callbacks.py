@@ -168,10 +168,7 @@ class SaveValuationsCallback(TrainerCallback):
         if state.global_step == 0 or not state.is_world_process_zero or not self.path.exists():
             return
         kept = self.path.with_name(self.path.name + ".unfinished")
-        with (
-            self.path.open(encoding="utf-8") as before,
-            kept.open("w", encoding="utf-8") as after,
-        ):
+        with self.path.open("rb") as before, kept.open("wb") as after:
             after.writelines(line for line in before if _was_before(line, state.global_step))
         os.replace(kept, self.path)
 
@@ -181,11 +178,11 @@ class SaveValuationsCallback(TrainerCallback):
             file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in valuations)
 
 
-def _was_before(line: str, step: int) -> bool:
+def _was_before(line: bytes, step: int) -> bool:
     """Was it written before the checkpoint of this step? A line that a kill cut short was not."""
     try:
         one = json.loads(line)
-    except json.JSONDecodeError:
+    except ValueError:  # cut within JSON or within a character
         return False
     purpose, at = one["purpose"], one["step"]
     # A step's evaluation comes before its checkpoint, and its training after it.

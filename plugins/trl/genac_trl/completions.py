@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 
 from genac_bridge.host.batch import Row, plain_prompt
 
-from .config import critic_option
+from .critic_model import reads_log_probabilities
 from .trl_internals import log_probabilities, stop_tokens
 
 
@@ -56,14 +56,14 @@ def _log_probabilities(
     if sampler is not None:
         return sampler
     known: torch.Tensor | None = output.get("old_per_token_logps")
-    if known is None:
-        by = (critic_option(trainer.args, "segmentation") or {}).get("by")
-        wanted = by == "low-probability"
-    else:
+    if not reads_log_probabilities(trainer.args):
+        return known
+    if known is not None:
         # TRL's own are of no use where it masks a whole completion. All processes compute, or none.
         masked = bool((output["completion_mask"].sum(dim=1) == 0).any())
-        wanted = any(gather_object([masked]))
-    return log_probabilities(trainer, output, ids) if wanted else known
+        if not any(gather_object([masked])):
+            return known
+    return log_probabilities(trainer, output, ids)
 
 
 def padded(advantages: list[np.ndarray], like: torch.Tensor) -> torch.Tensor:

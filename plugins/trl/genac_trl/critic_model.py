@@ -184,8 +184,19 @@ def _tokenizer(trainer: Any, source: str) -> dict[str, Any]:
     return {"tokenizer": str(folder)}
 
 
+def reads_log_probabilities(args: Any) -> bool:
+    """Do the options or the file of `controller_config` cut where tokens are improbable?"""
+    credit = _section_in_file(args, "credit")
+    by = critic_option(args, "segmentation") or credit.get("segmentation")
+    return isinstance(by, dict) and by.get("by") == "low-probability"
+
+
 def _critic_in_file(args: Any) -> dict[str, Any]:
-    """Returns the critic's options in the file of `controller_config`."""
+    return _section_in_file(args, "critic")
+
+
+def _section_in_file(args: Any, name: str) -> dict[str, Any]:
+    """Returns a section of the file of `controller_config`; empty: there is none."""
     import yaml
 
     path = critic_option(args, "controller_config")
@@ -195,5 +206,5 @@ def _critic_in_file(args: Any) -> dict[str, Any]:
         config = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return {}  # the controller says what is wrong with it
-    critic = config.get("critic") if isinstance(config, dict) else None
-    return critic if isinstance(critic, dict) else {}
+    section = config.get(name) if isinstance(config, dict) else None
+    return section if isinstance(section, dict) else {}

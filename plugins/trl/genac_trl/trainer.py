@@ -372,19 +372,18 @@ class GenACTrainer(GRPOTrainer):
 
     # Checkpoints
 
-    def save_critic(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
-        """Writes the critic to `folder/critic` (it loads with `from_pretrained`) and the
-        controller's state beside it; `folder` is made, or replaced.
-        """
-        self._critic.save(folder, optimizer)
+    def save_critic(
+        self, folder: str | os.PathLike[str], optimizer: bool = False, required: bool = True
+    ) -> None:
+        """As `HostCritic.save`: the critic in `folder/critic`, the controller's state beside it."""
+        self._critic.save(folder, optimizer, required)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before TRL's own files: where its last one is, this one is whole.
-        folder = Path(
-            self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        )
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder = Path(self._get_output_dir(trial=trial), name)
         with whole_or_set_aside(self, folder):
-            self.save_critic(folder / CHECKPOINT_FOLDER, optimizer=not self.args.save_only_model)
+            self.save_critic(folder / CHECKPOINT_FOLDER, not self.args.save_only_model, False)
             super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

@@ -18,7 +18,13 @@ from genac_trl import CriticQualityCallback, SaveValuationsCallback
 def test_valuations_are_written_batch_by_batch(
     make: Make, own_critic: str, no_gate: str, tmp_path: Path
 ) -> None:
-    trainer = make(critic=own_critic, controller_config=no_gate, segmentation="tokens", max_steps=3)
+    trainer = make(
+        critic=own_critic,
+        controller_config=no_gate,
+        segmentation="tokens",
+        max_steps=3,
+        scale_rewards="none",
+    )
     trainer.add_callback(SaveValuationsCallback(trainer))
     trainer.train()
     lines = [
@@ -84,8 +90,8 @@ def test_a_resumed_run_has_each_step_once(
 
     trainer(3).train()
     path = tmp_path / "out" / "valuations.jsonl"
-    with path.open("a") as file:
-        file.write('{"step": 3, "purp')  # as a kill leaves it
+    with path.open("ab") as file:
+        file.write('{"step": 3, "prompt": "≈'.encode()[:-1])  # as a kill leaves it
     trainer(4).train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     steps = [0, 1, 2, 3]

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from conftest import Make, first_batch, letter_values, letters
-from genac_trl import ControllerError
 
 TOKENS = {"by": "tokens", "tokens": 4}
 
@@ -274,16 +273,12 @@ def test_truncated_completions_that_are_masked_have_segments_too(
         )
 
 
-def test_segments_that_need_what_is_not_there_are_refused(
+def test_segments_that_need_log_probabilities_have_them_by_the_controller_s_file_too(
     make: Make, own_critic: str, tmp_path: Path
 ) -> None:
-    """Where the controller's file alone asks for it."""
     config = tmp_path / "controller.yaml"
     config.write_text("credit: {segmentation: {by: low-probability}}\n")
-    with pytest.raises(
-        ControllerError, match="needs the tokens' log-probabilities, and they are not known"
-    ):
-        first_batch(make(critic=own_critic, controller_config=str(config)))
+    first_batch(make(critic=own_critic, controller_config=str(config)))
     # Off policy, TRL has them.
     first_batch(make(critic=own_critic, controller_config=str(config), num_iterations=2))
 

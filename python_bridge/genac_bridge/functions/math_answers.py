@@ -13,6 +13,8 @@ from typing import Any
 _NUMBER = re.compile(
     r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][+-]?\d+(?!\w)|/\d+)?%?"
 )
+# Or with a fraction behind it: 3 1/2.
+_NUMBERS = re.compile(rf"(?:(?<![\w)])-)?(?<![\w.,/])\d+ \d+/\d+(?![\w/])|{_NUMBER.pattern}")
 # 1e-05 and 1.5E+16: how Python and many models write small and large numbers, and what math-verify
 # can't read.
 _SCIENTIFIC = re.compile(r"(?<![\w.])([+-]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([+-]?\d{1,3})(?![\w.])")
@@ -20,10 +22,10 @@ _SCIENTIFIC = re.compile(r"(?<![\w.])([+-]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([+-]?\d{
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3})")
 # -$5: the sign of an amount stands before its currency.
 _CURRENCY = re.compile(r"(?<![\w)])-(?:\\?\$|€|£)(?=\.?\d)")
-# 12 000: blanks between thousands.
-_SPACED = re.compile(r"(?<![\w.,/])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?![\w/])")
-# 1 1/2 is 1 + 1/2.
-_MIXED = re.compile(r"(?<![\w./])(-?)(\d+)\s+(\d+)\s*/\s*(\d+)(?![\w./])")
+# 12 000: blanks between thousands, where it is all of an answer.
+_SPACED = re.compile(r"\s*-?\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.\d+)?\s*")
+# 1 1/2 is 1 + 1/2, where it is all of an answer: within a formula it may be a product.
+_MIXED = re.compile(r"\s*(-?)(\d+)\s+(\d+)\s*/\s*(\d+)\s*")
 # Blanks between two digits make two numbers of them, others mean nothing.
 _BLANKS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -79,7 +81,7 @@ def hashes(text: str) -> str | None:
 
 def last_number(text: str) -> str | None:
     plain = _CURRENCY.sub("-", _THOUSANDS.sub(",", text.replace("\u2212", "-")))
-    found = [match for match in _NUMBER.findall(plain) if match]
+    found = [match for match in _NUMBERS.findall(plain) if match]
     return found[-1] if found else None
 
 
@@ -111,9 +113,13 @@ def positional(text: str) -> str:
     """Returns the text with its numbers in positional notation: `1e-05` is `0.00001`, `12 000` is
     `12000`, and `1 1/2` is `(1+1/2)`.
     """
-    plain = _SCIENTIFIC.sub(lambda match: format(Decimal(match.group()), "f"), text)
-    plain = _SPACED.sub(lambda match: "".join(match.group().split()), plain)
-    return _MIXED.sub(r"\1(\2+\3/\4)", plain)
+    if _SPACED.fullmatch(text):
+        return "".join(text.split())
+    if mixed := _MIXED.fullmatch(text):
+        sign, whole, above, below = mixed.groups()
+        return f"{sign}({whole}+{above}/{below})"
+    plain = _THOUSANDS.sub(",", text)
+    return _SCIENTIFIC.sub(lambda match: format(Decimal(match.group()), "f"), plain)
 
 
 def equal(reference: str, answer: str) -> bool | None:

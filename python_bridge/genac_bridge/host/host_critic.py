@@ -187,12 +187,14 @@ class HostCritic:
             [parsed == "ok" for parsed in result["parsed"]],
         )
 
-    def save(self, folder: str | os.PathLike[str], optimizer: bool = False) -> None:
+    def save(
+        self, folder: str | os.PathLike[str], optimizer: bool = False, required: bool = True
+    ) -> None:
         """Writes the critic to `folder/critic` and the controller's state to `folder`.
 
-        The critic loads with `from_pretrained`. `folder` is made, or replaced. With
-        `on_failure="group-mean"`, a critic that can't be saved is said to be missing; else raises
-        `ControllerError`.
+        The critic loads with `from_pretrained`. `folder` is made, or replaced. Raises
+        `ControllerError`; not `required` and with `on_failure="group-mean"`, a critic that can't be
+        saved is said to be missing.
         """
 
         def work() -> None:
@@ -202,11 +204,11 @@ class HostCritic:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             place = {"stage": "joint", "iteration": self.batches["joint"], "complete": False}
             kept = {"optimizer": optimizer, "reward_range": self.host.rewards_seen}
-            self._save({"folder": path, **kept, **place})
+            self._save({"folder": path, **kept, **place}, required)
 
         on_main(self.host, work)
 
-    def _save(self, asked: dict[str, Any]) -> None:
+    def _save(self, asked: dict[str, Any], required: bool) -> None:
         try:
             self.ask("save", asked)
             return
@@ -219,9 +221,10 @@ class HostCritic:
         try:
             self.ask("save", asked)
         except ControllerError as error:
-            self.say_once(
-                "unsaved", f"GenAC: the critic is not in {asked['folder']}, for it failed: {error}"
-            )
+            if required:
+                raise
+            where = asked["folder"]
+            self.say_once(where, f"GenAC: the critic is not in {where}, for it failed: {error}")
         else:
             self.say_once("failed update", f"GenAC: the critic failed, and was saved: {first}")
 

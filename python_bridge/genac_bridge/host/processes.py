@@ -34,6 +34,7 @@ def on_main_with_help(
     that one too, whatever `work` makes of it: the others still wait for its part of the help, and
     can be told nothing.
     """
+    several = host.processes > 1
     if host.is_main:
         failures: list[Exception] = []
 
@@ -44,7 +45,7 @@ def on_main_with_help(
             try:
                 return help_with(payload)
             except Exception as error:
-                if host.processes > 1:
+                if several:
                     failures.append(error)
                 raise
 

@@ -147,13 +147,13 @@ def test_a_server_that_is_silent_is_asked_whether_it_lives(
     health: list[str] = []
     stand_in.answer = answer
     monkeypatch.setattr(server, "SILENCE", 0.3)
-    monkeypatch.setattr(server, "HEALTH", 0.5)
+    monkeypatch.setattr(server, "HEALTH", 2.0)
     monkeypatch.setattr(server, "ABORTING", 0.3)
     began = time.monotonic()
     with pytest.raises(ServerError, match=r"the server at http://.*/health does not answer"):
         asking(stand_in, model, Progress(NullContext())).run()
-    assert time.monotonic() - began < 10
-    assert len(health) == 2
+    assert time.monotonic() - began < 20
+    assert len(health) >= 2
     released.set()
 
 

@@ -183,6 +183,9 @@ ALL = ["boxed", "hashes", "number"]
         ("Answer: -$5", "-5"),
         (r"$-\$5$", "-5"),
         ("$5 - $3", "3"),
+        ("The answer is 3 1/2.", "3 1/2"),
+        ("it is -3 1/2", "-3 1/2"),
+        ("in 2024, 1/2", "1/2"),
         (r"The answer is \(12{,}000\).", "12,000"),
         (r"The answer is $12,\!000$.", "12,000"),
     ],
@@ -287,6 +290,11 @@ def test_a_reference_is_its_answer_or_holds_it(text: str, answer: str) -> None:
         ("12 000", "12,000", True),
         ("12 000", "12", False),
         ("(1, 2)", "(1,2)", True),
+        ("x^2 1/2", "x^2/2", True),
+        ("5^2 1/2", "25/2", True),
+        (r"\sqrt 2 1/2", r"\sqrt{2}/2", True),
+        ("10^3 500", "500000", True),
+        (r"12\,000", "12000", True),
     ],
 )
 def test_the_same_mathematical_object(reference: str, answer: str, same: bool | None) -> None:

@@ -31,7 +31,7 @@ ABORTS = 25
 #: Seconds for anything but a completion, which may take as long as it takes.
 PATIENCE = 600.0
 #: Seconds without a completion after which a server is asked whether it lives, and to answer.
-SILENCE, HEALTH = 60.0, 30.0
+SILENCE, HEALTH = 60.0, 10.0
 #: Seconds for an abort: what is cancelled does not wait for a server that hangs.
 ABORTING = 5.0
 #: How a server is started.
@@ -136,7 +136,15 @@ class Http:
     def post(self, path: str, body: dict[str, Any], seconds: float | None = PATIENCE) -> Any:
         return self._open(path, json.dumps(body).encode(), seconds)
 
+    def look(self, seconds: float) -> None:
+        """Raises `ServerError` where the server does not live."""
+        self._read("health", None, seconds)
+
     def _open(self, path: str, body: bytes | None, seconds: float | None) -> Any:
+        text = self._read(path, body, seconds)
+        return json.loads(text) if text else None
+
+    def _read(self, path: str, body: bytes | None, seconds: float | None) -> bytes:
         headers = {"Content-Type": "application/json"}
         if os.environ.get("VLLM_API_KEY"):
             headers["Authorization"] = f"Bearer {os.environ['VLLM_API_KEY']}"
@@ -144,13 +152,13 @@ class Http:
         request = urllib.request.Request(where, data=body, headers=headers)
         try:
             with self._opener.open(request, timeout=seconds) as answer:
-                text = answer.read()
+                text: bytes = answer.read()
         except urllib.error.HTTPError as error:
             said = " ".join(error.read(600).decode(errors="replace").split())
             raise ServerError(f"the server said {error.code} to {where}: {said}") from error
         except (OSError, ValueError) as error:
             raise ServerError(f"the server at {where} does not answer: {error}") from error
-        return json.loads(text) if text else None
+        return text
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self.post("init_weight_transfer_engine", {"init_info": init_info})
@@ -194,7 +202,7 @@ class Asking:
                 progress.context.check()
                 done, _ = wait(waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
                 if not done and time.monotonic() - heard > SILENCE:
-                    self._http.get("health", HEALTH)
+                    self._http.look(HEALTH)
                     heard = time.monotonic()
                 for future in done:
                     heard = time.monotonic()
