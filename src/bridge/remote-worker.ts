@@ -210,7 +210,7 @@ export class RemoteWorker implements Worker {
     if (heartbeat.running !== null || heartbeat.queued > 0 || !this.isReady) return;
     for (const pending of this.#pending.values())
       if (++pending.idleHeartbeats >= pending.patience) {
-        // A large one may still be on its way, and its copies would hold up what follows.
+        // A large one may not have arrived yet, and its copies would hold up what follows.
         pending.patience *= 2;
         this.#send(pending);
       }

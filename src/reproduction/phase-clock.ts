@@ -7,8 +7,8 @@ const kept = z.strictObject({
 });
 
 /**
- * Seconds of the phases of joint training, from the events of a run. They are kept in a file, for
- * the process that goes on with a run did not see its first part.
+ * Seconds of the phases of joint training, from the events of a run. They are kept in a file: a run
+ * may have several processes, one after the other.
  */
 export class PhaseClock {
   readonly #path: string;

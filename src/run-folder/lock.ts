@@ -82,7 +82,7 @@ function held(lock: string, nonce: string): RunLock {
   };
 }
 
-/** A disk that is full or gone is told by what writes the results. */
+/** Without an error: what writes the results says that a disk is full or gone. */
 function renew(lock: string, nonce: string): void {
   const now = new Date();
   try {

@@ -154,7 +154,7 @@ describe('what gets lost', () => {
     expect((await reply).result.value).toBe(1);
   });
 
-  test('and then ever more rarely: it may still be on its way', async () => {
+  test('and then after twice as many each time, for a large one may not have arrived', async () => {
     const { peer, worker } = await connected();
     const reply = worker.request('call', call);
     const { id } = await peer.next('request');

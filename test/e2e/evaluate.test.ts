@@ -147,7 +147,7 @@ describe('an evaluation', () => {
     expect(server.received.length).toBeLessThan(before + states);
   }, 120_000);
 
-  it('of a critic of outcomes is of as many responses as it is told, whatever is ranked', async () => {
+  it('of outcomes is of as many responses as it is told, whatever is ranked', async () => {
     const { candidates: _, ...given } = input('groups', { critics: { mean: 'group-mean' } });
     const { result } = await told({
       ...{ ...given, candidates: 0, group_size: 2 },

@@ -82,7 +82,7 @@ describe('credit', () => {
     expect(result.metrics).toMatchObject({ 'critic/outcomes': 3, 'critic/learning_rate': 0.5 });
   });
 
-  it('reports what the critic says also where the gate takes the group mean, and what trains', async () => {
+  it('reports what the critic says also where the gate closes, and what trains', async () => {
     const { host } = await opened({ gates: { explained_variance: true } });
     const [ask, tensors] = batch({ scale: 'group-std' });
     const rewards = tensor(Float64Array.of(0, 1)); // the critic has it the other way round

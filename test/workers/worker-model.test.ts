@@ -141,7 +141,7 @@ describe('WorkerModel', () => {
     expect(buffers.size).toBe(2);
   });
 
-  it('hands on what the answer has and no part had: a part can be lost with a connection', async () => {
+  it('hands on what the answer has and no part had: a part can be lost', async () => {
     const tensors = {
       prompt_ids: tensor(Int32Array.of(1)),
       prompt_cu_seqlens: tensor(Int32Array.of(0, 1)),
