@@ -60,6 +60,9 @@ export interface Checkpoint extends ControllerState {
   readonly bestCritic: string | null;
 }
 
+/** Ends the name of a checkpoint whose place another is about to take. */
+const OLD = '.old.unfinished';
+
 /** Writes a part of a checkpoint to a folder. */
 export type Save = (folder: string) => Promise<unknown>;
 
@@ -87,8 +90,9 @@ export async function writeCheckpoint(
     await file.writeFile(`${text}\n${textDigest(text)}\n`);
     await file.sync();
     await file.close();
-    // The old checkpoint is removed after the rename, so that a complete one always exists.
-    const old = `${path}.old.unfinished`;
+    // The old checkpoint is removed after the rename, so that a complete one always exists, if only
+    // under its other name.
+    const old = `${path}${OLD}`;
     if (existsSync(path)) await rename(path, old);
     await rename(unfinished, path);
     await rm(old, { recursive: true, force: true });
@@ -192,6 +196,18 @@ export async function checkpointNames(folder: string): Promise<string[]> {
       const [stageB, iterationB] = place(b);
       return stageA - stageB || (iterationA === iterationB ? 0 : iterationA - iterationB);
     });
+}
+
+/**
+ * Gives checkpoints their names back whose place was to be taken when the process died. For the one
+ * process that works in the folder.
+ */
+export async function putBackCheckpoints(folder: string): Promise<void> {
+  const names = existsSync(folder) ? await readdir(folder) : [];
+  for (const name of names.filter((one) => one.endsWith(OLD))) {
+    const own = join(folder, name.slice(0, -OLD.length));
+    if (!existsSync(own)) await rename(join(folder, name), own);
+  }
 }
 
 /**

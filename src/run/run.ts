@@ -20,11 +20,13 @@ import {
   checkpointNames,
   holdsBestOf,
   newestCheckpoint,
+  putBackCheckpoints,
   readCheckpoint,
 } from '../run-folder/checkpoint.ts';
 import { EventStream, type RunEvent, type StagePosition } from '../run-folder/events.ts';
 import { RunFolder } from '../run-folder/folder.ts';
 import { readSettings } from '../run-folder/read.ts';
+import { isAlive, readStatus } from '../run-folder/status.ts';
 import { UserError } from '../user-error.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { type RunSource, runLifecycle } from './lifecycle.ts';
@@ -111,6 +113,8 @@ async function lifeOf(
   const code = [...namedBy(config, base), ...critic, ...linksIn(path)];
   refuseForeign(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
   const folder = join(path, 'checkpoints');
+  const status = readStatus(path);
+  if (status === null || !isAlive(status)) await putBackCheckpoints(folder);
   const names = await checkpointNames(folder);
   if (from !== undefined && !names.includes(from)) {
     const close = nearest(from, names);

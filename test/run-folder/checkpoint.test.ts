@@ -1,11 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,6 +22,7 @@ import {
   checkpointNames,
   holdsBestOf,
   pruneCheckpoints,
+  putBackCheckpoints,
   readCheckpoint,
   writeCheckpoint,
 } from '../../src/run-folder/checkpoint.ts';
@@ -83,6 +86,16 @@ describe('a checkpoint', () => {
     await writeCheckpoint(folder, 'joint-000040', state({ seconds: 9 }), parts());
     expect((await readCheckpoint(path)).seconds).toBe(9);
     expect(readdirSync(folder)).toEqual(['joint-000040']);
+  });
+
+  it('has its name back if the process died before another took its place', async () => {
+    renameSync(path, `${path}.old.unfinished`); // and not yet: joint-000040.unfinished to its place
+    await putBackCheckpoints(folder);
+    expect((await readCheckpoint(path)).iteration).toBe(40);
+    // Where the other has taken it, the old one is no checkpoint any more.
+    cpSync(path, `${path}.old.unfinished`, { recursive: true });
+    await putBackCheckpoints(folder);
+    expect(readdirSync(folder).sort()).toEqual(['joint-000040', 'joint-000040.old.unfinished']);
   });
 
   const weights = () => join(path, 'critic', 'deeper', 'weights');
