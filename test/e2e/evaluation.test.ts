@@ -125,6 +125,39 @@ describe('an evaluation during which a run is stopped', () => {
   );
 });
 
+describe('held-out states of stage 2', () => {
+  it('are those of the run’s beginning, whatever is set and however often it is resumed', async () => {
+    const errorsOf = async (name: string, stopAt: number) => {
+      const folder = join(scratch, name);
+      const run = startRun(
+        {
+          ...{ folder, stages: ['critic-rl'] },
+          task: { use: join(root, 'test/fixtures/length-task.ts') },
+          actor: { model: 'task:blank' },
+          critic: { use: 'generative', model: 'task:blank', thinking: false, max_new_tokens: 4 },
+          workers: { actor: { threads: 1 }, critic: { threads: 1 } },
+          sampling: { max_new_tokens: 8 },
+          icc: { warm_rollouts: 4 },
+          critic_rl: { steps: 4, states: 4, evaluate_every: 1, keep: 'last' },
+          evaluation: { states: 6, continuations: 4 },
+        },
+        { workers },
+      );
+      for await (const event of run) {
+        if (event.type !== 'iteration') continue;
+        if (event.iteration === 0) void run.set({ 'sampling.temperature': 0.3 });
+        if (event.iteration === stopAt) void run.stop();
+      }
+      if ((await run.finished) === 'stopped') await resumeRun(folder, { workers }).finished;
+      return readMetrics(folder).flatMap((line) => line['critic/heldout_mse_of_constant'] ?? []);
+    };
+    const whole = await errorsOf('not-stopped', -1);
+    expect(whole).toHaveLength(5);
+    expect(new Set(whole).size).toBe(1);
+    expect(await errorsOf('stopped-and-resumed', 2)).toEqual(whole);
+  }, 120_000);
+});
+
 describe('stage 2 without a best critic', () => {
   it('ends with a checkpoint that a run can start from', async () => {
     const folder = join(scratch, 'last');
