@@ -85,11 +85,7 @@ export default defineTask({
       train: different(split.train, read),
       heldout: different(split.heldout, read),
     };
-    tellOfLeak(
-      split.train.map((i) => keyOf(rows[i]!)),
-      split.heldout.map((i) => keyOf(rows[i]!)),
-      log,
-    );
+    tellOfLeak(problems.train.map(keyOf), problems.heldout.map(keyOf), log);
     log(
       `task: ${split.train.length} rollouts of ${problems.train.length} problems to learn ` +
         `from, ${split.heldout.length} of ${problems.heldout.length} held out, from ` +

@@ -12,7 +12,7 @@ import {
   readSync,
   statSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, relative } from 'node:path';
 import { z } from 'zod';
 import { type ApiModel, endpointOf } from '../config/api.ts';
 import { LONGEST_LINE, splitLines } from '../files/json-lines.ts';
@@ -76,6 +76,7 @@ export class AnswerCache {
     this.path = path;
     mkdirSync(dirname(path), { recursive: true });
     let torn = 0;
+    const own = !relative(run, path).startsWith('..');
     for (const { number, bytes } of existsSync(path)
       ? splitLines(chunksOf(path), LONGEST_LINE)
       : []) {
@@ -88,7 +89,8 @@ export class AnswerCache {
       if (line === null) torn++;
       else {
         if (line.answer && !this.#answers.has(line.key)) this.#answers.set(line.key, line);
-        if (line.run === run) this.#ofRun.push(line);
+        // A run that was moved has another path, and its own file with it.
+        if (own || line.run === run) this.#ofRun.push(line);
       }
     }
     this.torn = torn;

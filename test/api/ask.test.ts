@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -302,6 +303,12 @@ describe('max_cost', () => {
       /0\.0003 dollars are spent, and the next answer may cost up to 0\.0001: max_cost 0\.0004 might be exceeded .*3 of 10 answers are kept/,
     );
     expect(server.received).toHaveLength(3);
+    await expect(ask(10, { ...priced, max_cost: 400e-6 })).rejects.toThrow('3 of 10');
+    expect(server.received).toHaveLength(3);
+    // Also where the run's folder has another path by now.
+    const moved = `${scratch}-moved`;
+    renameSync(scratch, moved);
+    scratch = moved;
     await expect(ask(10, { ...priced, max_cost: 400e-6 })).rejects.toThrow('3 of 10');
     expect(server.received).toHaveLength(3);
     expect((await ask(10, { ...priced, max_cost: 1 })).texts).toHaveLength(10);

@@ -69,6 +69,14 @@ describe('what a line becomes', () => {
     expect(problem!.columns).toEqual({ question: '0 + 1?', answer: 1, tags: ['sum'] });
   });
 
+  it('a template, whatever language its columns are named in', async () => {
+    const file = write(lines([1, 2].map((i) => ({ 问题: `${i} + 1?`, 'é-2': 3 }))));
+    const template = '{问题} {é-2} {{问题}}';
+    const { task } = await load(file, { heldout: { share: 0.5 }, template });
+    const [problem] = await task.problems('train', 0, 0, 1);
+    expect(problem!.prompt).toMatch(/^[12] \+ 1\? 3 \{问题\}$/);
+  });
+
   it('a chat: with a system message, by `format`, or as it stands', async () => {
     const user = { role: 'user', content: 'hi' };
     const system = { role: 'system', content: 'Be brief.' };
@@ -329,6 +337,10 @@ it.each([
   [
     { template: '{nothing}' },
     'line 1: there is no column "nothing"; there are: question, answer, tags',
+  ],
+  [
+    { template: 'What is it?' },
+    'task.template: "What is it?": names no column, such as {question}',
   ],
   [{ template: '{tags}' }, 'column "tags" of the template is an array, not text or a number'],
   [

@@ -84,6 +84,18 @@ describe('logged rollouts', () => {
     expect(task.frozenRollouts!('train', 1, 0, 16)).not.toEqual(train);
   });
 
+  it('tell of held-out problems, not rollouts, whose prompt is trained on', async () => {
+    // Two ids for each prompt.
+    const rows = usual.flatMap((row, i) =>
+      ['a', 'b'].map((half) => ({ ...row, id: `${i >> 1}${half}` })),
+    );
+    await load(rows, { columns: { problem: 'id' }, heldout: { share: 0.2 } });
+    const [, leaked, of] = /: (\d+) of (\d+) held-out problems have a prompt/.exec(log[0]!)!;
+    const [, held] = / \d+ of (\d+) held out/.exec(log[1]!)!;
+    expect(of).toBe(held);
+    expect(Number(leaked)).toBeLessThanOrEqual(Number(held));
+  });
+
   it('are cut by the config’s rule, by sentence and line without one', async () => {
     const cut = async (segmentation: Segmentation | null) =>
       (await load(usual, {}, segmentation)).frozenRollouts!('train', 0, 0, 1)[0]!.prefixes;

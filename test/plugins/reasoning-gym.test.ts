@@ -119,6 +119,8 @@ describe('the answer of a response', () => {
     ['<answer>1</answer> <answer>2', { tag: 'answer' }, '1'],
     ['<answer> </answer>', { tag: 'answer' }, null],
     ['1</answer>', { tag: 'answer' }, null],
+    ['<answer>5</answer> so </answer>', { tag: 'answer' }, '5'],
+    ['<answer><answer>5</answer></answer>', { tag: 'answer' }, '5'],
     ['Answer: 1\nAnswer: 2 \nx', { after: 'Answer:' }, '2'],
     ['answer: 1', { after: 'Answer:' }, null],
     ['a\nb \n\n', 'last-line', 'b'],
@@ -188,7 +190,7 @@ it.each([
       'must be >= min_terms',
   ],
   [{ generators: [{ name: 'chain_sum', weight: 0 }] }, 'task.generators.0'],
-  [{ template: 'no question' }, 'task.template: has no {question}, where the problem stands'],
+  [{ template: '{answer}' }, 'task.template: has no {question}, where the problem stands'],
   [
     { template: '{question} {answr}' },
     'task.template: there is no column "answr"; did you mean "answer"?',

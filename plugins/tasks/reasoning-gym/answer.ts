@@ -36,9 +36,12 @@ function find(response: string, place: AnswerPlace): string | undefined {
     const at = response.lastIndexOf(place.after);
     return at === -1 ? undefined : response.slice(at + place.after.length).split('\n', 1)[0];
   }
-  const close = response.lastIndexOf(`</${place.tag}>`);
-  const open = close === -1 ? -1 : response.lastIndexOf(`<${place.tag}>`, close);
-  return open === -1 ? undefined : response.slice(open + place.tag.length + 2, close);
+  const [opening, closing] = [`<${place.tag}>`, `</${place.tag}>`];
+  const last = response.lastIndexOf(closing);
+  const open = last === -1 ? -1 : response.lastIndexOf(opening, last);
+  if (open === -1) return undefined;
+  // Between them there may be other closing ones.
+  return response.slice(open + opening.length, response.indexOf(closing, open));
 }
 
 /** The template that asks for the answer where it is looked for. */

@@ -44,6 +44,8 @@ export function refusePromptOptions(
     context.addIssue({ code: 'custom', path: [path], message });
   if (options.prompt !== undefined && options.template !== undefined)
     refuse('prompt', 'has no effect with `template`, which names the columns itself');
+  if (options.template !== undefined && promptColumns(options as RowOptions).length === 0)
+    refuse('template', 'names no column, such as {question}, so that every prompt is the same');
   if (options.system !== undefined && options.format === 'text')
     refuse('format', 'a system message needs `format: chat`');
 }
@@ -68,7 +70,7 @@ export function promptColumns(options: RowOptions): string[] {
   ];
 }
 
-const placeholder = /\{\{[A-Za-z_][\w.-]*\}\}|\{([A-Za-z_][\w.-]*)\}/g;
+const placeholder = /\{\{[\p{L}_][\p{L}\p{M}\p{N}_.-]*\}\}|\{([\p{L}_][\p{L}\p{M}\p{N}_.-]*)\}/gu;
 
 /** `template` with its columns filled in. @throws BadRow */
 export function fill(template: string, row: Row): string {

@@ -241,7 +241,11 @@ def builder_of(files: list[str]) -> tuple[str, dict[str, Any]]:
             f"files that end with {sorted(endings)} can't be read; one kind of {sorted(BUILDERS)} "
             "can"
         )
-    return builder, {"delimiter": "\t"} if endings == {".tsv"} else {}
+    if builder != "csv":
+        return builder, {}
+    # "None" and "NA" are answers. An empty cell is none.
+    text = {"keep_default_na": False, "na_values": [""]}
+    return builder, text | ({"delimiter": "\t"} if endings == {".tsv"} else {})
 
 
 def reason(error: BaseException) -> str:

@@ -32,6 +32,11 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 # What is escaped is no brace.
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
+# What LaTeX names: \begin{pmatrix}, \text{square units}.
+_NAMED = re.compile(r"\\(?:begin|end|text|textbf|mathrm|mbox|operatorname)\s*\{[^{}]*\}")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_UNIT = re.compile(r"(?:\s|\\,|~)*\\(?:text|mathrm|mbox)\s*\{[^{}]*\}\s*\.?$")
+_FORMULA = re.compile(r"\$([^$]+)\$")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _FUNCTIONS = frozenset(
     [
@@ -104,9 +109,16 @@ def reference_of(text: str, conventions: Sequence[str]) -> str:
     marked = answer_of(text, [c for c in conventions if c != "number"])
     if marked:
         return marked
-    words = [word for word in _WORD.findall(text) if word.lower() not in _FUNCTIONS]
-    sentence = len(words) >= 2 or re.search(r"(?i)\banswer\b", text)
-    return (sentence and "number" in conventions and last_number(text)) or text.strip()
+    whole = text.strip()
+    outside = _NAMED.sub(" ", whole)
+    words = [word for word in _WORD.findall(outside) if word.lower() not in _FUNCTIONS]
+    sentence = len(words) >= 2 or re.search(r"(?i)\banswer\b", outside)
+    if _COMMAND.search(whole):
+        # A number of a formula is not the formula. A unit behind it is not compared.
+        formulas = _FORMULA.findall(whole) if sentence else []
+        formula = formulas[-1].strip() if formulas else whole
+        return _UNIT.sub("", formula) or formula
+    return (sentence and "number" in conventions and last_number(whole)) or whole
 
 
 def positional(text: str) -> str:

@@ -75,6 +75,13 @@ def test_compressed_and_tab_separated_files(tmp_path: Path) -> None:
         assert hub_data.rows(handle, [0], ["prompt"]) == {"rows": [{"prompt": expected}]}
 
 
+def test_words_of_a_table_are_words(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,answer\np,None\np,NA\np,null\np,\n")
+    handle = opened(str(tmp_path / "a.csv"))["handle"]
+    rows = hub_data.rows(handle, [0, 1, 2, 3], ["answer"])["rows"]
+    assert [row["answer"] for row in rows] == ["None", "NA", "null", None]
+
+
 @pytest.mark.parametrize(
     ("feature", "expected"),
     [

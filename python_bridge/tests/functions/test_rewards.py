@@ -235,6 +235,14 @@ def test_conventions_are_those_that_were_asked_for() -> None:
         ("The answer is 42.", "42"),
         ("x^2 + 1", "x^2 + 1"),
         ("sin 2x", "sin 2x"),
+        (
+            r"\begin{pmatrix} -7 \\ 16 \end{pmatrix}",
+            r"\begin{pmatrix} -7 \\ 16 \end{pmatrix}",
+        ),
+        (r"\frac{3}{4} \text{ square units}", r"\frac{3}{4}"),
+        (r"9\pi \text{ cubic inches}.", r"9\pi"),
+        (r"The answer is $\frac{3}{4}$.", r"\frac{3}{4}"),
+        (r"\text{odd}", r"\text{odd}"),
     ],
 )
 def test_a_reference_is_its_answer_or_holds_it(text: str, answer: str) -> None:
