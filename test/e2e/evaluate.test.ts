@@ -147,7 +147,7 @@ describe('an evaluation', () => {
     expect(server.received.length).toBeLessThan(before + states);
   }, 120_000);
 
-  it('of outcomes is of as many responses as it is told, whatever is ranked', async () => {
+  it('gives a critic of outcomes the rewards of group_size responses', async () => {
     const { candidates: _, ...given } = input('groups', { critics: { mean: 'group-mean' } });
     const { result } = await told({
       ...{ ...given, candidates: 0, group_size: 2 },

@@ -126,7 +126,7 @@ describe('an evaluation during which a run is stopped', () => {
 });
 
 describe('held-out states of stage 2', () => {
-  it('are those of the run’s beginning, whatever is set and however often it is resumed', async () => {
+  it('are those of the run’s beginning, also after a set and a resume', async () => {
     const errorsOf = async (name: string, stopAt: number) => {
       const folder = join(scratch, name);
       const run = startRun(

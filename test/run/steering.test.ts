@@ -1,4 +1,4 @@
-/** What is asked of a run between two iterations, and of one that ends. */
+/** Values that are set while a run is stopped, paused or over. */
 import { expect, it } from 'vitest';
 import generative from '../../plugins/critics/generative.ts';
 import { checkConfig } from '../../src/config/load.ts';

@@ -32,7 +32,7 @@ def on_main_with_help(
     processes at the same time, and returns what the main process got. What `help_with` raises in
     another process ends that process. Of several processes, what it raises in the main one ends
     that one too, whatever `work` makes of it: the others still wait for its part of the help, and
-    can be told nothing.
+    nobody can tell them.
     """
     several = host.processes > 1
     if host.is_main:

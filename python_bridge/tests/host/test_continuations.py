@@ -202,7 +202,7 @@ def test_a_failure_after_help_is_raised_in_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_help_that_fails_in_the_main_process(tmp_path: Path, processes: int) -> None:
     """With one process, it is the answer to who asked for it. With several, the others wait within
-    the help, and are told nothing.
+    the help, and nobody can tell them.
     """
     group = Group()
     group.barrier = threading.Barrier(1)  # the other process is not there

@@ -31,8 +31,8 @@ export const shift: Table = {
     ...(setup.given ? againstContinuations(setup) : ofExactValues),
     ...Object.entries(shiftsOf(setup)).map(([name, words]) => `\`${name}\`: ${words}.`),
     ...(setup.given ? [STRONGER] : ofChains),
-    `\`group-mean\` knows the rewards of ${groupOf(setup)} responses, as in training; a state’s ` +
-      'own response is among them.',
+    `\`group-mean\` knows the rewards of ${groupOf(setup)} responses, as in training; ` +
+      'a state’s own response is among them.',
     'The bracketed rows are floors that know the mean value of each distribution, which critics ' +
       'do not: the best constant, and the best value for each state number.',
     ...(setup.given ? [] : [STATE_CLASS]),
