@@ -4,15 +4,19 @@ JavaScript. Also the command `genac` of the wheel.
 
 from __future__ import annotations
 
+import errno
+import functools
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 LEAST_NODE = (20, 19)
+TRIES = 3
 
 
 class NodeError(Exception):
@@ -37,13 +41,14 @@ def find_node() -> str:
         ]
     seen = []
     for node in candidates:
-        version = _version_of(node)
-        if (
-            version is not None
-            and tuple(int(part) for part in version.split(".")[:2]) >= LEAST_NODE
-        ):
+        try:
+            version = _version_of(node)
+        except NodeError as error:
+            seen.append(f"{node} {error}")
+            continue
+        if tuple(int(part) for part in version.split(".")[:2]) >= LEAST_NODE:
             return node
-        seen.append(f"{node} is {version}" if version else f"{node} can't be run")
+        seen.append(f"{node} is {version}")
     found = f" ({'; '.join(seen)})" if seen else ", and there is none"
     raise NodeError(
         f"GenAC's controller needs Node {'.'.join(map(str, LEAST_NODE))} or newer{found}: "
@@ -61,16 +66,36 @@ def _packaged_node() -> str | None:
     return None
 
 
-def _version_of(node: str) -> str | None:
-    """Such as `20.19.1`; None if it isn't a Node that runs."""
-    try:
-        said = subprocess.run(
-            [node, "--version"], capture_output=True, text=True, timeout=30
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    read = re.fullmatch(r"v(\d+\.\d+\.\d+)\S*", said.strip())
-    return read.group(1) if read else None
+@functools.cache
+def _version_of(node: str) -> str:
+    """Returns the version of a Node, such as `20.19.1`. A machine with no room for a process just
+    now is no verdict on Node: it is asked `TRIES` times.
+
+    Raises `NodeError` with what it did instead, such as "answers nothing in 30 s".
+    """
+    for tried in range(TRIES):
+        if tried:
+            time.sleep(1)
+        try:
+            asked = subprocess.run(
+                [node, "--version"], capture_output=True, text=True, errors="replace", timeout=30
+            )
+        except subprocess.TimeoutExpired as error:
+            wrong = f"answers nothing in {error.timeout:.0f} s"
+        except OSError as error:
+            wrong = f"can't be run: {error.strerror}"
+            if error.errno not in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+                break
+        else:
+            read = re.fullmatch(r"v(\d+\.\d+\.\d+)\S*", asked.stdout.strip())
+            if asked.returncode == 0 and read:
+                return read.group(1)
+            said = " ".join((asked.stderr or asked.stdout).split())[:200]
+            if asked.returncode >= 0:
+                wrong = f"is not Node: --version says {said!r}"
+                break
+            wrong = f"ended by signal {-asked.returncode}: {said}"
+    raise NodeError(wrong)
 
 
 def controller_command() -> list[str]:
