@@ -85,7 +85,7 @@ const ways: Record<string, Way> = {
     segmentation: { by: 'pattern', pattern: `${step} ${step}`, max_segments: 4 },
   },
   'expected-1-share-60': {
-    words: 'the same, asked about .6 of the states, where the value jumps (`share_of_states`)',
+    words: 'the same, asked about .6 of the states (`share_of_states`)',
     critic: { ...one, share_of_states: 0.6 },
     from: 'demo',
   },

@@ -21,16 +21,15 @@ import {
 import { explainedVariance, groupBy, isNoise, mean, meanSquaredError } from './math/statistics.ts';
 import { firstState, segmentState } from './state.ts';
 import { type BudgetedSegmentation, segmentResponse } from './text/segment.ts';
-import {
-  type ActorProfile,
-  type Credit,
-  isJudged,
-  type Outcome,
-  type RewardedTrajectory,
-  type Segment,
-  type State,
-  type Trajectory,
-  type Valuation,
+import type {
+  ActorProfile,
+  Credit,
+  Outcome,
+  RewardedTrajectory,
+  Segment,
+  State,
+  Trajectory,
+  Valuation,
 } from './types.ts';
 
 export interface CreditOptions {
@@ -123,11 +122,10 @@ function* creditSteps(
   options: CreditOptions,
 ): Generator<void, CreditAssignment> {
   const outcomes = yield* outcomesOf(segmented, valuations);
-  const fair = outcomes.filter(({ valuation }) => isJudged(valuation));
-  const { valued, rewarded } = yield* eachReward(fair);
+  const { valued, rewarded } = yield* eachReward(outcomes);
   const explained = explainedVariance(valued, rewarded);
   const fellBack =
-    options.fallback === 'group-mean' && explainsNothing(fair, valued, rewarded, explained);
+    options.fallback === 'group-mean' && explainsNothing(outcomes, valued, rewarded, explained);
   const groupMeans = new Map(
     [...groupBy(segmented, (s) => s.trajectory.group)].map(([group, members]) => [
       group,
@@ -147,7 +145,8 @@ function* creditSteps(
     // The fallback is GRPO's advantage r - mean, which is lambda = 1 with a constant value.
     const lambda = fellBack ? 1 : lambdaOf(options.lambda, segments);
     const gamma = fellBack ? 1 : options.gamma;
-    const advantages = segmentAdvantages(values, trajectory.reward, gamma, lambda);
+    const asked = states.map(({ id }) => fellBack || !valuations.get(id)!.inherited);
+    const advantages = segmentAdvantages(values, trajectory.reward, gamma, lambda, asked);
     const { length } = trajectory.completionIds;
     credits.push({
       segments,

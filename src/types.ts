@@ -116,7 +116,7 @@ export interface CriticCompletion {
   readonly part?: string;
 }
 
-/** A critic's answer for one state. */
+/** A critic's answer for one state. It depends on nothing that came after the state. */
 export interface Valuation {
   /** In [0, 1]. */
   readonly value: number;
@@ -133,20 +133,12 @@ export interface Valuation {
    */
   readonly skipped?: 'too-long' | 'refused' | 'not-asked';
   /**
-   * The state was asked about because of what came after it, or its value was made of later ones:
-   * its outcome is no fair sample of the critic. It gives credit; the critic does not learn from it
-   * and is not judged by it. Default: false.
+   * The critic was not asked about this state: its value is that of the last state before it that
+   * the critic was asked about, and its segment counts as one with the segment before it. Default:
+   * false.
    */
-  readonly hindsight?: boolean;
-  /**
-   * Which of several critics' words it is depends on what came after the state: it is no fair
-   * sample to judge by, though a part may learn from the outcome. Default: false.
-   */
-  readonly unjudged?: boolean;
+  readonly inherited?: boolean;
 }
-
-/** Valuations that a critic may be judged by. */
-export const isJudged = ({ hindsight, unjudged }: Valuation): boolean => !hindsight && !unjudged;
 
 /**
  * A valued state and the rewards of all trajectories that went through it: what a critic learns

@@ -86,24 +86,36 @@ describe('assignCredit', () => {
     expect(outcomes[0]!.state.response).toBe('');
   });
 
-  it('judges the critic, but does not give credit, by fair samples alone', () => {
-    const judged = (hindsight: boolean) => {
-      const segmented = [0, 1, 0, 1].map((reward, i) =>
-        segmentTrajectory(rewardedTrajectory(i, 'a b c', reward), i, segmentation, actor),
-      );
-      // Right about every s_1, and upside down about every s_0.
-      const valuations = new Map(
-        segmented.flatMap(({ trajectory: { reward }, states: [first, second] }) => [
-          [first!.id, valuation(reward === 1 ? 0.4 : 0.6)] as const,
-          [second!.id, { ...valuation(reward), hindsight }] as const,
-        ]),
-      );
-      return assignCredit(segmented, valuations, { ...options, fallback: 'group-mean' });
-    };
-    expect(judged(false)).toMatchObject({ fellBack: false });
-    expect(judged(true)).toMatchObject({ fellBack: true });
-    expect(judged(true).explainedVariance).toBeCloseTo(1 - 0.36 / 0.25, 12);
-    expect(judged(true).outcomes).toHaveLength(8);
+  it('counts a segment whose state inherits its value as one with the segment before', () => {
+    // V = .5, .8, (.8), .2, (.2); r = 1; lambda .5: steps of segments 0, 1 and 2, 3 and 4.
+    const segmented = [
+      segmentTrajectory(rewardedTrajectory(0, 'a b c d e f g h i', 1), 0, segmentation, actor),
+    ];
+    const [first, ...rest] = segmented[0]!.states;
+    const valuations = new Map([[first!.id, valuation(0.5)]]);
+    const own = [valuation(0.8), valuation(0.8), valuation(0.2), valuation(0.2)];
+    for (const [k, { id }] of rest.entries())
+      valuations.set(id, { ...own[k]!, ...(k % 2 === 1 && { inherited: true }) });
+    const given = { ...options, lambda: 0.5 };
+    const { credits, outcomes } = assignCredit(segmented, valuations, given);
+    const last = 1 - 0.2;
+    const middle = 0.2 - 0.8 + 0.5 * last;
+    const begin = 0.8 - 0.5 + 0.5 * middle;
+    [begin, middle, middle, last, last].forEach((expected, k) => {
+      expect(credits[0]!.segmentAdvantages[k]).toBeCloseTo(expected, 12);
+    });
+    expect([...credits[0]!.values]).toEqual([0.5, 0.8, 0.8, 0.2, 0.2]);
+    expect(outcomes).toHaveLength(5);
+    // Where the group mean takes the critic's place, no state inherits anything.
+    const gated = { ...given, fallback: 'group-mean' } as const;
+    const wrong = new Map([...valuations].map(([id, v]) => [id, { ...v, value: 1 - v.value }]));
+    const both = assignCredit(
+      [...segmented, segmentTrajectory(rewardedTrajectory(0, '', 0), 1, segmentation, actor)],
+      wrong,
+      gated,
+    );
+    expect(both.fellBack).toBe(true);
+    expect([...both.credits[0]!.segmentAdvantages]).toEqual([0.5, 0.5, 0.5, 0.5, 0.5]);
   });
 
   it('is causal: changing token t or a later one leaves the baselines of the tokens up to t alone', () => {

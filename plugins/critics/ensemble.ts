@@ -1,8 +1,7 @@
 /**
  * Several critics as one. `mean`: all of them value each state, and the value is their mean.
- * `cascade`: the first one values all states, and the others only those around which its value
- * changes most, because there the credit is decided. From those they don't learn: what came after a
- * state decided that they were asked. They learn from states that are drawn blindly.
+ * `cascade`: the first one values all states, and the others only those at which its value changed
+ * most, because there the credit is decided. What came after a state has no say in that.
  */
 import { z } from 'zod';
 import {
@@ -20,8 +19,8 @@ import {
   type Valuation,
   valuesOf,
 } from '../../src/plugin-api.ts';
-import { mostUncertain } from './ensemble/uncertain.ts';
-import { areOfOneEach, BLIND, blindDraw, haveLater } from './few-states/few-states.ts';
+import { mostChanged } from './ensemble/changed.ts';
+import { blindDraw } from './few-states/rounds.ts';
 
 const SHARE = 0.25;
 
@@ -33,20 +32,12 @@ const options = z
       .min(2)
       .max(8),
     by: z.enum(['mean', 'cascade']).default('mean'),
-    /** By cascade: the share of a batch's states that the further critics value, in (0, 1]. */
+    /** By cascade: the share of the states that the further critics value, in (0, 1]. */
     share: z.number().positive().max(1).default(SHARE),
-    /** By cascade: at most so many states of a batch; null: as `share` says. */
-    max_states: z.int().positive().nullable().default(null),
   })
-  .superRefine((o, context) => {
-    if (o.by === 'cascade') return;
-    const idle = [...(o.max_states === null ? [] : ['max_states'])];
-    if (o.share !== SHARE) idle.push('share');
-    for (const option of idle)
-      context.addIssue({
-        ...{ code: 'custom', path: [option] },
-        message: 'has no effect with `by: mean`, where every critic values all states',
-      });
+  .refine((o) => o.by === 'cascade' || o.share === SHARE, {
+    path: ['share'],
+    message: 'has no effect with `by: mean`, where every critic values all states',
   });
 
 type Options = z.infer<typeof options>;
@@ -74,15 +65,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       `the critic "ensemble" can't have the part "${other.name}": its values come from the rewards ` +
         'of the group, and the others value states',
     );
-  /**
-   * Numbers of the states that the further critics learn from and the whole is judged by, whatever
-   * came after these.
-   */
-  const drawn = (states: readonly State[], limit: number, context: CriticContext) => {
-    const draw = blindDraw(environment.seed, context);
-    return [...states.keys()].filter((s) => draw(states[s]!) < (BLIND * limit) / states.length);
-  };
-  /** What each member said of a state, where it may learn from its own words. */
+  /** What each member said of a state; each learns from its own words. */
   const estimates = new WeakMap<Valuation, Estimates>();
 
   const ask = async (i: number, states: readonly State[], context: CriticContext) => {
@@ -118,33 +101,30 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
     async value(states, context) {
       const all = [...states.keys()];
       const first = await ask(0, states, context);
-      const limit = Math.min(o.max_states ?? states.length, Math.ceil(o.share * states.length));
-      // Where no state of the batch comes after it, only what came before decides.
-      const later = areOfOneEach(states) ? haveLater(states) : new Set(all);
-      const blind =
-        o.by === 'mean' ? [] : drawn(states, limit, context).filter((s) => later.has(s));
-      const chosen = o.by === 'mean' ? all : mostUncertain(states, first, limit, blind);
-      const fair = new Set(o.by === 'mean' ? all : [...blind, ...all.filter((s) => !later.has(s))]);
+      const chosen =
+        o.by === 'mean'
+          ? all
+          : mostChanged(states, first, o.share, blindDraw(environment.seed, context));
       const others: Estimates[] = [];
       for (let i = 1; i < members.length; i++)
         others.push(await askAbout(i, states, chosen, context));
       if (o.by === 'cascade') context.report?.({ states_of_further_critics: chosen.length });
       return states.map((_, s) => {
         const own = [first[s]!, ...others.map((one) => one[s]!)];
-        const further = own.slice(1).filter((one) => one?.parsed === 'ok');
-        // By cascade a further critic's word replaces the first one's.
-        const used =
-          o.by === 'cascade' && further.length > 0
-            ? further
-            : own.filter((one) => one?.parsed === 'ok');
+        // By cascade a further critic's word about this state replaces the first one's.
+        const said = own.filter(
+          (one, i) => one?.parsed === 'ok' && (o.by === 'mean' || i === 0 || !one.inherited),
+        );
+        const further = o.by === 'cascade' ? said.filter((one) => one !== own[0]) : [];
+        const used = further.length > 0 ? further : said;
         const valuation: Valuation = {
           value: used.length > 0 ? mean(used.map(({ value }) => value)) : first[s]!.value,
           rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
           parsed: used.length > 0 ? 'ok' : 'malformed',
           completions: own.flatMap((one, i) => completionsOf(one, i)),
-          ...((!fair.has(s) || used.some((one) => one?.hindsight)) && { unjudged: true }),
+          ...(own.every((one) => one?.inherited) && { inherited: true }),
         };
-        estimates.set(valuation, fair.has(s) ? own : own.map((one, i) => (i === 0 ? one : null)));
+        estimates.set(valuation, own);
         return valuation;
       });
     },
@@ -154,7 +134,7 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       for (const [i, member] of members.entries()) {
         const own = outcomes.flatMap((outcome): Outcome[] => {
           const valuation = estimates.get(outcome.valuation)?.[i];
-          return valuation && !valuation.hindsight ? [{ ...outcome, valuation }] : [];
+          return valuation ? [{ ...outcome, valuation }] : [];
         });
         if (!member.learn || own.length === 0) continue;
         Object.assign(metrics, prefixed(i, await member.learn(own, update)));

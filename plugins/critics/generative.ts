@@ -54,8 +54,8 @@ export const scorerFields = {
   carry_until: z.string().min(1).nullable().default(null),
   completions_per_state: z.int().positive().max(10_000).default(1),
   /**
-   * The share of a batch's states that it is asked about, where the value jumps; the value of the
-   * others lies between their neighbours'. In (0, 1].
+   * The share of the states behind each first one that it is asked about, in (0, 1]. The others
+   * inherit the value of the last one before them.
    */
   share_of_states: z.number().positive().max(1).default(1),
   /**

@@ -94,7 +94,7 @@ export interface Learning extends Omit<LearningRateSchedule, 'peak'> {
 }
 
 /**
- * One update of the critic, from the outcomes that are fair samples of it.
+ * One update of the critic.
  *
  * @param total how many there will be, for the learning rate's decay
  * @returns its metrics, under `critic/`
@@ -109,6 +109,5 @@ export async function learnFrom(
   if (!critic.learn) return {};
   const rate = learningRate({ ...options, peak: options.learning_rate }, iteration, total);
   const update = { learningRate: rate, maxGradNorm: options.max_grad_norm };
-  const fair = outcomes.filter(({ valuation }) => !valuation.hindsight);
-  return prefixed('critic', await critic.learn(fair, update));
+  return prefixed('critic', await critic.learn(outcomes, update));
 }

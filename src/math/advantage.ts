@@ -7,9 +7,13 @@ import { groupBy, isNoise, sampleDeviation } from './statistics.ts';
  *   A_k = sum over l of (gamma lambda)^l d_{k+l}.
  * With gamma = lambda = 1 the sum telescopes: A_k = r - V(s_k).
  *
- * @param lambda one for all segments, or one for each: how much what follows segment k counts
+ * A segment at whose state nothing was asked counts as one with the segment before it: both are one
+ * step, with one advantage.
+ *
+ * @param lambda one for all steps, or one for each segment: how much what follows segment k counts
  * @param values V(s_0) .. V(s_{n-1}), one for each segment, in [0, 1]
  * @param reward r in [0, 1]
+ * @param asked whether a step begins with segment k; default: with each one. With the first anyway
  * @returns A_0 .. A_{n-1}
  */
 export function segmentAdvantages(
@@ -17,15 +21,17 @@ export function segmentAdvantages(
   reward: number,
   gamma: number,
   lambda: number | ArrayLike<number>,
+  asked: ArrayLike<boolean> | null = null,
 ): Float64Array {
-  const count = values.length;
-  const advantages = new Float64Array(count);
-  let following = 0;
-  for (let k = count - 1; k >= 0; k--) {
-    const next = k === count - 1 ? reward : gamma * values[k + 1]!;
-    const own = typeof lambda === 'number' ? lambda : lambda[k]!;
-    following = next - values[k]! + gamma * own * following;
-    advantages[k] = following;
+  const advantages = new Float64Array(values.length);
+  let [next, following, end] = [reward, 0, values.length];
+  let decay = 1;
+  for (let k = values.length - 1; k >= 0; k--) {
+    decay = typeof lambda === 'number' ? lambda : decay * lambda[k]!;
+    if (k > 0 && asked !== null && !asked[k]) continue;
+    following = next - values[k]! + gamma * decay * following;
+    advantages.fill(following, k, end);
+    [next, end, decay] = [gamma * values[k]!, k, 1];
   }
   return advantages;
 }

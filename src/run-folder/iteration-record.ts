@@ -2,7 +2,7 @@
 import type { CreditAssignment, SegmentedTrajectory } from '../credit.ts';
 import { mean, meanSquaredError, variance } from '../math/statistics.ts';
 import { promptText } from '../text/critic-prompt.ts';
-import { isJudged, type RewardedTrajectory, type Valuation } from '../types.ts';
+import type { RewardedTrajectory, Valuation } from '../types.ts';
 import type { Metrics } from './events.ts';
 import type { RunFolder } from './folder.ts';
 
@@ -17,11 +17,10 @@ export function rolloutMetrics(
   const trajectories = segmented.map((s) => s.trajectory);
   const lengths = trajectories.map((t) => t.completionIds.length);
   const { outcomes } = assignment;
-  const fair = outcomes.filter(({ valuation }) => isJudged(valuation));
-  const observed = new Float64Array(fair.length);
-  const predicted = new Float64Array(fair.length);
-  for (let i = 0; i < fair.length; i++) {
-    const { valuation, rewards } = fair[i]!;
+  const observed = new Float64Array(outcomes.length);
+  const predicted = new Float64Array(outcomes.length);
+  for (let i = 0; i < outcomes.length; i++) {
+    const { valuation, rewards } = outcomes[i]!;
     predicted[i] = valuation.value;
     observed[i] = mean(rewards);
   }

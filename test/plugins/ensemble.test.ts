@@ -5,14 +5,14 @@ import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { mostUncertain } from '../../plugins/critics/ensemble/uncertain.ts';
+import { mostChanged } from '../../plugins/critics/ensemble/changed.ts';
 import ensemble from '../../plugins/critics/ensemble.ts';
 import { createCritic } from '../../src/checked-critic.ts';
 import { segmentTrajectory } from '../../src/credit.ts';
 import { criticEnvironment } from '../../src/extensions/critic-environment.ts';
 import { startRun } from '../../src/run/run.ts';
 import { paperFormat } from '../../src/text/critic-prompt.ts';
-import { isJudged, type State, type Valuation } from '../../src/types.ts';
+import type { State, Valuation } from '../../src/types.ts';
 import { criticConformance } from '../conformance/critic.ts';
 import { rewardedTrajectory } from '../fixtures/trajectories.ts';
 
@@ -49,45 +49,54 @@ it('has the mean of its critics, without those that said nothing', async () => {
   expect(nothing).toMatchObject({ value: 0.2, parsed: 'malformed' });
 });
 
-it('is not judged by values that a part made of later ones', async () => {
-  const two = await make({ critics: [part(0.2, { late: true }), part(0.6)] });
-  const values = await two.value(statesOf('a b c'), context);
-  expect(values.map(isJudged)).toEqual([true, false, false]);
-  expect(values.some(({ hindsight }) => hindsight)).toBe(false);
+it('inherits a value where all of its critics do, and by cascade takes none that is inherited', async () => {
+  const old = part(0.2, { inherits: true });
+  const inherited = async (critics: object[], more: object = {}) => {
+    const values = await (await make({ critics, ...more })).value(statesOf('a b c'), context);
+    return values.map((one) => [one.inherited ?? false, one.value]);
+  };
+  expect(await inherited([old, old])).toEqual([
+    [false, 0.2],
+    [true, 0.2],
+    [true, 0.2],
+  ]);
+  expect((await inherited([old, part(0.6)])).map(([is]) => is)).toEqual([false, false, false]);
+  expect(await inherited([part(0.6), old], { by: 'cascade', share: 1 })).toEqual([
+    [false, 0.2],
+    [false, 0.6],
+    [false, 0.6],
+  ]);
 });
 
 describe('a cascade', () => {
   // The first critic reads the number that a state ends with.
   const reads = { use: own, reads: true };
 
-  it('asks the further critics about the states around the largest changes', async () => {
-    const critic = await make({ critics: [reads, part(0.5)], by: 'cascade', share: 0.4 });
-    const states = statesOf('1 1 9 9 9');
+  it('asks the further critics about the states at which the value changed most', async () => {
+    const critic = await make({ critics: [reads, part(0.5)], by: 'cascade', share: 0.5 });
+    const responses = ['1 1 9 9 9', '1 1 1 1 9'];
+    const cut = responses.map((text, i) =>
+      segmentTrajectory(rewardedTrajectory(0, text, 1), i, rule, actor),
+    );
+    const states = [cut[0]!.states[0]!, ...cut.flatMap((one) => one.states.slice(1))];
     const reported: object[] = [];
     const report = (metrics: object) => void reported.push(metrics);
     const values = await critic.value(states, { ...context, report });
-    // '' .5, '1' .1, '1 1' .1, '1 1 9' .9, '1 1 9 9' .9: the change is between the third and
-    // fourth.
-    expect(values.map(({ value }) => value)).toEqual([0.5, 0.1, 0.5, 0.5, 0.9]);
-    expect(reported).toContainEqual({ states_of_further_critics: 2 });
-    expect(reported).toContainEqual({ 'part-1/asked': 2 });
+    // Behind the first state, one of two in each round: at '1 1 9' the value rose to .9. At '1 1 9
+    // 9' and '1 1 1 1' it stayed, as at '1': there the draw decides.
+    const asked = states.filter((_, s) => values[s]!.value === 0.5).map(({ id }) => id);
+    expect(asked).toContain('t0.3');
+    expect(asked.filter((id) => id.endsWith('.4'))).toHaveLength(1);
+    expect(reported).toContainEqual({ states_of_further_critics: 4 });
+    expect(reported).toContainEqual({ 'part-1/asked': 4 });
   });
 
-  it('keeps to the number of states that it may ask about', async () => {
-    const given = { critics: [reads, part(0.5)], by: 'cascade', share: 1, max_states: 1 };
-    const reported: object[] = [];
-    const report = (metrics: object) => void reported.push(metrics);
-    await (await make(given)).value(statesOf('1 1 9 9 9'), { ...context, report });
-    expect(reported).toContainEqual({ 'part-1/asked': 1 });
-    expect(ensemble.options.safeParse({ ...given, by: 'mean' }).success).toBe(false);
-  });
-
-  it('learns from states that are drawn whatever came after them, and not from the others', async () => {
+  it('learns from all that it asks about, which nothing that comes after decides', async () => {
     const asked = async (after: string) => {
-      const critics = [reads, part(0.9, { learns: true })];
+      const critics = [reads, part(0.95, { learns: true })];
       const critic = await make({ critics, by: 'cascade', share: 0.5 });
       const cut = [...Array(12).keys()].map((i) =>
-        segmentTrajectory(rewardedTrajectory(0, `1 2 1 ${after}`, 1), i, rule, actor),
+        segmentTrajectory(rewardedTrajectory(0, `1 2 ${i % 3} ${after}`, 1), i, rule, actor),
       );
       const states = [cut[0]!.states[0]!, ...cut.flatMap((one) => one.states.slice(1))];
       const valuations = await critic.value(states, context);
@@ -95,47 +104,17 @@ describe('a cascade', () => {
       for (const [s, state] of states.entries()) {
         const outcomes = [{ state, valuation: valuations[s]!, rewards: [1] }];
         const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
-        if (metrics['part-1/learned'] && state.index < 4) learned.push(state.id);
+        if (metrics['part-1/learned']) learned.push(state.id);
       }
-      const dear = states.filter((_, s) => valuations[s]!.value === 0.9);
-      const judged = states.filter(({ index }, s) => isJudged(valuations[s]!) && index < 4);
-      return { learned, dear: dear.map(({ id }) => id), judged: judged.map(({ id }) => id) };
+      const dear = states.filter((_, s) => valuations[s]!.value === 0.95).map(({ id }) => id);
+      expect(learned).toEqual(dear);
+      const early = (id: string) => !(Number(id.split('.')[1]) > 3);
+      return { early: dear.filter(early), late: dear.filter((id) => !early(id)) };
     };
-    const [right, wrong] = [await asked('9 9 9 9'), await asked('1 2 1 2')];
-    expect(right.learned).toEqual(wrong.learned);
-    // Nor is it judged by the others.
-    expect(right.judged).toEqual(right.learned);
-    expect(wrong.judged).toEqual(right.judged);
-    expect(right.learned.length).toBeGreaterThan(1);
-    expect(right.dear).not.toEqual(wrong.dear);
-    expect(right.dear.length).toBeGreaterThan(right.learned.length);
-  });
-
-  it('learns from a state that a group shares, whatever the one state after it is', async () => {
-    const learned = async (after: (group: number) => number) => {
-      const critics = [reads, part(0.9, { learns: true })];
-      const critic = await make({ critics, by: 'cascade', share: 0.3 });
-      const states = [...Array(40).keys()].flatMap((group) => {
-        const response = rewardedTrajectory(group, `${after(group)} 1`, 1);
-        const [shared, own] = segmentTrajectory(response, group, rule, actor).states;
-        return [shared!, own!];
-      });
-      const valuations = await critic.value(states, context);
-      const found: { shared: string[]; own: string[] } = { shared: [], own: [] };
-      for (const [s, state] of states.entries()) {
-        const outcomes = [{ state, valuation: valuations[s]!, rewards: [1] }];
-        const metrics = await critic.learn!(outcomes, { learningRate: 0.1, maxGradNorm: null });
-        if ('part-1/learned' in metrics)
-          found[state.trajectory === null ? 'shared' : 'own'].push(state.id);
-      }
-      return found;
-    };
-    const jumps = await learned((group) => (group < 20 ? 9 : 5));
-    const others = await learned((group) => (group < 20 ? 5 : 9));
-    expect(jumps.shared.length).toBeGreaterThan(0);
-    expect(jumps.shared).toEqual(others.shared);
-    expect(jumps.own.length).toBeGreaterThan(0);
-    expect(jumps.own).not.toEqual(others.own);
+    const [right, wrong] = [await asked('9 9 9 9'), await asked('1 2 1')];
+    expect(right.early).toEqual(wrong.early);
+    expect(right.early.length).toBeGreaterThan(12);
+    expect(right.late).not.toEqual(wrong.late);
   });
 
   it('asks first where there is no valid estimate', () => {
@@ -144,8 +123,9 @@ describe('a cascade', () => {
       ...{ value: 0.5, rationale: '', completions: [], parsed },
     });
     const said = states.map((_, s) => valuation(s === 1 ? 'malformed' : 'ok'));
-    expect(mostUncertain(states, said, 1)).toEqual([1]);
-    expect(mostUncertain(states, said, 9)).toEqual([0, 1, 2, 3, 4]);
+    const draw = () => 0.5;
+    expect(mostChanged([states[0]!, states[1]!], said, 0.5, draw)).toEqual([1]);
+    expect(mostChanged(states, said, 1, draw)).toEqual([0, 1, 2, 3, 4]);
   });
 });
 

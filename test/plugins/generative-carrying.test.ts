@@ -1,7 +1,8 @@
 /** Thoughts that are carried on from one state of a response to the next. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { inRounds, sampleFrom, Thoughts } from '../../plugins/critics/generative/carrying.ts';
+import { inRounds } from '../../plugins/critics/few-states/rounds.ts';
+import { sampleFrom, Thoughts } from '../../plugins/critics/generative/carrying.ts';
 import generative from '../../plugins/critics/generative.ts';
 import { createCritic } from '../../src/checked-critic.ts';
 import type { LanguageModel, SampleRequest } from '../../src/language-model.ts';

@@ -66,21 +66,6 @@ export class Thoughts {
   }
 }
 
-/** Numbers of the states, in rounds: a state comes after those before it in its response. */
-export function inRounds(states: readonly State[]): number[][] {
-  const groups = new Set(states.flatMap((s) => (s.trajectory === null ? [s.group] : [])));
-  const ranks = new Map<number, number>();
-  const rounds: number[][] = [];
-  const inOrder = [...states.keys()].sort((a, b) => states[a]!.index - states[b]!.index);
-  for (const s of inOrder) {
-    const { trajectory, group } = states[s]!;
-    const rank = trajectory === null ? 0 : (ranks.get(trajectory) ?? (groups.has(group) ? 1 : 0));
-    if (trajectory !== null) ranks.set(trajectory, rank + 1);
-    rounds[rank] = [...(rounds[rank] ?? []), s];
-  }
-  return rounds.filter((round) => round).map((round) => round.sort((a, b) => a - b));
-}
-
 /**
  * `count` completions of each prompt, prompt by prompt; number i goes on from `carried[i]` where
  * that is not empty.

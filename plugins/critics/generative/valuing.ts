@@ -1,4 +1,4 @@
-/** Values states: chooses which ones to ask the model about, their order, and fallback values. */
+/** Values states: which ones the model is asked about, in which order, and fallback values. */
 import {
   type CriticContext,
   mapInParts,
@@ -8,10 +8,11 @@ import {
   type State,
   type Valuation,
 } from '../../../src/plugin-api.ts';
-import { blindDraw, valueFew } from '../few-states/few-states.ts';
+import { valueFew } from '../few-states/few-states.ts';
+import { blindDraw, inRounds } from '../few-states/rounds.ts';
 import { type Asking, type AskingOptions, answersTo, tokensOf } from './answers.ts';
 import { eachReadable, Refusals, whichFit } from './asking.ts';
-import { inRounds, Thoughts } from './carrying.ts';
+import { Thoughts } from './carrying.ts';
 import { mostTokens } from './score-tokens.ts';
 
 export interface ValuingOptions extends AskingOptions {
