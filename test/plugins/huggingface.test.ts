@@ -73,6 +73,10 @@ describe('rows', () => {
           answer: (prompt as string).slice(0, -1),
           'reward_model.style': 'rule',
         });
+      const within = { rename: { reward_model: 'judge' }, columns: ['judge.ground_truth'] };
+      const [first] = await (await load({ ...changes, ...within })).problems('train', 0, 0, 1);
+      const answer = (first!.prompt as string).slice(0, -1);
+      expect(first!.columns).toEqual({ 'judge.ground_truth': answer });
       const wrong = load({ ...changes, rename: {}, columns: ['reward_modl.style'] });
       await expect(wrong).rejects.toThrow('has no column "reward_modl.style"');
     },
@@ -140,12 +144,28 @@ describe('rows', () => {
     expect(log[1]).toBe('task: 1 problems to train on, 1 held out, from holes.parquet (train)');
   });
 
-  it('with a value that JSON has no word for are an error that names it', async () => {
-    const task = await load({ data: 'holes.parquet', bad_rows: 'drop', heldout: { share: 0.5 } });
-    const both = Promise.all(
-      (['train', 'heldout'] as const).map((split) => task.problems(split, 0, 0, 1)),
-    );
-    await expect(both).rejects.toThrow("holes.parquet (train): row 3, column 'score' is nan");
+  it('with a value that JSON has no word for give no problem, whatever column it is in', async () => {
+    const holes = { ...given, data: 'holes.parquet', heldout: { data: 'rows.csv' } };
+    const message = await tasks.failure(holes);
+    expect(message).toContain('has 3 rows that give no problem');
+    expect(message).toContain("row 3: column 'score' is nan");
+    const { task, log } = await tasks.load({ ...holes, bad_rows: 'drop' });
+    expect(log[0]).toContain('dropped 3 of 4 rows');
+    const problems = await task.problems('train', 0, 0, 2);
+    expect(problems.map(({ id, columns }) => [id, columns.score])).toEqual([
+      ['train-0', 1],
+      ['train-0', 1],
+    ]);
+  });
+
+  it('of a stream with such a value are dropped', async () => {
+    const holes = {
+      ...{ data: 'holes.parquet', streaming: true, shuffle_buffer: null },
+      heldout: { data: 'rows.csv' },
+    };
+    const task = await load({ ...holes, bad_rows: 'drop' });
+    const prompts = (await task.problems('train', 0, 0, 2)).map(({ prompt }) => prompt);
+    expect(prompts).toEqual(['a', 'a']);
   });
 });
 

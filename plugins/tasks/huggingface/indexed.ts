@@ -1,14 +1,14 @@
 /**
- * Data sets whose rows can be had in any order: every prompt is looked at once, then problems come
- * as `ProblemOrder` says.
+ * Data sets whose rows can be had in any order: every row is looked at once, then problems come as
+ * `ProblemOrder` says.
  */
 
 import { DataError, type Problem, type Split } from '../../../src/plugin-api.ts';
 import { type BadRowPolicy, BadRows } from '../rows/bad-rows.ts';
 import { keyOf, type Share, splitByKey, tellOfLeak } from '../rows/held-out.ts';
 import { ProblemOrder } from '../rows/order.ts';
-import { BadRow, problemOfRow, promptColumns, type RowOptions } from '../rows/prompt.ts';
-import { type Source, theirNames } from './source.ts';
+import { BadRow, problemOfRow, type RowOptions } from '../rows/prompt.ts';
+import type { Source } from './source.ts';
 
 export type Problems = (
   split: Split,
@@ -71,12 +71,6 @@ async function goodRows(
   policy: BadRowPolicy,
   log: (text: string) => void,
 ) {
-  const theirs = theirNames(rows);
-  const names = promptColumns(rows);
-  const rename = Object.fromEntries(
-    names.map((ours) => [theirs(ours), ours]).filter(([from, to]) => from !== to),
-  );
-  const alone = { ...rows, rename, columns: [] };
   const bad = new BadRows(source.name, 'bad_rows', policy);
   const indices: number[] = [];
   const keys: string[] = [];
@@ -85,9 +79,9 @@ async function goodRows(
       { length: Math.min(chunk, source.size! - first) },
       (_, i) => first + i,
     );
-    for (const [i, row] of (await source.rows(range, names.map(theirs))).entries()) {
+    for (const [i, row] of (await source.rows(range)).entries()) {
       try {
-        keys.push(keyOf(problemOfRow(row, alone)));
+        keys.push(keyOf(problemOfRow(row, rows)));
         indices.push(first + i);
       } catch (error) {
         if (!(error instanceof BadRow)) throw error;

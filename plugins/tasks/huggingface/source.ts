@@ -12,7 +12,7 @@ import {
   type PythonFunctions,
   pathFrom,
 } from '../../../src/plugin-api.ts';
-import { promptColumns, type Row, type RowOptions, rootOf } from '../rows/prompt.ts';
+import { BadRow, promptColumns, type Row, type RowOptions, rootOf } from '../rows/prompt.ts';
 
 export interface DataOptions {
   /** Hub name, folder, or file(s). */
@@ -102,28 +102,22 @@ export class Source {
     return new Source(name, answer.rows as number | null, columns, python, answer.handle as string);
   }
 
-  /**
-   * The rows with these indices. `only`: the columns that are read, under their own names; default:
-   * all that the options ask for.
-   */
-  async rows(indices: readonly number[], only?: readonly string[]): Promise<Row[]> {
-    const known = this.#columns!;
-    const roots = only?.map((column) => (known.includes(column) ? column : rootOf(column)));
-    const columns = [...new Set(roots ?? known)];
-    const answer = await ask(
-      this.#python,
-      'rows',
-      { handle: this.#handle, indices: [...indices], columns },
-      this.name,
-    );
-    return answer.rows as Row[];
+  /** The rows with these indices, or what is wrong with one. */
+  async rows(indices: readonly number[]): Promise<(Row | BadRow)[]> {
+    const keywords = { handle: this.#handle, indices: [...indices], columns: this.#columns! };
+    return rowsOf(await ask(this.#python, 'rows', keywords, this.name));
   }
 
   /**
    * Rows of a stream by their place in the order, fewer at its end. Each `reader` goes forward on
    * its own.
    */
-  async stream(reader: string, order: StreamOrder, first: number, count: number): Promise<Row[]> {
+  async stream(
+    reader: string,
+    order: StreamOrder,
+    first: number,
+    count: number,
+  ): Promise<(Row | BadRow)[]> {
     const keywords = {
       handle: this.#handle,
       reader,
@@ -132,8 +126,15 @@ export class Source {
       count,
       columns: this.#columns,
     };
-    return (await ask(this.#python, 'stream', keywords, this.name)).rows as Row[];
+    return rowsOf(await ask(this.#python, 'stream', keywords, this.name));
   }
+}
+
+/** What `plain_rows` of `hub_data.py` answers. */
+function rowsOf(answer: Readonly<Record<string, Json>>): (Row | BadRow)[] {
+  const rows: (Row | BadRow)[] = answer.rows as Row[];
+  for (const [place, why] of answer.bad as [number, string][]) rows[place] = new BadRow(why);
+  return rows;
 }
 
 /** Calls a function of `hub_data.py`; what the user can mend is one `DataError`. */
@@ -190,8 +191,11 @@ function columnsToRead(
   return wanted;
 }
 
-/** From the names that options use to the data's own. */
-export function theirNames({ rename }: RowOptions): (ours: string) => string {
+/** From the names that options use, and paths within them, to the data's own. */
+function theirNames({ rename }: RowOptions): (ours: string) => string {
   const theirs = new Map(Object.entries(rename).map(([from, to]) => [to, from]));
-  return (ours) => theirs.get(ours) ?? ours;
+  return (ours) => {
+    const root = rootOf(ours);
+    return theirs.get(ours) ?? (theirs.get(root) ?? root) + ours.slice(root.length);
+  };
 }

@@ -108,7 +108,7 @@ class ProblemStream {
   }
 
   /** null: it is dropped, or on the other side of the split. */
-  #problemOf(row: Row, position: number): Problem | null {
+  #problemOf(row: Row | BadRow, position: number): Problem | null {
     const { rows, policy, share } = this.#options;
     try {
       const problem = problemOfRow(row, rows);

@@ -95,8 +95,12 @@ export function promptOfText(text: string, { system, format }: PromptOptions): P
   ];
 }
 
-/** @throws BadRow where the row gives no problem */
-export function problemOfRow(given: Row, options: RowOptions): RowProblem {
+/**
+ * @param given a row, or what is wrong with it
+ * @throws BadRow where it gives no problem
+ */
+export function problemOfRow(given: Row | BadRow, options: RowOptions): RowProblem {
+  if (given instanceof BadRow) throw given;
   const row = renamed(given, options.rename);
   const { template, columns: kept } = options;
   const name = options.prompt ?? 'prompt';

@@ -76,20 +76,11 @@ def open_data(
 
 
 def rows(handle: str, indices: list[int], columns: list[str]) -> dict[str, Any]:
-    """These columns of the rows with these indices."""
+    """These columns of the rows with these indices, and why some are no rows (`plain_rows`)."""
     batch = _loaded[handle].select_columns(columns)[indices]
-    try:
-        return {
-            "rows": [
-                {
-                    name: plain(batch[name][place], f"row {index}, column {name!r}")
-                    for name in columns
-                }
-                for place, index in enumerate(indices)
-            ]
-        }
-    except ValueError as error:
-        return {"problem": str(error)}
+    return plain_rows(
+        [{name: batch[name][place] for name in columns} for place in range(len(indices))]
+    )
 
 
 def stream(
@@ -102,7 +93,8 @@ def stream(
     columns: list[str] | None,
 ) -> dict[str, Any]:
     """Returns rows number `first` .. `first + count - 1` of the stream that `seed` shuffles, fewer
-    at its end. A reader that goes forward reads each row once; one that goes back begins again.
+    at its end, and why some are no rows (`plain_rows`). A reader that goes forward reads each row
+    once; one that goes back begins again.
     """
     key = (handle, reader)
     known = _streams.get(key)
@@ -122,19 +114,28 @@ def stream(
         taken = list(itertools.islice(iterator, count))
     except Exception as error:
         return {"problem": f"reading the stream failed at row {first} or after it: {reason(error)}"}
-    try:
-        answer = [
-            {
-                name: plain(value, f"row {first + place} of the stream, column {name!r}")
-                for name, value in row.items()
-                if columns is None or name in columns
-            }
-            for place, row in enumerate(taken)
-        ]
-    except ValueError as error:
-        return {"problem": str(error)}
     _streams[key] = (seed, first + len(taken), iterator)
-    return {"rows": answer}
+    return plain_rows(
+        [
+            {name: value for name, value in row.items() if columns is None or name in columns}
+            for row in taken
+        ]
+    )
+
+
+def plain_rows(given: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns `rows`, each as plain JSON, or null where a value has no place in it, and `bad`: the
+    places of these with what is wrong.
+    """
+    answer: list[dict[str, Any] | None] = []
+    bad: list[tuple[int, str]] = []
+    for place, row in enumerate(given):
+        try:
+            answer.append({name: plain(value, f"column {name!r}") for name, value in row.items()})
+        except ValueError as error:
+            answer.append(None)
+            bad.append((place, str(error)))
+    return {"rows": answer, "bad": bad}
 
 
 def plain(value: Any, where: str) -> Any:

@@ -62,7 +62,8 @@ def test_a_set_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(datasets, "load_dataset", again)
     assert opened(file) == first
     assert hub_data.rows(first["handle"], [2, 0], ["answer"]) == {
-        "rows": [{"answer": 2}, {"answer": 0}]
+        "rows": [{"answer": 2}, {"answer": 0}],
+        "bad": [],
     }
 
 
@@ -72,7 +73,15 @@ def test_compressed_and_tab_separated_files(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("prompt\tanswer\nfrom a table\t1\n")
     for name, expected in (("a.jsonl.gz", "zipped"), ("a.tsv", "from a table")):
         handle = opened(str(tmp_path / name))["handle"]
-        assert hub_data.rows(handle, [0], ["prompt"]) == {"rows": [{"prompt": expected}]}
+        assert hub_data.rows(handle, [0], ["prompt"])["rows"] == [{"prompt": expected}]
+
+
+def test_a_value_that_json_has_no_word_for_costs_its_row_alone() -> None:
+    given = [{"a": 1}, {"a": [float("nan")]}, {"a": "x"}, {"a": 2**60}]
+    answer = hub_data.plain_rows(given)
+    assert answer["rows"] == [{"a": 1}, None, {"a": "x"}, None]
+    assert [place for place, _ in answer["bad"]] == [1, 3]
+    assert answer["bad"][0][1] == "column 'a'[0] is nan, which JSON has no word for"
 
 
 def test_words_of_a_table_are_words(tmp_path: Path) -> None:

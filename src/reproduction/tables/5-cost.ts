@@ -86,8 +86,10 @@ function run(setup: Setup, seed: number, name: string): Part<RunFigures | null> 
       },
     }),
   };
+  // Which states such a critic is asked about is chosen otherwise since version 2.
+  const version = 'share_of_states' in critic ? 2 : 1;
   return {
-    ...{ name: 'cost', seed, version: 1, options: config, after: start.after },
+    ...{ name: 'cost', seed, version, options: config, after: start.after },
     run: (work) => trainBy(work, start, config, 'none'),
   };
 }
