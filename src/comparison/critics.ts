@@ -74,7 +74,8 @@ async function modelsOf(critic: ChosenCritic, base: string): Promise<unknown[]> 
  * Whether it can value the states of a distribution, as far as that is known before anything is
  * loaded.
  *
- * @throws ConfigError for exact values that there are not, and for an actor that is missing
+ * @throws ConfigError for exact values that there are not, for an actor that is missing, and for a
+ *   group of one response
  */
 export async function refuseUnservable(
   { name, plugin, options, base }: NamedCritic,
@@ -85,11 +86,18 @@ export async function refuseUnservable(
     const where = `critics.${name}: "${one.name}"`;
     if ((one.continues || one.exact) && given.actor === null)
       return [`${where} asks the actor about its own responses: name the actor's model`];
+    if (one.needs === 'outcomes' && given.actor !== null && groupOf(given) < 2)
+      return [
+        `${where} compares responses to one problem, and gets one: set group_size to 2 or more`,
+      ];
     const missing = one.exact ? noExactValues(task, given) : null;
     return missing === null ? [] : [`${where} needs exact values, but ${missing}`];
   });
   if (problems.length > 0) throw new ConfigError([...new Set(problems)]);
 }
+
+const groupOf = ({ group_size, num_generations }: Ground['options']): number =>
+  group_size ?? num_generations;
 
 /** A critic of this name, else a folder. */
 function fromText(text: string): { use: string } | { from: string } {

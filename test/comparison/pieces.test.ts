@@ -112,7 +112,10 @@ describe('a critic that can’t value a distribution is refused before a worker 
   const actor = { model: 'task:base-actor' };
   const asked = (
     critic: EvaluationInput['critics'][string],
-    changes: Pick<EvaluationInput, 'actor' | 'shifts' | 'rewards' | 'references'>,
+    changes: Pick<
+      EvaluationInput,
+      'actor' | 'shifts' | 'rewards' | 'references' | 'num_generations' | 'group_size'
+    >,
   ) => evaluate({ folder: folder(), task: 'miniature', critics: { own: critic }, ...changes });
 
   test.each(oracles)('by its task’s values: %j', async (critic) => {
@@ -136,6 +139,16 @@ describe('a critic that can’t value a distribution is refused before a worker 
     await expect(
       asked('group-mean', { actor: null, rewards, references: 'exact' }),
     ).rejects.toThrow('needs exact values, but rewards: replaces the reward whose values');
+  });
+  test.each([
+    { num_generations: 1 },
+    { num_generations: 1, group_size: 1 },
+    { shifts: { alone: { num_generations: 1 } } },
+  ])('by a group of one response: %j', async (changes) => {
+    for (const critic of ['group-mean', { use: 'group-mean', leave_one_out: true }])
+      await expect(asked(critic, { actor, ...changes })).rejects.toThrow(
+        'critics.own: "group-mean" compares responses to one problem, and gets one',
+      );
   });
   test.each([...oracles, 'monte-carlo'])('by an actor that is not there: %j', async (critic) => {
     await expect(asked(critic, { actor: null })).rejects.toThrow(
