@@ -1,5 +1,5 @@
 /** Renders an inspection for the terminal. All text of the run is escaped. */
-import type { RecordedSegment, RecordedTrajectory } from '../run-folder/read.ts';
+import { type RecordedSegment, type RecordedTrajectory, wordsOf } from '../run-folder/read.ts';
 import { promptText } from '../text/critic-prompt.ts';
 import { printable, printableLine } from '../text/printable.ts';
 import type { Inspection } from './inspect.ts';
@@ -51,10 +51,8 @@ function trajectoryLines(trajectory: RecordedTrajectory, paint: Painter): string
 
 const margin = ' '.repeat(20);
 
-function segmentLines(
-  { text, value, used_value, advantage, parsed, rationale }: RecordedSegment,
-  paint: Painter,
-): string[] {
+function segmentLines(segment: RecordedSegment, paint: Painter): string[] {
+  const { text, value, used_value, advantage } = segment;
   const signed = `${advantage >= 0 ? '+' : '-'}${Math.abs(advantage).toFixed(2)}`;
   const look = signed.endsWith('0.00') ? paint.soft : advantage > 0 ? paint.good : paint.bad;
   const [first = '', ...rest] = indented(text.trim(), margin);
@@ -62,8 +60,7 @@ function segmentLines(
     Math.abs(used_value - value) > 1e-9
       ? `[the gate put ${used_value.toFixed(2)} in this value's place] `
       : '';
-  const stand = parsed === 'malformed' ? '[no valid score; a stand-in is the value] ' : '';
-  const words = `${gate}${stand}${rationale.trim()}`;
+  const words = `${gate}${wordsOf(segment)}`.trim();
   return [
     `  ${value.toFixed(2).padStart(5)}  ${look(signed.padStart(9))}  ${first.slice(margin.length)}`,
     ...rest,

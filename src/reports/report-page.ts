@@ -3,7 +3,7 @@
  * page loads nothing from the network.
  */
 import { createHash } from 'node:crypto';
-import type { RecordedSegment, RecordedTrajectory } from '../run-folder/read.ts';
+import { type RecordedSegment, type RecordedTrajectory, wordsOf } from '../run-folder/read.ts';
 import { promptText } from '../text/critic-prompt.ts';
 import { printable, printableLine } from '../text/printable.ts';
 import { isRight, type Plot } from './report-plots.ts';
@@ -135,17 +135,16 @@ ${gate}<div class="segment head"><span>segment</span><span>value before it</span
 ${trajectory.segments.map(segmentOf).join('\n')}</article>`;
 }
 
-function segmentOf({ text, value, advantage, parsed, rationale }: RecordedSegment): string {
+function segmentOf(segment: RecordedSegment): string {
+  const { text, value, advantage } = segment;
   const rounded = Math.round(100 * advantage) / 100;
   const [sign, look] = rounded > 0 ? ['+', 'right'] : rounded < 0 ? ['−', 'wrong'] : ['', 'soft'];
-  const words =
-    parsed === 'ok' ? rationale : `[no valid score; a stand-in is the value] ${rationale}`;
   return (
     `<div class="segment"><span class="text">${escapeHtml(printable(text.trim()))}</span><span ` +
     'class="value"><i ' +
     `style="width:${(100 * value).toFixed(1)}%"></i><b>${value.toFixed(2)}</b></span><span ` +
     `class="advantage ${look}">${sign}${Math.abs(rounded).toFixed(2)}</span><span ` +
-    `class="rationale">${escapeHtml(printable(words))}</span></div>`
+    `class="rationale">${escapeHtml(printable(wordsOf(segment)))}</span></div>`
   );
 }
 

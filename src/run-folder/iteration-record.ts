@@ -138,6 +138,7 @@ export function recordTrajectories(
           used_value: credit.values[k]!,
           advantage: credit.segmentAdvantages[k]!,
           parsed: valuation.parsed,
+          ...(valuation.inherited && { inherited: true }),
           rationale: valuation.rationale,
           completions: valuation.completions.map(({ text, score }) => ({ text, score })),
         };

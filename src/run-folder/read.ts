@@ -27,8 +27,16 @@ export interface RecordedSegment {
   readonly used_value: number;
   readonly advantage: number;
   readonly parsed: 'ok' | 'malformed';
+  /** The critic was not asked: the value is that of the last state before that it was asked about. */
+  readonly inherited?: boolean;
   readonly rationale: string;
 }
+
+/** What is said of a segment's value: the critic's words, or why it wrote none. */
+export const wordsOf = ({ parsed, inherited, rationale }: RecordedSegment): string =>
+  (parsed === 'malformed' ? '[no valid score; a stand-in is the value] ' : '') +
+  (inherited ? '[not asked about this state: the value before it] ' : '') +
+  rationale;
 
 export interface RecordedTrajectory {
   readonly iteration: number;
@@ -67,6 +75,7 @@ const trajectorySchema = z.looseObject({
       used_value: z.number(),
       advantage: z.number(),
       parsed: z.enum(['ok', 'malformed']),
+      inherited: z.boolean().optional(),
       rationale: z.string(),
     }),
   ),

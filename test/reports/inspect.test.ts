@@ -195,7 +195,7 @@ describe('genac inspect', () => {
   });
 
   it('runs from the command line, group mean included', () => {
-    const gate = { rationale: '', used_value: 0.25 };
+    const gate = { rationale: '', used_value: 0.25, inherited: true };
     const folder = folderOf('command', [line(0, { reward: 0.25 })], [trajectory(0, 1, 0.25, gate)]);
     const genac = (...args: string[]) =>
       execFileSync(
@@ -207,6 +207,7 @@ describe('genac inspect', () => {
         },
       );
     expect(genac('--best', '--count', '1')).toContain('   0.25      +0.75  two\n');
+    expect(genac('--best', '--count', '1')).toContain('[not asked about this state');
     expect(genac('--html')).toBe(`${join(folder, 'inspect.html')}\n`);
     expect(readFileSync(join(folder, 'inspect.html'), 'utf8')).toContain('+0.75');
     expect(() => genac('--best', '--worst')).toThrow('--best and --worst are different orders');
