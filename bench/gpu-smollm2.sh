@@ -42,6 +42,11 @@ export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 problems="${PROBLEMS:-$out/problems}"
 [ -f "$problems/sums-train.jsonl" ] || "$GENAC_PYTHON" bench/gpu/arithmetic.py "$problems"
 model="${MODEL:-runs/smollm2/model}"
+if [ ! -f "$model/config.json" ]; then
+  echo "there is no model in $model: run $GENAC_PYTHON examples/smollm2/fetch.py, or name another" \
+    "folder by MODEL" >&2
+  exit 2
+fi
 if [ -n "$tiny" ]; then
   "$GENAC_PYTHON" bench/gpu/tiny_model.py "$model" "$out/tiny-model"
   model="$out/tiny-model"

@@ -5,8 +5,8 @@
 #     bash bench/gpu.sh [--tiny] [--rounds 3] [--only sampling|training|sharing|attention] OUT
 #
 # --tiny: a small model on the CPU, to see that every part runs; attention runs on a GPU only.
-# Writes OUT/NAME.json and OUT/NAME.txt.
-set -u
+# Writes OUT/NAME.json and OUT/NAME.txt. Exits with 1 where a part failed, after all were tried.
+set -u -o pipefail
 cd "$(dirname "$0")/.."
 tiny="" only="" out="" rounds=3
 while [ $# -gt 0 ]; do
@@ -21,6 +21,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$out" ] || { sed -n '5p' "$0" >&2; exit 2; }
 mkdir -p "$out"
+failed=0
 python="${PYTHON:-python3}"
 if [ -n "${WHEELS:-}" ]; then
   for wheel in "$WHEELS"/*.whl; do "$python" -m zipfile -e "$wheel" "$out/site"; done
@@ -31,5 +32,7 @@ for name in sampling training sharing attention; do
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
   [ -z "$tiny" ] || [ "$name" != attention ] || continue
   [ -f "bench/gpu/$name.py" ] || continue
-  "$python" "bench/gpu/$name.py" $tiny --rounds "$rounds" --out "$out" 2>&1 | tee "$out/$name.txt"
+  "$python" "bench/gpu/$name.py" $tiny --rounds "$rounds" --out "$out" 2>&1 | tee "$out/$name.txt" ||
+    failed=1
 done
+exit $failed

@@ -217,6 +217,10 @@ class Report:
         self.path.write_text(json.dumps(self.entries, indent=1))
         print(f"{entry}: {json.dumps(values)}", flush=True)
 
+    @property
+    def failed(self) -> bool:
+        return any("error" in values for values in self.entries.values())
+
     def attempt(self, entry: str, work: Callable[[], dict[str, Any]]) -> None:
         """Adds what the work returns, or its error; goes on either way."""
         try:
@@ -236,10 +240,13 @@ def options(parts: list[str]) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run_parts(script: str, given: argparse.Namespace, parts: dict[str, int]) -> None:
-    """Runs each part of a script in a process of its own, for at most its seconds."""
+def run_parts(script: str, given: argparse.Namespace, parts: dict[str, int]) -> bool:
+    """Runs each part of a script in a process of its own, for at most its seconds. Returns whether
+    one failed or was not done.
+    """
     if torch.cuda.is_available():
         print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
+    failed = False
     for part, limit in parts.items():
         command = [sys.executable, script, "--out", given.out, "--part", part]
         command += ["--rounds", str(given.rounds)]
@@ -251,3 +258,5 @@ def run_parts(script: str, given: argparse.Namespace, parts: dict[str, int]) -> 
         except subprocess.TimeoutExpired:
             code = f"none within {limit} s"
         print(f"-- {part}: {time.perf_counter() - start:.1f} s, exit {code}", flush=True)
+        failed = failed or code != 0
+    return failed

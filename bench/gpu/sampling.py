@@ -129,7 +129,7 @@ def worker(request: Request, operations: Operations) -> dict[str, Any]:
     )
     # A tokenizer's own end-of-sequence token ends a few sequences early.
     tokens = len(request.sample(operations)["completion_ids"])
-    serving_of(operations).release()
+    serving_of(operations).release(False)
     again = common.seconds(lambda: request.sample(operations), case.device)
     return {
         "tokens_per_second": tokens / took,
@@ -258,8 +258,8 @@ def memory(operations: Operations) -> dict[str, Any]:
         "rows": slots.rows,
         "columns": slots.columns,
         "by_length": slots.by_length,
-        "recorded": sum(graph is not None for graph in slots._graphs.values()),
-        "steps_seen": len(slots._graphs),
+        "recorded": sum(graph is not None for graph in slots.recorded.values()),
+        "steps_seen": len(slots.recorded),
     }
 
 
@@ -292,15 +292,15 @@ def part(case: Case, report: common.Report, folder: str, rounds: int) -> None:
     )
 
 
-def main() -> None:
+def main() -> bool:
     cases = {**CASES, **TINY}
     given = common.options([*LIMITS, *TINY])
     if given.part is None:
-        common.run_parts(__file__, given, {"tiny": 60} if given.tiny else LIMITS)
-        return
+        return common.run_parts(__file__, given, {"tiny": 60} if given.tiny else LIMITS)
     report = common.Report(f"sampling-{given.part}", given.out)
     with tempfile.TemporaryDirectory() as folder:
         part(cases[given.part], report, folder, given.rounds)
+    return report.failed
 
 
 if __name__ == "__main__":

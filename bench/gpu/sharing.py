@@ -10,6 +10,7 @@ the same sequences, medians of some rounds; beside it the peak of memory.
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 from dataclasses import dataclass
 from typing import Any
@@ -83,17 +84,17 @@ def measure(shape: str, tiny: bool, rounds: int) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
+def main() -> bool:
     given = common.options(list(SECONDS))
     if given.part is None:
-        common.run_parts(__file__, given, SECONDS)
-        return
+        return common.run_parts(__file__, given, SECONDS)
     torch.manual_seed(0)
     report = common.Report("sharing", given.out)
     for shape in ("135M", "1.5B"):
         report.attempt(shape, lambda s=shape: measure(s, given.tiny, given.rounds))
         freed()
+    return report.failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -306,13 +307,14 @@ def planned(ours: Ours) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main() -> bool:
     given = common.options(list(SECONDS))
     if given.part is None:
-        common.run_parts(__file__, given, SECONDS)
-        return
-    run(given.tiny, common.Report("training", given.out))
+        return common.run_parts(__file__, given, SECONDS)
+    report = common.Report("training", given.out)
+    run(given.tiny, report)
+    return report.failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
