@@ -111,7 +111,7 @@ export async function runParts(wanted: readonly Part[], given: RunParts): Promis
   const kept = new Map<string, Kept>();
   const folderOf = (part: Part) => join(given.folder, folderName(part));
   for (const part of parts) {
-    const known = read(folderOf(part));
+    const known = read(folderOf(part), given.log);
     if (known) kept.set(keyOf(part), known);
   }
   const results: Results = {
@@ -182,12 +182,19 @@ async function runLanes(
   if (failed) throw failing.signal.reason;
 }
 
-function read(folder: string): Kept | null {
+/** null: there is none, or what a crash of the machine left of it. */
+function read(folder: string, log: (text: string) => void): Kept | null {
   const path = join(folder, 'result.json');
-  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Kept) : null;
+  if (!existsSync(path)) return null;
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Kept;
+  } catch (error) {
+    log(`${path} can't be read (${(error as Error).message}): the part is made again`);
+    return null;
+  }
 }
 
-/** Whole or not at all. */
+/** Whole or not at all, as long as the machine runs. */
 async function write(folder: string, kept: Kept): Promise<void> {
   const path = join(folder, 'result.json');
   await writeFile(`${path}.unfinished`, `${JSON.stringify(kept)}\n`);

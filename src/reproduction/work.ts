@@ -7,7 +7,7 @@ import { evaluate } from '../comparison/evaluate.ts';
 import type { EvaluationResult } from '../comparison/result.ts';
 import type { ConfigInput } from '../config/schema.ts';
 import { bareEnvironment, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
-import { resumeRun, startRun } from '../run/run.ts';
+import { isFinished, resumeRun, startRun } from '../run/run.ts';
 import { type MetricsLine, metric, readMetrics } from '../run-folder/read.ts';
 import { readStatus } from '../run-folder/status.ts';
 import type { Work } from './parts.ts';
@@ -54,7 +54,9 @@ export async function train(
   const path = join(folder, 'run');
   const status = readStatus(path);
   const clock = new PhaseClock(join(folder, 'phases.json'));
-  if (status?.state !== 'done') {
+  // A process that was killed behind the last checkpoint left a status that says `running`.
+  const isDone = status !== null && (status.state === 'done' || (await isFinished(path)));
+  if (!isDone) {
     if (status === null) {
       await rm(path, { recursive: true, force: true });
       clock.clear();

@@ -104,6 +104,23 @@ export function resumeRun(folder: string, options: ResumeOptions = {}): Run {
   return begin(path, () => lifeOf(path, options), options);
 }
 
+/**
+ * Whether the last stage of a run that no process works on has its checkpoint, so that there is
+ * nothing to resume, though the process may have died before it could say so.
+ */
+export async function isFinished(path: string): Promise<boolean> {
+  const { config } = await RunFolder.read(path);
+  return (await checkpointsOf(path)).at(-1) === config.stages.at(-1);
+}
+
+/** Names, the newest last. */
+async function checkpointsOf(path: string): Promise<string[]> {
+  const folder = join(path, 'checkpoints');
+  const status = readStatus(path);
+  if (status === null || !isAlive(status)) await putBackCheckpoints(folder);
+  return checkpointNames(folder);
+}
+
 async function lifeOf(
   path: string,
   { from, trustCode = false }: ResumeOptions,
@@ -113,9 +130,7 @@ async function lifeOf(
   const code = [...namedBy(config, base), ...critic, ...linksIn(path)];
   refuseForeign(path, code, trustCode, '--trust-code (TypeScript: trustCode: true)');
   const folder = join(path, 'checkpoints');
-  const status = readStatus(path);
-  if (status === null || !isAlive(status)) await putBackCheckpoints(folder);
-  const names = await checkpointNames(folder);
+  const names = await checkpointsOf(path);
   if (from !== undefined && !names.includes(from)) {
     const close = nearest(from, names);
     const hint = close ? `; did you mean "${close}"?` : '.';

@@ -1,7 +1,8 @@
 /**
  * `genac reproduce --size tiny`: every table's code, from nothing, and once more from what is kept.
  */
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -39,4 +40,20 @@ it('makes every table that there is, and goes on with what it kept', async () =>
   const second = await reproduce({ folder, size: 'tiny', log });
   expect(said.filter((line) => / done in /.test(line))).toHaveLength(before);
   expect(JSON.stringify(second)).toBe(JSON.stringify(first));
+
+  // A process that was killed behind a run's last checkpoint, before it could say so.
+  const parts = join(folder, 'parts');
+  const name = readdirSync(parts).find((one) => one.startsWith('generative-sft'))!;
+  const part = join(parts, name);
+  const status = JSON.parse(readFileSync(join(part, 'run/status.json'), 'utf8'));
+  expect(status.state).toBe('done');
+  const { pid } = spawnSync(process.execPath, ['--version']);
+  const killed = { ...status, pid, state: 'running' };
+  writeFileSync(join(part, 'run/status.json'), JSON.stringify(killed));
+  const kept = JSON.parse(readFileSync(join(part, 'result.json'), 'utf8'));
+  rmSync(join(part, 'result.json'));
+  const third = await reproduce({ folder, size: 'tiny', log });
+  expect(said.filter((line) => / done in /.test(line))).toHaveLength(before + 1);
+  expect(third.tables).toEqual(first.tables);
+  expect(JSON.parse(readFileSync(join(part, 'result.json'), 'utf8')).result).toEqual(kept.result);
 }, 600_000);

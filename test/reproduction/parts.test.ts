@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -75,9 +75,14 @@ describe('parts', () => {
     const second = await runParts([sum], given(at));
     expect([second.resultOf(sum), runs]).toEqual([21, 2]);
     expect(second.seconds).toEqual(first.seconds);
+    writeFileSync(join(first.folderOf(sum), 'result.json'), '{"result": 21, "sec');
+    const said: string[] = [];
+    const third = await runParts([sum], { ...given(at), log: (text) => void said.push(text) });
+    expect([third.resultOf(sum), runs]).toEqual([21, 3]);
+    expect(said[0]).toMatch(/sum-.*result\.json can't be read .*: the part is made again/);
     const newer = part('sum', async () => 5, { after: [base], version: 2 });
     expect((await runParts([newer], given(at))).resultOf(newer)).toBe(5);
-    expect(runs).toBe(2);
+    expect(runs).toBe(3);
   });
 
   it('that are independent run at the same time, in as many lanes as there are', async () => {
