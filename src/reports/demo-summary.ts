@@ -32,7 +32,7 @@ export interface DemoSummary {
   };
   readonly genac: readonly Point[];
   readonly groupMean: readonly Point[];
-  /** Tokens that the critic wrote in stage 3. */
+  /** Tokens that the critic wrote in stage 3, up to its last evaluation, as `actorTokens` are. */
   readonly criticTokens: number;
 }
 
@@ -64,7 +64,7 @@ export async function summarizeDemo(folder: string): Promise<DemoSummary> {
     },
     genac: pointsOf(genac),
     groupMean: pointsOf(readMetrics(join(folder, 'group-mean'))),
-    criticTokens: sum(genac, 'critic/tokens'),
+    criticTokens: sum(genac.slice(0, genac.findLastIndex(isPoint) + 1), 'critic/tokens'),
   };
 }
 
@@ -86,6 +86,11 @@ export const readCritic = (folder: string): MetricsLine[] =>
 const secondsOf = (lines: readonly MetricsLine[], stage: string) =>
   lines.findLast((line) => line.stage === stage)?.seconds ?? 0;
 
+const isPoint = (line: MetricsLine) =>
+  line.type === 'evaluation' &&
+  line.stage === 'joint' &&
+  metric(line, 'evaluation/success') !== null;
+
 /** Returns the held-out evaluations of a joint run, by iteration and by actor tokens. */
 export function pointsOf(lines: readonly MetricsLine[]): Point[] {
   let actorTokens = 0;
@@ -93,13 +98,12 @@ export function pointsOf(lines: readonly MetricsLine[]): Point[] {
   for (const line of lines) {
     if (line.stage !== 'joint') continue;
     if (line.type === 'iteration') actorTokens += metric(line, 'actor/tokens') ?? 0;
-    const success = metric(line, 'evaluation/success');
-    if (line.type !== 'evaluation' || success === null) continue;
+    if (!isPoint(line)) continue;
     points.push({
       iteration: line.iteration,
       actorTokens,
       seconds: line.seconds,
-      success,
+      success: metric(line, 'evaluation/success')!,
       mse: metric(line, 'critic/heldout_mse'),
       constant: metric(line, 'critic/heldout_mse_of_constant'),
     });
@@ -201,13 +205,17 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
   const other = nearest(groupMean, half?.actorTokens ?? 0);
   const otherLast = nearest(groupMean, last?.actorTokens ?? 0);
   if (!half || !other || !last || !otherLast) return 'There is no group mean to compare with.';
+  const tokens =
+    last.actorTokens > 0
+      ? `${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, `
+      : '';
   const points = (a: number, b: number) =>
     `${a >= b ? '+' : ''}${(100 * (a - b)).toFixed(1)} points`;
   return [
     'At the same number of actor tokens GenAC stands at ' +
       `${points(half.success, other.success)} half way (iteration ${half.iteration}), ` +
       `${points(last.success, otherLast.success)} at the end.`,
-    `It pays for that: ${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, ${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
+    `It pays for that: ${tokens}${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
       `and ${critic.seconds.toFixed(0)} s before that to train the critic.`,
   ].join('\n');
 }

@@ -12,7 +12,7 @@ afterAll(() => rmSync(root, { recursive: true }));
 type Line = Record<string, unknown>;
 
 const lines = (all: readonly Line[]) => all.map((line) => `${JSON.stringify(line)}\n`).join('');
-const at = (
+export const at = (
   type: string,
   stage: string,
   iteration: number,

@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { at, demoTable, pointsOf, summarizeDemo, verdict } from '../../src/reports/demo-summary.ts';
+import {
+  demoTable,
+  at as pointAt,
+  pointsOf,
+  summarizeDemo,
+  verdict,
+} from '../../src/reports/demo-summary.ts';
 import type { MetricsLine } from '../../src/run-folder/read.ts';
-import { critic, genac, writeDemo } from './demo-folder.ts';
+import { at, critic, genac, writeDemo } from './demo-folder.ts';
 
 describe('summarizeDemo', () => {
   it('reads the figures of the three runs', async () => {
@@ -25,6 +31,17 @@ describe('summarizeDemo', () => {
     });
   });
 
+  it('counts no token behind the last evaluation, of either model', async () => {
+    const after = { 'actor/tokens': 900, 'critic/tokens': 9000 };
+    const going = [...genac, at('iteration', 'joint', 3, 8, after)];
+    expect(await summarizeDemo(writeDemo({ genac: going }))).toMatchObject({ criticTokens: 6000 });
+    const begun = await summarizeDemo(
+      writeDemo({ genac: [...genac.slice(0, 2), at('iteration', 'joint', 1, 3, after)] }),
+    );
+    expect(begun).toMatchObject({ criticTokens: 0 });
+    expect(demoTable(begun)).not.toMatch(/NaN|Infinity/);
+  });
+
   it('says that a critic is not finished', async () => {
     const folder = writeDemo({ critic: critic.slice(0, 2) });
     await expect(summarizeDemo(folder)).rejects.toThrow(`${folder} holds no finished critic`);
@@ -38,10 +55,10 @@ it('the gate’s own evaluation is no point of the curve', () => {
 it('a share of the budget is the nearest evaluation', async () => {
   const { genac: points } = await summarizeDemo(writeDemo());
   // Of 4000 tokens: 1000 is nearer to 0.5 (2000) than 4000 is; 0.7 (2800) is nearer to 4000.
-  expect([0, 0.25, 0.5, 0.7, 1].map((share) => at(points, share)?.actorTokens)).toEqual([
+  expect([0, 0.25, 0.5, 0.7, 1].map((share) => pointAt(points, share)?.actorTokens)).toEqual([
     0, 1000, 1000, 4000, 4000,
   ]);
-  expect(at([], 0.5)).toBeUndefined();
+  expect(pointAt([], 0.5)).toBeUndefined();
 });
 
 describe('demoTable', () => {
