@@ -1,6 +1,6 @@
 /** The results of bench/gpu/smollm2.ts, from the metrics of its runs, as a table. */
 import { readMetrics } from '../../src/index.ts';
-import { successAt } from '../../src/reproduction/tables/4-rl.ts';
+import { successAt } from '../../src/reproduction/curve.ts';
 import { type CurvePoint, curveOf } from '../../src/reproduction/work.ts';
 import { metric } from '../../src/run-folder/read.ts';
 

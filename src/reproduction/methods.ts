@@ -35,6 +35,8 @@ export interface Method {
   readonly chosen: number;
   /** Without its weights, where it was trained before. */
   critic(setup: Setup): ConfigInput['critic'];
+  /** What its critic is before joint training: a value head, a scorer, or nothing that learns. */
+  readonly pretrained: 'head' | 'scorer' | null;
   /** The part that trained the critic before; null: it has nothing to learn. */
   before(setup: Setup, seed: number, steps: number): Part | null;
   /** Of the recipe's run. */
@@ -63,6 +65,7 @@ const genac: Method = {
     'the recipe’s critic after stages 1 and 2, learning jointly; ' +
     'the group mean replaces values that explain nothing of a batch (one of our departures)',
   critic: (setup) => scorer(setup, 'generative'),
+  pretrained: 'scorer',
   before: (setup, seed, steps) => pretraining(setup, seed, steps, 'generative'),
   ...{ scale: 'batch-std', fallback: true, takesLambda: true },
 };
@@ -78,6 +81,7 @@ const ppo: Method = {
     'clipped PPO with value clipping .2 (Schulman 2017); the head starts from the actor, is ' +
     'pretrained on the frozen actor and learns returns of lambda 1 (VC-PPO, arXiv 2503.01491)',
   critic: (setup) => headIn(setup, 'value-head'),
+  pretrained: 'head',
   before: (setup, seed, steps) => headPretraining(setup, seed, steps, 'value-head'),
   ...{ ...learned, criticRate: headRate },
 };
@@ -90,6 +94,7 @@ const sparse: Method = {
   ...{ name: 'SP3O (sparse positions)', settings: grid([0.95, 1], rates), chosen: 2 },
   recipe: 'PPO’s recipe with values at 30, 60 and 90% of a response alone (arXiv 2609.18708)',
   critic: (setup) => headIn(setup, 'value-head-sparse'),
+  pretrained: 'head',
   before: (setup, seed, steps) => headPretraining(setup, seed, steps, 'value-head-sparse'),
   ...{ ...learned, criticRate: headRate },
 };
@@ -107,7 +112,7 @@ const vineppo: Method = {
   ...{ name: 'VinePPO', settings: grid([0, 1], rates), chosen: 0 },
   recipe: 'nine continuations of each state (arXiv 2410.01679, its own K), advantages of lambda 0',
   critic: () => ({ use: 'monte-carlo', continuations: 9 }),
-  before: () => null,
+  ...{ pretrained: null, before: () => null },
   ...learned,
 };
 
@@ -116,7 +121,7 @@ const grpo: Method = {
   ...{ name: 'GRPO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]), chosen: 0 },
   recipe: '(reward - mean) / deviation of the group for every token (arXiv 2402.03300)',
   critic: () => ({ use: 'group-mean' }),
-  before: () => null,
+  ...{ pretrained: null, before: () => null },
   ...{ scale: 'group-std', fallback: false },
 };
 
@@ -125,7 +130,7 @@ const rloo: Method = {
   ...{ name: 'RLOO', settings: grid([1], [5e-4, 2.5e-4, 1e-3, 2e-3]), chosen: 0 },
   recipe: 'reward - mean of the other responses, undivided (arXiv 2402.14740), with PPO’s clipping',
   critic: () => ({ use: 'group-mean', leave_one_out: true }),
-  before: () => null,
+  ...{ pretrained: null, before: () => null },
   ...{ scale: 'none', fallback: false },
 };
 
@@ -134,6 +139,7 @@ const silent: Method = {
   ...{ name: 'critic without words', settings: grid([0.5, 0.9], rates), chosen: 0 },
   recipe: 'a language model that writes the score alone (arXiv 2609.39247), by GenAC’s own stages',
   critic: (setup) => scorer(setup, 'language-model'),
+  pretrained: 'scorer',
   before: (setup, seed, steps) => pretraining(setup, seed, steps, 'language-model'),
   ...{ scale: 'batch-std', fallback: true, takesLambda: true },
 };
@@ -143,12 +149,15 @@ const exact: Method = {
   ...{ name: '(exact values)', settings: grid([0.5, 0], rates), chosen: 2 },
   recipe: 'the values that the task reads off the current actor’s own probabilities',
   critic: () => ({ use: 'oracle' }),
-  before: () => null,
+  ...{ pretrained: null, before: () => null },
   ...learned,
 };
 
 export const methods = { genac, ppo, sparse, vineppo, grpo, rloo, silent, exact } as const;
 export type MethodKey = keyof typeof methods;
+
+/** The method that costs least also runs for as long as the others. */
+export const cheapest: MethodKey = 'grpo';
 
 /** Those that the recipe's task allows, in the tables' order. */
 export const methodKeys = ({ given }: Setup): MethodKey[] =>

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { meanOver, resamplesOf } from '../../src/comparison/bootstrap.ts';
 import type { Plot } from '../../src/reports/report-plots.ts';
+import { costOfHalf, successAt } from '../../src/reproduction/curve.ts';
 import { PhaseClock } from '../../src/reproduction/phase-clock.ts';
 import {
   casesOf,
@@ -21,7 +22,6 @@ import {
   plotsOverSeeds,
   valueIn,
 } from '../../src/reproduction/table.ts';
-import { costOfHalf, successAt } from '../../src/reproduction/tables/4-rl.ts';
 import { passesOf, tokensOf } from '../../src/reproduction/tables/5-cost.ts';
 import { curveOf, keepOnly } from '../../src/reproduction/work.ts';
 

@@ -1,43 +1,19 @@
 import { mean } from '../../math/statistics.ts';
 import { colours, type Plot } from '../../reports/report-plots.ts';
+import { costOfHalf, successAt } from '../curve.ts';
 import { type Family, familiesOf } from '../families.ts';
-import { type MethodKey, methodKeys, methods, type Setting } from '../methods.ts';
+import { cheapest, methodKeys, methods, type Setting } from '../methods.ts';
 import type { Results } from '../parts.ts';
 import { tuningSeeds } from '../seeds.ts';
 import type { Setup } from '../setup.ts';
 import { settingOf, sweptBy, type Trained, trained, trials } from '../sweep.ts';
 import { type Block, ONE_CORE, plain, type Row, type Table, valueIn } from '../table.ts';
-import type { CurvePoint } from '../work.ts';
-
-/** The method that costs least also runs for as long as the others. */
-const cheapest: MethodKey = 'grpo';
-
-/** Success at a budget, on the line between evaluations; NaN: the run ended before. */
-export function successAt(
-  curve: readonly CurvePoint[],
-  of: 'actor_tokens' | 'all_tokens' | 'seconds',
-  budget: number,
-): number {
-  const next = curve.findIndex((point) => point[of] >= budget);
-  if (next === -1) return Number.NaN;
-  const [before, after] = [curve[Math.max(0, next - 1)]!, curve[next]!];
-  const width = after[of] - before[of];
-  const share = width === 0 ? 1 : (budget - before[of]) / width;
-  return before.success + share * (after.success - before.success);
-}
-
-/** What success of a half costs, on the line between evaluations; NaN: it was not reached. */
-export function costOfHalf(
-  curve: readonly CurvePoint[],
-  of: 'actor_tokens' | 'all_tokens' | 'seconds',
-): number {
-  const next = curve.findIndex(({ success }) => success >= 0.5);
-  if (next === -1) return Number.NaN;
-  const [before, after] = [curve[Math.max(0, next - 1)]!, curve[next]!];
-  const rise = after.success - before.success;
-  const share = rise <= 0 ? 1 : (0.5 - before.success) / rise;
-  return before[of] + share * (after[of] - before[of]);
-}
+import {
+  gateBlock,
+  pretrainingBlock,
+  responsesBefore,
+  responsesOfIteration,
+} from './4-rl-beside.ts';
 
 /** The least of what the runs used in all. */
 const least = (all: readonly (Trained | null)[], of: 'all_tokens' | 'seconds') =>
@@ -182,7 +158,10 @@ export const rl: Table = {
     'Tokens in all are those that the actor sampled, the critic wrote and continuations took; ' +
       'equal tokens and equal seconds are what the cheapest of the methods used in all.',
     ...(setup.given ? [] : [ONE_CORE]),
-    'The time of stages 1 and 2 and of a head’s pretraining is not in the seconds.',
+    'What stages 1 and 2 and a head’s pretraining take is in no budget, neither time nor responses: ' +
+      `a head learns from ${responsesBefore(setup, 'ppo')} of the base actor’s, critics with words ` +
+      `in stage 2 from ${responsesBefore(setup, 'genac')}, and joint training takes ` +
+      `${setup.size.joint * responsesOfIteration(setup)}.`,
     ...(setup.given && setup.size.tuning === 0
       ? [
           'Without a sweep (`--size full`) each method has its first setting: the config’s learning ' +
@@ -204,6 +183,8 @@ export const rl: Table = {
   ],
   blocks: (setup, seed, results) => [
     summaryOf(setup, seed, results),
+    pretrainingBlock(setup, seed, results),
+    gateBlock(setup, seed, results),
     ...familiesOf(setup).flatMap((family) => blocksOf(setup, family, seed, results)),
     sweepOf(setup, results),
   ],

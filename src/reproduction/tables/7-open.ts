@@ -1,10 +1,10 @@
 import type { ConfigInput } from '../../config/schema.ts';
+import { successAt } from '../curve.ts';
 import { jointConfig, type Setting, startOf, trainBy } from '../methods.ts';
 import type { Part } from '../parts.ts';
 import { type Setup, twoSampled } from '../setup.ts';
 import { measureSuccess, scoreOf, successOf, type Trained } from '../sweep.ts';
 import { plain, type Table } from '../table.ts';
-import { successAt } from './4-rl.ts';
 
 /** One change of the recipe at a time. */
 interface Change {
