@@ -1,5 +1,5 @@
-"""What a decoding step in slots must not do: cast weights, copy keys, wait for the host; and the
-memory that it is planned to take.
+"""What a decoding step in slots must not do: cast weights, copy keys, wait for the host, launch more
+kernels the more rows there are; and the memory that it is planned to take.
 """
 
 from __future__ import annotations
@@ -20,34 +20,42 @@ LENGTHS = [3, 9, 1, 6, 14, 30, 2]
 
 
 class Seen(TorchDispatchMode):
-    """Names and shapes of what operations make anew, views left out; and which wait."""
+    """Names and shapes of what operations make anew, views left out; which wait; and how many
+    launch a kernel, that is make something anew or write.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.made: list[tuple[str, tuple[int, ...]]] = []
         self.waits: list[str] = []
+        self.launches = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("aten::")
         if name in ("_local_scalar_dense", "nonzero", "item"):
             self.waits.append(name)
+        made = len(self.made)
         given = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
         for tensor in out if isinstance(out, tuple | list) else [out]:
             new = isinstance(tensor, torch.Tensor)
             if new and tensor.untyped_storage().data_ptr() not in given:
                 self.made.append((name, tuple(tensor.shape)))
+        self.launches += len(self.made) > made or func._schema.is_mutable
         return out
 
 
 @torch.no_grad()  # in inference mode a step is seen as fewer operations, which hide their parts
-def step(client: Client, folder: str, dtype: str, **changes: Any) -> tuple[Any, Seen]:
-    """One decoding step of seven rows whose prompts were read."""
+def step(
+    client: Client, folder: str, dtype: str, rows: int = 7, **changes: Any
+) -> tuple[Any, Seen]:
+    """One decoding step of rows whose prompts were read."""
     client.load(folder, dtype=dtype, **changes)
-    slots = Slots(use_slots(client).copy, 7, 128, by_length=False, capture=False)
-    batch = prompts(np.random.default_rng(0), LENGTHS)
+    slots = Slots(use_slots(client).copy, rows, 128, by_length=False, capture=False)
+    batch = prompts(np.random.default_rng(0), LENGTHS[:rows])
     given = split(batch["prompt_ids"], batch["prompt_cu_seqlens"])
-    slots.read(given, np.arange(7), np.arange(7), np.array(LENGTHS) + 40)
+    numbers = np.arange(rows)
+    slots.read(given, numbers, numbers, np.array(LENGTHS[:rows]) + 40)
     with Seen() as seen:
         slots._step(slots.rows, slots.columns, Draw(1.0, None, None))
     return slots, seen
@@ -78,6 +86,14 @@ def test_a_step_waits_for_nothing(client: Client, folder: str) -> None:
     _, seen = step(client, folder, "float32")
     assert len(seen.made) > 50
     assert seen.waits == []
+
+
+def test_launches_of_a_step_are_those_of_its_layers(client: Client, folder: str) -> None:
+    few, many = (step(client, folder, "float32", rows)[1].launches for rows in (2, 7))
+    assert few == many
+    layers = client.operations.models["m"].config.num_hidden_layers
+    # Projections, norms, rotations, the cache and attention; and beside the layers the draw.
+    assert few <= 40 + 40 * layers
 
 
 def test_planned_bytes_are_used_bytes(client: Client, folder: str) -> None:
