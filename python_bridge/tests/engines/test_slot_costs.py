@@ -1,5 +1,5 @@
-"""What a decoding step in slots must not do: cast weights, copy keys, wait for the host, launch more
-kernels the more rows there are; and the memory that it is planned to take.
+"""What a decoding step in slots must not do: cast weights, copy keys, wait for the host, or launch
+more kernels the more rows there are; and the memory that it is planned to take.
 """
 
 from __future__ import annotations
