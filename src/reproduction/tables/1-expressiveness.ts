@@ -28,9 +28,9 @@ interface Trained {
 
 const sizeName = ([width, layers]: Capacity) => `${width}x${layers}`;
 
-/** Critics of growing width and depth from random weights, and other heads of the middle size. */
+/** Critics of growing width and depth from random weights. */
 function criticsOf({ setup, steps }: Family, seed: number): Trained[] {
-  const { capacities } = setup.size;
+  const { capacities, otherHeads } = setup.size;
   const middle = capacities[1]!;
   const head = (kind: Head, capacity: Capacity): Trained => {
     const part = headPretraining(setup, seed, steps, kind, `task:blank-${sizeName(capacity)}`);
@@ -48,8 +48,9 @@ function criticsOf({ setup, steps }: Family, seed: number): Trained[] {
   return [
     ...capacities.map(words),
     ...capacities.map((capacity) => head('value-head', capacity)),
-    head('value-head-hl-gauss', middle),
-    head('value-head-sparse', middle),
+    ...(['value-head-hl-gauss', 'value-head-sparse'] as const).flatMap((kind) =>
+      (otherHeads === 'all' ? capacities : [middle]).map((capacity) => head(kind, capacity)),
+    ),
   ];
 }
 
