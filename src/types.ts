@@ -128,8 +128,8 @@ export interface Valuation {
   readonly completions: readonly CriticCompletion[];
   /**
    * Why the critic gave no answer, where it was not asked (`parsed` is then `malformed`): its
-   * prompt leaves no room in the critic's context, or can't be read (a chat template refuses it);
-   * or the critic writes no scores at all at present.
+   * prompt leaves no room in the critic's context, or is refused (by its chat template, or by an
+   * API); or the critic writes no scores at all at present.
    */
   readonly skipped?: 'too-long' | 'refused' | 'not-asked';
   /**

@@ -70,7 +70,8 @@ async function create(
     },
   ]);
 
-  const valuationOf = (state: State, texts: readonly string[]): Valuation => {
+  const valuationOf = (state: State, answers: readonly (string | null)[]): Valuation => {
+    const texts = answers.filter((text) => text !== null);
     const read = texts.flatMap((text) => readScore(text, format) ?? []);
     const known = read.length > 0;
     return {
@@ -78,6 +79,7 @@ async function create(
       rationale: read[0]?.rationale ?? texts[0] ?? '',
       parsed: known ? 'ok' : 'malformed',
       completions: [],
+      ...(texts.length === 0 && { skipped: 'refused' }),
     };
   };
 

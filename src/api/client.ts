@@ -4,10 +4,11 @@ import { type ApiModel, keyFaults } from '../config/api.ts';
 import { ConfigError } from '../config/error.ts';
 import { redactor } from '../config/secrets.ts';
 import { pathFrom } from '../files/paths.ts';
-import { askAll } from './ask.ts';
+import { askAll, REFUSED, Traffic } from './ask.ts';
 import { AnswerCache, type Question } from './cache.ts';
 import { CostLimit, Ledger } from './ledger.ts';
-import { sender } from './request.ts';
+import { type Send, sender } from './request.ts';
+import { tellSometimes } from './tell-sometimes.ts';
 
 export interface ApiClientParts {
   /** Folder of the answers, unless `cache` of the options names a file. */
@@ -29,7 +30,9 @@ export class ApiClient {
   readonly #parts: ApiClientParts;
   readonly #cache: AnswerCache;
   readonly #ledger: Ledger;
-  readonly #key: string | null;
+  readonly #send: Send;
+  readonly #traffic = new Traffic();
+  readonly #trouble: (text: string) => void;
   #limit: string | null = null;
 
   /** @throws ConfigError if the key's environment variable is not set */
@@ -38,7 +41,9 @@ export class ApiClient {
     if (faults.length > 0) throw new ConfigError(faults);
     this.#api = api;
     this.#parts = parts;
-    this.#key = api.api_key_env === null ? null : (process.env[api.api_key_env] ?? null);
+    const key = api.api_key_env === null ? null : (process.env[api.api_key_env] ?? null);
+    this.#send = sender(api, key, redactor(key));
+    this.#trouble = tellSometimes((text) => parts.log(`critic: ${text}`));
     const file =
       api.cache === null ? join(parts.folder, 'answers.jsonl') : pathFrom('.', api.cache);
     this.#cache = new AnswerCache(file, parts.folder);
@@ -46,29 +51,34 @@ export class ApiClient {
   }
 
   /**
-   * The answers in the order of the questions; null: they were not all asked, because the cost
-   * limit would have been exceeded. The log says so once.
+   * The answers in the order of the questions, null for a question that the server refused. null
+   * alone: they were not all asked, because the cost limit would have been exceeded; the log says
+   * so once. Simultaneous calls share `concurrency`, and equal questions of theirs are sent once.
    *
    * @throws OracleError if a question can't be answered; the signal's reason if it is aborted
    */
-  async ask(questions: readonly Question[]): Promise<readonly string[] | null> {
+  async ask(questions: readonly Question[]): Promise<readonly (string | null)[] | null> {
     if (this.#limit !== null) return null;
     const { signal, log } = this.#parts;
     try {
       const answers = await askAll(questions, {
         ...{ api: this.#api, cache: this.#cache, ledger: this.#ledger, run: this.#parts.folder },
-        send: sender(this.#api, this.#key, redactor(this.#key)),
+        ...{ send: this.#send, traffic: this.#traffic },
         who: 'the critic',
         stopped: () => signal.aborted,
         progress: () => {},
-        trouble: (text) => log(`critic: ${text}`),
+        trouble: this.#trouble,
       });
       signal.throwIfAborted();
-      return answers!.map(({ text }) => text);
+      return answers!.map((answer) => (answer === REFUSED ? null : answer.text));
     } catch (error) {
       if (!((error as Error).cause instanceof CostLimit)) throw error;
+      const told = this.#limit !== null;
       this.#limit = ((error as Error).cause as Error).message;
-      log(`critic: ${this.#limit}. From now on it values nothing, and the group mean is the value`);
+      if (!told)
+        log(
+          `critic: ${this.#limit}. From now on it values nothing, and the group mean is the value`,
+        );
       return null;
     }
   }

@@ -1,4 +1,7 @@
-/** Cost of an oracle's answers: tokens, dollars, and a limit that is never exceeded. */
+/**
+ * Cost of an oracle's answers: tokens, dollars, and limits that are never exceeded, of the dollars
+ * and of the requests at once.
+ */
 
 import type { ApiModel } from '../config/api.ts';
 import { UserError } from '../user-error.ts';
@@ -14,6 +17,7 @@ export class Ledger {
   readonly #price: ApiModel['price'];
   readonly #limit: number | null;
   readonly #maxTokens: number;
+  readonly #concurrency: number;
   /** Bytes of `extra`, which may hold tools or a schema that the server counts as input. */
   readonly #extra: number;
   #answers = 0;
@@ -25,12 +29,15 @@ export class Ledger {
   #doubtful = 0;
   /** Largest possible cost in dollars of running requests. */
   #reserved = 0;
+  #running = 0;
   #waiting: (() => void)[] = [];
 
-  constructor({ price, max_cost, max_tokens, extra }: ApiModel, paid: readonly CacheLine[]) {
+  constructor(api: ApiModel, paid: readonly CacheLine[]) {
+    const { price, max_cost, max_tokens, concurrency, extra } = api;
     this.#price = price;
     this.#limit = max_cost;
     this.#maxTokens = max_tokens;
+    this.#concurrency = concurrency;
     this.#extra = Object.keys(extra).length === 0 ? 0 : Buffer.byteLength(JSON.stringify(extra));
     for (const line of paid) this.note(line);
   }
@@ -49,22 +56,27 @@ export class Ledger {
   }
 
   /**
-   * Reserves the dollars of a request. Waits for running requests if they might exceed the limit
-   * together. @throws CostLimit
+   * Reserves one of the `concurrency` places, and the dollars of a request. Waits for running
+   * requests if there is no place, or if they might exceed the limit together. @throws CostLimit
    */
   async reserve(dollars: number): Promise<void> {
-    while (this.#limit !== null && this.#spent + this.#reserved + dollars > this.#limit) {
-      if (this.#reserved <= 0) {
+    for (;;) {
+      const full = this.#running >= this.#concurrency;
+      const above = this.#limit !== null && this.#spent + this.#reserved + dollars > this.#limit;
+      if (!full && !above) break;
+      if (!full && this.#reserved <= 0) {
         throw new CostLimit(
           `${this.#spent.toFixed(4)} dollars are spent, and the next answer may cost up to ${dollars.toFixed(4)}: max_cost ${this.#limit} might be exceeded (raise it and go on: for a run in its config.yaml, then resume; or ask for fewer: count)`,
         );
       }
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
+    this.#running++;
     this.#reserved += dollars;
   }
 
   release(dollars: number): void {
+    this.#running--;
     this.#reserved = Math.max(0, this.#reserved - dollars);
     if (this.#reserved < 1e-12) this.#reserved = 0;
     const waiting = this.#waiting;
@@ -82,6 +94,10 @@ export class Ledger {
       if (answer) this.#unknown++;
       this.#doubtful += at_most ?? 0;
     }
+  }
+
+  get answers(): number {
+    return this.#answers;
   }
 
   get metrics(): Record<string, number> {

@@ -15,8 +15,11 @@ export interface Answered {
 }
 
 export interface Failed {
-  /** `again`: another try may help. `hopeless`: no other try will. */
-  readonly kind: 'again' | 'hopeless';
+  /**
+   * `again`: another try may help. `limited`: it will, once the rate limit allows it. `refused`:
+   * the server does not take this question. `hopeless`: it takes none.
+   */
+  readonly kind: 'again' | 'limited' | 'refused' | 'hopeless';
   /** What happened, in words. */
   readonly what: string;
   /** What to do about it. */
@@ -47,9 +50,16 @@ const completion = z.object({
 export type Send = (question: Question) => Promise<Answered | Failed>;
 
 /**
+ * @param given the key, with or without white space around it
  * @param redact removes the key from a server's text
  */
-export function sender(api: ApiModel, key: string | null, redact: (text: string) => string): Send {
+export function sender(
+  api: ApiModel,
+  given: string | null,
+  redact: (text: string) => string,
+): Send {
+  // A header has none at its ends, so an environment variable that has some works.
+  const key = given?.trim() ?? null;
   const client = new OpenAI({
     baseURL: api.base_url,
     apiKey: key ?? 'none',
@@ -125,7 +135,7 @@ function answerOf(
   return {
     kind: 'answer',
     text: redact(message.content ?? ''),
-    finish: refused ? 'refusal' : (finish_reason ?? null),
+    finish: refused ? 'refusal' : finish_reason ? redact(finish_reason) : null,
     usage: usage ? { input: usage.prompt_tokens, output: usage.completion_tokens } : null,
   };
 }
@@ -165,21 +175,33 @@ function failureOf(
       wait: null,
       charged: false,
     };
-  if (code === undefined || code >= 500 || [408, 409, 425, 429].includes(code)) {
-    const advice =
-      code === 429
-        ? 'lower `concurrency`, or raise `tries` or `backoff`'
-        : `the server is at fault: try later, or raise \`tries\` or \`timeout\` (${timeout} s)`;
-    return again(what, advice, {
-      wait: retryAfter(error.headers?.get('retry-after') ?? null, Date.now()),
-    });
+  const wait = retryAfter(error.headers?.get('retry-after') ?? null, Date.now());
+  if (code === 429 || (code === 503 && wait !== null)) {
+    const advice = 'lower `concurrency`, or raise `backoff`';
+    return { kind: 'limited', what, advice, wait, charged: false };
   }
-  const advice =
-    code === 404
-      ? 'check base_url and model'
-      : 'the server does not take the request: check model, max_tokens, max_tokens_name, temperature and extra';
-  return { kind: 'hopeless', what, advice, wait: null, charged: false };
+  if (code === undefined || code >= 500 || [408, 409, 425].includes(code)) {
+    const advice = `the server is at fault: try later, or raise \`tries\` or \`timeout\` (${timeout} s)`;
+    return again(what, advice, { wait, charged: mayHaveAnswered(code) });
+  }
+  const [kind, advice] = REFUSALS.includes(code)
+    ? ([
+        'refused',
+        'the server does not take the request: check model, max_tokens, max_tokens_name, ' +
+          'temperature and extra, and whether the prompt is too long or is filtered',
+      ] as const)
+    : (['hopeless', 'check base_url and model'] as const);
+  return { kind, what, advice, wait: null, charged: kind === 'refused' };
 }
+
+/** A prompt that is too long or filtered, or an option that the server does not know. */
+const REFUSALS = [400, 413, 422];
+
+/**
+ * A gateway that gave up on a model (408, 502, 504, 520 to 524) can't stop it from writing, and a
+ * model that broke (500) may have written. 503 and 529 say that the request was not taken.
+ */
+const mayHaveAnswered = (code = 500) => code === 408 || (code >= 500 && ![503, 529].includes(code));
 
 const again = (what: string, advice: string, rest: Partial<Failed>): Failed => ({
   kind: 'again',

@@ -98,7 +98,7 @@ export function keyFaults(
   { api_key_env: name }: Pick<ApiOptions, 'api_key_env'>,
   where: string,
 ): string[] {
-  if (name === null || process.env[name]) return [];
+  if (name === null || process.env[name]?.trim()) return [];
   return [
     `${where}.api_key_env: the environment variable ${name} is not set; put the key there ` +
       `(export ${name}=...), or set api_key_env: null for a server that asks for none`,

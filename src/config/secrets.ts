@@ -63,9 +63,38 @@ export function hideSecrets(name: string, value: unknown): unknown {
 /** A shorter key is a placeholder such as `EMPTY`, which other texts may contain. */
 const shortestSecret = 8;
 
-/** Returns a function that replaces the key in a server's text. */
-export function redactor(key: string | null): (text: string) => string {
-  if (key === null || key.length < shortestSecret) return (text) => text;
-  const forms = [key, encodeURIComponent(key), Buffer.from(key).toString('base64')];
-  return (text) => forms.reduce((clean, form) => clean.replaceAll(form, '(key)'), text);
+/**
+ * Returns a function that replaces the key in a server's text, also where JSON, a URL or HTML spell
+ * its characters in other ways.
+ *
+ * @param given with or without white space around it: a header has none there
+ */
+export function redactor(given: string | null): (text: string) => string {
+  const key = given?.trim() ?? '';
+  if (key.length < shortestSecret) return (text) => text;
+  const forms = [key, Buffer.from(key).toString('base64')];
+  const anyForm = new RegExp(
+    forms.map((form) => [...form].map(spellings).join('')).join('|'),
+    'giu',
+  );
+  return (text) => text.replace(anyForm, '(key)');
+}
+
+const namedInHtml = new Map([
+  ['&', 'amp'],
+  ['<', 'lt'],
+  ['>', 'gt'],
+  ['"', 'quot'],
+  ["'", 'apos'],
+]);
+
+/** Pattern of a character: as such, and as JSON, a URL and HTML write it. */
+function spellings(character: string): string {
+  if (/\w/.test(character)) return character;
+  const code = character.codePointAt(0)!;
+  const hex = code.toString(16);
+  const bytes = [...Buffer.from(character)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`);
+  const name = namedInHtml.get(character);
+  const html = `&(?:#0*${code}|#x0*${hex}${name ? `|${name}` : ''});`;
+  return `(?:\\\\?\\u{${hex}}|\\\\u0*${hex}|${bytes.join('')}|${html})`;
 }

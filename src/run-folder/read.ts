@@ -27,7 +27,7 @@ export interface RecordedSegment {
   readonly used_value: number;
   readonly advantage: number;
   readonly parsed: 'ok' | 'malformed';
-  /** The critic was not asked: the value is that of the last state before that it was asked about. */
+  /** The critic was not asked: the value is that of the last state before it that was. */
   readonly inherited?: boolean;
   readonly rationale: string;
 }

@@ -7,6 +7,7 @@ import { askAll, OracleError } from '../api/ask.ts';
 import { AnswerCache, type CacheLine } from '../api/cache.ts';
 import { Ledger } from '../api/ledger.ts';
 import { sender } from '../api/request.ts';
+import { tellSometimes } from '../api/tell-sometimes.ts';
 import { type ApiOptions, endpointOf } from '../config/api.ts';
 import { redactor } from '../config/secrets.ts';
 import type { Critic } from '../critic.ts';
@@ -89,7 +90,7 @@ export class Oracle {
       ...{ api, cache, ledger, run: this.#run, stopped },
       send: sender(api, key, redactor(key)),
       progress: (answered, total) => asking.progress(answered, total, ledger.metrics),
-      trouble: tellSometimes(say),
+      trouble: tellSometimes((text) => say(`oracle: ${text}`)),
     });
     if (answers === null) {
       say(`oracle: stopped; what was answered is kept in ${cache.path}, ${ledger.words}`);
@@ -125,19 +126,4 @@ export class Oracle {
         'Take a model that ends as the critic is asked to, or raise max_tokens',
     );
   }
-}
-
-/** Reports troubles, at most every few seconds. */
-function tellSometimes(say: (text: string) => void): (text: string) => void {
-  let last = Number.NEGATIVE_INFINITY;
-  let untold = 0;
-  return (text) => {
-    if (performance.now() - last < 5000) {
-      untold++;
-      return;
-    }
-    last = performance.now();
-    say(`oracle: ${text}${untold > 0 ? ` (and ${untold} more failed tries)` : ''}`);
-    untold = 0;
-  };
 }

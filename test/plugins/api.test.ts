@@ -142,6 +142,20 @@ describe('its limit', () => {
   });
 });
 
+it('a state that the server refuses has no value, and is counted as refused', async () => {
+  server.behave((response, { body }) =>
+    body.messages.at(-1)!.content.includes('bad')
+      ? send(response, 400, { error: { message: 'filtered', code: 'content_filter' } })
+      : answer(response, '<score>9</score>'),
+  );
+  const states = ['good', 'bad', 'fine'].map(stateOf);
+  const valuations = await (await make({ completions_per_state: 2 })).value(states, context);
+  expect(valuations.map(({ parsed }) => parsed)).toEqual(['ok', 'malformed', 'ok']);
+  expect(valuations[1]).toMatchObject({ value: 0.25, rationale: '', skipped: 'refused' });
+  expect(valuations[0]!.skipped).toBeUndefined();
+  expect(said.join()).toContain('critic: a question was refused: HTTP 400: filtered');
+});
+
 it('says which server failed and why, and ends when the run does', async () => {
   server.behave((response) => send(response, 401, { error: { message: 'no such key' } }));
   await expect((await make()).value([stateOf('x')], context)).rejects.toThrow(
