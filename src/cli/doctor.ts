@@ -1,28 +1,39 @@
 /**
  * `genac doctor`: prints versions, devices, and whether a worker starts and answers; for each
- * missing thing, what to do. With a config, also what its models will take of their devices.
+ * missing thing, what to do. With a config, also whether its run would start, and what its models
+ * will take of their devices.
  */
 import { execFileSync } from 'node:child_process';
+import { loadConfigFile } from '../config/load.ts';
 import { checkNode } from '../setup/ensure.mjs';
+import { UserError } from '../user-error.ts';
 import { startWorkers } from '../workers/local.ts';
 import { findPython } from '../workers/python.ts';
 import { memoryReport } from './doctor-memory.ts';
+import { checkStart } from './doctor-start.ts';
 
 interface Finding {
-  readonly ok: boolean;
+  /** null: not known. */
+  readonly ok: boolean | null;
   readonly what: string;
   readonly remedy?: string;
 }
 
-/** @returns the exit code: 0 if nothing is missing */
+/**
+ * @param memory GiB of each GPU of another machine, to plan the config's models for
+ * @returns the exit code: 0 if nothing is known to be missing
+ */
 export async function doctorCommand(
   print: (line: string) => void = console.log,
-  config?: string,
+  { config, memory }: { readonly config?: string; readonly memory?: number } = {},
 ): Promise<number> {
+  if (memory !== undefined && config === undefined)
+    throw new UserError('--memory: has an effect with --config FILE only');
   const findings: Finding[] = [];
   const say = (finding: Finding) => {
     findings.push(finding);
-    print(`${finding.ok ? 'ok     ' : 'MISSING'}  ${finding.what}`);
+    const mark = { true: 'ok     ', false: 'MISSING', null: 'UNKNOWN' }[`${finding.ok}`];
+    print(`${mark}  ${finding.what}`);
     if (finding.remedy) print(`         -> ${finding.remedy}`);
   };
   say(
@@ -70,13 +81,36 @@ export async function doctorCommand(
     for (const finding of await examineWorker()) say(finding);
   }
   if (config !== undefined && findings.every(({ ok }) => ok)) {
-    const { lines, problems } = await memoryReport(config);
-    for (const line of lines) print(line);
-    for (const problem of problems) say({ ok: false, ...problem });
+    for (const finding of await examineConfig(config, memory, print)) say(finding);
   }
-  const missing = findings.filter(({ ok }) => !ok).length;
-  print(missing === 0 ? 'all is there' : `${missing} missing`);
+  const missing = findings.filter(({ ok }) => ok === false).length;
+  const unknown = findings.filter(({ ok }) => ok === null).length;
+  const good =
+    unknown === 0 ? 'all is there' : `nothing is known to be missing; ${unknown} unknown`;
+  print(missing === 0 ? good : `${missing} missing`);
   return missing === 0 ? 0 : 1;
+}
+
+async function examineConfig(
+  file: string,
+  memory: number | undefined,
+  print: (line: string) => void,
+): Promise<Finding[]> {
+  try {
+    const loaded = loadConfigFile(file);
+    await checkStart(loaded);
+    const gpu = memory === undefined ? null : memory * 2 ** 30;
+    const { lines, problems, unknown } = await memoryReport(loaded, gpu);
+    for (const line of lines) print(line);
+    return [
+      ...problems.map((problem) => ({ ok: false, ...problem })),
+      ...unknown.map((what) => ({ ok: null, what })),
+    ];
+  } catch (error) {
+    if (!(error instanceof UserError) && !(error instanceof Error && 'syscall' in error))
+      throw error;
+    return [{ ok: false, what: `a run would not start: ${error.message}` }];
+  }
 }
 
 function attempt(name: string, look: () => string, remedy: string): Finding {

@@ -289,10 +289,15 @@ program
     'what is installed, which devices can be used, whether a worker starts, and what to do ' +
       'about what is missing',
   )
-  .option('--config <file>', "also what this config's models will take of their devices' memory")
-  .action(async (options: { config?: string }) => {
+  .option(
+    '--config <file>',
+    "also whether a run of this config would start, and what its models will take of their devices' " +
+      'memory',
+  )
+  .option('--memory <gib>', 'of each GPU of another machine, to plan them for', numberOf(1, 1e5))
+  .action(async (options: { config?: string; memory?: number }) => {
     const { doctorCommand } = await import('./doctor.ts');
-    process.exitCode = await doctorCommand(console.log, options.config);
+    process.exitCode = await doctorCommand(console.log, options);
   });
 
 try {

@@ -45,8 +45,7 @@ export async function evaluationOfRuns(
         ...{ max_prompt_tokens, overlong_prompts },
       },
       segmentation: config.credit.segmentation,
-      // Further critics, and functions of their tasks, may need those that the run had not.
-      workers: { actor: {}, critic: {}, python: {}, ...config.workers },
+      workers: config.workers,
       critics: Object.fromEntries(
         folders.map((from, i) => [nameOf(from, folders, i), { from: resolve(from) }]),
       ),

@@ -46,11 +46,21 @@ const scheduleFields = {
 };
 
 const worker = z.strictObject({
-  /** GPUs that the worker sees (CUDA_VISIBLE_DEVICES), e.g. `0`; null: all. */
+  /**
+   * GPUs that the worker sees (CUDA_VISIBLE_DEVICES), e.g. `0`; null: all. It computes on the
+   * first; the others are for a vLLM that uses several.
+   */
   devices: z.string().min(1).nullable().default(null),
   /** CPU threads; null: PyTorch's choice. */
   threads: positive.nullable().default(null),
 });
+
+/** Every config has these workers; those that it does not name have the defaults. */
+const usual = worker.parse({});
+const workers = z
+  .record(z.string(), worker)
+  .prefault({})
+  .transform((given): typeof given => ({ actor: usual, critic: usual, python: usual, ...given }));
 
 const actor = z.strictObject({
   /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */
@@ -273,7 +283,7 @@ export const configSchema = z.strictObject({
   critic: plugin,
   /** null: no actor; stages 1 and 2 need none if the task has its own rollouts. */
   actor: actor.nullable(),
-  workers: z.record(z.string(), worker).prefault({ actor: {}, critic: {}, python: {} }),
+  workers,
   sampling: sampling.prefault({}),
   credit: credit.prefault({}),
   icc: icc.prefault({}),

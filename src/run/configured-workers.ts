@@ -52,8 +52,24 @@ export async function workersOfCritic(critic: ChosenCritic, base: string): Promi
 }
 
 /**
- * Starts workers as the config says. Each is told its part of its devices' memory: those that see
- * the same devices share them equally.
+ * The GPUs that a worker sees, by their names in CUDA_VISIBLE_DEVICES, the one that it computes on
+ * first. As in CUDA, the list ends where a name is none.
+ *
+ * @param devices of the config; null: those of this process, or all, of which the first is `0`
+ */
+export function cardsOf(devices: string | null): string[] {
+  const names = (devices ?? (process.env.CUDA_VISIBLE_DEVICES || '0')).split(',');
+  const cards = names.map((name) => name.trim().toLowerCase());
+  const end = cards.findIndex((card) => !/^(\d+$|gpu-|mig-)/.test(card));
+  return cards
+    .slice(0, end < 0 ? undefined : end)
+    .map((card) => (/^\d+$/.test(card) ? String(Number(card)) : card));
+}
+
+/**
+ * Starts workers as the config says. Each is told its part of its GPU's memory: those that use the
+ * same GPU share it equally. A worker uses the first that it sees, and all that its `devices` name,
+ * for they are named for a vLLM that uses several.
  *
  * @param strangers processes beside these workers that use their devices: a host that trains
  */
@@ -63,8 +79,15 @@ export function startConfigured(
   logDirectory: string,
   strangers = 0,
 ): Promise<WorkerGroup> {
+  const used = (devices: string | null) =>
+    cardsOf(devices).slice(0, devices === null ? 1 : undefined);
+  const holders = names.filter((name) => name !== pythonWorkerName);
+  const usedBy = holders.map((name) => used(workers[name]!.devices));
   const sharing = (devices: string | null) =>
-    names.filter((name) => name !== pythonWorkerName && workers[name]!.devices === devices).length;
+    Math.max(
+      1, // without a GPU
+      ...used(devices).map((card) => usedBy.filter((cards) => cards.includes(card)).length),
+    );
   return startWorkers({
     workers: names.map((name) => {
       const { devices, threads } = workers[name]!;

@@ -74,24 +74,32 @@ export async function modelsOf(config: Config, base: string): Promise<Loading[]>
   return found;
 }
 
-/** Asks each worker for the plans of its models. */
+/**
+ * Asks each worker for the plans of its models.
+ *
+ * @param gpu bytes of a GPU that computes in bfloat16, to plan for; null: the worker's own device
+ */
 export async function planModels(
   models: readonly Loading[],
   workerOf: (name: string) => Worker,
+  gpu: number | null = null,
 ): Promise<PlannedModel[]> {
+  const asked = ({ model }: Loading) =>
+    gpu !== null && model.dtype === 'auto' ? { ...model, dtype: 'bfloat16' } : model;
   const planned: PlannedModel[] = [];
   for (const worker of new Set(models.map((entry) => entry.worker))) {
     const own = models.filter((entry) => entry.worker === worker);
     const there = own.filter(({ model }) => !model.source.startsWith('task:'));
     const call = {
       function: 'genac_bridge.planner:plan',
-      keywords: { models: there.map(({ model }) => model) as never },
+      keywords: { models: there.map(asked) as never, device_bytes: gpu },
     };
     const { result } = await workerOf(worker).request('call', call);
     const plans = z.array(z.union([planSchema, reasonSchema])).parse(result.value);
     for (const entry of own) {
       const found = plans[there.indexOf(entry)] ?? { reason: 'the task makes it for a run' };
-      planned.push({ ...entry, plan: 'reason' in found ? found.reason : found });
+      const device = gpu === null ? {} : { device: 'cuda:0' };
+      planned.push({ ...entry, plan: 'reason' in found ? found.reason : { ...found, ...device } });
     }
   }
   return planned;

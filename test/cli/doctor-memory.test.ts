@@ -1,5 +1,5 @@
-import { expect, it } from 'vitest';
-import { problemsOf, tableOf } from '../../src/cli/doctor-memory.ts';
+import { afterEach, expect, it, vi } from 'vitest';
+import { problemsOf, tableOf, withMachine, withoutGpu } from '../../src/cli/doctor-memory.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { modelsOf, type Plan, type PlannedModel } from '../../src/run/planned-models.ts';
 
@@ -49,8 +49,19 @@ function entry(worker: string, changes: Partial<Plan> = {}): PlannedModel {
     ...{ tokens: 1234, tokens_recomputed: 12345 },
     ...changes,
   };
-  return { worker, model: { model: worker } as PlannedModel['model'], plan };
+  const loading = { engine: 'transformers', engine_options: {} };
+  return { worker, model: { model: worker, loading } as PlannedModel['model'], plan };
 }
+
+/** With an actor and a critic that see these GPUs. */
+const seeing = (actor: string | null, critic: string | null) => ({
+  ...config.workers,
+  ...{ actor: { devices: actor, threads: null }, critic: { devices: critic, threads: null } },
+});
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
 
 it('one row a model, and what its tokens take', () => {
   const unplanned: PlannedModel = { ...entry('critic'), plan: 'the task makes it for a run' };
@@ -59,27 +70,97 @@ it('one row a model, and what its tokens take', () => {
     'actor: actor      3.0      6.0        6.0     12.0     3.0   2.5  32.5  40.0 on cuda           1,234      12,345',
     'actor: actor: 1,500 weights, 1,500 trained, bfloat16; a token takes 3072 KiB in training ' +
       '(256 with gradient_checkpointing), 32 in sampling',
-    'critic: critic: not planned, the task makes it for a run',
   ]);
 });
 
-it('what will not fit, by devices', () => {
-  expect(problemsOf([entry('actor'), entry('critic')], config.workers)).toEqual([]);
-  const small = { device_bytes: 70 * GiB };
-  expect(problemsOf([entry('actor', small), entry('critic', small)], config.workers)).toEqual([
+const small = { device_bytes: 70 * GiB };
+const both = [entry('actor', small), entry('critic', small)];
+const whatOf = (...given: Parameters<typeof problemsOf>) =>
+  problemsOf(...given).map(({ what }) => what);
+
+it.each([
+  [null, null, '0'],
+  ['0', '0', '0'],
+  [null, '0', '0'],
+  ['0,1', '0', '0'],
+  ['1', ' 01, 0', '1'],
+  ['GPU-aB', 'gpu-Ab', 'gpu-ab'],
+])('workers of devices %j and %j share a GPU', (actor, critic, gpu) => {
+  vi.stubEnv('CUDA_VISIBLE_DEVICES', undefined);
+  expect(problemsOf(both, seeing(actor, critic))).toEqual([
     {
-      what: '65.0 GiB do not fit into 70.0 on cuda of devices all',
+      what: `65.0 GiB of actor, critic do not fit into 70.0 on GPU ${gpu}`,
       remedy: expect.stringContaining('use lora'),
     },
   ]);
-  const apart = { ...config.workers, critic: { devices: '1', threads: null } };
-  expect(problemsOf([entry('actor', small), entry('critic', small)], apart)).toEqual([]);
-  expect(problemsOf([entry('actor', { tokens: 0, tokens_recomputed: 0 })], apart)).toEqual([
+  expect(problemsOf([entry('actor'), entry('critic')], seeing(actor, critic))).toEqual([]);
+});
+
+it.each([
+  ['0', '1'],
+  [null, '1'],
+  ['0,1', '1'], // a model is on the first
+])('workers of devices %j and %j do not', (actor, critic) => {
+  vi.stubEnv('CUDA_VISIBLE_DEVICES', undefined);
+  expect(problemsOf(both, seeing(actor, critic))).toEqual([]);
+});
+
+it('a worker without devices has the first GPU of this process', () => {
+  vi.stubEnv('CUDA_VISIBLE_DEVICES', '1,0');
+  expect(problemsOf(both, seeing(null, '0'))).toEqual([]);
+  expect(problemsOf(both, seeing(null, '1'))).toHaveLength(1);
+});
+
+it('a vLLM of several processes takes its part of each of their GPUs', () => {
+  const withVllm = (engine_options: object) => {
+    const { model, ...rest } = entry('actor', small);
+    const loading = { engine: 'vllm', engine_options };
+    return { ...rest, model: { ...model, loading } as unknown as typeof model };
+  };
+  const critic = entry('critic', { device_bytes: 34 * GiB });
+  const onOne = (options: object) =>
+    whatOf([critic, withVllm(options)], seeing('0,1', '1')).filter((what) =>
+      what.includes('GPU 1'),
+    );
+  const apart = ['35.5 GiB of critic, actor do not fit into 34.0 on GPU 1'];
+  const alone = ['32.5 GiB of critic do not fit into 34.0 on GPU 1'];
+  expect(onOne({ tensor_parallel_size: 2 })).toEqual(apart);
+  expect(onOne({ pipeline_parallel_size: 2 })).toEqual(apart);
+  expect(onOne({})).toEqual(alone);
+  expect(onOne({ url: 'http://a', tensor_parallel_size: 2 })).toEqual(alone);
+  // On other GPUs than the model's: .9 of 70 GiB, and 32.5 beside it.
+  expect(onOne({ server: true, transfer: 'nccl' })).toEqual([
+    '95.5 GiB of critic, actor do not fit into 34.0 on GPU 1',
+  ]);
+});
+
+it('a model that leaves no room for one token', () => {
+  const full = entry('actor', { tokens: 0, tokens_recomputed: 0 });
+  expect(whatOf([full], seeing('2', '1'))).toEqual([
+    'actor: actor leaves no room for activations in its part of GPU 2',
+  ]);
+});
+
+it('on a CPU, the memory of the machine is what workers share, whatever their devices', () => {
+  const cpu = { device: 'cpu', device_bytes: null, tokens: null, tokens_recomputed: null };
+  const planned = [entry('actor', cpu), entry('critic', cpu)];
+  expect(problemsOf(withMachine(planned, 80 * GiB), seeing(null, '1'))).toEqual([]);
+  expect(problemsOf(withMachine(planned, 24 * GiB), seeing(null, '1'))).toEqual([
     {
-      what: 'actor: actor leaves no room for activations in its part of cuda of devices all',
-      remedy: expect.any(String),
+      what: '65.0 GiB of actor, critic do not fit into 24.0 on this machine (cpu)',
+      remedy: expect.stringContaining('a machine with more memory'),
     },
   ]);
-  const onCpu = { device: 'cpu', device_bytes: null, tokens: null, tokens_recomputed: null };
-  expect(problemsOf([entry('actor', onCpu)], config.workers)).toEqual([]);
+  expect(tableOf(withMachine(planned, 24 * GiB))[1]).toMatch(/24\.0 on cpu +- +-$/);
+});
+
+it('a worker that finds no GPU, though its devices name one', () => {
+  const { actor, critic } = { actor: '0', critic: '-1' };
+  expect(withoutGpu(['actor', 'critic'], seeing(actor, critic))).toEqual([
+    {
+      what: 'workers.actor.devices: the worker finds no GPU "0"',
+      remedy: expect.stringContaining('--memory'),
+    },
+  ]);
+  expect(withoutGpu(['actor'], seeing(null, null))).toEqual([]);
 });

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
@@ -86,6 +86,19 @@ describe('a config', () => {
     expect(problemsOf(changes).join('\n')).toContain(expected);
   });
 
+  it('keeps the usual workers beside those that it names, also where a run recorded fewer', () => {
+    const usual = { devices: null, threads: null };
+    const workersOf = (workers: object) =>
+      checkConfig({ ...minimal, workers } as ConfigInput).workers;
+    expect(workersOf({ critic: { devices: '1' }, gpu: {} })).toEqual({
+      ...{ actor: usual, critic: { devices: '1', threads: null }, python: usual, gpu: usual },
+    });
+    expect(workersOf({})).toEqual(checkConfig(minimal).workers);
+    expect(problemsOf({ workers: { actor: { thread: 1 } } })).toEqual([
+      'workers.actor.thread: no such option; did you mean "threads"?',
+    ]);
+  });
+
   it('names every problem at once', () => {
     expect(problemsOf({ seed: -1, credit: { gamma: 2 } })).toHaveLength(2);
   });
@@ -123,16 +136,6 @@ describe('plugins', () => {
 
 describe('examples', () => {
   const folder = new URL('../../examples', import.meta.url).pathname;
-  const files = readdirSync(folder).filter(
-    (name) => name.endsWith('.yaml') && name !== 'evaluate.yaml',
-  );
-
-  it.each(files)('%s is valid, with its task and its critic', async (file) => {
-    const { config, base } = loadConfigFile(join(folder, file));
-    await loadTask(config.task as never, bareEnvironment(base));
-    await loadCritic(config.critic as never, base);
-  });
-
   it('miniature.yaml shows every option there is', () => {
     const text = readFileSync(join(folder, 'miniature.yaml'), 'utf8');
     const shape = (schema: unknown): [string, unknown][] => {

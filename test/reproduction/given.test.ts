@@ -72,15 +72,16 @@ describe('a config with models of its own', () => {
     for (const key of keys) {
       const [setting] = settingsOf(setup, key);
       const run = jointConfig(setup, 0, 0, key, setting!, { iterations: 1 });
-      const { critic, workers } = checkConfig({ ...run, folder: 'runs/none' });
+      const { critic } = checkConfig({ ...run, folder: 'runs/none' });
       expect(run.task).toEqual({ use: './task.ts', family: 'sums' });
-      // A worker that no model names is refused.
-      const learns = 'model' in (critic as object);
-      expect([key, Object.keys(workers)]).toEqual([key, learns ? ['gpu', 'second'] : ['gpu']]);
+      // A worker that is named for no model is refused.
+      const own = ['python', 'gpu', ...('model' in (critic as object) ? ['second'] : [])];
+      expect([key, Object.keys(run.workers!)]).toEqual([key, own]);
       if (key === 'ppo')
         expect([critic, run.joint]).toMatchObject([{ worker: 'second' }, { learning_rate: 4e-5 }]);
     }
-    expect(workersOf(setup)).toEqual(setup.recipe.workers);
+    const { actor, critic, ...named } = setup.recipe.workers;
+    expect(workersOf(setup)).toEqual(named);
     expect(scorer(setup, 'language-model')).toMatchObject({
       ...{ use: 'language-model', model: '/models/small', worker: 'second', max_new_tokens: 16 },
     });
