@@ -7,6 +7,7 @@ import { checkConfig } from '../config/load.ts';
 import type { ConfigInput } from '../config/schema.ts';
 import { loadCritic, loadTask, type PluginChoice } from '../extensions/find-plugin.ts';
 import { workersOfCritic } from '../run/configured-workers.ts';
+import { oracleOf } from '../stages/traces.ts';
 import { UserError } from '../user-error.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { pythonFunctions, pythonWorkerSpec } from '../workers/python-functions.ts';
@@ -81,15 +82,21 @@ export async function checkLargeModel(setup: Setup, critic: Named): Promise<void
   }
 }
 
-/** Loads tasks with their files and packages. @throws what loading one throws */
+/**
+ * Loads tasks with their files and packages.
+ *
+ * @throws what loading one throws; UserError where stage 1 has no traces
+ */
 export async function checkTasks(
   { setup, steps }: Pick<Family, 'setup' | 'steps'>,
   workers: WorkerGroup,
   log: (text: string) => void,
 ): Promise<void> {
   const python = pythonFunctions(() => workers.get(pythonWorkerSpec.name));
-  for (const choice of [taskOf(setup, steps), ...Object.values(setup.given?.shifts ?? {})]) {
+  const own = taskOf(setup, steps);
+  for (const choice of [own, ...Object.values(setup.given?.shifts ?? {})]) {
     const { task } = await loadTask(choice as PluginChoice, { base: baseOf(setup), python, log });
+    if (choice === own && setup.recipe.critic_sft.traces === 'oracle') oracleOf(task);
     await task.prepare?.();
   }
 }

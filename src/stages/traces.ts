@@ -213,16 +213,7 @@ export function traceSources(
     const source = new TraceSource(read, false, agreement, format);
     return { train: source, heldOut: source.passing(all.slice(0, held)) };
   }
-  const oracle = task?.oracleTraces?.bind(task);
-  if (!oracle) {
-    const none = task
-      ? `the task "${task.name}" has no oracle of its own`
-      : 'there is no task, so no oracle of its own';
-    throw new UserError(
-      `critic_sft.traces: ${none}; name a JSONL file of traces, a model behind an API, or a ` +
-        'task that has one',
-    );
-  }
+  const oracle = oracleOf(task);
   const heldOutFrom = 1e9;
   const source = new TraceSource(
     (from, count) => oracle(config.seed, from, count),
@@ -231,4 +222,17 @@ export function traceSources(
     format,
   );
   return { train: source, heldOut: source.passing(oracle(config.seed, heldOutFrom, 2 * batch)) };
+}
+
+/** @throws UserError where the task has no oracle of its own */
+export function oracleOf(task: Task | null): NonNullable<Task['oracleTraces']> {
+  const oracle = task?.oracleTraces?.bind(task);
+  if (oracle) return oracle;
+  const none = task
+    ? `the task "${task.name}" has no oracle of its own`
+    : 'there is no task, so no oracle of its own';
+  throw new UserError(
+    `critic_sft.traces: ${none}; name a JSONL file of traces, a model behind an API, or a task ` +
+      'that has one',
+  );
 }

@@ -73,6 +73,19 @@ beforeAll(async () => {
   execFileSync(findPython(), ['-c', makeModel, join(process.cwd(), 'README.md')], { cwd: scratch });
 }, 120_000);
 
+it('makes nothing where stage 1 has no traces', async () => {
+  const { critic_sft, ...rest } = config;
+  const file = join(scratch, 'without-traces.yaml');
+  writeFileSync(file, JSON.stringify(rest));
+  const folder = join(scratch, 'without-traces');
+  const said: string[] = [];
+  const log = (text: string) => void said.push(text);
+  await expect(reproduce({ folder, config: file, size: 'tiny', tables: [3], log })).rejects.toThrow(
+    'critic_sft.traces: the task "jsonl" has no oracle of its own',
+  );
+  expect(said.filter((text) => / parts/.test(text))).toEqual([]);
+});
+
 const rowsOf = (block: Block) => block.rows.map(({ name }) => name);
 
 it('makes tables 2 to 6', async () => {
