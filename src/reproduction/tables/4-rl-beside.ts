@@ -2,7 +2,7 @@
  * What table 4's equal budgets don't show: the responses that pretraining takes, and how often the
  * group mean took the place of a critic's values.
  */
-import { mean } from '../../math/statistics.ts';
+import { groupBy, mean } from '../../math/statistics.ts';
 import { successAt } from '../curve.ts';
 import { familiesOf } from '../families.ts';
 import { cheapest, type Method, type MethodKey, methodKeys, methods } from '../methods.ts';
@@ -33,22 +33,25 @@ export function responsesOfIteration({ recipe, size }: Setup): number {
 export function pretrainingBlock(setup: Setup, seed: number, results: Results): Block {
   const families = familiesOf(setup);
   const { joint, longer } = setup.size;
+  const before = groupBy(
+    methodKeys(setup).filter((key) => methods[key].pretrained !== null),
+    (key) => responsesBefore(setup, key),
+  );
   return {
-    title:
-      `${methods[cheapest].name}’s success after as many responses as a method and its ` +
-      'pretraining take',
+    title: `${methods[cheapest].name} with the responses of pretraining for itself`,
     digits: 3,
     columns: [...families.map(({ title }) => title), 'mean'],
-    rows: methodKeys(setup)
-      .filter((key) => methods[key].pretrained !== null)
-      .map((key) => {
-        const success = families.map((family) => {
-          const one = results.resultOf(trained(setup, family, seed, cheapest, longer));
-          const own = joint + responsesBefore(setup, key) / responsesOfIteration(family.setup);
-          return one === null ? Number.NaN : successAt(one.figures.curve, 'iteration', own);
-        });
-        return { name: methods[key].name, cells: [...success, mean(success)].map((v) => plain(v)) };
-      }),
+    rows: [...before].map(([responses, keys]) => {
+      const success = families.map((family) => {
+        const one = results.resultOf(trained(setup, family, seed, cheapest, longer));
+        const iterations = joint + responses / responsesOfIteration(family.setup);
+        return one === null ? Number.NaN : successAt(one.figures.curve, 'iteration', iterations);
+      });
+      return {
+        name: `${responses} more, as ${keys.map((key) => methods[key].name).join(', ')}`,
+        cells: [...success, mean(success)].map((value) => plain(value)),
+      };
+    }),
   };
 }
 
