@@ -9,7 +9,12 @@ import { mkdirSync } from 'node:fs';
 import { Dealer } from 'zeromq';
 import { decode, encode, type Outgoing } from '../src/bridge/frames.ts';
 import type { MemoryTransport } from '../src/bridge/memory-transport.ts';
-import { type FromWorker, fromController, type MessageOf } from '../src/bridge/messages.ts';
+import {
+  type FromWorker,
+  fromController,
+  type MessageOf,
+  PROTOCOL_VERSION,
+} from '../src/bridge/messages.ts';
 import { schemaHash } from '../src/bridge/schema.ts';
 import { type Tensors, tensor } from '../src/bridge/tensor.ts';
 
@@ -64,8 +69,8 @@ export class InstantWorker {
   hello(): void {
     const start = {
       start_id: `instant-${this.#name}`,
-      protocol_min: 1,
-      protocol_max: 1,
+      protocol_min: PROTOCOL_VERSION,
+      protocol_max: PROTOCOL_VERSION,
       schema_hash: schemaHash(),
     };
     this.#say({ type: 'hello', name: this.#name, ...start, pid: process.pid, host: 'here' });

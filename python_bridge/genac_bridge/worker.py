@@ -84,6 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         # others.
         start_id=os.environ.pop("GENAC_START_ID", None),
         token=token(),
+        is_child=options.parent is not None,
     )
     signal.signal(signal.SIGTERM, lambda *_: link.end(143, "SIGTERM"))
     signal.signal(signal.SIGINT, lambda *_: link.end(130, "interrupted"))

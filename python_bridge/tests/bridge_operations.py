@@ -5,6 +5,7 @@ Reached by the real operation `call` with the names below.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -59,6 +60,11 @@ class EchoOperations:
                 context.check()
                 context.progress(1 - left / seconds)
         return "slept", {}
+
+    def hold(self, tensors: Tensors, context: Context, seconds: float) -> tuple[Any, Tensors]:
+        """Holds Python's lock, as a regular expression does: no other thread runs meanwhile."""
+        ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+        return "held", {}
 
     def count(self, tensors: Tensors, context: Context) -> tuple[Any, Tensors]:
         """How often this was called, this call included."""

@@ -1,7 +1,8 @@
 /**
- * A message to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`. Nothing of the
- * outside is believed: sizes, msgpack, schema and the number and lengths of the frames are checked,
- * in this order, and each refusal is a `BridgeError` with code `bad_message`.
+ * A message to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`, a tensor of more
+ * than `FRAME_BYTES` in several frames. Nothing of the outside is believed: sizes, msgpack, schema
+ * and the number and lengths of the frames are checked, in this order, and each refusal is a
+ * `BridgeError` with code `bad_message`.
  */
 import { Packr } from 'msgpackr';
 import type { z } from 'zod';
@@ -33,6 +34,11 @@ export interface Decoded<M> {
  * it.
  */
 const LARGEST_SHAPE = 2 ** 40;
+/**
+ * Of a frame. ZeroMQ's heartbeats travel between frames, and a connection on which no whole frame
+ * arrives in time is dropped: the size of a message must not matter for that.
+ */
+export const FRAME_BYTES = 2 ** 20;
 
 if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
   throw new BridgeError(
@@ -62,10 +68,17 @@ export function encode(message: Outgoing, tensors: Tensors = {}): Buffer[] {
   );
   if (!carriesTensors) return [packr.pack(widen(message))];
   const descriptions = entries.map(([name, tensor]) => describe(name, tensor));
-  const frames = entries.map(([, { data }]) =>
-    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+  const frames = entries.flatMap(([, { data }]) =>
+    piecesOf(Buffer.from(data.buffer, data.byteOffset, data.byteLength)),
   );
   return [packr.pack(widen({ ...message, tensors: descriptions })), ...frames];
+}
+
+function piecesOf(bytes: Buffer): Buffer[] {
+  const count = Math.max(1, Math.ceil(bytes.byteLength / FRAME_BYTES));
+  return Array.from({ length: count }, (_, index) =>
+    bytes.subarray(index * FRAME_BYTES, (index + 1) * FRAME_BYTES),
+  );
 }
 
 function describe(name: string, { data, shape }: Tensor): TensorHeader {
@@ -119,29 +132,42 @@ function unpack(header: Buffer | undefined): unknown {
 }
 
 function readTensors(headers: readonly TensorHeader[], frames: readonly Buffer[]): Tensors {
-  if (frames.length !== headers.length + 1) {
-    throw new BridgeError(
+  const wrongNumber = () =>
+    new BridgeError(
       'bad_message',
       `the header describes ${headers.length} tensors, but ${frames.length - 1} frames follow it`,
     );
-  }
   const tensors: Record<string, Tensor> = Object.create(null);
-  headers.forEach((header, index) => {
+  let at = 1;
+  for (const header of headers) {
     if (header.name in tensors)
       throw new BridgeError('bad_message', `two tensors are named ${header.name}`);
-    tensors[header.name] = { data: view(header, frames[index + 1]!), shape: header.shape };
-  });
+    const pieces = frames.slice(at, at + pieceCount(header, frames, at));
+    at += pieces.length;
+    if (pieces.length === 0) throw wrongNumber();
+    const frame = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
+    tensors[header.name] = { data: view(header, frame), shape: header.shape };
+  }
+  if (at !== frames.length) throw wrongNumber();
   return tensors;
 }
 
-/** The frame as a typed array: of the same memory where its alignment allows, else of a copy. */
-function view({ name, dtype, shape }: TensorHeader, frame: Buffer): TypedArray {
+/** How many frames from `at` on are this tensor's: all but the last have `FRAME_BYTES`. */
+function pieceCount({ name, dtype, shape }: TensorHeader, frames: readonly Buffer[], at: number) {
   if (product(shape.map((size) => Math.max(size, 1))) > LARGEST_SHAPE) {
     throw new BridgeError(
       'bad_message',
       `tensor ${name} can't have the shape [${shape.join(', ')}]`,
     );
   }
+  const bytes = product(shape) * arrayTypes[dtype].BYTES_PER_ELEMENT;
+  let count = 1;
+  while (count * FRAME_BYTES < bytes && frames[at + count - 1]?.byteLength === FRAME_BYTES) count++;
+  return count;
+}
+
+/** The frame as a typed array: of the same memory where its alignment allows, else of a copy. */
+function view({ name, dtype, shape }: TensorHeader, frame: Buffer): TypedArray {
   const itemSize = arrayTypes[dtype].BYTES_PER_ELEMENT;
   const length = product(shape);
   if (frame.byteLength !== length * itemSize) {

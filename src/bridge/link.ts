@@ -1,7 +1,8 @@
 /**
  * The controller's end of the bridge: who may connect, who is alive, and what is said at the end.
- * Three tiers of liveness: the transport's own heartbeats drop dead connections; whoever started a
- * process reports its death with `lose`; and a worker that says nothing for `silenceMs` is lost.
+ * Three tiers of liveness: heartbeats drop dead connections; whoever started a process reports its
+ * death with `lose`; and a worker that says nothing for `silenceMs` is lost, or for `busySilenceMs`
+ * while it has a request. Times are of a clock that nobody sets (`performance.now`).
  */
 import { BridgeError, reasonOf } from './errors.ts';
 import { decode, encode, type Outgoing, readableId, STRANGER_LIMITS } from './frames.ts';
@@ -15,8 +16,16 @@ export interface LinkOptions {
   readonly transport: Transport;
   /** Between heartbeats, in both directions. Default 1000. */
   readonly heartbeatMs?: number | undefined;
-  /** A worker that says nothing for so long is lost. Default 8000. */
+  /**
+   * A worker that says nothing for so long is lost, if it has no request or no connection. Default
+   * 30 000: more than twice what it takes to drop a dead connection and make a new one.
+   */
   readonly silenceMs?: number | undefined;
+  /**
+   * A worker that says nothing for so long while it loads or has a request is lost. Default
+   * 600 000: in which 15 Mbit/s carry the largest answer.
+   */
+  readonly busySilenceMs?: number | undefined;
   /** A worker that hears nothing for so long ends itself. Default 60 000. */
   readonly controllerTimeoutMs?: number | undefined;
   /** Of one message, all frames together. Default 1 GiB. */
@@ -49,6 +58,7 @@ export class Link {
   readonly #transport: Transport;
   readonly #heartbeatMs: number;
   readonly #silenceMs: number;
+  readonly #busySilenceMs: number;
   readonly #controllerTimeoutMs: number;
   readonly #limits: { readonly maxMessageBytes: number };
   readonly #log: (line: string) => void;
@@ -57,14 +67,15 @@ export class Link {
   readonly #byIdentity = new Map<string, RemoteWorker>();
   readonly #lostListeners = new Set<(error: BridgeError) => void>();
   readonly #timer: NodeJS.Timeout;
-  #lastTick = Date.now();
+  #lastTick = performance.now();
   #sequence = 0;
   #closing: Promise<void> | null = null;
 
   constructor(options: LinkOptions) {
     this.#transport = options.transport;
     this.#heartbeatMs = options.heartbeatMs ?? 1_000;
-    this.#silenceMs = options.silenceMs ?? 8_000;
+    this.#silenceMs = options.silenceMs ?? 30_000;
+    this.#busySilenceMs = options.busySilenceMs ?? 600_000;
     this.#controllerTimeoutMs = options.controllerTimeoutMs ?? 60_000;
     this.#limits = { maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES };
     this.#log = options.log ?? ((line) => console.error(`[bridge] ${line}`));
@@ -161,7 +172,7 @@ export class Link {
         fromWorker,
         worker === undefined ? STRANGER_LIMITS : this.#limits,
       );
-      if (worker !== undefined) worker.lastHeard = Date.now();
+      if (worker !== undefined) worker.lastHeard = performance.now();
       const { message } = decoded;
       if (message.type === 'hello') this.#greet(identity, message);
       else if (worker === undefined) this.#reject(identity, 'bad_message', 'say hello first');
@@ -264,30 +275,26 @@ export class Link {
   }
 
   #tick(): void {
-    const now = Date.now();
+    const now = performance.now();
     // When this process was held up, so were the messages it would have read: that isn't the
     // workers' silence.
     const late = Math.max(0, now - this.#lastTick - this.#heartbeatMs);
     this.#lastTick = now;
     this.#sequence += 1;
     for (const worker of [...this.#byIdentity.values()]) {
-      worker.lastHeard += late;
-      const silence = now - worker.lastHeard;
-      if (silence > this.#silenceMs) {
+      worker.excuse(late);
+      const limit = worker.mayBeSilent ? this.#busySilenceMs : this.#silenceMs;
+      if (now - worker.quietSince <= limit) worker.pulse(this.#sequence);
+      else {
+        const silence = now - worker.lastHeard;
+        const since = new Date(Date.now() - silence).toISOString();
+        const doing = worker.doing === '' ? '' : `; ${worker.doing}`;
         this.lose(
           worker.name,
-          `has said nothing for ${(silence / 1000).toFixed(1)} s${this.#lastKnown(worker)}`,
+          `has said nothing for ${(silence / 1000).toFixed(1)} s (since ${since}${doing})`,
         );
-      } else worker.send({ type: 'pulse', sequence: this.#sequence });
+      }
     }
-  }
-
-  #lastKnown({ heartbeat, lastHeard }: RemoteWorker): string {
-    const running = heartbeat?.running;
-    const since = `since ${new Date(lastHeard).toISOString()}`;
-    return running
-      ? ` (${since}; it was running ${running.operation} for ${running.elapsed_ms} ms)`
-      : ` (${since})`;
   }
 }
 

@@ -16,7 +16,7 @@ import {
 import { type OperationName, operations } from './operations.ts';
 
 /** Raised when a message or an operation changes in a way that an older peer can't read. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint32'] as const;
 

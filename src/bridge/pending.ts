@@ -1,4 +1,5 @@
 import { BridgeError, type BridgeErrorCode } from './errors.ts';
+import { sizeOf } from './frames.ts';
 import type { OperationName } from './operations.ts';
 import type { Tensors } from './tensor.ts';
 
@@ -18,20 +19,32 @@ export interface PendingOptions {
   readonly settled: (pending: Pending) => void;
 }
 
+/**
+ * A timer that fires so late was held up with this process (Ctrl-Z, a blocked event loop): answers
+ * that came meanwhile are read first, for as long.
+ */
+const HELD_UP_MS = 1_000;
+/**
+ * An idle worker may not have all of a large request yet: so many bytes arrive between two of its
+ * heartbeats on the slowest link that the bridge serves (1 Mbit/s).
+ */
+const BYTES_PER_HEARTBEAT = 100_000;
+
 /** One request that waits for its answer. Settles once; what comes later is ignored. */
 export class Pending {
   readonly id: string;
   readonly operation: OperationName;
   readonly frames: readonly Buffer[];
   readonly answer: Promise<Answer>;
-  readonly startedAt = Date.now();
+  readonly startedAt = performance.now();
+  readonly bytes: number;
   /**
    * Heartbeats of an idle worker since the request was sent: two of them mean that it, or its
    * answer, was lost.
    */
   idleHeartbeats = 0;
   /** As many of them are waited for before it is sent again; twice as many each time. */
-  patience = 2;
+  patience = 0;
   /** Set once cancelling was asked for. */
   cancelled = false;
   readonly #options: PendingOptions;
@@ -46,6 +59,8 @@ export class Pending {
     this.id = options.id;
     this.operation = options.operation;
     this.frames = options.frames;
+    this.bytes = sizeOf(options.frames);
+    this.sentAnew();
     this.#options = options;
     this.answer = new Promise((resolve, reject) => {
       this.#resolve = resolve;
@@ -53,9 +68,17 @@ export class Pending {
     });
   }
 
+  /** On a new connection nothing of it has arrived. */
+  sentAnew(): void {
+    this.patience = 2 + Math.floor(this.bytes / BYTES_PER_HEARTBEAT);
+  }
+
   /** Calls `action` after `milliseconds`, unless the request was settled before. */
   after(milliseconds: number, action: () => void): void {
-    this.#timers.push(setTimeout(action, milliseconds));
+    const due = performance.now() + milliseconds;
+    const fire = () =>
+      performance.now() - due > HELD_UP_MS ? this.after(HELD_UP_MS, action) : action();
+    this.#timers.push(setTimeout(fire, milliseconds));
   }
 
   onSettled(cleanup: () => void): void {

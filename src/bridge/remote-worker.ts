@@ -20,6 +20,13 @@ import type { Reply, RequestOptions, Worker } from './worker.ts';
 
 /** A cancelled request is given up after so long, should the operation not look at its context. */
 const CANCEL_GRACE_MS = 10_000;
+/**
+ * Connections that break one after the other without an answer or work on one. Where the heartbeats
+ * drop them, that takes two minutes.
+ */
+const MOST_RESENDS = 10;
+/** A shorter silence is not worth a word. */
+const SILENCE_WORTH_TELLING_MS = 5_000;
 
 export interface RemoteWorkerOptions {
   readonly hello: MessageOf<'hello'>;
@@ -36,8 +43,8 @@ export class RemoteWorker implements Worker {
   readonly pid: number;
   readonly host: string;
   readonly identity: string;
-  /** `Date.now()` of the last message; moved forward when the controller itself was held up. */
-  lastHeard = Date.now();
+  /** `performance.now()` of the last message; later if the controller itself was held up. */
+  lastHeard = performance.now();
   /** The last heartbeat. */
   heartbeat: MessageOf<'heartbeat'> | null = null;
   readonly #options: RemoteWorkerOptions;
@@ -48,6 +55,12 @@ export class RemoteWorker implements Worker {
   #ready: MessageOf<'ready'> | null = null;
   #lost: BridgeError | null = null;
   #draining = false;
+  /** Did the last pulse find a connection? */
+  #connected = true;
+  /** `performance.now()` of the last request's end. */
+  #idleSince = performance.now();
+  /** Connections since the last answer, or news of work on a request. */
+  #fruitless = 0;
 
   constructor(options: RemoteWorkerOptions) {
     this.#options = options;
@@ -79,6 +92,35 @@ export class RemoteWorker implements Worker {
     return this.#pending.size;
   }
 
+  /**
+   * What it loads or serves may hold Python up, or its answer may take long on the way. Without a
+   * connection nothing is on the way.
+   */
+  get mayBeSilent(): boolean {
+    return this.#connected && (!this.isReady || this.#pending.size > 0);
+  }
+
+  /** `performance.now()` from which on its silence counts: not while it had a request. */
+  get quietSince(): number {
+    return Math.max(this.lastHeard, this.#idleSince);
+  }
+
+  /** The controller was held up for so long, and with it the reading of what was said. */
+  excuse(milliseconds: number): void {
+    this.lastHeard += milliseconds;
+    this.#idleSince += milliseconds;
+  }
+
+  /** What it is known to do, such as `it was running sample for 40 ms`; may be empty. */
+  get doing(): string {
+    const running = this.heartbeat?.running;
+    if (running) return `it was running ${running.operation} for ${running.elapsed_ms} ms`;
+    const [first] = this.#pending.values();
+    return first === undefined
+      ? ''
+      : `it was sent ${first.operation} ${secondsSince(first.startedAt)} s ago`;
+  }
+
   async request<O extends OperationName>(
     operation: O,
     args: Arguments<O>,
@@ -93,7 +135,10 @@ export class RemoteWorker implements Worker {
       operation,
       frames: frames.frames,
       onPartial: options.onPartial,
-      settled: ({ id }) => this.#pending.delete(id),
+      settled: ({ id }) => {
+        this.#pending.delete(id);
+        this.#idleSince = performance.now();
+      },
     });
     this.#pending.set(pending.id, pending);
     this.#watch(pending, options);
@@ -138,7 +183,9 @@ export class RemoteWorker implements Worker {
     if (deadlineMs !== undefined) {
       pending.after(deadlineMs, () => {
         this.send({ type: 'cancel', id: pending.id });
-        pending.reject('deadline', `no answer within ${deadlineMs} ms`);
+        const silent = performance.now() - this.lastHeard > SILENCE_WORTH_TELLING_MS;
+        const silence = `; the worker has said nothing for ${secondsSince(this.lastHeard)} s`;
+        pending.reject('deadline', `no answer within ${deadlineMs} ms${silent ? silence : ''}`);
       });
     }
     if (signal === undefined) return;
@@ -169,13 +216,37 @@ export class RemoteWorker implements Worker {
     this.#options.send(encode(message)).catch(() => {});
   }
 
+  /** Sends a pulse, which tells whether there is a connection. */
+  pulse(sequence: number): void {
+    this.#options.send(encode({ type: 'pulse', sequence })).then(
+      () => {
+        this.#connected = true;
+      },
+      () => {
+        this.#connected = false;
+      },
+    );
+  }
+
   /**
    * After a reconnect, messages of either direction may be lost: everything unanswered is sent
-   * again, the worker knows the ids it has seen.
+   * again, in the order of the requests; the worker knows the ids it has seen, and takes nothing
+   * on a connection before `welcome`. A request that never gets through ends in an error.
    */
   resend(): void {
+    const [first] = this.#pending.values();
+    if (first !== undefined && ++this.#fruitless > MOST_RESENDS) {
+      this.#fruitless = 0;
+      first.reject(
+        'unreachable',
+        `its ${first.bytes} bytes were sent ${MOST_RESENDS} times, and each time the connection ` +
+          'broke before an answer came. Use a link that holds and carries 1 Mbit/s, or send less ' +
+          'at a time (smaller batches)',
+      );
+      this.send({ type: 'cancel', id: first.id });
+    }
     for (const pending of this.#pending.values()) {
-      pending.patience = 2;
+      pending.sentAnew();
       this.#send(pending);
       if (pending.cancelled) this.send({ type: 'cancel', id: pending.id });
     }
@@ -183,6 +254,8 @@ export class RemoteWorker implements Worker {
 
   /** A message of this worker, except hello and bye. */
   receive({ message, tensors }: Decoded<FromWorker>): void {
+    const isIdle = message.type === 'heartbeat' && message.running === null && message.queued === 0;
+    if (message.type !== 'ready' && !isIdle) this.#fruitless = 0;
     switch (message.type) {
       case 'ready':
         this.#ready ??= message;
@@ -256,7 +329,7 @@ export class RemoteWorker implements Worker {
   lose(reason: string): BridgeError {
     this.#lost ??= this.#error('worker_lost', reason);
     for (const pending of [...this.#pending.values()]) {
-      const seconds = ((Date.now() - pending.startedAt) / 1000).toFixed(1);
+      const seconds = secondsSince(pending.startedAt);
       pending.reject('worker_lost', `no answer after ${seconds} s, for ${reason}`);
     }
     return this.#lost;
@@ -265,4 +338,9 @@ export class RemoteWorker implements Worker {
   #error(code: BridgeError['code'], message: string): BridgeError {
     return new BridgeError(code, message, { worker: this.name });
   }
+}
+
+/** @param moment of `performance.now()` */
+function secondsSince(moment: number): string {
+  return ((performance.now() - moment) / 1000).toFixed(1);
 }

@@ -35,9 +35,6 @@ export interface ZmqOptions {
 
 /** Socket paths are limited to about 107 bytes by the operating system. */
 const LONGEST_SOCKET_PATH = 100;
-/** ZMTP heartbeats, for peers whose machine or network vanished without a word. */
-const PING_MS = 2_000;
-const PING_TIMEOUT_MS = 10_000;
 
 /**
  * Binds `ipc://` in a folder of mode 0700 that is removed on close (those of killed processes: by
@@ -65,9 +62,9 @@ export async function bindZmq(options: ZmqOptions): Promise<Transport> {
     sendHighWaterMark: 0,
     receiveHighWaterMark: 0,
     maxMessageSize: options.maxMessageBytes,
-    heartbeatInterval: PING_MS,
-    heartbeatTimeout: PING_TIMEOUT_MS,
-    heartbeatTimeToLive: PING_TIMEOUT_MS,
+    // No heartbeats from here: a peer over TCP sends them (`connection.py`), and they say after how
+    // long this side drops it. On this machine the kernel tells when a process has ended, and one
+    // that is stopped (Ctrl-Z) keeps its connection.
   });
   const { curve, token } = options;
   let stopGuard: (() => Promise<void>) | null = null;

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import { describe, expect, test } from 'vitest';
 import { BridgeError } from '../../src/bridge/errors.ts';
-import { decode, encode, readableId, sizeOf } from '../../src/bridge/frames.ts';
+import { decode, encode, FRAME_BYTES, readableId, sizeOf } from '../../src/bridge/frames.ts';
 import { anyMessage, fromWorker } from '../../src/bridge/messages.ts';
 import { arrayTypes, type Tensors, type TypedArray, tensor } from '../../src/bridge/tensor.ts';
 
@@ -79,6 +79,34 @@ describe('round trips', () => {
     expect(frame!.buffer).toBe(data.buffer);
     const { tensors } = decode(encode(result, { x: tensor(data) }), fromWorker, limits);
     expect(tensors.x!.data.buffer).toBe(data.buffer);
+  });
+
+  test('a tensor longer than a frame is several, all but the last as long as a frame may be', () => {
+    const roomy = { maxMessageBytes: 10 * FRAME_BYTES };
+    const sizes = [2 * FRAME_BYTES, 0, 1, 2 * FRAME_BYTES + 8, FRAME_BYTES];
+    const given = sizes.map((size) => new Uint8Array(size).map((_, at) => (at * 7) % 251));
+    const frames = encode(
+      result,
+      Object.fromEntries(given.map((one, i) => [`t${i}`, tensor(one)])),
+    );
+    const whole = FRAME_BYTES;
+    expect(frames.slice(1).map(({ length }) => length)).toEqual([
+      whole,
+      whole,
+      0,
+      1,
+      whole,
+      whole,
+      8,
+      whole,
+    ]);
+    const { tensors } = decode(frames, fromWorker, roomy);
+    for (const [i, one] of given.entries())
+      expect(bytesOf(tensors[`t${i}`]!).equals(Buffer.from(one))).toBe(true);
+    expect(() => decode(frames.slice(0, -1), fromWorker, roomy)).toThrow('7 frames follow it');
+    const short = [...frames];
+    short[6] = Buffer.alloc(whole - 1);
+    expect(() => decode(short, fromWorker, roomy)).toThrow('its frame has');
   });
 
   test('an integer beyond 32 bits stays an integer', () => {

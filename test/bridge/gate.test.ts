@@ -5,6 +5,7 @@ import { curveKeys } from '../../src/bridge/authentication.ts';
 import { encode } from '../../src/bridge/frames.ts';
 import { Gate } from '../../src/bridge/gate.ts';
 import { Link } from '../../src/bridge/link.ts';
+import { PROTOCOL_VERSION } from '../../src/bridge/messages.ts';
 import { schemaHash } from '../../src/bridge/schema.ts';
 import type { Transport } from '../../src/bridge/transport.ts';
 import { bindZmq } from '../../src/bridge/zmq-transport.ts';
@@ -42,7 +43,7 @@ function dealer(endpoint: string, identity: string, options: object = shown): De
   return socket;
 }
 
-const versions = { protocol_min: 1, protocol_max: 1 };
+const versions = { protocol_min: PROTOCOL_VERSION, protocol_max: PROTOCOL_VERSION };
 const hello = (name: string, start_id: string, schema_hash = schemaHash()) =>
   encode({ type: 'hello', name, start_id, ...versions, schema_hash, pid: 1, host: 'here' });
 

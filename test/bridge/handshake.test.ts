@@ -11,7 +11,7 @@ describe('handshake', () => {
     });
     expect(peer.received[0]).toEqual({
       type: 'welcome',
-      protocol: 1,
+      protocol: 2,
       heartbeat_ms: 50,
       controller_timeout_ms: 700,
       max_message_bytes: 12345,
@@ -33,7 +33,7 @@ describe('handshake', () => {
   });
 
   test.each([
-    ['protocol', { protocol_min: 2, protocol_max: 3 }, /speaks protocol 2 to 3, the controller 1/],
+    ['protocol', { protocol_min: 3, protocol_max: 4 }, /speaks protocol 3 to 4, the controller 2/],
     ['schema', { schema_hash: 'abc' }, /have schema abc, the controller's [0-9a-f]{16}/],
   ] as const)(
     'a wrong %s is refused in words; the worker that is expected may still come',

@@ -1,5 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { encode } from '../../src/bridge/frames.ts';
+import type { MemoryTransport } from '../../src/bridge/memory-transport.ts';
 import { tensor } from '../../src/bridge/tensor.ts';
 import { call, connected, open, ScriptedWorker } from './scripted-worker.ts';
 
@@ -120,6 +122,15 @@ describe('requests', () => {
     });
     expect((await peer.next('cancel')).id).toBe(id);
   });
+
+  test('an answer that came while this process was held up counts, though its deadline passed', async () => {
+    const { peer, worker } = await connected();
+    const reply = worker.request('call', call, { deadlineMs: 50 });
+    peer.answer((await peer.next('request')).id, 1);
+    const until = performance.now() + 1_200;
+    while (performance.now() < until);
+    expect((await reply).result.value).toBe(1);
+  });
 });
 
 describe('what gets lost', () => {
@@ -167,8 +178,101 @@ describe('what gets lost', () => {
     expect((await peer.next('request')).id).not.toBe(id);
   });
 
+  test('a large one is sent again later: 100 kB for each heartbeat may be on the way', async () => {
+    const { peer, worker } = await connected();
+    const tensors = { x: tensor(new Uint8Array(300_000)) };
+    const reply = worker.request('call', call, { tensors });
+    const { id } = await peer.next('request');
+    const requests = () => peer.received.filter(({ type }) => type === 'request').length;
+    for (let sequence = 0; sequence < 4; sequence++) peer.idle(sequence);
+    await sleep(30);
+    expect(requests()).toBe(1);
+    peer.idle(4);
+    await sleep(30);
+    expect(requests()).toBe(2);
+    peer.answer(id, 1);
+    await reply;
+  });
+
+  /** Breaks the connection and comes back. */
+  async function reconnect(peer: ScriptedWorker, transport: MemoryTransport) {
+    peer.drop();
+    const again = new ScriptedWorker(transport, peer.identity);
+    again.hello();
+    await again.next('welcome');
+    return again;
+  }
+
+  test('a request that breaks ten connections ends in an error with its size; the next has its turn', async () => {
+    const { transport, peer, worker } = await connected();
+    const first = worker.request('call', call, { tensors: { x: tensor(new Uint8Array(5_000)) } });
+    first.catch(() => {});
+    const second = worker.request('call', call);
+    let again = peer;
+    for (let broken = 0; broken < 11; broken++) again = await reconnect(again, transport);
+    await expect(first).rejects.toMatchObject({
+      code: 'unreachable',
+      message: expect.stringMatching(
+        /^call on worker w: its 51\d\d bytes were sent 10 times, and each time the connection broke .*\(smaller batches\)$/,
+      ),
+    });
+    again.answer((await again.next('request')).id, 2);
+    expect((await second).result.value).toBe(2);
+  });
+
+  test('a request that a worker is working on may outlive any number of connections', async () => {
+    const { transport, peer, worker } = await connected();
+    const reply = worker.request('call', call);
+    const { id } = await peer.next('request');
+    let again = peer;
+    for (let broken = 0; broken < 30; broken++) {
+      again = await reconnect(again, transport);
+      const running = { id, operation: 'call', elapsed_ms: 1, progress: null } as const;
+      again.say({ type: 'heartbeat', sequence: broken, running, queued: 0 });
+      await sleep(1);
+    }
+    again.answer(id, 3);
+    expect((await reply).result.value).toBe(3);
+  });
+});
+
+describe('silence', () => {
+  afterEach(() => void vi.restoreAllMocks());
+
+  test('of a worker that has a request, or loads, may last longer, and counts once it has none', async () => {
+    const limits = { silenceMs: 100, busySilenceMs: 60_000 };
+    const { transport, link, worker } = await connected(limits);
+    const loading = link.expect('v');
+    const loader = new ScriptedWorker(transport, 'start-v');
+    loader.hello({ name: 'v' });
+    const reply = worker.request('call', call, { deadlineMs: 400 });
+    await expect(reply).rejects.toMatchObject({ code: 'deadline' });
+    await sleep(60);
+    expect(worker.lost).toBeNull();
+    loader.ready();
+    expect((await loading).lost).toBeNull();
+    await sleep(100);
+    expect(worker.lost!.message).toMatch(/^worker w has said nothing for 0\.\d s/);
+  });
+
+  test('of a worker without a connection is short, whatever it has', async () => {
+    const { peer, worker } = await connected({ silenceMs: 100, busySilenceMs: 60_000 });
+    const reply = worker.request('call', call);
+    peer.drop();
+    await expect(reply).rejects.toMatchObject({
+      code: 'worker_lost',
+      message: expect.stringMatching(/Z; it was sent call 0\.\d s ago\); the end of its log/),
+    });
+  });
+
+  test('is measured by a clock that nobody sets', async () => {
+    const { worker } = await connected({ silenceMs: 100 });
+    vi.spyOn(Date, 'now').mockReturnValue(0);
+    await vi.waitFor(() => expect(worker.lost).not.toBeNull(), { timeout: 2_000 });
+  });
+
   test('a worker that says nothing is lost: requests end, listeners hear it once, others go on', async () => {
-    const { link, transport, peer, worker } = await connected({ silenceMs: 120 });
+    const { link, transport, peer, worker } = await connected({ busySilenceMs: 120 });
     const other = link.expect('v');
     const talker = new ScriptedWorker(transport, 'start-v');
     talker.hello({ name: 'v' });

@@ -8,6 +8,7 @@ import {
   type FromWorker,
   fromController,
   type MessageOf,
+  PROTOCOL_VERSION,
 } from '../../src/bridge/messages.ts';
 import { schemaHash } from '../../src/bridge/schema.ts';
 import type { Tensors } from '../../src/bridge/tensor.ts';
@@ -43,8 +44,8 @@ export class ScriptedWorker {
       type: 'hello',
       name: 'w',
       start_id: this.identity,
-      protocol_min: 1,
-      protocol_max: 1,
+      protocol_min: PROTOCOL_VERSION,
+      protocol_max: PROTOCOL_VERSION,
       schema_hash: schemaHash(),
       pid: 7,
       host: 'here',

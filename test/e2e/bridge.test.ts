@@ -214,13 +214,18 @@ describe('workers that go', () => {
   });
 
   test('stopped (SIGSTOP): its silence is noticed, and the process is removed', async () => {
-    const group = await start({ heartbeatMs: 100, silenceMs: 800 });
+    const group = await start({ heartbeatMs: 100, busySilenceMs: 800 });
     const pid = group.pid('a')!;
     process.kill(pid, 'SIGSTOP');
     const error = await failure(run(group.get('a'), 'count'));
     expect(error).toMatchObject({ code: 'worker_lost' });
     expect(error.message).toMatch(/has said nothing for (0\.[89]|1\.\d) s/);
     expect(await gone([pid], 2000)).toBe(true);
+  });
+
+  test('code that holds Python up says nothing for long, and is answered all the same', async () => {
+    const group = await start({ heartbeatMs: 100, silenceMs: 500 });
+    expect(await run(group.get('a'), 'hold', { seconds: 1.5 })).toBe('held');
   });
 
   test('asked by SIGTERM, in the middle of work, it says goodbye', async () => {
@@ -304,12 +309,26 @@ describe('starting', () => {
 describe('a controller that goes takes its workers with it', () => {
   const script = fileURLToPath(new URL('./controller.ts', import.meta.url));
 
-  async function controller(...args: string[]) {
+  test('unless it is stopped and continued (Ctrl-Z, fg): then nothing is lost', async () => {
+    const { child, lines } = await started('pause');
+    child.kill('SIGSTOP');
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    child.kill('SIGCONT');
+    expect(await once(lines, 'line')).toEqual(['counted 1']);
+  });
+
+  async function started(...args: string[]) {
     const child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
+    const lines = createInterface(child.stdout!);
+    const [line] = await once(lines, 'line');
+    return { child, lines, line };
+  }
+
+  async function controller(...args: string[]) {
+    const { child, line } = await started(...args);
     const exit = once(child, 'exit');
-    const [line] = await once(createInterface(child.stdout!), 'line');
     const { pids, grandchild } = JSON.parse(line) as { pids: number[]; grandchild: number };
     return { child, exit, pids, grandchild };
   }

@@ -5,7 +5,19 @@
 import { startWorkers } from '../../src/workers/local.ts';
 import { echoWorker } from './echo-worker.ts';
 
-const group = await startWorkers({ workers: [echoWorker('a'), echoWorker('b')] });
+// A worker would end after half a second without a word of its controller, if that meant anything.
+const impatient = { heartbeatMs: 100, controllerTimeoutMs: 500 };
+const group = await startWorkers({ workers: [echoWorker('a'), echoWorker('b')], ...impatient });
+if (process.argv[2] === 'pause') {
+  process.on('SIGCONT', async () => {
+    const counting = { function: 'test:count', keywords: {} };
+    const { result } = await group.get('a').request('call', counting);
+    console.log(`counted ${result.value}`);
+    process.exit(0);
+  });
+  console.log('to be stopped');
+  await new Promise(() => {});
+}
 const { result } = await group.get('b').request('call', { function: 'test:spawn', keywords: {} });
 const served = await group
   .get('b')

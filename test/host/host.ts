@@ -10,7 +10,12 @@ import { afterEach, expect } from 'vitest';
 import { decode, encode } from '../../src/bridge/frames.ts';
 import type { HostOperationName } from '../../src/bridge/host-operations.ts';
 import { MemoryTransport } from '../../src/bridge/memory-transport.ts';
-import { anyMessage, type Message, type MessageOf } from '../../src/bridge/messages.ts';
+import {
+  anyMessage,
+  type Message,
+  type MessageOf,
+  PROTOCOL_VERSION,
+} from '../../src/bridge/messages.ts';
 import { schemaHash } from '../../src/bridge/schema.ts';
 import { type Tensors, tensor } from '../../src/bridge/tensor.ts';
 import { serveOver } from '../../src/host/server.ts';
@@ -44,7 +49,11 @@ export class Host {
   }
 
   hello(schema_hash = schemaHash()): void {
-    const versions = { protocol_min: 1, protocol_max: 1, schema_hash };
+    const versions = {
+      protocol_min: PROTOCOL_VERSION,
+      protocol_max: PROTOCOL_VERSION,
+      schema_hash,
+    };
     this.send({ type: 'hello', name: 'host', start_id: 's', pid: 1, host: 'here', ...versions });
   }
 

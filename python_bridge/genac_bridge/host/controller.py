@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
+from ..wire.connection import Connection
 from ..wire.frames import Decoder, FrameError, encode
-from ..wire.link import show_token
 from ..wire.messages import (
     PROTOCOL_VERSION,
     Ask,
@@ -26,6 +25,7 @@ from ..wire.messages import (
     Error,
     Hello,
     Partial,
+    Pulse,
     Reject,
     Result,
     ReverseRequest,
@@ -41,6 +41,9 @@ from .reverse_requests import OnRequest, ReverseRequests, Tensors
 
 #: A controller that says nothing for so many seconds is gone; it says something every second.
 SILENCE = 60.0
+#: Connections that break one after the other while one ask is waited for. Where the heartbeats drop
+#: them, that takes two minutes.
+MOST_RESENDS = 10
 #: Until it answers the greeting, in seconds.
 GREETING = 30.0
 #: From goodbye to the end of the controller and its workers, in seconds.
@@ -83,21 +86,15 @@ class Controller:
         if endpoint is None:
             self._process, endpoint = start(self._log)
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.ROUTING_ID, self._identity.encode())
+        self._connection = Connection(self._context, endpoint, self._identity)
+        self._socket = self._connection.dealer
         self._socket.setsockopt(zmq.LINGER, 500)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt(zmq.RCVHWM, 0)
-        # A tunnel that is gone without a word is found out, and the connection made anew.
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         if shown is not None:
-            show_token(self._socket, shown)
+            self._connection.show_token(shown)
         self._decoder = Decoder(ToHost)
         self._closed = False
-        self._handshakes = 0
+        #: Connections since the ask was made, or its last progress.
+        self._fruitless = 0
         #: Set by another thread: nothing is waited for any more.
         self._aborted = threading.Event()
         self._owner = os.getpid()
@@ -106,14 +103,12 @@ class Controller:
         self._finalizer = weakref.finalize(
             self, end, os.getpid(), self._process, self._socket, self._context
         )
-        # Before `connect`, so that no handshake is missed: each one after the first is a reconnect.
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         #: Frames of the ask that has no answer yet; they are sent again after a reconnect.
         self._unanswered: list[Any] | None = None
         #: The operation whose answer is waited for.
         self._asking: str | None = None
         self._requests = ReverseRequests()
-        self._socket.connect(endpoint)
+        self._connection.connect()
         try:
             self._greet(endpoint)
         except BaseException:
@@ -150,6 +145,7 @@ class Controller:
         asked = f"h-{self._last_id}"
         self._unanswered = self._framed(Ask(asked, operation, arguments, []), tensors)  # type: ignore[arg-type]  # checked by the other side
         self._asking = operation
+        self._fruitless = 0
         self._requests.begin(asked, on_request)
         try:
             self._socket.send_multipart(self._unanswered, copy=False)
@@ -169,6 +165,8 @@ class Controller:
             message, received = self._receive(f"{operation} had no answer yet", deadline)
             if isinstance(message, Result | Error):
                 self._requests.end(message.id)
+            if not isinstance(message, Welcome | Pulse):
+                self._fruitless = 0
             match message:
                 case Partial() if message.id == asked and on_progress:
                     on_progress(message.data)
@@ -235,16 +233,26 @@ class Controller:
         """After each handshake but the first: greets again, and asks again for what has no answer,
         which may have been lost.
 
-        The controller serves an ask once, however often it comes.
+        The controller serves an ask once, however often it comes. Raises `ControllerError` where
+        the ask never gets through.
         """
-        while self._monitor.poll(0):
-            recv_monitor_message(self._monitor)
-            self._handshakes += 1
-            if self._handshakes == 1:
-                continue
-            self._hello()
-            if self._unanswered is not None:
-                self._socket.send_multipart(self._unanswered, copy=False)
+        known = max(1, self._connection.count)
+        while self._connection.monitor.poll(0):
+            self._connection.read_event()
+        if self._connection.count <= known:
+            return
+        self._hello()
+        if self._unanswered is None:
+            return
+        self._fruitless += 1
+        if self._fruitless > MOST_RESENDS:
+            size = sum(len(frame) for frame in self._unanswered)
+            raise ControllerError(
+                f"{self._asking}: its {size} bytes were sent {MOST_RESENDS} times, and each time "
+                "the connection broke before an answer came. Use a link that holds and carries "
+                "1 Mbit/s, or smaller batches"
+            )
+        self._socket.send_multipart(self._unanswered, copy=False)
 
     def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
         """Returns the next message.
@@ -260,6 +268,8 @@ class Controller:
                 0.0, now - looked - 1
             )  # this process was stopped: what it could not hear is no silence
             looked = now
+            if self._connection.vouches:
+                heard = now
             if self._aborted.is_set():
                 raise ControllerError("the start of the controller was given up")
             if self._process is not None and self._process.poll() is not None:

@@ -24,6 +24,8 @@ if sys.byteorder != "little":
 #: Entries of a tensor, counting a size of 0 as 1: what is more fits into no memory, and NumPy
 #: refuses it.
 LARGEST_SHAPE = 2**40
+#: Bytes of a frame; a longer tensor is several frames (the reason is in `src/bridge/frames.ts`).
+FRAME_BYTES = 2**20
 
 Buffer = bytes | bytearray | memoryview
 
@@ -46,7 +48,8 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
         return [_pack(message)]
     if not isinstance(message, Ask | Request | ReverseRequest | Result | Partial):
         raise FrameError(f"{type(message).__name__} carries no tensors")
-    headers, frames = [], []
+    headers: list[TensorHeader] = []
+    frames: list[Buffer] = []
     for name, array in tensors.items():
         contiguous = np.ascontiguousarray(array)
         dtype = contiguous.dtype.name
@@ -57,7 +60,8 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
             )
         # (`ascontiguousarray` makes a scalar one-dimensional, hence the shape of the original.)
         headers.append(TensorHeader(name, dtype, list(np.shape(array))))  # type: ignore[arg-type]  # checked just above
-        frames.append(contiguous.reshape(-1).data.cast("B") if contiguous.size else b"")
+        data = contiguous.reshape(-1).data.cast("B") if contiguous.size else b""
+        frames += [data[at : at + FRAME_BYTES] for at in range(0, len(data) or 1, FRAME_BYTES)]
     message.tensors = headers
     return [_pack(message), *frames]
 
@@ -113,16 +117,21 @@ class Decoder:
 
 
 def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
-    if len(frames) != len(headers) + 1:
-        raise FrameError(
-            f"the header describes {len(headers)} tensors, but {len(frames) - 1} frames follow it"
-        )
+    wrong_number = FrameError(
+        f"the header describes {len(headers)} tensors, but {len(frames) - 1} frames follow it"
+    )
     tensors: Tensors = {}
-    for header, frame in zip(headers, frames[1:], strict=True):
+    at = 1
+    for header in headers:
         dtype = _DTYPES[header.dtype]
         if math.prod(max(size, 1) for size in header.shape) > LARGEST_SHAPE:
             raise FrameError(f"tensor {header.name} can't have the shape {header.shape}")
         expected = math.prod(header.shape) * dtype.itemsize
+        pieces = frames[at : at + _piece_count(expected, frames, at)]
+        at += len(pieces)
+        if not pieces:
+            raise wrong_number
+        frame = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if len(frame) != expected:
             raise FrameError(
                 f"tensor {header.name} is {header.dtype} {header.shape}, {expected} bytes, but its "
@@ -132,7 +141,21 @@ def _tensors(headers: list[TensorHeader], frames: Sequence[Buffer]) -> Tensors:
             raise FrameError(f"two tensors are named {header.name}")
         array = np.frombuffer(frame, dtype).reshape(header.shape)
         tensors[header.name] = array if array.flags.aligned else array.copy()
+    if at != len(frames):
+        raise wrong_number
     return tensors
+
+
+def _piece_count(expected: int, frames: Sequence[Buffer], at: int) -> int:
+    """How many frames from `at` on are a tensor's: all but the last have `FRAME_BYTES`."""
+    count = 1
+    while (
+        count * FRAME_BYTES < expected
+        and at + count <= len(frames)
+        and len(frames[at + count - 1]) == FRAME_BYTES
+    ):
+        count += 1
+    return count
 
 
 def readable_id(frames: Sequence[Buffer]) -> str | None:

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from .answers import Answers
 from .compute import Compute, Job, OperationsLike
+from .connection import Connection
 from .frames import Buffer, Decoder, FrameError, encode, readable_id
 from .messages import (
     PROTOCOL_VERSION,
@@ -51,20 +51,13 @@ QUICK = 0.001
 COPY_THRESHOLD = 65536
 
 
-def show_token(dealer: zmq.Socket[Any], token: str) -> None:
-    """Before `connect`: the controller's endpoint asks for a token
-    (`src/bridge/authentication.ts`).
-    """
-    dealer.plain_username = b"genac"
-    dealer.plain_password = token.encode()
-
-
 class Link:
     """Connects to the controller, serves its requests, and returns from `run` when the worker
     should end.
 
     `curve`: the worker's public and secret key and the controller's public key (Z85); `token`: what
-    it shows where there are no keys. For protected endpoints.
+    it shows where there are no keys. For protected endpoints. `is_child`: the controller's end ends
+    this process anyway, so its silence means nothing (it may be stopped, and go on).
     """
 
     def __init__(
@@ -75,8 +68,10 @@ class Link:
         curve: tuple[str, str, str] | None = None,
         start_id: str | None = None,
         token: str | None = None,
+        is_child: bool = False,
     ) -> None:
         self._name = name
+        self._is_child = is_child
         self._start_id = start_id or uuid.uuid4().hex
         self._compute = Compute(make_operations, self._say, self._fail)
         self._decoder = Decoder(FromController)
@@ -88,39 +83,27 @@ class Link:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self._welcomed = False
+        #: Was this connection's `hello` answered by `welcome`?
+        self._greeted = False
         self._draining = False
         self._end: tuple[int, str] | None = None
         self._heartbeat = 1.0
         self._controller_timeout = DEFAULT_CONTROLLER_TIMEOUT
         self._sequence = 0
         self._context = zmq.Context()
-        self._socket = self._make_socket(curve, token)
-        # Before `connect`: a handshake that the monitor misses would never be followed by `hello`.
-        self._monitor: zmq.Socket[Any] = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED
-        )
-        self._socket.connect(endpoint)
-
-    def _make_socket(
-        self, curve: tuple[str, str, str] | None, token: str | None
-    ) -> zmq.Socket[Any]:
-        dealer: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
-        dealer.setsockopt(zmq.LINGER, LINGER)
-        dealer.setsockopt(zmq.SNDHWM, 0)
-        dealer.setsockopt(zmq.RCVHWM, 0)
-        dealer.setsockopt(zmq.ROUTING_ID, self._start_id.encode())
-        dealer.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        dealer.setsockopt(zmq.RECONNECT_IVL, 100)
-        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        dealer.copy_threshold = COPY_THRESHOLD
+        self._connection = Connection(self._context, endpoint, self._start_id)
+        self._socket = self._connection.dealer
+        self._socket.setsockopt(zmq.LINGER, LINGER)
+        self._socket.copy_threshold = COPY_THRESHOLD
         if curve is not None:
-            dealer.curve_publickey, dealer.curve_secretkey, dealer.curve_serverkey = (
-                key.encode() for key in curve
-            )
+            (
+                self._socket.curve_publickey,
+                self._socket.curve_secretkey,
+                self._socket.curve_serverkey,
+            ) = (key.encode() for key in curve)
         elif token is not None:
-            show_token(dealer, token)
-        return dealer
+            self._connection.show_token(token)
+        self._connection.connect()
 
     # Called by other threads and by signal handlers
 
@@ -157,7 +140,8 @@ class Link:
         """Serves until `end` is called. Returns the process's exit code."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
+        # Behind the socket: what is read from a new connection is read after the news of it.
+        poller.register(self._connection.monitor, zmq.POLLIN)
         poller.register(self._wake_receiver, zmq.POLLIN)
         self._last_heard = next_beat = time.monotonic()
         while self._end is None:
@@ -169,7 +153,7 @@ class Link:
                 self._wake_receiver.fileno() in ready
             ):  # `poll` gives file descriptors back as numbers.
                 self._wake_receiver.recv(4096)
-            if self._monitor in ready:
+            if self._connection.monitor in ready and self._connection.read_event():
                 self._connected()
             began_idle = not self._jobs
             if self._socket in ready:
@@ -195,7 +179,7 @@ class Link:
         """Every new connection begins with `hello`; after a reconnect it makes the controller
         repeat what it has no answer to.
         """
-        recv_monitor_message(self._monitor)
+        self._greeted = False
         self._send(
             Hello(
                 name=self._name,
@@ -227,7 +211,9 @@ class Link:
 
     def _handle(self, message: Any, tensors: dict[str, Any]) -> None:
         match message:
-            case Request():
+            # Before `welcome` a request would overtake those that a broken connection lost: after
+            # `welcome` all come, in their order, this one too.
+            case Request() if self._greeted:
                 self._accept(message, tensors)
             case Cancel():
                 self._cancel(message.id)
@@ -247,6 +233,7 @@ class Link:
         self._heartbeat = welcome.heartbeat_ms / 1000
         self._controller_timeout = welcome.controller_timeout_ms / 1000
         self._decoder.max_message_bytes = welcome.max_message_bytes
+        self._greeted = True
         if not self._welcomed:
             self._welcomed = True
             self._compute.start(welcome.max_message_bytes)
@@ -316,6 +303,8 @@ class Link:
         # When this process was held up (stopped, swapped out), so was the reading of what the
         # controller said.
         self._last_heard += max(0.0, late)
+        if self._is_child or (self._welcomed and self._connection.vouches):
+            self._last_heard = now
         silence = now - self._last_heard
         if silence > self._controller_timeout:
             print(

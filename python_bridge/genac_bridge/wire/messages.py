@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 Dtype = Literal["float32", "float64", "int32", "int64", "uint8", "uint32"]
 ErrorCode = Literal[

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from fake_controller import FakeController
 
 from genac_bridge.host import controller as module
 from genac_bridge.host.advice import Advice
 from genac_bridge.host.controller import Controller, ControllerError
+from genac_bridge.wire.messages import Ask, Hello, Result
 
 
 def is_there(pid: int) -> bool:
@@ -52,3 +55,63 @@ def test_an_endpoint_where_nobody_listens(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "GREETING", 1.0)
     with pytest.raises(ControllerError, match=r"nobody answered at tcp://127\.0\.0\.1:9"):
         Controller(tmp_path, endpoint="tcp://127.0.0.1:9")
+
+
+def test_an_ask_that_never_gets_through_ends_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RESENDS", 2)
+
+    def script(fake: FakeController, ask: Ask) -> None:
+        for _ in range(3):
+            fake.lose_connection()
+            assert isinstance(fake.hear()[0], Hello)
+
+    fake = FakeController(script)
+    controller = Controller(tmp_path, endpoint=fake.endpoint)
+    words = r"^fence: its \d+ bytes were sent 2 times, .* 1 Mbit/s, or smaller batches$"
+    with pytest.raises(ControllerError, match=words):
+        controller.ask("fence", {})
+    controller.close()
+    fake.finish()
+
+
+def test_connections_that_broke_while_nothing_was_asked_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RESENDS", 1)
+    broken = threading.Event()
+
+    def script(fake: FakeController, ask: Ask) -> None:
+        fake.say(Result(ask.id, {}, 0.5, []))
+        for _ in range(3):
+            time.sleep(0.3)  # in which it connects
+            fake.lose_connection()
+        broken.set()
+        while not isinstance(asked := fake.hear()[0], Ask):
+            pass
+        fake.say(Result(asked.id, {"metrics": {}}, 0.5, []))
+
+    fake = FakeController(script)
+    controller = Controller(tmp_path, endpoint=fake.endpoint)
+    controller.ask("fence", {})
+    broken.wait(20)
+    assert controller.ask("fence", {})[0] == {"metrics": {}}
+    controller.close()
+    fake.finish()
+
+
+def test_a_slow_answer_is_no_silence_while_heartbeats_show_that_the_controller_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.5)
+
+    def script(fake: FakeController, ask: Ask) -> None:
+        time.sleep(1.2)  # without a pulse, as behind a large message
+        fake.say(Result(ask.id, {"metrics": {}}, 0.5, []))
+
+    fake = FakeController(script)
+    controller = Controller(tmp_path, endpoint=fake.endpoint)
+    assert controller.ask("fence", {})[0] == {"metrics": {}}
+    controller.close()
+    fake.finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,22 @@ from genac_bridge.wire.messages import (
 
 
 class Controller:
-    def __init__(self, endpoint: str) -> None:
+    """`behind`: where the worker connects to, for the endpoint that is bound."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        behind: Callable[[str], str] = lambda endpoint: endpoint,
+        is_child: bool = False,
+    ) -> None:
         self.endpoint = endpoint
         self.context = zmq.Context()
         self.codes: list[int] = []
         self.bind()
-        self.link = Link(endpoint, "w", EchoOperations, start_id="start-1")
+        self.endpoint = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.link = Link(
+            behind(self.endpoint), "w", EchoOperations, start_id="start-1", is_child=is_child
+        )
         self.thread = threading.Thread(
             target=lambda: self.codes.append(self.link.run()), daemon=True
         )
@@ -52,6 +62,7 @@ class Controller:
     def bind(self) -> None:
         self.router = self.context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.LINGER, 0)
+        self.router.setsockopt(zmq.ROUTER_HANDOVER, 1)  # as the controller's
         self.router.bind(self.endpoint)
 
     def say(self, message: Any, tensors: Tensors | None = None) -> None:
@@ -59,13 +70,18 @@ class Controller:
 
     def hear(self, kind: type, seconds: float = 20) -> tuple[Any, Tensors]:
         """The next message of this kind; others are passed over."""
+        found = self.listen(kind, seconds)
+        assert found is not None, f"no {kind.__name__} within {seconds} s"
+        return found
+
+    def listen(self, kind: type, seconds: float) -> tuple[Any, Tensors] | None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if self.router.poll(left * 1000):
                 message, tensors = Decoder(FromWorker).decode(self.router.recv_multipart()[1:])
                 if isinstance(message, kind):
                     return message, tensors
-        raise AssertionError(f"no {kind.__name__} within {seconds} s")
+        return None
 
     def greet(
         self, heartbeat_ms: int = 50, controller_timeout_ms: int = 60_000, limit: int = 10_000
@@ -205,6 +221,22 @@ def test_after_a_reconnect_it_says_hello_and_remembers(controller: Controller) -
     assert controller.hear(Result)[0].result == {"value": 1}
 
 
+def test_a_request_does_not_overtake_those_that_a_broken_connection_lost(
+    controller: Controller,
+) -> None:
+    controller.greet()
+    controller.hear(Ready)
+    controller.router.close()
+    controller.bind()
+    controller.hear(Hello)
+    controller.call("new", "count")  # the controller has not read `hello` yet
+    controller.say(Welcome(1, 50, 60_000, 10_000))
+    for request_id in ("lost", "new"):
+        controller.call(request_id, "count")
+    answers = [controller.hear(Result)[0] for _ in range(2)]
+    assert [(one.id, one.result["value"]) for one in answers] == [("lost", 1), ("new", 2)]
+
+
 def test_drain_finishes_what_is_queued_and_takes_nothing_new(controller: Controller) -> None:
     controller.greet()
     controller.call("r1", "sleep", seconds=0.2, cooperative=False)
@@ -239,6 +271,18 @@ def test_silence_of_the_controller_ends_it_and_pulses_do_not(controller: Control
         time.sleep(0.1)
     assert controller.thread.is_alive()
     assert controller.ended() == 4
+
+
+def test_silence_does_not_end_a_child_whose_controller_may_be_stopped(tmp_path: Path) -> None:
+    controller = Controller(f"ipc://{tmp_path}/s", is_child=True)
+    controller.greet(controller_timeout_ms=200)
+    controller.hear(Ready)
+    time.sleep(1.5)
+    controller.call("r", "count")
+    assert controller.hear(Result)[0].result == {"value": 1}
+    controller.say(Shutdown("the test is over"))
+    assert controller.ended() == 0
+    controller.context.destroy(0)
 
 
 def test_answers_are_forgotten_but_their_ids_are_not() -> None:
