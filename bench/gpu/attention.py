@@ -7,6 +7,7 @@ second. Beside it, how fast the device copies.
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ def copied() -> float:
     return 2 * source.nbytes / took / 1e3
 
 
-def main() -> None:
+def main() -> bool:
     given = common.options([])
     report = common.Report("attention", given.out)
     report.add("copy", {"gb_per_second": copied()})
@@ -151,7 +152,8 @@ def main() -> None:
                 return kernels.attend(query, keys[turn], values[turn], used, scale, sizes)
 
             measure("kernel, {} keys, {} warps, {} stages".format(*sizes), triton)
+    return report.failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,7 +20,7 @@ import {
   valuesOf,
 } from '../../src/plugin-api.ts';
 import { mostChanged } from './ensemble/changed.ts';
-import { blindDraw } from './few-states/rounds.ts';
+import { blindDraw, inRounds, LastOfResponse } from './few-states/rounds.ts';
 
 const SHARE = 0.25;
 
@@ -109,7 +109,11 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
       for (let i = 1; i < members.length; i++)
         others.push(await askAbout(i, states, chosen, context));
       if (o.by === 'cascade') context.report?.({ states_of_further_critics: chosen.length });
-      return states.map((_, s) => {
+      const values: Valuation[] = [];
+      const last = new LastOfResponse(states);
+      for (const s of inRounds(states).flat()) {
+        const before = last.before(s);
+        last.note(s);
         const own = [first[s]!, ...others.map((one) => one[s]!)];
         // By cascade a further critic's word about this state replaces the first one's.
         const said = own.filter(
@@ -117,16 +121,18 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
         );
         const further = o.by === 'cascade' ? said.filter((one) => one !== own[0]) : [];
         const used = further.length > 0 ? further : said;
+        const isAsked = before === null || own.some((one) => one !== null && !one.inherited);
         const valuation: Valuation = {
           value: used.length > 0 ? mean(used.map(({ value }) => value)) : first[s]!.value,
           rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
           parsed: used.length > 0 ? 'ok' : 'malformed',
+          ...(!isAsked && inheritedFrom(values[before]!)),
           completions: own.flatMap((one, i) => completionsOf(one, i)),
-          ...(own.every((one) => one?.inherited) && { inherited: true }),
         };
+        values[s] = valuation;
         estimates.set(valuation, own);
-        return valuation;
-      });
+      }
+      return values;
     },
 
     async learn(outcomes, update) {
@@ -161,6 +167,8 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
     },
   };
 }
+
+const inheritedFrom = ({ value, parsed }: Valuation) => ({ value, parsed, inherited: true });
 
 const nameOf = (i: number) => `part-${i}`;
 

@@ -4,7 +4,8 @@
  * - A rate limit is waited out, and is no try: it ends the run only after a long time without any
  *   answer.
  * - A refused question costs itself alone, once the server has answered any question of the run. As
- *   long as it has not, a few questions go ahead, for a wrong option is refused as well.
+ *   long as it has not, a few questions go ahead, for a wrong option is refused as well: where all
+ *   of them are refused, the run ends.
  */
 
 import { type ApiModel, endpointOf } from '../config/api.ts';
@@ -17,7 +18,7 @@ import { backoff } from './retry.ts';
 /** Seconds; the run ends if a server asks for a longer wait. */
 const LONGEST_WAIT = 600;
 
-/** Questions that are sent before all others, until the server has answered one. */
+/** Questions that are sent before all others, and may be refused, until one was answered. */
 const FIRST = 8;
 
 /** Questions refused one after the other until the run ends: more than one prompt's states. */
@@ -109,12 +110,13 @@ export async function askAll(
     await Promise.all(Array.from({ length: Math.min(api.concurrency, some.length) }, work));
   };
   // Far apart, because neighbours often share a prompt.
-  const step = Math.ceil(missing.length / FIRST);
-  const first = new Set(takesQuestions() ? [] : missing.filter((_, i) => i % step === 0));
+  const count = takesQuestions() ? 0 : Math.min(FIRST, missing.length);
+  const places = Array.from({ length: count }, (_, i) => Math.floor((i * missing.length) / count));
+  const first = new Set(places.map((place) => missing[place]!));
   await askEach([...first]);
   const refusal = keys.flatMap((key) => traffic.refused.get(key) ?? [])[0];
-  if (refusal !== undefined && !takesQuestions() && !asking.stopped())
-    fault ??= new UserError(refusal);
+  const all = traffic.refused.size >= FIRST && !takesQuestions();
+  if (refusal !== undefined && all && !asking.stopped()) fault ??= new UserError(refusal);
   await askEach(missing.filter((same) => !first.has(same)));
   if (fault !== null) {
     const what = fault instanceof Error ? fault.message : String(fault);

@@ -68,6 +68,8 @@ const valued = z.strictObject({
   value: z.number(),
   advantage: z.number(),
   parsed: z.enum(['ok', 'malformed']),
+  /** The critic was not asked: the value is that of the last state before it that was. */
+  inherited: z.boolean(),
   rationale: z.string(),
 });
 

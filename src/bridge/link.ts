@@ -126,6 +126,8 @@ export class Link {
     this.#expected.delete(name);
     expected.leave();
     const { worker } = expected;
+    // One that was started by hand may live, and would wait for work that never comes.
+    worker?.send({ type: 'shutdown', reason });
     const tail = expected.logTail();
     const whole = `worker ${name} ${reason}${tail === '' ? '' : `; the end of its log:\n${tail}`}`;
     if (worker !== null) this.#byIdentity.delete(worker.identity);

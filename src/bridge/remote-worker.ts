@@ -55,9 +55,9 @@ export class RemoteWorker implements Worker {
   #ready: MessageOf<'ready'> | null = null;
   #lost: BridgeError | null = null;
   #draining = false;
-  /** Did the last pulse find a connection? */
-  #connected = true;
-  /** `performance.now()` of the last request's end. */
+  /** `performance.now()` of the first pulse that found no connection; null: the last found one. */
+  #cutSince: number | null = null;
+  /** `performance.now()` of the first end of a request since it was heard, if there was one. */
   #idleSince = performance.now();
   /** Connections since the last answer, or news of work on a request. */
   #fruitless = 0;
@@ -97,18 +97,22 @@ export class RemoteWorker implements Worker {
    * connection nothing is on the way.
    */
   get mayBeSilent(): boolean {
-    return this.#connected && (!this.isReady || this.#pending.size > 0);
+    return this.#cutSince === null && (!this.isReady || this.#pending.size > 0);
   }
 
-  /** `performance.now()` from which on its silence counts: not while it had a request. */
+  /**
+   * `performance.now()` from which on its silence counts: not while it had a request, as long as it
+   * had a connection.
+   */
   get quietSince(): number {
-    return Math.max(this.lastHeard, this.#idleSince);
+    return Math.max(this.lastHeard, this.#cutSince ?? this.#idleSince);
   }
 
   /** The controller was held up for so long, and with it the reading of what was said. */
   excuse(milliseconds: number): void {
     this.lastHeard += milliseconds;
     this.#idleSince += milliseconds;
+    if (this.#cutSince !== null) this.#cutSince += milliseconds;
   }
 
   /** What it is known to do, such as `it was running sample for 40 ms`; may be empty. */
@@ -137,7 +141,8 @@ export class RemoteWorker implements Worker {
       onPartial: options.onPartial,
       settled: ({ id }) => {
         this.#pending.delete(id);
-        this.#idleSince = performance.now();
+        // The ends of further requests, by their own deadlines, are no signs of life.
+        if (this.#idleSince <= this.lastHeard) this.#idleSince = performance.now();
       },
     });
     this.#pending.set(pending.id, pending);
@@ -220,10 +225,10 @@ export class RemoteWorker implements Worker {
   pulse(sequence: number): void {
     this.#options.send(encode({ type: 'pulse', sequence })).then(
       () => {
-        this.#connected = true;
+        this.#cutSince = null;
       },
       () => {
-        this.#connected = false;
+        this.#cutSince ??= performance.now();
       },
     );
   }

@@ -56,11 +56,16 @@ const worker = z.strictObject({
 });
 
 /** Every config has these workers; those that it does not name have the defaults. */
-const usual = worker.parse({});
+const usual = () => worker.parse({});
 const workers = z
   .record(z.string(), worker)
   .prefault({})
-  .transform((given): typeof given => ({ actor: usual, critic: usual, python: usual, ...given }));
+  .transform((given): typeof given => ({
+    actor: usual(),
+    critic: usual(),
+    python: usual(),
+    ...given,
+  }));
 
 const actor = z.strictObject({
   /** Folder in Hugging Face format, Hub name, or `task:NAME` for a model that the task makes. */

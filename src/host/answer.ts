@@ -34,13 +34,13 @@ export function reportedValuations(
   return segmented.slice(0, count).map(({ segments, states }, i) => {
     const credit = assignment.credits[i]!;
     return segments.map(({ start, end }, k) => {
-      const { value, parsed, rationale } = valuations.get(states[k]!.id)!;
+      const { value, parsed, inherited = false, rationale } = valuations.get(states[k]!.id)!;
       const tokens = credit.advantages.subarray(start, end);
       // What the actor did not write has none.
       const advantage = tokens.find((one) => one !== 0) ?? 0;
       return {
         ...{ from: states[k]!.response.length, tokens: end - start, value },
-        ...{ advantage, parsed, rationale },
+        ...{ advantage, parsed, inherited, rationale },
       };
     });
   });

@@ -49,7 +49,7 @@ export function refuseOtherKinds(path: string): void {
 
 /** Texts of several lines are not always read as they were written (yaml 2.9.1). */
 const plain = {
-  ...{ blockQuote: false, lineWidth: 0 },
+  ...{ blockQuote: false, lineWidth: 0, aliasDuplicateObjects: false },
   doubleQuotedMinMultiLineLength: Number.MAX_SAFE_INTEGER,
 } as const;
 

@@ -198,6 +198,20 @@ describe('a question that the server refuses', () => {
     }
   });
 
+  it('costs itself alone where it is among the first few that are ever asked', async () => {
+    server.behave(refusing(400));
+    const client = make();
+    expect(await client.ask(questions(5, 'bad'))).toEqual(Array(5).fill(null));
+    expect(await client.ask(questions(2))).toEqual(['fine', 'fine']);
+  });
+
+  it('ends the run where it is one of eight in all, and none was answered', async () => {
+    server.behave(refusing(400));
+    const client = make();
+    expect(await client.ask(questions(5, 'bad'))).toEqual(Array(5).fill(null));
+    await expect(client.ask(questions(5, 'very bad'))).rejects.toThrow('HTTP 400: filtered');
+  });
+
   it('ends the run if a thousand in a row are refused', async () => {
     const refused: Failed = {
       ...{ kind: 'refused', what: 'HTTP 400: no', advice: 'check', wait: null, charged: false },

@@ -265,6 +265,42 @@ describe('silence', () => {
     });
   });
 
+  test('that was allowed does not count when its connection breaks for a moment', async () => {
+    const limits = { silenceMs: 300, busySilenceMs: 60_000 };
+    const { transport, peer, worker } = await connected(limits);
+    const reply = worker.request('call', call);
+    await sleep(500);
+    peer.drop();
+    await sleep(100);
+    const again = new ScriptedWorker(transport, peer.identity);
+    again.hello();
+    const { id } = await again.next('request');
+    await sleep(400);
+    expect(worker.lost).toBeNull();
+    again.answer(id, 7);
+    expect((await reply).result.value).toBe(7);
+  });
+
+  test.each([true, false])(
+    'is not broken by requests that end by their own deadlines (connected: %s)',
+    async (isConnected) => {
+      const { peer, worker } = await connected({ silenceMs: 200, busySilenceMs: 500 });
+      if (!isConnected) peer.drop();
+      const began = performance.now();
+      while (worker.lost === null && performance.now() - began < 3000)
+        await worker.request('call', call, { deadlineMs: 50 }).catch(() => {});
+      expect(worker.lost).not.toBeNull();
+    },
+  );
+
+  test('of one that is given up ends it, should it still listen', async () => {
+    const { peer, worker } = await connected({ silenceMs: 100 });
+    await vi.waitFor(() => expect(worker.lost).not.toBeNull(), { timeout: 2_000 });
+    expect(await peer.next('shutdown')).toMatchObject({
+      reason: expect.stringContaining('has said nothing'),
+    });
+  });
+
   test('is measured by a clock that nobody sets', async () => {
     const { worker } = await connected({ silenceMs: 100 });
     vi.spyOn(Date, 'now').mockReturnValue(0);

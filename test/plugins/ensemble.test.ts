@@ -66,6 +66,13 @@ it('inherits a value where all of its critics do, and by cascade takes none that
     [false, 0.6],
     [false, 0.6],
   ]);
+  // Where neither was asked, it keeps to what the ensemble said last.
+  const neither = await inherited([old, part(0.9)], { by: 'cascade', share: 0.5 });
+  expect(neither).toEqual([
+    [false, 0.2],
+    [false, 0.9],
+    [true, 0.9],
+  ]);
 });
 
 describe('a cascade', () => {

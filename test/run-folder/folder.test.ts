@@ -172,3 +172,13 @@ it('a trajectory is cut where no reader would take its line, and says so', async
     '\u0001 [... 19,990,000 more characters]',
   );
 });
+
+it('config.yaml names each worker for itself, so that one can be edited alone', async () => {
+  const folder = await make('workers');
+  const path = join(folder.path, 'config.yaml');
+  const text = readFileSync(path, 'utf8');
+  expect(text).not.toMatch(/[&*]a\d/);
+  writeFileSync(path, text.replace('devices: null', 'devices: "0"'));
+  const { workers } = (await RunFolder.read(folder.path)).config;
+  expect(Object.values(workers).map(({ devices }) => devices)).toEqual(['0', null, null]);
+});

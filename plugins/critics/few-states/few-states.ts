@@ -49,7 +49,6 @@ export async function valueFew(
 /** The variance of what a value in [0, 1] may end as, and a little. */
 const mayChange = (value: number): number => value * (1 - value) + LEAST_CHANGE / 4;
 
-const inherited = ({ value, parsed, skipped }: Valuation): Valuation => ({
+const inherited = ({ value, parsed }: Valuation): Valuation => ({
   ...{ value, parsed, rationale: '', completions: [], inherited: true },
-  ...(skipped && { skipped }),
 });

@@ -41,9 +41,13 @@ from .reverse_requests import OnRequest, ReverseRequests, Tensors
 
 #: A controller that says nothing for so many seconds is gone; it says something every second.
 SILENCE = 60.0
-#: Connections that break one after the other while one ask is waited for. Where the heartbeats drop
+#: Connections in a row that break before they could have carried the ask. Where the heartbeats drop
 #: them, that takes two minutes.
 MOST_RESENDS = 10
+#: A connection that holds for so many seconds, and longer for a large ask, has carried it.
+CARRIED = 15.0
+#: Bytes a second of the slowest link that is served (1 Mbit/s).
+SLOWEST = 125_000
 #: Until it answers the greeting, in seconds.
 GREETING = 30.0
 #: From goodbye to the end of the controller and its workers, in seconds.
@@ -93,7 +97,7 @@ class Controller:
             self._connection.show_token(shown)
         self._decoder = Decoder(ToHost)
         self._closed = False
-        #: Connections since the ask was made, or its last progress.
+        #: Connections that were too short for the ask, one after the other.
         self._fruitless = 0
         #: Set by another thread: nothing is waited for any more.
         self._aborted = threading.Event()
@@ -244,9 +248,10 @@ class Controller:
         self._hello()
         if self._unanswered is None:
             return
-        self._fruitless += 1
+        size = sum(len(frame) for frame in self._unanswered)
+        carried = self._connection.held > CARRIED + size / SLOWEST
+        self._fruitless = 0 if carried else self._fruitless + 1
         if self._fruitless > MOST_RESENDS:
-            size = sum(len(frame) for frame in self._unanswered)
             raise ControllerError(
                 f"{self._asking}: its {size} bytes were sent {MOST_RESENDS} times, and each time "
                 "the connection broke before an answer came. Use a link that holds and carries "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import zmq
@@ -22,7 +23,10 @@ class Connection:
         self._endpoint = endpoint
         #: Connections so far.
         self.count = 0
+        #: Seconds for which the last one that broke held.
+        self.held = 0.0
         self._is_up = False
+        self._up_since = 0.0
         self.dealer: zmq.Socket[Any] = context.socket(zmq.DEALER)
         self.dealer.setsockopt(zmq.SNDHWM, 0)
         self.dealer.setsockopt(zmq.RCVHWM, 0)
@@ -52,7 +56,10 @@ class Connection:
     def read_event(self) -> bool:
         """Reads the monitor's next event. True: there is a new connection."""
         event = recv_monitor_message(self.monitor)["event"]
+        if self._is_up:
+            self.held = time.monotonic() - self._up_since
         self._is_up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        self._up_since = time.monotonic()
         self.count += self._is_up
         return self._is_up
 

@@ -21,7 +21,14 @@ from genac_bridge.functions.call import call
 from genac_bridge.wire.compute import Compute, Job
 from genac_bridge.wire.context import OperationError
 from genac_bridge.wire.frames import Decoder, encode
-from genac_bridge.wire.messages import FromWorker, Hello, Request, Result, Welcome
+from genac_bridge.wire.messages import (
+    PROTOCOL_VERSION,
+    FromWorker,
+    Hello,
+    Request,
+    Result,
+    Welcome,
+)
 from genac_bridge.worker import FUNCTIONS as FUNCTION_WORKER
 
 Own = Callable[[str], Any]
@@ -176,7 +183,7 @@ def test_a_worker_of_functions_outlives_an_armed_alarm_and_ends_by_ctrl_c(tmp_pa
 
     try:
         identity, _ = hear(Hello)
-        router.send_multipart([identity, *encode(Welcome(1, 50, 60_000, 2**20))])
+        router.send_multipart([identity, *encode(Welcome(PROTOCOL_VERSION, 50, 60_000, 2**20))])
         for name in ("1", "2"):
             arguments = {"function": f"{tmp_path}/own.py:alarming", "keywords": {}}
             request = Request(name, "call", arguments, None, [])

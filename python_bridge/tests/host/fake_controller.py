@@ -10,7 +10,7 @@ from typing import Any
 import zmq
 
 from genac_bridge.wire.frames import Decoder, encode
-from genac_bridge.wire.messages import AnyMessage, Ask, Bye, Hello, Welcome
+from genac_bridge.wire.messages import PROTOCOL_VERSION, AnyMessage, Ask, Bye, Hello, Welcome
 
 
 class FakeController:
@@ -64,7 +64,7 @@ class FakeController:
         message, tensors = self._decoder.decode([memoryview(frame) for frame in frames])
         self.heard.append(message)
         if isinstance(message, Hello):
-            self.say(Welcome(1, 1000, 60_000, 2**30))
+            self.say(Welcome(PROTOCOL_VERSION, 1000, 60_000, 2**30))
         return message, tensors
 
     def say(self, message: Any, tensors: dict[str, Any] | None = None) -> None:

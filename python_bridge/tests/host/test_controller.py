@@ -76,6 +76,27 @@ def test_an_ask_that_never_gets_through_ends_with_its_size(
     fake.finish()
 
 
+def test_connections_that_held_long_enough_for_the_ask_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RESENDS", 1)
+    monkeypatch.setattr(module, "CARRIED", 0.2)
+
+    def script(fake: FakeController, ask: Ask) -> None:
+        for _ in range(3):
+            time.sleep(0.5)
+            fake.lose_connection()
+            assert isinstance(fake.hear()[0], Hello)
+            assert isinstance(fake.hear()[0], Ask)
+        fake.say(Result(ask.id, {"metrics": {}}, 0.5, []))
+
+    fake = FakeController(script)
+    controller = Controller(tmp_path, endpoint=fake.endpoint)
+    assert controller.ask("fence", {})[0] == {"metrics": {}}
+    controller.close()
+    fake.finish()
+
+
 def test_connections_that_broke_while_nothing_was_asked_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,15 @@ from slow_link import SlowLink
 from test_link import Controller
 
 from genac_bridge.wire import connection, frames
-from genac_bridge.wire.messages import Hello, Pulse, Ready, Request, Result, Welcome
+from genac_bridge.wire.messages import (
+    PROTOCOL_VERSION,
+    Hello,
+    Pulse,
+    Ready,
+    Request,
+    Result,
+    Welcome,
+)
 
 
 @pytest.fixture
@@ -62,7 +70,7 @@ def test_a_connection_that_vanished_is_made_anew(remote: tuple[Controller, SlowL
     controller.hear(Ready)
     link.black_hole()
     controller.hear(Hello, 2)
-    controller.say(Welcome(1, 50, 60_000, 10_000))
+    controller.say(Welcome(PROTOCOL_VERSION, 50, 60_000, 10_000))
     controller.call("r", "count")
     assert controller.hear(Result)[0].result == {"value": 1}
 

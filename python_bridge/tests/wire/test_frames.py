@@ -68,7 +68,7 @@ def test_a_shape_beyond_all_memory_is_refused_though_it_is_empty(shape: list[int
 @pytest.mark.parametrize("key", ["heartbeat_ms", "controller_timeout_ms", "max_message_bytes"])
 def test_times_and_sizes_that_nothing_can_hold_are_refused(key: str) -> None:
     welcome = {
-        "protocol": 1,
+        "protocol": 2,
         "heartbeat_ms": 1,
         "controller_timeout_ms": 1,
         "max_message_bytes": 1,

@@ -18,6 +18,7 @@ from genac_bridge.wire.context import Tensors
 from genac_bridge.wire.frames import Decoder, encode
 from genac_bridge.wire.link import Link
 from genac_bridge.wire.messages import (
+    PROTOCOL_VERSION,
     Bye,
     Cancel,
     Drain,
@@ -87,7 +88,7 @@ class Controller:
         self, heartbeat_ms: int = 50, controller_timeout_ms: int = 60_000, limit: int = 10_000
     ) -> None:
         self.hear(Hello)
-        self.say(Welcome(1, heartbeat_ms, controller_timeout_ms, limit))
+        self.say(Welcome(PROTOCOL_VERSION, heartbeat_ms, controller_timeout_ms, limit))
 
     def call(
         self, request_id: str, name: str, deadline_ms: int | None = None, **keywords: Any
@@ -120,7 +121,7 @@ def controller(tmp_path: Path) -> Iterator[Controller]:
 def test_handshake_and_echo(controller: Controller) -> None:
     hello, _ = controller.hear(Hello)
     assert (hello.name, hello.start_id, hello.schema_hash) == ("w", "start-1", schema_hash())
-    controller.say(Welcome(1, 50, 60_000, 10_000))
+    controller.say(Welcome(PROTOCOL_VERSION, 50, 60_000, 10_000))
     ready, _ = controller.hear(Ready)
     assert ready.devices[0].name == "cpu"
     array = np.array([[1.5, 2.5]], np.float32)
@@ -216,7 +217,7 @@ def test_after_a_reconnect_it_says_hello_and_remembers(controller: Controller) -
     controller.bind()
     hello, _ = controller.hear(Hello)
     assert hello.start_id == "start-1"
-    controller.say(Welcome(1, 50, 60_000, 10_000))
+    controller.say(Welcome(PROTOCOL_VERSION, 50, 60_000, 10_000))
     controller.call("r", "count")
     assert controller.hear(Result)[0].result == {"value": 1}
 
@@ -230,7 +231,7 @@ def test_a_request_does_not_overtake_those_that_a_broken_connection_lost(
     controller.bind()
     controller.hear(Hello)
     controller.call("new", "count")  # the controller has not read `hello` yet
-    controller.say(Welcome(1, 50, 60_000, 10_000))
+    controller.say(Welcome(PROTOCOL_VERSION, 50, 60_000, 10_000))
     for request_id in ("lost", "new"):
         controller.call(request_id, "count")
     answers = [controller.hear(Result)[0] for _ in range(2)]

@@ -86,7 +86,7 @@ function run(setup: Setup, seed: number, name: string): Part<RunFigures | null> 
       },
     }),
   };
-  // Which states such a critic is asked about is chosen otherwise since version 2.
+  // The rule by which such a critic is asked has a version of its own.
   const version = 'share_of_states' in critic ? 2 : 1;
   return {
     ...{ name: 'cost', seed, version, options: config, after: start.after },
