@@ -1,7 +1,7 @@
 /**
- * A message to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`, a tensor of more
- * than `FRAME_BYTES` in several frames. Nothing of the outside is believed: sizes, msgpack, schema
- * and the number and lengths of the frames are checked, in this order, and each refusal is a
+ * A message to frames and back: `[header: msgpack] [tensor 0] [tensor 1] ...`, over TCP a tensor of
+ * more than `FRAME_BYTES` in several frames. Nothing of the outside is believed: sizes, msgpack,
+ * schema and the number and lengths of the frames are checked, in this order, and each refusal is a
  * `BridgeError` with code `bad_message`.
  */
 import { Packr } from 'msgpackr';
@@ -35,7 +35,7 @@ export interface Decoded<M> {
  */
 const LARGEST_SHAPE = 2 ** 40;
 /**
- * Of a frame. ZeroMQ's heartbeats travel between frames, and a connection on which no whole frame
+ * Of a frame over TCP. ZeroMQ's heartbeats travel between frames, and a connection on which no whole frame
  * arrives in time is dropped: the size of a message must not matter for that.
  */
 export const FRAME_BYTES = 2 ** 20;
@@ -68,17 +68,21 @@ export function encode(message: Outgoing, tensors: Tensors = {}): Buffer[] {
   );
   if (!carriesTensors) return [packr.pack(widen(message))];
   const descriptions = entries.map(([name, tensor]) => describe(name, tensor));
-  const frames = entries.flatMap(([, { data }]) =>
-    piecesOf(Buffer.from(data.buffer, data.byteOffset, data.byteLength)),
+  const frames = entries.map(([, { data }]) =>
+    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
   );
   return [packr.pack(widen({ ...message, tensors: descriptions })), ...frames];
 }
 
-function piecesOf(bytes: Buffer): Buffer[] {
-  const count = Math.max(1, Math.ceil(bytes.byteLength / FRAME_BYTES));
-  return Array.from({ length: count }, (_, index) =>
-    bytes.subarray(index * FRAME_BYTES, (index + 1) * FRAME_BYTES),
-  );
+/** The frames of a message as they travel over TCP: tensors in pieces, the header whole. */
+export function inPieces([header, ...frames]: readonly Buffer[]): Buffer[] {
+  const piecesOf = (bytes: Buffer) => {
+    const count = Math.max(1, Math.ceil(bytes.byteLength / FRAME_BYTES));
+    return Array.from({ length: count }, (_, index) =>
+      bytes.subarray(index * FRAME_BYTES, (index + 1) * FRAME_BYTES),
+    );
+  };
+  return [header!, ...frames.flatMap(piecesOf)];
 }
 
 function describe(name: string, { data, shape }: Tensor): TensorHeader {

@@ -24,8 +24,8 @@ export interface Transport {
   /** Begins to deliver. To be called once; what came before is delivered then. */
   start(handlers: TransportHandlers): void;
   /**
-   * Hands the frames over, in the order of the calls. The frames' memory must not be written
-   * afterwards. Rejects with `BridgeError`: `unreachable` when no such peer is connected, `closed`
+   * Hands the frames over, in the order of the calls; those behind the first may arrive in pieces
+   * (`frames.ts`). The frames' memory must not be written afterwards. Rejects with `BridgeError`: `unreachable` when no such peer is connected, `closed`
    * after `close`.
    */
   send(identity: string, frames: readonly Buffer[]): Promise<void>;

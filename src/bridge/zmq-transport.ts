@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { Router } from 'zeromq';
 import { type CurveServer, guardWithCurve, guardWithToken } from './authentication.ts';
 import { BridgeError, reasonOf } from './errors.ts';
+import { inPieces } from './frames.ts';
 import { Gate } from './gate.ts';
 import { folderPrefix, removeLeftovers } from './leftovers.ts';
 import type { Transport, TransportHandlers } from './transport.ts';
@@ -170,7 +171,9 @@ class ZmqTransport implements Transport {
 
   async #sendNow(identity: string, frames: readonly Buffer[]): Promise<void> {
     try {
-      await this.#router.send([Buffer.from(identity, 'latin1'), ...frames]);
+      // Behind the gate are peers over TCP.
+      const sent = this.#gate === null ? frames : inPieces(frames);
+      await this.#router.send([Buffer.from(identity, 'latin1'), ...sent]);
     } catch (error) {
       throw new BridgeError('unreachable', `no peer ${identity} is connected (${reasonOf(error)})`);
     }

@@ -2,7 +2,14 @@ import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import { describe, expect, test } from 'vitest';
 import { BridgeError } from '../../src/bridge/errors.ts';
-import { decode, encode, FRAME_BYTES, readableId, sizeOf } from '../../src/bridge/frames.ts';
+import {
+  decode,
+  encode,
+  FRAME_BYTES,
+  inPieces,
+  readableId,
+  sizeOf,
+} from '../../src/bridge/frames.ts';
 import { anyMessage, fromWorker } from '../../src/bridge/messages.ts';
 import { arrayTypes, type Tensors, type TypedArray, tensor } from '../../src/bridge/tensor.ts';
 
@@ -85,10 +92,10 @@ describe('round trips', () => {
     const roomy = { maxMessageBytes: 10 * FRAME_BYTES };
     const sizes = [2 * FRAME_BYTES, 0, 1, 2 * FRAME_BYTES + 8, FRAME_BYTES];
     const given = sizes.map((size) => new Uint8Array(size).map((_, at) => (at * 7) % 251));
-    const frames = encode(
-      result,
-      Object.fromEntries(given.map((one, i) => [`t${i}`, tensor(one)])),
-    );
+    const tensorsOf = Object.fromEntries(given.map((one, i) => [`t${i}`, tensor(one)]));
+    const atOnce = encode(result, tensorsOf);
+    expect(atOnce).toHaveLength(6);
+    const frames = inPieces(atOnce);
     const whole = FRAME_BYTES;
     expect(frames.slice(1).map(({ length }) => length)).toEqual([
       whole,
@@ -100,9 +107,11 @@ describe('round trips', () => {
       8,
       whole,
     ]);
-    const { tensors } = decode(frames, fromWorker, roomy);
-    for (const [i, one] of given.entries())
-      expect(bytesOf(tensors[`t${i}`]!).equals(Buffer.from(one))).toBe(true);
+    for (const sent of [atOnce, frames]) {
+      const { tensors } = decode(sent, fromWorker, roomy);
+      for (const [i, one] of given.entries())
+        expect(bytesOf(tensors[`t${i}`]!).equals(Buffer.from(one))).toBe(true);
+    }
     expect(() => decode(frames.slice(0, -1), fromWorker, roomy)).toThrow('7 frames follow it');
     const short = [...frames];
     short[6] = Buffer.alloc(whole - 1);

@@ -64,11 +64,10 @@ export function transportConformance(name: string, make: () => Promise<Transport
       expect(arrived[2]!.equals(frames[2]!)).toBe(true);
       await transport.send('peer', frames);
       const back = await peer.receive();
-      expect(back.map((frame) => frame.equals(frames[back.indexOf(frame)]!))).toEqual([
-        true,
-        true,
-        true,
-      ]);
+      expect(back.slice(0, 2).map(({ length }) => length)).toEqual([4, 0]);
+      expect(back[0]!.equals(frames[0]!)).toBe(true);
+      // It may have come in pieces.
+      expect(Buffer.concat(back.slice(2)).equals(frames[2]!)).toBe(true);
     });
 
     test('keeps the order of each direction, without waiting in between', async () => {

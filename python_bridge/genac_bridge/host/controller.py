@@ -152,7 +152,7 @@ class Controller:
         self._fruitless = 0
         self._requests.begin(asked, on_request)
         try:
-            self._socket.send_multipart(self._unanswered, copy=False)
+            self._connection.send(self._unanswered)
             return self._answer_to(asked, operation, on_progress)
         except BaseException as error:
             if self._unanswered is not None:
@@ -185,7 +185,7 @@ class Controller:
                 case ReverseRequest():
                     began = time.monotonic()
                     answer = self._requests.answer(message, received)
-                    self._socket.send_multipart(answer, copy=False)
+                    self._connection.send(answer)
                     self._requests.sent()
                     if deadline is not None:
                         deadline += time.monotonic() - began
@@ -196,7 +196,7 @@ class Controller:
         refusal = self._requests.give_up(error)
         if refusal is not None:
             with contextlib.suppress(zmq.ZMQError):  # closed
-                self._socket.send_multipart(refusal, copy=False)
+                self._connection.send(refusal)
 
     def _greet(self, endpoint: str) -> None:
         self._hello()
@@ -231,7 +231,7 @@ class Controller:
             raise ControllerError(str(error)) from error
 
     def _send(self, message: Any, tensors: Tensors | None = None) -> None:
-        self._socket.send_multipart(self._framed(message, tensors), copy=False)
+        self._connection.send(self._framed(message, tensors))
 
     def _reconnected(self) -> None:
         """After each handshake but the first: greets again, and asks again for what has no answer,
@@ -257,7 +257,7 @@ class Controller:
                 "the connection broke before an answer came. Use a link that holds and carries "
                 "1 Mbit/s, or smaller batches"
             )
-        self._socket.send_multipart(self._unanswered, copy=False)
+        self._connection.send(self._unanswered)
 
     def _receive(self, waiting: str, deadline: float | None) -> tuple[Any, Tensors]:
         """Returns the next message.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
+
+from .frames import Buffer, in_pieces
 
 # Over TCP, in milliseconds. Both sides drop a connection on which no whole frame arrives for
 # `HEARTBEAT_TIMEOUT`, and ZeroMQ makes a new one. (The reply to a heartbeat may come later, behind
@@ -47,6 +50,11 @@ class Connection:
 
     def connect(self) -> None:
         self.dealer.connect(self._endpoint)
+
+    def send(self, frames: Sequence[Buffer], flags: int = 0) -> None:
+        self.dealer.send_multipart(
+            in_pieces(frames) if self._is_remote else frames, flags, copy=False
+        )
 
     def show_token(self, token: str) -> None:
         """The controller's endpoint asks for a token (`src/bridge/authentication.ts`)."""

@@ -24,7 +24,7 @@ if sys.byteorder != "little":
 #: Entries of a tensor, counting a size of 0 as 1: what is more fits into no memory, and NumPy
 #: refuses it.
 LARGEST_SHAPE = 2**40
-#: Bytes of a frame; a longer tensor is several frames (the reason is in `src/bridge/frames.ts`).
+#: Bytes of a frame over TCP; a longer tensor is several (the reason is in `src/bridge/frames.ts`).
 FRAME_BYTES = 2**20
 
 Buffer = bytes | bytearray | memoryview
@@ -60,10 +60,22 @@ def encode(message: AnyMessage, tensors: Tensors | None = None) -> list[Buffer]:
             )
         # (`ascontiguousarray` makes a scalar one-dimensional, hence the shape of the original.)
         headers.append(TensorHeader(name, dtype, list(np.shape(array))))  # type: ignore[arg-type]  # checked just above
-        data = contiguous.reshape(-1).data.cast("B") if contiguous.size else b""
-        frames += [data[at : at + FRAME_BYTES] for at in range(0, len(data) or 1, FRAME_BYTES)]
+        frames.append(contiguous.reshape(-1).data.cast("B") if contiguous.size else b"")
     message.tensors = headers
     return [_pack(message), *frames]
+
+
+def in_pieces(frames: Sequence[Buffer]) -> list[Buffer]:
+    """Returns the frames of a message as they travel over TCP: tensors in pieces."""
+    header, *tensors = frames
+    return [
+        header,
+        *(
+            data[at : at + FRAME_BYTES]
+            for data in tensors
+            for at in range(0, len(data) or 1, FRAME_BYTES)
+        ),
+    ]
 
 
 def _pack(message: AnyMessage) -> bytes:

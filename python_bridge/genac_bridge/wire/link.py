@@ -326,4 +326,4 @@ class Link:
         with contextlib.suppress(
             zmq.Again
         ):  # Not connected: after the reconnect the controller asks again.
-            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            self._connection.send(frames, zmq.NOBLOCK)

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from genac_bridge.wire.frames import FRAME_BYTES, Decoder, FrameError, encode, readable_id
+from genac_bridge.wire.frames import (
+    FRAME_BYTES,
+    Decoder,
+    FrameError,
+    encode,
+    in_pieces,
+    readable_id,
+)
 from genac_bridge.wire.messages import AnyMessage, Bye, FromWorker, Result
 
 DTYPES = ["float32", "float64", "int32", "int64", "uint8", "uint32"]
@@ -111,12 +118,15 @@ def test_memory_is_shared_not_copied() -> None:
 def test_a_tensor_longer_than_a_frame_is_several() -> None:
     sizes = [2 * FRAME_BYTES, 0, 1, 2 * FRAME_BYTES + 8, FRAME_BYTES]
     given = {f"t{size}": np.resize(np.arange(251, dtype=np.uint8), size) for size in sizes}
-    frames = encode(result(), given)
+    at_once = encode(result(), given)
+    assert len(at_once) == 6
+    frames = in_pieces(at_once)
     whole = FRAME_BYTES
     assert [len(frame) for frame in frames[1:]] == [whole, whole, 0, 1, whole, whole, 8, whole]
-    _, tensors = Decoder(FromWorker).decode(frames)
-    for name, array in given.items():
-        assert np.array_equal(tensors[name], array)
+    for sent in (at_once, frames):
+        _, tensors = Decoder(FromWorker).decode(sent)
+        for name, array in given.items():
+            assert np.array_equal(tensors[name], array)
     assert refusal(frames[:-1], 2**30).endswith("7 frames follow it")
     assert "its frame has" in refusal([*frames[:6], bytes(whole - 1), *frames[7:]], 2**30)
 

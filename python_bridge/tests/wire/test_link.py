@@ -15,7 +15,7 @@ from bridge_operations import EchoOperations
 
 from genac_bridge.wire.answers import Answers
 from genac_bridge.wire.context import Tensors
-from genac_bridge.wire.frames import Decoder, encode
+from genac_bridge.wire.frames import Decoder, encode, in_pieces
 from genac_bridge.wire.link import Link
 from genac_bridge.wire.messages import (
     PROTOCOL_VERSION,
@@ -67,7 +67,7 @@ class Controller:
         self.router.bind(self.endpoint)
 
     def say(self, message: Any, tensors: Tensors | None = None) -> None:
-        self.router.send_multipart([b"start-1", *encode(message, tensors)])
+        self.router.send_multipart([b"start-1", *in_pieces(encode(message, tensors))])
 
     def hear(self, kind: type, seconds: float = 20) -> tuple[Any, Tensors]:
         """The next message of this kind; others are passed over."""
