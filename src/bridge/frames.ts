@@ -35,8 +35,8 @@ export interface Decoded<M> {
  */
 const LARGEST_SHAPE = 2 ** 40;
 /**
- * Of a frame over TCP. ZeroMQ's heartbeats travel between frames, and a connection on which no whole frame
- * arrives in time is dropped: the size of a message must not matter for that.
+ * Of a frame over TCP. ZeroMQ's heartbeats travel between frames, and a connection on which no
+ * whole frame arrives in time is dropped: the size of a message must not matter for that.
  */
 export const FRAME_BYTES = 2 ** 20;
 

@@ -25,8 +25,8 @@ export interface Transport {
   start(handlers: TransportHandlers): void;
   /**
    * Hands the frames over, in the order of the calls; those behind the first may arrive in pieces
-   * (`frames.ts`). The frames' memory must not be written afterwards. Rejects with `BridgeError`: `unreachable` when no such peer is connected, `closed`
-   * after `close`.
+   * (`frames.ts`). The frames' memory must not be written afterwards. Rejects with `BridgeError`:
+   * `unreachable` when no such peer is connected, `closed` after `close`.
    */
   send(identity: string, frames: readonly Buffer[]): Promise<void>;
   /** The peer is known: limits for strangers, where there are any, end for it. */
