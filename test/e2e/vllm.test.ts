@@ -1,9 +1,11 @@
 /**
- * A run whose actor and critic are sampled by vLLM, on a model that its build for CPUs can serve.
- * It needs an environment of its own (docs/vllm.md), so it runs when asked, with the Python of it:
+ * Runs whose actor and critic are sampled by vLLM: of a model that is small enough to learn here,
+ * and of SmolLM2-135M (some minutes). They need an environment of their own (docs/vllm.md), so they
+ * run when asked, with the Python of it:
  *
  *     GENAC_TEST_VLLM=.venv-vllm/bin/python npx vitest run test/e2e/vllm.test.ts
  */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -19,6 +21,7 @@ import { metric, readMetrics } from '../../src/run-folder/read.ts';
 import { engineOf } from '../../src/workers/engine.ts';
 import { plainLoading } from '../../src/workers/loading.ts';
 import { startWorkers, type WorkerGroup } from '../../src/workers/local.ts';
+import { findPython } from '../../src/workers/python.ts';
 import { WorkerModel } from '../../src/workers/worker-model.ts';
 import { undocumented } from '../fixtures/documented-metrics.ts';
 
@@ -113,6 +116,41 @@ describe.runIf(python)('with vLLM', () => {
     expect(mean(reward.slice(-4))).toBeGreaterThan(mean(reward.slice(0, 4)) + 0.1);
     expect(undocumented(lines.flatMap((line) => Object.keys(line)))).toEqual([]);
   }, 600_000);
+
+  it('SmolLM2-135M goes through every stage: all weights of the actor, an adapter of the critic', async () => {
+    const source = join(root, 'runs/smollm2/model');
+    const fetch = [join(root, 'examples/smollm2/fetch.py'), source];
+    execFileSync(findPython(), fetch, { stdio: 'ignore' });
+    const engine = { ...use, max_model_len: 1024, kv_cache_memory_bytes: 2 ** 29 };
+    const lora = { rank: 4, alpha: 8, dropout: 0, target_modules: null };
+    const folder = join(scratch, 'smollm2');
+    await run({
+      ...{ folder, stages: ['critic-sft', 'critic-rl', 'joint'] },
+      critic: { ...critic, model: source, engine, lora, dtype: 'float32', max_new_tokens: 12 },
+      actor: {
+        ...{ model: source, engine, dtype: 'float32', learning_rate: 1e-5 },
+        ...{ old_logprobs: 'recomputed', importance_sampling, max_sampling_kl: 0.01 },
+      },
+      sampling: { batch_size: 2, num_generations: 2, max_new_tokens: 16 },
+      icc: { warm_rollouts: 2 },
+      critic_sft: { steps: 1, cooldown: 0, warmup: 0, batch: 4, evaluate_every: 100 },
+      critic_rl: { steps: 1, warmup: 0, states: 4, evaluate_every: 100 },
+      joint: { steps: 2 },
+      evaluation: { every: 0, prompts: 2, states: 4 },
+      checkpoints: { best: false },
+    });
+    const joint = readMetrics(folder).filter(
+      ({ type, stage }) => type === 'iteration' && stage === 'joint',
+    );
+    expect(joint).toHaveLength(2);
+    // The second iteration is of weights that the first one changed.
+    for (const line of joint) {
+      expect(metric(line, 'update_norm')).toBeGreaterThan(0);
+      expect(metric(line, 'sampling/sampling_logp_difference/mean')).toBeLessThan(1e-3);
+      // One step does not teach it to score.
+      expect(metric(line, 'critic/tokens_written')).toBeGreaterThan(0);
+    }
+  }, 900_000);
 
   it('a worker without vLLM starts a server for each of its models, in a Python that has it', async () => {
     const env = { OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' };
