@@ -32,7 +32,7 @@ for name in sampling training sharing attention; do
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
   [ -z "$tiny" ] || [ "$name" != attention ] || continue
   [ -f "bench/gpu/$name.py" ] || continue
-  "$python" "bench/gpu/$name.py" $tiny --rounds "$rounds" --out "$out" 2>&1 | tee "$out/$name.txt" ||
-    failed=1
+  "$python" "bench/gpu/$name.py" $tiny --rounds "$rounds" --out "$out" 2>&1 |
+    tee "$out/$name.txt" || failed=1
 done
 exit $failed

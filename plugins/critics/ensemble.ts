@@ -20,6 +20,7 @@ import {
   valuesOf,
 } from '../../src/plugin-api.ts';
 import { mostChanged } from './ensemble/changed.ts';
+import { inherited } from './few-states/few-states.ts';
 import { blindDraw, inRounds, LastOfResponse } from './few-states/rounds.ts';
 
 const SHARE = 0.25;
@@ -122,13 +123,14 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
         const further = o.by === 'cascade' ? said.filter((one) => one !== own[0]) : [];
         const used = further.length > 0 ? further : said;
         const isAsked = before === null || own.some((one) => one !== null && !one.inherited);
-        const valuation: Valuation = {
-          value: used.length > 0 ? mean(used.map(({ value }) => value)) : first[s]!.value,
-          rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
-          parsed: used.length > 0 ? 'ok' : 'malformed',
-          ...(!isAsked && inheritedFrom(values[before]!)),
-          completions: own.flatMap((one, i) => completionsOf(one, i)),
-        };
+        const valuation: Valuation = isAsked
+          ? {
+              value: used.length > 0 ? mean(used.map(({ value }) => value)) : first[s]!.value,
+              rationale: used.find(({ rationale }) => rationale !== '')?.rationale ?? '',
+              parsed: used.length > 0 ? 'ok' : 'malformed',
+              completions: own.flatMap((one, i) => completionsOf(one, i)),
+            }
+          : inherited(values[before]!);
         values[s] = valuation;
         estimates.set(valuation, own);
       }
@@ -167,8 +169,6 @@ async function create(o: Options, environment: CriticEnvironment): Promise<Creat
     },
   };
 }
-
-const inheritedFrom = ({ value, parsed }: Valuation) => ({ value, parsed, inherited: true });
 
 const nameOf = (i: number) => `part-${i}`;
 

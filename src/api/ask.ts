@@ -115,8 +115,8 @@ export async function askAll(
   const first = new Set(places.map((place) => missing[place]!));
   await askEach([...first]);
   const refusal = keys.flatMap((key) => traffic.refused.get(key) ?? [])[0];
-  const all = traffic.refused.size >= FIRST && !takesQuestions();
-  if (refusal !== undefined && all && !asking.stopped()) fault ??= new UserError(refusal);
+  const isNoneTaken = traffic.refused.size >= FIRST && !takesQuestions();
+  if (refusal !== undefined && isNoneTaken && !asking.stopped()) fault ??= new UserError(refusal);
   await askEach(missing.filter((same) => !first.has(same)));
   if (fault !== null) {
     const what = fault instanceof Error ? fault.message : String(fault);
@@ -232,7 +232,8 @@ function endIfHopeless(
     throw new UserError(`${what}, at the last of ${tries} tries (${advice})`);
   if (kind === 'limited' && silent > LONGEST_WAIT + api.timeout)
     throw new UserError(
-      `${what}, and no answer to any question for ${Math.floor(silent)} s: resume the run later (${advice})`,
+      `${what}, and no answer to any question for ${Math.floor(silent)} s: resume the run later ` +
+        `(${advice})`,
     );
   if (wait !== null && wait > LONGEST_WAIT)
     throw new UserError(

@@ -181,7 +181,7 @@ function failureOf(
     return { kind: 'limited', what, advice, wait, charged: false };
   }
   if (code === undefined || code >= 500 || [408, 409, 425].includes(code)) {
-    const advice = `the server is at fault: try later, or raise \`tries\` or \`timeout\` (${timeout} s)`;
+    const advice = `the server is at fault: try later, or raise tries or timeout (${timeout} s)`;
     return again(what, advice, { wait, charged: mayHaveAnswered(code) });
   }
   const [kind, advice] = REFUSALS.includes(code)

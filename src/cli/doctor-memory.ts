@@ -144,7 +144,9 @@ export function problemsOf(
   for (const [where, { bytes, device, by }] of sums)
     if (bytes > USABLE * device)
       problems.push({
-        what: `${gib(bytes)} GiB of ${[...by].join(', ')} do not fit into ${gib(device)} on ${where}`,
+        what:
+          `${gib(bytes)} GiB of ${[...by].join(', ')} do not fit into ${gib(device)} ` +
+          `on ${where}`,
         remedy: where.startsWith('GPU') ? onGpu : onCpu,
       });
   return problems;

@@ -291,8 +291,8 @@ program
   )
   .option(
     '--config <file>',
-    "also whether a run of this config would start, and what its models will take of their devices' " +
-      'memory',
+    'also whether a run of this config would start, and what its models will take of their ' +
+      "devices' memory",
   )
   .option('--memory <gib>', 'of each GPU of another machine, to plan them for', numberOf(1, 1e5))
   .action(async (options: { config?: string; memory?: number }) => {

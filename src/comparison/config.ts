@@ -161,6 +161,12 @@ function problemsOfGroup(
     : [];
 }
 
+/** Responses to a problem whose rewards critics of outcomes know, where an actor samples them. */
+export const groupOf = ({
+  group_size,
+  num_generations,
+}: Pick<Distribution, 'group_size' | 'num_generations'>): number => group_size ?? num_generations;
+
 /** `none`, as the options say, and each shift. */
 export function distributionsOf(config: EvaluationConfig): Map<string, Distribution> {
   const shifts = shiftsOf(config).map(

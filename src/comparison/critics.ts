@@ -9,7 +9,7 @@ import { type ChosenCritic, withParts } from '../extensions/critic-parts.ts';
 import { builtIn, criticOfFolders, importCritic, loadCritic } from '../extensions/find-plugin.ts';
 import { noExactValues } from '../iteration/exact-values.ts';
 import { type FoundCritic, findCritic } from '../standalone/find-critic.ts';
-import type { CriticEntry } from './config.ts';
+import { type CriticEntry, groupOf } from './config.ts';
 import type { Ground } from './ground.ts';
 import { fingerprint } from './lines.ts';
 import { namedFiles } from './named-files.ts';
@@ -95,9 +95,6 @@ export async function refuseUnservable(
   });
   if (problems.length > 0) throw new ConfigError([...new Set(problems)]);
 }
-
-const groupOf = ({ group_size, num_generations }: Ground['options']): number =>
-  group_size ?? num_generations;
 
 /** A critic of this name, else a folder. */
 function fromText(text: string): { use: string } | { from: string } {

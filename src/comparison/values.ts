@@ -6,6 +6,7 @@ import { mean } from '../math/statistics.ts';
 import type { State, Valuation } from '../types.ts';
 import { UserError } from '../user-error.ts';
 import { CHUNK, type Collected } from './collect.ts';
+import { groupOf } from './config.ts';
 import { addCosts, type Cost, costOf, noCost } from './cost.ts';
 import { type NamedCritic, openNamed } from './critics.ts';
 import type { Ground, Tools } from './ground.ts';
@@ -84,10 +85,10 @@ interface Limits {
 }
 
 /** What a task brings itself is taken whole. */
-const limitsOf = ({ actor, group_size, num_generations, candidates }: Ground['options']): Limits =>
-  actor === null
+const limitsOf = (options: Ground['options']): Limits =>
+  options.actor === null
     ? { group: Number.POSITIVE_INFINITY, ranked: Number.POSITIVE_INFINITY }
-    : { group: group_size ?? num_generations, ranked: Math.max(candidates, num_generations) };
+    : { group: groupOf(options), ranked: Math.max(options.candidates, options.num_generations) };
 
 async function valued(
   critic: Critic,

@@ -215,7 +215,8 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
     'At the same number of actor tokens GenAC stands at ' +
       `${points(half.success, other.success)} half way (iteration ${half.iteration}), ` +
       `${points(last.success, otherLast.success)} at the end.`,
-    `It pays for that: ${tokens}${last.seconds.toFixed(0)} s against ${otherLast.seconds.toFixed(0)} s of training the actor, ` +
+    `It pays for that: ${tokens}${last.seconds.toFixed(0)} s against ` +
+      `${otherLast.seconds.toFixed(0)} s of training the actor, ` +
       `and ${critic.seconds.toFixed(0)} s before that to train the critic.`,
   ].join('\n');
 }

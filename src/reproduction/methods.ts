@@ -190,7 +190,7 @@ export function jointConfig(
   const { iterations, ...others } = changes;
   const method = methods[key];
   const { learning_rate: ofCritic, decay, min_lr_ratio, warmup, max_grad_norm } = recipe.joint;
-  const learns = method.before(setup, seed, steps) !== null;
+  const learns = method.pretrained !== null;
   return runOf(setup, steps, seedsOf(seed).training, {
     ...{ stages: ['joint'], critic: method.critic(setup) },
     actor: { ...actorOf(setup, 'task:base-actor'), learning_rate },

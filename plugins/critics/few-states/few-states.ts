@@ -49,6 +49,7 @@ export async function valueFew(
 /** The variance of what a value in [0, 1] may end as, and a little. */
 const mayChange = (value: number): number => value * (1 - value) + LEAST_CHANGE / 4;
 
-const inherited = ({ value, parsed }: Valuation): Valuation => ({
+/** Of a state that was not asked about. @param given that of the last one before it that was */
+export const inherited = ({ value, parsed }: Valuation): Valuation => ({
   ...{ value, parsed, rationale: '', completions: [], inherited: true },
 });

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,16 @@ def test_an_endpoint_where_nobody_listens(tmp_path: Path, monkeypatch: pytest.Mo
         Controller(tmp_path, endpoint="tcp://127.0.0.1:9")
 
 
+@contextlib.contextmanager
+def host_of(script: Callable[[FakeController, Ask], None], folder: Path) -> Iterator[Controller]:
+    """A host's side of a controller that does as the script says."""
+    fake = FakeController(script)
+    controller = Controller(folder, endpoint=fake.endpoint)
+    yield controller
+    controller.close()
+    fake.finish()
+
+
 def test_an_ask_that_never_gets_through_ends_with_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,13 +79,9 @@ def test_an_ask_that_never_gets_through_ends_with_its_size(
             fake.lose_connection()
             assert isinstance(fake.hear()[0], Hello)
 
-    fake = FakeController(script)
-    controller = Controller(tmp_path, endpoint=fake.endpoint)
     words = r"^fence: its \d+ bytes were sent 2 times, .* 1 Mbit/s, or smaller batches$"
-    with pytest.raises(ControllerError, match=words):
+    with host_of(script, tmp_path) as controller, pytest.raises(ControllerError, match=words):
         controller.ask("fence", {})
-    controller.close()
-    fake.finish()
 
 
 def test_connections_that_held_long_enough_for_the_ask_do_not_count(
@@ -90,11 +98,8 @@ def test_connections_that_held_long_enough_for_the_ask_do_not_count(
             assert isinstance(fake.hear()[0], Ask)
         fake.say(Result(ask.id, {"metrics": {}}, 0.5, []))
 
-    fake = FakeController(script)
-    controller = Controller(tmp_path, endpoint=fake.endpoint)
-    assert controller.ask("fence", {})[0] == {"metrics": {}}
-    controller.close()
-    fake.finish()
+    with host_of(script, tmp_path) as controller:
+        assert controller.ask("fence", {})[0] == {"metrics": {}}
 
 
 def test_connections_that_broke_while_nothing_was_asked_do_not_count(
@@ -113,13 +118,10 @@ def test_connections_that_broke_while_nothing_was_asked_do_not_count(
             pass
         fake.say(Result(asked.id, {"metrics": {}}, 0.5, []))
 
-    fake = FakeController(script)
-    controller = Controller(tmp_path, endpoint=fake.endpoint)
-    controller.ask("fence", {})
-    broken.wait(20)
-    assert controller.ask("fence", {})[0] == {"metrics": {}}
-    controller.close()
-    fake.finish()
+    with host_of(script, tmp_path) as controller:
+        controller.ask("fence", {})
+        broken.wait(20)
+        assert controller.ask("fence", {})[0] == {"metrics": {}}
 
 
 def test_a_slow_answer_is_no_silence_while_heartbeats_show_that_the_controller_is_there(
@@ -131,8 +133,5 @@ def test_a_slow_answer_is_no_silence_while_heartbeats_show_that_the_controller_i
         time.sleep(1.2)  # without a pulse, as behind a large message
         fake.say(Result(ask.id, {"metrics": {}}, 0.5, []))
 
-    fake = FakeController(script)
-    controller = Controller(tmp_path, endpoint=fake.endpoint)
-    assert controller.ask("fence", {})[0] == {"metrics": {}}
-    controller.close()
-    fake.finish()
+    with host_of(script, tmp_path) as controller:
+        assert controller.ask("fence", {})[0] == {"metrics": {}}

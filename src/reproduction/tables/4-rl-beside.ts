@@ -55,7 +55,7 @@ export function pretrainingBlock(setup: Setup, seed: number, results: Results): 
   };
 }
 
-/** Of methods for which the group mean stands in. */
+/** Of methods whose values the group mean may replace. */
 export function gateBlock(setup: Setup, seed: number, results: Results): Block {
   const families = familiesOf(setup);
   return {
