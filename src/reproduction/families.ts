@@ -13,6 +13,8 @@ export interface Family {
   readonly setup: Setup;
   /** Labelled steps K of its chains. */
   readonly steps: number;
+  /** Operations b of each step; absent: one. */
+  readonly operations?: number;
 }
 
 export const exampleFile = (name: string) =>
@@ -30,9 +32,18 @@ export const familiesOf = (setup: Setup): Family[] => [
   ...setup.size.families.map((name) => others[name](setup)),
 ];
 
-/** Of table 1: chains of growing length, and the task whose theory asks for words. */
+/** Chains of K steps of b operations. */
+function deepChains({ recipe, size }: Setup, steps: number, operations: number): Family {
+  const task = { ...withOptions(recipe.task), operations_per_step: operations };
+  const setup = { recipe: { ...recipe, task }, size };
+  return { title: `chains of ${steps} x ${operations}`, setup, steps, operations };
+}
+
+/** Of table 1: chains of growing depth, and the task whose theory asks for words. */
 export const depthsOf = (setup: Setup): Family[] => [
-  ...setup.size.depths.map((steps) => chains(setup, steps)),
+  ...setup.size.depths.map(([steps, operations]) =>
+    operations === 1 ? chains(setup, steps) : deepChains(setup, steps, operations),
+  ),
   ...setup.size.theory.map((name) => others[name](setup)),
 ];
 

@@ -31,12 +31,20 @@ export interface Size {
   readonly families: readonly FamilyName[];
   /** K of the chains of other lengths in table 3, less and more far from training. */
   readonly shorter: readonly [number, number];
-  /** K of table 1, its further tasks, and widths and numbers of layers of its models, rising. */
-  readonly depths: readonly number[];
+  /**
+   * Of table 1: chains by their labelled steps K and the operations b of each, its further tasks,
+   * and widths and numbers of layers of its models, rising.
+   */
+  readonly depths: readonly (readonly [steps: number, operations: number])[];
   readonly theory: readonly FamilyName[];
   readonly capacities: readonly (readonly [width: number, layers: number])[];
   /** Sizes of table 1's heads beside the scalar one, which has all: all too, or the second. */
   readonly otherHeads: 'all' | 'second';
+  /**
+   * Table 1 also has scalar heads with as many times the responses: in all sizes where a chain has
+   * at most `depth` operations, and in the second where it has more.
+   */
+  readonly longerHeads: { readonly times: number; readonly depth: number };
   /** Changes of the recipe's sampling and of its stages 1 and 2; empty: as the recipe has them. */
   readonly sampling: NonNullable<ConfigInput['sampling']>;
   readonly sft: Stage<'critic_sft'>;
@@ -82,13 +90,20 @@ export interface Size {
 const full: Size = {
   ...{ name: 'full', steps: 8, shorter: [5, 3], effort: 1 },
   families: ['longer-chains', 'cups', 'sums', 'multiples', 'wider-chains'],
-  ...{ depths: [3, 5, 8], theory: ['five-cups'] },
+  depths: [
+    [2, 1],
+    [3, 1],
+    [2, 2],
+    [5, 1],
+    [8, 1],
+  ],
+  theory: ['five-cups'],
   capacities: [
     [32, 1],
     [64, 2],
     [128, 3],
   ],
-  otherHeads: 'all',
+  ...{ otherHeads: 'all', longerHeads: { times: 10, depth: 4 } },
   ...{ sampling: {}, sft: {}, pretraining: {}, head: { steps: 60, responses: 256 } },
   strength: { iterations: 80, every: 5, success: { stronger: 0.35, strong: 0.65 } },
   ...{ joint: 60, sweep: 24, icc: 30, every: 5 },
@@ -100,16 +115,21 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
   full,
   hour: {
     ...{ ...full, name: 'hour', families: ['cups', 'multiples'] },
-    ...{ depths: [3, 8], theory: [], otherHeads: 'second', tuning: 0 },
+    depths: [
+      [2, 1],
+      [2, 2],
+      [8, 1],
+    ],
+    ...{ theory: [], otherHeads: 'second', tuning: 0 },
   },
   tiny: {
     ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3], effort: 0.1 },
-    ...{ depths: [3], theory: [] },
+    ...{ depths: [[2, 2]], theory: [] },
     capacities: [
       [32, 1],
       [64, 2],
     ],
-    otherHeads: 'second',
+    ...{ otherHeads: 'second', longerHeads: { times: 2, depth: 4 } },
     sampling: { batch_size: 4, num_generations: 4 },
     sft: { steps: 4, cooldown: 2, warmup: 1, batch: 16, evaluate_every: 6 },
     pretraining: { steps: 2, states: 16, evaluate_every: 2 },

@@ -63,10 +63,19 @@ it('is the table’s, times labels and the end, for an actor that is a table', a
   const draws = random(1);
   for (let trial = 0; trial < 20; trial++) {
     const table = syntheticTable(draws, { slip: 0.05, misconceptions: 30, strength: 0.6 });
-    const chain = drawChain(draws, 8, 1);
+    const chain = drawChain(draws, { steps: 8, operationsPerStep: 1 + (trial % 2) });
     const { probe, asked } = actor(({ start, steps }, claims, next) => {
-      const operation = OPERATIONS.indexOf(steps[claims.length]![0]!);
-      return table[(operation * 7 + (claims.at(-1) ?? start)) * 7 + next]!;
+      let registers = new Map([[claims.at(-1) ?? start, 1]]);
+      for (const operation of steps[claims.length]!.map((one) => OPERATIONS.indexOf(one))) {
+        const after = new Map<number, number>();
+        for (const [register, mass] of registers)
+          for (let to = 0; to < 7; to++) {
+            const p = mass * table[(operation * 7 + register) * 7 + to]!;
+            after.set(to, (after.get(to) ?? 0) + p);
+          }
+        registers = after;
+      }
+      return registers.get(next)!;
     });
     const claims = registers(chain).slice(0, draws.integer(8));
     const wrong = claims.map((claim) => (claim + 1) % 7);
@@ -91,7 +100,7 @@ it('knows what depends on the problem and on the place, as enumeration does', as
     return next === right ? p : (1 - p) / 6;
   };
   const draws = random(2);
-  const chain = drawChain(draws, 3, 1);
+  const chain = drawChain(draws, { steps: 3 });
   const enumerated = (claims: readonly number[]): number =>
     claims.length === 3
       ? Number(claims.at(-1) === registers(chain).at(-1)) * 0.98
@@ -117,7 +126,7 @@ it('depends on its own state alone, whatever else is asked', async () => {
     return next === right ? 0.9 - 0.2 * Math.min(4, wrong) : (0.1 + 0.2 * Math.min(4, wrong)) / 6;
   };
   const draws = random(5);
-  const states = Array.from({ length: 6 }, () => drawChain(draws, 8, 1)).flatMap((one) =>
+  const states = Array.from({ length: 6 }, () => drawChain(draws, { steps: 8 })).flatMap((one) =>
     Array.from({ length: 8 }, (_, k) =>
       stateOf(
         one,
@@ -214,7 +223,7 @@ it('of a real actor is what its continuations earn, at any temperature', async (
       ...{ dtype: 'float32', lora: null, optimizer: null },
     });
     const draws = random(3);
-    const chains = Array.from({ length: 24 }, () => drawChain(draws, 3, 1));
+    const chains = Array.from({ length: 24 }, () => drawChain(draws, { steps: 3 }));
     const responses = chains.map((one, i) => claimsText(registers(one).slice(0, i % 3)));
     const texts = chains.map((one, i) => stateOf(one, responses[i]!));
     const tokens = await model.tokenize(

@@ -150,9 +150,11 @@ describe('actors at cups', () => {
   });
 
   it('begin at a success of about .17', () => {
-    const drawn = Array.from({ length: 300 }, (_, i) => chains.drawChain(random(100 + i), 8, 1));
+    const drawn = Array.from({ length: 300 }, (_, i) =>
+      chains.drawChain(random(100 + i), { steps: 8 }),
+    );
     for (const seed of [0, 1, 2]) {
-      const success = tables.successRate(tables.baseTable(seed, 8), drawn);
+      const success = tables.successRate(tables.baseTable(seed, { steps: 8 }), drawn);
       expect(Math.abs(success - 0.16)).toBeLessThan(0.03);
     }
   });
@@ -179,7 +181,7 @@ it('exact values of a live actor are those of its table, if it is one', async ()
         });
       }),
   };
-  const drawn = Array.from({ length: 8 }, (_, i) => drawChain(random(10 + i), 8, 1));
+  const drawn = Array.from({ length: 8 }, (_, i) => drawChain(random(10 + i), { steps: 8 }));
   const begun = drawn.map((one, i) => truth(one).slice(0, i));
   const states = drawn.map((one, i) =>
     textState({

@@ -47,7 +47,12 @@ beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
   task = await miniature.create(
     {
-      ...{ steps: 8, modulus: 7 as const, operations: ['+', '*', '-'] },
+      ...{
+        steps: 8,
+        operations_per_step: 1 as const,
+        modulus: 7 as const,
+        operations: ['+', '*', '-'],
+      },
       ...{ actors: 4, oracle: 'noisy' },
     },
     bareEnvironment('.'),

@@ -124,7 +124,7 @@ describe.each(generators)('%s', (name) => {
     const words = new Set(vocabulary(machine, 8));
     const { problemOf } = problemsOf(machine);
     for (let i = 0; i < 100; i++) {
-      const chain = drawChain(random(i), 5, 1);
+      const chain = drawChain(random(i), { steps: 5 });
       const claims = truth(chain);
       const asked = machine.spellings.reduce(
         (text, [found, to]) => text.replaceAll(found, to),
@@ -137,9 +137,9 @@ describe.each(generators)('%s', (name) => {
 
   it('begins at a success of about .17, and one segment is one step', async () => {
     const { baseTable, successRate } = tablesOf(machine);
-    const drawn = Array.from({ length: 300 }, (_, i) => drawChain(random(100 + i), 5, 1));
+    const drawn = Array.from({ length: 300 }, (_, i) => drawChain(random(100 + i), { steps: 5 }));
     for (const seed of [0, 1, 2]) {
-      const success = successRate(baseTable(seed, 5), drawn);
+      const success = successRate(baseTable(seed, { steps: 5 }), drawn);
       expect([seed, success > 0.1 && success < 0.25]).toEqual([seed, true]);
     }
     const claims = truth(drawn[0]!);
@@ -184,7 +184,7 @@ it('exact values of multiples are read behind claims without what the last one l
 
 it('synthetic actors at multiples are as weak as the base actor, although errors mend', () => {
   const machine = multiplesMachine(6);
-  const { makePopulation } = populationOf(machine, 6, problemsOf(machine).problemOf);
+  const { makePopulation } = populationOf(machine, { steps: 6 }, problemsOf(machine).problemOf);
   const successes = makePopulation(0, 'train', 24).map(({ success }) => success);
   expect(Math.min(...successes)).toBeLessThan(0.17);
   expect(Math.max(...successes)).toBeGreaterThan(0.9);

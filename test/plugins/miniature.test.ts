@@ -42,12 +42,26 @@ import { response, starts } from '../text/responses.ts';
 const make = () =>
   miniature.create(
     {
-      ...{ steps: 8, modulus: 7 as const, operations: ['+', '*', '-'] },
+      ...{
+        steps: 8,
+        operations_per_step: 1 as const,
+        modulus: 7 as const,
+        operations: ['+', '*', '-'],
+      },
       ...{ actors: 12, oracle: 'noisy' },
     },
     bareEnvironment('.'),
   );
 taskConformance('miniature', make);
+const makeTwo = () =>
+  miniature.create(
+    {
+      ...{ steps: 8, operations_per_step: 2 as const, modulus: 7 as const },
+      ...{ operations: ['+', '*', '-'], actors: 12, oracle: 'noisy' },
+    },
+    bareEnvironment('.'),
+  );
+taskConformance('miniature, with two operations a step', makeTwo);
 
 const chain = {
   start: 4,
@@ -80,7 +94,13 @@ describe('register chains', () => {
     const words = new Set(vocabulary(machine, 8));
     const asked = { start: 10, steps: machine.operations.slice(-8).map((one) => [one]) };
     for (const word of chainPrompt(asked).split(' ')) expect(words).toContain(word);
-    const options = { steps: 8, modulus: 11, actors: 4, oracle: 'noisy' } as const;
+    const options = {
+      steps: 8,
+      operations_per_step: 1,
+      modulus: 11,
+      actors: 4,
+      oracle: 'noisy',
+    } as const;
     const task = miniature.create(
       { ...options, operations: ['+', '*', '-'] },
       bareEnvironment('.'),
@@ -93,16 +113,55 @@ describe('register chains', () => {
     expect(cut).toEqual([0, 2, 4, 6, 8, 10, 12, 14]);
     const { baseTable: table, successRate: rate } = tablesOf(machine);
     const drawn = Array.from({ length: 200 }, (_, i) =>
-      chainsOf(machine).drawChain(random(i), 8, 1),
+      chainsOf(machine).drawChain(random(i), { steps: 8 }),
     );
-    expect(Math.abs(rate(table(0, 8), drawn) - 0.17)).toBeLessThan(0.05);
+    expect(Math.abs(rate(table(0, { steps: 8 }), drawn) - 0.17)).toBeLessThan(0.05);
+  });
+
+  it('may have two operations a step, whose register is named after the second', async () => {
+    // 4 -2 +6 = 1, *5 -1 = 4, +3 *2 = 0
+    const two = {
+      start: 4,
+      steps: [
+        ['-2', '+6'],
+        ['*5', '-1'],
+        ['+3', '*2'],
+      ],
+    };
+    const prompt = '4 | a -2 +6 | b *5 -1 | c +3 *2 | >';
+    expect([chainProblem(two, 'x').prompt, parseChain(prompt)]).toEqual([prompt, two]);
+    expect(registers(two)).toEqual([1, 4, 0]);
+    expect([chainReward('a 1 b 4 c 0 .', two), chainReward('a 1 b 4 c 1 .', two)]).toEqual([1, 0]);
+    expect(rationaleOf(two, [1, 3])).toBe('4 4 Y a -2 2 +6 1 1 Y b *5 5 -1 4 3 N left 1');
+    // Each cell is right with .9 and else any of the six others with 1/60: of two, .81 + .1 / 60.
+    const slips = syntheticTable(random(3), { slip: 0.1, misconceptions: 0, strength: 0 });
+    const additions = { start: 0, steps: [['+1', '+2']] };
+    expect(exactValue(slips, additions, [])).toBeCloseTo(0.81 + 0.1 / 60, 12);
+    const task = (await makeTwo()) as Task;
+    const drawn = (await task.problems('train', 0, 0, 20)).map(chainOf);
+    expect(drawn.every(({ steps }) => steps.length === 8)).toBe(true);
+    expect(drawn.every(({ steps }) => steps.every((one) => one.length === 2))).toBe(true);
+    const words = new Set(vocabulary(registerMachine, 8));
+    for (const { state, rationale } of await task.oracleTraces!(0, 0, 20)) {
+      expect(chainOf(state.problem).steps.flat()).toHaveLength(16);
+      expect(rationale.split(' ').filter((word) => !words.has(word))).toEqual([]);
+    }
+    const far = Array.from({ length: 200 }, (_, i) =>
+      drawChain(random(i), { steps: 8, operationsPerStep: 2 }),
+    );
+    const length = { steps: 8, operationsPerStep: 2 };
+    const rates = [0.1, 0.5, 0.9].map((target) =>
+      mean([0, 1, 2, 3].map((i) => successRate(tableForSuccess(random(i), target, length), far))),
+    );
+    for (const [i, target] of [0.1, 0.5, 0.9].entries())
+      expect(Math.abs(rates[i]! - target)).toBeLessThan(0.1);
   });
 
   it.each([2, 8, 10, 11, 12])('of %i steps have a word for all that a critic writes', (steps) => {
     for (const machine of [registerMachine, cupsMachine(5)]) {
       const words = new Set(vocabulary(machine, steps));
       const { drawChain, chainPrompt, claimsText, truth, rationaleOf } = chainsOf(machine);
-      const long = drawChain(new Random([1, steps]), steps, 1);
+      const long = drawChain(new Random([1, steps]), { steps });
       for (let k = 0; k <= steps; k++) {
         const claims = truth(long).slice(0, k);
         const text = [chainPrompt(long), claimsText(claims), rationaleOf(long, claims)].join(' ');
@@ -139,7 +198,13 @@ describe('an evaluation’s variants', () => {
   });
 
   it('problems may have some of the operations alone', async () => {
-    const options = { steps: 8, modulus: 7, actors: 4, oracle: 'noisy' } as const;
+    const options = {
+      steps: 8,
+      operations_per_step: 1,
+      modulus: 7,
+      actors: 4,
+      oracle: 'noisy',
+    } as const;
     const sums = miniature.create({ ...options, operations: ['+', '-'] }, bareEnvironment('.'));
     const problems = await (await sums).problems('heldout', 0, 0, 50);
     const drawn = new Set(problems.flatMap((problem) => chainOf(problem).steps.flat()));
@@ -148,8 +213,10 @@ describe('an evaluation’s variants', () => {
     // All of them are the default, and what earlier runs drew.
     const [all] = await (await make()).problems('heldout', 0, 0, 1);
     expect(all!.prompt).toBe(
-      chainProblem(drawChain(new Random(deriveSeed(0, 'miniature/problems/heldout', 0)), 8, 1), 'x')
-        .prompt,
+      chainProblem(
+        drawChain(new Random(deriveSeed(0, 'miniature/problems/heldout', 0)), { steps: 8 }),
+        'x',
+      ).prompt,
     );
   });
 
@@ -223,10 +290,10 @@ describe('synthetic actors', () => {
   });
 
   it('succeed about as often as asked', () => {
-    const chains = Array.from({ length: 300 }, (_, i) => drawChain(random(100 + i), 8, 1));
+    const chains = Array.from({ length: 300 }, (_, i) => drawChain(random(100 + i), { steps: 8 }));
     for (const target of [0.1, 0.5, 0.9]) {
       const mean = [0, 1, 2, 3].reduce(
-        (sum, i) => sum + successRate(tableForSuccess(random(i), target, 8), chains) / 4,
+        (sum, i) => sum + successRate(tableForSuccess(random(i), target, { steps: 8 }), chains) / 4,
         0,
       );
       expect(Math.abs(mean - target)).toBeLessThan(0.1);

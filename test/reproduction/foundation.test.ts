@@ -71,8 +71,19 @@ describe('the tasks of tables 1 and 4', () => {
   it('end, in table 1, with the word problem of S5, whose oracle has more to teach', () => {
     const families = depthsOf(full);
     expect(families.map(({ title }) => title)).toEqual([
-      ...['chains of 3', 'chains of 5', 'chains of 8', '8 swaps of 5 cups'],
+      ...['chains of 2', 'chains of 3', 'chains of 2 x 2', 'chains of 5', 'chains of 8'],
+      '8 swaps of 5 cups',
     ]);
+    const depths = families.map(({ steps, operations = 1 }) => steps * operations);
+    expect(depths.slice(0, -1)).toEqual([2, 3, 4, 5, 8]);
+    for (const { setup, steps, operations } of families.slice(0, -1)) {
+      const { task } = checkConfig({
+        ...setup.recipe,
+        folder: 'runs/none',
+        task: taskOf(setup, steps),
+      });
+      expect((task as { operations_per_step?: number }).operations_per_step).toBe(operations);
+    }
     const { recipe } = families.at(-1)!.setup;
     expect(recipe).toMatchObject({ task: { use: 'cups', cups: 5 }, critic_sft: { steps: 900 } });
     expect(recipe.critic_rl).toEqual(loadConfigFile('examples/cups.yaml').config.critic_rl);

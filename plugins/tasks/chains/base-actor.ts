@@ -13,7 +13,7 @@ import {
   UserError,
   WorkerModel,
 } from '../../../src/plugin-api.ts';
-import { type Chain, chainsOf, type Machine } from './machine.ts';
+import { type Chain, type ChainLength, chainsOf, type Machine } from './machine.ts';
 import { type ModelSize, vocabulary, writeModelFolder } from './model-folder.ts';
 import { tablesOf } from './tables.ts';
 
@@ -26,6 +26,11 @@ export interface Making {
   readonly actor: ModelSize;
   /** Optimizer steps of the base actor, of 96 demonstrations each. */
   readonly demonstrations: number;
+  /**
+   * Share of them that comes first and has one operation a step; absent: none. Two at once are
+   * learned where each is known alone, and not within as many steps from the start.
+   */
+  readonly alone?: number;
   /** The prompt of a chain; absent: `chainPrompt`. */
   readonly promptOf?: (chain: Chain) => string;
 }
@@ -44,7 +49,7 @@ export async function makeModel(
   name: string,
   folder: string,
   tools: ModelTools,
-  steps: number,
+  length: ChainLength,
 ): Promise<void> {
   const size = name === 'base-actor' ? making.actor : blankSize(name, making.blank);
   if (size === null) {
@@ -54,7 +59,8 @@ export async function makeModel(
     );
   }
   const source = join(folder, 'source');
-  await writeModelFolder(source, size, vocabulary(machine, Math.max(8, steps)), machine.spellings);
+  const words = vocabulary(machine, Math.max(8, length.steps));
+  await writeModelFolder(source, size, words, machine.spellings);
   const model = await WorkerModel.load(tools.worker, `${machine.name}/${name}`, {
     source,
     kind: 'causal',
@@ -65,25 +71,26 @@ export async function makeModel(
     lora: null,
     optimizer: name !== 'base-actor' ? null : { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.01 },
   });
-  if (name === 'base-actor') await demonstrate(machine, making, model, tools, steps);
+  if (name === 'base-actor') await demonstrate(machine, making, model, tools, length);
   await model.save(folder, false);
 }
 
 async function demonstrate(
   machine: Machine,
-  { demonstrations, promptOf }: Making,
+  { demonstrations, alone = 0, promptOf }: Making,
   model: LanguageModel,
   { seed, progress, signal, effort = 1 }: ModelTools,
-  steps: number,
+  length: ChainLength,
 ): Promise<void> {
   const all = Math.ceil(effort * demonstrations);
   const { drawChain, chainPrompt, claimsText } = chainsOf(machine);
   const { baseTable, continueChain } = tablesOf(machine);
-  const table = baseTable(seed, steps);
+  const table = baseTable(seed, length);
   for (let step = 0; step < all; step++) {
     signal.throwIfAborted();
     const random = new Random(deriveSeed(seed, `${machine.name}/demonstrations`, step));
-    const chains = Array.from({ length: BATCH }, () => drawChain(random, steps, 1));
+    const drawn = step < alone * all ? { steps: length.steps } : length;
+    const chains = Array.from({ length: BATCH }, () => drawChain(random, drawn));
     const sequences = await model.tokenize(
       chains.map(promptOf ?? chainPrompt),
       chains.map((chain) => `${claimsText(continueChain(table, chain, [], random))} .`),

@@ -46,6 +46,14 @@ export interface Chain {
 
 export const LABELS = 'abcdefghijkl';
 
+/** How long the chains of a task are. */
+export interface ChainLength {
+  /** Labelled steps K. */
+  readonly steps: number;
+  /** Operations b of each; absent: one. */
+  readonly operationsPerStep?: number;
+}
+
 /** Chains of a machine, by the state after each step: drawn, followed, written and read. */
 export function chainsOf(machine: Machine) {
   const operationIndex = new Map(machine.operations.map((word, i) => [word, i]));
@@ -56,11 +64,10 @@ export function chainsOf(machine: Machine) {
     return machine.next[state * machine.outcomes + outcome]!;
   }
 
-  /** @param operations that are drawn, each as often */
+  /** @param operations that are drawn, each as often; absent: all */
   function drawChain(
     random: Random,
-    steps: number,
-    operationsPerStep: number,
+    { steps, operationsPerStep = 1 }: ChainLength,
     operations: readonly string[] = machine.operations,
   ): Chain {
     return {
@@ -83,7 +90,7 @@ export function chainsOf(machine: Machine) {
     });
   }
 
-  /** `4 | a -2 | b -3 | >` */
+  /** `4 | a -2 | b -3 | >`, or `4 | a -2 +6 | b -3 *5 | >` of two operations a step. */
   function chainPrompt(chain: Chain): string {
     const steps = chain.steps.map((operations, k) => `${LABELS[k]} ${operations.join(' ')} |`);
     return `${machine.states[chain.start]} | ${steps.join(' ')} >`;
@@ -136,17 +143,20 @@ export function chainsOf(machine: Machine) {
 
   /**
    * The start, written as if it were a step (value, claim, verdict), so that every true result is
-   * computed from the one before it in the same way; then per step so far label, operations, true
-   * result, the actor's claim, verdict; then the steps left: `4 4 Y a -2 2 2 Y b -3 6 4 N left 6`.
+   * computed from the one before it in the same way; then per step so far label, each operation
+   * with its true result, the actor's claim, verdict; then the steps left:
+   * `4 4 Y a -2 2 2 Y b -3 6 4 N left 6`, or `4 4 Y a -2 2 +6 1 1 Y left 7` of two operations.
    */
   function rationaleOf(chain: Chain, claims: readonly number[]): string {
     const { states } = machine;
-    const results = truth(chain);
-    const steps = claims.map(
-      (claim, k) =>
-        `${LABELS[k]} ${chain.steps[k]!.join(' ')} ${states[results[k]!]} ${states[claim]} ` +
-        `${claim === results[k] ? 'Y' : 'N'}`,
-    );
+    let state = chain.start;
+    const steps = claims.map((claim, k) => {
+      const worked = chain.steps[k]!.map((operation) => {
+        state = apply(state, operation);
+        return `${operation} ${states[state]}`;
+      });
+      return `${LABELS[k]} ${worked.join(' ')} ${states[claim]} ${claim === state ? 'Y' : 'N'}`;
+    });
     return [
       `${states[chain.start]} ${states[chain.start]} Y`,
       ...steps,

@@ -10,7 +10,7 @@ import {
   Random,
   type Rollout,
 } from '../../../src/plugin-api.ts';
-import { type Chain, chainsOf, type Machine } from './machine.ts';
+import { type Chain, type ChainLength, chainsOf, type Machine } from './machine.ts';
 import { type ActorTable, tablesOf } from './tables.ts';
 
 export interface SyntheticActor {
@@ -38,12 +38,13 @@ function profileOf(actor: SyntheticActor, random: Random): ActorProfile {
   };
 }
 
-/** @param steps of every chain */
+/** @param length of every chain */
 export function populationOf(
   machine: Machine,
-  steps: number,
+  length: ChainLength,
   problemOf: (chain: Chain, id: string) => Problem,
 ) {
+  const { steps } = length;
   const { drawChain, truth, claimsText, chainReward } = chainsOf(machine);
   const { tableForSuccess, successRate, continueChain } = tablesOf(machine);
 
@@ -55,8 +56,8 @@ export function populationOf(
     return Array.from({ length: count }, (_, i) => {
       const random = new Random(deriveSeed(seed, `${machine.name}/actors/${split}`, i));
       const target = 0.05 + (0.93 * (i + random.uniform())) / count;
-      const table = tableForSuccess(random, target, steps);
-      const chains = Array.from({ length: 200 }, () => drawChain(random, steps, 1));
+      const table = tableForSuccess(random, target, length);
+      const chains = Array.from({ length: 200 }, () => drawChain(random, length));
       return { name: `synthetic-${split}-${i}`, table, success: successRate(table, chains) };
     });
   }
@@ -76,7 +77,7 @@ export function populationOf(
   ): SyntheticRollout {
     const random = new Random(deriveSeed(seed, `${machine.name}/${purpose}`, index));
     const actor = actors[random.integer(actors.length)]!;
-    const chain = drawChain(random, steps, 1);
+    const chain = drawChain(random, length);
     const actorProfile = profileOf(actor, random);
     let claims: number[] = [];
     if (random.uniform() < perturb) {

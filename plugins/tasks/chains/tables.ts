@@ -4,7 +4,7 @@
  * is exact: dynamic programming over the machine's states.
  */
 import { deriveSeed, Random } from '../../../src/plugin-api.ts';
-import { type Chain, chainsOf, type Machine } from './machine.ts';
+import { type Chain, type ChainLength, chainsOf, type Machine } from './machine.ts';
 
 /**
  * probabilities[(operation * states + state) * outcomes + outcome]. Each row of `outcomes` sums to
@@ -62,11 +62,11 @@ export function tablesOf(machine: Machine) {
   }
 
   /**
-   * A table that succeeds on about `success` of all chains of `steps` operations: up to 60% of the
-   * errors are slips, the rest misconceptions.
+   * A table that succeeds on about `success` of all chains of this length: up to 60% of the errors
+   * are slips, the rest misconceptions.
    */
-  function tableForSuccess(random: Random, success: number, steps: number): ActorTable {
-    const error = 1 - success ** (1 / steps);
+  function tableForSuccess(random: Random, success: number, length: ChainLength): ActorTable {
+    const error = 1 - success ** (1 / (length.steps * (length.operationsPerStep ?? 1)));
     const share = random.uniform();
     const mixOf = (one: number): ErrorMix => {
       const [slip, strength] = [Math.min(0.5, one * 0.6 * share), MISCONCEPTION];
@@ -75,7 +75,7 @@ export function tablesOf(machine: Machine) {
     };
     if (!machine.mends) return syntheticTable(random, mixOf(error));
     // Errors that come right again take more of them.
-    const chains = Array.from({ length: 100 }, () => drawChain(random, steps, 1));
+    const chains = Array.from({ length: 100 }, () => drawChain(random, length));
     const own = [random.integer(2 ** 31), random.integer(2 ** 31)] as const;
     for (let one = error; ; one *= 1.1) {
       const table = syntheticTable(new Random(own), mixOf(Math.min(0.9, one)));
@@ -138,9 +138,9 @@ export function tablesOf(machine: Machine) {
    * The table that the base actor's demonstrations are drawn from: success of 0.17, or as little
    * above it as misconceptions alone make of a machine that mends.
    */
-  function baseTable(seed: number, steps: number): ActorTable {
+  function baseTable(seed: number, length: ChainLength): ActorTable {
     const random = new Random(deriveSeed(seed, `${machine.name}/base-actor`));
-    const chains = Array.from({ length: 300 }, () => drawChain(random, steps, 1));
+    const chains = Array.from({ length: 300 }, () => drawChain(random, length));
     // Errors per step so that base success is alike on every seed: misconceptions are added until
     // it falls to 0.17.
     for (let misconceptions = 1; ; misconceptions++) {

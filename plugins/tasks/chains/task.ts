@@ -11,15 +11,13 @@ import {
 } from '../../../src/plugin-api.ts';
 import { type Making, makeModel } from './base-actor.ts';
 import { chainValues } from './exact-values.ts';
-import { type Chain, chainsOf, LABELS, type Machine } from './machine.ts';
+import { type Chain, type ChainLength, chainsOf, LABELS, type Machine } from './machine.ts';
 import { DIGITS } from './model-folder.ts';
 import { guess } from './oracle.ts';
 import { populationOf, type SyntheticActor } from './population.ts';
 import { tablesOf } from './tables.ts';
 
-export interface ChainOptions {
-  /** Labelled steps K of a chain. */
-  readonly steps: number;
+export interface ChainOptions extends ChainLength {
   /** Words of the operations in the problems; models and synthetic actors always have all. */
   readonly operations: readonly string[];
   /** Synthetic actors of stages 1 and 2. */
@@ -40,7 +38,7 @@ export function chainTask(machine: Machine, options: ChainOptions) {
   const { steps, operations, actors, oracle, word, problemOf, chainOf, making } = options;
   const { drawChain, chainReward, claimsText, rationaleOf, classOf } = chainsOf(machine);
   const { exactValue } = tablesOf(machine);
-  const { makePopulation, syntheticRollout } = populationOf(machine, steps, problemOf);
+  const { makePopulation, syntheticRollout } = populationOf(machine, options, problemOf);
   const populations = new Map<string, SyntheticActor[]>();
   const population = (split: 'train' | 'heldout', seed: number) => {
     const key = `${split} ${seed}`;
@@ -77,7 +75,7 @@ export function chainTask(machine: Machine, options: ChainOptions) {
     problems: (split, seed, from, count) =>
       Array.from({ length: count }, (_, i) => {
         const random = new Random(deriveSeed(seed, `${machine.name}/problems/${split}`, from + i));
-        return problemOf(drawChain(random, steps, 1, operations), `${split}-${from + i}`);
+        return problemOf(drawChain(random, options, operations), `${split}-${from + i}`);
       }),
     reward: ({ text, problem }) => chainReward(text, chainOf(problem)),
     segmentation: {
@@ -114,7 +112,7 @@ export function chainTask(machine: Machine, options: ChainOptions) {
       }),
     exactValues: chainValues(machine, chainOf),
     stateClass: ({ problem, response }) => classOf(chainOf(problem), response),
-    makeModel: (name, folder, tools) => makeModel(machine, making, name, folder, tools, steps),
+    makeModel: (name, folder, tools) => makeModel(machine, making, name, folder, tools, options),
   } satisfies Task;
 }
 

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvaluationResult } from '../../comparison/result.ts';
+import { colours, type Plot } from '../../reports/report-plots.ts';
 import { readMetrics } from '../../run-folder/read.ts';
 import { depthsOf, type Family } from '../families.ts';
 import {
@@ -13,8 +14,8 @@ import {
 } from '../foundation.ts';
 import { actorFrom, judgingOf, measuringOf } from '../measuring.ts';
 import type { Part, Results } from '../parts.ts';
-import type { Setup } from '../setup.ts';
-import { type Block, plain, type Table, valueIn } from '../table.ts';
+import { type Setup, withOptions } from '../setup.ts';
+import { type Block, figuresOf, plain, type Table, valueIn } from '../table.ts';
 import { checkpointOf, measure, weightsOf } from '../work.ts';
 
 type Capacity = Setup['size']['capacities'][number];
@@ -26,15 +27,23 @@ interface Trained {
   readonly trainedBy: readonly Part[];
 }
 
+const LONGER = 'longer-';
 const sizeName = ([width, layers]: Capacity) => `${width}x${layers}`;
 
+/** All operations of a chain: what one that has no words must do at once. */
+const depthOf = ({ steps, operations = 1 }: Family) => steps * operations;
+
 /** Critics of growing width and depth from random weights. */
-function criticsOf({ setup, steps }: Family, seed: number): Trained[] {
-  const { capacities, otherHeads } = setup.size;
+function criticsOf(family: Family, seed: number): Trained[] {
+  const { setup, steps } = family;
+  const { capacities, otherHeads, longerHeads } = setup.size;
   const middle = capacities[1]!;
-  const head = (kind: Head, capacity: Capacity): Trained => {
-    const part = headPretraining(setup, seed, steps, kind, `task:blank-${sizeName(capacity)}`);
-    return { name: `${kind}-${sizeName(capacity)}`, part, trainedBy: [part] };
+  const head = (kind: Head, capacity: Capacity, times = 1): Trained => {
+    const pretraining = { ...setup.size.head, steps: times * setup.size.head.steps };
+    const own = { ...setup, size: { ...setup.size, head: pretraining } };
+    const part = headPretraining(own, seed, steps, kind, `task:blank-${sizeName(capacity)}`);
+    const name = `${times === 1 ? '' : LONGER}${kind}-${sizeName(capacity)}`;
+    return { name, part, trainedBy: [part] };
   };
   const words = (capacity: Capacity): Trained => {
     // The recipe's own model has the middle size, and other tables have it trained.
@@ -50,6 +59,9 @@ function criticsOf({ setup, steps }: Family, seed: number): Trained[] {
     ...capacities.map((capacity) => head('value-head', capacity)),
     ...(['value-head-hl-gauss', 'value-head-sparse'] as const).flatMap((kind) =>
       (otherHeads === 'all' ? capacities : [middle]).map((capacity) => head(kind, capacity)),
+    ),
+    ...(depthOf(family) <= longerHeads.depth ? capacities : [middle]).map((capacity) =>
+      head('value-head', capacity, longerHeads.times),
     ),
   ];
 }
@@ -122,6 +134,76 @@ const measures = {
   within_response: 'within response',
 } as const;
 
+interface Evaluated extends Measured {
+  readonly family: Family;
+}
+
+const evaluatedOf = (setup: Setup, seed: number, results: Results): Evaluated[] =>
+  depthsOf(setup).map((family) => ({
+    family,
+    ...results.resultOf(evaluation(family, seed)),
+  }));
+
+const figuresIn = ({ evaluation }: Measured) => evaluation.distributions.none!.critics;
+
+/** What each critic explains of each task, by the operations that a chain of it has. */
+function ladder(all: readonly Evaluated[]): Block {
+  const names = [...new Set(all.flatMap((one) => Object.keys(figuresIn(one))))];
+  return {
+    ...{ title: 'explained variance by depth', digits: 3 },
+    columns: all.map(({ family }) => family.title),
+    rows: names.map((name) => ({
+      name,
+      cells: all.map((one) => figuresIn(one)[name]?.figures.explained_variance ?? null),
+    })),
+  };
+}
+
+function sizes(all: readonly Evaluated[]): Block {
+  const names = [...new Set(all.flatMap(({ parameters }) => Object.keys(parameters)))];
+  return {
+    ...{ title: 'size and training', digits: 0 },
+    columns: [
+      ...all.map(({ family }) => `parameters (k), ${family.title}`),
+      ...all.map(({ family }) => `seconds, ${family.title}`),
+    ],
+    rows: names.map((name) => ({
+      name,
+      cells: [
+        ...all.map(({ parameters }) => plain(parameters[name]! / 1000)),
+        ...all.map(({ seconds }) => plain(seconds[name])),
+      ],
+    })),
+  };
+}
+
+/** Of the second size, which every task has of every critic. */
+function plotOf(setup: Setup, all: readonly Evaluated[]): Plot {
+  const size = sizeName(setup.size.capacities[1]!);
+  const rows = [
+    [`generative-${size}`, `generative-${size}`],
+    [`value-head-${size}`, `value-head-${size}`],
+    [`${LONGER}value-head-${size}`, `value-head-${size}, longer`],
+    ['(state class)', 'best by state class'],
+  ] as const;
+  const chains = all.filter(
+    ({ family }) => withOptions(family.setup.recipe.task).use === 'miniature',
+  );
+  return {
+    title: 'What a critic explains, by depth',
+    caption:
+      'Explained variance of exact values, against operations of a chain (steps x operations).',
+    ...{ x: 'operations of a chain', y: 'explained variance', share: false },
+    series: rows.map(([name, label], i) => ({
+      ...{ label, colour: colours[i]! },
+      points: chains.flatMap((one) => {
+        const figure = figuresIn(one)[name]?.figures.explained_variance;
+        return figure ? [[depthOf(one.family), figure.value] as const] : [];
+      }),
+    })),
+  };
+}
+
 /** Table 1: error against parameters and compute, on tasks of growing depth. */
 export const expressiveness: Table = {
   number: 1,
@@ -130,12 +212,14 @@ export const expressiveness: Table = {
     'value heads stop improving with size, and the generative critic improves; its values are ' +
     'more accurate.',
   ofMiniature: true,
-  notes: () => [
+  notes: ({ size: { longerHeads } }) => [
     'Every critic begins with random weights of the width and number of layers in its name; errors ' +
       'are on the base actor of the task in the title, against its exact values.',
-    'Value heads learn from as many responses of that actor as stage 2 has; generative critics ' +
-      'have stage 1 before it, and so more training: seconds are of one core, with sampling and ' +
-      'watching, while the other core worked too.',
+    'Chains of K x b have K steps of b operations each, and name the register after each step; ' +
+      'chains of K have one operation a step.',
+    'Value heads learn from as many responses of that actor as stage 2 has, and those named ' +
+      `\`longer\` from ${longerHeads.times} times as many; generative critics have stage 1 before ` +
+      'it: seconds are of one core, with sampling and watching, while the other core worked too.',
     'Parameters are of the critic’s model, with its embeddings.',
     'Swaps of five cups are the word problem of S5, which is complete for NC1; their exact values ' +
       'are a little low, for what the actor writes less often than one time in a thousand is ' +
@@ -146,63 +230,47 @@ export const expressiveness: Table = {
     'lack training as well as capacity',
   parts: (setup, seed) => depthsOf(setup).map((family) => evaluation(family, seed)),
   blocks(setup, seed, results) {
-    const families = depthsOf(setup);
-    const all = families.map((family) => ({
-      title: family.title,
-      one: results.resultOf(evaluation(family, seed)),
-    }));
-    const names = criticsOf(families[0]!, seed).map(({ name }) => name);
+    const all = evaluatedOf(setup, seed, results);
     return [
-      ...all.map(({ title, one }): Block => {
-        const { critics } = one.evaluation.distributions.none!;
-        return {
-          ...{ title: `${title}: error`, digits: 3 },
-          columns: Object.values(measures),
-          rows: Object.entries(critics).map(([name, { figures }]) => ({
-            name,
-            cells: Object.keys(measures).map((measure) => figures[measure] ?? null),
-          })),
-        };
-      }),
-      {
-        ...{ title: 'size and training', digits: 0 },
-        columns: [
-          ...all.map((one) => `parameters (k), ${one.title}`),
-          ...all.map((one) => `seconds, ${one.title}`),
-        ],
-        rows: names.map((name) => ({
-          name,
-          cells: [
-            ...all.map(({ one }) => plain(one.parameters[name]! / 1000)),
-            ...all.map(({ one }) => plain(one.seconds[name])),
-          ],
-        })),
-      },
+      ladder(all),
+      ...all.map(
+        (one): Block => ({
+          ...{ title: `${one.family.title}: error`, digits: 3 },
+          ...figuresOf(one.evaluation.distributions.none!, measures),
+        }),
+      ),
+      sizes(all),
     ];
   },
-  verdict(blocks) {
-    const errors = blocks.slice(0, -1).map((block) => {
-      const rowsOf = (kind: string) => block.rows.filter(({ name }) => name.startsWith(`${kind}-`));
-      const [words, heads] = [rowsOf('generative'), rowsOf('value-head').filter(isScalar)];
-      const explained = (rows: Block['rows']) => rows.map(({ name }) => valueIn(block, name, 1));
-      return { title: block.title, words: explained(words), heads: explained(heads) };
+  plots: (setup, seed, results) => [plotOf(setup, evaluatedOf(setup, seed, results))],
+  verdict([explained]) {
+    const found = explained!.columns.map((title, column) => {
+      const of = (start: RegExp) =>
+        explained!.rows
+          .filter(({ name, cells }) => start.test(name) && cells[column] !== null)
+          .map(({ name }) => valueIn(explained!, name, column));
+      const [words, heads] = [of(/^generative-/), of(/^value-head-\d/)];
+      const longer = of(new RegExp(`^${LONGER}`));
+      // Where they have all sizes, heads with more training show what size does.
+      return { title, words, heads, longer, rising: longer.length > 1 ? longer : heads };
     });
-    const more = errors.filter(({ words, heads }) => words.at(-1)! > heads.at(-1)!);
-    const grows = errors.filter(({ words }) => words.at(-1)! > words[0]! + 0.05);
-    const stops = errors.filter(({ heads }) => heads.at(-1)! < heads[0]! + 0.05);
+    const more = found.filter(
+      ({ words, heads, longer }) => words.at(-1)! > Math.max(heads.at(-1)!, longer.at(-1)!),
+    );
+    const grows = found.filter(({ words }) => words.at(-1)! > words[0]! + 0.05);
+    const stops = found.filter(({ rising }) => rising.at(-1)! < rising[0]! + 0.05);
     const listed = (values: readonly number[]) =>
-      [values[0]!, values.at(-1)!].map((one) => one.toFixed(2)).join(' to ');
-    const all = [more, grows, stops].every((some) => some.length === errors.length);
+      [...new Set([values[0]!, values.at(-1)!])].map((one) => one.toFixed(2)).join(' to ');
+    const all = [more, grows, stops].every((some) => some.length === found.length);
     return {
-      seen: `explained variance as size grows: ${errors
+      seen: `explained variance as size grows: ${found
         .map(
-          ({ title, words, heads }) =>
-            `${title.replace(': error', '')}, generative ${listed(words)}, head ${listed(heads)}`,
+          ({ title, words, heads, longer }) =>
+            `${title}, generative ${listed(words)}, head ${listed(heads)}, ` +
+            `with more training ${listed(longer)}`,
         )
         .join('; ')}`,
       agrees: all ? 'yes' : more.length === 0 ? 'no' : 'in part',
     };
   },
 };
-
-const isScalar = ({ name }: Block['rows'][number]) => /^value-head-\d/.test(name);
