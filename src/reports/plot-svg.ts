@@ -14,17 +14,20 @@ const LEGEND = 20;
 /** Plots of one row. */
 const ACROSS = 3;
 
-/** Round steps of 1, 2 or 5 times a power of ten, at most `count` of them up to `most`. */
-export function ticksOf(most: number, count: number): number[] {
-  if (!(most > 0)) return [0];
-  const rough = most / count;
+/** Some `count` round steps (1, 2 or 5 times a power of ten) from `least`, at most 0, to `most`. */
+export function ticksOf(most: number, count: number, least = 0): number[] {
+  if (!(most > least)) return [0];
+  const rough = (most - least) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough)!;
-  return Array.from({ length: Math.floor(most / step + 1e-9) + 1 }, (_, i) => i * step);
+  const first = Math.ceil(least / step - 1e-9);
+  const last = Math.floor(most / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
 }
 
 /**
- * @param plots with the same series; y of a share goes from 0 to 1, any other from 0 to the largest
+ * @param plots with the same series; y of a share goes from 0 to 1, any other from 0, or from the
+ *   least where it is below, to the largest
  * @returns a whole SVG document
  */
 export function plotsSvg(plots: readonly Plot[]): string {
@@ -61,15 +64,16 @@ function drawn({ title, x, y, share, series }: Plot): string {
   const points = series.flatMap((one) => one.points);
   const [mostX, largest] = [0, 1].map((i) => Math.max(0, ...points.map((point) => point[i]!)));
   const mostY = share ? 1 : largest!;
+  const leastY = Math.min(0, ...points.map(([, value]) => value));
   const [right, bottom] = [panel.width - panel.right, panel.height - panel.bottom];
-  const scale = (value: number, most: number, from: number, to: number) =>
-    (from + (most > 0 ? value / most : 0) * (to - from)).toFixed(1);
-  const across = (value: number) => scale(value, mostX!, panel.left, right);
-  const up = (value: number) => scale(value, mostY, bottom, panel.top);
+  const scale = (share: number, from: number, to: number) =>
+    (from + (Number.isFinite(share) ? share : 0) * (to - from)).toFixed(1);
+  const across = (value: number) => scale(value / mostX!, panel.left, right);
+  const up = (value: number) => scale((value - leastY) / (mostY - leastY), bottom, panel.top);
   const named = (value: number) => String(Number(value.toPrecision(6)));
   return [
     `<text class="title" x="${panel.left}" y="16">${escapeHtml(title)}</text>`,
-    ...ticksOf(mostY, 5).map(
+    ...ticksOf(mostY, 5, leastY).map(
       (tick) =>
         `<line class="grid" x1="${panel.left}" x2="${right}" y1="${up(tick)}" y2="${up(tick)}"/>` +
         `<text x="${panel.left - 5}" y="${up(tick)}" dy="4" text-anchor="end">` +

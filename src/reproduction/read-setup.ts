@@ -23,8 +23,13 @@ export function setupOf(
   if (task!.use !== 'miniature') return givenSetup(path!, config, base, size, shifts);
   if (Object.keys(shifts).length > 0)
     throw new UserError('--shift: has no effect on the task "miniature", whose shifts are its own');
-  if ((task as { readonly modulus?: number }).modulus === 11)
-    throw new UserError(`${path}: task.modulus is 11, and the tables need 7; leave it out`);
+  for (const [option, needed] of Object.entries({ modulus: 7, operations_per_step: 1 })) {
+    const given = (task as { readonly [name: string]: unknown })[option] ?? needed;
+    if (given !== needed)
+      throw new UserError(
+        `${path}: task.${option} is ${given}, and the tables need ${needed}; leave it out`,
+      );
+  }
   const measured = path === undefined && { ...twoSampled, share_prefixes: false };
   const recipe: Config = { ...config, task: task!, critic: { ...critic!, ...measured } };
   return { recipe, size: sizes[size] };

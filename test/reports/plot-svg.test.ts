@@ -22,6 +22,9 @@ describe('ticks', () => {
       '1.0',
     ]);
     expect(ticksOf(131, 4)).toEqual([0, 50, 100]);
+    expect(ticksOf(0.5, 5, -0.3).map((tick) => tick.toFixed(1))).toEqual([
+      ...['-0.2', '0.0', '0.2', '0.4'],
+    ]);
     for (const nothing of [0, Number.NaN]) expect(ticksOf(nothing, 4)).toEqual([0]);
   });
 });
@@ -42,6 +45,21 @@ describe('a picture', () => {
     expect(svg.match(/a &lt; b/g)).toHaveLength(1);
     expect(svg.match(/stroke-dasharray/g)).toHaveLength(3);
     expect(svg).not.toMatch(/NaN|undefined|a < b/);
+  });
+  it('begins below 0 where a value does', () => {
+    const explained = {
+      ...plot('explained', [
+        [0, -0.5],
+        [100, 1.5],
+      ]),
+      share: false,
+    };
+    // From y 180 up to 28; 0 is a quarter of the way.
+    const svg = plotsSvg([explained]);
+    expect(svg).toContain('<polyline points="44.0,180.0 288.0,28.0"');
+    expect(svg).toContain(
+      'y1="142.0" y2="142.0"/><text x="39" y="142.0" dy="4" text-anchor="end">0<',
+    );
   });
   it('has three panels in a row, and the legend below all rows', () => {
     const svg = plotsSvg(['1', '2', '3', '4'].map((title) => plot(title, [[0, 1]])));

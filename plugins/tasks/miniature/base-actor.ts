@@ -15,7 +15,7 @@ export const miniatureSize: ModelSize = {
 /** Optimizer steps of the base actor, by the modulus. */
 const demonstrations: Readonly<Record<number, number>> = { 7: 500, 11: 900 };
 /** And of two operations a step, modulo 7. */
-const demonstrationsOfTwo = { demonstrations: 3000, alone: 0.2 } as const;
+const demonstrationsOfTwo = { demonstrations: 4000, alone: 0.2 } as const;
 
 /** Four heads did not compare 11 registers within 1400 steps; two wider ones do within 700. */
 export const making = (modulus: number, operationsPerStep: number): models.Making => ({
