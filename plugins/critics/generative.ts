@@ -185,6 +185,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   let model = await loadModel('critic', { model: o.model, ...how });
   refuseShortContext(model, o.max_new_tokens + reserveOf(o));
   const promptOf = (state: State) => format.prompt(state, o.icc ? state.actor : null, o.thinking);
+  let toldOfLength = false;
 
   const tokenizeTraces = async (traces: readonly OracleTrace[]) =>
     model.tokenize(
@@ -235,6 +236,7 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
 
     async imitate(traces, update) {
       const sequences = await tokenizeTraces(traces);
+      if (!toldOfLength) toldOfLength = warnOfLong(sequences, o, environment.log);
       const weights = sequences.map(() => 1);
       const tokens = sequences.reduce((sum, s) => sum + s.completionIds.length, 0);
       return gradientStep(sequences, weights, null, tokens, 1, update);
@@ -282,6 +284,19 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
       learning_rate: update.learningRate,
     };
   }
+}
+
+/** What is taught and can't be written, unless the score is forced. @returns whether there is any */
+function warnOfLong(traces: readonly Sequence[], o: Options, log: CriticEnvironment['log']) {
+  const lengths = traces.map(({ completionIds }) => completionIds.length);
+  const long = lengths.filter((length) => length > o.max_new_tokens);
+  if (long.length === 0 || o.answer === 'forced') return false;
+  log(
+    `${long.length} of ${lengths.length} traces of stage 1 are longer than critic.max_new_tokens ` +
+      `(${o.max_new_tokens}; the longest has ${Math.max(...long)} tokens): a critic that writes as ` +
+      'they do ends before its score. Raise it, or set critic.answer: forced',
+  );
+  return true;
 }
 
 /** Numbers of an update that had nothing to learn from, under the names of one that had. */

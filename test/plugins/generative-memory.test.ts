@@ -73,3 +73,22 @@ it('learns from outcomes what the chance is, where the oracle was wrong', async 
   }
   expect(await errorOf(critic, (word) => chance[word])).toBeLessThan(0.6 * before);
 });
+
+it('says once that it is taught more than it may write, unless its score is forced', async () => {
+  const told = async (changes: object) => {
+    const options = generative.options.parse({ model: 'memory', ...changes });
+    const { environment } = memoryEnvironment({ format });
+    const lines: string[] = [];
+    const log = (text: string) => void lines.push(text);
+    const critic = await createCritic(generative, options, { ...environment, log });
+    const long = { ...trace(0), rationale: 'it is good so it is' };
+    for (let step = 0; step < 2; step++)
+      await critic.imitate!([trace(1), long], { learningRate: 1, maxGradNorm: null });
+    return lines.filter((line) => line.includes('max_new_tokens'));
+  };
+  const [line, ...more] = await told({ max_new_tokens: 5 });
+  expect(more).toEqual([]);
+  expect(line).toMatch(/^1 of 2 traces of stage 1 are longer than critic.max_new_tokens \(5; the/);
+  expect(await told({ max_new_tokens: 48 })).toEqual([]);
+  expect(await told({ max_new_tokens: 5, answer: 'forced' })).toEqual([]);
+});
