@@ -122,7 +122,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
     ...{ theory: [], otherHeads: 'second', tuning: 0 },
   },
   tiny: {
-    ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3], effort: 0.1 },
+    ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3], effort: 0.05 },
     ...{ depths: [[2, 2]], theory: [] },
     capacities: [
       [32, 1],

@@ -33,7 +33,7 @@ it('makes every table that there is, and goes on with what it kept', async () =>
   const page = readFileSync(join(folder, 'index.html'), 'utf8');
   expect(page).toContain('its figures mean nothing');
   expect(page).not.toMatch(/src="http/);
-  for (const name of ['results.md', 'figures.csv', 'results.json', 'table-4.svg'])
+  for (const name of ['results.md', 'figures.csv', 'results.json', 'table-1.svg', 'table-4.svg'])
     expect(existsSync(join(folder, name))).toBe(true);
 
   const before = said.filter((line) => / done in /.test(line)).length;
