@@ -1,4 +1,4 @@
-/** A folder for the temporary files of all tests, which goes when the last has ended; and threads. */
+/** What all tests have: a folder for temporary files, which goes at their end, and threads. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
