@@ -10,6 +10,8 @@ from typing import Any
 
 # Read when the libraries below are imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Processes that do not choose take one core each: two files run at once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

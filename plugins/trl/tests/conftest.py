@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+# Processes that do not choose take one core each: two files run at once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -16,11 +22,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl.chat_template_utils import qwen3_chat_template
 
+from genac_bridge.host.node import find_node
 from genac_trl import GenACConfig, GenACTrainer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
+COMPILER = Path(__file__).parents[3] / "src" / "setup" / "wheel" / "compile.mjs"
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}{% if "
     "add_generation_prompt %}<|assistant|>{% endif %}"
@@ -45,6 +53,30 @@ export default {
   }),
 };
 """
+
+#: The files that take longest: begun last, one of them would run alone at the end.
+LONGEST = ("resume", "lifecycle", "wheel", "critic_stages", "distributed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles the controller once, as in the wheel: from TypeScript each start of it takes a
+    second more, and there are hundreds. `GENAC_HOME` names another one.
+    """
+    if "GENAC_HOME" in os.environ:  # in a process of pytest-xdist, too
+        return
+    home = tempfile.mkdtemp(prefix="genac-controller-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    code = (
+        f"import {{ compileController }} from {json.dumps(str(COMPILER))};"
+        f"await compileController({json.dumps(home)});"
+    )
+    subprocess.run([find_node(), "--input-type=module", "-e", code], check=True)
+    os.environ["GENAC_HOME"] = home
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--no-loadscope-reorder`, files are handed out in this order."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

@@ -296,13 +296,21 @@ def test_a_trainer_with_a_rollout_function_refuses(trainer: Any, begun: list[lis
         host.continue_responses(batch_of(trainer), wanted(begun, [0, 1]))
 
 
-CONTINUING = Path(__file__).parents[3] / "test" / "host" / "continuing-critic.ts"
+@pytest.fixture
+def continuing(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Path of a critic in TypeScript, and the checkout's own controller: a compiled one would need
+    a newer Node for it.
+    """
+    monkeypatch.delenv("GENAC_HOME", raising=False)
+    return str(Path(__file__).parents[3] / "test" / "host" / "continuing-critic.ts")
 
 
-def test_a_critic_s_values_are_the_mean_rewards_of_continuations(make: Make, no_gate: str) -> None:
+def test_a_critic_s_values_are_the_mean_rewards_of_continuations(
+    make: Make, no_gate: str, continuing: str
+) -> None:
     """End to end, with the real controller: the critic asks while credit is assigned."""
     trainer = make(
-        critic=str(CONTINUING),
+        critic=continuing,
         controller_config=no_gate,
         segmentation={"by": "tokens", "tokens": 4},
         max_completion_length=LIMIT,
@@ -342,12 +350,12 @@ def test_vineppo_by_the_critic_s_name(make: Make, tmp_path: Path) -> None:
 
 
 def test_why_responses_can_t_be_continued_is_told_with_the_critic_s_need(
-    make: Make, no_gate: str
+    make: Make, no_gate: str, continuing: str
 ) -> None:
     with pytest.raises(ControllerError, match=r"continue responses.*`rollout_func` writes whole"):
         make(
             {"rollout_func": lambda prompts, trainer: {}},
-            critic=str(CONTINUING),
+            critic=continuing,
             controller_config=no_gate,
         )
 
@@ -364,8 +372,10 @@ def in_two_processes(script: str, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def test_two_processes_share_the_work(tiny: str, no_gate: str, tmp_path: Path) -> None:
-    given = (str(tmp_path), tiny, str(CONTINUING), no_gate)
+def test_two_processes_share_the_work(
+    tiny: str, no_gate: str, continuing: str, tmp_path: Path
+) -> None:
+    given = (str(tmp_path), tiny, continuing, no_gate)
     done = in_two_processes("continuations_script.py", *given)
     assert done.returncode == 0, done.stderr[-4000:]
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
