@@ -18,13 +18,15 @@ import { type ModelSize, vocabulary, writeModelFolder } from './model-folder.ts'
 import { tablesOf } from './tables.ts';
 
 const BATCH = 96;
+/** Of shorter chains there are more demonstrations, so that as many steps are seen. */
+const LEAST_STEPS = 3;
 const schedule = { peak: 4e-3, decay: 'cosine', warmup: 30, min_lr_ratio: 0.05 } as const;
 
 /** How a task makes its models. */
 export interface Making {
   readonly blank: ModelSize;
   readonly actor: ModelSize;
-  /** Optimizer steps of the base actor, of 96 demonstrations each. */
+  /** Optimizer steps of the base actor, of 96 demonstrations each; more for chains of 2 steps. */
   readonly demonstrations: number;
   /**
    * Share of them that comes first and has one operation a step; absent: none. Two at once are
@@ -82,7 +84,7 @@ async function demonstrate(
   { seed, progress, signal, effort = 1 }: ModelTools,
   length: ChainLength,
 ): Promise<void> {
-  const all = Math.ceil(effort * demonstrations);
+  const all = Math.ceil(effort * demonstrations * Math.max(1, LEAST_STEPS / length.steps));
   const { drawChain, chainPrompt, claimsText } = chainsOf(machine);
   const { baseTable, continueChain } = tablesOf(machine);
   const table = baseTable(seed, length);
