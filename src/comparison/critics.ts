@@ -79,7 +79,7 @@ async function modelsOf(critic: ChosenCritic, base: string): Promise<unknown[]> 
  */
 export async function refuseUnservable(
   { name, plugin, options, base }: NamedCritic,
-  { task, options: given }: Ground,
+  { task, options: given, references }: Ground,
 ): Promise<void> {
   const critics = await withParts({ plugin, options }, base);
   const problems = critics.flatMap(({ plugin: one }) => {
@@ -90,6 +90,8 @@ export async function refuseUnservable(
       return [
         `${where} compares responses to one problem, and gets one: set group_size to 2 or more`,
       ];
+    if (one.needs === 'outcomes' && given.actor === null && references === 'exact')
+      return [`${where} compares responses to one problem, and there are none: name an actor`];
     const missing = one.exact ? noExactValues(task, given) : null;
     return missing === null ? [] : [`${where} needs exact values, but ${missing}`];
   });

@@ -195,8 +195,8 @@ function calibrationOf(judgements: readonly Judgement[]): CriticResult['calibrat
     bin.value += value;
     bin.reference += reference.mean;
   }
-  return bins.flatMap(({ n, value, reference }) =>
-    n === 0 ? [] : [{ value: value / n, reference: reference / n, n }],
+  return bins.flatMap(({ n, value, reference }, score) =>
+    n === 0 ? [] : [{ score, value: value / n, reference: reference / n, n }],
   );
 }
 

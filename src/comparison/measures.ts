@@ -117,6 +117,8 @@ const casesOfBins = (sums: Float64Array) =>
 
 /** A drop of the reference value, from one state to the next, that is worth being seen. */
 export const WRONG_STEP = 0.25;
+/** Of its own standard error, so that no step is wrong by chance. */
+const ERRORS = 3;
 
 /** The states of each response of a problem, s_0 among them, in order; of at least two states. */
 function chains({ states }: Judgement): JudgedState[][] {
@@ -148,13 +150,18 @@ function withinResponse(chain: readonly JudgedState[]): [number, number, number]
 
 /** Is the critic's largest drop the reference's? Ties share. [responses, found, by chance]. */
 function wrongStep(chain: readonly JudgedState[]): number[] {
+  // Of one step, or where a state between is not valued, there is nothing to choose.
+  if (chain.length < 3 || chain.some(({ index }, i) => index !== chain[0]!.index + i))
+    return [0, 0, 0];
   // The outcome of one response is no value: it "drops" behind s_0 wherever the response fails.
   if (chain.some(({ reference }) => reference.count === 1)) return [0, 0, 0];
   const drops = (of: (state: JudgedState) => number) =>
     chain.slice(1).map((state, i) => of(chain[i]!) - of(state));
   const truth = drops(({ reference }) => reference.mean);
   const [seen, worst] = [drops(({ value }) => value), Math.max(...truth)];
-  if (!(worst >= WRONG_STEP)) return [0, 0, 0];
+  const at = truth.indexOf(worst);
+  const noise = noiseOf(chain[at]!.reference) + noiseOf(chain[at + 1]!.reference);
+  if (!(worst >= WRONG_STEP && worst >= ERRORS * Math.sqrt(noise))) return [0, 0, 0];
   const largest = Math.max(...seen);
   const first = seen.flatMap((drop, i) => (drop >= largest - 1e-9 ? [i] : []));
   const hits = first.filter((i) => truth[i]! >= worst - 1e-9);
@@ -230,8 +237,9 @@ export const measures: readonly Measure[] = [
   {
     name: 'wrong_step',
     words:
-      'share of the responses with a drop of the reference value by .25 or more in which the ' +
-      "critic's largest drop is the same step (a critic that always says the same: chance)",
+      'share of the responses with a drop of the reference value by .25 or more (and by three of ' +
+      "its standard errors) in which the critic's largest drop is the same step (a critic that " +
+      'always says the same: chance)',
     better: 'more',
     sums: (judgement) => over(chains(judgement), wrongStep),
     of: ratio,

@@ -97,7 +97,7 @@ function plotsOf({ critics }: DistributionResult): Plot[] {
     caption: 'Number of states by the nearest score.',
     ...{ x: 'value', y: 'states', share: false },
     series: seriesOf(critics, ({ calibration: own }, name) =>
-      isFloor(name) ? [] : own.map(({ value, n }) => [Math.round(value * 10) / 10, n] as const),
+      isFloor(name) ? [] : own.map(({ score, n }) => [score / 10, n] as const),
     ),
   };
   const along: Plot = {

@@ -13,6 +13,8 @@ export interface CriticResult {
   readonly cost: Cost | null;
   /** States by the nearest score, as they are valued and as they are. */
   readonly calibration: readonly {
+    /** 0 to 10. */
+    readonly score: number;
     readonly value: number;
     readonly reference: number;
     readonly n: number;

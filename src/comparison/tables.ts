@@ -97,7 +97,7 @@ export function costRows(
     [
       ...['per state', 'tokens read', 'prefixes shared', 'tokens written', 'ms'],
       ...(dollars ? ['dollars'] : []),
-      'tokens trained in all',
+      'tokens trained in its run',
     ],
     ...Object.entries(critics).flatMap(([name, { cost }]) => {
       if (cost === null) return [];
@@ -107,7 +107,7 @@ export function costRows(
           ...[name, each(cost.read, states), each(cost.read_shared, states)],
           ...[each(cost.written, states), each(1000 * cost.seconds, states)],
           ...(dollars ? [(cost.dollars / Math.max(1, states)).toFixed(6)] : []),
-          name in trained ? trained[name]!.toLocaleString('en') : '',
+          Object.hasOwn(trained, name) ? trained[name]!.toLocaleString('en') : '',
         ],
       ];
     }),

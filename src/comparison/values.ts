@@ -150,7 +150,8 @@ function asked(
 ): State[][] {
   return statesOf(problem, p).map((state) => {
     if (state.trajectory !== null || sharesFirstState) return [state];
-    return Array.from({ length: responses }, (_, r) => ({
+    // States that a task brings have no responses beside them.
+    return Array.from({ length: Math.max(1, responses) }, (_, r) => ({
       ...{ ...state, id: `${state.id}r${r}.0`, trajectory: trajectoryOf(p, r) },
     }));
   });

@@ -198,6 +198,9 @@ export const criticRows = ({ critic, genac }: DemoSummary): string[][] => [
   }),
 ];
 
+/** Share of GenAC's actor tokens up to which the group mean must have come. */
+const ENOUGH = 0.9;
+
 /** Says where GenAC is ahead and where it is behind, from the figures. */
 export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary): string {
   const half = at(genac, 0.5);
@@ -205,6 +208,12 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
   const other = nearest(groupMean, half?.actorTokens ?? 0);
   const otherLast = nearest(groupMean, last?.actorTokens ?? 0);
   if (!half || !other || !last || !otherLast) return 'There is no group mean to compare with.';
+  const reached = groupMean.at(-1)!.actorTokens;
+  if (reached < ENOUGH * last.actorTokens)
+    return (
+      `The group mean ended at ${reached} actor tokens, and GenAC at ${last.actorTokens}: there is ` +
+      'nothing to compare its end with.'
+    );
   const tokens =
     last.actorTokens > 0
       ? `${(criticTokens / last.actorTokens).toFixed(1)} critic tokens for each actor token, `

@@ -103,7 +103,7 @@ export function choose(
 
 /**
  * Returns one row an iteration: its own figures, and the held-out ones from before it. If there are
- * many, returns an even selection of those with held-out figures, and the last.
+ * many, returns those with held-out figures and an even selection of the others.
  */
 export function iterationTable(
   lines: Iterable<MetricsLine>,
@@ -150,12 +150,21 @@ function thinned(rows: readonly MetricsLine[]): MetricsLine[] {
     (row) =>
       metric(row, 'evaluation/success') !== null || metric(row, 'critic/heldout_mse') !== null,
   );
-  const from = evaluated.length >= ROWS / 3 ? evaluated : rows;
-  const step = Math.max(1, from.length / (ROWS - 1));
-  const kept = new Set(
-    Array.from({ length: Math.min(from.length, ROWS - 1) }, (_, i) => from[Math.floor(i * step)]!),
-  );
+  const kept = new Set(evenly(evaluated, ROWS - 1));
+  for (const row of evenly(
+    rows.filter((row) => !kept.has(row)),
+    ROWS - 1 - kept.size,
+  ))
+    kept.add(row);
   return rows.filter((row, i) => kept.has(row) || i === rows.length - 1);
+}
+
+function evenly<T>(items: readonly T[], most: number): T[] {
+  const step = Math.max(1, items.length / most);
+  return Array.from(
+    { length: Math.min(items.length, most) },
+    (_, i) => items[Math.floor(i * step)]!,
+  );
 }
 
 /** Counts have no decimals. */

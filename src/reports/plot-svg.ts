@@ -61,7 +61,11 @@ export function plotsSvg(plots: readonly Plot[]): string {
 }
 
 function drawn({ title, x, y, share, series }: Plot): string {
-  const points = series.flatMap((one) => one.points);
+  const known = series.map(({ points: own, ...rest }) => ({
+    ...rest,
+    points: own.filter((point) => point.every(Number.isFinite)),
+  }));
+  const points = known.flatMap((one) => one.points);
   const [mostX, largest] = [0, 1].map((i) => Math.max(0, ...points.map((point) => point[i]!)));
   const mostY = share ? 1 : largest!;
   const leastY = Math.min(0, ...points.map(([, value]) => value));
@@ -87,13 +91,13 @@ function drawn({ title, x, y, share, series }: Plot): string {
       `${escapeHtml(x)}</text>`,
     `<text transform="translate(11 ${(panel.top + bottom) / 2}) rotate(-90)" ` +
       `text-anchor="middle">${escapeHtml(y)}</text>`,
-    ...series.map(({ points: own, colour, dashed }) =>
-      line(
-        own.map(([px, py]) => `${across(px)},${up(py)}`),
-        colour,
-        dashed,
-      ),
-    ),
+    ...known.map(({ points: own, colour, dashed }) => {
+      const [first] = own;
+      if (own.length === 1)
+        return `<circle cx="${across(first![0])}" cy="${up(first![1])}" r="2.5" style="fill: var(--${colour})"/>`;
+      const at = own.map(([px, py]) => `${across(px)},${up(py)}`);
+      return line(at, colour, dashed);
+    }),
   ].join('\n');
 }
 

@@ -109,7 +109,9 @@ function drawable({ x, y, share, series }: Plot) {
     share,
     xs,
     columns,
-    series: series.map(({ label, colour, dashed = false }) => ({ label, colour, dashed })),
+    series: series.map(({ label, colour, dashed = false, points }) => ({
+      ...{ label, colour, dashed, count: points.length },
+    })),
   };
 }
 
@@ -169,7 +171,7 @@ function drawPlot(i) {
     axes: [{ ...axis, label: x, size: 34, values: (u, all) => all.map(short) }, { ...axis, label: y, size: 52, values: (u, all) => all.map(tick) }],
     series: [{ label: x, value: (u, v) => (v == null ? '–' : v.toLocaleString('en')) }, ...series.map((s) => ({
       label: s.label, stroke: colour(s.colour), width: 2, dash: s.dashed ? [6, 5] : undefined, spanGaps: true,
-      points: { show: xs.length < 30 && !s.dashed, size: 6, fill: colour(s.colour) }, value: (u, v) => show(v),
+      points: { show: s.count < 30 && !s.dashed, size: 6, fill: colour(s.colour) }, value: (u, v) => show(v),
     }))],
   }, [xs, ...columns], place);
 }

@@ -37,12 +37,11 @@ export function shortened(
       segments.push({ ...segment, text: cut(segment.text), rationale: cut(segment.rationale) });
     }
     const more = t.segments.length - segments.length;
-    const last = segments.at(-1);
-    if (more > 0 && last)
-      segments[segments.length - 1] = {
-        ...last,
-        rationale: `${last.rationale}\n[... ${more} more segments]`,
-      };
+    if (more > 0) {
+      // Of none that fits, the first is there without its words.
+      const last = segments.pop() ?? { ...t.segments[0]!, text: '', rationale: '' };
+      segments.push({ ...last, rationale: `${last.rationale}\n[... ${more} more segments]` });
+    }
     return { ...t, problem, prompt, segments };
   });
 }

@@ -37,10 +37,11 @@ export interface Reproduction {
 export function cellText(cell: Measured | null, digits: number): string {
   if (cell === null) return '';
   if (digits === 3) return withInterval(cell);
-  const [value, low, high] = [cell.value, cell.low, cell.high].map((one) =>
+  const [low, high] = [cell.low, cell.high].map((one) =>
     Number.isFinite(one) ? one.toFixed(digits) : null,
   );
-  return low === null ? `${value}` : `${value} [${low}, ${high}]`;
+  const value = Number.isFinite(cell.value) ? cell.value.toFixed(digits) : 'not finite';
+  return low === null ? value : `${value} [${low}, ${high}]`;
 }
 
 const rowsOf = (block: Block): string[][] => [
@@ -108,10 +109,11 @@ const headingOf = ({ given }: Reproduction) =>
   given ? 'The paper’s tables, for a config' : 'The paper’s tables, in miniature';
 
 export function markdownOf(all: Reproduction): string {
+  const row = (cells: readonly string[]) => `| ${cells.map(markdownText).join(' | ')} |`;
   const table = ([head, ...rows]: readonly (readonly string[])[]) => [
-    `| ${head!.join(' | ')} |`,
+    row(head!),
     `|${head!.map(() => '---|').join('')}`,
-    ...rows.map((cells) => `| ${cells.join(' | ')} |`),
+    ...rows.map(row),
     '',
   ];
   return [
@@ -120,13 +122,19 @@ export function markdownOf(all: Reproduction): string {
     ...all.tables.flatMap((one) => [
       ...[`## Table ${one.number}. ${one.title}`, '', `    ${one.command}`, ''],
       ...[...one.notes, ''],
-      ...one.blocks.flatMap((block) => [`${titleOf(block)}:`, '', ...table(rowsOf(block))]),
+      ...one.blocks.flatMap((block) => [
+        ...[`${markdownText(titleOf(block))}:`, ''],
+        ...table(rowsOf(block)),
+      ]),
       ...(one.plots.length === 0 ? [] : [`![${one.title}](${pictureOf(one.number)})`, '']),
       ...[...sentencesOf(one), ''],
     ]),
     ...['## What is not in it', '', ...all.missing.map((words) => `- ${words}`), ''],
   ].join('\n');
 }
+
+/** Names of files and critics are the user's. */
+const markdownText = (text: string) => text.replace(/[|<\\]/g, '\\$&');
 
 const pictureOf = (number: number) => `table-${number}.svg`;
 

@@ -88,6 +88,23 @@ describe('within a response', () => {
     expect(figure('wrong_step', chain([0.5, 0.4], [0.5, 0.4]))).toBeNaN();
   });
 
+  test('there is no wrong step where one state of a response is valued, or where chance drops', () => {
+    // s_0 and s_3 alone: whatever the critic says, that would be its largest drop.
+    const [first, last] = [state(0.1, exact(0.9)), state(0.9, exact(0.1), 0, 3)];
+    expect(figure('wrong_step', of([first, last]))).toBeNaN();
+    const between = state(0.5, exact(0.5), 0, 2);
+    expect(figure('wrong_step', of([first, between, last]))).toBeNaN();
+    // Of 8 continuations a drop of 3/8 is 1.5 of its standard errors; of 256 it is 8.
+    const drop = (count: number) =>
+      of(
+        [0.5, 0.5, 0.125].map((mean, k) =>
+          state(1 - k / 10, { mean, square: mean, count }, k === 0 ? null : 0, k),
+        ),
+      );
+    expect(figure('wrong_step', drop(8))).toBeNaN();
+    expect(figure('wrong_step', drop(256))).toBe(0.5);
+  });
+
   test('no step is told from the outcome of one response, which drops behind s_0 wherever it fails', () => {
     const failed: Reference = { mean: 0, square: 0, count: 1 };
     const group: Reference = { mean: 0.5, square: 0.5, count: 4 };

@@ -150,6 +150,11 @@ describe('a critic that can’t value a distribution is refused before a worker 
         'critics.own: "group-mean" compares responses to one problem, and gets one',
       );
   });
+  test('by states that a task brings, which have no responses to compare', async () => {
+    await expect(asked('group-mean', { actor: null, references: 'exact' })).rejects.toThrow(
+      'critics.own: "group-mean" compares responses to one problem, and there are none',
+    );
+  });
   test.each([...oracles, 'monte-carlo'])('by an actor that is not there: %j', async (critic) => {
     await expect(asked(critic, { actor: null })).rejects.toThrow(
       /critics.own: ".*" asks the actor about its own responses/,

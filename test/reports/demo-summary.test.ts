@@ -101,6 +101,15 @@ describe('demoTable', () => {
     );
   });
 
+  it('compares no end with that of a run that ended long before', async () => {
+    const points = await summarizeDemo(writeDemo());
+    const short = { ...points, groupMean: points.groupMean.slice(0, -1) };
+    expect(verdict(short)).toBe(
+      'The group mean ended at 2000 actor tokens, and GenAC at 4000: there is nothing to compare ' +
+        'its end with.',
+    );
+  });
+
   it('does without the group mean', async () => {
     const table = demoTable(await summarizeDemo(writeDemo({ groupMean: null })));
     expect(table).toContain('There is no group mean to compare with.');

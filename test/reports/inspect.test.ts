@@ -127,7 +127,8 @@ describe('what is too long to show', () => {
     const [first, second] = inspection.trajectories;
     expect(first!.segments).toHaveLength(4);
     expect(first!.segments.at(-1)!.rationale).toMatch(/\n\[\.\.\. 996 more segments\]$/);
-    expect(second!.segments).toEqual([]);
+    expect(second!.segments).toHaveLength(1);
+    expect(second!.segments[0]!.rationale).toMatch(/\[\.\.\. 1000 more segments\]$/);
     expect(inspectionText(inspection, false)).toContain('more segments]');
     expect(inspectionPage(inspection)).toContain('more segments]');
   });
@@ -154,6 +155,15 @@ describe('the table', () => {
     expect(table.length).toBeLessThanOrEqual(25);
     expect([table[1]![1], table.at(-1)![1]]).toEqual(['0', '499']);
     expect(notes[0]).toBe(`${500 - (table.length - 1)} more iterations are in metrics.jsonl.`);
+    // Held-out figures are what a reader looks for: few of them are all there.
+    const seldom = long.map((one, i) =>
+      [1, 29, 251].includes(i) ? { ...one, 'evaluation/success': i / 500 } : one,
+    );
+    const shown = iterationTable(seldom as typeof lines).table;
+    expect(shown.length).toBeLessThanOrEqual(25);
+    expect(shown[0]).toContain('held-out success');
+    const held = shown.slice(1).filter((row) => row.at(-1) !== '');
+    expect(held.map(([, iteration]) => iteration)).toEqual(['1', '29', '251']);
   });
 });
 

@@ -46,6 +46,19 @@ describe('a picture', () => {
     expect(svg.match(/stroke-dasharray/g)).toHaveLength(3);
     expect(svg).not.toMatch(/NaN|undefined|a < b/);
   });
+  it('shows a single point, and leaves out what is not finite', () => {
+    const svg = plotsSvg([
+      plot('one', [[100, 1]]),
+      plot('two', [
+        [0, 0],
+        [50, Number.NaN],
+        [100, 1],
+      ]),
+    ]);
+    expect(svg).toContain('<circle cx="288.0" cy="28.0" r="2.5"');
+    expect(svg).toContain('<polyline points="44.0,180.0 288.0,28.0"');
+    expect(svg).not.toContain('NaN');
+  });
   it('begins below 0 where a value does', () => {
     const explained = {
       ...plot('explained', [

@@ -202,10 +202,23 @@ describe('a report', () => {
     expect(cellText(measured(0.25), 3)).toBe('.250 [.150, .350]');
     expect(cellText(plain(7.126), 2)).toBe('7.13');
     expect(cellText(null, 3)).toBe('');
+    expect(cellText(plain(Number.POSITIVE_INFINITY), 1)).toBe('not finite');
     expect(plain(undefined)).toBeNull();
     expect(casesOf(block(1))).toBe('n 10');
     expect(csvOf(all).split('\n')[1]).toMatch(/^3,error,generative,none,0.2,0.1,0.30*4?,10$/);
     expect(csvOf(all).trim().split('\n')).toHaveLength(7);
+  });
+  it('is one cell, whatever it is named by', () => {
+    const [first, ...others] = table.blocks;
+    const [row, ...rest] = first!.rows;
+    const hostile = {
+      ...first!,
+      title: 'a<b>|c',
+      rows: [{ ...row!, name: 'my|critic <i>' }, ...rest],
+    };
+    const text = markdownOf({ ...all, tables: [{ ...table, blocks: [hostile, ...others] }] });
+    expect(text).toContain('a\\<b>\\|c');
+    expect(text).toContain('| my\\|critic \\<i> | .200');
   });
   it('says what the paper says, what was seen, and why they differ', () => {
     expect(sentencesOf(table)).toEqual([
