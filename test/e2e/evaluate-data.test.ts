@@ -75,6 +75,22 @@ describe('a log of responses', () => {
   }, 120_000);
 });
 
+it('states that a task brings are valued by a critic with a s_0 of each response', async () => {
+  const fixed = join(import.meta.dirname, '../fixtures/fixed-critic.ts');
+  writeFileSync(
+    join(scratch, 'half.ts'),
+    `import fixed from ${JSON.stringify(fixed)};
+    const create = (...given) => ({ ...fixed.create(...given), sharesFirstState: false });
+    export default { ...fixed, create };`,
+  );
+  const folder = join(scratch, 'brought');
+  const given = { folder, task: 'miniature', actor: null, references: 'exact' as const };
+  const { result } = await told({ ...given, prompts: 20, critics: { half: { use: './half.ts' } } });
+  const { half } = result.distributions.none!.critics;
+  expect(half!.calibration).toMatchObject([{ score: 5, value: 0.5, n: 40 }]);
+  expect(half!.figures.mse!.value).toBeGreaterThan(0);
+}, 120_000);
+
 describe('a small data set', () => {
   it('gives each problem once, and is not sampled twice', async () => {
     const length = join(import.meta.dirname, '../fixtures/length-task.ts');
