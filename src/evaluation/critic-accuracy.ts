@@ -74,7 +74,7 @@ const ofFrozenActor = new WeakMap<
 
 /**
  * Held-out states of many actors, for stages 1 and 2: with known values where the task has them,
- * else those of continuations, else with outcomes.
+ * else exact ones of the actor, else those of continuations, else with outcomes.
  */
 export async function heldOutStates(training: Training): Promise<readonly ReferenceState[]> {
   const { task, config } = training;
@@ -102,12 +102,22 @@ async function statesOfActor(
     ...rollout,
     actor: { ...rollout.actor, successRate },
   }));
-  return withContinuations(
-    training,
-    statesOfRollouts(known, training.config.seed, 'heldout', 0),
-    'heldout',
-    0,
-  );
+  const states = statesOfRollouts(known, training.config.seed, 'heldout', 0);
+  return referencesOf(training, states, 'heldout', 0);
+}
+
+/** With exact values where the task knows them of the actor at hand, else by continuations. */
+async function referencesOf(
+  training: Training,
+  states: readonly ReferenceState[],
+  purpose: string,
+  iteration: number,
+): Promise<readonly ReferenceState[]> {
+  const { task, config } = training;
+  const exactValues = exactValuesOf(task, actorOf(training).model, () => config);
+  if (!exactValues) return withContinuations(training, states, purpose, iteration);
+  const values = await exactValues(states.map(({ state }) => state));
+  return states.map(({ state }, i) => ({ state, value: values[i]! }));
 }
 
 /** Rollouts of the actor as it is now on held-out problems, the same ones each time. */
@@ -130,15 +140,11 @@ export async function currentStates(
   rollouts: readonly Rollout[],
   iteration: number,
 ): Promise<readonly ReferenceState[]> {
-  const { task, config } = training;
-  const { model: actor } = actorOf(training);
+  const { config } = training;
   const repeated = Array.from(
     { length: config.evaluation.states },
     (_, i) => rollouts[i % rollouts.length]!,
   );
   const references = statesOfRollouts(repeated, config.seed, `evaluation/${iteration}`, 0);
-  const exactValues = exactValuesOf(task, actor, () => config);
-  if (!exactValues) return withContinuations(training, references, 'evaluation', iteration);
-  const values = await exactValues(references.map(({ state }) => state));
-  return references.map(({ state }, i) => ({ state, value: values[i]! }));
+  return referencesOf(training, references, 'evaluation', iteration);
 }

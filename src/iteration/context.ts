@@ -138,15 +138,18 @@ export async function endStage(training: Training, stageState: StageState): Prom
 /**
  * Stage 2 ends with this critic. Written beside its place, so that links to the one before stay
  * whole.
+ *
+ * @returns whether it could be kept: a critic without `save` can't
  */
-export async function keepBestCritic({ critic, folder }: Training): Promise<void> {
-  if (!critic.save) return;
+export async function keepBestCritic({ critic, folder }: Training): Promise<boolean> {
+  if (!critic.save) return false;
   const best = bestCriticFolder(folder);
   const unfinished = `${best}.unfinished`;
   await rm(unfinished, { recursive: true, force: true });
   await critic.save(unfinished, true);
   await rm(best, { recursive: true, force: true });
   await rename(unfinished, best);
+  return true;
 }
 
 export const bestCriticFolder = (folder: RunFolder) => join(folder.path, 'best-critic');

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
@@ -144,6 +144,7 @@ export class RunFolder {
         );
       if (existsSync(file)) await truncate(file, bytes);
     }
+    await mendLastLine(folder.settings);
     await mkdir(folder.checkpoints, { recursive: true });
     if (from !== null) folder.#evaluated = evaluationsAt(from, folder.metrics);
     return folder;
@@ -315,6 +316,25 @@ function readableLine(record: Json): string {
   throw new UserError(
     'a trajectory of so many segments that no line holds them: set sampling.record: 0',
   );
+}
+
+/** A line that was cut off goes, and one that lacks its end gets it: more are appended. */
+async function mendLastLine(file: string): Promise<void> {
+  if (!existsSync(file)) return;
+  const bytes = readFileSync(file);
+  const end = bytes.lastIndexOf(10) + 1;
+  if (end === bytes.length) return;
+  if (isJson(bytes.subarray(end).toString())) await appendFile(file, '\n');
+  else await truncate(file, end);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

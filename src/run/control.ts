@@ -99,7 +99,7 @@ function obey(request: ControlRequest, run: Controlled, steering: Steerable): st
       const values = Object.entries(request.values).map(
         ([name, value]) => `${name} = ${JSON.stringify(value)}`,
       );
-      return `from the next iteration on: ${values.join(', ')}`;
+      return `from the next iteration on, if there is one: ${values.join(', ')}`;
     }
   }
 }

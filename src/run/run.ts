@@ -30,7 +30,7 @@ import { isAlive, readStatus } from '../run-folder/status.ts';
 import { UserError } from '../user-error.ts';
 import type { WorkerGroup } from '../workers/local.ts';
 import { type RunSource, runLifecycle } from './lifecycle.ts';
-import type { Steering } from './steering.ts';
+import { orderOf, type Steering } from './steering.ts';
 
 export interface Run extends AsyncIterable<RunEvent> {
   /** Where it is written. */
@@ -146,7 +146,15 @@ async function lifeOf(
   // Where the best models so far are gone, the next ones are the best.
   const checkpoint =
     best || found === null ? found : { ...found, progress: withoutBest(found.progress) };
+  const past = pastSettings(path);
   const open = async () => {
+    // Read again, now that no other process works in the folder.
+    const now = [await checkpointsOf(path), pastSettings(path)];
+    if (JSON.stringify(now) !== JSON.stringify([names, past]))
+      throw new UserError(
+        `${path} was changed while this began to resume it (by another process, or genac set): ` +
+          'resume it again',
+      );
     // What lies after it belongs to a future that will not be.
     for (const later of names.slice(names.indexOf(name ?? '') + 1))
       await rm(join(folder, later), { recursive: true, force: true });
@@ -154,8 +162,11 @@ async function lifeOf(
     if (trustCode) rememberOwnRun(path, code); // from now on it is this user's
     return RunFolder.reopen(path, checkpoint);
   };
-  return { config, base, checkpoint, past: readSettings(path), open, notes };
+  return { config, base, checkpoint, past, open, notes };
 }
+
+/** In the order in which a run comes by them: a life may go on from before where one was set. */
+const pastSettings = (path: string) => readSettings(path).sort((a, b) => orderOf(a) - orderOf(b));
 
 const withoutBest = ({ best_success: _, ...rest }: Checkpoint['progress']) => rest;
 

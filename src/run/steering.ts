@@ -130,8 +130,12 @@ export class Steering {
     const { plugin } = this.#options;
     const next = changedConfig(this.#config, values, plugin);
     if (touchesCritic(values) && this.#critic) {
-      refuseFixed(this.#critic, values);
-      this.#critic.configure!(criticOptions(next, plugin));
+      const [before, after] = [this.#config, next].map((one) => criticOptions(one, plugin));
+      // A setting that is set back is none, also of a critic that takes no other options.
+      if (JSON.stringify(before) !== JSON.stringify(after)) {
+        refuseFixed(this.#critic, values);
+        this.#critic.configure!(after);
+      }
     }
     this.#config = next;
     if (this.#waiting.length === 0) this.#asked = next;

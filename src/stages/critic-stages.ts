@@ -82,6 +82,9 @@ export async function pretrainCritic(training: Training, start: StageState): Pro
   if (!critic.learn)
     throw new UserError(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
   const stage = 'critic-rl';
+  const { iteration: at } = start;
+  // What holds from the first iteration on holds for the first look, too.
+  const goesOn = at > 0 || (await boundary(training, { stage, iteration: at }));
   const fromActor = task.frozenRollouts ? Math.round(actor_share * count) : count;
   const successRate = fromActor > 0 ? await knownSuccessRate(training, start) : start.successRate;
   let iteration = start.iteration;
@@ -95,11 +98,10 @@ export async function pretrainCritic(training: Training, start: StageState): Pro
   const keepsBest = config.critic_rl.keep === 'best';
   const look = async () => {
     const mse = await evaluateCritic(training, stage, iteration);
-    if (mse >= best || !keepsBest) return;
-    best = mse;
-    await keepBestCritic(training);
+    if (mse < best && keepsBest && (await keepBestCritic(training))) best = mse;
   };
-  if (iteration === 0 && !folder.wasMeasured({ stage, iteration }, heldOutError)) await look();
+  if (iteration === 0 && goesOn && !folder.wasMeasured({ stage, iteration }, heldOutError))
+    await look();
   while (iteration < steps && (await boundary(training, { stage, iteration }))) {
     const o = training.config.critic_rl;
     phase(training, stage, iteration, 'value');
@@ -132,7 +134,7 @@ export async function pretrainCritic(training: Training, start: StageState): Pro
     await checkpointIfDue(training, stageState());
   }
   if (training.stopping()) return endStage(training, stageState());
-  if (keepsBest) {
+  if (Number.isFinite(best)) {
     await critic.load?.(bestCriticFolder(folder));
     const text = `stage 2: ends with the critic of the least held-out error, ${best.toFixed(4)}`;
     emit({ type: 'message', text });

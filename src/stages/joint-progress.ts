@@ -47,12 +47,14 @@ export class JointProgress {
    */
   static async begin(training: Training, start: StageState): Promise<JointProgress> {
     const { steps } = training.config.joint;
+    const { iteration } = start;
+    // What holds from the first iteration on holds for the gate, too.
+    const goesOn = iteration > 0 || (await boundary(training, { stage: 'joint', iteration }));
     training.emit({ type: 'stage', stage: 'joint', iterations: steps, from: start.iteration });
     const progress = new JointProgress(training, start, await knownSuccessRate(training, start));
     reportTruncation(training);
-    const { iteration } = start;
-    if (iteration === 0 && !training.folder.wasMeasured({ stage: 'joint', iteration }, 'gate/mse'))
-      await passGate(training, progress.successRate);
+    const isNew = !training.folder.wasMeasured({ stage: 'joint', iteration }, 'gate/mse');
+    if (iteration === 0 && goesOn && isNew) await passGate(training, progress.successRate);
     return progress;
   }
 

@@ -10,6 +10,7 @@ import { issuesOf } from '../config/error.ts';
 import type { Config } from '../config/schema.ts';
 import { type JsonLine, jsonLinesOf } from '../files/json-lines.ts';
 import { deriveSeed, Random } from '../math/random.ts';
+import { groupBy } from '../math/statistics.ts';
 import { textState } from '../state.ts';
 import type { OracleTrace, Task } from '../task.ts';
 import { type CriticFormat, writeTrace } from '../text/critic-prompt.ts';
@@ -192,8 +193,8 @@ export async function writeTraceFile(path: string, traces: readonly OracleTrace[
 }
 
 /**
- * Training traces and held-out ones: a twentieth (at least one) of a file, or an oracle's further
- * ones.
+ * Training traces and held-out ones: those of a twentieth of a file (or a little more, for all of
+ * one problem go together, where there are many), or an oracle's further ones.
  * @param gathered what an oracle behind an API wrote
  */
 export function traceSources(
@@ -206,12 +207,11 @@ export function traceSources(
   if (traces !== 'oracle') {
     const given = typeof traces === 'string' ? readTraceFile(traces) : gathered;
     const all = new Random(deriveSeed(config.seed, 'traces')).shuffled(given);
-    const held = Math.max(1, Math.floor(all.length / 20));
-    const train = all.length > 1 ? all.slice(held) : all;
+    const { train, held } = splitByProblem(all);
     const read = (from: number, count: number) =>
       Array.from({ length: count }, (_, i) => train[(from + i) % train.length]!);
     const source = new TraceSource(read, false, agreement, format);
-    return { train: source, heldOut: source.passing(all.slice(0, held)) };
+    return { train: source, heldOut: source.passing(held) };
   }
   const oracle = oracleOf(task);
   const heldOutFrom = 1e9;
@@ -222,6 +222,26 @@ export function traceSources(
     format,
   );
   return { train: source, heldOut: source.passing(oracle(config.seed, heldOutFrom, 2 * batch)) };
+}
+
+/** A rationale is hardly held out where another of the same problem is learned from. */
+function splitByProblem(all: readonly OracleTrace[]): {
+  train: readonly OracleTrace[];
+  held: readonly OracleTrace[];
+} {
+  const least = Math.max(1, Math.floor(all.length / 20));
+  const keyOf = ({ state }: OracleTrace) => JSON.stringify(state.problem.prompt);
+  // Of a problem with more traces than these, too few would be left to learn from.
+  const most = Math.max(least, all.length / 4);
+  const problems = [...groupBy(all, keyOf).values()].filter(({ length }) => length <= most);
+  if (problems.length === 0 || all.length === 1)
+    return { train: all.length > 1 ? all.slice(least) : all, held: all.slice(0, least) };
+  const held = new Set<OracleTrace>();
+  for (const own of problems) {
+    if (held.size >= least) break;
+    for (const trace of own) held.add(trace);
+  }
+  return { train: all.filter((trace) => !held.has(trace)), held: [...held] };
 }
 
 /** @throws UserError where the task has no oracle of its own */

@@ -271,7 +271,7 @@ describe('from another process', () => {
       while (readStatus(folder)?.state !== 'paused') await sleep(50);
       const lines = readMetrics(folder).length;
       expect(genac('set', folder, 'credit.lambda=0.9', 'critic.icc=false').text).toContain(
-        'from the next iteration on: credit.lambda = 0.9, critic.icc = false',
+        'from the next iteration on, if there is one: credit.lambda = 0.9, critic.icc = false',
       );
       expect(genac('set', folder, 'credit.lambda=9')).toMatchObject({
         status: 1,

@@ -107,3 +107,28 @@ it('of a file, every trace that passes the filter is learned from once in a pass
     { numRuns: 30 },
   );
 });
+
+it.each([
+  [20, 10],
+  [2, 100],
+  [1, 40],
+])(
+  'of a file of %i problems with %i traces each, none is held out that is learned from',
+  (problems, each) => {
+    const lines = Array.from({ length: problems * each }, (_, i) =>
+      JSON.stringify({ ...trace, prompt: `p${i % problems}`, partial_response: `${i}` }),
+    );
+    const traces = fileOf(lines.join('\n'));
+    const critic_sft = configSchema.shape.critic_sft.parse({ traces, agreement: 1 });
+    const { train, heldOut } = traceSources({ seed: 1, critic_sft }, null, paperFormat);
+    const promptOf = ({ state }: (typeof heldOut)[number]) => state.problem.prompt as string;
+    const held = new Set(heldOut.map(promptOf));
+    const size = problems * each - heldOut.length;
+    const learned = train.take(size);
+    expect(heldOut.length).toBeGreaterThanOrEqual((problems * each) / 20);
+    // Few problems: one would be too much to hold out, so it is traces.
+    expect(heldOut.length).toBeLessThanOrEqual((problems * each) / 10);
+    expect(new Set(learned.map(({ state }) => state.response)).size).toBe(size);
+    if (problems > 4) expect(learned.filter((one) => held.has(promptOf(one)))).toEqual([]);
+  },
+);
