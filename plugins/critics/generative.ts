@@ -286,15 +286,15 @@ async function create(given: Options, environment: CriticEnvironment): Promise<C
   }
 }
 
-/** What is taught and can't be written, unless the score is forced. @returns whether there is any */
+/** Says what is taught and can't be written. @returns whether there is any */
 function warnOfLong(traces: readonly Sequence[], o: Options, log: CriticEnvironment['log']) {
   const lengths = traces.map(({ completionIds }) => completionIds.length);
   const long = lengths.filter((length) => length > o.max_new_tokens);
   if (long.length === 0 || o.answer === 'forced') return false;
   log(
     `${long.length} of ${lengths.length} traces of stage 1 are longer than critic.max_new_tokens ` +
-      `(${o.max_new_tokens}; the longest has ${Math.max(...long)} tokens): a critic that writes as ` +
-      'they do ends before its score. Raise it, or set critic.answer: forced',
+      `(${o.max_new_tokens}; the longest has ${Math.max(...long)} tokens): a critic that writes ` +
+      'as they do ends before its score. Raise it, or set critic.answer: forced',
   );
   return true;
 }

@@ -211,8 +211,8 @@ export function verdict({ genac, groupMean, criticTokens, critic }: DemoSummary)
   const reached = groupMean.at(-1)!.actorTokens;
   if (reached < ENOUGH * last.actorTokens)
     return (
-      `The group mean ended at ${reached} actor tokens, and GenAC at ${last.actorTokens}: there is ` +
-      'nothing to compare its end with.'
+      `The group mean ended at ${reached} actor tokens, and GenAC at ${last.actorTokens}: there ` +
+      'is nothing to compare its end with.'
     );
   const tokens =
     last.actorTokens > 0

@@ -92,14 +92,16 @@ function drawn({ title, x, y, share, series }: Plot): string {
     `<text transform="translate(11 ${(panel.top + bottom) / 2}) rotate(-90)" ` +
       `text-anchor="middle">${escapeHtml(y)}</text>`,
     ...known.map(({ points: own, colour, dashed }) => {
-      const [first] = own;
-      if (own.length === 1)
-        return `<circle cx="${across(first![0])}" cy="${up(first![1])}" r="2.5" style="fill: var(--${colour})"/>`;
-      const at = own.map(([px, py]) => `${across(px)},${up(py)}`);
-      return line(at, colour, dashed);
+      const places = own.map(([px, py]) => [across(px), up(py)] as const);
+      if (places.length === 1) return dot(places[0]!, colour);
+      return line(places.map(String), colour, dashed);
     }),
   ].join('\n');
 }
+
+/** A line of one point would not be seen. */
+const dot = ([x, y]: readonly [string, string], colour: Series['colour']): string =>
+  `<circle cx="${x}" cy="${y}" r="2.5" style="fill: var(--${colour})"/>`;
 
 const line = (points: readonly string[], colour: Series['colour'], dashed?: boolean): string =>
   `<polyline points="${points.join(' ')}" style="stroke: var(--${colour})` +

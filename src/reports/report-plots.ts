@@ -173,7 +173,8 @@ export function jointPlots(lines: readonly MetricsLine[]): Plot[] {
   const gap: Plot = {
     title: 'Stage 3: value of right and wrong responses',
     caption:
-      'Mean value (0 to 1) that the critic gave before the first segment (dashed) and before the last one (solid), of responses that turned out right and wrong' +
+      'Mean value (0 to 1) that the critic gave before the first segment (dashed) and before ' +
+      'the last one (solid), of responses that turned out right and wrong' +
       (closed === 0
         ? '.'
         : `; in ${closed} ${closed === 1 ? 'iteration' : 'iterations'} the gate put the group ` +
