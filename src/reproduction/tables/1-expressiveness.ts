@@ -254,22 +254,20 @@ export const expressiveness: Table = {
       // Where they have all sizes, heads with more training show what size does.
       return { title, words, heads, longer, rising: longer.length > 1 ? longer : heads };
     });
-    const more = found.filter(
-      ({ words, heads, longer }) => words.at(-1)! > Math.max(heads.at(-1)!, longer.at(-1)!),
-    );
-    const grows = found.filter(({ words }) => words.at(-1)! > words[0]! + 0.05);
-    const stops = found.filter(({ rising }) => rising.at(-1)! < rising[0]! + 0.05);
-    const listed = (values: readonly number[]) =>
-      [...new Set([values[0]!, values.at(-1)!])].map((one) => one.toFixed(2)).join(' to ');
+    const best = ({ heads, longer }: (typeof found)[number]) =>
+      Math.max(heads.at(-1)!, longer.at(-1)!);
+    const more = found.filter((one) => one.words.at(-1)! > best(one));
+    // Below 0 nothing is explained, however much.
+    const rise = (all: readonly number[]) => Math.max(0, all.at(-1)!) - Math.max(0, all[0]!);
+    const grows = found.filter(({ words }) => rise(words) > 0.05);
+    const stops = found.filter(({ rising }) => rise(rising) <= 0.05);
     const all = [more, grows, stops].every((some) => some.length === found.length);
     return {
-      seen: `explained variance as size grows: ${found
-        .map(
-          ({ title, words, heads, longer }) =>
-            `${title}, generative ${listed(words)}, head ${listed(heads)}, ` +
-            `with more training ${listed(longer)}`,
-        )
-        .join('; ')}`,
+      seen:
+        `explained variance of the largest, with words and as heads: ${found
+          .map((one) => `${one.title} ${one.words.at(-1)!.toFixed(2)} and ${best(one).toFixed(2)}`)
+          .join(', ')}; size helps words on ${grows.length} of ${found.length} tasks, ` +
+        `heads on ${found.length - stops.length}`,
       agrees: all ? 'yes' : more.length === 0 ? 'no' : 'in part',
     };
   },
