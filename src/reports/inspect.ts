@@ -103,7 +103,7 @@ export function choose(
 
 /**
  * Returns one row an iteration: its own figures, and the held-out ones from before it. If there are
- * many, returns those with held-out figures and an even selection of the others.
+ * many, returns those with held-out figures (an even selection of too many), and of the others.
  */
 export function iterationTable(
   lines: Iterable<MetricsLine>,

@@ -68,10 +68,10 @@ function drawn({ title, x, y, share, series }: Plot): string {
   const points = known.flatMap((one) => one.points);
   const [mostX, largest] = [0, 1].map((i) => Math.max(0, ...points.map((point) => point[i]!)));
   const mostY = share ? 1 : largest!;
-  const leastY = Math.min(0, ...points.map(([, value]) => value));
+  const leastY = share ? 0 : Math.min(0, ...points.map(([, value]) => value));
   const [right, bottom] = [panel.width - panel.right, panel.height - panel.bottom];
-  const scale = (share: number, from: number, to: number) =>
-    (from + (Number.isFinite(share) ? share : 0) * (to - from)).toFixed(1);
+  const scale = (part: number, from: number, to: number) =>
+    (from + (Number.isFinite(part) ? part : 0) * (to - from)).toFixed(1);
   const across = (value: number) => scale(value / mostX!, panel.left, right);
   const up = (value: number) => scale((value - leastY) / (mostY - leastY), bottom, panel.top);
   const named = (value: number) => String(Number(value.toPrecision(6)));

@@ -119,7 +119,7 @@ export const sizes: Readonly<Record<Size['name'], Size>> = {
       [2, 1],
       [8, 1],
     ],
-    ...{ theory: [], otherHeads: 'second', tuning: 0 },
+    ...{ theory: [], otherHeads: 'second', longerHeads: { times: 10, depth: 0 }, tuning: 0 },
   },
   tiny: {
     ...{ name: 'tiny', steps: 3, families: ['multiples'], shorter: [3, 3], effort: 0.05 },

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { appendFile, mkdir, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, rm, rmdir, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
@@ -318,23 +318,11 @@ function readableLine(record: Json): string {
   );
 }
 
-/** A line that was cut off goes, and one that lacks its end gets it: more are appended. */
+/** A line that was cut off goes, as readers pass over it: more are appended. */
 async function mendLastLine(file: string): Promise<void> {
   if (!existsSync(file)) return;
   const bytes = readFileSync(file);
-  const end = bytes.lastIndexOf(10) + 1;
-  if (end === bytes.length) return;
-  if (isJson(bytes.subarray(end).toString())) await appendFile(file, '\n');
-  else await truncate(file, end);
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
+  await truncate(file, bytes.lastIndexOf(10) + 1);
 }
 
 const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);

@@ -82,27 +82,29 @@ export async function pretrainCritic(training: Training, start: StageState): Pro
   if (!critic.learn)
     throw new UserError(`critic "${critic.name}" does not learn: leave the stage critic-rl out`);
   const stage = 'critic-rl';
-  const { iteration: at } = start;
+  let { iteration } = start;
+  emit({ type: 'stage', stage, iterations: steps, from: iteration });
   // What holds from the first iteration on holds for the first look, too.
-  const goesOn = at > 0 || (await boundary(training, { stage, iteration: at }));
+  const isNew = iteration === 0;
+  const goesOn = !isNew || (await boundary(training, { stage, iteration }));
   const fromActor = task.frozenRollouts ? Math.round(actor_share * count) : count;
-  const successRate = fromActor > 0 ? await knownSuccessRate(training, start) : start.successRate;
-  let iteration = start.iteration;
+  const successRate =
+    fromActor > 0 && goesOn ? await knownSuccessRate(training, start) : start.successRate;
   let best = start.progress.best ?? Number.POSITIVE_INFINITY;
   const stageState = () => {
     // JSON has no infinity: where no critic is kept, there is no best error.
     const progress = Number.isFinite(best) ? { best } : {};
     return { stage, iteration, successRate, progress } as const;
   };
-  emit({ type: 'stage', stage, iterations: steps, from: iteration });
   const keepsBest = config.critic_rl.keep === 'best';
   const look = async () => {
     const mse = await evaluateCritic(training, stage, iteration);
     if (mse < best && keepsBest && (await keepBestCritic(training))) best = mse;
   };
-  if (iteration === 0 && goesOn && !folder.wasMeasured({ stage, iteration }, heldOutError))
-    await look();
-  while (iteration < steps && (await boundary(training, { stage, iteration }))) {
+  if (isNew && goesOn && !folder.wasMeasured({ stage, iteration }, heldOutError)) await look();
+  const next = async () =>
+    isNew && iteration === 0 ? !training.stopping() : boundary(training, { stage, iteration });
+  while (iteration < steps && (await next())) {
     const o = training.config.critic_rl;
     phase(training, stage, iteration, 'value');
     const spending = new Spending();

@@ -28,6 +28,8 @@ export class JointProgress {
   readonly #iterations: number;
   #began = 0;
   #best: number;
+  /** Was the boundary before the iteration passed already, ahead of the gate? */
+  #passed = false;
   /** The current iteration, from 0. */
   iteration: number;
   /** The actor's smoothed success rate in [0, 1]; null: not known yet. */
@@ -48,10 +50,12 @@ export class JointProgress {
   static async begin(training: Training, start: StageState): Promise<JointProgress> {
     const { steps } = training.config.joint;
     const { iteration } = start;
+    training.emit({ type: 'stage', stage: 'joint', iterations: steps, from: start.iteration });
     // What holds from the first iteration on holds for the gate, too.
     const goesOn = iteration > 0 || (await boundary(training, { stage: 'joint', iteration }));
-    training.emit({ type: 'stage', stage: 'joint', iterations: steps, from: start.iteration });
-    const progress = new JointProgress(training, start, await knownSuccessRate(training, start));
+    const rate = goesOn ? await knownSuccessRate(training, start) : start.successRate;
+    const progress = new JointProgress(training, start, rate);
+    progress.#passed = iteration === 0;
     reportTruncation(training);
     const isNew = !training.folder.wasMeasured({ stage: 'joint', iteration }, 'gate/mse');
     if (iteration === 0 && goesOn && isNew) await passGate(training, progress.successRate);
@@ -70,7 +74,10 @@ export class JointProgress {
   async next(): Promise<boolean> {
     const { iteration } = this;
     if (iteration >= this.#iterations) return false;
-    if (!(await boundary(this.#training, { stage: 'joint', iteration }))) return false;
+    const passed = this.#passed;
+    this.#passed = false;
+    if (passed && this.#training.stopping()) return false;
+    if (!passed && !(await boundary(this.#training, { stage: 'joint', iteration }))) return false;
     this.#began = performance.now();
     if (isDue(this.#training.config.evaluation.every, iteration)) await this.#evaluate();
     return true;

@@ -194,7 +194,7 @@ export async function writeTraceFile(path: string, traces: readonly OracleTrace[
 
 /**
  * Training traces and held-out ones: those of a twentieth of a file (or a little more, for all of
- * one problem go together, where there are many), or an oracle's further ones.
+ * one problem go together: up to some 30%), or an oracle's further ones.
  * @param gathered what an oracle behind an API wrote
  */
 export function traceSources(
@@ -233,14 +233,16 @@ function splitByProblem(all: readonly OracleTrace[]): {
   const keyOf = ({ state }: OracleTrace) => JSON.stringify(state.problem.prompt);
   // Of a problem with more traces than these, too few would be left to learn from.
   const most = Math.max(least, all.length / 4);
-  const problems = [...groupBy(all, keyOf).values()].filter(({ length }) => length <= most);
-  if (problems.length === 0 || all.length === 1)
-    return { train: all.length > 1 ? all.slice(least) : all, held: all.slice(0, least) };
+  const problems = [...groupBy(all, keyOf).values()]
+    .filter(({ length }) => length <= most)
+    .sort((a, b) => a.length - b.length);
   const held = new Set<OracleTrace>();
   for (const own of problems) {
     if (held.size >= least) break;
     for (const trace of own) held.add(trace);
   }
+  if (held.size < least || all.length === 1)
+    return { train: all.length > 1 ? all.slice(least) : all, held: all.slice(0, least) };
   return { train: all.filter((trace) => !held.has(trace)), held: [...held] };
 }
 

@@ -88,7 +88,7 @@ describe('within a response', () => {
     expect(figure('wrong_step', chain([0.5, 0.4], [0.5, 0.4]))).toBeNaN();
   });
 
-  test('there is no wrong step where one state of a response is valued, or where chance drops', () => {
+  test('there is no wrong step of one valued state, or by chance', () => {
     // s_0 and s_3 alone: whatever the critic says, that would be its largest drop.
     const [first, last] = [state(0.1, exact(0.9)), state(0.9, exact(0.1), 0, 3)];
     expect(figure('wrong_step', of([first, last]))).toBeNaN();

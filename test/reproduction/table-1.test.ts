@@ -93,8 +93,8 @@ it('has what each critic explains, by the operations of a chain', () => {
     [6, 0.5],
   ]);
   expect(seen).toBe(
-    'explained variance of the largest, with words and as heads: chains of 2 0.40 and 0.30, ' +
-      'chains of 3 x 2 0.40 and 0.01; size helps words on 2 of 2 tasks, heads on 1',
+    'explained variance of the largest with words, and of the best head: chains of 2 0.40 and ' +
+      '0.30, chains of 3 x 2 0.40 and 0.01; size helps words on 2 of 2 tasks, heads on 1',
   );
   // Of two operations, a head with more training grows with its size.
   expect(agrees).toBe('in part');

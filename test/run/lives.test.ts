@@ -1,5 +1,5 @@
 /** Several lives of one run, on a task and a critic without a model. */
-import { appendFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import { readMetrics, readSettings } from '../../src/run-folder/read.ts';
 const scratch = mkdtempSync(join(tmpdir(), 'genac-lives-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 afterEach(() => {
-  delete process.env.GENAC_TEST_SLOW;
+  delete process.env.GENAC_TEST_GATE;
 });
 
 const fixture = (name: string) => join(import.meta.dirname, '../fixtures', `${name}.ts`);
@@ -62,18 +62,54 @@ it('a resume that began while another process finished the run changes nothing',
   const config = configOf('meanwhile');
   const { folder } = config;
   await lived(startRun(config), { 4: stop });
+  const begun = resumeRun(folder);
   let going = false;
-  const first = lived(resumeRun(folder), { 5: () => (going = true) });
+  const first = lived(begun, {
+    5: (run) => {
+      run.pause();
+      going = true;
+    },
+  });
   while (!going) await sleep(1);
-  process.env.GENAC_TEST_SLOW = '1500';
+  const gate = join(scratch, 'gate');
+  process.env.GENAC_TEST_GATE = gate;
   const second = resumeRun(folder).finished;
   const refused = expect(second).rejects.toThrow('was changed while this began to resume it');
+  while (!existsSync(`${gate}.waiting`)) await sleep(1);
+  begun.resume();
   await first;
+  writeFileSync(gate, '');
   await refused;
-  delete process.env.GENAC_TEST_SLOW;
+  delete process.env.GENAC_TEST_GATE;
   expect(iterationsOf(folder)).toHaveLength(14);
   await expect(resumeRun(folder).finished).rejects.toThrow('is finished');
 }, 30_000);
+
+it('what is set before a stage holds from its first iteration on, also where it begins again', async () => {
+  const config = configOf('first');
+  const run = startRun(config);
+  void run.set({ 'critic_rl.learning_rate': 0.5 });
+  const events = await lived(run, { 1: stop });
+  const types = events
+    .map(({ type }) => type)
+    .filter((type) => /^(stage|set|evaluation)$/.test(type));
+  expect(types).toEqual(['stage', 'set', 'evaluation']);
+  rmSync(join(config.folder, 'checkpoints'), { recursive: true });
+  await lived(resumeRun(config.folder));
+  expect(iterationsOf(config.folder).map((line) => line['critic/rate'])).toEqual(
+    new Array(14).fill(0.5),
+  );
+});
+
+it('a run that is stopped before a stage makes nothing of it', async () => {
+  const config = configOf('stopped');
+  const run = startRun(config);
+  void run.stop();
+  const events = await lived(run);
+  expect(events.map(({ type }) => type)).not.toContain('evaluation');
+  await lived(resumeRun(config.folder));
+  expect(iterationsOf(config.folder)).toHaveLength(14);
+});
 
 it('an option that the critic can’t take in a run can be set back', async () => {
   const config = configOf('back');

@@ -88,4 +88,15 @@ it('the gate of stage 3 asks with what was set for its first iteration', async (
     'joint training does not start',
   );
   expect(new Set(asked)).toEqual(new Set([8]));
+  // What is asked for while the gate is at work holds from iteration 1 on: it has been passed.
+  const late = trainingOf([]);
+  const { gates, checkpoints } = late.training.config;
+  Object.assign(gates, { joint: null });
+  Object.assign(checkpoints, { best: false });
+  const progress = await JointProgress.begin(late.training, start);
+  const set8 = late.steering.set({ 'critic.completions_per_state': 8 });
+  await progress.next();
+  expect(late.training.config.critic).toMatchObject({ completions_per_state: 1 });
+  await late.steering.boundary({ stage: 'joint', iteration: 1 });
+  expect(await set8).toEqual({ stage: 'joint', iteration: 1 });
 });

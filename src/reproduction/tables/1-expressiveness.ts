@@ -218,8 +218,9 @@ export const expressiveness: Table = {
     'Chains of K x b have K steps of b operations each, and name the register after each step; ' +
       'chains of K have one operation a step.',
     'Value heads learn from as many responses of that actor as stage 2 has, and those named ' +
-      `\`longer\` from ${longerHeads.times} times as many; generative critics have stage 1 before ` +
-      'it: seconds are of one core, with sampling and watching, while the other core worked too.',
+      `\`longer\` from ${longerHeads.times} times as many; generative critics have stage 1 ` +
+      'before it: seconds are of one core, with sampling and watching, while the other core ' +
+      'worked too.',
     'Parameters are of the critic’s model, with its embeddings.',
     'Swaps of five cups are the word problem of S5, which is complete for NC1; their exact values ' +
       'are a little low, for what the actor writes less often than one time in a thousand is ' +
@@ -254,18 +255,18 @@ export const expressiveness: Table = {
       // Where they have all sizes, heads with more training show what size does.
       return { title, words, heads, longer, rising: longer.length > 1 ? longer : heads };
     });
-    const best = ({ heads, longer }: (typeof found)[number]) =>
-      Math.max(heads.at(-1)!, longer.at(-1)!);
+    const best = ({ heads, longer }: (typeof found)[number]) => Math.max(...heads, ...longer);
     const more = found.filter((one) => one.words.at(-1)! > best(one));
     // Below 0 nothing is explained, however much.
     const rise = (all: readonly number[]) => Math.max(0, all.at(-1)!) - Math.max(0, all[0]!);
     const grows = found.filter(({ words }) => rise(words) > 0.05);
     const stops = found.filter(({ rising }) => rise(rising) <= 0.05);
+    const digits = (value: number) => value.toFixed(2).replace(/^-(0\.00)$/, '$1');
     const all = [more, grows, stops].every((some) => some.length === found.length);
     return {
       seen:
-        `explained variance of the largest, with words and as heads: ${found
-          .map((one) => `${one.title} ${one.words.at(-1)!.toFixed(2)} and ${best(one).toFixed(2)}`)
+        `explained variance of the largest with words, and of the best head: ${found
+          .map((one) => `${one.title} ${digits(one.words.at(-1)!)} and ${digits(best(one))}`)
           .join(', ')}; size helps words on ${grows.length} of ${found.length} tasks, ` +
         `heads on ${found.length - stops.length}`,
       agrees: all ? 'yes' : more.length === 0 ? 'no' : 'in part',
