@@ -88,7 +88,7 @@ it('the gate of stage 3 asks with what was set for its first iteration', async (
     'joint training does not start',
   );
   expect(new Set(asked)).toEqual(new Set([8]));
-  // What is asked for while the gate is at work holds from iteration 1 on: it has been passed.
+  // A value that is set while the gate works holds from iteration 1 on.
   const late = trainingOf([]);
   const { gates, checkpoints } = late.training.config;
   Object.assign(gates, { joint: null });
