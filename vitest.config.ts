@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** The files that take longest: begun last, one of them would run alone at the end. */
-const longest = ['resume', 'reproduce', 'reproduce-given', 'gpu-scripts', 'oracle', 'value'];
+const longest = ['reproduce', 'smollm2', 'resume', 'reproduce-given', 'value', 'oracle'];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -171,7 +171,8 @@ function drawPlot(i) {
     axes: [{ ...axis, label: x, size: 34, values: (u, all) => all.map(short) }, { ...axis, label: y, size: 52, values: (u, all) => all.map(tick) }],
     series: [{ label: x, value: (u, v) => (v == null ? '–' : v.toLocaleString('en')) }, ...series.map((s) => ({
       label: s.label, stroke: colour(s.colour), width: 2, dash: s.dashed ? [6, 5] : undefined, spanGaps: true,
-      points: { show: s.count < 30 && !s.dashed, size: 6, fill: colour(s.colour) }, value: (u, v) => show(v),
+      points: { show: s.count < 30 && !s.dashed, size: 6, fill: colour(s.colour) },
+      value: (u, v) => show(v),
     }))],
   }, [xs, ...columns], place);
 }

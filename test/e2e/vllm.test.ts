@@ -117,7 +117,7 @@ describe.runIf(python)('with vLLM', () => {
     expect(undocumented(lines.flatMap((line) => Object.keys(line)))).toEqual([]);
   }, 600_000);
 
-  it('SmolLM2-135M goes through every stage: all weights of the actor, an adapter of the critic', async () => {
+  it('SmolLM2-135M goes through every stage: whole actor, adapter of the critic', async () => {
     const source = join(root, 'runs/smollm2/model');
     const fetch = [join(root, 'examples/smollm2/fetch.py'), source];
     execFileSync(findPython(), fetch, { stdio: 'ignore' });

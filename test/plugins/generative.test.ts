@@ -45,18 +45,7 @@ async function make(
 
 beforeAll(async () => {
   workers = await startWorkers({ workers: [{ name: 'critic', threads: 1 }] });
-  task = await miniature.create(
-    {
-      ...{
-        steps: 8,
-        operations_per_step: 1 as const,
-        modulus: 7 as const,
-        operations: ['+', '*', '-'],
-      },
-      ...{ actors: 4, oracle: 'noisy' },
-    },
-    bareEnvironment('.'),
-  );
+  task = await miniature.create(miniature.options.parse({ actors: 4 }), bareEnvironment('.'));
   const folder = mkdtempSync(join(tmpdir(), 'genac-generative-'));
   blank = join(folder, 'blank');
   await makeModel(

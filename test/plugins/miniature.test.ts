@@ -39,28 +39,11 @@ import type { State } from '../../src/types.ts';
 import { taskConformance } from '../conformance/task.ts';
 import { response, starts } from '../text/responses.ts';
 
-const make = () =>
-  miniature.create(
-    {
-      ...{
-        steps: 8,
-        operations_per_step: 1 as const,
-        modulus: 7 as const,
-        operations: ['+', '*', '-'],
-      },
-      ...{ actors: 12, oracle: 'noisy' },
-    },
-    bareEnvironment('.'),
-  );
+const made = (given: object) =>
+  miniature.create(miniature.options.parse(given), bareEnvironment('.'));
+const make = () => made({ actors: 12 });
+const makeTwo = () => made({ operations_per_step: 2, actors: 12 });
 taskConformance('miniature', make);
-const makeTwo = () =>
-  miniature.create(
-    {
-      ...{ steps: 8, operations_per_step: 2 as const, modulus: 7 as const },
-      ...{ operations: ['+', '*', '-'], actors: 12, oracle: 'noisy' },
-    },
-    bareEnvironment('.'),
-  );
 taskConformance('miniature, with two operations a step', makeTwo);
 
 const chain = {
@@ -94,17 +77,7 @@ describe('register chains', () => {
     const words = new Set(vocabulary(machine, 8));
     const asked = { start: 10, steps: machine.operations.slice(-8).map((one) => [one]) };
     for (const word of chainPrompt(asked).split(' ')) expect(words).toContain(word);
-    const options = {
-      steps: 8,
-      operations_per_step: 1,
-      modulus: 11,
-      actors: 4,
-      oracle: 'noisy',
-    } as const;
-    const task = miniature.create(
-      { ...options, operations: ['+', '*', '-'] },
-      bareEnvironment('.'),
-    ) as Task;
+    const task = made({ modulus: 11, actors: 4 }) as Task;
     const text = 'a 10 b 3 c 0 d 10 e 1 f 2 g 9 h 10 .';
     const cut = starts(
       response(text.split(' ').map((word, i) => (i ? ` ${word}` : word))),
@@ -157,6 +130,13 @@ describe('register chains', () => {
       expect(Math.abs(rates[i]! - target)).toBeLessThan(0.1);
   });
 
+  it('of two operations a step are computed modulo 7 alone', () => {
+    const read = miniature.options.safeParse({ operations_per_step: 2, modulus: 11 });
+    expect(read.error?.issues).toMatchObject([
+      { path: ['operations_per_step'], message: expect.stringContaining('modulo 7 alone') },
+    ]);
+  });
+
   it.each([2, 8, 10, 11, 12])('of %i steps have a word for all that a critic writes', (steps) => {
     for (const machine of [registerMachine, cupsMachine(5)]) {
       const words = new Set(vocabulary(machine, steps));
@@ -198,14 +178,7 @@ describe('an evaluation’s variants', () => {
   });
 
   it('problems may have some of the operations alone', async () => {
-    const options = {
-      steps: 8,
-      operations_per_step: 1,
-      modulus: 7,
-      actors: 4,
-      oracle: 'noisy',
-    } as const;
-    const sums = miniature.create({ ...options, operations: ['+', '-'] }, bareEnvironment('.'));
+    const sums = made({ actors: 4, operations: ['+', '-'] });
     const problems = await (await sums).problems('heldout', 0, 0, 50);
     const drawn = new Set(problems.flatMap((problem) => chainOf(problem).steps.flat()));
     expect([...drawn].filter((operation) => operation.startsWith('*'))).toEqual([]);

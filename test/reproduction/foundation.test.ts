@@ -111,6 +111,20 @@ describe('the tasks of tables 1 and 4', () => {
     const critics = parts.map(({ options }) => (options as { critic: object }).critic);
     expect(critics).toContainEqual(expect.objectContaining(drawn));
   });
+  it.each([{ modulus: 11 }, { operations_per_step: 2 }])(
+    'refuse a recipe whose chains are others: %j',
+    (option) => {
+      const path = join(mkdtempSync(join(tmpdir(), 'genac-setup-')), 'config.yaml');
+      const { actor, sampling } = full.recipe;
+      const task = { use: 'miniature', ...option };
+      writeFileSync(
+        path,
+        JSON.stringify({ folder: 'runs/x', task, critic: 'generative', actor, sampling }),
+      );
+      const [[name, value]] = Object.entries(option) as [[string, number]];
+      expect(() => setupOf(path, 'full')).toThrow(`task.${name} is ${value}, and the tables need`);
+    },
+  );
   it('refuses a config of another task whose models the task makes', () => {
     expect(() => setupOf('examples/cups.yaml', 'full')).toThrow('by "miniature" alone');
   });

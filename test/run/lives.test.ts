@@ -85,7 +85,7 @@ it('a resume that began while another process finished the run changes nothing',
   await expect(resumeRun(folder).finished).rejects.toThrow('is finished');
 }, 30_000);
 
-it('what is set before a stage holds from its first iteration on, also where it begins again', async () => {
+it('what is set before a stage holds from its start, also where it begins again', async () => {
   const config = configOf('first');
   const run = startRun(config);
   void run.set({ 'critic_rl.learning_rate': 0.5 });

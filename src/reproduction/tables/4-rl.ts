@@ -159,8 +159,9 @@ export const rl: Table = {
       'equal tokens and equal seconds are what the cheapest of the methods used in all.',
     ...(setup.given ? [] : [ONE_CORE]),
     'What stages 1 and 2 and a head’s pretraining take is in no budget, neither time nor ' +
-      `responses: a head learns from ${responsesBefore(setup, 'ppo')} of the base actor’s, critics with words ` +
-      `in stage 2 from ${responsesBefore(setup, 'genac')}, and joint training takes ` +
+      `responses: a head learns from ${responsesBefore(setup, 'ppo')} of the base actor’s, ` +
+      `critics with words in stage 2 from ${responsesBefore(setup, 'genac')}, and joint training ` +
+      'takes ' +
       `${setup.size.joint * responsesOfIteration(setup)}.`,
     ...(setup.given && setup.size.tuning === 0
       ? [
